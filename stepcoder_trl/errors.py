@@ -1,0 +1,21 @@
+"""
+Exceptions that a caller can meet.
+
+What a *program* does wrong is an [`Outcome`], never an exception. The tree:
+
+    StepCoderError
+    ├── BadInputError (also a ValueError)   a row, a flag or a file is not what it must be; says where and the fix
+    └── SandboxError (also a RuntimeError)  an execution could not be carried out; never a score
+"""
+
+
+class StepCoderError(Exception):
+    """Base of every exception that this package raises on purpose."""
+
+
+class BadInputError(StepCoderError, ValueError):
+    """Raised for input that cannot be used: the message names the file, the row, the field and the fix."""
+
+
+class SandboxError(StepCoderError, RuntimeError):
+    """Raised when a program could not be executed for a reason that is ours, not the program's."""
