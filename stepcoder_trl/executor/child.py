@@ -1,0 +1,393 @@
+"""
+Runs one program in a forked child, reports what happened over a pipe and ends.
+
+Everything here shares its process with a hostile program. So it holds no expected output, its reports are claims that
+the fork server and the trainer check, and what it needs after the program has started is bound before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import errno
+import gc
+import io
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import CodeType, FrameType, ModuleType
+from typing import Any, NoReturn
+
+from stepcoder_trl.executor.protocol import TooLarge, decode, encode, frame
+from stepcoder_trl.executor.tracer import LineTracer, SharedLineTracer
+
+
+EXIT_REPORT_FAILED = 97
+_MESSAGE_LENGTH = 300
+
+_exit = os._exit
+_write = os.write
+_exec = exec
+_eval = eval
+_compile = compile
+_type = type
+_isinstance = isinstance
+
+
+@dataclass(frozen=True)
+class ChildTask:
+    """
+    What one child does: the job, the test it starts with and the descriptors it owns.
+
+    `stdin_fds` and `stdout_fds` hold one descriptor per test from `first` on for stdio jobs, one in all otherwise.
+    """
+
+    job: dict[str, Any]
+    first: int
+    report_fd: int
+    gate_fd: int | None
+    stdin_fds: list[int]
+    stdout_fds: list[int]
+    soft_signal: int
+    tracer: LineTracer | SharedLineTracer
+
+
+class _EndOfTests(BaseException):
+    """Raised by `main` to itself when a report says that the next test needs a fresh process."""
+
+
+def main(task: ChildTask) -> NoReturn:
+    """Run the tests from `task.first` on and end the process. Never returns."""
+    report = _Reporter(task)
+    try:
+        report.guard()
+        _run(task, report)
+        report.send({"end": report.trace()})
+        _exit(0)
+    except MemoryError:
+        report.out_of_memory()
+    finally:
+        _exit(EXIT_REPORT_FAILED)
+
+
+class _Reporter:
+    """Child's end of the report pipe."""
+
+    def __init__(self, task: ChildTask) -> None:
+        self._fd = task.report_fd
+        self._gate = task.gate_fd
+        self._task = task
+        self._busy = False
+        self._traced = False
+        self._last_words = frame({"memory": True})
+        self._reserve: bytearray | None = bytearray(2**20)
+
+    def guard(self) -> None:
+        """Catch the ways of ending that skip the interpreter: the soft time limit and `os._exit`."""
+        task = self._task
+
+        def on_soft_limit(number: int, where: FrameType | None) -> None:
+            if not self._busy:
+                self.send({"soft": self.trace()})
+                _exit(0)
+
+        def exit_with_report(status: int = 0) -> None:
+            if not self._busy and os.getpid() == own_pid:
+                self.send({"exit": self.trace()})
+            _exit(status)
+
+        own_pid = os.getpid()
+        signal.signal(task.soft_signal, on_soft_limit)
+        os._exit = exit_with_report  # type: ignore[assignment]
+        sys.modules["posix"]._exit = exit_with_report  # type: ignore[attr-defined]
+
+    def start_trace(self) -> None:
+        self._task.tracer.start()
+        self._traced = True
+
+    def trace(self) -> list[int] | None:
+        """Lines that ran, `None` if the trace was lost; empty before the program started."""
+        return self._task.tracer.lines() if self._traced else []
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._busy = True
+        data = memoryview(frame(message))
+        while data:
+            data = data[_write(self._fd, data) :]
+        self._busy = False
+
+    def test(self, index: int, **result: Any) -> None:
+        """Report one test, and wait for leave to go on where the caller wants to look at it first."""
+        self.send({"test": index, **result})
+        if self._gate is not None and os.read(self._gate, 1) != b"g":
+            _exit(0)
+
+    def out_of_memory(self) -> None:
+        self._reserve = None
+        _write(self._fd, self._last_words)
+        _exit(0)
+
+
+def _run(task: ChildTask, report: _Reporter) -> None:
+    job = task.job
+    code = _compiled(job, report)
+    if code is None:
+        return
+    report.send({"compiled": True})
+    if job["type"] == "stdio":
+        _run_stdio(task, report, code)
+    else:
+        _run_in_one_namespace(task, report, code)
+
+
+def _compiled(job: dict[str, Any], report: _Reporter) -> CodeType | None:
+    """Code of the program, or `None` after reporting that it does not compile."""
+    try:
+        return _compile(job["program"], job["filename"], "exec", dont_inherit=True, optimize=0)
+    except SyntaxError as error:
+        message, line = f"{_type(error).__name__}: {error.msg}", error.lineno
+    except Exception as error:  # ValueError, MemoryError, RecursionError, OverflowError: all mean that it cannot be compiled
+        message, line = f"{_type(error).__name__}: {error}", None
+    report.send({"compile_error": message[:_MESSAGE_LENGTH], "line": line})
+    return None
+
+
+def _fresh_main(job: dict[str, Any]) -> ModuleType:
+    module = ModuleType("__main__")
+    module.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = module
+    if job["preamble"]:
+        _exec(_compile(job["preamble"], job["filename"] + ".preamble", "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+# --- stdio: a fresh __main__ per test ---------------------------------------------------------------------------------
+
+
+def _run_stdio(task: ChildTask, report: _Reporter, code: CodeType) -> None:
+    baseline = _Baseline()
+    for offset, (stdin_fd, stdout_fd) in enumerate(zip(task.stdin_fds, task.stdout_fds, strict=True)):
+        index = task.first + offset
+        if offset:
+            baseline.restore()
+        _connect(stdin_fd, stdout_fd)
+        failure = _run_script(task, report, code, first=offset == 0)
+        needs_fresh_process = _finish_like_the_interpreter(baseline)
+        report.test(index, **(failure or {"ended": True}))
+        if needs_fresh_process:
+            return
+
+
+def _run_script(task: ChildTask, report: _Reporter, code: CodeType, first: bool) -> dict[str, Any] | None:
+    try:
+        module = _fresh_main(task.job)
+        if first:
+            report.start_trace()
+        _exec(code, module.__dict__)
+        if task.job["fn_name"] is not None:
+            _find_function(module, task.job["fn_name"])()
+    except SystemExit:
+        return None
+    except BaseException as error:
+        return _describe(error, task.job["filename"])
+    return None
+
+
+def _connect(stdin_fd: int, stdout_fd: int) -> None:
+    """Put the test's files at descriptors 0 and 1 and new text streams around them, UTF-8 whatever the locale."""
+    os.dup2(stdin_fd, 0)
+    os.dup2(stdout_fd, 1)
+    raw_in, raw_out = io.FileIO(0, "r", closefd=False), io.FileIO(1, "w", closefd=False)
+    raw_in.name, raw_out.name = "<stdin>", "<stdout>"  # type: ignore[misc]
+    sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(raw_in), encoding="utf-8")  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = io.TextIOWrapper(io.BufferedWriter(raw_out), encoding="utf-8")  # type: ignore[misc]
+
+
+def _finish_like_the_interpreter(baseline: _Baseline) -> bool:
+    """
+    Join threads, run atexit handlers, flush, and destroy the module so that open files of the program are flushed.
+
+    Returns:
+        `bool`: Whether this process is too used up for another test.
+    """
+    unusual = baseline.has_threads_or_handlers()
+    if unusual:
+        _quietly(threading._shutdown)  # type: ignore[attr-defined]
+        _quietly(atexit._run_exitfuncs)
+    for stream in (sys.stdout, sys.__stdout__):
+        _quietly(lambda stream=stream: stream.flush())  # type: ignore[misc]
+    module = sys.modules.get("__main__")
+    if _type(module) is ModuleType:
+        _quietly(module.__dict__.clear)
+    _quietly(gc.collect)
+    return unusual
+
+
+def _quietly(action: Callable[[], Any]) -> None:
+    """Errors at the end of a program change nothing: the interpreter prints and ignores them too."""
+    try:
+        action()
+    except BaseException:  # noqa: S110 - whatever the program's handlers raise, KeyboardInterrupt included
+        pass
+
+
+class _Baseline:
+    """State of the interpreter that a program may change and the next test must not see."""
+
+    def __init__(self) -> None:
+        self.builtins = dict(builtins.__dict__)
+        self.recursion_limit = sys.getrecursionlimit()
+        self.path = list(sys.path)
+        self.modules = set(sys.modules)
+        self.environment = dict(os.environ)
+        self.directory = os.getcwd()
+        self.random_state = random.getstate()
+        self.exit_handlers = atexit._ncallbacks()
+
+    def has_threads_or_handlers(self) -> bool:
+        executors = sys.modules.get("concurrent.futures.thread")
+        return (
+            threading.active_count() > 1
+            or atexit._ncallbacks() != self.exit_handlers
+            or bool(executors is not None and executors._threads_queues)
+        )
+
+    def restore(self) -> None:
+        if builtins.__dict__ != self.builtins:
+            builtins.__dict__.clear()
+            builtins.__dict__.update(self.builtins)
+        sys.setrecursionlimit(self.recursion_limit)
+        sys.path[:] = self.path
+        if os.environ != self.environment:
+            os.environ.clear()
+            os.environ.update(self.environment)
+        os.chdir(self.directory)
+        random.setstate(self.random_state)
+        threading.stack_size(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+# --- call and assert: one namespace for all tests ---------------------------------------------------------------------
+
+
+def _run_in_one_namespace(task: ChildTask, report: _Reporter, code: CodeType) -> None:
+    _connect(task.stdin_fds[0], task.stdout_fds[0])
+    job = task.job
+    try:
+        module = _fresh_main(job)
+        report.start_trace()
+        _exec(code, module.__dict__)
+        if job["setup"]:
+            _exec(_compile(job["setup"], "<setup>", "exec", dont_inherit=True), module.__dict__)
+    except SystemExit:
+        report.send({"module": {"error": "the program ended before its tests"}})
+        return
+    except BaseException as error:
+        report.send({"module": _describe(error, job["filename"])})
+        return
+    report.send({"ready": True})
+    run_test = _run_call if job["type"] == "call" else _run_assert
+    last = task.first + 1 if job["fresh_process_per_test"] else len(job["tests"])
+    for index in range(task.first, last):
+        os.lseek(1, 0, os.SEEK_SET)
+        try:
+            result = run_test(job, module, job["tests"][index])
+        except SystemExit:
+            result = {"error": "the program ended without an answer"}
+        except BaseException as error:
+            result = _describe(error, job["filename"])
+        report.test(index, **result)
+
+
+def _run_call(job: dict[str, Any], module: ModuleType, test: Any) -> dict[str, Any]:
+    function = _find_function(module, job["fn_name"])
+    return {"value": _encoded(function(*decode(test)))}
+
+
+def _run_assert(job: dict[str, Any], module: ModuleType, test: dict[str, Any]) -> dict[str, Any]:
+    if "code" in test:
+        return _run_assert_inside(module, test["code"])
+    values = []
+    for expression in test["expressions"]:
+        value = _eval(_compile(expression, "<test>", "eval", dont_inherit=True), module.__dict__)
+        values.append(encode(True if value else False) if test["truth"] else _encoded(value))
+    return {"value": values}
+
+
+def _run_assert_inside(module: ModuleType, code: str) -> dict[str, Any]:
+    try:
+        _exec(_compile(code, "<test>", "exec", dont_inherit=True), module.__dict__)
+    except AssertionError as error:
+        if _raised_in(error) not in ("<test>", "<setup>"):
+            raise
+        return {"asserted": _message(error)}
+    return {"held": True}
+
+
+def _raised_in(error: BaseException) -> str:
+    traceback = error.__traceback__
+    filename = ""
+    while traceback is not None:
+        filename = traceback.tb_frame.f_code.co_filename
+        traceback = traceback.tb_next
+    return filename
+
+
+class _MissingFunction(Exception):
+    pass
+
+
+def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
+    if name in module.__dict__:
+        found: Callable[..., Any] = module.__dict__[name]
+        return found
+    solution = module.__dict__.get("Solution")
+    if _isinstance(solution, type) and hasattr(solution, name):
+        method: Callable[..., Any] = getattr(solution(), name)
+        return method
+    raise _MissingFunction(f"function `{name}` is not defined")
+
+
+def _encoded(value: Any) -> Any:
+    try:
+        return encode(value)
+    except TooLarge:
+        raise OSError(errno.EFBIG, "returned value is too large") from None
+
+
+# --- describing errors ------------------------------------------------------------------------------------------------
+
+
+def _describe(error: BaseException, filename: str) -> dict[str, Any]:
+    """Exception as a report. Nothing of the exception's own methods is called: they are the program's."""
+    try:
+        line = None
+        traceback = error.__traceback__
+        while traceback is not None:
+            if traceback.tb_frame.f_code.co_filename == filename:
+                line = traceback.tb_lineno
+            traceback = traceback.tb_next
+        key = "memory" if _isinstance(error, MemoryError) else "error"
+        return {key: _message(error), "line": line}
+    finally:
+        error.__traceback__ = None
+
+
+def _message(error: BaseException) -> str:
+    kind = _type(error)
+    if kind is _MissingFunction:
+        return str(error)
+    name: str = type.__dict__["__name__"].__get__(kind)
+    if getattr(builtins, name, None) is not kind:
+        return name
+    plain = [argument for argument in BaseException.args.__get__(error) if _type(argument) in (str, int)]  # type: ignore[attr-defined]
+    text = ": ".join(str(argument)[:_MESSAGE_LENGTH] for argument in plain if _is_short(argument))
+    return f"{name}: {text}"[:_MESSAGE_LENGTH] if text else name
+
+
+def _is_short(value: str | int) -> bool:
+    return _type(value) is str or -(2**64) < value < 2**64  # type: ignore[operator]

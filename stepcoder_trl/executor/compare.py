@@ -1,0 +1,139 @@
+"""Comparison of what a program gave with what was expected. Runs outside the process that ran the program."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+REL_TOL = 1e-6
+ABS_TOL = 1e-9
+
+
+def stdout_matches(actual: str, expected: str, float_tolerance: float | None = None) -> bool:
+    """
+    Compare standard output with the expected text.
+
+    Args:
+        actual (`str`): What the program wrote.
+        expected (`str`): What it should have written.
+        float_tolerance (`float` or `None`):
+            If given, words that are both numbers may differ by it, absolutely or relatively.
+
+    Returns:
+        `bool`: Whether the texts are equal after removing trailing white space of each line and of the whole.
+    """
+    left, right = _lines(actual), _lines(expected)
+    if left == right:
+        return True
+    if float_tolerance is None or len(left) != len(right):
+        return False
+    return all(_words_match(a, b, float_tolerance) for a, b in zip(left, right, strict=True))
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().split("\n")]
+
+
+def _words_match(actual: str, expected: str, tolerance: float) -> bool:
+    left, right = actual.split(), expected.split()
+    return len(left) == len(right) and all(
+        a == b or _numbers_match(a, b, tolerance) for a, b in zip(left, right, strict=True)
+    )
+
+
+def _numbers_match(actual: str, expected: str, tolerance: float) -> bool:
+    try:
+        left, right = float(actual), float(expected)
+    except ValueError:
+        return False
+    return math.isclose(left, right, rel_tol=tolerance, abs_tol=tolerance)
+
+
+def values_match(actual: Any, expected: Any) -> bool:
+    """
+    Compare a returned value with the expected one, structurally.
+
+    A tuple equals a list. An int equals a float of the same value; floats are compared with a relative tolerance of
+    1e-6 and an absolute one of 1e-9; nan equals nan. A bool is not an int, a str is not a number. JSON's string keys
+    match int keys.
+
+    Args:
+        actual (`Any`): Decoded value that the program returned.
+        expected (`Any`): Value of the test, as JSON gives it.
+
+    Returns:
+        `bool`: Whether they match. Values nested too deeply to compare do not.
+    """
+    try:
+        return _match(actual, expected)
+    except RecursionError:
+        return False
+
+
+def _match(actual: Any, expected: Any) -> bool:
+    if isinstance(actual, bool) or isinstance(expected, bool):
+        return type(actual) is type(expected) and actual == expected
+    if isinstance(actual, (int, float)) and isinstance(expected, (int, float)):
+        return _close(actual, expected)
+    if isinstance(actual, (list, tuple)) and isinstance(expected, (list, tuple)):
+        return len(actual) == len(expected) and all(map(_match, actual, expected))
+    if isinstance(actual, dict) and isinstance(expected, dict):
+        return _dicts_match(actual, expected)
+    return type(actual) is type(expected) and bool(actual == expected)
+
+
+def _dicts_match(actual: dict[Any, Any], expected: dict[Any, Any]) -> bool:
+    if len(actual) != len(expected):
+        return False
+    by_text = {_key_text(key): value for key, value in actual.items() if _is_int(key)}
+    missing = object()
+    for key, value in expected.items():
+        found = actual.get(key, missing)
+        if found is missing and isinstance(key, str):
+            found = by_text.get(key, missing)
+        if found is missing or not _match(found, value):
+            return False
+    return True
+
+
+def _is_int(key: Any) -> bool:
+    return isinstance(key, int) and not isinstance(key, bool)
+
+
+def _key_text(key: int) -> str:
+    try:
+        return str(key)
+    except ValueError:  # more digits than the interpreter converts
+        return hex(key)
+
+
+def _close(left: float, right: float) -> bool:
+    if isinstance(left, int) and isinstance(right, int):
+        return left == right
+    if left != left and right != right:
+        return True
+    try:
+        return math.isclose(left, right, rel_tol=REL_TOL, abs_tol=ABS_TOL)
+    except OverflowError:  # an int beyond the range of floats
+        return left == right
+
+
+def python_equal(left: Any, right: Any) -> bool:
+    """
+    Python's own `==` on plain values, with a tolerance where either side of a pair is a float.
+
+    Here `True == 1` and a tuple is not a list: the rule of `assert` tests.
+
+    Returns:
+        `bool`: Whether the values are equal.
+    """
+    if left is right or left == right:
+        return True
+    if isinstance(left, (int, float)) and isinstance(right, (int, float)):
+        return (isinstance(left, float) or isinstance(right, float)) and _close(left, right)
+    if isinstance(left, (list, tuple)) and type(left) is type(right):
+        return len(left) == len(right) and all(map(python_equal, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(python_equal(value, right[key]) for key, value in left.items())
+    return False

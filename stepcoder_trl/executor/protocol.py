@@ -1,0 +1,229 @@
+"""
+Wire format between trainer, fork server and program: length-prefixed JSON, and a codec for plain Python values.
+
+Values travel by exact type from a fixed list, read with the base class's own iterators: no method of an object that the
+program made is ever called. Nothing is pickled. What arrives is checked again, because the sender may be hostile.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections import Counter, OrderedDict, defaultdict, deque
+from typing import Any, Protocol
+
+
+MAX_DEPTH = 200  # nesting of a value; json's own scanner gives up near the recursion limit
+MAX_ITEMS = 5_000_000  # elements of a value, shared parts counted each time: bounds a list that contains itself twice
+_SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
+_HEADER = struct.Struct("<I")
+
+_DICTS = (dict, Counter, OrderedDict, defaultdict)
+_PLAIN_SCALARS = (bool, str, type(None))
+
+
+class Unserializable:
+    """Stands for a value that is not on the list of plain types; equal to nothing, itself included."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<value of type {self.type_name}>"
+
+
+class TooLarge(Exception):
+    """Raised by `encode` for a value with more than `MAX_ITEMS` elements."""
+
+
+class Readable(Protocol):
+    """What `read_frame` needs of a stream."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def frame(message: Any) -> bytes:
+    """JSON message as bytes with its length in front."""
+    payload = json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    return _HEADER.pack(len(payload)) + payload
+
+
+def read_frame(stream: Readable) -> Any:
+    """
+    Read one message from a blocking stream.
+
+    Raises:
+        EOFError: If the stream ends before the message does.
+    """
+    header = stream.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        raise EOFError("stream ended")
+    (length,) = _HEADER.unpack(header)
+    payload = stream.read(length)
+    if len(payload) < length:
+        raise EOFError("stream ended inside a message")
+    return json.loads(payload)
+
+
+class FrameBuffer:
+    """
+    Frames out of bytes that arrive in pieces.
+
+    Args:
+        max_bytes (`int`): Length above which a frame is refused.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._data = bytearray()
+        self._max_bytes = max_bytes
+
+    def feed(self, data: bytes) -> list[Any]:
+        """
+        Add bytes and return the messages that are complete.
+
+        Raises:
+            OverflowError: If a frame announces more than `max_bytes`.
+            ValueError: If a frame is not JSON.
+            RecursionError: If its JSON is nested too deeply.
+        """
+        self._data += data
+        messages = []
+        start = 0
+        while len(self._data) - start >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(self._data, start)
+            if length > self._max_bytes:
+                raise OverflowError(f"frame of {length} bytes")
+            end = start + _HEADER.size + length
+            if len(self._data) < end:
+                break
+            messages.append(json.loads(self._data[start + _HEADER.size : end]))
+            start = end
+        del self._data[:start]
+        return messages
+
+
+def encode(value: Any) -> Any:
+    """
+    Plain Python value as a JSON tree that keeps its exact type.
+
+    Args:
+        value (`Any`):
+            None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range; Counter, OrderedDict
+            and defaultdict count as dict, deque as list, numpy scalars and arrays as Python values. Anything else,
+            subclasses included, becomes a marker that decodes to [`Unserializable`].
+
+    Returns:
+        `Any`: Tree of None, bool, int, str, list and one-key dicts.
+
+    Raises:
+        TooLarge: If the value has more than `MAX_ITEMS` elements.
+    """
+    return _Encoder().encode(value, 0)
+
+
+class _Encoder:
+    def __init__(self) -> None:
+        self.items_left = MAX_ITEMS
+
+    def encode(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind in _PLAIN_SCALARS:
+            return value
+        if kind is int:
+            return value if -_SMALL_INT < value < _SMALL_INT else {"i": hex(value)}
+        if kind is float:
+            return {"f": float.hex(value)}
+        if depth >= MAX_DEPTH:
+            return {"u": "value nested too deeply"}
+        if kind is list:
+            return self._all(list.__iter__(value), depth)
+        if kind is tuple:
+            return {"t": self._all(tuple.__iter__(value), depth)}
+        if kind in _DICTS:
+            pairs = dict.items(value)
+            return {"d": [self._all(pair, depth) for pair in self._counted(pairs)]}
+        if kind is set:
+            return {"s": self._all(set.__iter__(value), depth)}
+        if kind is frozenset:
+            return {"z": self._all(frozenset.__iter__(value), depth)}
+        if kind is deque:
+            return self._all(deque.__iter__(value), depth)
+        if kind is complex:
+            return {"c": [float.hex(value.real), float.hex(value.imag)]}
+        if kind is bytes:
+            return {"b": bytes.hex(value)}
+        if kind is range:
+            return {"r": [self.encode(part, depth) for part in (value.start, value.stop, value.step)]}
+        return self._foreign(value, kind, depth)
+
+    def _counted(self, items: Any) -> Any:
+        for item in items:
+            self.items_left -= 1
+            if self.items_left < 0:
+                raise TooLarge
+            yield item
+
+    def _all(self, items: Any, depth: int) -> list[Any]:
+        return [self.encode(item, depth + 1) for item in self._counted(items)]
+
+    def _foreign(self, value: Any, kind: type, depth: int) -> Any:
+        """numpy's values, if numpy is loaded and the type is really numpy's; a marker otherwise."""
+        numpy = sys.modules.get("numpy")
+        if numpy is not None:
+            if kind is numpy.ndarray:
+                return self.encode(numpy.ndarray.tolist(value), depth)
+            if kind in _numpy_scalars(numpy):
+                return self.encode(numpy.generic.item(value), depth)
+        name = type.__dict__["__name__"].__get__(kind)  # a metaclass may define `__name__`; this asks `type` itself
+        return {"u": name}
+
+
+def _numpy_scalars(numpy: Any) -> frozenset[type]:
+    names = ("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+    names += ("float16", "float32", "float64", "complex64", "complex128", "str_", "bytes_")
+    return frozenset(getattr(numpy, name) for name in names)
+
+
+def decode(tree: Any) -> Any:
+    """
+    Inverse of [`encode`].
+
+    Raises:
+        ValueError: If the tree is not one that `encode` makes. It may come from a hostile process.
+    """
+    try:
+        return _decode(tree)
+    except (TypeError, KeyError, IndexError, OverflowError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not an encoded value: {error}") from None
+
+
+def _decode(tree: Any) -> Any:
+    if tree is None or isinstance(tree, (bool, int, str)):
+        return tree
+    if isinstance(tree, list):
+        return [_decode(item) for item in tree]
+    ((tag, body),) = tree.items()
+    return _DECODERS[tag](body)
+
+
+_DECODERS: dict[str, Any] = {
+    "i": lambda body: int(body, 16),
+    "f": float.fromhex,
+    "c": lambda body: complex(*map(float.fromhex, body)),
+    "b": bytes.fromhex,
+    "t": lambda body: tuple(_decode(item) for item in body),
+    "s": lambda body: {_decode(item) for item in body},
+    "z": lambda body: frozenset(_decode(item) for item in body),
+    "d": lambda body: {_decode(key): _decode(value) for key, value in body},
+    "r": lambda body: range(*(_decode(part) for part in body)),
+    "u": lambda body: Unserializable(str(body)),
+}

@@ -1,0 +1,111 @@
+"""
+Which lines of a program ran: coverage.py, warmed once in the fork server and started in every child.
+
+coverage.py's C tracer fills a plain set of line numbers while the program runs; from Python 3.12 on its `sys.monitoring`
+core does the same. The set is private to coverage.py, so it is handed in by us before the start and checked by a test
+against the public `get_data()`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import mmap
+import os
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+
+class LineTracer:
+    """
+    Collects the line events of one file. Create it before forking, use it in the child.
+
+    Args:
+        filename (`str`):
+            Absolute path the program is compiled under. The file need not exist; coverage.py ignores code whose name
+            starts with `<`.
+    """
+
+    def __init__(self, filename: str) -> None:
+        # The C tracer before 3.12; from there on `sys.settrace` is slow and sys.monitoring is not.
+        os.environ["COVERAGE_CORE"] = "sysmon" if sys.version_info >= (3, 12) else "ctrace"
+        from coverage import Coverage
+
+        self.filename = filename
+        self._coverage = Coverage(data_file=None, config_file=False, include=[filename], messages=False)
+        self._lines: set[int] = set()
+        self._tracer: Any = None
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        self._coverage.start()
+        atexit.unregister(self._coverage._atexit)
+        exec(compile("def f():\n    return 1\nf()\n", self.filename, "exec"), {})
+        self._coverage.stop()
+
+    def start(self) -> None:
+        """Start to collect, in this thread and in those the program starts."""
+        self._coverage._collector.data.clear()
+        self._coverage._collector.data[self.filename] = self._lines = set()
+        self._coverage.start()
+        self._tracer = _installed_tracer()
+
+    def lines(self) -> list[int] | None:
+        """Lines that ran so far; `None` if somebody else's tracer is in place of ours."""
+        if _installed_tracer() is not self._tracer or type(self._lines) is not set:
+            return None
+        return [line for line in set.copy(self._lines) if type(line) is int]
+
+    def stop(self) -> list[int] | None:
+        """Stop and return `lines()`."""
+        lines = self.lines()
+        self._coverage.stop()
+        return lines
+
+
+def _installed_tracer() -> Any:
+    if sys.version_info >= (3, 12):
+        return sys.monitoring.get_tool(sys.monitoring.COVERAGE_ID)
+    return sys.gettrace()
+
+
+class SharedLineTracer:
+    """
+    Collects line events into memory shared with the fork server, where they outlive a killed child.
+
+    Slower than [`LineTracer`]; used to run once more a test whose child died without a word.
+
+    Args:
+        filename (`str`): Path the program is compiled under.
+        memory (`mmap.mmap`): Shared and zeroed; byte `i` is set when line `i` runs.
+    """
+
+    def __init__(self, filename: str, memory: mmap.mmap) -> None:
+        self.filename = filename
+        self._memory = memory
+
+    def start(self) -> None:
+        """Start to collect, in this thread and in those the program starts."""
+        filename, memory, size = self.filename, self._memory, len(self._memory)
+
+        def on_line(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
+            if event == "line" and frame.f_lineno < size:
+                memory[frame.f_lineno] = 1
+            return on_line
+
+        def on_call(frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
+            return on_line if frame.f_code.co_filename == filename else None
+
+        threading.settrace(on_call)
+        sys.settrace(on_call)
+
+    def lines(self) -> list[int] | None:
+        """Nothing: the fork server reads the shared memory."""
+        return None
+
+    def stop(self) -> list[int] | None:
+        """Stop to collect."""
+        sys.settrace(None)
+        return None

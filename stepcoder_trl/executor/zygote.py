@@ -1,0 +1,529 @@
+"""
+Fork server: a small, warm interpreter that forks one child per program, watches it and reports to the trainer.
+
+It is started fresh (never forked from the trainer), preloads what programs usually import, warms coverage.py, prepares
+the hardening and then serves jobs one at a time over two inherited descriptors. CPU time is read from outside, by the
+child's own clock, so that no program can move it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import math
+import mmap
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from stepcoder_trl.executor import child
+from stepcoder_trl.executor.hardening import Hardening, IsolationUnavailable, prepare
+from stepcoder_trl.executor.protocol import FrameBuffer, frame, read_frame
+from stepcoder_trl.executor.tracer import LineTracer, SharedLineTracer
+
+
+PRELOADED = (
+    *("abc", "array", "ast", "asyncio", "base64", "bisect", "calendar", "cmath", "collections", "collections.abc"),
+    *("concurrent.futures.thread", "contextlib", "copy", "csv", "dataclasses", "datetime", "decimal", "enum"),
+    *("fractions", "functools", "hashlib", "heapq", "io", "itertools", "json", "math", "numbers", "operator", "os"),
+    *("pprint", "queue", "random", "re", "statistics", "string", "struct", "sys", "tempfile", "textwrap"),
+    *("threading", "time", "traceback", "types", "typing", "unicodedata", "warnings"),
+)
+LIBRARIES_ON_MENTION = ("numpy",)  # costly to import: the server loads it before the fork once a program names it
+SOFT_LIMIT_GRACE_S = 0.25
+POLL_S = 0.25
+TESTS_PER_CHILD = 128  # stdio tests hold two descriptors each
+MAX_SCRATCH_BYTES = 256 * 2**20
+_FRAME_SLACK = 65_536
+
+
+@dataclass
+class _Clock:
+    """CPU and wall time of the running phase of one child, and what is left of the program's budget."""
+
+    pid: int
+    cpu_limit_s: float
+    wall_limit_s: float
+    program_cpu_s: float
+    program_wall_deadline: float
+    cpu_start: float = 0.0
+    wall_start: float = 0.0
+
+    def cpu(self) -> float:
+        try:
+            return time.clock_gettime((~self.pid << 3) | 2)  # what clock_getcpuclockid(3) computes
+        except OSError:
+            return 0.0
+
+    def begin(self) -> float:
+        """Begin a phase; returns the CPU seconds of the one that ended."""
+        now = self.cpu()
+        used, self.cpu_start = now - self.cpu_start, now
+        self.wall_start = time.monotonic()
+        return max(used, 0.0)
+
+    def left_s(self) -> float:
+        """Seconds that may pass before the limits must be looked at again; not positive when one has passed."""
+        cpu, wall = self.cpu(), time.monotonic()
+        return min(
+            self.cpu_limit_s - (cpu - self.cpu_start),
+            self.wall_limit_s - (wall - self.wall_start),
+            self.program_cpu_s - cpu,
+            self.program_wall_deadline - wall,
+        )
+
+
+class _Server:
+    def __init__(self, settings: dict[str, Any], requests: int, replies: int) -> None:
+        self.scratch: str = settings["scratch"]
+        self.filename = os.path.join(self.scratch, "solution.py")
+        self.requests = os.fdopen(requests, "rb", buffering=2**20)
+        self.replies = replies
+        _preload()
+        os.chdir(self.scratch)
+        sys.path.insert(0, self.scratch)
+        sys.argv = [self.filename]
+        _raise_soft_limits()
+        self.tracer = LineTracer(self.filename)
+        self.hardening: Hardening = prepare(
+            scratch=self.scratch, readable=_readable_paths(), isolation=settings["isolation"]
+        )
+        gc.collect()
+        gc.freeze()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                job = read_frame(self.requests)
+            except EOFError:
+                return
+            try:
+                reply = _Run(self, job).reply()
+            except OSError as error:
+                reply = {"infrastructure": f"{type(error).__name__}: {error}"}
+            self.send(reply)
+            gc.freeze()
+
+    def send(self, message: dict[str, Any]) -> None:
+        data = memoryview(frame(message))
+        while data:
+            data = data[os.write(self.replies, data) :]
+
+
+class _Run:
+    """One job: as many children as its tests need."""
+
+    def __init__(self, server: _Server, job: dict[str, Any]) -> None:
+        self.server = server
+        self.job = job
+        job["filename"] = server.filename
+        self.results: list[dict[str, Any] | None] = [None] * len(job["tests"])
+        self.lines: set[int] = set()
+        self.lines_known = True
+        self.recovered = False
+        self.cpu_s = 0.0
+        self.wall_deadline = time.monotonic() + job["program_wall_s"]
+
+    def reply(self) -> dict[str, Any]:
+        for name in LIBRARIES_ON_MENTION:
+            if name not in sys.modules and name in self.job["program"]:
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(name)
+                gc.freeze()
+        following = 0
+        while following < len(self.results):
+            if self.cpu_s >= self.job["program_cpu_s"] or time.monotonic() >= self.wall_deadline:
+                self.fill(following, {"timeout": True, "unrun": True})
+                break
+            following = _Child(self, following).run()
+        lines = sorted(self.lines) if self.lines_known else None
+        return {"tests": self.results, "lines": lines, "cpu_s": self.cpu_s}
+
+    def fill(self, first: int, result: dict[str, Any]) -> None:
+        """Give every test from `first` on this result."""
+        for index in range(first, len(self.results)):
+            self.results[index] = {**result, "cpu_s": 0.0}
+
+    def add_lines(self, lines: Any) -> None:
+        if isinstance(lines, list) and all(type(line) is int for line in lines):
+            self.lines.update(lines)
+        else:
+            self.lines_known = False
+
+
+class _Child:
+    """One forked child, from the test `first` on; `run` returns the next test that has no result."""
+
+    def __init__(self, run: _Run, first: int, shared: mmap.mmap | None = None) -> None:
+        self.run_state, self.job, self.first, self.shared = run, run.job, first, shared
+        self.server = run.server
+        self.phase = "compile"
+        self.next = first
+        self.ended = False  # whether the child said how it ended and what it traced
+        self.expired = False
+        self.killed = False
+        stdio = self.job["type"] == "stdio"
+        alone = shared is not None or self.job["fresh_process_per_test"]
+        count = 1 if alone else min(TESTS_PER_CHILD, len(self.job["tests"]) - first)
+        self.last = first + count if stdio or alone else len(self.job["tests"])
+        inputs = [test["input"] for test in self.job["tests"][first : self.last]] if stdio else [""]
+        self.stdin_fds = [_memory_file("stdin", text) for text in inputs]
+        self.stdout_fds = [_memory_file("stdout") for _ in inputs]
+
+    def run(self) -> int:
+        try:
+            pid, reports, gate = self.fork()
+            try:
+                self.watch(pid, reports, gate)
+            finally:
+                os.close(reports)
+                os.close(gate)
+            return self.next
+        finally:
+            for descriptor in (*self.stdin_fds, *self.stdout_fds):
+                os.close(descriptor)
+            _wipe(self.server.scratch)
+
+    def fork(self) -> tuple[int, int, int]:
+        report_read, report_write = os.pipe()
+        gate_read, gate_write = os.pipe()
+        task = child.ChildTask(
+            job=self.job if self.shared is None else {**self.job, "fresh_process_per_test": True},
+            first=self.first,
+            report_fd=report_write,
+            gate_fd=gate_read if self.job["gated"] and self.shared is None else None,
+            stdin_fds=self.stdin_fds,
+            stdout_fds=self.stdout_fds,
+            soft_signal=self.server.hardening.soft_signal,
+            tracer=self.server.tracer if self.shared is None else SharedLineTracer(self.server.filename, self.shared),
+        )
+        try:
+            pid = os.fork()
+        except OSError:
+            for descriptor in (report_read, report_write, gate_read, gate_write):
+                os.close(descriptor)
+            raise
+        if pid == 0:
+            try:
+                os.close(report_read)
+                os.close(gate_write)
+                os.close(self.server.replies)
+                os.close(self.server.requests.fileno())
+                self.server.hardening.enter_child(
+                    memory_limit_bytes=self.job["memory_limit_bytes"],
+                    cpu_limit_s=math.ceil(self.job["program_cpu_s"]) + 2,
+                    file_limit_bytes=self.job["max_output_bytes"] + 1,
+                    open_files=2 * len(self.stdin_fds) + 64,
+                )
+            except BaseException as error:
+                with contextlib.suppress(OSError):
+                    os.write(report_write, frame({"not_started": f"{type(error).__name__}: {error}"}))
+                os._exit(1)
+            child.main(task)
+        os.close(report_write)
+        os.close(gate_read)
+        return pid, report_read, gate_write
+
+    def watch(self, pid: int, reports: int, gate: int) -> None:
+        job, run = self.job, self.run_state
+        clock = _Clock(
+            pid,
+            cpu_limit_s=job["timeout_s"],
+            wall_limit_s=job["wall_s"],
+            program_cpu_s=job["program_cpu_s"] - run.cpu_s,
+            program_wall_deadline=run.wall_deadline,
+        )
+        clock.begin()
+        buffer = FrameBuffer(job["max_output_bytes"] * 2 + _FRAME_SLACK)
+        poll = select.poll()
+        exit_fd = os.pidfd_open(pid)
+        poll.register(reports, select.POLLIN)
+        poll.register(exit_fd, select.POLLIN)
+        poll.register(self.server.requests.fileno(), 0)  # hang-up only: the trainer is gone
+        kill_at: float | None = None
+        open_reports, alive, garbage = True, True, False
+        try:
+            while open_reports or alive:
+                left = clock.left_s() if kill_at is None else kill_at - time.monotonic()
+                if left <= 0:
+                    if kill_at is None:
+                        self.expired = True
+                        kill_at = time.monotonic() + SOFT_LIMIT_GRACE_S
+                        _signal(pid, self.server.hardening.soft_signal)
+                    elif not self.killed:
+                        self.killed = True
+                        _signal(pid, signal.SIGKILL)
+                        kill_at = time.monotonic() + 3600
+                    continue
+                for descriptor, _event in poll.poll(max(1, math.ceil(min(left, POLL_S) * 1000))):
+                    if descriptor == self.server.requests.fileno():
+                        _end_with(pid)
+                    elif descriptor == exit_fd:
+                        alive = False
+                        poll.unregister(exit_fd)
+                    elif not (data := os.read(reports, 2**20)):
+                        open_reports = False
+                        poll.unregister(reports)
+                    elif not garbage:
+                        try:
+                            for message in buffer.feed(data):
+                                self.take(message, clock, gate)
+                        except (OverflowError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
+                            garbage = self.killed = True
+                            _signal(pid, signal.SIGKILL)
+                if not alive and open_reports and not select.select([reports], [], [], 0)[0]:
+                    break  # a descendant may hold the pipe open
+                if not garbage and not self.killed and _size_of(self.server.scratch) > MAX_SCRATCH_BYTES:
+                    garbage = self.killed = True
+                    _signal(pid, signal.SIGKILL)
+        finally:
+            os.close(exit_fd)
+            status, cpu_s = _bury(pid)
+            if self.shared is None:
+                run.cpu_s += cpu_s
+        if self.shared is None:
+            self.conclude(status, garbage, clock, cpu_s)
+
+    def take(self, message: dict[str, Any], clock: _Clock, gate: int) -> None:
+        """Digest one report; anything out of order raises and counts as garbage."""
+        run = self.run_state
+        if "not_started" in message:
+            raise_infrastructure(str(message["not_started"]))
+        if self.shared is not None or self.ended:
+            return
+        if "compiled" in message:
+            self.phase = "module" if self.job["type"] != "stdio" else "test"
+            if self.phase == "test":
+                clock.begin()
+        elif "ready" in message:
+            self.phase = "test"
+            clock.begin()
+        elif "test" in message:
+            self.take_test(message, clock)
+            if self.job["gated"]:
+                self.server.send({"test": message["test"], "result": run.results[self.next - 1]})
+                answer = read_frame(self.server.requests)
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(gate, b"g" if answer == "go" else b"s")
+                if answer != "go":
+                    run.fill(self.next, {"unrun": True})
+                    self.next = len(run.results)
+                clock.begin()
+        elif "compile_error" in message:
+            line = message["line"]
+            run.fill(0, {"compile_error": str(message["compile_error"]), "line": line})
+            self.next, self.ended = len(run.results), True
+        elif "module" in message:
+            run.fill(self.next, dict(message["module"]))
+            run.results[self.next]["cpu_s"] = clock.begin()  # type: ignore[index]
+            self.next = len(run.results)
+        elif "end" in message or "soft" in message or "exit" in message:
+            (lines,) = message.values()
+            run.add_lines(lines)
+            self.ended = True
+            self.phase = "exit" if "exit" in message else self.phase
+        elif "memory" in message:
+            self.finish_test({"memory": "MemoryError"}, clock.begin())
+        else:
+            raise ValueError("unknown report")
+
+    def take_test(self, message: dict[str, Any], clock: _Clock) -> None:
+        index = message.pop("test")
+        if index != self.next or self.phase != "test" or index >= self.last:
+            raise ValueError("report out of order")
+        used = clock.begin()
+        self.finish_test(message, used)
+        message["test"] = index
+
+    def finish_test(self, result: dict[str, Any], cpu_s: float) -> None:
+        """Store the next test's result, with its output for stdio tests."""
+        stdio = self.job["type"] == "stdio"
+        descriptor = self.stdout_fds[self.next - self.first if stdio else 0]
+        size = os.fstat(descriptor).st_size
+        if size > self.job["max_output_bytes"]:
+            result = {"error": f"wrote more than {self.job['max_output_bytes']} bytes to standard output"}
+        elif stdio and "ended" in result:
+            text = os.pread(descriptor, size, 0).decode("utf-8", "surrogateescape")
+            result = {"output": text}
+        self.run_state.results[self.next] = {**result, "cpu_s": cpu_s}
+        self.next += 1
+
+    def conclude(self, status: int, garbage: bool, clock: _Clock, cpu_s: float) -> None:
+        """Give the test at which the child died its result, and recover the lines it could not report."""
+        run = self.run_state
+        used = max(cpu_s - clock.cpu_start, 0.0)
+        died_at = self.next
+        if self.next < self.last and not (self.ended and self.phase != "exit" and not self.expired and self.next > self.first):
+            result = self.result_of_death(status, garbage)
+            if self.phase == "compile" and "timeout" not in result:
+                result = {"compile_error": f"the compiler died: {result.get('error', '')}", "line": None}
+                run.fill(0, result)
+                self.next, self.ended = len(run.results), True
+            elif self.phase in ("compile", "module") and self.job["type"] != "stdio":
+                run.fill(self.next, result)
+                run.results[self.next]["cpu_s"] = used  # type: ignore[index]
+                self.next = len(run.results)
+            else:
+                self.finish_test(result, used)
+        if not self.ended:
+            self.recover(min(died_at, len(run.results) - 1))
+
+    def result_of_death(self, status: int, garbage: bool) -> dict[str, Any]:
+        if garbage:
+            return {"error": "the program sent garbage or wrote too much"}
+        if self.expired or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
+            return {"timeout": True}
+        if os.WIFSIGNALED(status):
+            return {"error": f"killed by {signal.Signals(os.WTERMSIG(status)).name}"}
+        if os.WEXITSTATUS(status) == child.EXIT_REPORT_FAILED:
+            return {"error": "the program broke its process"}
+        if self.job["type"] == "stdio":
+            return {"ended": True}
+        return {"error": "the program ended without an answer"}
+
+    def recover(self, index: int) -> None:
+        """Run the test once more, its lines going to shared memory, unless that was done for this program already."""
+        run = self.run_state
+        if run.recovered or run.cpu_s >= 2 * self.job["program_cpu_s"]:
+            run.lines_known = False
+            return
+        run.recovered = True
+        count = self.job["program"].count("\n") + self.job["program"].count("\r") + 2
+        with mmap.mmap(-1, count + 1) as shared:
+            deadline, run.wall_deadline = run.wall_deadline, time.monotonic() + self.job["wall_s"]
+            cpu_s, run.cpu_s = run.cpu_s, 0.0
+            try:
+                _Child(run, index, shared).run()
+            finally:
+                run.wall_deadline, run.cpu_s = deadline, cpu_s
+            lines = [line for line, ran in enumerate(shared[:]) if ran]
+        run.add_lines(lines if lines else None)
+
+
+class Infrastructure(OSError):
+    """A child could not be started: ours to mend, not the program's outcome."""
+
+
+def raise_infrastructure(text: str) -> None:
+    """Raise `Infrastructure` with this text."""
+    raise Infrastructure(text)
+
+
+def _memory_file(name: str, text: str = "") -> int:
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    data = memoryview(text.encode("utf-8", "surrogatepass"))
+    while data:
+        data = data[os.write(descriptor, data) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _end_with(pid: int) -> None:
+    """The trainer is gone: take the child along."""
+    _bury(pid)
+    os._exit(0)
+
+
+def _bury(pid: int) -> tuple[int, float]:
+    """Kill what is left of a child and of everything it started; returns its wait status and CPU seconds."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    _signal(pid, signal.SIGKILL)
+    _, status, usage = os.wait4(pid, 0)
+    while True:
+        try:
+            found, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            break
+        if found == 0:  # adopted from the child, in a session of its own
+            for stray in _children():
+                _signal(stray, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(stray, 0)
+    return status, usage.ru_utime + usage.ru_stime
+
+
+def _children() -> list[int]:
+    with open(f"/proc/self/task/{os.getpid()}/children") as listing:
+        return [int(pid) for pid in listing.read().split()]
+
+
+def _wipe(folder: str) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, onerror=_force_removal)
+            else:
+                os.unlink(entry.path)
+
+
+def _force_removal(function: Any, path: str, _error: Any) -> None:
+    """A program may have taken away its own permissions."""
+    with contextlib.suppress(OSError):
+        os.chmod(os.path.dirname(path), 0o700)
+        os.chmod(path, 0o700)
+        function(path)
+
+
+def _size_of(folder: str) -> int:
+    """Bytes under a folder that a program is writing to; what vanishes meanwhile counts nothing."""
+    total = 0
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                total += _size_of(entry.path)
+            else:
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+    return total
+
+
+def _preload() -> None:
+    for name in PRELOADED:
+        importlib.import_module(name)
+    # Parts of the standard library that are loaded on first use.
+    "ü".encode("idna")
+    json.loads(json.dumps([1.5, "a", None]))
+
+
+def _raise_soft_limits() -> None:
+    """As many descriptors as allowed for the tests' files; a main stack that deep recursion needs."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    # Set after exec: the address space keeps at least 128 MiB free below the main stack, and threads keep their default.
+    wanted = 120 * 2**20
+    resource.setrlimit(resource.RLIMIT_STACK, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _readable_paths() -> list[str]:
+    """Where the interpreter and its libraries live."""
+    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable))}
+    paths.update(path for path in sys.path if os.path.isabs(path))
+    return sorted(path for path in paths if os.path.exists(path))
+
+
+def main(requests: int, replies: int) -> None:
+    """Serve until the trainer closes its end. Called in a fresh interpreter by the pool."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settings = read_frame(os.fdopen(os.dup(requests), "rb", buffering=0))
+    try:
+        server = _Server(settings, requests, replies)
+    except (OSError, ImportError, IsolationUnavailable) as error:
+        os.write(replies, frame({"infrastructure": f"{type(error).__name__}: {error}"}))
+        return
+    server.send({"layers": server.hardening.layers, "missing": server.hardening.missing})
+    server.serve()
