@@ -1,0 +1,71 @@
+"""
+Everything that is taken from TRL's non-public modules, and the range of releases that have it.
+
+`PPOTrainer` lives in `trl.experimental.ppo` up to TRL 1.12. TRL 1.13 removed it
+(https://github.com/huggingface/trl/pull/7020).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import types
+import warnings
+
+import torch
+from packaging.specifiers import SpecifierSet
+
+
+SUPPORTED_TRL = SpecifierSet(">=1.0,<1.13")
+
+
+def check_trl_version(installed: str | None) -> None:
+    """
+    Refuse a TRL that does not have the trainer this package extends.
+
+    Args:
+        installed (`str` or `None`):
+            Installed version, `None` when TRL is not installed.
+
+    Raises:
+        ImportError: If the version is outside the supported range; the message names the range and the command.
+    """
+    fix = "Run `pip install 'trl>=1.0,<1.13'`."
+    if installed is None:
+        raise ImportError(f"stepcoder-trl's trainer needs trl>=1.0,<1.13, but TRL is not installed. {fix}")
+    if not SUPPORTED_TRL.contains(installed, prereleases=True):
+        why = "it lacks what the trainer builds on" if installed.startswith("0.") else "it has no PPOTrainer any more"
+        raise ImportError(
+            f"stepcoder-trl's trainer needs trl>=1.0,<1.13, but trl {installed} is installed: {why}. {fix}"
+        )
+
+
+def _installed_trl() -> str | None:
+    try:
+        return importlib.metadata.version("trl")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+check_trl_version(_installed_trl())
+
+with warnings.catch_warnings():
+    # Importing `trl.experimental` warns that it may change: the range above is the answer to that.
+    warnings.filterwarnings("ignore", message=".*trl.experimental.*")
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+from trl.models.utils import unwrap_model_for_generation  # noqa: E402
+
+
+class RewardCarrier(torch.nn.Module):
+    """
+    Stand-in for the reward model that `PPOTrainer.__init__` demands.
+
+    It has what the constructor, and DeepSpeed behind it, read: one frozen parameter and a `config`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchor = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+        self.config = types.SimpleNamespace()
+
+
+__all__ = ["PPOConfig", "PPOTrainer", "RewardCarrier", "check_trl_version", "unwrap_model_for_generation"]

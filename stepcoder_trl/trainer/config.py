@@ -1,0 +1,284 @@
+"""Configuration of the trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from transformers import TrainingArguments
+from transformers.utils import is_torch_bf16_gpu_available
+
+from stepcoder_trl.trainer._trl import PPOConfig
+
+
+class UpstreamDefault(str):
+    """Default that gives way to upstream's own, `None`, for a dataset of upstream's kind."""
+
+    __slots__ = ()
+
+
+EOS = UpstreamDefault("eos")
+
+
+@dataclass
+class StepCoderPPOConfig(PPOConfig):
+    r"""
+    Configuration of [`StepCoderPPOTrainer`].
+
+    Only what is added to, or has another default than in, [`trl.experimental.ppo.PPOConfig`] is listed here. Batches
+    count completions: per process and update `per_device_train_batch_size * gradient_accumulation_steps` of them.
+    `max_steps`, `save_steps` and `logging_steps` count updates.
+
+    Args:
+        learning_rate (`float`, *optional*, defaults to `5e-7`):
+            Peak learning rate of the policy.
+        value_learning_rate (`float`, *optional*, defaults to `1.5e-6`):
+            Peak learning rate of the critic.
+        num_generations (`int`, *optional*):
+            Completions per prompt and update. `None` means 16 for problems with tests, 1 for upstream's `input_ids`.
+        temperature (`float`, *optional*, defaults to `0.8`):
+            Sampling temperature, above 0.
+        top_p (`float`, *optional*, defaults to `0.9`):
+            Probability mass of the likeliest tokens that are sampled from, in (0, 1].
+        response_length (`int`, *optional*, defaults to `1024`):
+            Most tokens of a completion.
+        stop_token (`str`, *optional*, defaults to `"eos"`):
+            `"eos"` ends a completion at the tokenizer's EOS token. For upstream's `input_ids` the default is `None`.
+        max_prompt_length (`int`, *optional*):
+            Most tokens of a query, code prefix included. Problems with a longer one are left out and named. `None`
+            means what the model's positions leave.
+        num_ppo_epochs (`int`, *optional*, defaults to `1`):
+            Passes over the completions of an update.
+        num_mini_batches (`int`, *optional*, defaults to `1`):
+            Optimizer steps per pass. Divides `gradient_accumulation_steps`.
+        critic_warmup_steps (`int`, *optional*, defaults to `0`):
+            Updates at the start that train the critic alone.
+        whiten_advantages (`bool`, *optional*, defaults to `True`):
+            Whether advantages are shifted and scaled to mean 0 and variance 1 over the kept tokens of all processes.
+        reward_clip (`float`, *optional*):
+            Scores are clipped to plus or minus this value. The paper's clip value is 0.8. `None` does not clip.
+        curriculum (`str`, *optional*, defaults to `"paper"`):
+            Curriculum of Code Completion Subtasks: `"paper"`, `"mix"`, `"adaptive"`, `"global"` or `"off"`.
+        curriculum_kinds (`str`, *optional*, defaults to `"statements"`):
+            What counts as a conditional statement: `"statements"` (if, for, while, try, match) or `"scope"` (the
+            APPS+ field). The paper names no kinds.
+        curriculum_pass_rate (`float`, *optional*, defaults to `0.5`):
+            Pass rate above which a problem moves to its next stage, in [0, 1). The paper gives no value.
+        curriculum_momentum (`float`, *optional*, defaults to `0.3`):
+            Weight of the newest group in the moving pass rate, in (0, 1]. The paper gives no value.
+        curriculum_pass_score (`float`, *optional*):
+            Score above which a completion counts as passing where a problem has no tests.
+        curriculum_mix_probability (`float`, *optional*, defaults to `0.25`):
+            Probability that `"mix"` draws a problem at another start than its stage's, in [0, 1].
+        fgo (`str`, *optional*, defaults to `"lines"`):
+            Fine-Grained Optimization: `"lines"` keeps tokens of executed lines in the policy loss, `"off"` keeps all,
+            `"random"` keeps as many at random, as a control.
+        fgo_outside_program (`bool`, *optional*, defaults to `True`):
+            Whether EOS, the closing fence and text outside the program stay in the policy loss.
+        fgo_denominator (`str`, *optional*, defaults to `"kept"`):
+            What the policy loss is divided by: the number of `"kept"` or of `"valid"` tokens.
+        compile_error_mask (`str`, *optional*, defaults to `"all"`):
+            Tokens kept of a program that does not compile: `"all"` or `"up_to_error_line"`.
+        executor_workers (`int`, *optional*):
+            Worker processes that run programs. `None` means one per core of this process.
+        test_timeout_s (`float`, *optional*, defaults to `3.0`):
+            CPU seconds a test may take. A problem's own limit beats it.
+        bf16 (`bool`, *optional*):
+            Whether to train in bfloat16 mixed precision. `None` means yes where a GPU has it, unless `fp16` is set.
+    """
+
+    learning_rate: float = field(default=5e-7, metadata={"help": "Peak learning rate of the policy."})
+    value_learning_rate: float = field(default=1.5e-6, metadata={"help": "Peak learning rate of the critic."})
+    num_generations: int | None = field(
+        default=None,
+        metadata={
+            "help": "Completions per prompt and update. `None` means 16 for problems with tests, 1 for upstream's "
+            "`input_ids`."
+        },
+    )
+    temperature: float = field(default=0.8, metadata={"help": "Sampling temperature, above 0."})
+    top_p: float = field(
+        default=0.9,
+        metadata={"help": "Probability mass of the likeliest tokens that are sampled from, in (0, 1]."},
+    )
+    response_length: int = field(default=1024, metadata={"help": "Most tokens of a completion."})
+    stop_token: Literal["eos"] | None = field(
+        default=EOS,  # type: ignore[assignment]
+        metadata={
+            "help": "`\"eos\"` ends a completion at the tokenizer's EOS token. For upstream's `input_ids` the default "
+            "is `None`."
+        },
+    )
+    max_prompt_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most tokens of a query, code prefix included. Problems with a longer one are left out and named. "
+            "`None` means what the model's positions leave."
+        },
+    )
+    num_ppo_epochs: int = field(default=1, metadata={"help": "Passes over the completions of an update."})
+    num_mini_batches: int = field(
+        default=1,
+        metadata={"help": "Optimizer steps per pass. Divides `gradient_accumulation_steps`."},
+    )
+    critic_warmup_steps: int = field(
+        default=0, metadata={"help": "Updates at the start that train the critic alone."}
+    )
+    whiten_advantages: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether advantages are shifted and scaled to mean 0 and variance 1 over the kept tokens of all "
+            "processes."
+        },
+    )
+    reward_clip: float | None = field(
+        default=None,
+        metadata={
+            "help": "Scores are clipped to plus or minus this value. The paper's clip value is 0.8. `None` does not "
+            "clip."
+        },
+    )
+    curriculum: Literal["paper", "mix", "adaptive", "global", "off"] = field(
+        default="paper",
+        metadata={
+            "help": "Curriculum of Code Completion Subtasks: `\"paper\"`, `\"mix\"`, `\"adaptive\"`, `\"global\"` or "
+            "`\"off\"`."
+        },
+    )
+    curriculum_kinds: Literal["statements", "scope"] = field(
+        default="statements",
+        metadata={
+            "help": "What counts as a conditional statement: `\"statements\"` (if, for, while, try, match) or "
+            "`\"scope\"` (the APPS+ field). The paper names no kinds."
+        },
+    )
+    curriculum_pass_rate: float = field(
+        default=0.5,
+        metadata={
+            "help": "Pass rate above which a problem moves to its next stage, in [0, 1). The paper gives no value."
+        },
+    )
+    curriculum_momentum: float = field(
+        default=0.3,
+        metadata={
+            "help": "Weight of the newest group in the moving pass rate, in (0, 1]. The paper gives no value."
+        },
+    )
+    curriculum_pass_score: float | None = field(
+        default=None,
+        metadata={"help": "Score above which a completion counts as passing where a problem has no tests."},
+    )
+    curriculum_mix_probability: float = field(
+        default=0.25,
+        metadata={"help": "Probability that `\"mix\"` draws a problem at another start than its stage's, in [0, 1]."},
+    )
+    fgo: Literal["lines", "off", "random"] = field(
+        default="lines",
+        metadata={
+            "help": "Fine-Grained Optimization: `\"lines\"` keeps tokens of executed lines in the policy loss, "
+            "`\"off\"` keeps all, `\"random\"` keeps as many at random, as a control."
+        },
+    )
+    fgo_outside_program: bool = field(
+        default=True,
+        metadata={"help": "Whether EOS, the closing fence and text outside the program stay in the policy loss."},
+    )
+    fgo_denominator: Literal["kept", "valid"] = field(
+        default="kept",
+        metadata={"help": "What the policy loss is divided by: the number of `\"kept\"` or of `\"valid\"` tokens."},
+    )
+    compile_error_mask: Literal["all", "up_to_error_line"] = field(
+        default="all",
+        metadata={"help": "Tokens kept of a program that does not compile: `\"all\"` or `\"up_to_error_line\"`."},
+    )
+    executor_workers: int | None = field(
+        default=None,
+        metadata={"help": "Worker processes that run programs. `None` means one per core of this process."},
+    )
+    test_timeout_s: float = field(
+        default=3.0,
+        metadata={"help": "CPU seconds a test may take. A problem's own limit beats it."},
+    )
+    bf16: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Whether to train in bfloat16 mixed precision. `None` means yes where a GPU has it, unless `fp16` "
+            "is set."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+        _check_batches(self)
+        if self.bf16 is None:
+            self.bf16 = not (self.fp16 or self.use_cpu) and is_torch_bf16_gpu_available()
+        # TRL's configs set the name that transformers 5.23 deprecates; under the new one it is silent.
+        if "activation_checkpointing" in {f.name for f in dataclasses.fields(TrainingArguments)}:
+            if self.activation_checkpointing is None:
+                self.activation_checkpointing = self.gradient_checkpointing
+            if self.activation_checkpointing_kwargs is None:
+                self.activation_checkpointing_kwargs = self.gradient_checkpointing_kwargs
+        # PPOConfig's field `world_size` hides the property of TrainingArguments, which a DeepSpeed file needs.
+        if self.world_size is None:
+            self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        super().__post_init__()
+
+
+def _refuse(name: str, value: Any, allowed: str, fix: str) -> None:
+    raise ValueError(f"`{name}` is {value!r}, but must be {allowed}. {fix}")
+
+
+def _check_ranges(args: StepCoderPPOConfig) -> None:
+    """Refuse a value outside its range or its choices."""
+    for name in ("temperature", "learning_rate", "value_learning_rate", "test_timeout_s"):
+        if not getattr(args, name) > 0:
+            _refuse(name, getattr(args, name), "above 0", "Leave it out for the default.")
+    for name in ("num_ppo_epochs", "num_mini_batches", "response_length", "gradient_accumulation_steps"):
+        if getattr(args, name) < 1:
+            _refuse(name, getattr(args, name), "at least 1", "Leave it out for the default.")
+    for name in ("num_generations", "max_prompt_length", "executor_workers"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            _refuse(name, getattr(args, name), "at least 1 or `None`", "Leave it out for the default.")
+    if args.critic_warmup_steps < 0:
+        _refuse("critic_warmup_steps", args.critic_warmup_steps, "at least 0", "Write 0 for none.")
+    if not 0 < args.top_p <= 1:
+        _refuse("top_p", args.top_p, "in (0, 1]", "It is a fraction: write 0.9 for 90%.")
+    if not 0 <= args.curriculum_pass_rate < 1:
+        _refuse("curriculum_pass_rate", args.curriculum_pass_rate, "in [0, 1)", "It is a fraction: write 0.5 for 50%.")
+    if not 0 < args.curriculum_momentum <= 1:
+        _refuse("curriculum_momentum", args.curriculum_momentum, "in (0, 1]", "Write 1 to let the newest group decide.")
+    if not 0 <= args.curriculum_mix_probability <= 1:
+        _refuse("curriculum_mix_probability", args.curriculum_mix_probability, "in [0, 1]", "It is a probability.")
+    if args.reward_clip is not None and args.reward_clip <= 0:
+        _refuse("reward_clip", args.reward_clip, "above 0 or `None`", "Leave it out not to clip.")
+    if args.missing_eos_penalty is not None and args.missing_eos_penalty <= 0:
+        _refuse("missing_eos_penalty", args.missing_eos_penalty, "above 0 or `None`", "It is subtracted as it stands.")
+    for name, choices in _CHOICES.items():
+        if getattr(args, name) not in choices:
+            allowed = ", ".join(repr(choice) for choice in choices)
+            _refuse(name, getattr(args, name), f"one of {allowed}", "Check the spelling.")
+
+
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "curriculum": ("paper", "mix", "adaptive", "global", "off"),
+    "curriculum_kinds": ("statements", "scope"),
+    "fgo": ("lines", "off", "random"),
+    "fgo_denominator": ("kept", "valid"),
+    "compile_error_mask": ("all", "up_to_error_line"),
+    "stop_token": ("eos", None),
+    "kl_estimator": ("k1", "k3"),
+}
+
+
+def _check_batches(args: StepCoderPPOConfig) -> None:
+    """Refuse mini-batches that do not consist of whole micro-batches."""
+    steps, parts = args.gradient_accumulation_steps, args.num_mini_batches
+    if steps % parts:
+        fits = [n for n in range(1, steps + 1) if steps % n == 0]
+        raise ValueError(
+            f"`num_mini_batches` is {parts}, but must divide `gradient_accumulation_steps`, which is {steps}: a "
+            f"mini-batch is a whole number of micro-batches. Choose one of {fits} or raise "
+            f"`gradient_accumulation_steps` to {-(-steps // parts) * parts}."
+        )
