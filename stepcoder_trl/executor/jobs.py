@@ -1,0 +1,301 @@
+"""
+What is sent to a fork server for one program, and the verdict on what comes back.
+
+A job holds inputs, never expected outputs. The reply is a set of claims by a process that ran untrusted code: it is
+checked for form, compared with the expectations here, and whatever is wrong with it counts against the program.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.executor.asserts import split_assert
+from stepcoder_trl.executor.compare import stdout_matches, values_match
+from stepcoder_trl.executor.protocol import decode, encode
+from stepcoder_trl.masking import executed_lines
+from stepcoder_trl.parsing import line_spans
+from stepcoder_trl.types import Execution, Outcome, TestResult
+
+
+MIN_OUTPUT_BYTES = 16 * 2**20
+WALL_PER_CPU = 3.0  # a program that sleeps may take this many times its CPU limit
+TESTS_PER_PROGRAM_LIMIT = 5  # default limit for all tests together, in limits for one
+_SEVERITY = {
+    Outcome.PASSED: 0,
+    Outcome.FAILED: 1,
+    Outcome.RUNTIME_ERROR: 2,
+    Outcome.MEMORY_EXCEEDED: 2,
+    Outcome.TIMEOUT: 2,
+    Outcome.COMPILE_ERROR: 3,
+}
+
+Judge = Callable[[dict[str, Any]], TestResult]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one job, in seconds and bytes; see `ExecutorConfig`."""
+
+    timeout_s: float
+    program_timeout_s: float | None
+    memory_limit_bytes: int
+    float_tolerance: float | None = None
+    stop_on_first_failure: bool = False
+    fresh_process_per_test: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    One program with its tests, ready to be sent.
+
+    Attributes:
+        program (`str`): Source text.
+        message (`dict`): What the fork server gets.
+        judges (`tuple`): For each test, the function from the server's report to a result.
+        deadline_s (`float`): Wall seconds after which a server that has not answered counts as lost.
+    """
+
+    program: str
+    message: dict[str, Any]
+    judges: tuple[Judge, ...]
+    deadline_s: float
+    stop_on_first_failure: bool
+
+
+def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits) -> Job:
+    """
+    Take the tests of one problem apart into what the program's process may see and what it may not.
+
+    Args:
+        program (`str`): Source text; any text at all.
+        tests (`Mapping`): Validated tests object.
+        limits (`Limits`): Defaults; the tests' own `timeout_s` and `memory_limit_bytes` take precedence.
+
+    Returns:
+        `Job`: Message and judges.
+    """
+    timeout_s = float(tests.get("timeout_s", limits.timeout_s))
+    program_s = limits.program_timeout_s
+    program_s = TESTS_PER_PROGRAM_LIMIT * timeout_s if program_s is None else max(program_s, timeout_s)
+    payload, judges = _PREPARERS[tests["type"]](tests, limits)
+    expected_bytes = _longest_expected(tests)
+    message = {
+        "program": program,
+        "type": tests["type"],
+        "fn_name": tests.get("fn_name"),
+        "preamble": tests.get("preamble", ""),
+        "setup": tests.get("setup", ""),
+        "tests": payload,
+        "timeout_s": timeout_s,
+        "wall_s": WALL_PER_CPU * timeout_s,
+        "program_cpu_s": program_s,
+        "program_wall_s": WALL_PER_CPU * program_s,
+        "memory_limit_bytes": int(tests.get("memory_limit_bytes", limits.memory_limit_bytes)),
+        "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * expected_bytes),
+        "gated": limits.stop_on_first_failure,
+        "fresh_process_per_test": limits.fresh_process_per_test,
+    }
+    # Everything once more for the recovery of a lost trace, and room for a busy machine.
+    deadline_s = 2 * WALL_PER_CPU * program_s + WALL_PER_CPU * timeout_s + 30
+    return Job(program, message, tuple(judges), deadline_s, limits.stop_on_first_failure)
+
+
+def _longest_expected(tests: Mapping[str, Any]) -> int:
+    if tests["type"] != "stdio":
+        return 0
+    return max(len(text.encode("utf-8", "surrogatepass")) for text in tests["outputs"])
+
+
+def _prepare_stdio(tests: Mapping[str, Any], limits: Limits) -> tuple[list[Any], list[Judge]]:
+    def judge_for(expected: str) -> Judge:
+        def judge(report: dict[str, Any]) -> TestResult:
+            if stdout_matches(str(report["output"]), expected, limits.float_tolerance):
+                return _passed(report)
+            return _failed(report, "wrong standard output")
+
+        return judge
+
+    return [{"input": text} for text in tests["inputs"]], [judge_for(text) for text in tests["outputs"]]
+
+
+def _prepare_call(tests: Mapping[str, Any], limits: Limits) -> tuple[list[Any], list[Judge]]:
+    def judge_for(expected: Any) -> Judge:
+        def judge(report: dict[str, Any]) -> TestResult:
+            actual = decode(report["value"])
+            return _passed(report) if values_match(actual, expected) else _failed(report, "wrong value returned")
+
+        return judge
+
+    return [encode(list(arguments)) for arguments in tests["inputs"]], [judge_for(value) for value in tests["outputs"]]
+
+
+def _prepare_assert(tests: Mapping[str, Any], limits: Limits) -> tuple[list[Any], list[Judge]]:
+    payload: list[Any] = []
+    judges: list[Judge] = []
+    for statement in tests["asserts"]:
+        split = split_assert(statement)
+        if split is None:
+            payload.append({"code": statement})
+            judges.append(_judge_inside)
+        else:
+            payload.append({"expressions": list(split.expressions), "truth": split.truth})
+            judges.append(_judge_split(statement))
+    return payload, judges
+
+
+def _judge_split(statement: str) -> Judge:
+    def judge(report: dict[str, Any]) -> TestResult:
+        split = split_assert(statement)
+        assert split is not None  # it was when the job was made
+        values = [decode(value) for value in report["value"]]
+        if len(values) != len(split.expressions):
+            raise ValueError("a value is missing")
+        try:
+            holds = split.holds(values)
+        except Exception as error:  # e.g. `None < 1`: what the statement itself would have raised
+            return TestResult(Outcome.RUNTIME_ERROR, _cpu_s(report), f"{type(error).__name__} in the comparison")
+        return _passed(report) if holds else _failed(report, "assertion does not hold")
+
+    return judge
+
+
+def _judge_inside(report: dict[str, Any]) -> TestResult:
+    if report.get("held") is True:
+        return TestResult(Outcome.PASSED, _cpu_s(report), trusted=False)
+    return TestResult(Outcome.FAILED, _cpu_s(report), str(report["asserted"]), trusted=False)
+
+
+_PREPARERS: dict[str, Callable[[Mapping[str, Any], Limits], tuple[list[Any], list[Judge]]]] = {
+    "stdio": _prepare_stdio,
+    "call": _prepare_call,
+    "assert": _prepare_assert,
+}
+
+
+def _passed(report: dict[str, Any]) -> TestResult:
+    return TestResult(Outcome.PASSED, _cpu_s(report))
+
+
+def _failed(report: dict[str, Any], message: str) -> TestResult:
+    return TestResult(Outcome.FAILED, _cpu_s(report), message)
+
+
+def _cpu_s(report: dict[str, Any]) -> float:
+    return float(report.get("cpu_s", 0.0))
+
+
+def judge_test(job: Job, index: int, report: Any) -> TestResult:
+    """
+    Verdict on one test.
+
+    Args:
+        job (`Job`): The job that was sent.
+        index (`int`): Which test.
+        report (`Any`): What the fork server says of it.
+
+    Returns:
+        `TestResult`: Malformed reports come from the program and count as `runtime_error`.
+    """
+    if not isinstance(report, dict):
+        return TestResult(Outcome.RUNTIME_ERROR, message="no result")
+    try:
+        return _judge_ending(report) or job.judges[index](report)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, MemoryError):
+        return TestResult(Outcome.RUNTIME_ERROR, _cpu_s(report), "the program sent garbage")
+
+
+def _judge_ending(report: dict[str, Any]) -> TestResult | None:
+    """Result of a test that did not come to its end; `None` if it did."""
+    for key, outcome in _BAD_ENDINGS.items():
+        if key in report:
+            line = report.get("line")
+            text = "time limit exceeded" if outcome is Outcome.TIMEOUT else str(report[key])
+            message = "not run" if report.get("unrun") else text
+            return TestResult(outcome, _cpu_s(report), message, line if isinstance(line, int) else None)
+    return None
+
+
+_BAD_ENDINGS = {
+    "compile_error": Outcome.COMPILE_ERROR,
+    "timeout": Outcome.TIMEOUT,
+    "memory": Outcome.MEMORY_EXCEEDED,
+    "error": Outcome.RUNTIME_ERROR,
+}
+
+
+def judge_job(job: Job, reply: Any) -> Execution:
+    """
+    Verdict on a whole program.
+
+    Args:
+        job (`Job`): The job that was sent.
+        reply (`Any`): The fork server's final message.
+
+    Returns:
+        `Execution`: Outcome, results and lines.
+
+    Raises:
+        SandboxError: If the server says that it could not run the program.
+    """
+    if "infrastructure" in reply:
+        raise SandboxError(str(reply["infrastructure"]))
+    results: list[TestResult] = []
+    for index, report in enumerate(reply["tests"]):
+        if isinstance(report, dict) and report.get("unrun") and results:
+            results.append(TestResult(results[-1].outcome, message="not run", trusted=results[-1].trusted))
+        else:
+            results.append(judge_test(job, index, report))
+    return make_execution(job.program, results, reply["lines"], float(reply["cpu_s"]))
+
+
+def make_execution(program: str, results: list[TestResult], raw_lines: list[int] | None, time_s: float) -> Execution:
+    """
+    Put the results of all tests together.
+
+    Args:
+        program (`str`): Source text.
+        results (`list[TestResult]`): One per test.
+        raw_lines (`list[int]` or `None`): Line events; `None` if the trace was lost or tampered with.
+        time_s (`float`): CPU seconds.
+
+    Returns:
+        `Execution`: The worst outcome names the program, the first of equals.
+    """
+    worst = max(results, key=lambda result: _SEVERITY[result.outcome])
+    all_lines = frozenset(range(1, len(line_spans(program)) + 1))
+    if raw_lines is not None and not all(1 <= line <= len(all_lines) + 1 for line in raw_lines):
+        raw_lines = None
+    if worst.outcome is Outcome.COMPILE_ERROR:
+        executed, kept = frozenset[int](), all_lines
+    elif raw_lines is None:
+        executed, kept = frozenset[int](), all_lines
+    else:
+        executed = kept = executed_lines(program, raw_lines)
+    trusted = all(result.trusted for result in results)
+    return Execution(worst.outcome, tuple(results), executed, kept, time_s, trusted)
+
+
+def parse_tests(tests: Mapping[str, Any] | str) -> Mapping[str, Any]:
+    """Tests object from the object or its JSON text; integers of any length."""
+    if isinstance(tests, str):
+        parsed: Mapping[str, Any] = json.loads(tests, parse_int=_parse_int)
+        return parsed
+    return tests
+
+
+def _parse_int(text: str) -> int:
+    """`int(text)` without the interpreter's limit on digits: tests are our own data, not the program's."""
+    step = 4000
+    if len(text) <= step:
+        return int(text)
+    sign, digits = (-1, text[1:]) if text[0] == "-" else (1, text)
+    value = 0
+    for start in range(0, len(digits), step):
+        part = digits[start : start + step]
+        value = value * 10 ** len(part) + int(part)
+    return sign * value

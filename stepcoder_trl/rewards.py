@@ -1,0 +1,83 @@
+"""Scores from executions. Nothing here runs a program: that is the executor's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.types import Execution, Outcome
+
+
+# StepCoder (arXiv:2402.01391), Eq. 3. A program that is stopped at a limit has not run to its end: a runtime error.
+SCORES: dict[Outcome, float] = {
+    Outcome.PASSED: 1.0,
+    Outcome.FAILED: -0.3,
+    Outcome.RUNTIME_ERROR: -0.6,
+    Outcome.TIMEOUT: -0.6,
+    Outcome.MEMORY_EXCEEDED: -0.6,
+    Outcome.COMPILE_ERROR: -1.0,
+}
+
+
+def unit_test_score(execution: Execution, mode: Literal["worst", "first_failure"] = "worst") -> float:
+    """
+    Compiler feedback as a number.
+
+    Args:
+        execution (`Execution`): Result of running the program.
+        mode (`str`, *optional*, defaults to `"worst"`):
+            `"worst"` scores the program's outcome, `"first_failure"` the first test that did not pass.
+
+    Returns:
+        `float`: 1 passed, -0.3 failed, -0.6 runtime error, time or memory limit, -1 compile error.
+
+    Paper: StepCoder (arXiv:2402.01391), Eq. 3.
+    """
+    if mode == "worst":
+        return SCORES[execution.outcome]
+    if mode != "first_failure":
+        raise BadInputError(f"`mode` is {mode!r}, but must be 'worst' or 'first_failure'.")
+    outcomes = (test.outcome for test in execution.tests)
+    return SCORES[next((outcome for outcome in outcomes if outcome is not Outcome.PASSED), Outcome.PASSED)]
+
+
+def unit_test_reward(
+    completions: Sequence[Any], execution: Sequence[Execution | None] | None = None, **columns: Any
+) -> list[float | None]:
+    """
+    Reward function with TRL's signature: compiler feedback of each completion.
+
+    Inside `StepCoderPPOTrainer` the executions arrive ready-made. Elsewhere, for example in TRL's GRPO, the programs
+    are run here, from the dataset's `tests` column and, if given, `prefix`.
+
+    Args:
+        completions (`Sequence`): Completions, as text or as chat messages.
+        execution (`Sequence[Execution]`, *optional*): Results, `None` where the program could not be run.
+        **columns: Dataset columns; without `execution`, `tests` is needed.
+
+    Returns:
+        `list[float | None]`: One score per completion, `None` where there is no result.
+    """
+    if execution is None:
+        execution = _execute(completions, **columns)
+    return [None if result is None else unit_test_score(result) for result in execution]
+
+
+def _execute(completions: Sequence[Any], **columns: Any) -> list[Execution | None]:
+    from stepcoder_trl.executor import CodeExecutor
+    from stepcoder_trl.parsing import extract_program
+
+    if columns.get("tests") is None:
+        raise BadInputError("`unit_test_reward` needs the column `tests`. Keep it in the dataset.")
+    prefixes = columns.get("prefix") or [""] * len(completions)
+    texts = [_text(completion) for completion in completions]
+    programs = [extract_program(text, prefix).text for text, prefix in zip(texts, prefixes, strict=True)]
+    with CodeExecutor() as executor:
+        results = executor.run_many(programs, columns["tests"], on_error="return")
+    return [result if isinstance(result, Execution) else None for result in results]
+
+
+def _text(completion: Any) -> str:
+    """Completion of TRL's conversational form, a list of messages, or of its plain form."""
+    return completion if isinstance(completion, str) else "".join(message["content"] for message in completion)
