@@ -437,8 +437,11 @@ class _UnitBuilder:
 def _open_block(unit: _Unit, outermost: _Block | None, indent: int) -> tuple[_Block, int]:
     """Innermost block open after a unit that an indentation belongs to, and the place in it that was reached."""
     block, index = unit.block, unit.index
-    while block is not outermost and block.indent > indent and block.parent is not None:
-        block, index = block.parent.block, block.parent.index
+    while block is not outermost and block.indent > indent:
+        parent = block.parent
+        if parent is None:
+            break
+        block, index = parent.block, parent.index
     return block, index
 
 

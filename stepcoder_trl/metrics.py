@@ -1,0 +1,162 @@
+"""Figures of merit: pass@k with intervals, and the lines that benchmarks share with training data."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.parsing import line_spans
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Confidence interval: both ends belong to it."""
+
+    low: float
+    high: float
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """
+    Unbiased estimate of the probability that at least one of `k` samples passes.
+
+    Args:
+        n (`int`):
+            Number of samples drawn, at least `k`.
+        c (`int`):
+            Number of them that passed, from 0 to `n`.
+        k (`int`):
+            Budget, at least 1.
+
+    Returns:
+        `float`: `1 - prod(1 - k / i)` for `i` from `n - c + 1` to `n`; in [0, 1].
+
+    Raises:
+        BadInputError: If the numbers do not fit together.
+
+    Source: Chen et al. (arXiv:2107.03374), section 2.1.
+    """
+    if not 1 <= k <= n:
+        raise BadInputError(f"`k` is {k}, but must be from 1 to `n` = {n}. Draw at least `k` samples per problem.")
+    if not 0 <= c <= n:
+        raise BadInputError(f"`c` is {c}, but must be from 0 to `n` = {n}.")
+    if n - c < k:
+        return 1.0
+    return 1.0 - math.prod(1.0 - k / i for i in range(n - c + 1, n + 1))
+
+
+def mean_pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float:
+    """
+    Mean of pass@k over problems.
+
+    Args:
+        counts (`Iterable[tuple[int, int]]`):
+            `(n, c)` of each problem: samples drawn, samples that passed.
+        k (`int`):
+            Budget.
+
+    Raises:
+        BadInputError: If there is no problem, or the numbers of one do not fit together.
+    """
+    values = [pass_at_k(n, c, k) for n, c in counts]
+    if not values:
+        raise BadInputError("`counts` is empty. Pass `(n, c)` of at least one problem.")
+    return fmean(values)
+
+
+def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
+    """
+    Wilson score interval of a proportion; [0, 1] when nothing was observed.
+
+    Raises:
+        BadInputError: If `successes` is not from 0 to `total`, or `confidence` not in (0, 1).
+    """
+    _check_confidence(confidence)
+    if not 0 <= successes <= total:
+        raise BadInputError(f"`successes` is {successes}, but must be from 0 to `total` = {total}.")
+    if total == 0:
+        return Interval(0.0, 1.0)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = successes / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == total else min(1.0, centre + half)
+    return Interval(low, high)
+
+
+def bootstrap_interval(
+    values: Sequence[float], seed: int, confidence: float = 0.95, resamples: int = 1000
+) -> Interval:
+    """
+    Percentile bootstrap interval of the mean of per-problem values, such as pass@k.
+
+    Args:
+        values (`Sequence[float]`):
+            One value per problem, at least one.
+        seed (`int`):
+            Seed of the resampling.
+        confidence (`float`, *optional*, defaults to `0.95`):
+            Probability that the interval is to have, in (0, 1).
+        resamples (`int`, *optional*, defaults to `1000`):
+            Number of resamples.
+
+    Raises:
+        BadInputError: If there is no value, no resample, or `confidence` is not in (0, 1).
+    """
+    _check_confidence(confidence)
+    if not values or resamples < 1:
+        raise BadInputError(f"{len(values)} `values` and {resamples} `resamples`, but at least one of each is needed.")
+    rng = random.Random(seed)
+    means = sorted(fmean(rng.choices(values, k=len(values))) for _ in range(resamples))
+    tail = (1 - confidence) / 2
+    return Interval(_quantile(means, tail), _quantile(means, 1 - tail))
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise BadInputError(f"`confidence` is {confidence}, but must be in (0, 1). Write 0.95 for 95%.")
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Value at a share of the way through a sorted sequence, interpolated."""
+    position = share * (len(ordered) - 1)
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (position - low) * (ordered[high] - ordered[low])
+
+
+def code_lines(program: str) -> list[str]:
+    """Lines of a program without the white space around them; blank ones left out."""
+    lines = (program[start:end].strip() for start, end in line_spans(program))
+    return [line for line in lines if line]
+
+
+def line_overlap(benchmark: Sequence[str], train: Iterable[str]) -> list[float | None]:
+    """
+    Share of each benchmark solution's lines that also occur in training solutions.
+
+    Lines are compared without the white space around them. Lines that occur more than twice in the benchmark (`return`,
+    `continue`, ...) do not count.
+
+    Args:
+        benchmark (`Sequence[str]`):
+            Solutions of the benchmark's problems.
+        train (`Iterable[str]`):
+            Solutions in the training data.
+
+    Returns:
+        `list[float | None]`: One share in [0, 1] per problem; `None` where no line counts.
+
+    Paper: StepCoder (arXiv:2402.01391), Figure 3; rule of Austin et al. (arXiv:2108.07732).
+    """
+    known = {line for program in train for line in code_lines(program)}
+    lines_of = [code_lines(program) for program in benchmark]
+    occurrences = Counter(line for lines in lines_of for line in lines)
+    counted = [[line for line in lines if occurrences[line] <= 2] for lines in lines_of]
+    return [fmean(line in known for line in lines) if lines else None for lines in counted]
