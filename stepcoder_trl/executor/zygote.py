@@ -127,7 +127,7 @@ class _Run:
         self.results: list[dict[str, Any] | None] = [None] * len(job["tests"])
         self.lines: set[int] = set()
         self.lines_known = True
-        self.recovered = False
+        self.recovery_cpu_s = 0.0
         self.cpu_s = 0.0
         self.wall_deadline = time.monotonic() + job["program_wall_s"]
 
@@ -288,6 +288,8 @@ class _Child:
             status, cpu_s = _bury(pid)
             if self.shared is None:
                 run.cpu_s += cpu_s
+            else:
+                run.recovery_cpu_s += cpu_s
         if self.shared is None:
             self.conclude(status, garbage, clock, cpu_s)
 
@@ -389,12 +391,11 @@ class _Child:
         return {"error": "the program ended without an answer"}
 
     def recover(self, index: int) -> None:
-        """Run the test once more, its lines going to shared memory, unless that was done for this program already."""
+        """Run the test once more, its lines going to shared memory, as long as the program's budget allows it."""
         run = self.run_state
-        if run.recovered or run.cpu_s >= 2 * self.job["program_cpu_s"]:
+        if run.recovery_cpu_s >= self.job["program_cpu_s"]:
             run.lines_known = False
             return
-        run.recovered = True
         count = self.job["program"].count("\n") + self.job["program"].count("\r") + 2
         with mmap.mmap(-1, count + 1) as shared:
             deadline, run.wall_deadline = run.wall_deadline, time.monotonic() + self.job["wall_s"]
