@@ -1,0 +1,559 @@
+"""What the steps of an update hand to each other: problems, samples, completions, scores, masks."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+
+from stepcoder_trl.curriculum import Stage
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.generation import Generation, Prompt, Query
+from stepcoder_trl.masking import TokenizedText, completion_loss_mask
+from stepcoder_trl.rewards import unit_test_score
+from stepcoder_trl.types import Execution, Outcome, Program
+
+
+RewardFunc = Callable[..., Sequence[float | None]]
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """
+    One row of the training set.
+
+    Attributes:
+        task_id (`str`): Name, unique.
+        prompt (`str` or chat messages): Requirement.
+        starter_code (`str`): What the answer begins with.
+        canonical_solution (`str`): Reference program, empty for no curriculum.
+        tests (`Mapping` or `None`): Tests, `None` where a reward function or model decides alone.
+        columns (`Mapping[str, Any]`): All columns of the row, for reward functions.
+        token_ids (`tuple[int, ...]` or `None`): Query of a dataset of upstream's kind.
+    """
+
+    task_id: str
+    prompt: Prompt
+    starter_code: str = ""
+    canonical_solution: str = ""
+    tests: Mapping[str, Any] | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    token_ids: tuple[int, ...] | None = None
+
+
+def as_rows(dataset: Any) -> list[PromptRow]:
+    """
+    Read a training set.
+
+    Args:
+        dataset ([`~datasets.Dataset`] or sequence of [`Problem`] or mappings):
+            Rows of problems, or rows with `input_ids` (upstream's kind).
+
+    Returns:
+        `list[PromptRow]`
+
+    Raises:
+        BadInputError: If a row lacks its prompt, its tests are malformed, or a `task_id` comes twice.
+    """
+    rows = [_as_row(row, number) for number, row in enumerate(dataset)]
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        if row.task_id in seen:
+            raise BadInputError(
+                f"Rows {seen[row.task_id]} and {number} of `train_dataset` have the same `task_id` {row.task_id!r}. "
+                "Give each problem its own."
+            )
+        seen[row.task_id] = number
+    return rows
+
+
+def _as_row(row: Any, number: int) -> PromptRow:
+    columns = dict(row.to_row() if isinstance(row, Problem) else row)
+    if isinstance(row, Problem):
+        return _problem_row(row, columns)
+    where = f"train_dataset[{number}]"
+    if "prompt" not in columns and "input_ids" in columns:
+        return PromptRow(str(number), "", columns=columns, token_ids=tuple(int(i) for i in columns["input_ids"]))
+    if "prompt" not in columns:
+        raise BadInputError(
+            f"{where} has the columns {sorted(columns)}, but neither `prompt` nor `input_ids`. Rows of problems have "
+            "task_id, prompt, starter_code, canonical_solution and tests."
+        )
+    if columns.get("tests") is not None:
+        return _problem_row(Problem.from_row(columns, where=where), columns)
+    return PromptRow(
+        task_id=str(columns.get("task_id", number)),
+        prompt=columns["prompt"],
+        starter_code=columns.get("starter_code") or "",
+        canonical_solution=columns.get("canonical_solution") or "",
+        columns=columns,
+    )
+
+
+def _problem_row(problem: Problem, columns: Mapping[str, Any]) -> PromptRow:
+    return PromptRow(
+        task_id=problem.task_id,
+        prompt=problem.prompt,
+        starter_code=problem.starter_code,
+        canonical_solution=problem.canonical_solution,
+        tests=problem.tests,
+        columns=columns,
+    )
+
+
+def keep_rows(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Data collator that leaves rows as they are."""
+    return rows
+
+
+def collate(rows: Sequence[PromptRow], collator: Callable[..., Any], pad: int | None) -> list[PromptRow]:
+    """
+    Rows as a data collator leaves them.
+
+    Args:
+        rows (`Sequence[PromptRow]`):
+            Rows drawn.
+        collator (`Callable`):
+            Takes a list of rows as dictionaries and returns such a list, or, as upstream's, padded `input_ids`.
+        pad (`int` or `None`):
+            Padding token, where the collator gives no `attention_mask`.
+
+    Returns:
+        `list[PromptRow]`: Same length.
+    """
+    if collator is keep_rows:
+        return list(rows)
+    batch = collator([dict(row.columns) for row in rows])
+    if not isinstance(batch, Mapping):
+        new = [_as_row(columns, number) for number, columns in enumerate(batch)]
+        return [replace(made, task_id=row.task_id) for made, row in zip(new, rows, strict=True)]
+    ids = batch["input_ids"]
+    mask = batch["attention_mask"].bool() if "attention_mask" in batch else ids != pad
+    tokens = [tuple(row[keep].tolist()) for row, keep in zip(ids, mask, strict=True)]
+    return [replace(row, token_ids=token_ids) for row, token_ids in zip(rows, tokens, strict=True)]
+
+
+class PromptSampler(Sampler[list[int]]):
+    """
+    Rows of each update, for one process.
+
+    Each epoch is a fresh permutation; what does not fill an update at its end is left out. Every prompt comes
+    `num_generations` times in a row. Processes take consecutive parts of that list, so that the samples of a prompt
+    stay on one process where the numbers allow. Depends on nothing but its arguments: the number of the update is all
+    there is to save.
+
+    Args:
+        num_rows (`int`):
+            Rows of the training set.
+        plan ([`BatchPlan`]):
+            Sizes.
+        rank (`int`):
+            Number of this process.
+        seed (`int`):
+            Seed, the same on every process.
+        start (`int`, *optional*, defaults to `0`):
+            Update to begin with.
+    """
+
+    def __init__(self, num_rows: int, plan: BatchPlan, rank: int, seed: int, start: int = 0) -> None:
+        self.num_rows, self.plan, self.rank, self.seed, self.start = num_rows, plan, rank, seed, start
+
+    def indices(self, update: int) -> list[int]:
+        """Rows of one update."""
+        epoch, position = divmod(update, self.plan.updates_per_epoch)
+        generator = torch.Generator().manual_seed(self.seed + epoch)
+        order = torch.randperm(self.num_rows, generator=generator).tolist()
+        prompts = order[position * self.plan.prompts_per_update :][: self.plan.prompts_per_update]
+        samples = [row for row in prompts for _ in range(self.plan.num_generations)]
+        return samples[self.rank * self.plan.local_batch_size :][: self.plan.local_batch_size]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self.indices(update) for update in count(self.start))
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """
+    Sizes of a run. Batches count completions.
+
+    Attributes:
+        num_generations (`int`): Completions per prompt.
+        micro_batch_size (`int`): Per process and forward pass.
+        local_mini_batch_size (`int`): Per process and optimizer step.
+        local_batch_size (`int`): Per process and update.
+        batch_size (`int`): Of all processes per update.
+        accumulation_steps (`int`): Micro-batches per optimizer step.
+        prompts_per_update (`int`): Of all processes.
+        updates_per_epoch (`int`): Whole updates that the training set fills once.
+        num_updates (`int`): Of the run.
+    """
+
+    num_generations: int
+    micro_batch_size: int
+    local_mini_batch_size: int
+    local_batch_size: int
+    batch_size: int
+    accumulation_steps: int
+    prompts_per_update: int
+    updates_per_epoch: int
+    num_updates: int
+
+
+def plan_batches(args: Any, num_rows: int, num_generations: int, num_processes: int) -> BatchPlan:
+    """
+    Work out the sizes of a run.
+
+    Args:
+        args ([`StepCoderPPOConfig`]):
+            Configuration.
+        num_rows (`int`):
+            Rows of the training set.
+        num_generations (`int`):
+            Completions per prompt.
+        num_processes (`int`):
+            Processes that train.
+
+    Returns:
+        [`BatchPlan`]
+
+    Raises:
+        ValueError: If the global batch is not a multiple of `num_generations`, the training set does not fill an
+            update, or there is no whole update to do.
+    """
+    local = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    total = local * num_processes
+    sizes = (
+        f"`per_device_train_batch_size` {args.per_device_train_batch_size} x `gradient_accumulation_steps` "
+        f"{args.gradient_accumulation_steps} x {num_processes} processes = {total} completions"
+    )
+    if total % num_generations:
+        below, above = total // num_generations * num_generations, -(-total // num_generations) * num_generations
+        nearest = f"{below} and {above}" if below else str(above)
+        raise ValueError(
+            f"{sizes} per update, which is not a multiple of `num_generations`, {num_generations}. The nearest that "
+            f"fit: {nearest}. Change one of the three."
+        )
+    prompts = total // num_generations
+    if num_rows < prompts:
+        raise ValueError(
+            f"`train_dataset` has {num_rows} usable rows, but an update takes {prompts} prompts: {sizes}, "
+            f"{num_generations} per prompt. Lower the batch, raise `num_generations`, or add rows."
+        )
+    per_epoch = num_rows // prompts
+    episodes = args.total_episodes
+    updates = int(args.num_train_epochs * per_epoch) if episodes is None else episodes // total
+    if args.max_steps > 0:
+        updates = args.max_steps if episodes is None else min(updates, args.max_steps)
+    if updates < 1:
+        raise ValueError(
+            f"`total_episodes` {episodes}, `num_train_epochs` {args.num_train_epochs} leave no whole update: {sizes}. "
+            "Raise one of them or lower the batch."
+        )
+    return BatchPlan(
+        num_generations=num_generations,
+        micro_batch_size=args.per_device_train_batch_size,
+        local_mini_batch_size=local // args.num_mini_batches,
+        local_batch_size=local,
+        batch_size=total,
+        accumulation_steps=args.gradient_accumulation_steps // args.num_mini_batches,
+        prompts_per_update=prompts,
+        updates_per_epoch=per_epoch,
+        num_updates=updates,
+    )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """
+    One completion to be drawn.
+
+    Attributes:
+        row (`PromptRow`): Problem.
+        stage (`Stage` or `None`): Where it starts, `None` without a curriculum.
+        query (`Query`): What the model is shown.
+        number (`int`): Place in the global batch: names the sample for seeds.
+    """
+
+    row: PromptRow
+    stage: Stage | None
+    query: Query
+    number: int
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """
+    Completions of one update, on one process.
+
+    Attributes:
+        samples (`tuple[Sample, ...]`): What was asked for, `B` of them.
+        generation (`Generation`): Tokens.
+        completions (`tuple[TokenizedText, ...]`): Text of each completion, and where its tokens stand in it.
+        programs (`tuple[Program, ...]`): Program of each completion.
+    """
+
+    samples: tuple[Sample, ...]
+    generation: Generation
+    completions: tuple[TokenizedText, ...]
+    programs: tuple[Program, ...]
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """
+    What the models say about the sampled tokens.
+
+    Attributes:
+        log_probs (`torch.Tensor` of shape `(B, T)`): Under the policy that sampled, at its temperature.
+        ref_log_probs (`torch.Tensor` of shape `(B, T)`): Under the reference, at the same temperature.
+        values (`torch.Tensor` of shape `(B, T)`): Of the critic, before each token.
+    """
+
+    log_probs: torch.Tensor
+    ref_log_probs: torch.Tensor
+    values: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """
+    What running the programs gave.
+
+    Attributes:
+        executions (`tuple[Execution | None, ...]`): `None` without tests, or when it could not be run.
+        infrastructure_errors (`int`): Programs that could not be run for a reason that is ours.
+        wait_s (`float`): Seconds that training stood still for it.
+        programs_per_s (`float`): From the first submission to the last result.
+    """
+
+    executions: tuple[Execution | None, ...]
+    infrastructure_errors: int = 0
+    wait_s: float = 0.0
+    programs_per_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """
+    Score of each completion.
+
+    Attributes:
+        scores (`torch.Tensor` of shape `(B,)`): Weighted sum, penalty and clip applied; 0 where there is none.
+        scored (`torch.Tensor` of shape `(B,)`): Whether there is one.
+        by_source (`Mapping[str, tuple[float | None, ...]]`): Before weights, by name of the reward function.
+    """
+
+    scores: torch.Tensor
+    scored: torch.Tensor
+    by_source: Mapping[str, tuple[float | None, ...]]
+
+
+@dataclass(frozen=True)
+class Experience:
+    """
+    Everything an update trains on.
+
+    Attributes:
+        query_ids (`torch.Tensor` of shape `(B, Q)`): Queries, padded on the left.
+        query_mask (`torch.Tensor` of shape `(B, Q)`): `True` where a query token stands.
+        response_ids (`torch.Tensor` of shape `(B, T)`): Sampled tokens, padded on the right.
+        lengths (`torch.Tensor` of shape `(B,)`): Sampled tokens per row.
+        valid_mask (`torch.Tensor` of shape `(B, T)`): Tokens of scored completions: value loss.
+        loss_mask (`torch.Tensor` of shape `(B, T)`): The kept ones among them: policy loss.
+        log_probs (`torch.Tensor` of shape `(B, T)`): Under the policy that sampled.
+        values (`torch.Tensor` of shape `(B, T)`): Of the critic at that time.
+        advantages (`torch.Tensor` of shape `(B, T)`): Advantages.
+        returns (`torch.Tensor` of shape `(B, T)`): Targets of the critic.
+    """
+
+    query_ids: torch.Tensor
+    query_mask: torch.Tensor
+    response_ids: torch.Tensor
+    lengths: torch.Tensor
+    valid_mask: torch.Tensor
+    loss_mask: torch.Tensor
+    log_probs: torch.Tensor
+    values: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor
+
+    def select(self, indices: torch.Tensor) -> Experience:
+        """Rows at `indices`, without the columns that are padding in all of them."""
+        length = int(self.lengths[indices].max())
+        query_length = int(self.query_mask[indices].sum(1).max())
+        parts: dict[str, torch.Tensor] = {"lengths": self.lengths[indices]}
+        for name in ("query_ids", "query_mask"):
+            parts[name] = getattr(self, name)[indices, -query_length:]
+        for name in ("response_ids", "valid_mask", "loss_mask", "log_probs", "values", "advantages", "returns"):
+            parts[name] = getattr(self, name)[indices, :length]
+        return Experience(**parts)
+
+    def sequences(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries with their responses, and their attention mask, both of shape `(B, Q + T)`."""
+        return join_sequences(self.query_ids, self.query_mask, self.response_ids, self.lengths)
+
+
+def join_sequences(
+    query_ids: torch.Tensor, query_mask: torch.Tensor, response_ids: torch.Tensor, lengths: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries with their responses, and their attention mask, both of shape `(B, Q + T)`."""
+    response_mask = torch.arange(response_ids.shape[1], device=lengths.device)[None] < lengths[:, None]
+    return torch.cat([query_ids, response_ids], 1), torch.cat([query_mask, response_mask], 1)
+
+
+def compiler_feedback(completions: Sequence[str], execution: Sequence[Execution | None], **_: Any) -> list[float | None]:
+    """Score of the executions that are already there (paper, Eq. 3)."""
+    return [None if one is None else unit_test_score(one) for one in execution]
+
+
+def reward_name(func: Any) -> str:
+    """Name of a reward function in metrics and errors."""
+    return str(func.__name__ if inspect.isroutine(func) else type(func).__name__)
+
+
+def reward_columns(rollout: Rollout, feedback: Feedback) -> dict[str, list[Any]]:
+    """Keyword arguments of a reward function: one list per column of the dataset, and what the rollout adds."""
+    rows = [sample.row for sample in rollout.samples]
+    names = list(dict.fromkeys(name for row in rows for name in row.columns))
+    return {
+        **{name: [row.columns.get(name) for row in rows] for name in names if name != "prompt"},
+        "prompts": [sample.query.text if sample.row.token_ids is not None else sample.row.prompt
+                    for sample in rollout.samples],
+        "completions": [completion.text for completion in rollout.completions],
+        "completion_ids": rollout.generation.completion_ids(),
+        "task_id": [row.task_id for row in rows],
+        "prefix": [sample.query.prefix for sample in rollout.samples],
+        "program": [program.text for program in rollout.programs],
+        "execution": list(feedback.executions),
+    }
+
+
+def call_reward(func: RewardFunc, columns: Mapping[str, list[Any]]) -> tuple[float | None, ...]:
+    """
+    Call a reward function and check what it returns.
+
+    Raises:
+        ValueError: If it does not return one value per completion.
+    """
+    values = list(func(**columns))
+    if len(values) != len(columns["completions"]):
+        raise ValueError(
+            f"The reward function `{reward_name(func)}` returned {len(values)} values for "
+            f"{len(columns['completions'])} completions. Return one per completion, `None` for one without a score."
+        )
+    return tuple(None if value is None else float(value) for value in values)
+
+
+def combine_scores(
+    by_source: Mapping[str, Sequence[float | None]], weights: Sequence[float]
+) -> list[float | None]:
+    """
+    Weighted sum of each completion's scores; sources without a score for it are left out.
+
+    Args:
+        by_source (`Mapping[str, Sequence[float | None]]`):
+            Scores, one sequence per source.
+        weights (`Sequence[float]`):
+            Weight of each source, in the same order.
+
+    Returns:
+        `list[float | None]`: `None` where no source has a score.
+    """
+    combined: list[float | None] = []
+    for values in zip(*by_source.values(), strict=True):
+        parts = [weight * value for weight, value in zip(weights, values, strict=True) if value is not None]
+        combined.append(sum(parts) if parts else None)
+    return combined
+
+
+def kept_lines(execution: Execution, compile_error_mask: str) -> frozenset[int]:
+    """Lines of the program whose tokens Fine-Grained Optimization keeps."""
+    error_line = execution.tests[0].error_line if execution.tests else None
+    if compile_error_mask == "up_to_error_line" and execution.outcome is Outcome.COMPILE_ERROR and error_line:
+        return frozenset(range(1, error_line + 1))
+    return execution.kept_lines
+
+
+def sample_loss_mask(
+    completion: TokenizedText,
+    program: Program,
+    query: Query,
+    execution: Execution | None,
+    *,
+    fgo: str = "lines",
+    outside_program: bool = True,
+    compile_error_mask: str = "all",
+    seed: str = "",
+) -> list[bool]:
+    """
+    Mark the tokens of a completion that take part in the policy loss.
+
+    Args:
+        completion (`TokenizedText`):
+            Completion, `T` sampled tokens.
+        program (`Program`):
+            What was run of it.
+        query (`Query`):
+            What it continues.
+        execution (`Execution` or `None`):
+            Result; without one every token is kept.
+        fgo (`str`, *optional*, defaults to `"lines"`):
+            `"lines"`, `"off"`, or `"random"`: as many tokens of the program, drawn uniformly.
+        outside_program (`bool`, *optional*, defaults to `True`):
+            Whether tokens outside the program are kept.
+        compile_error_mask (`str`, *optional*, defaults to `"all"`):
+            What is kept of a program that does not compile.
+        seed (`str`, *optional*, defaults to `""`):
+            Seed of the drawing.
+
+    Returns:
+        `list[bool]`: Length `T`.
+
+    Paper: StepCoder (arXiv:2402.01391), Fine-Grained Optimization.
+    """
+    if fgo == "off" or execution is None:
+        return [True] * len(completion.spans)
+
+    def mask(lines: frozenset[int], outside: bool) -> list[bool]:
+        return completion_loss_mask(completion, program, lines, outside)
+
+    by_lines = mask(kept_lines(execution, compile_error_mask), outside_program)
+    if fgo == "lines":
+        return by_lines
+    # With no line kept and everything outside kept, what is left out is the program.
+    in_program = [index for index, outside in enumerate(mask(frozenset(), True)) if not outside]
+    number = sum(by_lines[index] for index in in_program)
+    drawn = set(random.Random(seed).sample(in_program, number))
+    among = set(in_program)
+    return [index in drawn if index in among else keep for index, keep in enumerate(by_lines)]
+
+
+def group_shares(results: Sequence[tuple[str, str, bool | None]]) -> list[tuple[str, dict[str, Any], float | None]]:
+    """
+    Share of passing samples of each group.
+
+    Args:
+        results (`Sequence[tuple[str, str, bool | None]]`):
+            Of each sample of all processes: task, stage as JSON, and whether it passed, `None` if not scored.
+
+    Returns:
+        `list`: Task, stage's fields and share of each group in order of appearance; the share is `None` when nothing
+        of the group was scored.
+    """
+    groups: dict[tuple[str, str], list[bool]] = {}
+    for task_id, stage, passed in results:
+        group = groups.setdefault((task_id, stage), [])
+        if passed is not None:
+            group.append(passed)
+    return [
+        (task_id, json.loads(stage), sum(group) / len(group) if group else None)
+        for (task_id, stage), group in groups.items()
+    ]
