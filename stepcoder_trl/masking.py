@@ -31,10 +31,10 @@ def executed_lines(program: str, raw_lines: Iterable[TLineNo]) -> frozenset[TLin
     Lines of every statement that ran, from the lines for which a tracer had an event.
 
     A simple statement counts with all its lines, a compound one with its header; `else:` and `finally:` go with the
-    first statement of their suite; docstrings, comments, blank lines, `global`, `nonlocal` and bare annotations go with
-    the next statement of their block, or with the previous one at its end. A suite that holds nothing else ran if there
-    was an event in it: compile the program with [`~parsing.compile_for_tracing`], otherwise there never is. In a program
-    without any statement every line ran if there was an event at all.
+    first statement of their suite; docstrings, comments, blank lines, `global`, `nonlocal` and bare annotations go
+    with the next statement of their block, or with the previous one at its end. A suite that holds nothing else ran if
+    there was an event in it: compile the program with [`~parsing.compile_for_tracing`], otherwise there never is. In a
+    program without any statement every line ran if there was an event at all.
 
     Args:
         program (`str`):
@@ -86,8 +86,8 @@ def token_texts(token_ids: Sequence[int], tokenizer: Any) -> TokenizedText:
 
     The tokens are decoded here, byte by byte, for byte-level BPE, for SentencePiece with or without byte fallback, and
     for vocabularies whose tokens are literal text: the spans are right by construction. A leading space of the first
-    token stays, as the tokens continue a query (`tokenizer.decode` of SentencePiece drops it). With any other tokenizer
-    growing beginnings of the sequence are decoded and compared.
+    token stays, as the tokens continue a query (`tokenizer.decode` of SentencePiece drops it). With any other
+    tokenizer growing beginnings of the sequence are decoded and compared.
 
     Args:
         token_ids (`Sequence[int]`):
@@ -134,8 +134,10 @@ def _bytes_of_token(tokenizer: Any) -> Callable[[str], bytes] | None:
 
 def _bytes_by_decoder(decoder: Any) -> Callable[[str], bytes] | None:
     """As above, for a tokenizer of the `tokenizers` library. Its decoders pickle as their JSON description."""
-    description = json.loads(decoder.__getstate__()) if decoder is not None else {"type": None}
-    steps = description["decoders"] if description["type"] == "Sequence" else [description]
+    if decoder is None:
+        return None
+    description: dict[str, Any] = json.loads(decoder.__getstate__())
+    steps: list[dict[str, Any]] = description.get("decoders", [description])
     kinds = {step["type"] for step in steps}
     if "ByteLevel" in kinds:
         return _bytes_of_byte_level
@@ -243,8 +245,8 @@ def executed_token_mask(
         executed_spans (`Sequence[CharSpan]`):
             Spans of the executed lines, in characters of the same text.
         text (`str`, *optional*):
-            That text. With it only characters other than white space count: a token of nothing but white space goes with
-            the next token that has other text, at the end with the last one.
+            That text. With it only characters other than white space count: a token of nothing but white space goes
+            with the next token that has other text, at the end with the last one.
 
     Returns:
         `list[bool]`: Length `T`. `True` where the token takes part in the policy loss.

@@ -141,8 +141,8 @@ def line_overlap(benchmark: Sequence[str], train: Iterable[str]) -> list[float |
     """
     Share of each benchmark solution's lines that also occur in training solutions.
 
-    Lines are compared without the white space around them. Lines that occur more than twice in the benchmark (`return`,
-    `continue`, ...) do not count.
+    Lines are compared without the white space around them. Lines that occur more than twice in the benchmark
+    (`return`, `continue`, ...) do not count.
 
     Args:
         benchmark (`Sequence[str]`):
