@@ -1,0 +1,47 @@
+"""`stepcoder-trl curriculum`: where the curriculum may cut solutions."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from stepcoder_trl.cli.jsonl import Row, checked, read_rows, write_rows
+from stepcoder_trl.cli.progress import progress
+from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
+
+
+EPILOG = """rows of SOLUTIONS: {"id", "canonical_solution", "starter_code"?}, one JSON object per line.
+rows of STAGES: {"id", "conditionals": [{"kind", "line"}], "stages": [{"stage", "line", "prefix"}]}, from the first stage
+of training to scratch (stage 0, line 1, empty prefix). The paper does not say which statements count as conditional:
+  statements  if (each elif its own), for, async for, while, try, match (default)
+  scope       the kinds of APPS+'s `scope` field, with functions, classes, comprehensions, lambdas and handlers
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("solutions", metavar="SOLUTIONS", help="JSONL file of solutions, - for standard input")
+    parser.add_argument("--out", required=True, metavar="STAGES", help="JSONL file to write, - for standard output")
+    parser.add_argument("--kinds", choices=("statements", "scope"), default="statements", help="what counts (see below)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Cut all rows; returns the exit status."""
+    rows = checked(read_rows(arguments.solutions), _parse)
+    write_rows(arguments.out, (_stages(*row, arguments.kinds) for row in progress(rows, "cutting")))
+    return 0
+
+
+def _parse(row: Row) -> tuple[str | int, str, str]:
+    return row.id, row.text("canonical_solution"), row.text("starter_code", "")
+
+
+def _stages(identifier: str | int, solution: str, starter_code: str, kinds: Any) -> dict[str, Any]:
+    return {
+        "id": identifier,
+        "conditionals": [{"kind": found.kind, "line": found.line} for found in find_conditionals(solution, kinds)],
+        "stages": [
+            {"stage": stage.stage, "line": stage.line, "prefix": stage.prefix}
+            for stage in curriculum_stages(solution, starter_code, kinds)
+        ],
+    }

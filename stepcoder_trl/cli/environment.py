@@ -1,0 +1,38 @@
+"""`stepcoder-trl env`: versions and sandbox layers, for bug reports."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from importlib import metadata
+
+
+PACKAGES = (
+    *("stepcoder-trl", "trl", "transformers", "torch", "accelerate", "peft", "datasets", "deepspeed", "coverage"),
+    *("tokenizers", "rich", "matplotlib"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb has none."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print versions and layers; returns the exit status."""
+    from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+
+    print(f"platform: {platform.platform()}, {len(os.sched_getaffinity(0))} cores")
+    print(f"python: {sys.version.split()[0]}")
+    for package in PACKAGES:
+        try:
+            print(f"{package}: {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            print(f"{package}: not installed")
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+        layers, missing = executor.layers, executor.missing_layers
+    print("sandbox layers in force: " + ", ".join(name for name, there in layers.items() if there))
+    for name, stops in missing.items():
+        print(f"sandbox layer missing: {name}, which would have stopped: {stops}")
+    return 0

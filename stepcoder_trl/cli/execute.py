@@ -1,0 +1,112 @@
+"""`stepcoder-trl execute`: run programs under their tests."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any
+
+from stepcoder_trl.cli.jsonl import Row, checked, read_rows, write_rows
+from stepcoder_trl.cli.progress import progress
+from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.jobs import parse_tests
+from stepcoder_trl.executor.tests_schema import validate_tests
+from stepcoder_trl.rewards import unit_test_score
+from stepcoder_trl.types import Execution
+
+
+EPILOG = """rows of PROGRAMS: {"id", "program", "tests"}, one JSON object per line. tests is one of
+  {"type": "stdio", "inputs": [str], "outputs": [str], "fn_name"?: str}
+  {"type": "call", "fn_name": str, "inputs": [[argument]], "outputs": [value]}
+  {"type": "assert", "setup": str, "asserts": [str]}
+rows of RESULTS, in the order given: {"id", "outcome", "score", "passed", "total", "tests", "executed_lines",
+  "kept_lines", "time_s"}. score is the paper's: 1 passed, -0.3 failed, -0.6 runtime error, -1 compile error.
+exit status: 0 done, 1 some rows could not be executed (outcome null, with an error), 2 bad input.
+
+example:
+  echo '{"id": 1, "program": "print(int(input()) + 1)", "tests": {"type": "stdio", "inputs": ["1"], "outputs": ["2"]}}' \\
+    | stepcoder-trl execute - --out -
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("programs", metavar="PROGRAMS", help="JSONL file of programs, - for standard input")
+    parser.add_argument("--out", required=True, metavar="RESULTS", help="JSONL file to write, - for standard output")
+    parser.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
+    parser.add_argument(
+        "--timeout-s", type=float, default=3.0, metavar="S", help="CPU seconds per test (default: 3); a row's value wins"
+    )
+    parser.add_argument(
+        "--memory-mb", type=float, default=512.0, metavar="M", help="address space in MiB (default: 512); a row's value wins"
+    )
+    parser.add_argument(
+        "--isolation",
+        choices=("auto", "strict", "none"),
+        default="auto",
+        help="auto: every layer this machine has (default); strict: refuse to run without one; none: limits only",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Execute all rows; returns the exit status."""
+    config = ExecutorConfig(
+        num_workers=arguments.workers,
+        timeout_s=arguments.timeout_s,
+        memory_limit_bytes=_bytes(arguments.memory_mb),
+        isolation=arguments.isolation,
+    )
+    jobs = checked(read_rows(arguments.programs), _parse)
+    failures = 0
+
+    def results() -> Iterator[dict[str, Any]]:
+        nonlocal failures
+        with CodeExecutor(config) as executor:
+            futures = [executor.submit(program, tests) for _, program, tests in jobs]
+            for (identifier, _, _), future in zip(jobs, progress(futures, "executing"), strict=True):
+                row = _result(identifier, future)
+                failures += row["outcome"] is None
+                yield row
+
+    write_rows(arguments.out, results())
+    if failures:
+        print(f"stepcoder-trl: {failures} of {len(jobs)} rows could not be executed; see their `error`.", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _bytes(mebibytes: float) -> int:
+    if not 1 <= mebibytes <= 2**40:
+        raise BadInputError(f"`--memory-mb` is {mebibytes}, but must be at least 1. It counts MiB: write 512.")
+    return int(mebibytes * 2**20)
+
+
+def _parse(row: Row) -> tuple[str | int, str, dict[str, Any]]:
+    try:
+        tests = parse_tests(row.get("tests"))
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{row.where}: field `tests` is not JSON ({error}). Write an object, or its JSON text.") from None
+    return row.id, row.text("program"), validate_tests(tests, row.where)
+
+
+def _result(identifier: str | int, future: Future[Execution]) -> dict[str, Any]:
+    try:
+        execution = future.result()
+    except SandboxError as error:
+        return {"id": identifier, "outcome": None, "score": None, "error": str(error)}
+    return {
+        "id": identifier,
+        "outcome": execution.outcome.value,
+        "score": unit_test_score(execution),
+        "passed": execution.num_passed,
+        "total": len(execution.tests),
+        "tests": [
+            {"outcome": test.outcome.value, "time_s": test.time_s, "message": test.message, "trusted": test.trusted}
+            for test in execution.tests
+        ],
+        "executed_lines": sorted(execution.executed_lines),
+        "kept_lines": sorted(execution.kept_lines),
+        "time_s": execution.time_s,
+    }

@@ -1,0 +1,146 @@
+"""`stepcoder-trl mask`: which tokens of a completion Fine-Grained Optimization keeps."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stepcoder_trl.cli.jsonl import Row, checked, read_rows, write_rows, write_text
+from stepcoder_trl.cli.progress import progress
+from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.jobs import parse_tests
+from stepcoder_trl.executor.tests_schema import validate_tests
+from stepcoder_trl.masking import TokenizedText, completion_loss_mask, token_texts
+from stepcoder_trl.parsing import extract_program
+from stepcoder_trl.rewards import unit_test_score
+from stepcoder_trl.types import Execution
+
+
+EPILOG = """rows of ROLLOUTS: {"id", "prefix", "completion" or "completion_ids", "tests"}, one JSON object per line. The
+program is prefix + completion exactly as given, or what stands in the completion's code fence.
+rows of MASKS: {"id", "token_ids", "tokens", "loss_mask": [0 or 1], "outcome", "score"}; 1 means that the token takes part
+in the policy loss: some of its text lies on a line that ran under the tests.
+"""
+
+
+@dataclass(frozen=True)
+class _Rollout:
+    id: str | int
+    prefix: str
+    completion: str | None
+    token_ids: list[int] | None
+    tests: dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("rollouts", metavar="ROLLOUTS", help="JSONL file of rollouts, - for standard input")
+    parser.add_argument("--tokenizer", required=True, metavar="DIR", help="folder of a Hugging Face tokenizer")
+    parser.add_argument("--out", required=True, metavar="MASKS", help="JSONL file to write, - for standard output")
+    parser.add_argument("--html", metavar="FILE", help="also write a page that shows the masks in colour")
+    parser.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
+    parser.add_argument("--timeout-s", type=float, default=3.0, metavar="S", help="CPU seconds per test (default: 3)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Mask all rows; returns the exit status."""
+    config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
+    rollouts = checked(read_rows(arguments.rollouts), _parse)
+    tokenizer = _load_tokenizer(arguments.tokenizer)
+    texts = [_tokenize(rollout, tokenizer) for rollout in rollouts]
+    programs = [
+        extract_program(text.text, rollout.prefix) for rollout, (_, text) in zip(rollouts, texts, strict=True)
+    ]
+    with CodeExecutor(config) as executor:
+        futures = [executor.submit(p.text, r.tests) for p, r in zip(programs, rollouts, strict=True)]
+        results = []
+        for future in progress(futures, "executing"):
+            try:
+                results.append(future.result())
+            except SandboxError as error:
+                results.append(error)
+    rows = []
+    for rollout, (ids, text), program, result in zip(rollouts, texts, programs, results, strict=True):
+        tokens = [text.text[start:end] for start, end in text.spans]
+        row: dict[str, Any] = {"id": rollout.id, "token_ids": ids, "tokens": tokens}
+        if isinstance(result, Execution):
+            mask = completion_loss_mask(text.spans, text.text, program, result.kept_lines)
+            row |= {"loss_mask": [int(kept) for kept in mask], "outcome": result.outcome.value}
+            row |= {"score": unit_test_score(result)}
+        else:
+            row |= {"loss_mask": None, "outcome": None, "score": None, "error": str(result)}
+        rows.append(row)
+    write_rows(arguments.out, rows)
+    if arguments.html:
+        write_text(arguments.html, _page(rollouts, rows, results))
+    return 1 if any(row["outcome"] is None for row in rows) else 0
+
+
+def _parse(row: Row) -> _Rollout:
+    if ("completion" in row.fields) == ("completion_ids" in row.fields):
+        raise BadInputError(f"{row.where}: needs `completion` or `completion_ids`, one of the two. Add or remove one.")
+    ids = row.fields.get("completion_ids")
+    if ids is not None and not (isinstance(ids, list) and all(type(i) is int and i >= 0 for i in ids)):
+        raise BadInputError(f"{row.where}: field `completion_ids` must be a list of token ids, e.g. [12, 7].")
+    try:
+        tests = validate_tests(parse_tests(row.get("tests")), row.where)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, BadInputError):
+            raise
+        raise BadInputError(f"{row.where}: field `tests` is not JSON ({error}). Write an object, or its JSON text.") from None
+    completion = row.text("completion") if ids is None else None
+    return _Rollout(row.id, row.text("prefix", ""), completion, ids, tests)
+
+
+def _load_tokenizer(folder: str) -> Any:
+    if not Path(folder).is_dir():
+        raise BadInputError(f"`--tokenizer` is {folder!r}, but must be a folder that `save_pretrained` wrote.")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"`--tokenizer` {folder!r} does not hold a tokenizer ({error}).") from None
+
+
+def _tokenize(rollout: _Rollout, tokenizer: Any) -> tuple[list[int], TokenizedText]:
+    if rollout.token_ids is not None:
+        if any(token_id >= len(tokenizer) for token_id in rollout.token_ids):
+            raise BadInputError(
+                f"row {rollout.id!r}: `completion_ids` holds {max(rollout.token_ids)}, but the tokenizer has "
+                f"{len(tokenizer)} tokens. Use the tokenizer that sampled them."
+            )
+        return rollout.token_ids, token_texts(rollout.token_ids, tokenizer)
+    text = rollout.completion or ""
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+    ids = encoding["input_ids"]
+    if not tokenizer.is_fast:
+        return ids, token_texts(ids, tokenizer)
+    return ids, TokenizedText(text, tuple((start, end) for start, end in encoding["offset_mapping"]))
+
+
+def _page(rollouts: list[_Rollout], rows: list[dict[str, Any]], results: list[Any]) -> str:
+    from stepcoder_trl.reports.html import RolloutView, rollouts_page
+
+    views = [
+        RolloutView(
+            task_id=str(rollout.id),
+            prompt="",
+            prefix=rollout.prefix,
+            tokens=tuple(row["tokens"]),
+            loss_mask=tuple(bool(kept) for kept in row["loss_mask"]),
+            outcome=row["outcome"],
+            score=row["score"],
+            stage=None,
+            tests_passed=result.num_passed,
+            tests_total=len(result.tests),
+        )
+        for rollout, row, result in zip(rollouts, rows, results, strict=True)
+        if isinstance(result, Execution)
+    ]
+    return rollouts_page(views, title="Fine-Grained Optimization: which tokens are trained on")

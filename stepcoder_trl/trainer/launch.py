@@ -1,0 +1,90 @@
+"""One training run from a problem file and a model folder: what the command line and the examples share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stepcoder_trl.data.formats import load_problems
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.trainer._trl import ModelConfig, get_peft_config
+from stepcoder_trl.trainer.config import StepCoderPPOConfig
+from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
+
+
+@dataclass
+class PPOScriptArguments:
+    """
+    Arguments of a training run that are neither the trainer's nor the model's.
+
+    Args:
+        problems (`str`):
+            File of problems: this package's rows, APPS+, APPS, MBPP, HumanEval or LeetCodeDataset.
+        max_problems (`int`, *optional*):
+            Use only the first so many. Defaults to all.
+        prompt_style (`str`, *optional*, defaults to `"plain"`):
+            `"plain"` shows the prompt as it is, `"chat"` as a user's message in the tokenizer's chat template.
+    """
+
+    problems: str = field(
+        metadata={"help": "File of problems: this package's rows, APPS+, APPS, MBPP, HumanEval or LeetCodeDataset."}
+    )
+    max_problems: int | None = field(
+        default=None, metadata={"help": "Use only the first so many. Defaults to all."}
+    )
+    prompt_style: Literal["plain", "chat"] = field(
+        default="plain",
+        metadata={
+            "help": "`plain` shows the prompt as it is, `chat` as a user's message in the tokenizer's chat template."
+        },
+    )
+
+
+def run_ppo(
+    script_args: PPOScriptArguments, training_args: StepCoderPPOConfig, model_args: ModelConfig
+) -> StepCoderPPOTrainer:
+    """
+    Load problems and model, train, save to `output_dir`.
+
+    Args:
+        script_args ([`PPOScriptArguments`]): What to train on.
+        training_args ([`StepCoderPPOConfig`]): How to train.
+        model_args ([`~trl.ModelConfig`]): What to train; `use_peft` and its fields for LoRA.
+
+    Returns:
+        [`StepCoderPPOTrainer`]: After training.
+
+    Raises:
+        BadInputError: If the problems cannot be used or no model is named.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not model_args.model_name_or_path:
+        raise BadInputError("`model_name_or_path` is missing. Name a model's folder.")
+    problems = [_styled(problem, script_args.prompt_style) for problem in load_problems(script_args.problems)]
+    tokenizer = AutoTokenizer.from_pretrained(
+        model_args.model_name_or_path, revision=model_args.model_revision, padding_side="left"
+    )
+    dtype = model_args.dtype if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        model_args.model_name_or_path, revision=model_args.model_revision, dtype=dtype
+    )
+    trainer = StepCoderPPOTrainer(
+        training_args,
+        tokenizer,
+        model,
+        train_dataset=problems[: script_args.max_problems],
+        peft_config=get_peft_config(model_args),
+    )
+    trainer.train()
+    trainer.save_model(training_args.output_dir)
+    return trainer
+
+
+def _styled(problem: Problem, style: str) -> Problem:
+    if style == "plain" or not isinstance(problem.prompt, str):
+        return problem
+    row = {**problem.to_row(), "prompt": [{"role": "user", "content": problem.prompt}]}
+    return Problem.from_row(row, where=problem.task_id)
