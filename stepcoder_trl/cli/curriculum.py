@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("solutions", metavar="SOLUTIONS", help="JSONL file of solutions, - for standard input")
     parser.add_argument("--out", required=True, metavar="STAGES", help="JSONL file to write, - for standard output")
-    parser.add_argument("--kinds", choices=("statements", "scope"), default="statements", help="what counts (see below)")
+    parser.add_argument(
+        "--kinds", choices=("statements", "scope"), default="statements", help="what counts (see below)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -38,10 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="RESULTS", help="JSONL file to write, - for standard output")
     parser.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
     parser.add_argument(
-        "--timeout-s", type=float, default=3.0, metavar="S", help="CPU seconds per test (default: 3); a row's value wins"
+        "--timeout-s",
+        type=float,
+        default=3.0,
+        metavar="S",
+        help="CPU seconds per test (default: 3); a row's value wins",
     )
     parser.add_argument(
-        "--memory-mb", type=float, default=512.0, metavar="M", help="address space in MiB (default: 512); a row's value wins"
+        "--memory-mb",
+        type=float,
+        default=512.0,
+        metavar="M",
+        help="address space in MiB (default: 512); a row's value wins",
     )
     parser.add_argument(
         "--isolation",
@@ -73,7 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     write_rows(arguments.out, results())
     if failures:
-        print(f"stepcoder-trl: {failures} of {len(jobs)} rows could not be executed; see their `error`.", file=sys.stderr)
+        print(
+            f"stepcoder-trl: {failures} of {len(jobs)} rows could not be executed; see their `error`.", file=sys.stderr
+        )
     return 1 if failures else 0
 
 
@@ -87,7 +97,9 @@ def _parse(row: Row) -> tuple[str | int, str, dict[str, Any]]:
     try:
         tests = parse_tests(row.get("tests"))
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{row.where}: field `tests` is not JSON ({error}). Write an object, or its JSON text.") from None
+        raise BadInputError(
+            f"{row.where}: field `tests` is not JSON ({error}). Write an object, or its JSON text."
+        ) from None
     return row.id, row.text("program"), validate_tests(tests, row.where)
 
 

@@ -96,7 +96,9 @@ def _parse_row(where: str, line: str) -> Row:
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
-        raise BadInputError(f"{where}: not JSON ({error.msg}, column {error.colno}). Write one object per line.") from None
+        raise BadInputError(
+            f"{where}: not JSON ({error.msg}, column {error.colno}). Write one object per line."
+        ) from None
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"{where}: not usable JSON ({error}). Write one object per line.") from None
     if not isinstance(value, dict):
@@ -157,7 +159,9 @@ def checked(rows: Iterable[Row], parse: Callable[[Row], Any]) -> list[Any]:
     parsed = []
     for row in rows:
         if row.id in first_use:
-            raise BadInputError(f"{row.where}: `id` {row.id!r} was used by {first_use[row.id]}. Give each row its own.")
+            raise BadInputError(
+                f"{row.where}: `id` {row.id!r} was used by {first_use[row.id]}. Give each row its own."
+            )
         first_use[row.id] = row.where
         parsed.append(parse(row))
     return parsed

@@ -52,9 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     rollouts = checked(read_rows(arguments.rollouts), _parse)
     tokenizer = _load_tokenizer(arguments.tokenizer)
     texts = [_tokenize(rollout, tokenizer) for rollout in rollouts]
-    programs = [
-        extract_program(text.text, rollout.prefix) for rollout, (_, text) in zip(rollouts, texts, strict=True)
-    ]
+    programs = [extract_program(text.text, rollout.prefix) for rollout, (_, text) in zip(rollouts, texts, strict=True)]
     with CodeExecutor(config) as executor:
         futures = [executor.submit(p.text, r.tests) for p, r in zip(programs, rollouts, strict=True)]
         results = []
@@ -91,7 +89,9 @@ def _parse(row: Row) -> _Rollout:
     except (ValueError, RecursionError) as error:
         if isinstance(error, BadInputError):
             raise
-        raise BadInputError(f"{row.where}: field `tests` is not JSON ({error}). Write an object, or its JSON text.") from None
+        raise BadInputError(
+            f"{row.where}: field `tests` is not JSON ({error}). Write an object, or its JSON text."
+        ) from None
     completion = row.text("completion") if ids is None else None
     return _Rollout(row.id, row.text("prefix", ""), completion, ids, tests)
 

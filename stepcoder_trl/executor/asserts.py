@@ -117,7 +117,9 @@ def _is_program_name(node: ast.AST) -> bool:
 
 
 def _calls_inside(node: ast.expr) -> bool:
-    return any(isinstance(child, ast.Call) and any(map(_is_program_name, ast.walk(child.func))) for child in ast.walk(node))
+    return any(
+        isinstance(child, ast.Call) and any(map(_is_program_name, ast.walk(child.func))) for child in ast.walk(node)
+    )
 
 
 class _Splitter:
@@ -204,7 +206,9 @@ class _Splitter:
         takes_program_values = len(self.leaves) > before
         if _is_isclose(node):
             function: ast.expr = ast.Attribute(ast.Name("math", ast.Load()), "isclose", ast.Load())
-        elif isinstance(node.func, ast.Name) and node.func.id in (_SAFE_OUTSIDE if takes_program_values else _BUILTINS):
+        elif isinstance(node.func, ast.Name) and node.func.id in (
+            _SAFE_OUTSIDE if takes_program_values else _BUILTINS
+        ):
             function = ast.Name(node.func.id, ast.Load())
         else:
             raise _Unsplittable

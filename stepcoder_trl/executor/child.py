@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.executor.protocol import TooLarge, decode, encode, frame
 from stepcoder_trl.executor.tracer import LineTracer, SharedLineTracer
+from stepcoder_trl.parsing import compile_for_tracing
 
 
 EXIT_REPORT_FAILED = 97
@@ -147,10 +148,12 @@ def _run(task: ChildTask, report: _Reporter) -> None:
 def _compiled(job: dict[str, Any], report: _Reporter) -> CodeType | None:
     """Code of the program, or `None` after reporting that it does not compile."""
     try:
-        return _compile(job["program"], job["filename"], "exec", dont_inherit=True, optimize=0)
+        return compile_for_tracing(job["program"], job["filename"])
     except SyntaxError as error:
         message, line = f"{_type(error).__name__}: {error.msg}", error.lineno
-    except Exception as error:  # ValueError, MemoryError, RecursionError, OverflowError: all mean that it cannot be compiled
+    except (
+        Exception
+    ) as error:  # ValueError, MemoryError, RecursionError, OverflowError: all mean that it cannot be compiled
         message, line = f"{_type(error).__name__}: {error}", None
     report.send({"compile_error": message[:_MESSAGE_LENGTH], "line": line})
     return None

@@ -79,7 +79,9 @@ class ExecutorConfig:
 
     def __post_init__(self) -> None:
         if self.num_workers is not None and self.num_workers < 1:
-            raise BadInputError(f"`num_workers` is {self.num_workers}, but must be at least 1. Leave it out for one per core.")
+            raise BadInputError(
+                f"`num_workers` is {self.num_workers}, but must be at least 1. Leave it out for one per core."
+            )
         for name in ("timeout_s", "program_timeout_s"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
@@ -244,7 +246,8 @@ class _Workers:
         self.missing: dict[str, str] = {}
         count = config.num_workers or len(os.sched_getaffinity(0))
         self.threads = [
-            threading.Thread(target=self._serve, name=f"stepcoder-worker-{index}", daemon=True) for index in range(count)
+            threading.Thread(target=self._serve, name=f"stepcoder-worker-{index}", daemon=True)
+            for index in range(count)
         ]
         for thread in self.threads:
             thread.start()
@@ -394,7 +397,9 @@ class CodeExecutor:
             `list[Execution]`: With `on_error="return"`, slots may hold a `SandboxError` instead.
         """
         if len(programs) != len(tests):
-            raise BadInputError(f"{len(programs)} programs, but {len(tests)} tests. Pass one tests object per program.")
+            raise BadInputError(
+                f"{len(programs)} programs, but {len(tests)} tests. Pass one tests object per program."
+            )
         if on_error not in ("raise", "return"):
             raise BadInputError(f"`on_error` is {on_error!r}, but must be 'raise' or 'return'.")
         futures = [self.submit(program, test) for program, test in zip(programs, tests, strict=True)]

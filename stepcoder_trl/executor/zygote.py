@@ -362,7 +362,9 @@ class _Child:
         run = self.run_state
         used = max(cpu_s - clock.cpu_start, 0.0)
         died_at = self.next
-        if self.next < self.last and not (self.ended and self.phase != "exit" and not self.expired and self.next > self.first):
+        if self.next < self.last and not (
+            self.ended and self.phase != "exit" and not self.expired and self.next > self.first
+        ):
             result = self.result_of_death(status, garbage)
             if self.phase == "compile" and "timeout" not in result:
                 result = {"compile_error": f"the compiler died: {result.get('error', '')}", "line": None}

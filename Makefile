@@ -1,0 +1,38 @@
+# Two commands do everything on a bare machine: `make quickstart` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUN ?= runs/quickstart
+
+.PHONY: quickstart test lint clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/stepcoder-trl quickstart --out $(RUN)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# torch first and pinned: a looser requirement pulls gigabytes of CUDA libraries onto a machine without a GPU.
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt torch
+	$(PIP) install --constraint constraints.txt --editable '.[plots]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --editable '.[plots,test]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(PIP) install --constraint constraints.txt --editable '.[plots,test,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,172 @@
+"""Command line: formats of the design, errors in one line, files that appear whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from stepcoder_trl.cli.main import main
+
+
+DOUBLE = {"type": "stdio", "inputs": ["3"], "outputs": ["6"]}
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.sandbox
+def test_execute_answers_in_the_order_given(tmp_path):
+    programs = write(
+        tmp_path / "programs.jsonl",
+        {"id": "right", "program": "n = int(input())\nif n < 0:\n    n = 0\nprint(2 * n)\n", "tests": DOUBLE},
+        {"id": 2, "program": "def f(:", "tests": json.dumps(DOUBLE)},
+        {"id": "odd", "program": "print('\ud800\u2028')", "tests": DOUBLE},
+    )
+    out = tmp_path / "results.jsonl"
+
+    status = run("execute", programs, "--out", out, "--workers", 1)
+
+    first, second, third = read(out)
+    assert status == 0
+    assert [row["id"] for row in (first, second, third)] == ["right", 2, "odd"]
+    assert first.keys() == {
+        *("id", "outcome", "score", "passed", "total", "tests", "executed_lines", "kept_lines", "time_s"),
+    }
+    assert (first["outcome"], first["score"], first["passed"], first["total"]) == ("passed", 1.0, 1, 1)
+    assert first["executed_lines"] == first["kept_lines"] == [1, 2, 4]
+    assert first["tests"][0].keys() == {"outcome", "time_s", "message", "trusted"}
+    assert (second["outcome"], second["score"], second["executed_lines"], second["kept_lines"]) == (
+        "compile_error",
+        -1.0,
+        [],
+        [1],
+    )
+    assert third["outcome"] == "compile_error"
+    assert out.read_bytes().isascii()
+
+
+@pytest.mark.sandbox
+def test_execute_reads_and_writes_standard_streams(monkeypatch, capsys):
+    row = json.dumps({"id": 1, "program": "print(2 * int(input()))", "tests": DOUBLE})
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(row.encode())))
+
+    status = run("execute", "-", "--out", "-", "--workers", 1)
+
+    assert status == 0
+    assert json.loads(capsys.readouterr().out)["outcome"] == "passed"
+
+
+@pytest.mark.sandbox
+def test_a_row_that_cannot_be_executed_is_reported_with_all_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("stepcoder_trl.executor.pool._bootstrap", lambda *_: "raise SystemExit")
+    programs = write(tmp_path / "p.jsonl", {"id": 1, "program": "", "tests": DOUBLE})
+    out = tmp_path / "r.jsonl"
+
+    status = run("execute", programs, "--out", out, "--workers", 1)
+
+    (row,) = read(out)
+    assert status == 1
+    assert (row["outcome"], row["score"]) == (None, None)
+    assert "could not be executed" in row["error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "holds no rows"),
+        ("{", "p.jsonl:1: not JSON"),
+        ("[]", "p.jsonl:1: is \\[\\], but must be a JSON object"),
+        ('{"program": "", "tests": {}}', "p.jsonl:1: field `id` is missing"),
+        ('{"id": 1, "tests": {}}', "p.jsonl:1: field `program` is missing|field `tests`|type"),
+        (
+            '{"id": 1, "program": 5, "tests": {"type": "stdio", "inputs": [""], "outputs": [""]}}',
+            "field `program` is 5",
+        ),
+        ('{"id": 1, "program": "", "tests": {"type": "stdio", "inputs": [], "outputs": []}}', "p.jsonl:1"),
+        ('{"id": 1, "program": "", "tests": "{"}', "not JSON"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_leaves_no_file(tmp_path, capsys, text, complaint):
+    programs = tmp_path / "p.jsonl"
+    programs.write_text(text)
+    out = tmp_path / "r.jsonl"
+
+    status = run("execute", programs, "--out", out)
+
+    message = capsys.readouterr().err
+    assert status == 2
+    assert message.count("\n") == 1
+    assert pytest.importorskip("re").search(complaint, message)
+    assert not out.exists()
+
+
+def test_an_id_used_twice_names_both_rows(tmp_path, capsys):
+    rows = [{"id": 1, "program": "", "tests": DOUBLE}] * 2
+
+    status = run("execute", write(tmp_path / "p.jsonl", *rows), "--out", "-")
+
+    assert status == 2
+    assert "p.jsonl:1" in (message := capsys.readouterr().err)
+    assert "p.jsonl:2" in message
+
+
+@pytest.mark.parametrize("arguments", [("execute",), ("nothing",), ("execute", "missing.jsonl", "--out", "-"), ()])
+def test_wrong_arguments_exit_with_two_and_one_line(capsys, arguments):
+    status = run(*arguments)
+
+    assert status == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_curriculum_shows_stages_from_the_first_of_training_to_scratch(tmp_path):
+    solution = "def f(x):\n    if x:\n        return 1\n    for i in x:\n        if i:\n            pass\n    while x:\n        pass\n"
+    solutions = write(
+        tmp_path / "s.jsonl", {"id": "a", "canonical_solution": solution}, {"id": "b", "canonical_solution": ""}
+    )
+    out = tmp_path / "stages.jsonl"
+
+    status = run("curriculum", solutions, "--out", out)
+
+    first, second = read(out)
+    assert status == 0
+    assert first["conditionals"] == [
+        {"kind": "if", "line": 2},
+        {"kind": "for", "line": 4},
+        {"kind": "if", "line": 5},
+        {"kind": "while", "line": 7},
+    ]
+    assert [(stage["stage"], stage["line"]) for stage in first["stages"]] == [(1, 5), (0, 1)]
+    assert first["stages"][0]["prefix"] == "def f(x):\n    if x:\n        return 1\n    for i in x:\n"
+    assert second == {"id": "b", "conditionals": [], "stages": [{"stage": 0, "line": 1, "prefix": ""}]}
+
+
+@pytest.mark.sandbox
+def test_env_prints_versions_and_layers(capsys):
+    status = run("env")
+
+    assert status == 0
+    text = capsys.readouterr().out
+    assert "trl: " in text
+    assert "sandbox layers in force: " in text
+
+
+def test_help_teaches(capsys):
+    status = run("execute", "--help")
+
+    assert status == 0
+    assert "stepcoder-trl execute - --out -" in capsys.readouterr().out
