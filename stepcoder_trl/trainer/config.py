@@ -65,13 +65,15 @@ class StepCoderPPOConfig(PPOConfig):
             What counts as a conditional statement: `"statements"` (if, for, while, try, match) or `"scope"` (the
             APPS+ field). The paper names no kinds.
         curriculum_pass_rate (`float`, *optional*, defaults to `0.5`):
-            Pass rate above which a problem moves to its next stage, in [0, 1). The paper gives no value.
+            Pass rate above which a problem moves to its next stage, in [0, 1]. The paper gives no value.
         curriculum_momentum (`float`, *optional*, defaults to `0.3`):
             Weight of the newest group in the moving pass rate, in (0, 1]. The paper gives no value.
         curriculum_pass_score (`float`, *optional*):
             Score above which a completion counts as passing where a problem has no tests.
-        curriculum_mix_probability (`float`, *optional*, defaults to `0.25`):
-            Probability that `"mix"` draws a problem at another start than its stage's, in [0, 1].
+        curriculum_mix_probability (`float`, *optional*, defaults to `0.1`):
+            Probability that `"mix"` draws a problem elsewhere than at its stage, in [0, 1].
+        curriculum_mix_from (`str`, *optional*, defaults to `"scratch"`):
+            Where `"mix"` draws then: from `"scratch"` or from `"any"` start.
         fgo (`str`, *optional*, defaults to `"lines"`):
             Fine-Grained Optimization: `"lines"` keeps tokens of executed lines in the policy loss, `"off"` keeps all,
             `"random"` keeps as many at random, as a control.
@@ -123,9 +125,7 @@ class StepCoderPPOConfig(PPOConfig):
         default=1,
         metadata={"help": "Optimizer steps per pass. Divides `gradient_accumulation_steps`."},
     )
-    critic_warmup_steps: int = field(
-        default=0, metadata={"help": "Updates at the start that train the critic alone."}
-    )
+    critic_warmup_steps: int = field(default=0, metadata={"help": "Updates at the start that train the critic alone."})
     whiten_advantages: bool = field(
         default=True,
         metadata={
@@ -143,42 +143,43 @@ class StepCoderPPOConfig(PPOConfig):
     curriculum: Literal["paper", "mix", "adaptive", "global", "off"] = field(
         default="paper",
         metadata={
-            "help": "Curriculum of Code Completion Subtasks: `\"paper\"`, `\"mix\"`, `\"adaptive\"`, `\"global\"` or "
-            "`\"off\"`."
+            "help": 'Curriculum of Code Completion Subtasks: `"paper"`, `"mix"`, `"adaptive"`, `"global"` or `"off"`.'
         },
     )
     curriculum_kinds: Literal["statements", "scope"] = field(
         default="statements",
         metadata={
-            "help": "What counts as a conditional statement: `\"statements\"` (if, for, while, try, match) or "
-            "`\"scope\"` (the APPS+ field). The paper names no kinds."
+            "help": 'What counts as a conditional statement: `"statements"` (if, for, while, try, match) or '
+            '`"scope"` (the APPS+ field). The paper names no kinds.'
         },
     )
     curriculum_pass_rate: float = field(
         default=0.5,
         metadata={
-            "help": "Pass rate above which a problem moves to its next stage, in [0, 1). The paper gives no value."
+            "help": "Pass rate above which a problem moves to its next stage, in [0, 1]. The paper gives no value."
         },
     )
     curriculum_momentum: float = field(
         default=0.3,
-        metadata={
-            "help": "Weight of the newest group in the moving pass rate, in (0, 1]. The paper gives no value."
-        },
+        metadata={"help": "Weight of the newest group in the moving pass rate, in (0, 1]. The paper gives no value."},
     )
     curriculum_pass_score: float | None = field(
         default=None,
         metadata={"help": "Score above which a completion counts as passing where a problem has no tests."},
     )
     curriculum_mix_probability: float = field(
-        default=0.25,
-        metadata={"help": "Probability that `\"mix\"` draws a problem at another start than its stage's, in [0, 1]."},
+        default=0.1,
+        metadata={"help": 'Probability that `"mix"` draws a problem elsewhere than at its stage, in [0, 1].'},
+    )
+    curriculum_mix_from: Literal["scratch", "any"] = field(
+        default="scratch",
+        metadata={"help": 'Where `"mix"` draws then: from `"scratch"` or from `"any"` start.'},
     )
     fgo: Literal["lines", "off", "random"] = field(
         default="lines",
         metadata={
-            "help": "Fine-Grained Optimization: `\"lines\"` keeps tokens of executed lines in the policy loss, "
-            "`\"off\"` keeps all, `\"random\"` keeps as many at random, as a control."
+            "help": 'Fine-Grained Optimization: `"lines"` keeps tokens of executed lines in the policy loss, '
+            '`"off"` keeps all, `"random"` keeps as many at random, as a control.'
         },
     )
     fgo_outside_program: bool = field(
@@ -187,11 +188,11 @@ class StepCoderPPOConfig(PPOConfig):
     )
     fgo_denominator: Literal["kept", "valid"] = field(
         default="kept",
-        metadata={"help": "What the policy loss is divided by: the number of `\"kept\"` or of `\"valid\"` tokens."},
+        metadata={"help": 'What the policy loss is divided by: the number of `"kept"` or of `"valid"` tokens.'},
     )
     compile_error_mask: Literal["all", "up_to_error_line"] = field(
         default="all",
-        metadata={"help": "Tokens kept of a program that does not compile: `\"all\"` or `\"up_to_error_line\"`."},
+        metadata={"help": 'Tokens kept of a program that does not compile: `"all"` or `"up_to_error_line"`.'},
     )
     executor_workers: int | None = field(
         default=None,
@@ -245,10 +246,12 @@ def _check_ranges(args: StepCoderPPOConfig) -> None:
         _refuse("critic_warmup_steps", args.critic_warmup_steps, "at least 0", "Write 0 for none.")
     if not 0 < args.top_p <= 1:
         _refuse("top_p", args.top_p, "in (0, 1]", "It is a fraction: write 0.9 for 90%.")
-    if not 0 <= args.curriculum_pass_rate < 1:
-        _refuse("curriculum_pass_rate", args.curriculum_pass_rate, "in [0, 1)", "It is a fraction: write 0.5 for 50%.")
+    if not 0 <= args.curriculum_pass_rate <= 1:
+        _refuse("curriculum_pass_rate", args.curriculum_pass_rate, "in [0, 1]", "It is a fraction: write 0.5 for 50%.")
     if not 0 < args.curriculum_momentum <= 1:
-        _refuse("curriculum_momentum", args.curriculum_momentum, "in (0, 1]", "Write 1 to let the newest group decide.")
+        _refuse(
+            "curriculum_momentum", args.curriculum_momentum, "in (0, 1]", "Write 1 to let the newest group decide."
+        )
     if not 0 <= args.curriculum_mix_probability <= 1:
         _refuse("curriculum_mix_probability", args.curriculum_mix_probability, "in [0, 1]", "It is a probability.")
     if args.reward_clip is not None and args.reward_clip <= 0:
@@ -264,6 +267,7 @@ def _check_ranges(args: StepCoderPPOConfig) -> None:
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "curriculum": ("paper", "mix", "adaptive", "global", "off"),
     "curriculum_kinds": ("statements", "scope"),
+    "curriculum_mix_from": ("scratch", "any"),
     "fgo": ("lines", "off", "random"),
     "fgo_denominator": ("kept", "valid"),
     "compile_error_mask": ("all", "up_to_error_line"),

@@ -30,9 +30,7 @@ class PPOScriptArguments:
     problems: str = field(
         metadata={"help": "File of problems: this package's rows, APPS+, APPS, MBPP, HumanEval or LeetCodeDataset."}
     )
-    max_problems: int | None = field(
-        default=None, metadata={"help": "Use only the first so many. Defaults to all."}
-    )
+    max_problems: int | None = field(default=None, metadata={"help": "Use only the first so many. Defaults to all."})
     prompt_style: Literal["plain", "chat"] = field(
         default="plain",
         metadata={

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -17,8 +15,7 @@ from stepcoder_trl.curriculum import Stage
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.generation import Generation, Prompt, Query
-from stepcoder_trl.masking import TokenizedText, completion_loss_mask
-from stepcoder_trl.rewards import unit_test_score
+from stepcoder_trl.masking import TokenizedText, completion_loss_mask, random_token_mask
 from stepcoder_trl.types import Execution, Outcome, Program
 
 
@@ -357,6 +354,52 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Rewards:
+    """
+    Reward of each token.
+
+    Attributes:
+        kl (`torch.Tensor` of shape `(B, T)`): KL estimates, 0 beyond the valid tokens.
+        rewards (`torch.Tensor` of shape `(B, T)`): KL penalty, and at the last valid token the score.
+    """
+
+    kl: torch.Tensor
+    rewards: torch.Tensor
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """
+    Some completions, without the columns that are padding in all of them.
+
+    Attributes:
+        query_ids (`torch.Tensor` of shape `(b, q)`): Queries, padded on the left.
+        query_mask (`torch.Tensor` of shape `(b, q)`): `True` where a query token stands.
+        response_ids (`torch.Tensor` of shape `(b, t)`): Sampled tokens, padded on the right.
+        lengths (`torch.Tensor` of shape `(b,)`): Sampled tokens per row.
+    """
+
+    query_ids: torch.Tensor
+    query_mask: torch.Tensor
+    response_ids: torch.Tensor
+    lengths: torch.Tensor
+
+    def sequences(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries with their responses, and their attention mask, both of shape `(b, q + t)`."""
+        return join_sequences(self.query_ids, self.query_mask, self.response_ids, self.lengths)
+
+
+def micro_batches(generation: Generation, size: int) -> Iterator[MicroBatch]:
+    """Completions in their order, `size` at a time."""
+    for start in range(0, len(generation.lengths), size):
+        part = slice(start, start + size)
+        lengths, mask = generation.lengths[part], generation.query_mask[part]
+        width = int(mask.sum(1).max())
+        response_ids = generation.response_ids[part, : int(lengths.max())]
+        yield MicroBatch(generation.query_ids[part, -width:], mask[:, -width:], response_ids, lengths)
+
+
+@dataclass(frozen=True)
 class Experience:
     """
     Everything an update trains on.
@@ -409,11 +452,6 @@ def join_sequences(
     return torch.cat([query_ids, response_ids], 1), torch.cat([query_mask, response_mask], 1)
 
 
-def compiler_feedback(completions: Sequence[str], execution: Sequence[Execution | None], **_: Any) -> list[float | None]:
-    """Score of the executions that are already there (paper, Eq. 3)."""
-    return [None if one is None else unit_test_score(one) for one in execution]
-
-
 def reward_name(func: Any) -> str:
     """Name of a reward function in metrics and errors."""
     return str(func.__name__ if inspect.isroutine(func) else type(func).__name__)
@@ -425,8 +463,9 @@ def reward_columns(rollout: Rollout, feedback: Feedback) -> dict[str, list[Any]]
     names = list(dict.fromkeys(name for row in rows for name in row.columns))
     return {
         **{name: [row.columns.get(name) for row in rows] for name in names if name != "prompt"},
-        "prompts": [sample.query.text if sample.row.token_ids is not None else sample.row.prompt
-                    for sample in rollout.samples],
+        "prompts": [
+            sample.query.text if sample.row.token_ids is not None else sample.row.prompt for sample in rollout.samples
+        ],
         "completions": [completion.text for completion in rollout.completions],
         "completion_ids": rollout.generation.completion_ids(),
         "task_id": [row.task_id for row in rows],
@@ -452,9 +491,7 @@ def call_reward(func: RewardFunc, columns: Mapping[str, list[Any]]) -> tuple[flo
     return tuple(None if value is None else float(value) for value in values)
 
 
-def combine_scores(
-    by_source: Mapping[str, Sequence[float | None]], weights: Sequence[float]
-) -> list[float | None]:
+def combine_scores(by_source: Mapping[str, Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:
     """
     Weighted sum of each completion's scores; sources without a score for it are left out.
 
@@ -485,13 +522,11 @@ def kept_lines(execution: Execution, compile_error_mask: str) -> frozenset[int]:
 def sample_loss_mask(
     completion: TokenizedText,
     program: Program,
-    query: Query,
     execution: Execution | None,
     *,
     fgo: str = "lines",
     outside_program: bool = True,
     compile_error_mask: str = "all",
-    seed: str = "",
 ) -> list[bool]:
     """
     Mark the tokens of a completion that take part in the policy loss.
@@ -501,18 +536,14 @@ def sample_loss_mask(
             Completion, `T` sampled tokens.
         program (`Program`):
             What was run of it.
-        query (`Query`):
-            What it continues.
         execution (`Execution` or `None`):
             Result; without one every token is kept.
         fgo (`str`, *optional*, defaults to `"lines"`):
-            `"lines"`, `"off"`, or `"random"`: as many tokens of the program, drawn uniformly.
+            `"off"` keeps every token; anything else those of the lines that ran.
         outside_program (`bool`, *optional*, defaults to `True`):
             Whether tokens outside the program are kept.
         compile_error_mask (`str`, *optional*, defaults to `"all"`):
             What is kept of a program that does not compile.
-        seed (`str`, *optional*, defaults to `""`):
-            Seed of the drawing.
 
     Returns:
         `list[bool]`: Length `T`.
@@ -521,39 +552,70 @@ def sample_loss_mask(
     """
     if fgo == "off" or execution is None:
         return [True] * len(completion.spans)
-
-    def mask(lines: frozenset[int], outside: bool) -> list[bool]:
-        return completion_loss_mask(completion, program, lines, outside)
-
-    by_lines = mask(kept_lines(execution, compile_error_mask), outside_program)
-    if fgo == "lines":
-        return by_lines
-    # With no line kept and everything outside kept, what is left out is the program.
-    in_program = [index for index, outside in enumerate(mask(frozenset(), True)) if not outside]
-    number = sum(by_lines[index] for index in in_program)
-    drawn = set(random.Random(seed).sample(in_program, number))
-    among = set(in_program)
-    return [index in drawn if index in among else keep for index, keep in enumerate(by_lines)]
+    lines = kept_lines(execution, compile_error_mask)
+    return completion_loss_mask(completion.spans, completion.text, program, lines, outside_program=outside_program)
 
 
-def group_shares(results: Sequence[tuple[str, str, bool | None]]) -> list[tuple[str, dict[str, Any], float | None]]:
+def loss_masks(rollout: Rollout, executions: Sequence[Execution | None], args: Any, step: int) -> list[list[bool]]:
+    """
+    Loss mask of every completion, as the configuration says.
+
+    Args:
+        rollout (`Rollout`):
+            `B` completions.
+        executions (`Sequence[Execution | None]`):
+            Their results.
+        args ([`StepCoderPPOConfig`]):
+            `fgo`, `fgo_outside_program`, `compile_error_mask` and `seed`.
+        step (`int`):
+            Update, counted from 0: `fgo="random"` depends on it.
+
+    Returns:
+        `list[list[bool]]`: One list per completion, as long as that.
+    """
+    masks = []
+    rows = zip(rollout.samples, rollout.completions, rollout.programs, executions, strict=True)
+    for sample, completion, program, execution in rows:
+        mask = sample_loss_mask(
+            completion,
+            program,
+            execution,
+            fgo=args.fgo,
+            outside_program=args.fgo_outside_program,
+            compile_error_mask=args.compile_error_mask,
+        )
+        if args.fgo == "random":
+            task_id = sample.row.task_id
+            mask = random_token_mask(
+                mask, completion.spans, program, seed=args.seed, task_id=task_id, step=step, sample=sample.number
+            )
+        masks.append(mask)
+    return masks
+
+
+def group_shares(results: Sequence[tuple[str, int, bool | None]]) -> list[tuple[str, int, float | None]]:
     """
     Share of passing samples of each group.
 
     Args:
-        results (`Sequence[tuple[str, str, bool | None]]`):
-            Of each sample of all processes: task, stage as JSON, and whether it passed, `None` if not scored.
+        results (`Sequence[tuple[str, int, bool | None]]`):
+            Of each sample of all processes: task, stage, and whether it passed, `None` if not scored.
 
     Returns:
-        `list`: Task, stage's fields and share of each group in order of appearance; the share is `None` when nothing
-        of the group was scored.
+        `list[tuple[str, int, float | None]]`: Task, stage and share of each group in order of appearance; the share is
+        `None` when nothing of the group was scored.
     """
-    groups: dict[tuple[str, str], list[bool]] = {}
+    groups: dict[tuple[str, int], list[bool]] = {}
     for task_id, stage, passed in results:
         group = groups.setdefault((task_id, stage), [])
         if passed is not None:
             group.append(passed)
-    return [
-        (task_id, json.loads(stage), sum(group) / len(group) if group else None)
-        for (task_id, stage), group in groups.items()
-    ]
+    return [(task_id, stage, sum(group) / len(group) if group else None) for (task_id, stage), group in groups.items()]
+
+
+def pad_masks(masks: Sequence[Sequence[bool]], like: torch.Tensor) -> torch.Tensor:
+    """Masks of different lengths as one tensor of the shape and on the device of `like`, `False` beyond their ends."""
+    padded = torch.zeros(like.shape, dtype=torch.bool, device=like.device)
+    for number, mask in enumerate(masks):
+        padded[number, : len(mask)] = torch.tensor(mask, dtype=torch.bool)
+    return padded

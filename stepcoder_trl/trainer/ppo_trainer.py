@@ -1,0 +1,987 @@
+"""PPO trainer with compiler feedback, a curriculum of completion subtasks and an execution-masked loss."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from peft import PeftConfig, PeftModel
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import TrainOutput
+
+from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, pad_token_id, program_of
+from stepcoder_trl.masking import token_texts
+from stepcoder_trl.rewards import unit_test_reward
+from stepcoder_trl.trainer import checkpoint
+from stepcoder_trl.trainer._trl import PPOTrainer, RewardCarrier, unwrap_model_for_generation
+from stepcoder_trl.trainer.config import StepCoderPPOConfig, UpstreamDefault
+from stepcoder_trl.trainer.models import (
+    PolicyAndCritic,
+    base_of,
+    build_critic,
+    disable_dropout,
+    head_outputs,
+    response_logits,
+)
+from stepcoder_trl.trainer.ppo_math import (
+    explained_variance,
+    generalized_advantages,
+    kl_divergence,
+    length_mask,
+    masked_sum,
+    masked_whiten,
+    policy_loss_terms,
+    token_entropy,
+    token_log_probs,
+    token_rewards,
+    value_loss_terms,
+)
+from stepcoder_trl.trainer.rollout import (
+    BatchPlan,
+    Experience,
+    Feedback,
+    PromptRow,
+    PromptSampler,
+    Rewards,
+    RewardFunc,
+    Rollout,
+    Sample,
+    Scores,
+    TokenScores,
+    as_rows,
+    call_reward,
+    collate,
+    combine_scores,
+    group_shares,
+    keep_rows,
+    loss_masks,
+    micro_batches,
+    pad_masks,
+    plan_batches,
+    reward_columns,
+    reward_name,
+)
+from stepcoder_trl.types import Execution, Outcome
+
+
+logger = logging.getLogger(__name__)
+
+Totals = dict[str, tuple[float, float]]  # numerator and denominator of a mean, to be added up over processes
+
+_LATEST = ("lr", "episode", "eps")  # metrics of which the last value is logged, with those of the curriculum
+_COUNTS = ("executor/infrastructure_errors", "executor/untrusted_passes", "val/num_eos_tokens")  # logged as sums
+
+
+class StepCoderPPOTrainer(PPOTrainer):
+    """
+    PPO from compiler feedback (StepCoder, arXiv:2402.01391), on TRL's `PPOTrainer`.
+
+    Positional arguments are upstream's, in its order. A dataset of problems with tests trains on compiler feedback; a
+    dataset of upstream's kind, with `input_ids`, trains as plain PPO on `reward_model`.
+
+    Args:
+        args ([`StepCoderPPOConfig`]):
+            Configuration.
+        processing_class ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer.
+        model ([`~transformers.PreTrainedModel`]):
+            Policy.
+        ref_model ([`~transformers.PreTrainedModel`], *optional*):
+            Reference of the KL penalty. `None` takes a frozen copy of the policy, or the policy without its adapter.
+        reward_model ([`~transformers.PreTrainedModel`], *optional*):
+            Sequence classifier with one label whose score is added to that of the reward functions.
+        train_dataset ([`~datasets.Dataset`] or sequence of [`Problem`] or mappings):
+            Problems: `task_id`, `prompt`, `starter_code`, `canonical_solution`, `tests`. Or rows with `input_ids`.
+        value_model ([`~transformers.PreTrainedModel`], *optional*):
+            Critic: sequence classifier with one label and a head called `score`. `None` makes one from the policy.
+        data_collator (`Callable`, *optional*):
+            Takes the rows drawn as dictionaries and returns such rows, or padded `input_ids` as upstream's.
+        eval_dataset (*optional*):
+            Kept for evaluation.
+        optimizers (`tuple`, *optional*):
+            Optimizer and learning-rate schedule to use instead of those made here.
+        callbacks (`list` of [`~transformers.TrainerCallback`], *optional*):
+            Further callbacks.
+        peft_config ([`~peft.PeftConfig`], *optional*):
+            Adapter to train instead of the whole policy. A critic made here gets one too.
+        reward_funcs (`Callable` or `list` of them, *optional*):
+            Reward functions with TRL's signature, `def f(completions, **columns) -> list[float | None]`. `prompts`,
+            `completion_ids`, `prefix`, `program`, `execution`, `task_id` and every column of the dataset arrive as
+            keyword lists. `None` means compiler feedback of the tests.
+        reward_weights (`list[float]`, *optional*):
+            Weight of each reward function and, last, of the reward model. `None` means 1 each.
+        executor ([`CodeExecutor`], *optional*):
+            Runs the programs; stays open. `None` makes one when it is needed and closes it after training.
+    """
+
+    _tag_names = ["trl", "ppo", "stepcoder"]  # noqa: RUF012 - upstream's attribute
+    _name = "StepCoder PPO"
+
+    def __init__(
+        self,
+        args: StepCoderPPOConfig,
+        processing_class: PreTrainedTokenizerBase,
+        model: PreTrainedModel | PeftModel,
+        ref_model: PreTrainedModel | None = None,
+        reward_model: PreTrainedModel | None = None,
+        train_dataset: Any = None,
+        value_model: PreTrainedModel | None = None,
+        data_collator: Callable[..., Any] | None = None,
+        eval_dataset: Any = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        callbacks: list[TrainerCallback] | None = None,
+        peft_config: PeftConfig | None = None,
+        *,
+        reward_funcs: RewardFunc | list[RewardFunc] | None = None,
+        reward_weights: list[float] | None = None,
+        executor: CodeExecutor | None = None,
+    ) -> None:
+        if train_dataset is None:
+            raise ValueError("`train_dataset` is missing. Pass problems with tests, or rows with `input_ids`.")
+        self.args = args
+        self.processing_class = processing_class
+        self.executor = executor
+        self._owns_executor = executor is None
+        self.rows = as_rows(train_dataset)
+        self.reward_funcs, self.reward_weights = self._choose_rewards(reward_funcs, reward_weights, reward_model)
+        self.curriculum = self.build_curriculum(self.rows)
+        self.rows = self._rows_that_fit(self.rows, model)
+        self.plan = self._plan(PartialState().num_processes)
+        self._log_history: list[dict[str, float]] = []
+        if value_model is None:
+            value_model = build_critic(model, peft_config, args.seed)
+        with self._as_upstream_expects(model):
+            super().__init__(
+                args=args,
+                processing_class=processing_class,
+                model=model,
+                ref_model=ref_model,
+                reward_model=RewardCarrier() if reward_model is None else reward_model,
+                train_dataset=self.rows,
+                value_model=value_model,
+                data_collator=data_collator or keep_rows,
+                eval_dataset=eval_dataset,
+                optimizers=optimizers,
+                callbacks=callbacks,
+                peft_config=peft_config,
+            )
+        self.train_dataset = train_dataset
+        if reward_model is None:
+            self.reward_model = None
+        for module in (self.ref_model, self.reward_model):
+            if module is not None:
+                module.eval()
+
+    # What happens before training
+
+    def _choose_rewards(
+        self,
+        reward_funcs: RewardFunc | list[RewardFunc] | None,
+        reward_weights: list[float] | None,
+        reward_model: Any,
+    ) -> tuple[list[RewardFunc], list[float]]:
+        """Reward functions, and the weight of each and of the reward model."""
+        with_tests = sum(row.tests is not None for row in self.rows)
+        if reward_funcs is None:
+            funcs: list[RewardFunc] = [unit_test_reward] if with_tests else []
+        else:
+            funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
+        if reward_model is None and (not funcs or (reward_funcs is None and with_tests < len(self.rows))):
+            lacking = next(number for number, row in enumerate(self.rows) if row.tests is None)
+            raise ValueError(
+                f"Row {lacking} of `train_dataset` has no `tests`, and there is neither `reward_funcs` nor "
+                "`reward_model` to score it. Add the column or pass one of them."
+            )
+        number = len(funcs) + (reward_model is not None)
+        weights = [1.0] * number if reward_weights is None else [float(weight) for weight in reward_weights]
+        if len(weights) != number:
+            raise ValueError(
+                f"`reward_weights` has {len(weights)} values, but there are {len(funcs)} reward functions and "
+                f"{number - len(funcs)} reward models. Pass {number}."
+            )
+        return funcs, weights
+
+    @property
+    def has_problems(self) -> bool:
+        """Whether the training set has prompts as text or messages; otherwise it is of upstream's kind."""
+        return self.rows[0].token_ids is None
+
+    def build_curriculum(self, rows: Sequence[PromptRow]) -> Curriculum | None:
+        """
+        Make the curriculum of the training set.
+
+        Args:
+            rows (`Sequence[PromptRow]`):
+                Training set. A row without a solution, or whose solution is taken away here, starts from scratch.
+
+        Returns:
+            [`Curriculum`] or `None`: `None` for a dataset of upstream's kind.
+        """
+        if not rows or rows[0].token_ids is not None:
+            return None
+        args = self.args
+        config = CurriculumConfig(
+            mode=args.curriculum,
+            kinds=args.curriculum_kinds,
+            pass_rate=args.curriculum_pass_rate,
+            momentum=args.curriculum_momentum,
+            pass_score=args.curriculum_pass_score,
+            mix_probability=args.curriculum_mix_probability,
+            mix_from=args.curriculum_mix_from,
+            seed=args.seed,
+        )
+        return Curriculum(config, {row.task_id: (row.canonical_solution, row.starter_code) for row in rows})
+
+    def _rows_that_fit(self, rows: Sequence[PromptRow], model: PreTrainedModel) -> list[PromptRow]:
+        """Rows whose longest query leaves room for the response; the others are named in a warning."""
+        limits = [self.args.max_prompt_length or math.inf]
+        positions = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)
+        if positions is not None:
+            limits.append(positions - self.args.response_length)
+        too_long = {row.task_id for row in rows if self._longest_query(row) > min(limits)}
+        if too_long:
+            names = ", ".join(sorted(too_long)[:10]) + (", ..." if len(too_long) > 10 else "")
+            logger.warning(
+                f"{len(too_long)} of {len(rows)} problems are left out: their queries have more than {min(limits)} "
+                f"tokens ({names}). Raise `max_prompt_length`, lower `response_length`, or use a model with more "
+                "positions."
+            )
+        return [row for row in rows if row.task_id not in too_long]
+
+    def _longest_query(self, row: PromptRow) -> int:
+        if self.curriculum is None:
+            return len(row.token_ids or ())
+        codes = {stage.prefix or row.starter_code for stage in self.curriculum.stages(row.task_id)}
+        return max(len(build_query(row.prompt, code, self.processing_class).token_ids) for code in codes)
+
+    def _plan(self, num_processes: int) -> BatchPlan:
+        """Sizes of the run, with the defaults that depend on the kind of the dataset."""
+        if not self.rows:
+            raise ValueError("`train_dataset` has no usable rows. Add some, or see the warning above.")
+        num_generations = self.args.num_generations or (16 if self.has_problems else 1)
+        return plan_batches(self.args, len(self.rows), num_generations, num_processes)
+
+    @contextmanager
+    def _as_upstream_expects(self, model: torch.nn.Module) -> Iterator[None]:
+        """
+        Show upstream's constructor arguments in its own meaning, and undo what it writes.
+
+        It divides by `num_mini_batches` what we do not, tells the accelerator `gradient_accumulation_steps`, checks the
+        batch for `whiten_rewards` per process, and sets the EOS token in the model's generation settings.
+        """
+        args, plan = self.args, self.plan
+        if isinstance(args.stop_token, UpstreamDefault) and (args.stop_token_id is not None or not self.has_problems):
+            args.stop_token = None
+        changed = {
+            "gradient_accumulation_steps": plan.accumulation_steps,
+            "num_mini_batches": 1,
+            "whiten_rewards": False,
+            "total_episodes": plan.num_updates * plan.batch_size,
+        }
+        kept = {name: getattr(args, name) for name in changed}
+        base = base_of(model)
+        settings, base.generation_config = base.generation_config, copy.deepcopy(base.generation_config)
+        for name, value in changed.items():
+            setattr(args, name, value)
+        try:
+            with warnings.catch_warnings():
+                # Upstream reads the name that transformers 5.23 deprecates.
+                warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+                with _mixed_precision(args):
+                    yield
+        finally:
+            base.generation_config = settings
+            for name, value in kept.items():
+                setattr(args, name, value)
+        args.total_episodes = changed["total_episodes"]
+        args.world_size = self.accelerator.num_processes
+        args.num_total_batches = plan.num_updates
+        args.batch_size, args.local_batch_size = plan.batch_size, plan.local_batch_size
+        args.micro_batch_size = plan.micro_batch_size * args.world_size
+        args.local_mini_batch_size = plan.local_mini_batch_size
+        args.mini_batch_size = plan.local_mini_batch_size * args.world_size
+
+    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
+        """Put policy and critic into one module, and make its optimizer and schedule. The schedule counts updates."""
+        # Called by upstream's constructor between making its wrapper and preparing it: the place to put ours.
+        for model in (self.policy_model, self.value_model, self.ref_model, self.reward_model):
+            if model is not None:
+                disable_dropout(model)
+        self.model = PolicyAndCritic(self.policy_model, self.value_model)
+        self.model.config = self.policy_model.config
+        if self.args.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
+        super().create_optimizer_and_scheduler(self.plan.num_updates)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Make the optimizer: one group for the policy, one for the critic, each with its learning rate."""
+        if self.optimizer is None:
+            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = cls(self._parameter_groups(), **kwargs)
+        return self.optimizer
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        decays = set(self.get_decay_parameter_names(self.model))
+        groups = []
+        for part, lr in (("policy.", self.args.learning_rate), ("value_model.", self.args.value_learning_rate)):
+            named = [(n, p) for n, p in self.model.named_parameters() if n.startswith(part) and p.requires_grad]
+            if not self.args.weight_decay:
+                groups.append({"params": [p for _, p in named], "lr": lr, "weight_decay": 0.0})
+                continue
+            for decay in (self.args.weight_decay, 0.0):
+                params = [p for n, p in named if (n in decays) == bool(decay)]
+                groups.append({"params": params, "lr": lr, "weight_decay": decay})
+        return [group for group in groups if group["params"]]
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Rows of this process, update by update, from the next one on and without end."""
+        sampler = PromptSampler(
+            len(self.rows), self.plan, self.accelerator.process_index, self.args.seed, self.state.global_step
+        )
+        pad = self.processing_class.pad_token_id
+        # A generator of its own: iterating must not touch the random state that a checkpoint restores.
+        return DataLoader(
+            self.rows,
+            batch_sampler=sampler,
+            collate_fn=lambda rows: collate(rows, self.data_collator, pad),
+            generator=torch.Generator(),
+        )
+
+    # Training
+
+    def train(self, resume_from_checkpoint: bool | str | os.PathLike[str] | None = None) -> TrainOutput:
+        """
+        Train.
+
+        Args:
+            resume_from_checkpoint (`bool` or path, *optional*):
+                Checkpoint to continue from, exactly; `True` takes the newest in `output_dir`.
+
+        Returns:
+            [`~transformers.trainer_utils.TrainOutput`]: Number of updates, mean loss, and the last metrics.
+
+        Raises:
+            BadInputError: If the checkpoint is not there or does not fit.
+        """
+        self._begin(resume_from_checkpoint or None)
+        batches = iter(self.get_train_dataloader())
+        try:
+            while self.state.global_step < self.plan.num_updates and not self.control.should_training_stop:
+                rows = next(batches)
+                self._begin_update()
+                metrics = self.train_on(rows)
+                self._end_update(metrics)
+        finally:
+            self._close_executor()
+        return self._end()
+
+    def train_on(self, rows: Sequence[PromptRow]) -> dict[str, float]:
+        """
+        Do one update.
+
+        Args:
+            rows (`Sequence[PromptRow]`):
+                Problem of each completion of this process.
+
+        Returns:
+            `dict[str, float]`: Metrics, over all processes.
+        """
+        # 1. draw where each problem starts, and build its query
+        samples = self.draw_samples(rows)
+        # 2. generate, and decode the sampled tokens
+        rollout = self.generate_rollout(samples)
+        # 3. hand the programs to the executor
+        runs = self.submit_programs(rollout)
+        # 4. meanwhile: log-probabilities of policy and reference, values
+        tokens = self.score_tokens(rollout)
+        # 5. collect the executions
+        feedback = self.collect_feedback(runs)
+        # 6. score the completions
+        scores = self.score_completions(rollout, feedback)
+        # 7. reward each token
+        rewards = self.compute_rewards(rollout, tokens, scores)
+        # 8. mask what did not run
+        loss_mask = self.build_loss_mask(rollout, feedback, scores)
+        # 9. compute advantages and returns
+        experience = self.compute_advantages(rollout, tokens, rewards, scores, loss_mask)
+        # 10. train policy and critic
+        totals = self.update_models(experience)
+        # 11. move the curriculum
+        self.update_curriculum(rollout, feedback, scores)
+        # 12. sum up
+        totals.update(self.rollout_totals(rollout, feedback, scores))
+        totals.update(self.token_totals(rollout, tokens, rewards, experience))
+        return self.metrics(totals, experience)
+
+    def draw_samples(self, rows: Sequence[PromptRow]) -> tuple[Sample, ...]:
+        """Start and query of each completion. All samples of a problem start at the same place, on every process."""
+        first = self.accelerator.process_index * self.plan.local_batch_size
+        queries: dict[str, Query] = {}
+        samples = []
+        for number, row in enumerate(rows, first):
+            stage = None
+            if self.curriculum is not None:
+                stage = self.curriculum.draw(row.task_id, self.state.global_step)
+            if row.task_id not in queries:
+                queries[row.task_id] = self.build_query(row, stage.prefix if stage is not None else "")
+            samples.append(Sample(row, stage, queries[row.task_id], number))
+        return tuple(samples)
+
+    def build_query(self, row: PromptRow, prefix: str) -> Query:
+        """Query of a problem: its prompt, then the prefix or else the starter code."""
+        if row.token_ids is None:
+            return build_query(row.prompt, prefix or row.starter_code, self.processing_class)
+        return Query(self.processing_class.decode(row.token_ids), prefix="", token_ids=row.token_ids)
+
+    def generate_rollout(self, samples: tuple[Sample, ...]) -> Rollout:
+        """Sample a completion per query, and find the program in it."""
+        args, tokenizer = self.args, self.processing_class
+        sampling = SamplingConfig(args.response_length, args.temperature, args.top_p, self.stop_token_id)
+        self.model.eval()
+        with (
+            unwrap_model_for_generation(
+                self.model, self.accelerator, gather_deepspeed3_params=args.ds3_gather_for_generation
+            ) as unwrapped,
+            self.accelerator.autocast(),
+        ):
+            queries = [sample.query for sample in samples]
+            generation = generate(
+                unwrapped.policy, queries, tokenizer, sampling, args.local_rollout_forward_batch_size
+            )
+        completions = tuple(token_texts(ids, tokenizer) for ids in generation.completion_ids())
+        programs = (program_of(query, text.text) for query, text in zip(queries, completions, strict=True))
+        return Rollout(samples, generation, completions, tuple(programs))
+
+    def submit_programs(self, rollout: Rollout) -> list[Future[Execution] | None]:
+        """Start the executions; `None` where a row has no tests."""
+        futures: list[Future[Execution] | None] = []
+        for sample, program in zip(rollout.samples, rollout.programs, strict=True):
+            tests = sample.row.tests
+            futures.append(None if tests is None else self.get_executor().submit(program.text, tests))
+        self._submitted_s = time.perf_counter()
+        self._finished_s = self._submitted_s
+        for future in futures:
+            if future is not None:
+                future.add_done_callback(self._note_finish)
+        return futures
+
+    def _note_finish(self, _: Future[Execution]) -> None:
+        self._finished_s = max(self._finished_s, time.perf_counter())
+
+    def get_executor(self) -> CodeExecutor:
+        """Executor given, or one of our own."""
+        if self.executor is None:
+            config = ExecutorConfig(num_workers=self.args.executor_workers, timeout_s=self.args.test_timeout_s)
+            self.executor = CodeExecutor(config)
+        return self.executor
+
+    def _close_executor(self) -> None:
+        if self._owns_executor and self.executor is not None:
+            self.executor.close()
+            self.executor = None
+
+    @torch.no_grad()
+    def score_tokens(self, rollout: Rollout) -> TokenScores:
+        """Log-probabilities under policy and reference, and values, by forward passes in micro-batches."""
+        self.model.eval()
+        temperature, size = self.args.temperature, rollout.generation.response_ids.shape[1]
+        parts: list[tuple[torch.Tensor, ...]] = []
+        for batch in micro_batches(rollout.generation, self.plan.micro_batch_size):
+            ids, mask = batch.sequences()
+            length = batch.response_ids.shape[1]
+            logits, values = self.model(ids, mask, length)
+            log_probs = token_log_probs(logits, batch.response_ids, temperature)
+            del logits
+            with self.reference_policy() as reference, self.accelerator.autocast():
+                ref_logits = response_logits(reference, ids, mask, length)
+            ref_log_probs = token_log_probs(ref_logits, batch.response_ids, temperature)
+            del ref_logits
+            valid = length_mask(batch.lengths, length)
+            rows = (tensor.masked_fill(~valid, 0.0) for tensor in (log_probs, ref_log_probs, values))
+            parts.append(tuple(torch.nn.functional.pad(row, (0, size - length)) for row in rows))
+        log_probs, ref_log_probs, values = (torch.cat(column) for column in zip(*parts, strict=True))
+        return TokenScores(log_probs, ref_log_probs, values)
+
+    @contextmanager
+    def reference_policy(self) -> Iterator[torch.nn.Module]:
+        """Reference model, or the policy without its adapter."""
+        if self.ref_model is not None:
+            yield self.ref_model
+            return
+        with self.null_ref_context():
+            yield self.accelerator.unwrap_model(self.model).policy
+
+    @contextmanager
+    def null_ref_context(self) -> Iterator[None]:
+        """Switch the policy's adapter off, or to the reference's. Upstream's fails when the model is wrapped."""
+        policy = self.accelerator.unwrap_model(self.model).policy
+        if self.ref_adapter_name:
+            policy.set_adapter(self.ref_adapter_name)
+            try:
+                yield
+            finally:
+                policy.set_adapter(self.model_adapter_name or "default")
+        else:
+            with policy.disable_adapter():
+                yield
+
+    def collect_feedback(self, runs: Sequence[Future[Execution] | None]) -> Feedback:
+        """Wait for the executions. One that failed for a reason that is ours has no result, and is counted."""
+        begun_s = time.perf_counter()
+        executions: list[Execution | None] = []
+        errors: list[SandboxError] = []
+        for run in runs:
+            try:
+                executions.append(None if run is None else run.result())
+            except SandboxError as error:
+                executions.append(None)
+                errors.append(error)
+        if errors:
+            logger.warning(f"{len(errors)} programs could not be run and are left out of training: {errors[0]}")
+        done = sum(execution is not None for execution in executions)
+        took_s = max(self._finished_s - self._submitted_s, 1e-9)
+        return Feedback(tuple(executions), len(errors), time.perf_counter() - begun_s, done / took_s if done else 0.0)
+
+    def score_completions(self, rollout: Rollout, feedback: Feedback) -> Scores:
+        """Ask reward functions and reward model, and add up by weight."""
+        columns = reward_columns(rollout, feedback)
+        by_source: dict[str, tuple[float | None, ...]] = {}
+        for number, func in enumerate(self.reward_funcs):
+            name = reward_name(func)
+            key = f"{name}_{number}" if name in by_source else name
+            by_source[key] = call_reward(func, columns)
+        if self.reward_model is not None:
+            by_source["reward_model"] = tuple(self.reward_model_scores(rollout).tolist())
+        combined = combine_scores(by_source, self.reward_weights)
+        device = rollout.generation.lengths.device
+        scored = torch.tensor([score is not None for score in combined], device=device)
+        scores = torch.tensor([score or 0.0 for score in combined], device=device)
+        if self.args.missing_eos_penalty is not None:
+            scores = scores - self.args.missing_eos_penalty * (scored & ~rollout.generation.stopped)
+        if self.args.reward_clip is not None:
+            scores = scores.clamp(-self.args.reward_clip, self.args.reward_clip)
+        return Scores(scores, scored, by_source)
+
+    @torch.no_grad()
+    def reward_model_scores(self, rollout: Rollout) -> torch.Tensor:
+        """Reward model's score of each query with its completion, at the last valid token. Shape `(B,)`."""
+        scores = []
+        for batch in micro_batches(rollout.generation, self.plan.micro_batch_size):
+            ids, mask = batch.sequences()
+            with self.accelerator.autocast():
+                outputs = head_outputs(self.reward_model, ids, mask)
+            last = batch.query_ids.shape[1] + batch.lengths - 1
+            scores.append(outputs[torch.arange(len(last), device=last.device), last].float())
+        return torch.cat(scores)
+
+    def compute_rewards(self, rollout: Rollout, tokens: TokenScores, scores: Scores) -> Rewards:
+        """Per token: the KL penalty, and at the last valid token the score."""
+        lengths = rollout.generation.lengths
+        valid = length_mask(lengths, tokens.log_probs.shape[1])
+        kl = kl_divergence(tokens.log_probs, tokens.ref_log_probs, self.args.kl_estimator).masked_fill(~valid, 0.0)
+        rewards = token_rewards(kl, scores.scores, lengths, self.args.kl_coef)
+        if self.args.whiten_rewards:
+            rewards = masked_whiten(rewards, valid, self._sum, shift_mean=False).masked_fill(~valid, 0.0)
+        return Rewards(kl, rewards)
+
+    def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
+        """Tokens that take part in the policy loss: those of lines that ran. Shape `(B, T)`."""
+        masks = loss_masks(rollout, feedback.executions, self.args, self.state.global_step)
+        padded = pad_masks(masks, rollout.generation.response_ids)
+        return padded & scores.scored[:, None]
+
+    def compute_advantages(
+        self, rollout: Rollout, tokens: TokenScores, rewards: Rewards, scores: Scores, loss_mask: torch.Tensor
+    ) -> Experience:
+        """Advantages over all valid tokens, whitened over the kept ones, and returns."""
+        args, generation = self.args, rollout.generation
+        valid = length_mask(generation.lengths, loss_mask.shape[1])
+        advantages = generalized_advantages(rewards.rewards, tokens.values, valid, args.gamma, args.lam)
+        returns = advantages + tokens.values
+        if args.whiten_advantages:
+            advantages = masked_whiten(advantages, loss_mask, self._sum)
+        return Experience(
+            query_ids=generation.query_ids,
+            query_mask=generation.query_mask,
+            response_ids=generation.response_ids,
+            lengths=generation.lengths,
+            valid_mask=valid & scores.scored[:, None],
+            loss_mask=loss_mask,
+            log_probs=tokens.log_probs,
+            values=tokens.values,
+            advantages=advantages,
+            returns=returns,
+        )
+
+    def update_models(self, experience: Experience) -> Totals:
+        """Epochs over the completions, mini-batch by mini-batch: one optimizer step each."""
+        self.model.train()
+        totals: Totals = {}
+        local, size = self.plan.local_batch_size, self.plan.local_mini_batch_size
+        for _ in range(self.args.num_ppo_epochs):
+            order = torch.randperm(local, device="cpu").to(experience.lengths.device)
+            for start in range(0, local, size):
+                self.optimizer_step(experience, order[start : start + size], totals)
+        return totals
+
+    def optimizer_step(self, experience: Experience, indices: torch.Tensor, totals: Totals) -> None:
+        """Accumulate the gradient of one mini-batch, clip it and step."""
+        masks = experience.loss_mask[indices], experience.valid_mask[indices]
+        kept, valid = self._sum(torch.stack([mask.sum() for mask in masks])).clamp(min=1)
+        per = kept if self.args.fgo_denominator == "kept" else valid
+        for micro in indices.split(self.plan.micro_batch_size):
+            with self.accelerator.accumulate(self.model):
+                self.backward(experience.select(micro), per, valid, totals)
+                if self.accelerator.sync_gradients:
+                    self._clip_gradient(totals)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+
+    def backward(self, batch: Experience, policy_tokens: Any, value_tokens: Any, totals: Totals) -> None:
+        """
+        Add the gradient of one micro-batch.
+
+        Args:
+            batch (`Experience`):
+                Micro-batch.
+            policy_tokens, value_tokens (`torch.Tensor`):
+                Tokens of the whole mini-batch, over all processes, that the two losses are divided by.
+            totals (`dict`):
+                Sums for the metrics, added to.
+        """
+        ids, mask = batch.sequences()
+        logits, values = self.model(ids, mask, batch.response_ids.shape[1])
+        log_probs = token_log_probs(logits, batch.response_ids, self.args.temperature)
+        policy = policy_loss_terms(log_probs, batch.log_probs, batch.advantages, self.args.cliprange)
+        value = value_loss_terms(values, batch.values, batch.returns, self.args.cliprange_value)
+        policy_loss = masked_sum(policy.loss, batch.loss_mask) / policy_tokens
+        value_loss = masked_sum(value.loss, batch.valid_mask) / value_tokens
+        loss = policy_loss * (0.0 if self._warms_up_critic else 1.0) + self.args.vf_coef * value_loss
+        # Undoes the two means that follow: over accumulation steps in `backward`, over processes in the reduction.
+        self.accelerator.backward(loss * self.accelerator.gradient_accumulation_steps * self.accelerator.num_processes)
+        share = self.plan.local_mini_batch_size / self.plan.micro_batch_size * self.accelerator.num_processes
+        _add(totals, "loss/policy_avg", policy_loss.item(), 1 / share)
+        _add(totals, "loss/value_avg", value_loss.item(), 1 / share)
+        entropy = token_entropy(logits.detach(), self.args.temperature)
+        valid, kept = batch.valid_mask, batch.loss_mask
+        for name, tensor, among in (
+            ("policy/approxkl_avg", policy.approx_kl, valid),
+            ("policy/clipfrac_avg", policy.clipped.float(), kept),
+            ("policy/entropy_avg", entropy, valid),
+            ("val/clipfrac_avg", value.clipped.float(), valid),
+            ("val/ratio", policy.ratio, valid),
+            ("val/ratio_square", policy.ratio**2, valid),
+        ):
+            _add(totals, name, masked_sum(tensor.detach(), among).item(), among.sum().item())
+
+    @property
+    def _warms_up_critic(self) -> bool:
+        return self.state.global_step < self.args.critic_warmup_steps
+
+    def _clip_gradient(self, totals: Totals) -> None:
+        """Clip the norm over policy and critic together, and note it."""
+        if self._warms_up_critic and not self.is_deepspeed_enabled:
+            # Without a gradient the optimizer passes the policy by: no weight decay, no empty moments.
+            for parameter in self.accelerator.unwrap_model(self.model).policy.parameters():
+                parameter.grad = None
+        limit = self.args.max_grad_norm if self.args.max_grad_norm else math.inf
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        if norm is not None:
+            _add(totals, "grad_norm", float(norm), 1.0)
+
+    def update_curriculum(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> None:
+        """Report each group's share of passing samples; every process applies the same updates in the same order."""
+        if self.curriculum is None:
+            return
+        results = []
+        rows = zip(rollout.samples, feedback.executions, scores.scores.tolist(), scores.scored.tolist(), strict=True)
+        for sample, execution, score, scored in rows:
+            stage = 0 if sample.stage is None else sample.stage.stage
+            results.append((sample.row.task_id, stage, self._passed(sample, execution, score if scored else None)))
+        for task_id, stage, share in group_shares(gather_object(results)):
+            self.curriculum.update(task_id, stage, share)
+
+    def _passed(self, sample: Sample, execution: Execution | None, score: float | None) -> bool | None:
+        """Whether a sample passed, `None` when that cannot be said."""
+        if sample.row.tests is not None:
+            return None if execution is None else execution.outcome is Outcome.PASSED
+        threshold = self.args.curriculum_pass_score
+        return None if score is None or threshold is None else score > threshold
+
+    # Metrics
+
+    def rollout_totals(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> Totals:
+        """Sums about completions and executions."""
+        processes, size = self.accelerator.num_processes, len(rollout.samples)
+        once = 1 / processes
+        totals: Totals = {
+            "objective/scores": (scores.scores[scores.scored].sum().item(), scores.scored.sum().item()),
+            "completions/mean_length": (rollout.generation.lengths.sum().item(), size),
+            "completions/stopped": (rollout.generation.stopped.sum().item(), size),
+            "val/num_eos_tokens": (self._count_eos(rollout), once),
+        }
+        if len(scores.by_source) > 1:
+            for name, values in scores.by_source.items():
+                given = [value for value in values if value is not None]
+                totals[f"rewards/{name}"] = (sum(given), len(given))
+        ran = [execution for execution in feedback.executions if execution is not None]
+        if any(sample.row.tests is not None for sample in rollout.samples):
+            for outcome in Outcome:
+                totals[f"executor/{outcome}"] = (sum(one.outcome is outcome for one in ran), len(ran))
+            passes = [one for one in ran if one.outcome is Outcome.PASSED]
+            totals["executor/untrusted_passes"] = (sum(not one.trusted for one in passes), once)
+            totals["executor/infrastructure_errors"] = (feedback.infrastructure_errors, once)
+            totals["executor/programs_per_s"] = (feedback.programs_per_s, once)
+            totals["executor/wait_s"] = (feedback.wait_s, 1.0)
+        return totals
+
+    def _count_eos(self, rollout: Rollout) -> int:
+        eos = self.processing_class.eos_token_id
+        return sum(ids.count(eos) for ids in rollout.generation.completion_ids())
+
+    def token_totals(self, rollout: Rollout, tokens: TokenScores, rewards: Rewards, experience: Experience) -> Totals:
+        """Sums about tokens."""
+        size = len(rollout.samples)
+        kept, valid = experience.loss_mask, experience.valid_mask
+        used = valid.any(1)
+        return {
+            "objective/kl": (rewards.kl.sum().item(), size),
+            "objective/entropy": (-tokens.log_probs.sum().item(), size),
+            "objective/non_score_reward": (-self.args.kl_coef * rewards.kl.sum().item(), size),
+            "fgo/kept_share": (kept.sum().item(), valid.sum().item()),
+            "fgo/empty_share": ((used & ~kept.any(1)).sum().item(), used.sum().item()),
+        }
+
+    def metrics(self, totals: Totals, experience: Experience) -> dict[str, float]:
+        """Means over all processes, the curriculum's state, and the counters."""
+        metrics = self._means(totals)
+        metrics["objective/rlhf_reward"] = metrics["objective/non_score_reward"] + metrics["objective/scores"]
+        metrics["val/ratio_var"] = max(0.0, metrics.pop("val/ratio_square") - metrics["val/ratio"] ** 2)
+        metrics["val/explained_variance"] = explained_variance(
+            experience.values, experience.returns, experience.valid_mask, self._sum
+        ).item()
+        if self.curriculum is not None:
+            metrics.update(self.curriculum.summary())
+        metrics["lr"] = self.lr_scheduler.get_last_lr()[0]
+        return metrics
+
+    def _means(self, totals: Totals) -> dict[str, float]:
+        """Numerators over denominators, each added up over all processes; 0 over 0 is 0."""
+        pairs = torch.tensor(list(totals.values()), device=self.accelerator.device)
+        means = {}
+        for name, (numerator, denominator) in zip(totals, self._sum(pairs).tolist(), strict=True):
+            means[name] = numerator / denominator if denominator else 0.0
+        return means
+
+    def _sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum over all processes."""
+        return self.accelerator.reduce(tensor, "sum")
+
+    # Counters, callbacks, logging
+
+    def _begin(self, resume_from_checkpoint: bool | str | os.PathLike[str] | None) -> None:
+        """Set up the counters, from a checkpoint if there is one."""
+        args, state, plan = self.args, self.state, self.plan
+        state.global_step, state.episode, state.epoch = 0, 0, 0.0
+        source = None
+        if resume_from_checkpoint is not None:
+            source = checkpoint.find_checkpoint(resume_from_checkpoint, args.output_dir)
+            self._load_checkpoint(source)
+            state = self.state
+        state.max_steps = plan.num_updates
+        state.num_train_epochs = math.ceil(plan.num_updates / plan.updates_per_epoch)
+        state.train_batch_size = args.per_device_train_batch_size
+        state.compute_steps(args, plan.num_updates)
+        self.control.should_training_stop = False
+        self._begun_s, self._begun_at = time.perf_counter(), state.global_step
+        if self.is_deepspeed_enabled:
+            self.deepspeed = self.model_wrapped = self.model
+        self.control = self.callback_handler.on_train_begin(args, state, self.control)
+        if source is not None:
+            checkpoint.load_random_state(source, self.accelerator)
+
+    def _begin_update(self) -> None:
+        position = self.state.global_step % self.plan.updates_per_epoch
+        if position == 0 or self.state.global_step == self._begun_at:
+            self.control = self.callback_handler.on_epoch_begin(self.args, self.state, self.control)
+        self.control = self.callback_handler.on_step_begin(self.args, self.state, self.control)
+
+    def _end_update(self, metrics: dict[str, float]) -> None:
+        """Advance the counters and the learning rates, fire the events, and do what they ask for."""
+        state = self.state
+        self.lr_scheduler.step()
+        state.global_step += 1
+        state.episode += self.plan.batch_size
+        state.epoch = state.global_step / self.plan.updates_per_epoch
+        metrics["episode"] = state.episode
+        elapsed_s = time.perf_counter() - self._begun_s
+        metrics["eps"] = (state.global_step - self._begun_at) * self.plan.batch_size / elapsed_s
+        self._log_history.append(metrics)
+        self.control = self.callback_handler.on_step_end(self.args, state, self.control)
+        self._log_and_save()
+        if state.global_step % self.plan.updates_per_epoch == 0:
+            self.control = self.callback_handler.on_epoch_end(self.args, state, self.control)
+            self._log_and_save()
+
+    def _log_and_save(self) -> None:
+        if self.control.should_log:
+            self._log_metrics()
+        if self.control.should_save:
+            self._save_checkpoint(self.model, trial=None)
+            self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+
+    def _log_metrics(self) -> None:
+        """Log the updates since the last time."""
+        if self._log_history:
+            self.log(summarize(self._log_history))
+            self._log_history = []
+
+    def _end(self) -> TrainOutput:
+        """Log what is left, and fire the last event."""
+        self._log_metrics()
+        self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
+        logged = [entry for entry in self.state.log_history if "loss/policy_avg" in entry]
+        losses = [entry["loss/policy_avg"] + self.args.vf_coef * entry["loss/value_avg"] for entry in logged]
+        metrics = dict(logged[-1]) if logged else {}
+        metrics["train_runtime"] = time.perf_counter() - self._begun_s
+        return TrainOutput(self.state.global_step, sum(losses) / max(1, len(losses)), metrics)
+
+    # Saving
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """
+        Save policy (or adapter) and tokenizer, the critic in `value_model/`, and the curriculum.
+
+        Args:
+            output_dir (`str`, *optional*):
+                Directory, `args.output_dir` by default.
+        """
+        target = Path(output_dir or self.args.output_dir)
+        state = self.accelerator.get_state_dict(self.model)  # every process: gathers sharded parameters
+        if self.accelerator.is_main_process:
+            bare = self.accelerator.unwrap_model(self.model)
+            bare.policy.save_pretrained(target, state_dict=_part(state, "policy."))
+            bare.value_model.save_pretrained(target / checkpoint.VALUE_MODEL, state_dict=_part(state, "value_model."))
+            self.processing_class.save_pretrained(target)
+            if self.curriculum is not None:
+                self.curriculum.save(target / checkpoint.CURRICULUM)
+        self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save")
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write no card: upstream's looks things up on the Hub, and fails on a wrapped model."""
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
+        """Write a checkpoint of the current update; it has its name only when it is complete."""
+        args, accelerator = self.args, self.accelerator
+        path = Path(args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with checkpoint.new_directory(path, accelerator.is_main_process, accelerator.wait_for_everyone) as directory:
+            self.save_model(str(directory), _internal_call=True)
+            if accelerator.is_main_process:
+                self._note_callback_states()
+                self.state.save_to_json(str(directory / "trainer_state.json"))
+            if not args.save_only_model:
+                checkpoint.save_training_state(
+                    directory, accelerator, self.model, self.optimizer, self.lr_scheduler, self._own_state()
+                )
+        if accelerator.is_main_process:
+            checkpoint.remove_old(args.output_dir, args.save_total_limit, self.state.best_model_checkpoint)
+
+    def _own_state(self) -> dict[str, Any]:
+        return {
+            "log_history": self._log_history,
+            "num_rows": len(self.rows),
+            "seed": self.args.seed,
+            "prompts_per_update": self.plan.prompts_per_update,
+        }
+
+    def _note_callback_states(self) -> None:
+        stateful = [cb for cb in [*self.callback_handler.callbacks, self.control] if isinstance(cb, ExportableState)]
+        states: dict[str, Any] = {}
+        for callback in stateful:
+            states.setdefault(type(callback).__name__, []).append(callback.state())
+        self.state.stateful_callbacks = {name: one[0] if len(one) == 1 else one for name, one in states.items()}
+
+    def _load_checkpoint(self, path: Path) -> None:
+        """Take over everything but the random state."""
+        own = checkpoint.load_training_state(path, self.accelerator, self.model, self.optimizer, self.lr_scheduler)
+        for name, value in self._own_state().items():
+            if name != "log_history" and own[name] != value:
+                logger.warning(
+                    f"The checkpoint was saved with {name} {own[name]}, now it is {value}: the order of the problems "
+                    "will differ."
+                )
+        self._log_history = own["log_history"]
+        flags = self.state.is_local_process_zero, self.state.is_world_process_zero
+        self.state = type(self.state).load_from_json(str(path / "trainer_state.json"))
+        self.state.is_local_process_zero, self.state.is_world_process_zero = flags
+        self._load_callback_state()
+        if self.curriculum is not None:
+            self.curriculum.load(path / checkpoint.CURRICULUM)
+
+
+def summarize(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """
+    Metrics of several updates as one.
+
+    Args:
+        history (`Sequence[Mapping[str, float]]`):
+            Metrics of each update.
+
+    Returns:
+        `dict[str, float]`: Sums of counts; last values of rates, counters and the curriculum; means of all else.
+    """
+    summary = {}
+    for name in dict.fromkeys(name for metrics in history for name in metrics):
+        values = [metrics[name] for metrics in history if name in metrics]
+        if name in _COUNTS:
+            summary[name] = sum(values)
+        elif name in _LATEST or name.startswith("curriculum/"):
+            summary[name] = values[-1]
+        else:
+            summary[name] = sum(values) / len(values)
+    return summary
+
+
+def _add(totals: Totals, name: str, numerator: float, denominator: float) -> None:
+    before = totals.get(name, (0.0, 0.0))
+    totals[name] = (before[0] + numerator, before[1] + denominator)
+
+
+def _part(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+@contextmanager
+def _mixed_precision(args: StepCoderPPOConfig) -> Iterator[None]:
+    """Tell the accelerator that upstream makes about `bf16` and `fp16`: it passes nothing on."""
+    name = "ACCELERATE_MIXED_PRECISION"
+    wanted = "bf16" if args.bf16 else "fp16" if args.fp16 else None
+    before = os.environ.get(name)
+    if wanted is not None:
+        os.environ[name] = wanted
+    try:
+        yield
+    finally:
+        if wanted is not None:
+            os.environ.pop(name)
+            if before is not None:
+                os.environ[name] = before
