@@ -1,0 +1,470 @@
+"""
+Loaders for the formats in which data sets are published.
+
+A format is recognised by the fields of the first row; every row must then have them. What each makes of a row:
+
+| format | `task_id` | `prompt` | `starter_code` | `tests` |
+|---|---|---|---|---|
+| `stepcoder` | as given | as given | as given | as given: a row of [`Problem`] |
+| `apps_plus` | file name / `id` or row number | description in the docstring | as given | `stdio`, or `call` |
+| `apps` | file or folder name / `problem_id` | `question` | as given | `stdio`, or `call` |
+| `mbpp` | `MBPP/N` | `text` and the asserts | none | `assert`; `test_setup_code` is the setup |
+| `mbpp_sanitized` | `MBPP/N` | `prompt` and the asserts | none | `assert`; `test_imports` are the setup |
+| `humaneval` | as given | one sentence | stub | `assert`: `check(entry_point)`, which `test` defines |
+| `leetcode` | as given | description | class and method header | as in `humaneval` |
+| `codecontests` | `id` | description with its examples | none | `stdio` |
+
+Prompts end with a newline, since starter code or prefix follows directly. The preamble of `apps`, `apps_plus` and
+`leetcode` holds the imports that their harnesses put in scope; programs for the others import what they use.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stepcoder_trl.data.imports import MODULE_IMPORTS, USUAL_IMPORTS, explicit_imports
+from stepcoder_trl.data.problems import Problem, check_unique_task_ids
+from stepcoder_trl.data.reading import SourceRow, read_rows
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.tests_schema import parse_json, shown
+from stepcoder_trl.parsing import parse
+
+
+_DIFFICULTIES = {
+    "introductory": "introductory",
+    "interview": "interview",
+    "competition": "competition",
+    "easy": "introductory",
+    "medium": "interview",
+    "meidum": "interview",  # so in LeetCodeDataset
+    "hard": "competition",
+}
+
+
+def load_problems(path: str | os.PathLike[str], format: str | None = None) -> list[Problem]:
+    """
+    Load problems from a file or folder, whatever known format it has.
+
+    Args:
+        path (`str` or `os.PathLike`):
+            JSON Lines, a JSON array, either of them gzip-compressed, parquet, or a folder in the layout of APPS.
+        format (`str` or `None`, *optional*):
+            One of `"stepcoder"`, `"apps_plus"`, `"apps"`, `"mbpp"`, `"mbpp_sanitized"`, `"humaneval"`, `"leetcode"`,
+            `"codecontests"`. By default it is recognised by the fields of the first row.
+
+    Returns:
+        `list[Problem]`: One problem per row, in the order of the file.
+
+    Raises:
+        BadInputError: If the file or a row cannot be used. The message names the file, the row, the field and the fix.
+
+    Example:
+
+    ```python
+    >>> problems = load_problems("apps_plus_valid.jsonl")
+    >>> problems[57].task_id
+    'apps_plus_valid/58'
+    ```
+    """
+    rows = read_rows(path)
+    chosen = _recognised(rows[0]) if format is None else _named(format)
+    problems = []
+    for row in rows:
+        for name in chosen.fields:
+            if name not in row.values:
+                raise BadInputError(
+                    f"{row.where}: `{name}` is missing, which rows of the format `{chosen.name}` have. Add it, or "
+                    "keep rows of different formats in files of their own."
+                )
+        problems.append(chosen.load(row))
+    check_unique_task_ids(problems, [row.where for row in rows])
+    return problems
+
+
+@dataclass(frozen=True)
+class _Format:
+    name: str
+    fields: tuple[str, ...]
+    load: Callable[[SourceRow], Problem]
+
+
+def _named(name: str) -> _Format:
+    for candidate in FORMATS:
+        if candidate.name == name:
+            return candidate
+    allowed = ", ".join(f'`"{candidate.name}"`' for candidate in FORMATS)
+    raise BadInputError(f"`format` is {shown(name)}, but must be one of {allowed}, or None to recognise it.")
+
+
+def _recognised(row: SourceRow) -> _Format:
+    for candidate in FORMATS:
+        if all(name in row.values for name in candidate.fields):
+            return candidate
+    tried = "; ".join(f"`{candidate.name}` needs {', '.join(candidate.fields)}" for candidate in FORMATS)
+    found = ", ".join(map(str, row.values)) or "none"
+    raise BadInputError(
+        f"{row.where}: no known format has these fields: {found}. Tried: {tried}. Rename the fields, or write "
+        "rows with `task_id`, `prompt` and `tests`."
+    )
+
+
+# Fields of a row
+
+
+def _text(row: SourceRow, name: str, default: str | None = None) -> str:
+    value = row.values.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str):
+        raise BadInputError(f"{row.where}: `{name}` is {shown(value)}, but must be a str. Correct it or drop the row.")
+    return value
+
+
+def _texts(row: SourceRow, name: str) -> list[str]:
+    value = row.values.get(name)
+    value = [] if value is None else value
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadInputError(f"{row.where}: `{name}` is {shown(value)}, but must be a list of str. Correct it.")
+    return value
+
+
+def _list(row: SourceRow, name: str) -> list[Any]:
+    value = row.values[name]
+    if not isinstance(value, list):
+        raise BadInputError(
+            f"{row.where}: `{name}` is {shown(value)}, but must be a list. Correct it or drop the row."
+        )
+    return value
+
+
+def _json(row: SourceRow, name: str) -> Any:
+    """Value of a field that holds JSON text, or already the value; `None` for an empty one."""
+    value = row.values.get(name)
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_json(value) if value.strip() else None
+    except ValueError as error:
+        raise BadInputError(
+            f"{row.where}: `{name}` is not valid JSON: {error}. Correct it or drop the row."
+        ) from error
+
+
+def _number_or_text(row: SourceRow, name: str) -> str:
+    value = row.values[name]
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise BadInputError(f"{row.where}: `{name}` is {shown(value)}, but must be a number or a str. Correct it.")
+    return str(value)
+
+
+def _difficulty(row: SourceRow, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or value.lower() not in _DIFFICULTIES:
+        allowed = ", ".join(_DIFFICULTIES)
+        raise BadInputError(
+            f"{row.where}: `difficulty` is {shown(value)}, but must be null or one of {allowed}. Map it."
+        )
+    return _DIFFICULTIES[value.lower()]
+
+
+def _paragraph(text: str) -> str:
+    return text.strip() + "\n"
+
+
+# Our own rows
+
+
+def _load_stepcoder(row: SourceRow) -> Problem:
+    return Problem.from_row(row.values, row.where)
+
+
+# APPS+
+
+
+def _load_apps_plus(row: SourceRow) -> Problem:
+    starter_code = _text(row, "starter_code")
+    name = row.values.get("id")
+    return Problem(
+        task_id=f"{row.source}/{row.number if name is None else name}",
+        prompt=_paragraph(_docstring_text(_text(row, "prompt").removeprefix(starter_code))),
+        starter_code=_without_main_block(starter_code),
+        canonical_solution=_text(row, "canonical_solution"),
+        tests={**_apps_plus_tests(row, starter_code), "preamble": USUAL_IMPORTS},
+        difficulty=_difficulty(row, row.values.get("difficulty")),
+        where=row.where,
+    )
+
+
+def _docstring_text(docstring: str) -> str:
+    """Text between the quotes, as it stands: descriptions hold unescaped backslashes (`$n \\neq 0$`)."""
+    text = docstring.strip()
+    for quotes in ('"""', "'''"):
+        if text.startswith(quotes):
+            return text[3:].removesuffix(quotes)
+    return text
+
+
+def _without_main_block(starter_code: str) -> str:
+    """Starter code up to a stray `if __name__ == "__main__":`, which no answer could follow."""
+    block = re.search(r"^if\s+__name__\b", starter_code, re.MULTILINE)
+    return starter_code[: block.start()] if block else starter_code
+
+
+def _apps_plus_tests(row: SourceRow, starter_code: str) -> dict[str, Any]:
+    inputs, outputs = _list(row, "inputs"), _list(row, "outputs")
+    tests = {"fn_name": _function_name(row, _without_main_block(starter_code))}
+    if all(isinstance(value, str) for value in inputs):
+        return {"type": "stdio", **tests, "inputs": inputs, "outputs": outputs}
+    arguments = [_decoded_arguments(row, f"inputs[{index}]", value) for index, value in enumerate(inputs)]
+    values = [_decoded_arguments(row, f"outputs[{index}]", value) for index, value in enumerate(outputs)]
+    for index, value in enumerate(values):
+        if len(value) != 1:
+            raise BadInputError(
+                f"{row.where}: `outputs[{index}]` has {len(value)} entries, but must have one, the value returned. "
+                "Wrap a list that is returned in a list: `[[1, 2]]`."
+            )
+    return {"type": "call", **tests, "inputs": arguments, "outputs": [value for (value,) in values]}
+
+
+def _function_name(row: SourceRow, starter_code: str) -> str:
+    """Function that the tests call: the first method of `class Solution`, else the first function."""
+    solution = re.search(r"^class\s+Solution\b", starter_code, re.MULTILINE)
+    names = re.findall(
+        r"^[ \t]*(?:async\s+)?def\s+(\w+)", starter_code[solution.end() if solution else 0 :], re.MULTILINE
+    )
+    names = [name for name in names if name != "__init__"]
+    if not names:
+        raise BadInputError(
+            f"{row.where}: `starter_code` is {shown(starter_code)}, but must name the function that the tests call. "
+            "Begin it with `def NAME(...):` or with `class Solution:` and a method."
+        )
+    found: str = names[0]
+    return found
+
+
+def _decoded_arguments(row: SourceRow, field: str, values: Any) -> list[Any]:
+    """Arguments from pieces of source text: strings at the top level carry quotes of their own, the rest is JSON."""
+    if not isinstance(values, list):
+        raise BadInputError(
+            f"{row.where}: `{field}` is {shown(values)}, but must be a list, since `inputs` are lists of arguments. "
+            "Tests of one row are all text (standard input) or all lists (calls)."
+        )
+    return [
+        _evaluated(row, f"{field}[{index}]", value) if isinstance(value, str) else value
+        for index, value in enumerate(values)
+    ]
+
+
+def _evaluated(row: SourceRow, field: str, text: str) -> Any:
+    try:
+        return _literal(text)
+    except ValueError:
+        pass
+    try:
+        return parse_json(text)
+    except ValueError:
+        raise BadInputError(
+            f"{row.where}: `{field}` is {shown(text)}, but must be source text of a Python literal or JSON. Give "
+            'strings quotes of their own: `"\\"abc\\""`.'
+        ) from None
+
+
+def _literal(text: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of invalid escapes
+            return ast.literal_eval(text.strip())
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(str(error)) from error
+
+
+# APPS
+
+
+def _load_apps(row: SourceRow) -> Problem:
+    starter_code = _text(row, "starter_code", "")
+    return Problem(
+        task_id=f"{row.source}/{_number_or_text(row, 'problem_id')}",
+        prompt=_paragraph(_text(row, "question")),
+        starter_code=starter_code,
+        canonical_solution=_first_that_parses(row),
+        tests={**_apps_tests(row, starter_code), "preamble": USUAL_IMPORTS},
+        difficulty=_difficulty(row, row.values.get("difficulty")),
+        where=row.where,
+    )
+
+
+def _first_that_parses(row: SourceRow) -> str:
+    """First solution that is Python 3, `""` if there is none: some of APPS are Python 2."""
+    solutions = _json(row, "solutions")
+    solutions = [] if solutions is None else solutions
+    if not isinstance(solutions, list) or not all(isinstance(solution, str) for solution in solutions):
+        raise BadInputError(f"{row.where}: `solutions` is {shown(solutions)}, but must be a JSON list of programs.")
+    return next((solution for solution in solutions if solution.strip() and parse(solution) is not None), "")
+
+
+def _apps_tests(row: SourceRow, starter_code: str) -> dict[str, Any]:
+    tests = _json(row, "input_output")
+    if not tests or not isinstance(tests, Mapping) or not tests.get("inputs"):
+        raise BadInputError(f"{row.where}: `input_output` holds no tests. Drop the row.")
+    inputs, outputs = tests["inputs"], tests.get("outputs")
+    if not isinstance(inputs, list) or not isinstance(outputs, list):
+        raise BadInputError(f"{row.where}: `input_output` must hold lists `inputs` and `outputs`. Correct it.")
+    if not tests.get("fn_name"):
+        return {"type": "stdio", "inputs": list(map(_joined, inputs)), "outputs": list(map(_joined, outputs))}
+    if re.search(r"^class\s+Solution\b", starter_code, re.MULTILINE):
+        inputs, outputs = _unquoted(inputs, outputs)
+    elif all(isinstance(value, list) and len(value) == 1 for value in outputs):
+        outputs = [value for (value,) in outputs]
+    return {"type": "call", "fn_name": tests["fn_name"], "inputs": inputs, "outputs": outputs}
+
+
+def _joined(text: Any) -> Any:
+    """Standard input or output that is given as a list of lines."""
+    if isinstance(text, list) and all(isinstance(line, str) for line in text):
+        return "\n".join(text)
+    return text
+
+
+def _unquoted(inputs: list[Any], outputs: list[Any]) -> tuple[list[Any], list[Any]]:
+    """
+    Tests of a LeetCode problem without the quotes that its strings carry (`"\\"abc\\""`), if all of them do.
+
+    In the other call-style problems of APPS strings carry none, and each output is wrapped in a list of its own.
+    """
+    strings = [value for arguments in inputs if isinstance(arguments, list) for value in arguments if _is_text(value)]
+    if not strings or not all(map(_is_quoted, strings)):
+        return inputs, outputs
+    stripped = [[_unquote(value) for value in arguments] for arguments in inputs if isinstance(arguments, list)]
+    return (stripped, [_unquote(value) for value in outputs]) if len(stripped) == len(inputs) else (inputs, outputs)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_quoted(text: str) -> bool:
+    try:
+        return text.startswith('"') and isinstance(parse_json(text), str)
+    except ValueError:
+        return False
+
+
+def _unquote(value: Any) -> Any:
+    return parse_json(value) if isinstance(value, str) and _is_quoted(value) else value
+
+
+# MBPP
+
+
+def _load_mbpp(row: SourceRow) -> Problem:
+    return _mbpp_problem(row, _text(row, "text"), _text(row, "test_setup_code", ""))
+
+
+def _load_mbpp_sanitized(row: SourceRow) -> Problem:
+    return _mbpp_problem(row, _text(row, "prompt"), "\n".join(_texts(row, "test_imports")))
+
+
+def _mbpp_problem(row: SourceRow, text: str, setup: str) -> Problem:
+    """The asserts are part of the prompt, as is customary: they alone say what the function is called."""
+    asserts = _texts(row, "test_list")
+    shown_tests = "\n".join(part.strip() for part in (setup, *asserts) if part.strip())
+    return Problem(
+        task_id=f"MBPP/{_number_or_text(row, 'task_id')}",
+        prompt=f"{text.strip()}\nYour code should pass these tests:\n\n{shown_tests}\n",
+        canonical_solution=_text(row, "code"),
+        tests={"type": "assert", "setup": setup, "asserts": asserts},
+        where=row.where,
+    )
+
+
+# HumanEval and LeetCodeDataset
+
+
+def _load_humaneval(row: SourceRow) -> Problem:
+    stub, entry_point = _text(row, "prompt"), _text(row, "entry_point")
+    return Problem(
+        task_id=_text(row, "task_id"),
+        prompt=f"Complete the Python function `{entry_point}`, which begins as follows.\n",
+        starter_code=stub,
+        canonical_solution=stub + _text(row, "canonical_solution"),
+        tests=_check_tests(row, entry_point),
+        where=row.where,
+    )
+
+
+def _load_leetcode(row: SourceRow) -> Problem:
+    meta = row.values.get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    difficulty = row.values.get("difficulty", meta.get("difficulty"))
+    return Problem(
+        task_id=_text(row, "task_id"),
+        prompt=_paragraph(_leetcode_description(row, meta)),
+        starter_code=_leetcode_starter_code(row, meta),
+        canonical_solution=_text(row, "completion"),
+        tests={
+            **_check_tests(row, _text(row, "entry_point")),
+            "preamble": MODULE_IMPORTS + explicit_imports(_text(row, "prompt")),
+        },
+        difficulty=_difficulty(row, difficulty),
+        where=row.where,
+    )
+
+
+def _leetcode_description(row: SourceRow, meta: Mapping[str, Any]) -> str:
+    """`problem_description` of v0.3, `question_title` of v0.2 (the whole text, despite its name), else `query`."""
+    for text in (row.values.get("problem_description"), meta.get("question_title")):
+        if isinstance(text, str) and text.strip():
+            return text
+    return _text(row, "query").split("Please complete the following python code", 1)[0]
+
+
+def _leetcode_starter_code(row: SourceRow, meta: Mapping[str, Any]) -> str:
+    for text in (row.values.get("starter_code"), meta.get("lang_code")):
+        if isinstance(text, str) and text.strip():
+            return text
+    fence = re.search(r"```python\n(.*?)```", _text(row, "query", ""), re.DOTALL)
+    return fence[1] if fence else ""
+
+
+def _check_tests(row: SourceRow, entry_point: str) -> dict[str, Any]:
+    test = _text(row, "test")
+    if not re.search(r"^def\s+check\s*\(", test, re.MULTILINE):
+        raise BadInputError(f"{row.where}: `test` is {shown(test)}, but must define `check(candidate)`. Correct it.")
+    return {"type": "assert", "setup": test, "asserts": [f"check({entry_point})"]}
+
+
+# CodeContests
+
+
+def _load_codecontests(row: SourceRow) -> Problem:
+    text = _text(row, "problem_md")
+    description = re.search(
+        r"^## Description\n(.*?)(?=^## (?:Categories|Source|Examples|Testing)\b|\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    return Problem(
+        task_id=_text(row, "id"),
+        prompt=_paragraph(description[1] if description else text),
+        canonical_solution=_text(row, "main_py"),
+        tests={"type": "stdio", "inputs": _list(row, "inputs"), "outputs": _list(row, "outputs")},
+        where=row.where,
+    )
+
+
+FORMATS: Sequence[_Format] = (
+    _Format("stepcoder", ("tests",), _load_stepcoder),
+    _Format("apps_plus", ("prompt", "canonical_solution", "starter_code", "inputs", "outputs"), _load_apps_plus),
+    _Format("apps", ("problem_id", "question", "input_output"), _load_apps),
+    _Format("mbpp", ("task_id", "text", "code", "test_list"), _load_mbpp),
+    _Format("mbpp_sanitized", ("task_id", "prompt", "code", "test_list"), _load_mbpp_sanitized),
+    _Format("humaneval", ("task_id", "prompt", "entry_point", "canonical_solution", "test"), _load_humaneval),
+    _Format("leetcode", ("task_id", "prompt", "completion", "entry_point", "test"), _load_leetcode),
+    _Format("codecontests", ("id", "problem_md", "main_py", "inputs", "outputs"), _load_codecontests),
+)

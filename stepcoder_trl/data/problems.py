@@ -1,0 +1,205 @@
+"""Problem: one row of a data set, in the form that everything else takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
+from typing import Any, NoReturn
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.tests_schema import shown, validate_tests
+
+
+__all__ = ["DIFFICULTIES", "ChatMessages", "Problem", "check_unique_task_ids", "validate_tests"]
+
+ChatMessages = list[dict[str, str]]  # each with "role" and "content"
+
+DIFFICULTIES = ("introductory", "interview", "competition")
+REQUIRED_COLUMNS = ("task_id", "prompt", "tests")
+_REQUIRED_FIX = {
+    "task_id": "Give each row a `task_id` of its own, a string.",
+    "prompt": "Give the requirement as a string or as chat messages.",
+    "tests": "Give at least one test; see the three forms in `validate_tests`.",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """
+    Programming problem with its tests. Checked when it is made.
+
+    Args:
+        task_id (`str`):
+            Name of the problem, unique in its data set.
+        prompt (`str` or `list[dict[str, str]]`):
+            Requirement, without the starter code: plain text, or chat messages of which the last is not the
+            assistant's (the answer is opened by whoever generates).
+        starter_code (`str`, *optional*, defaults to `""`):
+            What the answer begins with.
+        canonical_solution (`str`, *optional*, defaults to `""`):
+            Complete runnable program. Without one there is no curriculum for this problem.
+        tests (`dict[str, Any]`):
+            Tests in one of the forms of [`validate_tests`], also accepted as JSON text; kept as the checked object.
+        difficulty (`str` or `None`, *optional*):
+            `"introductory"`, `"interview"` or `"competition"`.
+        where (`str`, *optional*):
+            Place to name in messages, e.g. `"problems.jsonl:3"`. Not kept.
+
+    Raises:
+        BadInputError: If a value cannot be used. The message names the place, the field, the value and the fix.
+    """
+
+    task_id: str
+    prompt: str | ChatMessages = field(hash=False)
+    starter_code: str = ""
+    canonical_solution: str = ""
+    tests: dict[str, Any] = field(default_factory=dict, hash=False)
+    difficulty: str | None = None
+    where: InitVar[str] = ""
+
+    def __post_init__(self, where: str) -> None:
+        check = _Checker(where or f"`Problem` {shown(self.task_id)}")
+        check.task_id(self.task_id)
+        object.__setattr__(self, "prompt", check.prompt(self.prompt))
+        check.text("starter_code", self.starter_code, 'Leave it `""` if there is none.')
+        check.text("canonical_solution", self.canonical_solution, 'Leave it `""` if there is none.')
+        if self.prompt == "" and not self.starter_code:
+            check.fail("`prompt` and `starter_code` are both empty. Say what the program must do.")
+        object.__setattr__(self, "tests", validate_tests(self.tests, check.where))
+        check.difficulty(self.difficulty)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], where: str = "row") -> Problem:
+        """
+        Make a problem from a row of JSONL, parquet or a `datasets` data set.
+
+        Args:
+            row (`Mapping[str, Any]`):
+                Columns as in [`Problem`]. `task_id`, `prompt` and `tests` are required; `None` in an optional column
+                counts as absent; other columns are ignored.
+            where (`str`, *optional*, defaults to `"row"`):
+                Place to name in messages, e.g. `"problems.jsonl:3"`.
+
+        Returns:
+            `Problem`: The checked problem.
+
+        Raises:
+            BadInputError: If the row cannot be used.
+        """
+        if not isinstance(row, Mapping):
+            raise BadInputError(f"{where}: the row is {shown(row)}, but must be an object with columns.")
+        for column in REQUIRED_COLUMNS:
+            if row.get(column) is None:
+                found = "is null" if column in row else "is missing"
+                raise BadInputError(f"{where}: `{column}` {found}. {_REQUIRED_FIX[column]}")
+        optional = ("starter_code", "canonical_solution", "difficulty")
+        given = {column: row[column] for column in optional if row.get(column) is not None}
+        return cls(task_id=row["task_id"], prompt=row["prompt"], tests=row["tests"], where=where, **given)
+
+    def to_row(self) -> dict[str, Any]:
+        """
+        Row for JSONL, parquet or a `datasets` data set; `from_row` gives the problem back.
+
+        Returns:
+            `dict[str, Any]`: All columns. `tests` is JSON text, because rows of one table hold different forms.
+
+        Raises:
+            BadInputError: If the tests hold an integer of more digits than Python writes.
+        """
+        try:
+            tests = json.dumps(self.tests)
+        except ValueError as error:
+            raise BadInputError(
+                f"`Problem` {shown(self.task_id)}: `tests` cannot be written as JSON: {error}. "
+                "Set PYTHONINTMAXSTRDIGITS=0 in the environment."
+            ) from error
+        return {
+            "task_id": self.task_id,
+            "prompt": self.prompt if isinstance(self.prompt, str) else [dict(message) for message in self.prompt],
+            "starter_code": self.starter_code,
+            "canonical_solution": self.canonical_solution,
+            "tests": tests,
+            "difficulty": self.difficulty,
+        }
+
+
+class _Checker:
+    """Checks with a place to name."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def fail(self, message: str) -> NoReturn:
+        raise BadInputError(f"{self.where}: {message}")
+
+    def text(self, column: str, value: Any, fix: str) -> None:
+        if not isinstance(value, str):
+            self.fail(f"`{column}` is {shown(value)}, but must be a str. {fix}")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            self.fail(
+                f"`{column}` holds half of a surrogate pair at character {error.start}, which UTF-8 cannot encode. "
+                "Replace it."
+            )
+
+    def task_id(self, value: Any) -> None:
+        self.text("task_id", value, 'Write it as a string: `"17"`, not `17`.')
+        if not value.strip():
+            self.fail(f"`task_id` is {shown(value)}, but must not be blank. {_REQUIRED_FIX['task_id']}")
+
+    def prompt(self, value: Any) -> str | ChatMessages:
+        if isinstance(value, (list, tuple)):
+            return self.messages(value)
+        self.text("prompt", value, "Chat messages are a list of objects with `role` and `content`.")
+        text: str = value
+        return text
+
+    def messages(self, messages: Sequence[Any]) -> ChatMessages:
+        form = 'Write messages as `[{"role": "user", "content": "..."}]`.'
+        if not messages:
+            self.fail(f"`prompt` is an empty list of chat messages. {form}")
+        checked = []
+        for index, message in enumerate(messages):
+            if not isinstance(message, Mapping):
+                self.fail(f"`prompt[{index}]` is {shown(message)}, but must be an object. {form}")
+            for key in ("role", "content"):
+                if key not in message:
+                    self.fail(f"`prompt[{index}].{key}` is missing. {form}")
+                self.text(f"prompt[{index}].{key}", message[key], form)
+            checked.append({"role": message["role"], "content": message["content"]})
+        if checked[-1]["role"] == "assistant":
+            self.fail(
+                "`prompt` ends with a message of the assistant, but the answer is what is to be generated. Put what "
+                "it begins with into `starter_code`."
+            )
+        return checked
+
+    def difficulty(self, value: Any) -> None:
+        if value is not None and (not isinstance(value, str) or value not in DIFFICULTIES):
+            allowed = ", ".join(f'`"{word}"`' for word in DIFFICULTIES)
+            self.fail(f"`difficulty` is {shown(value)}, but must be {allowed} or null. Map your own words to these.")
+
+
+def check_unique_task_ids(problems: Sequence[Problem], places: Sequence[str]) -> None:
+    """
+    Check that no two problems share a `task_id`.
+
+    Args:
+        problems (`Sequence[Problem]`):
+            Problems of one data set.
+        places (`Sequence[str]`):
+            Where each comes from, e.g. `"problems.jsonl:3"`.
+
+    Raises:
+        BadInputError: Naming both places.
+    """
+    seen: dict[str, str] = {}
+    for problem, place in zip(problems, places, strict=True):
+        if problem.task_id in seen:
+            raise BadInputError(
+                f"{place}: `task_id` {shown(problem.task_id)} is already that of {seen[problem.task_id]}. "
+                "Give each row a `task_id` of its own."
+            )
+        seen[problem.task_id] = place
