@@ -250,7 +250,7 @@ def _check_ranges(args: StepCoderPPOConfig) -> None:
         _refuse("curriculum_pass_rate", args.curriculum_pass_rate, "in [0, 1]", "It is a fraction: write 0.5 for 50%.")
     if not 0 < args.curriculum_momentum <= 1:
         _refuse(
-            "curriculum_momentum", args.curriculum_momentum, "in (0, 1]", "Write 1 to let the newest group decide."
+            "curriculum_momentum", args.curriculum_momentum, "in (0, 1]", "Write 1 to count the newest group alone."
         )
     if not 0 <= args.curriculum_mix_probability <= 1:
         _refuse("curriculum_mix_probability", args.curriculum_mix_probability, "in [0, 1]", "It is a probability.")

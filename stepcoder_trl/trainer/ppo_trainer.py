@@ -26,7 +26,7 @@ from transformers.trainer_utils import TrainOutput
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
-from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, pad_token_id, program_of
+from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
 from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.trainer import checkpoint
@@ -59,8 +59,8 @@ from stepcoder_trl.trainer.rollout import (
     Feedback,
     PromptRow,
     PromptSampler,
-    Rewards,
     RewardFunc,
+    Rewards,
     Rollout,
     Sample,
     Scores,
@@ -283,8 +283,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         """
         Show upstream's constructor arguments in its own meaning, and undo what it writes.
 
-        It divides by `num_mini_batches` what we do not, tells the accelerator `gradient_accumulation_steps`, checks the
-        batch for `whiten_rewards` per process, and sets the EOS token in the model's generation settings.
+        It tells the accelerator `gradient_accumulation_steps` where there may be several mini-batches in them, checks
+        the batch for `whiten_rewards` per process, and sets the EOS token in the model's generation settings.
         """
         args, plan = self.args, self.plan
         if isinstance(args.stop_token, UpstreamDefault) and (args.stop_token_id is not None or not self.has_problems):
