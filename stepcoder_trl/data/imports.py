@@ -34,8 +34,8 @@ STAR_NAMES = {
     ),
     "operator": (
         "add and_ attrgetter concat contains countOf delitem eq floordiv ge getitem gt iadd iand iconcat ifloordiv "
-        "ilshift imatmul imod imul index indexOf inv invert ior ipow irshift is_ is_not isub itemgetter itruediv ixor le "
-        "length_hint lshift lt matmul methodcaller mod mul ne neg not_ or_ pos rshift setitem sub truediv truth xor"
+        "ilshift imatmul imod imul index indexOf inv invert ior ipow irshift is_ is_not isub itemgetter itruediv ixor "
+        "le length_hint lshift lt matmul methodcaller mod mul ne neg not_ or_ pos rshift setitem sub truediv truth xor"
     ),
     "string": (
         "Formatter Template ascii_letters ascii_lowercase ascii_uppercase capwords digits hexdigits octdigits "
@@ -48,8 +48,8 @@ STAR_NAMES = {
         "KeysView List Literal Mapping MappingView Match MutableMapping MutableSequence MutableSet NamedTuple NewType "
         "NoReturn Optional OrderedDict ParamSpec ParamSpecArgs ParamSpecKwargs Pattern Protocol Reversible Sequence "
         "Set Sized SupportsAbs SupportsBytes SupportsComplex SupportsFloat SupportsIndex SupportsInt SupportsRound "
-        "TYPE_CHECKING Text TextIO Tuple Type TypeAlias TypeGuard TypeVar TypedDict Union ValuesView cast final get_args get_origin "
-        "get_type_hints is_typeddict no_type_check no_type_check_decorator overload runtime_checkable"
+        "TYPE_CHECKING Text TextIO Tuple Type TypeAlias TypeGuard TypeVar TypedDict Union ValuesView cast final "
+        "get_args get_origin get_type_hints is_typeddict no_type_check no_type_check_decorator overload runtime_checkable"
     ),
 }
 
