@@ -49,7 +49,8 @@ STAR_NAMES = {
         "NoReturn Optional OrderedDict ParamSpec ParamSpecArgs ParamSpecKwargs Pattern Protocol Reversible Sequence "
         "Set Sized SupportsAbs SupportsBytes SupportsComplex SupportsFloat SupportsIndex SupportsInt SupportsRound "
         "TYPE_CHECKING Text TextIO Tuple Type TypeAlias TypeGuard TypeVar TypedDict Union ValuesView cast final "
-        "get_args get_origin get_type_hints is_typeddict no_type_check no_type_check_decorator overload runtime_checkable"
+        "get_args get_origin get_type_hints is_typeddict no_type_check no_type_check_decorator "
+        "overload runtime_checkable"
     ),
 }
 
