@@ -155,6 +155,8 @@ class StepCoderPPOTrainer(PPOTrainer):
     ) -> None:
         if train_dataset is None:
             raise ValueError("`train_dataset` is missing. Pass problems with tests, or rows with `input_ids`.")
+        if len(train_dataset) == 0:
+            raise ValueError("`train_dataset` has no rows. Pass problems with tests, or rows with `input_ids`.")
         self.args = args
         self.processing_class = processing_class
         self.executor = executor
@@ -234,7 +236,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         Returns:
             [`Curriculum`] or `None`: `None` for a dataset of upstream's kind.
         """
-        if not rows or rows[0].token_ids is not None:
+        if rows[0].token_ids is not None:
             return None
         args = self.args
         config = CurriculumConfig(
@@ -274,9 +276,18 @@ class StepCoderPPOTrainer(PPOTrainer):
     def _plan(self, num_processes: int) -> BatchPlan:
         """Sizes of the run, with the defaults that depend on the kind of the dataset."""
         if not self.rows:
-            raise ValueError("`train_dataset` has no usable rows. Add some, or see the warning above.")
+            raise ValueError("No row of `train_dataset` is usable: every query is too long, see the warning.")
         num_generations = self.args.num_generations or (16 if self.has_problems else 1)
         return plan_batches(self.args, len(self.rows), num_generations, num_processes)
+
+    def _stop_token(self) -> str | None:
+        """Stop token of the kind of dataset and of a `stop_token_id`."""
+        args = self.args
+        if isinstance(args.stop_token, UpstreamDefault) and (args.stop_token_id is not None or not self.has_problems):
+            return None
+        if args.stop_token == "eos" and self.processing_class.eos_token_id is None:
+            raise ValueError("`stop_token` is 'eos', but the tokenizer has no EOS token. Set its `eos_token`.")
+        return args.stop_token
 
     @contextmanager
     def _as_upstream_expects(self, model: torch.nn.Module) -> Iterator[None]:
@@ -287,13 +298,12 @@ class StepCoderPPOTrainer(PPOTrainer):
         the batch for `whiten_rewards` per process, and sets the EOS token in the model's generation settings.
         """
         args, plan = self.args, self.plan
-        if isinstance(args.stop_token, UpstreamDefault) and (args.stop_token_id is not None or not self.has_problems):
-            args.stop_token = None
-        changed = {
+        changed: dict[str, Any] = {
             "gradient_accumulation_steps": plan.accumulation_steps,
             "num_mini_batches": 1,
             "whiten_rewards": False,
             "total_episodes": plan.num_updates * plan.batch_size,
+            "stop_token": self._stop_token(),
         }
         kept = {name: getattr(args, name) for name in changed}
         base = base_of(model)
@@ -310,7 +320,6 @@ class StepCoderPPOTrainer(PPOTrainer):
             base.generation_config = settings
             for name, value in kept.items():
                 setattr(args, name, value)
-        args.total_episodes = changed["total_episodes"]
         args.world_size = self.accelerator.num_processes
         args.num_total_batches = plan.num_updates
         args.batch_size, args.local_batch_size = plan.batch_size, plan.local_batch_size
@@ -687,7 +696,7 @@ class StepCoderPPOTrainer(PPOTrainer):
             ("policy/entropy_avg", entropy, valid),
             ("val/clipfrac_avg", value.clipped.float(), valid),
             ("val/ratio", policy.ratio, valid),
-            ("val/ratio_square", policy.ratio**2, valid),
+            ("val/ratio_var", (policy.ratio - 1) ** 2, valid),
         ):
             _add(totals, name, masked_sum(tensor.detach(), among).item(), among.sum().item())
 
@@ -773,7 +782,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         """Means over all processes, the curriculum's state, and the counters."""
         metrics = self._means(totals)
         metrics["objective/rlhf_reward"] = metrics["objective/non_score_reward"] + metrics["objective/scores"]
-        metrics["val/ratio_var"] = max(0.0, metrics.pop("val/ratio_square") - metrics["val/ratio"] ** 2)
+        metrics["val/ratio_var"] = max(0.0, metrics["val/ratio_var"] - (metrics["val/ratio"] - 1) ** 2)
         metrics["val/explained_variance"] = explained_variance(
             experience.values, experience.returns, experience.valid_mask, self._sum
         ).item()
@@ -784,7 +793,9 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def _means(self, totals: Totals) -> dict[str, float]:
         """Numerators over denominators, each added up over all processes; 0 over 0 is 0."""
-        pairs = torch.tensor(list(totals.values()), device=self.accelerator.device)
+        device = self.accelerator.device
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        pairs = torch.tensor(list(totals.values()), device=device, dtype=dtype)
         means = {}
         for name, (numerator, denominator) in zip(totals, self._sum(pairs).tolist(), strict=True):
             means[name] = numerator / denominator if denominator else 0.0

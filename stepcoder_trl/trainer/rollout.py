@@ -58,7 +58,7 @@ def as_rows(dataset: Any) -> list[PromptRow]:
         `list[PromptRow]`
 
     Raises:
-        BadInputError: If a row lacks its prompt, its tests are malformed, or a `task_id` comes twice.
+        BadInputError: If a row lacks its prompt, its tests are malformed, a `task_id` comes twice, or kinds are mixed.
     """
     rows = [_as_row(row, number) for number, row in enumerate(dataset)]
     seen: dict[str, int] = {}
@@ -69,6 +69,8 @@ def as_rows(dataset: Any) -> list[PromptRow]:
                 "Give each problem its own."
             )
         seen[row.task_id] = number
+    if len({row.token_ids is None for row in rows}) == 2:
+        raise BadInputError("Some rows of `train_dataset` have a `prompt`, others only `input_ids`. Use one kind.")
     return rows
 
 

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+from trl import TrlParser
+
+from stepcoder_trl.trainer import StepCoderPPOConfig
+
+
+OWN = [name for name in StepCoderPPOConfig.__annotations__]
+
+
+def make(**changes):
+    return StepCoderPPOConfig(output_dir="run", use_cpu=True, report_to="none", **changes)
+
+
+def test_defaults_are_those_of_the_paper_and_of_the_design():
+    args = make()
+
+    assert {name: getattr(args, name) for name in OWN} == {
+        "learning_rate": 5e-7,
+        "value_learning_rate": 1.5e-6,
+        "num_generations": None,
+        "temperature": 0.8,
+        "top_p": 0.9,
+        "response_length": 1024,
+        "stop_token": "eos",
+        "max_prompt_length": None,
+        "num_ppo_epochs": 1,
+        "num_mini_batches": 1,
+        "critic_warmup_steps": 0,
+        "whiten_advantages": True,
+        "reward_clip": None,
+        "curriculum": "paper",
+        "curriculum_kinds": "statements",
+        "curriculum_pass_rate": 0.5,
+        "curriculum_momentum": 0.3,
+        "curriculum_pass_score": None,
+        "curriculum_mix_probability": 0.1,
+        "curriculum_mix_from": "scratch",
+        "fgo": "lines",
+        "fgo_outside_program": True,
+        "fgo_denominator": "kept",
+        "compile_error_mask": "all",
+        "executor_workers": None,
+        "test_timeout_s": 3.0,
+        "bf16": False,
+    }
+    upstream = (args.kl_coef, args.gamma, args.lam, args.cliprange, args.cliprange_value, args.vf_coef)
+    assert upstream == (0.05, 1.0, 0.95, 0.2, 0.2, 0.1)
+    assert args.max_grad_norm == 1.0
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_help_is_the_sentence_of_the_docstring(name):
+    help_text = next(f for f in dataclasses.fields(StepCoderPPOConfig) if f.name == name).metadata["help"]
+    entry = re.search(rf"\n {{8}}{name} \(.*\):\n((?: {{12}}.*\n)+)", StepCoderPPOConfig.__doc__)
+
+    assert " ".join(entry[1].split()) == help_text
+
+
+def test_every_field_can_be_given_on_the_command_line():
+    parser = TrlParser(StepCoderPPOConfig)
+    flags = {
+        "--value_learning_rate": "1e-5",
+        "--num_generations": "4",
+        "--top_p": "1.0",
+        "--max_prompt_length": "512",
+        "--critic_warmup_steps": "3",
+        "--whiten_advantages": "false",
+        "--reward_clip": "0.8",
+        "--curriculum": "mix",
+        "--curriculum_kinds": "scope",
+        "--curriculum_pass_rate": "0.7",
+        "--curriculum_momentum": "0.2",
+        "--curriculum_pass_score": "0.1",
+        "--curriculum_mix_probability": "0.4",
+        "--curriculum_mix_from": "any",
+        "--fgo": "random",
+        "--fgo_outside_program": "false",
+        "--fgo_denominator": "valid",
+        "--compile_error_mask": "up_to_error_line",
+        "--executor_workers": "2",
+        "--test_timeout_s": "1.5",
+        "--num_mini_batches": "2",
+        "--gradient_accumulation_steps": "4",
+    }
+    words = [word for pair in flags.items() for word in pair]
+
+    (args,) = parser.parse_args_and_config(["--output_dir", "run", "--use_cpu", "--report_to", "none", *words])
+
+    for flag, word in flags.items():
+        value = getattr(args, flag.removeprefix("--"))
+        assert str(value).lower() == word.lower() or float(value) == float(word)
+    assert args.stop_token == "eos"
+    assert parser.format_help()  # argparse formats every help text
+
+
+def test_a_file_sets_what_the_command_line_leaves_open(tmp_path):
+    file = tmp_path / "ppo.yaml"
+    file.write_text("output_dir: run\nuse_cpu: true\nreport_to: none\nfgo: 'off'\ncurriculum: 'off'\nreward_clip: 0.8\n")
+
+    (args,) = TrlParser(StepCoderPPOConfig).parse_args_and_config(["--config", str(file), "--curriculum", "global"])
+
+    assert (args.fgo, args.curriculum, args.reward_clip) == ("off", "global", 0.8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"curriculum_pass_rate": 50.0}, ["`curriculum_pass_rate` is 50.0", "[0, 1]", "0.5 for 50%"]),
+        ({"curriculum_momentum": 0.0}, ["`curriculum_momentum` is 0.0", "(0, 1]"]),
+        ({"curriculum_mix_probability": -1.0}, ["`curriculum_mix_probability` is -1.0", "[0, 1]"]),
+        ({"top_p": 90.0}, ["`top_p` is 90.0", "(0, 1]"]),
+        ({"temperature": 0.0}, ["`temperature` is 0.0", "above 0"]),
+        ({"test_timeout_s": -1.0}, ["`test_timeout_s` is -1.0"]),
+        ({"num_generations": 0}, ["`num_generations` is 0", "at least 1 or `None`"]),
+        ({"num_ppo_epochs": 0}, ["`num_ppo_epochs` is 0", "at least 1"]),
+        ({"critic_warmup_steps": -1}, ["`critic_warmup_steps` is -1", "at least 0"]),
+        ({"reward_clip": 0.0}, ["`reward_clip` is 0.0", "above 0"]),
+        ({"missing_eos_penalty": -1.0}, ["`missing_eos_penalty` is -1.0"]),
+        ({"fgo": "line"}, ["`fgo` is 'line'", "'lines', 'off', 'random'"]),
+        ({"curriculum": "none"}, ["`curriculum` is 'none'", "'paper'"]),
+        ({"compile_error_mask": "none"}, ["`compile_error_mask` is 'none'"]),
+        ({"kl_estimator": "k2"}, ["`kl_estimator` is 'k2'", "'k1', 'k3'"]),
+        ({"stop_token": "period"}, ["`stop_token` is 'period'"]),
+        (
+            {"num_mini_batches": 4, "gradient_accumulation_steps": 6},
+            ["`num_mini_batches` is 4", "which is 6", "[1, 2, 3, 6]", "to 8"],
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(changes, parts):
+    with pytest.raises(ValueError) as error:
+        make(**changes)
+
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_bf16_is_off_on_the_cpu_unless_it_is_asked_for():
+    assert make().bf16 is False
+    assert make(bf16=True).bf16 is True
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_gradient_checkpointing_means_the_same_under_both_of_its_names(value):
+    assert make(gradient_checkpointing=value).gradient_checkpointing is value
+
+
+def test_number_of_processes_is_known_before_the_trainer_is_made(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+
+    assert make().world_size == 1
+
+
+def test_a_copy_of_the_configuration_is_equal():
+    args = make(curriculum="mix", fgo="random")
+
+    again = dataclasses.replace(args)
+
+    assert {name: getattr(again, name) for name in OWN} == {name: getattr(args, name) for name in OWN}
