@@ -57,14 +57,11 @@ class ChildTask:
     tracer: LineTracer | SharedLineTracer
 
 
-class _EndOfTests(BaseException):
-    """Raised by `main` to itself when a report says that the next test needs a fresh process."""
-
-
 def main(task: ChildTask) -> NoReturn:
     """Run the tests from `task.first` on and end the process. Never returns."""
     report = _Reporter(task)
     try:
+        gc.enable()
         report.guard()
         _run(task, report)
         report.send({"end": report.trace()})
@@ -125,6 +122,7 @@ class _Reporter:
         """Report one test, and wait for leave to go on where the caller wants to look at it first."""
         self.send({"test": index, **result})
         if self._gate is not None and os.read(self._gate, 1) != b"g":
+            self.send({"end": self.trace()})
             _exit(0)
 
     def out_of_memory(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import itertools
 import json
 import math
 import mmap
@@ -39,6 +40,7 @@ PRELOADED = (
 LIBRARIES_ON_MENTION = ("numpy",)  # costly to import: the server loads it before the fork once a program names it
 SOFT_LIMIT_GRACE_S = 0.25
 POLL_S = 0.25
+JOBS_PER_COLLECTION = 512
 TESTS_PER_CHILD = 128  # stdio tests hold two descriptors each
 MAX_SCRATCH_BYTES = 256 * 2**20
 _FRAME_SLACK = 65_536
@@ -99,7 +101,8 @@ class _Server:
         gc.freeze()
 
     def serve(self) -> None:
-        while True:
+        gc.disable()  # a collection in the child would touch, and so copy, every page it inherited
+        for served in itertools.count(1):
             try:
                 job = read_frame(self.requests)
             except EOFError:
@@ -109,7 +112,10 @@ class _Server:
             except OSError as error:
                 reply = {"infrastructure": f"{type(error).__name__}: {error}"}
             self.send(reply)
-            gc.freeze()
+            if served % JOBS_PER_COLLECTION == 0:
+                gc.unfreeze()
+                gc.collect()
+                gc.freeze()
 
     def send(self, message: dict[str, Any]) -> None:
         data = memoryview(frame(message))

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -298,10 +299,8 @@ def test_impossible_settings_are_refused(settings, message):
 
 def test_memory_is_released_after_each_program(executor):
     def resident():
-        return sum(
-            int(open(f"/proc/{pid}/statm").read().split()[1]) * 4096
-            for pid in (os.getpid(), *worker_pids())  # noqa: SIM115
-        )
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in (os.getpid(), *worker_pids())]
+        return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
     executor.run_many(["print('x' * 10**6)"] * 20, [DOUBLE] * 20)
     before = resident()
