@@ -206,6 +206,7 @@ def _connect(stdin_fd: int, stdout_fd: int) -> None:
     raw_in.name, raw_out.name = "<stdin>", "<stdout>"  # type: ignore[misc]
     sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(raw_in), encoding="utf-8")  # type: ignore[misc]
     sys.stdout = sys.__stdout__ = io.TextIOWrapper(io.BufferedWriter(raw_out), encoding="utf-8")  # type: ignore[misc]
+    sys.stdin.mode, sys.stdout.mode = "r", "w"  # type: ignore[misc]
 
 
 def _finish_like_the_interpreter(baseline: _Baseline) -> bool:
