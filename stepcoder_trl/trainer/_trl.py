@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib.metadata
 import types
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from packaging.specifiers import SpecifierSet
@@ -55,6 +57,14 @@ with warnings.catch_warnings():
 from trl.models.utils import unwrap_model_for_generation  # noqa: E402
 
 
+@contextmanager
+def renamed_attributes_allowed() -> Iterator[None]:
+    """Silence transformers 5.23 about `is_gradient_checkpointing`, which upstream and PEFT read in our name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield
+
+
 class RewardCarrier(torch.nn.Module):
     """
     Stand-in for the reward model that `PPOTrainer.__init__` demands.
@@ -68,4 +78,11 @@ class RewardCarrier(torch.nn.Module):
         self.config = types.SimpleNamespace()
 
 
-__all__ = ["PPOConfig", "PPOTrainer", "RewardCarrier", "check_trl_version", "unwrap_model_for_generation"]
+__all__ = [
+    "PPOConfig",
+    "PPOTrainer",
+    "RewardCarrier",
+    "check_trl_version",
+    "renamed_attributes_allowed",
+    "unwrap_model_for_generation",
+]

@@ -10,6 +10,8 @@ import torch
 from peft import PeftConfig, PeftModel, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from stepcoder_trl.trainer._trl import renamed_attributes_allowed
+
 
 def base_of(model: torch.nn.Module) -> torch.nn.Module:
     """Model inside a PEFT wrapper, or the model itself."""
@@ -177,7 +179,8 @@ def build_critic(policy: torch.nn.Module, peft_config: PeftConfig | None, seed: 
             return critic
         adapter = copy.deepcopy(peft_config)
         adapter.task_type = TaskType.SEQ_CLS
-        return get_peft_model(critic, adapter)
+        with renamed_attributes_allowed():
+            return get_peft_model(critic, adapter)
 
 
 def _shared(model: torch.nn.Module, only_frozen: bool) -> dict[int, torch.Tensor]:

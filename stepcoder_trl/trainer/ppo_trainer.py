@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -30,7 +29,12 @@ from stepcoder_trl.generation import Query, SamplingConfig, build_query, generat
 from stepcoder_trl.masking import token_texts
 from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.trainer import checkpoint
-from stepcoder_trl.trainer._trl import PPOTrainer, RewardCarrier, unwrap_model_for_generation
+from stepcoder_trl.trainer._trl import (
+    PPOTrainer,
+    RewardCarrier,
+    renamed_attributes_allowed,
+    unwrap_model_for_generation,
+)
 from stepcoder_trl.trainer.config import StepCoderPPOConfig, UpstreamDefault
 from stepcoder_trl.trainer.models import (
     PolicyAndCritic,
@@ -311,11 +315,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         for name, value in changed.items():
             setattr(args, name, value)
         try:
-            with warnings.catch_warnings():
-                # Upstream reads the name that transformers 5.23 deprecates.
-                warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-                with _mixed_precision(args):
-                    yield
+            with renamed_attributes_allowed(), _mixed_precision(args):
+                yield
         finally:
             base.generation_config = settings
             for name, value in kept.items():

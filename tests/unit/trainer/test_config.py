@@ -9,7 +9,7 @@ from trl import TrlParser
 from stepcoder_trl.trainer import StepCoderPPOConfig
 
 
-OWN = [name for name in StepCoderPPOConfig.__annotations__]
+OWN = list(StepCoderPPOConfig.__annotations__)
 
 
 def make(**changes):
@@ -100,7 +100,9 @@ def test_every_field_can_be_given_on_the_command_line():
 
 def test_a_file_sets_what_the_command_line_leaves_open(tmp_path):
     file = tmp_path / "ppo.yaml"
-    file.write_text("output_dir: run\nuse_cpu: true\nreport_to: none\nfgo: 'off'\ncurriculum: 'off'\nreward_clip: 0.8\n")
+    file.write_text(
+        "output_dir: run\nuse_cpu: true\nreport_to: none\nfgo: 'off'\ncurriculum: 'off'\nreward_clip: 0.8\n"
+    )
 
     (args,) = TrlParser(StepCoderPPOConfig).parse_args_and_config(["--config", str(file), "--curriculum", "global"])
 

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from stepcoder_trl import generation
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.generation import ClosingFence, Query, SamplingConfig, build_query, generate, program_of
+
+
+CHAT = [{"role": "system", "content": "You write Python."}, {"role": "user", "content": "Add two numbers."}]
+
+
+def test_a_plain_query_is_the_prompt_and_the_code_up_to_the_last_visible_character(tokenizer):
+    query = build_query("Add two numbers.\n", "def add(a, b):\n    ", tokenizer)
+
+    assert query.text == "Add two numbers.\ndef add(a, b):"
+    assert query.prefix == "def add(a, b):"
+    assert tokenizer.decode(query.token_ids) == query.text
+    assert not query.opened_fence
+
+
+def test_without_code_the_query_is_the_prompt(tokenizer):
+    query = build_query("Add two numbers.\n\n", "", tokenizer)
+
+    assert (query.text, query.prefix) == ("Add two numbers.", "")
+
+
+def test_in_a_chat_the_code_stands_in_the_opened_answer(tokenizer):
+    query = build_query(CHAT, "def add(a, b):\n", tokenizer)
+
+    assert query.text == (
+        "<|system|>\nYou write Python.\n<|user|>\nAdd two numbers.\n<|assistant|>\n```python\ndef add(a, b):"
+    )
+    assert query.opened_fence
+
+
+def test_a_chat_without_code_opens_the_fence(tokenizer):
+    assert build_query(CHAT, "", tokenizer).text.endswith("<|assistant|>\n```python")
+
+
+def test_special_tokens_of_a_plain_prompt_are_the_tokenizers_and_never_eos(tokenizer, monkeypatch):
+    original = type(tokenizer).__call__
+
+    def with_both(self, text, add_special_tokens=True, **kwargs):
+        ids = original(self, text, add_special_tokens=False, **kwargs)["input_ids"]
+        return {"input_ids": [self.bos_token_id, *ids, self.eos_token_id] if add_special_tokens else ids}
+
+    monkeypatch.setattr(type(tokenizer), "__call__", with_both)
+
+    plain, chat = build_query("Add.", "", tokenizer), build_query(CHAT, "", tokenizer)
+
+    assert plain.token_ids[0] == tokenizer.bos_token_id
+    assert tokenizer.eos_token_id not in plain.token_ids
+    assert tokenizer.bos_token_id not in chat.token_ids
+
+
+def test_nothing_to_show_begins_with_bos_or_is_refused(tokenizer):
+    without = copy.deepcopy(tokenizer)
+    without.bos_token = None
+
+    assert build_query("", "", tokenizer).token_ids == (tokenizer.bos_token_id,)
+    with pytest.raises(BadInputError, match="Write a `prompt`"):
+        build_query("", "", without)
+
+
+def test_the_program_is_the_code_and_the_completion():
+    plain = program_of(Query("q", "def f():", (1,)), "\n    return 1\n")
+    chat = program_of(Query("q", "def f():", (1,), opened_fence=True), "\n    return 1\n```\nDone.")
+
+    assert plain.text == "def f():\n    return 1\n"
+    assert chat.text == "def f():\n    return 1\n"
+
+
+def scripted_fence(tokenizer, text, inside=True):
+    """Feeds a text token by token; returns the criterion and the answer after each token."""
+    ids = tokenizer(text)["input_ids"]
+    fence = ClosingFence(tokenizer, 1, [inside])
+    answers = [fence(torch.tensor([[7, *ids[: end + 1]]]), None).item() for end in range(len(ids))]
+    return fence, answers, ids
+
+
+def test_generation_stops_with_the_token_that_completes_the_closing_fence(tokenizer):
+    fence, answers, ids = scripted_fence(tokenizer, "\nx = 1\n```\nDone.")
+
+    stop = answers.index(True)
+    assert tokenizer.decode(ids[: stop + 1]).startswith("\nx = 1\n```")
+    assert "```" not in tokenizer.decode(ids[:stop])
+    assert fence.lengths == [stop + 1]
+    assert all(answers[stop:])
+
+
+@pytest.mark.parametrize(("text", "inside"), [("\nx = '```'\ny = `1`\n", True), ("\nx\n```\n", False)])
+def test_generation_goes_on_without_a_closing_fence(tokenizer, text, inside):
+    fence, answers, _ = scripted_fence(tokenizer, text, inside)
+
+    assert not any(answers)
+    assert fence.lengths == [None]
+
+
+def queries(tokenizer, texts):
+    return [build_query(text, "", tokenizer) for text in texts]
+
+
+def test_completions_end_at_their_stop_token(tokenizer, make_policy):
+    asked = queries(tokenizer, [f"number {n}" for n in range(12)])
+    torch.manual_seed(0)
+
+    made = generate(
+        make_policy().eval(), asked, tokenizer, SamplingConfig(200, 1.0, 1.0, tokenizer.eos_token_id), batch_size=5
+    )
+
+    assert made.stopped.any()
+    for ids, stopped in zip(made.completion_ids(), made.stopped.tolist(), strict=True):
+        assert (ids[-1] == tokenizer.eos_token_id) == stopped
+        assert tokenizer.eos_token_id not in ids[:-1]
+        assert stopped or len(ids) == made.response_ids.shape[1]
+    for row, length in zip(made.response_ids, made.lengths, strict=True):
+        assert (row[length:] == tokenizer.pad_token_id).all()
+
+
+def test_queries_are_padded_on_the_left(tokenizer, make_policy):
+    asked = queries(tokenizer, ["x", "a much longer prompt"])
+
+    made = generate(make_policy().eval(), asked, tokenizer, SamplingConfig(3))
+
+    for ids, mask, query in zip(made.query_ids, made.query_mask, asked, strict=True):
+        assert tuple(ids[mask].tolist()) == query.token_ids
+        assert mask[-1]
+
+
+def test_padding_does_not_change_what_is_likeliest(tokenizer, make_policy):
+    policy, greedy = make_policy().eval(), SamplingConfig(8, temperature=0.0)
+    asked = queries(tokenizer, ["x", "a much longer prompt than that"])
+
+    together = generate(policy, asked, tokenizer, greedy).completion_ids()
+
+    alone = [generate(policy, [query], tokenizer, greedy).completion_ids()[0] for query in asked]
+    assert together == alone
+
+
+def test_where_padding_is_eos_the_eos_still_counts(tokenizer, make_policy):
+    asked = queries(tokenizer, [f"number {n}" for n in range(12)])
+    sampling = SamplingConfig(200, 1.0, 1.0, tokenizer.eos_token_id)
+    torch.manual_seed(0)
+    expected = generate(make_policy().eval(), asked, tokenizer, sampling)
+
+    without_padding = copy.deepcopy(tokenizer)
+    without_padding.pad_token = without_padding.eos_token
+    torch.manual_seed(0)
+    made = generate(make_policy().eval(), asked, without_padding, sampling)
+
+    assert made.completion_ids() == expected.completion_ids()
+    assert made.stopped.equal(expected.stopped)
+
+
+def test_settings_in_the_checkpoint_neither_take_part_nor_get_lost(tokenizer, make_policy):
+    policy, asked = make_policy().eval(), queries(tokenizer, ["def add"])
+    torch.manual_seed(0)
+    expected = generate(policy, asked, tokenizer, SamplingConfig(20, 0.9, 0.9))
+
+    settings = GenerationConfig(repetition_penalty=50.0, do_sample=True, top_k=1, min_new_tokens=5)
+    policy.generation_config = settings
+    torch.manual_seed(0)
+    made = generate(policy, asked, tokenizer, SamplingConfig(20, 0.9, 0.9))
+
+    assert made.completion_ids() == expected.completion_ids()
+    assert policy.generation_config is settings
+
+
+def test_top_p_leaves_the_unlikely_out(tokenizer, make_policy):
+    policy, asked = make_policy().eval(), queries(tokenizer, ["def add"] * 4)
+
+    narrow = generate(policy, asked, tokenizer, SamplingConfig(6, 1.0, top_p=1e-6)).completion_ids()
+    greedy = generate(policy, asked, tokenizer, SamplingConfig(6, temperature=0.0)).completion_ids()
+
+    assert narrow == greedy
+
+
+def test_padding_token_falls_back_to_eos(tokenizer):
+    without = copy.deepcopy(tokenizer)
+    without.pad_token = None
+
+    assert generation.pad_token_id(tokenizer) == tokenizer.pad_token_id
+    assert generation.pad_token_id(without) == tokenizer.eos_token_id
