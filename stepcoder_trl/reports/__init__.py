@@ -1,1 +1,7 @@
-"""TODO"""
+"""Pages, tables and pictures of what training did. Needs neither torch nor transformers."""
+
+from stepcoder_trl.reports.html import rollouts_page
+from stepcoder_trl.reports.rollouts import RolloutView, TokenKind
+
+
+__all__ = ["RolloutView", "TokenKind", "rollouts_page"]

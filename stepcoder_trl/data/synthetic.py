@@ -1,0 +1,439 @@
+"""
+Generated programming problems, so that the whole method can be watched on a CPU without a download.
+
+A problem describes, clause by clause, what a function `f` does; its solution has one chain of `if`, `elif` and `else`
+per clause. Two dials set how hard learning is:
+
+- Sparsity of the reward: the number of clauses (each has to be right), and the number and strength of the tests.
+- Share of code that no test runs: in style `"list"` a loop over a list takes every chain for every element, and few
+  lines stay unexecuted; in style `"scalar"` a test takes one arm of each chain, and with few tests many do.
+
+Every phrase of a description is a *concept* with a right code and a wrong one, of which some are *hard*:
+[`noisy_demonstrations`] writes a hard concept wrong more often than right. A model fine-tuned on them writes valid
+programs with wrong meaning, which is what reinforcement learning has to mend. Concepts are shared by all problems, so
+what is learnt on some problems can be measured on others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stepcoder_trl.data.problems import Problem
+
+
+@dataclass(frozen=True)
+class Concept:
+    """
+    Phrase of a description with the code that it means and code that it does not mean.
+
+    `{x}` stands for a variable, `{n}` for a constant.
+
+    Attributes:
+        words (`str`): Phrase in the description.
+        right (`str`): Code that does what the phrase says.
+        wrong (`str`): Code that does something else, raises, or does not compile.
+        hard (`bool`): Whether [`noisy_demonstrations`] prefers the wrong code.
+    """
+
+    words: str
+    right: str
+    wrong: str
+    hard: bool = False
+
+
+CONDITIONS = (
+    Concept("{x} is at least {n}", "{x} >= {n}", "{x} > {n}"),
+    Concept("{x} is below {n}", "{x} < {n}", "{x} <= {n}"),
+    Concept("{x} is even", "{x} % 2 == 0", "{x} % 2 == 1"),
+    Concept("{x} differs from {n}", "{x} != {n}", "{x} <> {n}"),
+    Concept("{x} is at most {n}", "{x} <= {n}", "{x} < {n}", hard=True),
+    Concept("{x} is above {n}", "{x} > {n}", "{x} >= {n}", hard=True),
+    Concept("{x} is odd", "{x} % 2 == 1", "{x} % 2 == 0", hard=True),
+    Concept("{x} is a multiple of {n}", "{x} % {n} == 0", "{x} // {n} == 0", hard=True),
+)
+UPDATES = (
+    Concept("add {x}", "t += {x}", "t = {x}"),
+    Concept("add {n}", "t += {n}", "t = {n}"),
+    Concept("subtract {n}", "t -= {n}", "t += {n}"),
+    Concept("double the total", "t *= 2", "t += 2"),
+    Concept("subtract {x}", "t -= {x}", "t = {x} - t", hard=True),
+    Concept("add the square of {x}", "t += {x} * {x}", "t += {x} * 2", hard=True),
+    Concept("raise the total to {x}", "t = max(t, {x})", "t = max({x})", hard=True),
+    Concept("lower the total to {x}", "t = min(t, {x})", "t = max(t, {x})", hard=True),
+)
+
+SCALARS = ("a", "b", "c")  # arguments of `f` in style "scalar"
+MIN_CONSTANT = 2
+MAX_VALUE = 12  # arguments lie between minus this and this
+MIN_DISTINCT_OUTPUTS = 5
+NUM_CANDIDATES = 120  # inputs that strong tests are chosen from
+MAX_TRIES_PER_PROBLEM = 200
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """
+    Dials of the generated problems.
+
+    Args:
+        style (`str`, *optional*, defaults to `"list"`):
+            `"list"`: `f(xs)` loops over a list. `"scalar"`: `f(a, b, c)` takes numbers; long chains and few tests
+            leave much of a program unexecuted.
+        min_clauses (`int`, *optional*, defaults to `2`):
+            Fewest clauses of a problem. A program passes only if all its clauses are right.
+        max_clauses (`int`, *optional*, defaults to `3`):
+            Most clauses of a problem.
+        min_arms (`int`, *optional*, defaults to `1`):
+            Fewest arms of a clause: 1 is a lone `if`, 2 add an `else`, 3 an `elif`, and so on.
+        max_arms (`int`, *optional*, defaults to `2`):
+            Most arms of a clause.
+        max_constant (`int`, *optional*, defaults to `9`):
+            Largest constant in a description. The smallest is 2.
+        test_strength (`str`, *optional*, defaults to `"strong"`):
+            `"strong"`: tests on which every single wrong concept, and every left-out arm, changes the result; so they
+            reach every line. `"weak"`: short random inputs, that may miss both.
+        num_tests (`int`, *optional*, defaults to `12`):
+            Number of tests. Strong tests are more where fewer cannot tell all wrong programs apart.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    style: Literal["list", "scalar"] = "list"
+    min_clauses: int = 2
+    max_clauses: int = 3
+    min_arms: int = 1
+    max_arms: int = 2
+    max_constant: int = 9
+    test_strength: Literal["strong", "weak"] = "strong"
+    num_tests: int = 12
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("style", ("list", "scalar")), ("test_strength", ("strong", "weak"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name}` is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}.")
+        for low, high in (("min_clauses", "max_clauses"), ("min_arms", "max_arms")):
+            if not 1 <= getattr(self, low) <= getattr(self, high):
+                raise ValueError(
+                    f"`{low}` is {getattr(self, low)} and `{high}` is {getattr(self, high)}, but both must be at "
+                    f"least 1, and `{low}` at most `{high}`."
+                )
+        if not MIN_CONSTANT <= self.max_constant <= MAX_VALUE:
+            raise ValueError(
+                f"`max_constant` is {self.max_constant}, but must be in [{MIN_CONSTANT}, {MAX_VALUE}]: the tests' "
+                "numbers have to reach it."
+            )
+        if self.num_tests < 1:
+            raise ValueError(f"`num_tests` is {self.num_tests}, but must be at least 1.")
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """
+    Example for supervised fine-tuning.
+
+    Attributes:
+        prompt (`str`): Description of a problem.
+        starter_code (`str`): What the program begins with.
+        program (`str`): Complete program, starter code included; not always right.
+        log_probability (`float`):
+            Natural logarithm of the probability of the program given the prompt. No model predicts the programs with
+            less loss, in nats, than minus its mean.
+    """
+
+    prompt: str
+    starter_code: str
+    program: str
+    log_probability: float
+
+
+@dataclass(frozen=True)
+class _Phrase:
+    """Concept with its variable and constant filled in, right or wrong."""
+
+    concept: Concept
+    x: str
+    n: int
+    right: bool = True
+
+    def words(self) -> str:
+        return self.concept.words.format(x=self.x, n=self.n)
+
+    def code(self) -> str:
+        return (self.concept.right if self.right else self.concept.wrong).format(x=self.x, n=self.n)
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """Arm of a clause; an `else` has no condition, a left-out arm no update."""
+
+    condition: _Phrase | None
+    update: _Phrase | None
+
+
+_Clause = tuple[_Arm, ...]
+_Spec = tuple[_Clause, ...]
+_Arguments = list[Any]
+
+
+def synthetic_problems(
+    num_problems: int, seed: int, config: SyntheticConfig | None = None, *, exclude: Collection[str] = ()
+) -> list[Problem]:
+    """
+    Generate problems with tests of form `call`.
+
+    Equal arguments give equal problems. The number and strength of the tests change nothing but the tests, so that
+    problems can be trained under weak tests and evaluated under strong ones.
+
+    Args:
+        num_problems (`int`):
+            Number of problems, with different prompts.
+        seed (`int`):
+            Seed.
+        config (`SyntheticConfig`, *optional*):
+            Dials.
+        exclude (`Collection[str]`, *optional*):
+            Prompts that are not to come up: those of another split.
+
+    Returns:
+        `list[Problem]`: Problems whose canonical solution passes its tests. In all of them strong tests exist: every
+        wrong concept can be found out, every line of the canonical solution reached, and there are at least five
+        different outputs.
+
+    Raises:
+        ValueError: If the dials leave too few different problems.
+    """
+    config = config or SyntheticConfig()
+    specs = random.Random(f"problems {seed}")
+    problems: list[Problem] = []
+    seen = set(exclude)
+    tries = 0
+    while len(problems) < num_problems:
+        tries += 1
+        if tries > MAX_TRIES_PER_PROBLEM * num_problems:
+            raise ValueError(
+                f"Found {len(problems)} of {num_problems} problems with {config}. Allow more clauses, arms or "
+                "constants."
+            )
+        spec = _draw_spec(specs, config)
+        prompt = _description(spec, config)
+        if prompt in seen:
+            continue
+        seen.add(prompt)
+        inputs = _test_inputs(spec, config, seed=f"{seed} {prompt}")
+        if inputs is None:
+            continue
+        solution = _program(spec, config)
+        problems.append(
+            Problem(
+                task_id=f"synthetic/{seed}/{len(problems)}",
+                prompt=prompt,
+                starter_code=_starter_code(config),
+                canonical_solution=solution,
+                tests={
+                    "type": "call",
+                    "fn_name": "f",
+                    "inputs": inputs,
+                    "outputs": [result for _, result in _results(solution, inputs)],
+                },
+            )
+        )
+    return problems
+
+
+def noisy_demonstrations(
+    seed: int,
+    config: SyntheticConfig | None = None,
+    *,
+    easy_accuracy: float = 0.85,
+    hard_accuracy: float = 0.35,
+    exclude: Collection[str] = (),
+) -> Iterator[Demonstration]:
+    """
+    Generate programs with planted errors, without end.
+
+    Every concept of a program is right or wrong independently of the others.
+
+    Args:
+        seed (`int`):
+            Seed.
+        config (`SyntheticConfig`, *optional*):
+            Dials; those of the tests have no effect.
+        easy_accuracy (`float`, *optional*, defaults to `0.85`):
+            Probability that a concept which is not hard is written right, in [0, 1].
+        hard_accuracy (`float`, *optional*, defaults to `0.35`):
+            Probability that a hard concept is written right, in [0, 1]. Below 0.5 greedy decoding of a model that
+            learnt from the demonstrations gets it wrong.
+        exclude (`Collection[str]`, *optional*):
+            Prompts that are not to come up: those of problems to train or evaluate on.
+
+    Returns:
+        `Iterator[Demonstration]`: Endless.
+
+    Raises:
+        ValueError: If a probability is out of [0, 1].
+    """
+    for name, value in (("easy_accuracy", easy_accuracy), ("hard_accuracy", hard_accuracy)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"`{name}` is {value}, but must be in [0, 1]. It is a fraction: write 0.5 for 50%.")
+    return _noisy_demonstrations(seed, config or SyntheticConfig(), easy_accuracy, hard_accuracy, frozenset(exclude))
+
+
+def _noisy_demonstrations(
+    seed: int, config: SyntheticConfig, easy_accuracy: float, hard_accuracy: float, exclude: frozenset[str]
+) -> Iterator[Demonstration]:
+    rng = random.Random(f"demonstrations {seed}")
+
+    probabilities: list[float] = []  # of the choices made for the program at hand
+
+    def noisy(phrase: _Phrase) -> _Phrase:
+        accuracy = hard_accuracy if phrase.concept.hard else easy_accuracy
+        right = rng.random() < accuracy
+        probabilities.append(accuracy if right else 1 - accuracy)
+        return dataclasses.replace(phrase, right=right)
+
+    while True:
+        spec = _draw_spec(rng, config)
+        prompt = _description(spec, config)
+        if prompt not in exclude:
+            probabilities.clear()
+            program = _program(_map_phrases(spec, noisy), config)
+            yield Demonstration(prompt, _starter_code(config), program, sum(map(math.log, probabilities)))
+
+
+def _draw_spec(rng: random.Random, config: SyntheticConfig) -> _Spec:
+    """Draw the clauses of a problem; no two neighbouring updates are the same concept."""
+    variables = ("v",) if config.style == "list" else SCALARS
+
+    def phrase(concepts: Sequence[Concept]) -> _Phrase:
+        return _Phrase(rng.choice(concepts), rng.choice(variables), rng.randint(MIN_CONSTANT, config.max_constant))
+
+    def clause() -> _Clause:
+        arms = rng.randint(config.min_arms, config.max_arms)
+        return tuple(
+            _Arm(phrase(CONDITIONS) if arm < arms - 1 or arms == 1 else None, phrase(UPDATES)) for arm in range(arms)
+        )
+
+    return tuple(clause() for _ in range(rng.randint(config.min_clauses, config.max_clauses)))
+
+
+def _map_phrases(spec: _Spec, change: Callable[[_Phrase], _Phrase]) -> _Spec:
+    return tuple(
+        tuple(_Arm(arm.condition and change(arm.condition), arm.update and change(arm.update)) for arm in clause)
+        for clause in spec
+    )
+
+
+def _description(spec: _Spec, config: SyntheticConfig) -> str:
+    lines = ["For each v in xs:" if config.style == "list" else f"For {', '.join(SCALARS)}:"]
+    for number, clause in enumerate(spec, start=1):
+        arms = []
+        for arm in clause:
+            condition = f"if {arm.condition.words()}, " if arm.condition else ""
+            arms.append(condition + (arm.update.words() if arm.update else "do nothing"))
+        lines.append(f"{number}. {'; otherwise '.join(arms)}.")
+    return "\n".join([*lines, "Return the total.\n"])
+
+
+def _starter_code(config: SyntheticConfig) -> str:
+    return "def f(xs):\n" if config.style == "list" else f"def f({', '.join(SCALARS)}):\n"
+
+
+def _program(spec: _Spec, config: SyntheticConfig) -> str:
+    indent = "    " if config.style == "scalar" else "        "
+    lines = ["    t = 0"]
+    if config.style == "list":
+        lines.append("    for v in xs:")
+    for clause in spec:
+        for number, arm in enumerate(clause):
+            keyword = "if" if number == 0 else "elif"
+            lines.append(f"{indent}{keyword} {arm.condition.code()}:" if arm.condition else f"{indent}else:")
+            lines.append(f"{indent}    {arm.update.code() if arm.update else 'pass'}")
+    return _starter_code(config) + "\n".join([*lines, "    return t\n"])
+
+
+def _mutants(spec: _Spec) -> Iterator[_Spec]:
+    """Every program with one wrong concept or one left-out arm."""
+    for i, clause in enumerate(spec):
+        for j, arm in enumerate(clause):
+            changed = [_Arm(arm.condition, None)]
+            if arm.condition:
+                changed.append(_Arm(dataclasses.replace(arm.condition, right=False), arm.update))
+            if arm.update:
+                changed.append(_Arm(arm.condition, dataclasses.replace(arm.update, right=False)))
+            for new in changed:
+                yield (*spec[:i], (*clause[:j], new, *clause[j + 1 :]), *spec[i + 1 :])
+
+
+def _test_inputs(spec: _Spec, config: SyntheticConfig, seed: str) -> list[_Arguments] | None:
+    """Inputs of the tests; `None` if no strong tests were found for this problem, whatever tests are wanted."""
+    rng = random.Random(f"tests {seed}")
+    constants = [
+        phrase.n for clause in spec for arm in clause for phrase in (arm.condition, arm.update) if phrase is not None
+    ]
+    candidates = [_draw_arguments(rng, config, constants, longest=6) for _ in range(NUM_CANDIDATES)]
+    strong = _strong_subset(spec, config, candidates)
+    if strong is None:
+        return None
+    if config.test_strength == "weak":
+        return [_draw_arguments(rng, config, constants, longest=3) for _ in range(config.num_tests)]
+    rest = [i for i in range(NUM_CANDIDATES) if i not in strong]
+    return [candidates[i] for i in (strong + rest)[: max(config.num_tests, len(strong))]]
+
+
+def _strong_subset(spec: _Spec, config: SyntheticConfig, candidates: list[_Arguments]) -> list[int] | None:
+    """Few candidates that tell the solution from all mutants and give different outputs, chosen greedily."""
+    expected = _results(_program(spec, config), candidates)
+    alive = [
+        {i for i, result in enumerate(_results(_program(mutant, config), candidates)) if result != expected[i]}
+        for mutant in _mutants(spec)
+    ]
+    if not all(alive):
+        return None
+    chosen: list[int] = []
+    while alive:
+        best = max(range(len(candidates)), key=lambda i: sum(i in killers for killers in alive))
+        chosen.append(best)
+        alive = [killers for killers in alive if best not in killers]
+    outputs = {expected[i] for i in chosen}
+    for i, result in enumerate(expected):
+        if len(outputs) >= MIN_DISTINCT_OUTPUTS:
+            return chosen
+        if result not in outputs:
+            outputs.add(result)
+            chosen.append(i)
+    return chosen if len(outputs) >= MIN_DISTINCT_OUTPUTS else None
+
+
+def _draw_arguments(rng: random.Random, config: SyntheticConfig, constants: Sequence[int], longest: int) -> _Arguments:
+    """Arguments of one call, half of the numbers at or beside a constant, where off-by-one errors show."""
+
+    def number() -> int:
+        if rng.random() < 0.5:
+            return rng.choice(constants) + rng.choice((-1, 0, 0, 1))
+        return rng.randint(-MAX_VALUE, MAX_VALUE)
+
+    if config.style == "scalar":
+        return [number() for _ in SCALARS]
+    return [[number() for _ in range(rng.randint(1, longest))]]
+
+
+def _results(program: str, inputs: Sequence[_Arguments]) -> list[tuple[str, Any]]:
+    """Run a program made here, which always ends, on each input: `("value", result)` or `("error", name)`."""
+    namespace: dict[str, Any] = {}
+    try:
+        exec(compile(program, "synthetic", "exec"), namespace)
+    except SyntaxError as error:
+        return [("error", type(error).__name__)] * len(inputs)
+    results: list[tuple[str, Any]] = []
+    for arguments in inputs:
+        try:
+            results.append(("value", namespace["f"](*arguments)))
+        except (TypeError, ArithmeticError) as error:
+            results.append(("error", type(error).__name__))
+    return results

@@ -1,0 +1,249 @@
+"""Tiny language model and its tokenizer, made on the spot: no download."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.optimization import get_cosine_schedule_with_warmup
+
+from stepcoder_trl.data.synthetic import Demonstration
+from stepcoder_trl.generation import query_text
+
+
+EOS_TOKEN = "<|endoftext|>"
+PAD_TOKEN = "<|pad|>"
+
+# A line end takes the indentation after it along; words and operators take the space before them.
+_WORDS = r"\n *| ?[A-Za-z_]+| ?[0-9]| ?[^\sA-Za-z0-9_]+|\s"
+_MAX_VOCABULARY = 2048  # far above what the generated problems need: every word becomes one token
+_BATCHES_SORTED_TOGETHER = 16  # by length, so that little of a batch is padding
+_IGNORED = -100  # label without a loss
+
+
+def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """
+    Build a byte-level BPE tokenizer in which every word of the texts is one token.
+
+    Any text survives encoding and decoding; the text of a sequence is the concatenation of its tokens' texts.
+
+    Args:
+        texts (`Iterable[str]`):
+            Texts to learn from.
+
+    Returns:
+        [`~transformers.PreTrainedTokenizerFast`]: With an EOS and a separate padding token; padding on the left.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=_MAX_VOCABULARY,
+        special_tokens=[EOS_TOKEN, PAD_TOKEN],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=EOS_TOKEN,
+        pad_token=PAD_TOKEN,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+@dataclass(frozen=True)
+class TinyModelConfig:
+    """
+    Size of the model.
+
+    Args:
+        hidden_size (`int`, *optional*, defaults to `96`):
+            Width.
+        num_layers (`int`, *optional*, defaults to `2`):
+            Layers; copying a constant from the description takes two.
+        num_heads (`int`, *optional*, defaults to `4`):
+            Attention heads, a divisor of the width.
+        max_positions (`int`, *optional*, defaults to `256`):
+            Most tokens of a description with its program.
+    """
+
+    hidden_size: int = 96
+    num_layers: int = 2
+    num_heads: int = 4
+    max_positions: int = 256
+
+    def __post_init__(self) -> None:
+        if min(self.hidden_size, self.num_layers, self.num_heads, self.max_positions) < 1:
+            raise ValueError(f"{self} has a value below 1. Leave it out for the default.")
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"`hidden_size` is {self.hidden_size}, but must be a multiple of {2 * self.num_heads}: "
+                f"{self.num_heads} heads of even width."
+            )
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig, seed: int) -> LlamaForCausalLM:
+    """Build a Llama with random weights that depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=config.hidden_size,
+                intermediate_size=config.hidden_size * 8 // 3,
+                num_hidden_layers=config.num_layers,
+                num_attention_heads=config.num_heads,
+                num_key_value_heads=config.num_heads,
+                max_position_embeddings=config.max_positions,
+                # Above the usual 0.02: at this width it halves the steps until constants are copied.
+                initializer_range=0.05,
+                tie_word_embeddings=False,
+                bos_token_id=None,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """
+    Supervised fine-tuning.
+
+    Args:
+        num_steps (`int`, *optional*, defaults to `600`):
+            Optimizer steps. Copying constants is learnt suddenly, and before it no program passes.
+        batch_size (`int`, *optional*, defaults to `32`):
+            Demonstrations per step.
+        learning_rate (`float`, *optional*, defaults to `4e-3`):
+            Peak learning rate; it falls to zero on a cosine.
+        warmup_steps (`int`, *optional*, defaults to `50`):
+            Steps over which the learning rate rises.
+    """
+
+    num_steps: int = 600
+    batch_size: int = 32
+    learning_rate: float = 4e-3
+    warmup_steps: int = 50
+
+
+@dataclass(frozen=True)
+class SFTStep:
+    """
+    One step of supervised fine-tuning.
+
+    Attributes:
+        step (`int`): Steps done.
+        loss (`float`): Mean loss per token of the programs, in nats.
+        floor (`float`): Loss that no model can beat on this batch: the entropy of the planted errors.
+        seconds (`float`): Since the beginning.
+    """
+
+    step: int
+    loss: float
+    floor: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Example:
+    query_ids: list[int]
+    completion_ids: list[int]
+    log_probability: float
+
+    @property
+    def length(self) -> int:
+        return len(self.query_ids) + len(self.completion_ids)
+
+
+def fine_tune(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    demonstrations: Iterator[Demonstration],
+    config: SFTConfig,
+    on_step: Callable[[SFTStep], None] = lambda step: None,
+) -> list[SFTStep]:
+    """
+    Fine-tune on demonstrations in the form that training and evaluation use: query, then completion and EOS.
+
+    Args:
+        model ([`~transformers.LlamaForCausalLM`]):
+            Model, changed in place; left in evaluation mode.
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
+            Its tokenizer.
+        demonstrations (`Iterator[Demonstration]`):
+            Endless; each is used once.
+        config ([`SFTConfig`]):
+            Settings.
+        on_step (`Callable[[SFTStep], None]`, *optional*):
+            Called after each step.
+
+    Returns:
+        `list[SFTStep]`: Learning curve.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+    schedule = get_cosine_schedule_with_warmup(optimizer, config.warmup_steps, config.num_steps)
+    batches = _batches(demonstrations, tokenizer, config.batch_size)
+    begun_s = time.perf_counter()
+    curve = []
+    model.train()
+    for step, batch in enumerate(itertools.islice(batches, config.num_steps), start=1):
+        loss = _completion_loss(model, batch, tokenizer.pad_token_id)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        floor = -sum(example.log_probability for example in batch) / sum(len(e.completion_ids) for e in batch)
+        curve.append(SFTStep(step, loss.item(), floor, time.perf_counter() - begun_s))
+        on_step(curve[-1])
+    model.eval()
+    return curve
+
+
+def _batches(
+    demonstrations: Iterator[Demonstration], tokenizer: PreTrainedTokenizerFast, batch_size: int
+) -> Iterator[list[_Example]]:
+    order = random.Random(0)
+    while True:
+        several = list(itertools.islice(demonstrations, batch_size * _BATCHES_SORTED_TOGETHER))
+        examples = sorted((_encode(one, tokenizer) for one in several), key=lambda example: example.length)
+        batches = [examples[start : start + batch_size] for start in range(0, len(examples), batch_size)]
+        order.shuffle(batches)
+        yield from batches
+
+
+def _encode(demonstration: Demonstration, tokenizer: PreTrainedTokenizerFast) -> _Example:
+    """Query as the trainer builds it; what is left of the program, without the line end that closes it, and EOS."""
+    query, _ = query_text(demonstration.prompt, demonstration.starter_code, tokenizer)
+    rest = (demonstration.prompt + demonstration.program).rstrip()[len(query) :]
+    completion_ids = [*tokenizer(rest)["input_ids"], tokenizer.eos_token_id]
+    return _Example(tokenizer(query)["input_ids"], completion_ids, demonstration.log_probability)
+
+
+def _completion_loss(model: LlamaForCausalLM, batch: Sequence[_Example], pad: int) -> torch.Tensor:
+    """Mean cross-entropy of the completions' tokens."""
+    width = max(example.length for example in batch)
+    ids = torch.full((len(batch), width), pad)
+    labels = torch.full((len(batch), width), _IGNORED)
+    for row, example in enumerate(batch):
+        begin = len(example.query_ids)
+        ids[row, : example.length] = torch.tensor(example.query_ids + example.completion_ids)
+        labels[row, begin : example.length] = torch.tensor(example.completion_ids)
+    # Padding on the right needs no attention mask: no token looks ahead.
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    learnt = labels[:, 1:] != _IGNORED
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[learnt]), labels[:, 1:][learnt])

@@ -1,0 +1,59 @@
+"""Learning curves as a picture. Needs the extra `plots`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+from stepcoder_trl.errors import BadInputError
+
+
+MISSING = "Plots need matplotlib. Run `pip install stepcoder-trl[plots]`."
+
+
+def can_plot() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def plot_curves(
+    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    path: str | PathLike[str],
+    x_label: str = "update",
+) -> None:
+    """
+    Draw learning curves, one panel above the other.
+
+    Args:
+        curves (`Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]`):
+            Per panel, by its title, the points `(x, y)` of each curve, by its name.
+        path (`str` or path):
+            File to write; its suffix says the format.
+        x_label (`str`, *optional*, defaults to `"update"`):
+            What the horizontal axis counts.
+
+    Raises:
+        ImportError: If matplotlib is not installed; the message says how to install it.
+        BadInputError: If there is nothing to draw.
+    """
+    if not can_plot():
+        raise ImportError(MISSING)
+    if not curves:
+        raise BadInputError("There are no curves to draw. Pass at least one panel.")
+    figure_module = importlib.import_module("matplotlib.figure")
+    # A figure of its own: pyplot would pick a window system and keep every figure alive.
+    figure: Any = figure_module.Figure(figsize=(8, 2.6 * len(curves)), layout="constrained")
+    panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, (title, lines) in zip(panels, curves.items(), strict=True):
+        for name, points in lines.items():
+            panel.plot(
+                [x for x, _ in points], [y for _, y in points], label=name, marker="." if len(points) < 30 else ""
+            )
+        panel.set_title(title, loc="left", fontsize="medium")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize="small")
+    panels[-1].set_xlabel(x_label)
+    figure.savefig(path)

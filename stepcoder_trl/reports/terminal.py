@@ -1,0 +1,120 @@
+"""Rollouts, the curriculum's way and results in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from stepcoder_trl.reports.html import END_MARK, LEGEND, rollout_facts
+from stepcoder_trl.reports.rollouts import RolloutView, TokenKind, visible
+
+
+STYLES = {
+    TokenKind.PREFIX: "dim",
+    TokenKind.KEPT: "green",
+    TokenKind.MASKED: "red strike",
+    TokenKind.OUTSIDE: "blue underline",
+}
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """
+    Where the problems of the training set stood at one time.
+
+    Attributes:
+        update (`int`): Updates done.
+        problems (`Mapping[int, int]`): Number of problems at each stage; 0 is scratch.
+        pass_rate (`float`): Share of the completions of the last update that passed.
+    """
+
+    update: int
+    problems: Mapping[int, int]
+    pass_rate: float
+
+
+def rollouts_text(rollouts: Sequence[RolloutView]) -> RenderableType:
+    """
+    Completions with every token in the colour of its part in the policy loss.
+
+    Args:
+        rollouts (`Sequence[RolloutView]`):
+            Completions, in their order.
+
+    Returns:
+        `rich.console.RenderableType`: Legend and one panel per completion. Nothing in a program is taken for markup or
+        reaches the terminal as a control character.
+    """
+    legend = Text("   ").join(Text(text, style=STYLES[kind]) for kind, text in LEGEND.items())
+    return Group(legend, *map(_panel, rollouts))
+
+
+def _panel(rollout: RolloutView) -> Panel:
+    code = Text().append(visible(rollout.prefix), style=STYLES[TokenKind.PREFIX])
+    for token, kind in rollout.kinds():
+        code.append(visible(token or END_MARK), style=STYLES[kind])
+    outcome = rollout.outcome or "not run"
+    title = Text(visible(rollout.task_id) + "  ")
+    title.append(outcome, style="bold green" if outcome == "passed" else "bold red")
+    title.append(" · " + " · ".join(rollout_facts(rollout)))
+    parts = [Text(visible(rollout.prompt), style="dim")] if rollout.prompt else []
+    return Panel(Group(*parts, code), title=title, title_align="left")
+
+
+def stage_table(counts: Sequence[StageCount], most_rows: int = 10) -> Table:
+    """
+    Curriculum over time: how many problems stood at which stage.
+
+    Args:
+        counts (`Sequence[StageCount]`):
+            Counts, oldest first.
+        most_rows (`int`, *optional*, defaults to `10`):
+            Rows to show, evenly spaced, the first and the last among them.
+
+    Returns:
+        `rich.table.Table`: One row per time, one column per stage from the first one of training to scratch.
+    """
+    stages = sorted({stage for count in counts for stage in count.problems}, reverse=True)
+    table = Table(title="Curriculum: problems at each stage")
+    for heading in ("update", *(f"stage {stage}" if stage else "scratch" for stage in stages), "passing"):
+        table.add_column(heading, justify="right")
+    for count in evenly_spaced(counts, most_rows):
+        numbers = (str(count.problems.get(stage, 0)) for stage in stages)
+        table.add_row(str(count.update), *numbers, f"{count.pass_rate:.0%}")
+    return table
+
+
+def evenly_spaced(items: Sequence[StageCount], most: int) -> list[StageCount]:
+    """At most `most` items at even distances, the first and the last among them."""
+    if len(items) <= most or most < 2:
+        return list(items)
+    last = len(items) - 1
+    return [items[round(number * last / (most - 1))] for number in range(most)]
+
+
+def before_after_table(before: Mapping[str, float], after: Mapping[str, float], title: str) -> Table:
+    """
+    Rates before and after.
+
+    Args:
+        before (`Mapping[str, float]`):
+            Rate of each set of problems, in [0, 1].
+        after (`Mapping[str, float]`):
+            Rate of the same sets later.
+        title (`str`):
+            Title.
+
+    Returns:
+        `rich.table.Table`: One row per set.
+    """
+    table = Table(title=title)
+    for heading in ("problems", "before", "after", "change"):
+        table.add_column(heading, justify="left" if heading == "problems" else "right")
+    for name, rate in before.items():
+        table.add_row(name, f"{rate:.3f}", f"{after[name]:.3f}", f"{after[name] - rate:+.3f}")
+    return table

@@ -1,0 +1,64 @@
+"""Reports in a terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from stepcoder_trl.reports.terminal import (
+    StageCount,
+    before_after_table,
+    evenly_spaced,
+    rollouts_text,
+    stage_table,
+)
+from tests.unit.reports.test_html import view
+
+
+def shown(renderable, *, color=False):
+    console = Console(file=io.StringIO(), width=100, force_terminal=color, color_system="standard" if color else None)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_masked_tokens_look_different():
+    text = shown(rollouts_text([view()]), color=True)
+
+    assert "\x1b[9;31mpass" in text  # struck out, red
+    assert "\x1b[32mreturn x + 1" in text  # green
+    assert "\x1b[2mdef f(x):" in text  # dim
+
+
+def test_programs_reach_the_terminal_neither_as_markup_nor_as_controls():
+    rollout = view(task_id="[bold]t", prompt="[red]p", tokens=("[blink]x[/blink]\x1b[2J\x07",), loss_mask=(True,))
+
+    text = shown(rollouts_text([rollout]))
+
+    assert r"[blink]x[/blink]\x1b[2J\x07" in text
+    assert "[bold]t" in text
+    assert "[red]p" in text
+    assert "\x1b" not in text
+
+
+def test_stage_table_has_a_column_per_stage_from_the_first_of_training_to_scratch():
+    counts = [StageCount(0, {2: 3, 1: 1}, 0.0), StageCount(5, {1: 2, 0: 2}, 0.25)]
+
+    lines = shown(stage_table(counts)).splitlines()
+
+    heading = next(line for line in lines if "update" in line)
+    assert heading.index("stage 2") < heading.index("stage 1") < heading.index("scratch")
+    assert [word for word in lines[-2].replace("│", " ").split() if word] == ["5", "0", "2", "2", "25%"]
+
+
+@pytest.mark.parametrize(("number", "expected"), [(3, [0, 1, 2]), (11, [0, 2, 5, 8, 10]), (5, [0, 1, 2, 3, 4])])
+def test_rows_are_spaced_evenly_between_the_first_and_the_last(number, expected):
+    counts = [StageCount(update, {}, 0.0) for update in range(number)]
+
+    assert [count.update for count in evenly_spaced(counts, 5)] == expected
+
+
+def test_before_and_after():
+    text = shown(before_after_table({"train": 0.1, "heldout": 0.05}, {"train": 0.4, "heldout": 0.03}, "pass@1"))
+
+    assert "+0.300" in text
+    assert "-0.020" in text
