@@ -1,0 +1,32 @@
+"""Files with rows to load, and the public data sets."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def write_rows(tmp_path: Path) -> Callable[..., Path]:
+    """Function that writes rows as JSON Lines and gives the path."""
+
+    def write(*rows: Any, name: str = "rows.jsonl") -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder with the public data sets."""
+    folder = os.environ.get("STEPCODER_DATA")
+    if not folder:
+        pytest.skip("STEPCODER_DATA is not set: the public data sets are not at hand")
+    return Path(folder)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.tests_schema import validate_tests
+
+
+STDIO: dict[str, Any] = {"type": "stdio", "inputs": ["1\n"], "outputs": ["2\n"]}
+CALL: dict[str, Any] = {"type": "call", "fn_name": "f", "inputs": [[1]], "outputs": [2]}
+ASSERT: dict[str, Any] = {"type": "assert", "setup": "x = 1", "asserts": ["assert f(x) == 2"]}
+
+
+@pytest.mark.parametrize("tests", [STDIO, CALL, ASSERT, {**STDIO, "fn_name": "f"}])
+def test_valid_tests_come_back_as_they_were_from_object_and_text(tests):
+    assert validate_tests(tests) == tests
+    assert validate_tests(json.dumps(tests)) == tests
+
+
+def test_options_are_kept():
+    options = {"preamble": "import math\n", "timeout_s": 2, "memory_limit_bytes": 2**28}
+
+    assert validate_tests({**STDIO, **options}) == {**STDIO, **options}
+
+
+def test_what_tables_fill_in_for_other_forms_counts_as_absent():
+    filled = {**STDIO, "fn_name": None, "setup": "", "asserts": [], "preamble": "", "timeout_s": None}
+
+    assert validate_tests(filled) == STDIO
+
+
+def test_setup_may_be_left_out():
+    assert validate_tests({"type": "assert", "asserts": ["assert f() == 1\n "]}) == {
+        "type": "assert",
+        "setup": "",
+        "asserts": ["assert f() == 1"],
+    }
+
+
+def test_tuples_become_lists():
+    assert validate_tests({**CALL, "inputs": [((1, 2),)], "outputs": ((3,),)}) == {
+        **CALL,
+        "inputs": [[[1, 2]]],
+        "outputs": [[3]],
+    }
+
+
+def test_integers_may_have_any_length():
+    text = json.dumps({**CALL, "outputs": ["N"]}).replace('"N"', "-" + "7" * 9001)
+
+    (value,) = validate_tests(text)["outputs"]
+
+    assert value % 10**6 == 10**6 - 777777
+    assert value == -7 * (10**9001 - 1) // 9
+
+
+def test_an_escape_that_python_warns_of_is_no_error():
+    assert validate_tests({**ASSERT, "asserts": ["assert f('\\d')"]})["asserts"] == ["assert f('\\d')"]
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("tests", "parts"),
+    [
+        ({**STDIO, "type": "io"}, ["`tests.type` is 'io'", '`"stdio"`, `"call"` and `"assert"`']),
+        ({**STDIO, "type": ["stdio"]}, ["`tests.type` is ['stdio'] (list)"]),
+        ({"inputs": []}, ["`tests.type` is missing"]),
+        ([STDIO], ["`tests` is [", "must be an object"]),
+        (3, ["`tests` is 3 (int)"]),
+        ("", ["`tests` is empty"]),
+        ("{", ["`tests` is not valid JSON", "column 2"]),
+        ("[" * 100_000, ["`tests` is not valid JSON", "nested too deeply"]),
+        ({"type": "stdio", "outputs": []}, ["`tests.inputs` is missing"]),
+        ({**STDIO, "inputs": "1\n"}, ["`tests.inputs` is '1\\n' (str)", "`[...]`"]),
+        ({**STDIO, "inputs": [1]}, ["`tests.inputs[0]` is 1 (int)", "must be a str"]),
+        ({**STDIO, "outputs": [True]}, ["`tests.outputs[0]` is True (bool)"]),
+        ({**STDIO, "outputs": []}, ["`tests.outputs` is empty", "no test at all"]),
+        ({**STDIO, "outputs": ["1", "2"]}, ["1 entries", "`tests.outputs` 2"]),
+        ({**STDIO, "inputs": ["\udc80"]}, ["`tests.inputs[0]`", "surrogate"]),
+        ({**STDIO, "fn_name": "a b"}, ["`tests.fn_name` is 'a b'"]),
+        ({"type": "call", "inputs": [[1]], "outputs": [1]}, ["`tests.fn_name` is missing"]),
+        ({**CALL, "fn_name": "Solution().f"}, ["not `Solution().two_sum`"]),
+        ({**CALL, "fn_name": "def"}, ["`tests.fn_name` is 'def'"]),
+        ({**CALL, "inputs": [1]}, ["`tests.inputs[0]` is 1 (int)", "`[argument]`"]),
+        ({**CALL, "outputs": [{1, 2}]}, ["`tests.outputs[0]` is {1, 2} (set)", "JSON values"]),
+        ({**CALL, "outputs": [{1: 2}]}, ["The key 1 (int) is not a string"]),
+        ({**CALL, "outputs": [nested(100_000)]}, ["`tests.outputs[0]` is nested too deeply"]),
+        ({**ASSERT, "asserts": []}, ["`tests.asserts` is empty"]),
+        ({**ASSERT, "asserts": "assert x"}, ["`tests.asserts` is 'assert x' (str)"]),
+        ({**ASSERT, "asserts": [" "]}, ["`tests.asserts[0]`", "Remove the empty one"]),
+        ({**ASSERT, "asserts": ["assert ("]}, ["`tests.asserts[0]`", "must be Python", "line 1"]),
+        ({**ASSERT, "setup": 1}, ["`tests.setup` is 1 (int)"]),
+        ({**ASSERT, "setup": "a b"}, ["`tests.setup`", "invalid syntax"]),
+        ({**STDIO, "preamble": "a b"}, ["`tests.preamble`", "must be Python"]),
+        ({**STDIO, "timeout_s": 0}, ["`tests.timeout_s` is 0 (int)", "above 0"]),
+        ({**STDIO, "timeout_s": True}, ["`tests.timeout_s` is True (bool)"]),
+        ({**STDIO, "timeout_s": "3"}, ["`tests.timeout_s` is '3' (str)", "without quotes"]),
+        ({**STDIO, "timeout_s": float("inf")}, ["`tests.timeout_s` is inf"]),
+        ({**STDIO, "timeout_s": float("nan")}, ["`tests.timeout_s` is nan"]),
+        ({**STDIO, "memory_limit_bytes": 512}, ["`tests.memory_limit_bytes` is 512", "536870912"]),
+        ({**STDIO, "memory_limit_bytes": 1e9}, ["`tests.memory_limit_bytes` is 1000000000.0 (float)"]),
+        ({**STDIO, "timeout": 3}, ["`tests.timeout` is not a field", "`timeout_s`?"]),
+        ({**STDIO, "asserts": ["assert 1"]}, ["`tests.asserts` is not a field", "Remove it"]),
+    ],
+)
+def test_an_error_names_the_place_the_field_and_the_fix(tests, parts):
+    with pytest.raises(BadInputError) as error:
+        validate_tests(tests, "rows.jsonl:7")
+
+    assert str(error.value).startswith("rows.jsonl:7: ")
+    assert [part for part in parts if part not in str(error.value)] == []
+
+
+def test_a_message_shows_a_value_that_python_cannot_print():
+    with pytest.raises(BadInputError, match="of type int"):
+        validate_tests({**STDIO, "inputs": [10**5000]})
