@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -40,7 +41,10 @@ class PPOScriptArguments:
 
 
 def run_ppo(
-    script_args: PPOScriptArguments, training_args: StepCoderPPOConfig, model_args: ModelConfig
+    script_args: PPOScriptArguments,
+    training_args: StepCoderPPOConfig,
+    model_args: ModelConfig,
+    problems: Sequence[Problem] | None = None,
 ) -> StepCoderPPOTrainer:
     """
     Load problems and model, train, save to `output_dir`.
@@ -49,6 +53,7 @@ def run_ppo(
         script_args ([`PPOScriptArguments`]): What to train on.
         training_args ([`StepCoderPPOConfig`]): How to train.
         model_args ([`~trl.ModelConfig`]): What to train; `use_peft` and its fields for LoRA.
+        problems (`Sequence[Problem]`, *optional*): Problems of `script_args`, already loaded and chosen from.
 
     Returns:
         [`StepCoderPPOTrainer`]: After training.
@@ -61,7 +66,8 @@ def run_ppo(
 
     if not model_args.model_name_or_path:
         raise BadInputError("`model_name_or_path` is missing. Name a model's folder.")
-    problems = [_styled(problem, script_args.prompt_style) for problem in load_problems(script_args.problems)]
+    problems = problems or load_problems(script_args.problems)
+    problems = [_styled(problem, script_args.prompt_style) for problem in problems[: script_args.max_problems]]
     tokenizer = AutoTokenizer.from_pretrained(
         model_args.model_name_or_path, revision=model_args.model_revision, padding_side="left"
     )
@@ -73,7 +79,7 @@ def run_ppo(
         training_args,
         tokenizer,
         model,
-        train_dataset=problems[: script_args.max_problems],
+        train_dataset=problems,
         peft_config=get_peft_config(model_args),
     )
     trainer.train()
