@@ -54,6 +54,7 @@ with warnings.catch_warnings():
     # Importing `trl.experimental` warns that it may change: the range above is the answer to that.
     warnings.filterwarnings("ignore", message=".*trl.experimental.*")
     from trl.experimental.ppo import PPOConfig, PPOTrainer
+from trl import ModelConfig, get_peft_config  # noqa: E402 - public, but of the releases checked above
 from trl.models.utils import unwrap_model_for_generation  # noqa: E402
 
 
@@ -79,10 +80,12 @@ class RewardCarrier(torch.nn.Module):
 
 
 __all__ = [
+    "ModelConfig",
     "PPOConfig",
     "PPOTrainer",
     "RewardCarrier",
     "check_trl_version",
+    "get_peft_config",
     "renamed_attributes_allowed",
     "unwrap_model_for_generation",
 ]

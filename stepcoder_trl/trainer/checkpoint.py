@@ -57,7 +57,7 @@ def find_checkpoint(resume: bool | str | os.PathLike[str], output_dir: str) -> P
     Raises:
         BadInputError: If there is none, or it was saved without what training needs.
     """
-    if resume is True:
+    if isinstance(resume, bool):
         found = checkpoints(output_dir)
         if not found:
             raise BadInputError(f"No checkpoint in {output_dir!r} to resume from. Train without resuming first.")
@@ -199,10 +199,10 @@ def load_random_state(directory: Path, accelerator: Accelerator) -> None:
 
 def random_state() -> dict[str, Any]:
     """State of all generators of this process: Python's, NumPy's, PyTorch's."""
-    name, keys, *rest = np.random.get_state()
+    name, keys, *rest = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
+        "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

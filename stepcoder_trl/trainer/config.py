@@ -19,7 +19,7 @@ class UpstreamDefault(str):
     __slots__ = ()
 
 
-EOS = UpstreamDefault("eos")
+EOS: Any = UpstreamDefault("eos")
 
 
 @dataclass
@@ -107,7 +107,7 @@ class StepCoderPPOConfig(PPOConfig):
     )
     response_length: int = field(default=1024, metadata={"help": "Most tokens of a completion."})
     stop_token: Literal["eos"] | None = field(
-        default=EOS,  # type: ignore[assignment]
+        default=EOS,
         metadata={
             "help": "`\"eos\"` ends a completion at the tokenizer's EOS token. For upstream's `input_ids` the default "
             "is `None`."
@@ -217,12 +217,11 @@ class StepCoderPPOConfig(PPOConfig):
             self.bf16 = not (self.fp16 or self.use_cpu) and is_torch_bf16_gpu_available()
         # TRL's configs set the name that transformers 5.23 deprecates; under the new one it is silent.
         if "activation_checkpointing" in {f.name for f in dataclasses.fields(TrainingArguments)}:
-            if self.activation_checkpointing is None:
-                self.activation_checkpointing = self.gradient_checkpointing
-            if self.activation_checkpointing_kwargs is None:
-                self.activation_checkpointing_kwargs = self.gradient_checkpointing_kwargs
+            for name in ("checkpointing", "checkpointing_kwargs"):
+                if getattr(self, f"activation_{name}") is None:
+                    setattr(self, f"activation_{name}", getattr(self, f"gradient_{name}"))
         # PPOConfig's field `world_size` hides the property of TrainingArguments, which a DeepSpeed file needs.
-        if self.world_size is None:
+        if vars(self)["world_size"] is None:
             self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
         super().__post_init__()
 

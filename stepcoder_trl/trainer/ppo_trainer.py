@@ -18,7 +18,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from peft import PeftConfig, PeftModel
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import TrainOutput
 
@@ -137,6 +137,12 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     _tag_names = ["trl", "ppo", "stepcoder"]  # noqa: RUF012 - upstream's attribute
     _name = "StepCoder PPO"
+
+    # Set by upstream's constructor.
+    state: Any
+    control: Any
+    optimizer: Any
+    reward_model: Any
 
     def __init__(
         self,
@@ -703,7 +709,7 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     @property
     def _warms_up_critic(self) -> bool:
-        return self.state.global_step < self.args.critic_warmup_steps
+        return bool(self.state.global_step < self.args.critic_warmup_steps)
 
     def _clip_gradient(self, totals: Totals) -> None:
         """Clip the norm over policy and critic together, and note it."""
@@ -812,6 +818,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         """Set up the counters, from a checkpoint if there is one."""
         args, state, plan = self.args, self.state, self.plan
         state.global_step, state.episode, state.epoch = 0, 0, 0.0
+        set_seed(self.local_seed)  # a run is the same whatever was done since the trainer was made
         source = None
         if resume_from_checkpoint is not None:
             source = checkpoint.find_checkpoint(resume_from_checkpoint, args.output_dir)
