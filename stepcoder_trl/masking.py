@@ -44,15 +44,16 @@ def executed_lines(program: str, raw_lines: Iterable[TLineNo]) -> frozenset[TLin
             ignored.
 
     Returns:
-        `frozenset[int]`: Executed lines. Empty for a program that does not parse: nothing of it ran.
+        `frozenset[int]`: Executed lines. For a text that does not parse those with an event alone: none, as nothing of
+        it ran, except where the limit on nesting lies higher for whoever compiled it.
 
     Paper: StepCoder (arXiv:2402.01391), Fine-Grained Optimization.
     """
     events = frozenset(raw_lines)
     units = executable_units(program)
     if not units:
-        ran_empty = units is not None and bool(events)
-        return frozenset(range(1, len(line_spans(program)) + 1)) if ran_empty else frozenset()
+        every_line = frozenset(range(1, len(line_spans(program)) + 1))
+        return events & every_line if units is None or not events else every_line
     ran = [not events.isdisjoint(range(unit.first_line, unit.last_line + 1)) for unit in units]
     lines: set[TLineNo] = set()
     for unit, own in zip(units, ran, strict=True):

@@ -24,8 +24,8 @@ _FENCE = re.compile(r"(?:\A|(?<=[\r\n])) {0,3}(?P<ticks>`{3,})(?P<info>[^\r\n]*)
 _PYTHON_INFO = ("python", "python3", "py")
 
 # What `ast.parse` and `compile` raise for a text that is not a program: besides syntax errors null bytes and lone
-# surrogates (ValueError) and nesting that is too deep (RecursionError, MemoryError).
-COMPILE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError)
+# surrogates (ValueError) and nesting that is too deep (RecursionError, MemoryError, OverflowError).
+COMPILE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 _SUITES = ("body", "handlers", "orelse", "finalbody", "cases")
 _INLINE = 1 << 30  # indentation of a suite that stands on its header's line: no comment is ever in it
@@ -126,14 +126,16 @@ def compile_for_tracing(program: str, filename: str) -> CodeType:
     any statement, get a `pass` at the line of their first statement. Nothing else about the program changes.
 
     Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError: As `compile` does, for the program as it was written.
+        SyntaxError, ValueError, RecursionError, MemoryError, OverflowError: As `compile` does, for the program as it was written.
     """
-    code = compile(program, filename, "exec", dont_inherit=True)
+    code = compile(program, filename, "exec", dont_inherit=True, optimize=0)
+    tree = parse(program)
+    if tree is None or not _mark_silent_suites(tree):
+        return code
     try:
-        tree = ast.parse(program, filename)
-        return compile(tree, filename, "exec", dont_inherit=True) if _mark_silent_suites(tree) else code
+        return compile(tree, filename, "exec", dont_inherit=True, optimize=0)
     except COMPILE_ERRORS:
-        return code  # a tree nested too deeply for the second way of compiling
+        return code  # nested too deeply to be compiled from a tree
 
 
 def _mark_silent_suites(tree: ast.Module) -> bool:
@@ -239,8 +241,8 @@ class ExecutableUnit:
         last_line (`int`): Last line.
         attached (`tuple[int, ...]`): Comments, blank lines and `else:`, `finally:` lines that share its fate.
         follows (`int` or `None`):
-            For a docstring, `global`, `nonlocal` or bare annotation: index of the unit whose fate it shares. `None`
-            for all others, and where its suite holds nothing else.
+            For a docstring, `global`, `nonlocal` or bare annotation: index of the unit whose fate it shares; in a
+            suite that holds nothing else that is the first one. `None` for that one and all others.
     """
 
     first_line: TLineNo
@@ -422,14 +424,15 @@ class _UnitBuilder:
             (after if goes_with_elif else _neighbour(block, index)).attached.append(line)
 
     def _follows(self) -> dict[int, int]:
-        """For each passive unit the next active one of its block, or the previous one at its end."""
-        follows = {}
+        """For each passive unit the next active one of its block, or the previous one at its end, or the first."""
+        follows = {unit.number: unit.block.units[0].number for unit in self.units if unit.passive and unit.index}
         for order in (self.units, self.units[::-1]):
             latest: dict[_Block, int] = {}
             for unit in order:
-                if not unit.passive:
+                is_clause = unit is not unit.block.units[unit.index]
+                if not (unit.passive or is_clause):
                     latest[unit.block] = unit.number
-                elif unit.block in latest:
+                elif unit.passive and unit.block in latest:
                     follows[unit.number] = latest[unit.block]
         return follows
 
