@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepcoder_trl.data.problems import Problem
@@ -21,7 +21,9 @@ def texts() -> st.SearchStrategy[str]:
 
 def json_values() -> st.SearchStrategy[Any]:
     leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts()
-    return st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts(), inner, max_size=3))
+    return st.recursive(
+        leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts(), inner, max_size=3)
+    )
 
 
 @st.composite
@@ -63,6 +65,7 @@ def problems(draw: st.DrawFn) -> Problem:
     )
 
 
+@settings(deadline=None, max_examples=50)
 @given(problem=problems())
 def test_a_row_gives_the_problem_back(problem):
     row = json.loads(json.dumps(problem.to_row()))
@@ -126,7 +129,10 @@ def without(name: str) -> dict[str, Any]:
         ({**ROW, "prompt": "\ud800"}, ["`prompt`", "surrogate", "character 0"]),
         ({**ROW, "starter_code": 1}, ["`starter_code` is 1 (int)"]),
         ({**ROW, "canonical_solution": ["x"]}, ["`canonical_solution` is ['x'] (list)"]),
-        ({**ROW, "difficulty": "Easy"}, ["`difficulty` is 'Easy'", '`"introductory"`, `"interview"`, `"competition"`']),
+        (
+            {**ROW, "difficulty": "Easy"},
+            ["`difficulty` is 'Easy'", '`"introductory"`, `"interview"`, `"competition"`'],
+        ),
         ({**ROW, "difficulty": True}, ["`difficulty` is True (bool)"]),
         ([], ["the row is [] (list)", "object"]),
     ],

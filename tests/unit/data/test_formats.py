@@ -1,0 +1,458 @@
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from stepcoder_trl.data.formats import load_problems
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+
+
+OURS: dict[str, Any] = {
+    "task_id": "a",
+    "prompt": "Add one.",
+    "tests": {"type": "stdio", "inputs": ["1\n"], "outputs": ["2\n"]},
+}
+APPS_PLUS: dict[str, Any] = {
+    "prompt": '\ndef AbCdE():\n    """"Duel!"\n\nIs $n \\neq 0$?\n    """\n',
+    "canonical_solution": "def AbCdE():\n    print(input())\n",
+    "starter_code": "\ndef AbCdE():\n",
+    "inputs": ["1\n"],
+    "outputs": ["1\n"],
+    "scope": [],
+    "difficulty": "competition",
+}
+APPS: dict[str, Any] = {
+    "problem_id": 7,
+    "question": "Print it.\n",
+    "solutions": json.dumps(["print 1", "print(input())"]),
+    "input_output": json.dumps({"inputs": ["1\n"], "outputs": ["1\n"]}),
+    "difficulty": "interview",
+    "url": "https://example.org",
+    "starter_code": "",
+}
+MBPP: dict[str, Any] = {
+    "text": "Write a function to add one.",
+    "code": "def inc(x):\r\n\treturn x + 1\r\n",
+    "task_id": 3,
+    "test_setup_code": "",
+    "test_list": ["assert inc(1) == 2", "assert inc(2) == 3 "],
+    "challenge_test_list": [],
+}
+MBPP_SANITIZED: dict[str, Any] = {
+    "source_file": "Benchmark.ipynb",
+    "task_id": 82,
+    "prompt": "Write a function to find the volume of a sphere.",
+    "code": "import math\ndef volume(r):\n  return 4 / 3 * math.pi * r**3",
+    "test_imports": ["import math"],
+    "test_list": ["assert math.isclose(volume(10), 4188.79, rel_tol=0.001)"],
+}
+HUMANEVAL: dict[str, Any] = {
+    "task_id": "HumanEval/0",
+    "prompt": 'def inc(x):\n    """Add one."""\n',
+    "entry_point": "inc",
+    "canonical_solution": "    return x + 1\n",
+    "test": "METADATA = {}\n\n\ndef check(candidate):\n    assert candidate(1) == 2\n",
+}
+LEETCODE_2: dict[str, Any] = {
+    "task_id": "add-one",
+    "prompt": "from typing import *\nfrom math import *\nimport math\ninf = float('inf')\n",
+    "completion": "class Solution:\n    def inc(self, x: int) -> int:\n        return x + 1\n",
+    "entry_point": "Solution().inc",
+    "test": "def check(candidate):\n    assert candidate(x = 1) == 2\n",
+    "query": (
+        "Add one.\nPlease complete the following python code precisely:\n```python\nclass Solution:\n    ...\n```"
+    ),
+    "response": "",
+    "input_output": [],
+    "meta": {
+        "question_id": 1,
+        "difficulty": "Meidum",
+        "question_title": "Add one.\n\nExample 1: 1 gives 2.\n\n",
+        "lang_code": "class Solution:\n    def inc(self, x: int) -> int:",
+    },
+}
+LEETCODE_3: dict[str, Any] = {
+    **{key: value for key, value in LEETCODE_2.items() if key != "meta"},
+    "question_id": 1,
+    "difficulty": "Hard",
+    "tags": [],
+    "problem_description": "Add one.\n\nExample 1: 1 gives 2.\n\n",
+    "starter_code": "class Solution:\n    def inc(self, x: int) -> int:\n        ",
+}
+CODECONTESTS: dict[str, Any] = {
+    "id": "1_a_add_one",
+    "problem_md": (
+        "# 1_A. Add\n\n**Difficulty:** 9\n\n## Description\n\nAdd one.\n\nExamples\n\nInput\n\n1\n\n## Source\n\nX\n"
+    ),
+    "main_py": "print(int(input()) + 1)\n",
+    "inputs": ["1\n"],
+    "outputs": ["2\n"],
+}
+EVERY_FORMAT = {
+    "stepcoder": OURS,
+    "apps_plus": APPS_PLUS,
+    "apps": APPS,
+    "mbpp": MBPP,
+    "mbpp_sanitized": MBPP_SANITIZED,
+    "humaneval": HUMANEVAL,
+    "leetcode": LEETCODE_2,
+    "codecontests": CODECONTESTS,
+}
+
+
+def load_one(write_rows, row, **kwargs) -> Problem:
+    (problem,) = load_problems(write_rows(row, **kwargs))
+    return problem
+
+
+def without_preamble(problem: Problem) -> dict[str, Any]:
+    return {key: value for key, value in problem.tests.items() if key != "preamble"}
+
+
+# Files
+
+
+def test_our_own_rows_come_back_as_problems(write_rows):
+    assert load_one(write_rows, OURS) == Problem.from_row(OURS)
+
+
+def test_lines_an_array_and_compressed_files_hold_the_same(write_rows, tmp_path):
+    lines = write_rows(OURS, {**OURS, "task_id": "b"})
+    array = tmp_path / "array.json"
+    array.write_text(json.dumps([OURS, {**OURS, "task_id": "b"}], indent=2))
+    compressed = tmp_path / "rows.jsonl.gz"
+    compressed.write_bytes(gzip.compress(lines.read_bytes()))
+
+    assert load_problems(lines) == load_problems(array) == load_problems(str(compressed))
+    assert len(load_problems(lines)) == 2
+
+
+def test_parquet_holds_the_same(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="parquet needs pyarrow")
+    problems = [Problem.from_row(OURS), Problem.from_row({**OURS, "task_id": "b", "difficulty": "interview"})]
+    parquet.write_table(pyarrow.Table.from_pylist([problem.to_row() for problem in problems]), tmp_path / "p.parquet")
+
+    assert load_problems(tmp_path / "p.parquet") == problems
+
+
+def test_a_byte_order_mark_blank_lines_and_windows_line_ends_are_skipped(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(OURS).encode() + b"\r\n\r\n\n  \n")
+
+    assert load_problems(path) == [Problem.from_row(OURS)]
+
+
+def test_separators_that_end_a_line_only_in_other_languages_stay_in_their_row(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({**OURS, "prompt": "a\u2028b\x85c"}, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    assert load_problems(path)[0].prompt == "a\u2028b\x85c"
+
+
+def test_a_folder_of_apps_is_loaded_problem_by_problem(tmp_path):
+    for number, fn_name in ((0, None), (12, "inc")):
+        folder = tmp_path / "train" / f"{number:04}"
+        folder.mkdir(parents=True)
+        (folder / "question.txt").write_text("Add one.")
+        (folder / "solutions.json").write_text(json.dumps(["x = 1"]))
+        tests = (
+            {"inputs": [[1]], "outputs": [[2]], "fn_name": fn_name} if fn_name else {"inputs": ["1"], "outputs": ["2"]}
+        )
+        (folder / "input_output.json").write_text(json.dumps(tests))
+        (folder / "metadata.json").write_text(json.dumps({"difficulty": "interview", "url": ""}))
+    (tmp_path / "train" / "0012" / "starter_code.py").write_text("def inc(x):\n")
+
+    first, second = load_problems(tmp_path / "train")
+
+    assert (first.task_id, first.tests["type"], first.starter_code) == ("train/0", "stdio", "")
+    assert (second.task_id, second.tests["type"], second.starter_code) == ("train/12", "call", "def inc(x):\n")
+    assert {first.difficulty, second.difficulty} == {"interview"}
+
+
+# Formats
+
+
+@pytest.mark.parametrize("name", EVERY_FORMAT)
+def test_a_format_is_recognised_and_can_be_named(write_rows, name):
+    path = write_rows(EVERY_FORMAT[name])
+
+    assert load_problems(path) == load_problems(path, format=name)
+
+
+@pytest.mark.parametrize("name", EVERY_FORMAT)
+def test_what_was_loaded_survives_being_written_in_our_own_form(write_rows, name):
+    problem = load_one(write_rows, EVERY_FORMAT[name])
+
+    assert load_one(write_rows, problem.to_row(), name="ours.jsonl") == problem
+
+
+def test_prompts_end_with_a_newline_for_the_code_that_follows(write_rows):
+    prompts = [load_one(write_rows, row).prompt for name, row in EVERY_FORMAT.items() if name != "stepcoder"]
+
+    assert all(isinstance(prompt, str) and prompt.endswith("\n") for prompt in prompts)
+
+
+def test_apps_plus_with_standard_input(write_rows):
+    problem = load_one(write_rows, APPS_PLUS, name="plus.jsonl")
+
+    assert problem.task_id == "plus/1"
+    assert problem.prompt == '"Duel!"\n\nIs $n \\neq 0$?\n'
+    assert problem.starter_code == "\ndef AbCdE():\n"
+    assert without_preamble(problem) == {"type": "stdio", "inputs": ["1\n"], "outputs": ["1\n"], "fn_name": "AbCdE"}
+    assert problem.difficulty == "competition"
+
+
+def test_apps_plus_takes_its_name_from_an_id_where_there_is_one(write_rows):
+    assert load_one(write_rows, {**APPS_PLUS, "id": 14}, name="train.jsonl").task_id == "train/14"
+
+
+def test_apps_plus_calls_have_their_strings_unquoted(write_rows):
+    row = {
+        **APPS_PLUS,
+        "starter_code": "\nclass Solution:\n    def join(self, a: str, b: List[str]) -> str:\n",
+        "inputs": [['"a\\"b"', ["c"], {"k": "v"}, None], ["'x'", [], {}, True]],
+        "outputs": [['"ab"'], [["x"]]],
+    }
+
+    assert without_preamble(load_one(write_rows, row)) == {
+        "type": "call",
+        "fn_name": "join",
+        "inputs": [['a"b', ["c"], {"k": "v"}, None], ["x", [], {}, True]],
+        "outputs": ["ab", ["x"]],
+    }
+
+
+def test_apps_plus_strings_that_only_json_understands_are_read_as_json(write_rows):
+    row = {**APPS_PLUS, "inputs": [["true", "null"]], "outputs": [["1"]]}
+
+    assert load_one(write_rows, row).tests["inputs"] == [[True, None]]
+
+
+def test_apps_plus_starter_code_ends_before_a_stray_main_block(write_rows):
+    starter_code = '\ndef AbCdE(x):\n\nif __name__ == "__main__":\n    def main():\n        pass\n'
+    prompt = f'{starter_code}    """Add."""\n'
+    row = {**APPS_PLUS, "starter_code": starter_code, "prompt": prompt, "inputs": [[1]], "outputs": [[2]]}
+
+    problem = load_one(write_rows, row)
+
+    assert problem.starter_code == "\ndef AbCdE(x):\n\n"
+    assert problem.tests["fn_name"] == "AbCdE"
+    assert problem.prompt == "Add.\n"
+
+
+def test_apps_takes_the_first_solution_that_is_python_3(write_rows):
+    problem = load_one(write_rows, APPS)
+
+    assert problem.task_id == "rows/7"
+    assert problem.canonical_solution == "print(input())"
+    assert without_preamble(problem) == {"type": "stdio", "inputs": ["1\n"], "outputs": ["1\n"]}
+
+
+@pytest.mark.parametrize("solutions", [None, "", "[]", '["print 1"]'])
+def test_apps_without_a_usable_solution_has_none(write_rows, solutions):
+    assert load_one(write_rows, {**APPS, "solutions": solutions}).canonical_solution == ""
+
+
+def test_apps_lists_of_lines_are_joined(write_rows):
+    tests = json.dumps({"inputs": [["1", "2"]], "outputs": [["3"]]})
+
+    assert without_preamble(load_one(write_rows, {**APPS, "input_output": tests})) == {
+        "type": "stdio",
+        "inputs": ["1\n2"],
+        "outputs": ["3"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("starter_code", "given", "loaded"),
+    [
+        ("def f(x):\n", ([[1], [2]], [[3], [[4]]]), ([[1], [2]], [3, [4]])),  # wrapped: one entry each
+        ("def f(x):\n", ([[1], [2]], [[3, 4], [5]]), ([[1], [2]], [[3, 4], [5]])),  # lists that are returned
+        ("class Solution:\n    def f(self, x):\n", ([[1]], [[3]]), ([[1]], [[3]])),  # LeetCode: never wrapped
+        ("class Solution:\n    def f(self, x):\n", ([['"a"', 1]], ['"b"']), ([["a", 1]], ["b"])),
+        ("class Solution:\n    def f(self, x):\n", ([['"a"', "a"]], ['"b"']), ([['"a"', "a"]], ['"b"'])),
+    ],
+)
+def test_apps_calls_follow_the_conventions_of_their_sources(write_rows, starter_code, given, loaded):
+    tests = json.dumps({"fn_name": "f", "inputs": given[0], "outputs": given[1]})
+
+    problem = load_one(write_rows, {**APPS, "starter_code": starter_code, "input_output": tests})
+
+    assert (problem.tests["inputs"], problem.tests["outputs"]) == loaded
+
+
+def test_mbpp_shows_its_asserts_and_keeps_the_line_ends_of_its_code(write_rows):
+    problem = load_one(write_rows, MBPP)
+
+    assert problem == Problem(
+        task_id="MBPP/3",
+        prompt=(
+            "Write a function to add one.\nYour code should pass these tests:\n\n"
+            "assert inc(1) == 2\nassert inc(2) == 3\n"
+        ),
+        canonical_solution="def inc(x):\r\n\treturn x + 1\r\n",
+        tests={"type": "assert", "setup": "", "asserts": ["assert inc(1) == 2", "assert inc(2) == 3"]},
+    )
+
+
+def test_mbpp_setup_code_runs_before_the_asserts(write_rows):
+    problem = load_one(write_rows, {**MBPP, "test_setup_code": "root = Node(1) \r\n"})
+
+    assert problem.tests["setup"] == "root = Node(1) \r\n"
+    assert "\n\nroot = Node(1)\nassert inc(1) == 2\n" in problem.prompt
+
+
+def test_mbpp_sanitized_imports_are_for_the_asserts(write_rows):
+    problem = load_one(write_rows, MBPP_SANITIZED)
+
+    assert problem.task_id == "MBPP/82"
+    assert problem.tests == {"type": "assert", "setup": "import math", "asserts": MBPP_SANITIZED["test_list"]}
+
+
+def test_humaneval_begins_the_answer_with_its_stub(write_rows):
+    problem = load_one(write_rows, HUMANEVAL)
+
+    assert problem.starter_code == HUMANEVAL["prompt"]
+    assert problem.canonical_solution == HUMANEVAL["prompt"] + "    return x + 1\n"
+    assert problem.tests == {"type": "assert", "setup": HUMANEVAL["test"], "asserts": ["check(inc)"]}
+    assert "`inc`" in problem.prompt
+
+
+@pytest.mark.parametrize(
+    ("row", "difficulty", "starter_code"),
+    [
+        (LEETCODE_2, "interview", "class Solution:\n    def inc(self, x: int) -> int:"),
+        (LEETCODE_3, "competition", "class Solution:\n    def inc(self, x: int) -> int:\n        "),
+    ],
+)
+def test_leetcode_of_both_versions(write_rows, row, difficulty, starter_code):
+    problem = load_one(write_rows, row)
+
+    assert problem.prompt == "Add one.\n\nExample 1: 1 gives 2.\n"
+    assert (problem.difficulty, problem.starter_code) == (difficulty, starter_code)
+    assert problem.canonical_solution == LEETCODE_2["completion"]
+    assert without_preamble(problem) == {
+        "type": "assert",
+        "setup": LEETCODE_2["test"],
+        "asserts": ["check(Solution().inc)"],
+    }
+
+
+def test_leetcode_without_meta_falls_back_to_the_query(write_rows):
+    problem = load_one(write_rows, {key: value for key, value in LEETCODE_2.items() if key != "meta"})
+
+    assert (problem.prompt, problem.starter_code) == ("Add one.\n", "class Solution:\n    ...\n")
+    assert problem.difficulty is None
+
+
+def test_codecontests_takes_the_description(write_rows):
+    problem = load_one(write_rows, CODECONTESTS)
+
+    assert problem.task_id == "1_a_add_one"
+    assert problem.prompt == "Add one.\n\nExamples\n\nInput\n\n1\n"
+    assert problem.tests == {"type": "stdio", "inputs": ["1\n"], "outputs": ["2\n"]}
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"", ["no rows"]),
+        (b"\n \n", ["no rows"]),
+        (b"[]", ["no rows"]),
+        (b'{"task_id": "a",\n', ["rows.jsonl:1", "column", "invalid JSON"]),
+        (json.dumps(OURS).encode() + b"\nnope\n", ["rows.jsonl:2", "column 1", "one whole object"]),
+        (b"[{},\n {]", ["rows.jsonl", "line 2, column 3"]),
+        (b"3\n", ["rows.jsonl:1", "the row is 3 (int)"]),
+        (b"[3]", ["rows.jsonl, row 1", "the row is 3 (int)"]),
+        (b"[" * 100_000, ["rows.jsonl", "nested too deeply"]),
+        (b'{"a": ' + b"[" * 100_000, ["rows.jsonl:1", "nested too deeply"]),
+        (b'{"a": "\xff"}', ["rows.jsonl:1", "byte 8", "not UTF-8"]),
+        (gzip.compress(b"{}")[:-4], ["rows.jsonl", "gzip", "damaged"]),
+        (b"PAR1nope", ["rows.jsonl", "parquet", "damaged"]),
+        (b'{"question": 1, "answer": 2}', ["rows.jsonl:1", "question, answer", "`apps` needs problem_id"]),
+        (b"{}", ["rows.jsonl:1", "none", "`stepcoder` needs tests"]),
+    ],
+    ids=str,
+)
+def test_a_file_that_cannot_be_read_is_a_clear_error(tmp_path, content, parts):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+
+    with pytest.raises(BadInputError) as error:
+        load_problems(path)
+
+    assert [part for part in parts if part not in str(error.value)] == []
+
+
+def test_a_missing_file_and_a_folder_of_something_else_are_clear_errors(tmp_path):
+    with pytest.raises(BadInputError, match="no such file"):
+        load_problems(tmp_path / "missing.jsonl")
+    with pytest.raises(BadInputError, match=r"question\.txt"):
+        load_problems(tmp_path)
+
+
+def test_an_unknown_format_names_the_known_ones(write_rows):
+    with pytest.raises(BadInputError, match=r"`format` is 'csv' \(str\), but must be one of .*\"apps_plus\""):
+        load_problems(write_rows(OURS), format="csv")
+
+
+def test_a_duplicate_names_both_rows(write_rows):
+    with pytest.raises(BadInputError, match=r"rows.jsonl:3: `task_id` 'a' \(str\) is already that of .*rows.jsonl:1"):
+        load_problems(write_rows(OURS, {**OURS, "task_id": "b"}, OURS))
+
+
+def test_a_row_of_another_format_names_the_field_it_lacks(write_rows):
+    with pytest.raises(BadInputError, match=r"rows.jsonl:2: `text` is missing, which rows of the format `mbpp` have"):
+        load_problems(write_rows(MBPP, HUMANEVAL))
+
+
+def test_integers_in_tests_may_have_any_length(write_rows):
+    tests = '{"type": "call", "fn_name": "f", "inputs": [[1]], "outputs": [' + "9" * 5000 + "]}"
+
+    assert load_one(write_rows, {**OURS, "tests": tests}).tests["outputs"] == [10**5000 - 1]
+
+
+@pytest.mark.parametrize(
+    ("row", "parts"),
+    [
+        ({**OURS, "tests": {"type": "io"}}, ["`tests.type` is 'io'"]),
+        ({**APPS_PLUS, "prompt": 1}, ["`prompt` is 1 (int)"]),
+        ({**APPS_PLUS, "starter_code": "x = 1\n"}, ["`starter_code` is 'x = 1", "`def NAME(...):`"]),
+        ({**APPS_PLUS, "inputs": [], "outputs": []}, ["`tests.inputs` is empty"]),
+        ({**APPS_PLUS, "inputs": ["1\n", [1]]}, ["`inputs[0]` is '1\\n' (str)", "lists of arguments"]),
+        (
+            {**APPS_PLUS, "inputs": [["abc"]], "outputs": [[1]]},
+            ["`inputs[0][0]` is 'abc' (str)", "quotes of their own"],
+        ),
+        ({**APPS_PLUS, "inputs": [[1]], "outputs": [[1, 2]]}, ["`outputs[0]` has 2 entries", "Wrap"]),
+        ({**APPS_PLUS, "inputs": [[1]], "outputs": [1]}, ["`outputs[0]` is 1 (int)"]),
+        ({**APPS_PLUS, "inputs": {"a": 1}}, ["`inputs` is {'a': 1} (dict)", "list"]),
+        ({**APPS_PLUS, "difficulty": "extreme"}, ["`difficulty` is 'extreme' (str)", "introductory"]),
+        ({**APPS, "input_output": ""}, ["`input_output` holds no tests", "Drop the row"]),
+        ({**APPS, "input_output": "{"}, ["`input_output` is not valid JSON", "column 2"]),
+        ({**APPS, "input_output": {"inputs": ["1"]}}, ["lists `inputs` and `outputs`"]),
+        ({**APPS, "solutions": "{}"}, ["`solutions` is {} (dict)"]),
+        ({**APPS, "problem_id": None}, ["`problem_id` is None"]),
+        ({**MBPP, "test_list": "assert 1"}, ["`test_list` is 'assert 1' (str)", "list of str"]),
+        ({**MBPP, "test_list": []}, ["`tests.asserts` is empty"]),
+        ({**MBPP, "code": None}, ["`code` is None", "must be a str"]),
+        ({**HUMANEVAL, "test": "assert inc(1) == 2"}, ["`test` is", "`check(candidate)`"]),
+        ({**HUMANEVAL, "entry_point": "in c"}, ["`tests.asserts[0]` is 'check(in c)'"]),
+        ({**LEETCODE_2, "prompt": "a b"}, ["`tests.preamble`", "must be Python"]),
+        ({**CODECONTESTS, "outputs": []}, ["`tests.outputs` is empty"]),
+    ],
+)
+def test_an_error_names_the_row_the_field_and_the_fix(write_rows, row, parts):
+    with pytest.raises(BadInputError) as error:
+        load_problems(write_rows(row))
+
+    assert "rows.jsonl:1: " in str(error.value)
+    assert [part for part in parts if part not in str(error.value)] == []
