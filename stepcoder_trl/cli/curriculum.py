@@ -11,8 +11,8 @@ from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
 
 
 EPILOG = """rows of SOLUTIONS: {"id", "canonical_solution", "starter_code"?}, one JSON object per line.
-rows of STAGES: {"id", "conditionals": [{"kind", "line"}], "stages": [{"stage", "line", "prefix"}]}, from the first stage
-of training to scratch (stage 0, line 1, empty prefix). The paper does not say which statements count as conditional:
+rows of STAGES: {"id", "conditionals": [{"kind", "line"}], "stages": [{"stage", "line", "prefix"}]}, from the first
+stage of training to scratch (stage 0, line 1, empty prefix). Which statements count (the paper does not say):
   statements  if (each elif its own), for, async for, while, try, match (default)
   scope       the kinds of APPS+'s `scope` field, with functions, classes, comprehensions, lambdas and handlers
 """
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Cut all rows; returns the exit status."""
     rows = checked(read_rows(arguments.solutions), _parse)
-    write_rows(arguments.out, (_stages(*row, arguments.kinds) for row in progress(rows, "cutting")))
+    write_rows(arguments.out, (_stages(row, arguments.kinds) for row in progress(rows, "cutting")))
     return 0
 
 
@@ -38,7 +38,8 @@ def _parse(row: Row) -> tuple[str | int, str, str]:
     return row.id, row.text("canonical_solution"), row.text("starter_code", "")
 
 
-def _stages(identifier: str | int, solution: str, starter_code: str, kinds: Any) -> dict[str, Any]:
+def _stages(row: tuple[str | int, str, str], kinds: Any) -> dict[str, Any]:
+    identifier, solution, starter_code = row
     return {
         "id": identifier,
         "conditionals": [{"kind": found.kind, "line": found.line} for found in find_conditionals(solution, kinds)],

@@ -27,7 +27,7 @@ rows of RESULTS, in the order given: {"id", "outcome", "score", "passed", "total
 exit status: 0 done, 1 some rows could not be executed (outcome null, with an error), 2 bad input.
 
 example:
-  echo '{"id": 1, "program": "print(int(input()) + 1)", "tests": {"type": "stdio", "inputs": ["1"], "outputs": ["2"]}}' \\
+  echo '{"id": 1, "program": "print(7)", "tests": {"type": "stdio", "inputs": [""], "outputs": ["7"]}}' \\
     | stepcoder-trl execute - --out -
 """
 

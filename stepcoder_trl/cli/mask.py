@@ -20,10 +20,10 @@ from stepcoder_trl.rewards import unit_test_score
 from stepcoder_trl.types import Execution
 
 
-EPILOG = """rows of ROLLOUTS: {"id", "prefix", "completion" or "completion_ids", "tests"}, one JSON object per line. The
-program is prefix + completion exactly as given, or what stands in the completion's code fence.
-rows of MASKS: {"id", "token_ids", "tokens", "loss_mask": [0 or 1], "outcome", "score"}; 1 means that the token takes part
-in the policy loss: some of its text lies on a line that ran under the tests.
+EPILOG = """rows of ROLLOUTS: {"id", "prefix", "completion" or "completion_ids", "tests"}, one JSON object per line.
+The program is prefix + completion exactly as given, or what stands in the completion's code fence.
+rows of MASKS: {"id", "token_ids", "tokens", "loss_mask": [0 or 1], "outcome", "score"}; 1 means that the token takes
+part in the policy loss: some of its text lies on a line that ran under the tests.
 """
 
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     programs = [extract_program(text.text, rollout.prefix) for rollout, (_, text) in zip(rollouts, texts, strict=True)]
     with CodeExecutor(config) as executor:
         futures = [executor.submit(p.text, r.tests) for p, r in zip(programs, rollouts, strict=True)]
-        results = []
+        results: list[Execution | SandboxError] = []
         for future in progress(futures, "executing"):
             try:
                 results.append(future.result())

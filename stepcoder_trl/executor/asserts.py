@@ -2,8 +2,8 @@
 Splitting of `assert` statements: the part that calls the program runs with it, the comparison runs outside.
 
 `assert f(2) == [1, 2]` becomes the expression `f(2)`, evaluated where the program lives, and a judgement on its value,
-taken here. Expected values then never enter the process that runs the program, and an object with an `__eq__` of its own
-convinces nobody. What cannot be split runs inside, and its verdict is marked untrusted.
+taken here. Expected values then never enter the process that runs the program, and an object with an `__eq__` of its
+own convinces nobody. What cannot be split runs inside, and its verdict is marked untrusted.
 """
 
 from __future__ import annotations
@@ -171,9 +171,8 @@ class _Splitter:
             return self._comparison(node)
         if isinstance(node, ast.Call):
             return self._call(node)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "math":
-            if isinstance(getattr(math, node.attr, None), float):
-                return node
+        if isinstance(node, ast.Attribute) and _is_math_constant(node):
+            return node
         raise _Unsplittable
 
     def _arithmetic(self, node: ast.BinOp) -> ast.expr:
@@ -181,9 +180,8 @@ class _Splitter:
         left, right = self.outside(node.left), self.outside(node.right)
         if len(self.leaves) > before and not isinstance(node.op, (ast.Add, ast.Sub)):
             raise _Unsplittable  # a program may return 10**9 where `value * [0]` follows
-        if isinstance(node.op, (ast.Pow, ast.LShift)):
-            if not (isinstance(right, ast.Constant) and isinstance(right.value, int) and right.value <= _MAX_POWER):
-                raise _Unsplittable
+        if isinstance(node.op, (ast.Pow, ast.LShift)) and not _is_small(right):
+            raise _Unsplittable
         return ast.BinOp(left, node.op, right)
 
     def _comparison(self, node: ast.Compare) -> ast.expr:
@@ -213,6 +211,15 @@ class _Splitter:
         else:
             raise _Unsplittable
         return ast.Call(function, arguments, keywords)
+
+
+def _is_math_constant(node: ast.Attribute) -> bool:
+    named = isinstance(node.value, ast.Name) and node.value.id == "math"
+    return named and isinstance(getattr(math, node.attr, None), float)
+
+
+def _is_small(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value <= _MAX_POWER
 
 
 def _is_isclose(node: ast.Call) -> bool:

@@ -166,7 +166,7 @@ def _fresh_main(job: dict[str, Any]) -> ModuleType:
     return module
 
 
-# --- stdio: a fresh __main__ per test ---------------------------------------------------------------------------------
+# stdio: a fresh __main__ per test
 
 
 def _run_stdio(task: ChildTask, report: _Reporter, code: CodeType) -> None:
@@ -203,10 +203,12 @@ def _connect(stdin_fd: int, stdout_fd: int) -> None:
     os.dup2(stdin_fd, 0)
     os.dup2(stdout_fd, 1)
     raw_in, raw_out = io.FileIO(0, "r", closefd=False), io.FileIO(1, "w", closefd=False)
-    raw_in.name, raw_out.name = "<stdin>", "<stdout>"  # type: ignore[misc]
-    sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.BufferedReader(raw_in), encoding="utf-8")  # type: ignore[misc]
-    sys.stdout = sys.__stdout__ = io.TextIOWrapper(io.BufferedWriter(raw_out), encoding="utf-8")  # type: ignore[misc]
-    sys.stdin.mode, sys.stdout.mode = "r", "w"  # type: ignore[misc]
+    raw_in.name, raw_out.name = "<stdin>", "<stdout>"
+    stdin = io.TextIOWrapper(io.BufferedReader(raw_in), encoding="utf-8")
+    stdout = io.TextIOWrapper(io.BufferedWriter(raw_out), encoding="utf-8")
+    stdin.mode, stdout.mode = "r", "w"  # type: ignore[misc]
+    sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]
 
 
 def _finish_like_the_interpreter(baseline: _Baseline) -> bool:
@@ -233,7 +235,7 @@ def _quietly(action: Callable[[], Any]) -> None:
     """Errors at the end of a program change nothing: the interpreter prints and ignores them too."""
     try:
         action()
-    except BaseException:  # noqa: S110 - whatever the program's handlers raise, KeyboardInterrupt included
+    except BaseException:  # whatever the program's handlers raise, KeyboardInterrupt included
         pass
 
 
@@ -273,7 +275,7 @@ class _Baseline:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-# --- call and assert: one namespace for all tests ---------------------------------------------------------------------
+# call and assert: one namespace for all tests
 
 
 def _run_in_one_namespace(task: ChildTask, report: _Reporter, code: CodeType) -> None:
@@ -316,7 +318,7 @@ def _run_assert(job: dict[str, Any], module: ModuleType, test: dict[str, Any]) -
     values = []
     for expression in test["expressions"]:
         value = _eval(_compile(expression, "<test>", "eval", dont_inherit=True), module.__dict__)
-        values.append(encode(True if value else False) if test["truth"] else _encoded(value))
+        values.append(encode(bool(value)) if test["truth"] else _encoded(value))
     return {"value": values}
 
 
@@ -349,7 +351,8 @@ def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
         return found
     solution = module.__dict__.get("Solution")
     if _isinstance(solution, type) and hasattr(solution, name):
-        method: Callable[..., Any] = getattr(solution(), name)
+        instance: Any = solution()  # type: ignore[misc]
+        method: Callable[..., Any] = getattr(instance, name)
         return method
     raise _MissingFunction(f"function `{name}` is not defined")
 
@@ -361,7 +364,7 @@ def _encoded(value: Any) -> Any:
         raise OSError(errno.EFBIG, "returned value is too large") from None
 
 
-# --- describing errors ------------------------------------------------------------------------------------------------
+# describing errors
 
 
 def _describe(error: BaseException, filename: str) -> dict[str, Any]:
@@ -386,10 +389,11 @@ def _message(error: BaseException) -> str:
     name: str = type.__dict__["__name__"].__get__(kind)
     if getattr(builtins, name, None) is not kind:
         return name
-    plain = [argument for argument in BaseException.args.__get__(error) if _type(argument) in (str, int)]  # type: ignore[attr-defined]
-    text = ": ".join(str(argument)[:_MESSAGE_LENGTH] for argument in plain if _is_short(argument))
+    arguments: tuple[Any, ...] = BaseException.__dict__["args"].__get__(error)
+    text = ": ".join(str(argument)[:_MESSAGE_LENGTH] for argument in arguments if _is_short(argument))
     return f"{name}: {text}"[:_MESSAGE_LENGTH] if text else name
 
 
-def _is_short(value: str | int) -> bool:
-    return _type(value) is str or -(2**64) < value < 2**64  # type: ignore[operator]
+def _is_short(value: Any) -> bool:
+    """Whether a value is text or a small number, by its exact type: printing it calls nothing of the program's."""
+    return _type(value) is str or (_type(value) is int and -(2**64) < value < 2**64)

@@ -270,9 +270,7 @@ def make_execution(program: str, results: list[TestResult], raw_lines: list[int]
     all_lines = frozenset(range(1, len(line_spans(program)) + 1))
     if raw_lines is not None and not all(1 <= line <= len(all_lines) + 1 for line in raw_lines):
         raw_lines = None
-    if worst.outcome is Outcome.COMPILE_ERROR:
-        executed, kept = frozenset[int](), all_lines
-    elif raw_lines is None:
+    if worst.outcome is Outcome.COMPILE_ERROR or raw_lines is None:
         executed, kept = frozenset[int](), all_lines
     else:
         executed = kept = executed_lines(program, raw_lines)

@@ -37,7 +37,8 @@ from stepcoder_trl.types import Execution, Outcome, TestResult
 
 START_TIMEOUT_S = 120.0
 _ATTEMPTS = 2
-_CANARY = ("print(input())\n", {"type": "stdio", "inputs": ["ok"], "outputs": ["ok"]})
+_CANARY_PROGRAM = "print(input())\n"
+_CANARY_TESTS: dict[str, Any] = {"type": "stdio", "inputs": ["ok"], "outputs": ["ok"]}
 
 
 @dataclass(frozen=True)
@@ -289,8 +290,8 @@ class _Workers:
             error = problem
         task.future.set_exception(
             SandboxError(
-                f"A program could not be executed ({error}). Check free disk space, memory and the number of processes "
-                f"allowed; `stepcoder-trl env` shows the sandbox's layers."
+                f"A program could not be executed ({error}). Check free disk space, memory and the number of "
+                f"processes allowed; `stepcoder-trl env` shows the sandbox's layers."
             )
         )
         return server
@@ -301,8 +302,8 @@ class _Workers:
         return server
 
     def _healthy(self, server: _Server) -> bool:
-        program, tests = _CANARY
-        return server.run(prepare_job(program, tests, Limits(10.0, None, 512 * 2**20))).outcome is Outcome.PASSED  # type: ignore[arg-type]
+        job = prepare_job(_CANARY_PROGRAM, _CANARY_TESTS, Limits(10.0, None, 512 * 2**20))
+        return server.run(job).outcome is Outcome.PASSED
 
     def close(self) -> None:
         if self.closed.is_set() or os.getpid() != self.pid:  # after a fork the servers belong to the parent
@@ -335,7 +336,8 @@ class CodeExecutor:
 
     ```python
     >>> with CodeExecutor() as executor:
-    ...     executor.run("def f(x): return x + 1", {"type": "call", "fn_name": "f", "inputs": [[1]], "outputs": [2]}).outcome
+    ...     tests = {"type": "call", "fn_name": "f", "inputs": [[1]], "outputs": [2]}
+    ...     executor.run("def f(x): return x + 1", tests).outcome
     <Outcome.PASSED: 'passed'>
     ```
     """
@@ -419,7 +421,7 @@ class CodeExecutor:
     def layers(self) -> dict[str, bool]:
         """Sandbox layers by name and whether each is in force. Starts a worker if none runs."""
         if not (self._workers and self._workers.layers):
-            self.run(*_CANARY)  # type: ignore[arg-type]
+            self.run(_CANARY_PROGRAM, _CANARY_TESTS)
         return dict(self._running_workers().layers)
 
     @property

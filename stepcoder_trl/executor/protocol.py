@@ -1,8 +1,8 @@
 """
 Wire format between trainer, fork server and program: length-prefixed JSON, and a codec for plain Python values.
 
-Values travel by exact type from a fixed list, read with the base class's own iterators: no method of an object that the
-program made is ever called. Nothing is pickled. What arrives is checked again, because the sender may be hostile.
+Values travel by exact type from a fixed list, read with the base class's own iterators: no method of an object that
+the program made is ever called. Nothing is pickled. What arrives is checked again, because the sender may be hostile.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ MAX_DEPTH = 200  # nesting of a value; json's own scanner gives up near the recu
 MAX_ITEMS = 5_000_000  # elements of a value, shared parts counted each time: bounds a list that contains itself twice
 _SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
 _HEADER = struct.Struct("<I")
+_NUMPY_SCALARS = (
+    *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128", "str_", "bytes_"),
+)
 
 _DICTS = (dict, Counter, OrderedDict, defaultdict)
 _PLAIN_SCALARS = (bool, str, type(None))
@@ -177,10 +181,10 @@ class _Encoder:
 
     def _foreign(self, value: Any, kind: type, depth: int) -> Any:
         """numpy's values, if numpy is loaded and the type is really numpy's; a marker otherwise."""
-        numpy = sys.modules.get("numpy")
+        numpy: Any = sys.modules.get("numpy")
         if numpy is not None:
             if kind is numpy.ndarray:
-                return self.encode(numpy.ndarray.tolist(value), depth)
+                return self.encode(value.tolist(), depth)  # the type is numpy's own, and so is the method
             if kind in _numpy_scalars(numpy):
                 return self.encode(numpy.generic.item(value), depth)
         name = type.__dict__["__name__"].__get__(kind)  # a metaclass may define `__name__`; this asks `type` itself
@@ -188,9 +192,7 @@ class _Encoder:
 
 
 def _numpy_scalars(numpy: Any) -> frozenset[type]:
-    names = ("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-    names += ("float16", "float32", "float64", "complex64", "complex128", "str_", "bytes_")
-    return frozenset(getattr(numpy, name) for name in names)
+    return frozenset(getattr(numpy, name) for name in _NUMPY_SCALARS)
 
 
 def decode(tree: Any) -> Any:

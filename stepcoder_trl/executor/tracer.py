@@ -1,9 +1,9 @@
 """
 Which lines of a program ran: coverage.py, warmed once in the fork server and started in every child.
 
-coverage.py's C tracer fills a plain set of line numbers while the program runs; from Python 3.12 on its `sys.monitoring`
-core does the same. The set is private to coverage.py, so it is handed in by us before the start and checked by a test
-against the public `get_data()`.
+coverage.py's C tracer fills a plain set of line numbers while the program runs; from Python 3.12 on its
+`sys.monitoring` core does the same. The set is private to coverage.py, so it is handed in by us before the start and
+checked by a test against the public `get_data()`.
 """
 
 from __future__ import annotations

@@ -513,7 +513,7 @@ def _raise_soft_limits() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     _, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    # Set after exec: the address space keeps at least 128 MiB free below the main stack, and threads keep their default.
+    # Set after exec: 128 MiB of address space are kept free below the main stack, and threads keep their default.
     wanted = 120 * 2**20
     resource.setrlimit(resource.RLIMIT_STACK, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 

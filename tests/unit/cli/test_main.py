@@ -134,7 +134,8 @@ def test_wrong_arguments_exit_with_two_and_one_line(capsys, arguments):
 
 
 def test_curriculum_shows_stages_from_the_first_of_training_to_scratch(tmp_path):
-    solution = "def f(x):\n    if x:\n        return 1\n    for i in x:\n        if i:\n            pass\n    while x:\n        pass\n"
+    beginning = "def f(x):\n    if x:\n        return 1\n    for i in x:\n"
+    solution = beginning + "        if i:\n            pass\n    while x:\n        pass\n"
     solutions = write(
         tmp_path / "s.jsonl", {"id": "a", "canonical_solution": solution}, {"id": "b", "canonical_solution": ""}
     )
@@ -151,7 +152,7 @@ def test_curriculum_shows_stages_from_the_first_of_training_to_scratch(tmp_path)
         {"kind": "while", "line": 7},
     ]
     assert [(stage["stage"], stage["line"]) for stage in first["stages"]] == [(1, 5), (0, 1)]
-    assert first["stages"][0]["prefix"] == "def f(x):\n    if x:\n        return 1\n    for i in x:\n"
+    assert first["stages"][0]["prefix"] == beginning
     assert second == {"id": "b", "conditionals": [], "stages": [{"stage": 0, "line": 1, "prefix": ""}]}
 
 

@@ -39,12 +39,15 @@ def outcomes(execution):
         "import atexit\nn = int(input())\natexit.register(lambda: print(2 * n))",
         "n = int(input())\nout = open(1, 'w')\nout.write(str(2 * n))",
         "import builtins, sys\nbuiltins.input = sys.stdin.readline\nprint(2 * int(input()))",
-        "import sys\nsys.setrecursionlimit(10**6)\ndef g(n): return n and 1 + g(n - 1)\ng(20000)\nprint(2 * int(input()))",
-        "from concurrent.futures import ThreadPoolExecutor\np = ThreadPoolExecutor()\nprint(2 * p.submit(int, input()).result())",
+        "import sys\nsys.setrecursionlimit(10**6)\ndef g(n): return n and 1 + g(n - 1)\ng(20000)\n"
+        "print(2 * int(input()))",
+        "from concurrent.futures import ThreadPoolExecutor\np = ThreadPoolExecutor()\n"
+        "print(2 * p.submit(int, input()).result())",
         "def main():\n    print(2 * int(input()))\nif __name__ == '__main__':\n    main()",
         "import resource\nresource.setrlimit(resource.RLIMIT_STACK, resource.getrlimit(resource.RLIMIT_STACK))\n"
         "print(2 * int(input()))",
-        "import tempfile\nwith tempfile.TemporaryFile('w+') as f:\n    f.write(input())\n    f.seek(0)\n    print(2 * int(f.read()))",
+        "import tempfile\nwith tempfile.TemporaryFile('w+') as f:\n    f.write(input())\n"
+        "    f.seek(0)\n    print(2 * int(f.read()))",
         "import pickle\nclass A: pass\npickle.loads(pickle.dumps(A()))\nprint(2 * int(input()))",
     ],
 )
