@@ -96,7 +96,8 @@ class SyntheticConfig:
             Largest constant in a description. The smallest is 2.
         test_strength (`str`, *optional*, defaults to `"strong"`):
             `"strong"`: tests on which every single wrong concept, and every left-out arm, changes the result; so they
-            reach every line. `"weak"`: short random inputs, that may miss both.
+            reach every line. `"few"`: the first of these, which tell most wrong programs apart but leave lines
+            unexecuted. `"weak"`: short random inputs.
         num_tests (`int`, *optional*, defaults to `12`):
             Number of tests. Strong tests are more where fewer cannot tell all wrong programs apart.
 
@@ -110,11 +111,11 @@ class SyntheticConfig:
     min_arms: int = 1
     max_arms: int = 2
     max_constant: int = 9
-    test_strength: Literal["strong", "weak"] = "strong"
+    test_strength: Literal["strong", "few", "weak"] = "strong"
     num_tests: int = 12
 
     def __post_init__(self) -> None:
-        for name, allowed in (("style", ("list", "scalar")), ("test_strength", ("strong", "weak"))):
+        for name, allowed in (("style", ("list", "scalar")), ("test_strength", ("strong", "few", "weak"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}.")
         for low, high in (("min_clauses", "max_clauses"), ("min_arms", "max_arms")):
@@ -382,8 +383,9 @@ def _test_inputs(spec: _Spec, config: SyntheticConfig, seed: str) -> list[_Argum
         return None
     if config.test_strength == "weak":
         return [_draw_arguments(rng, config, constants, longest=3) for _ in range(config.num_tests)]
+    number = config.num_tests if config.test_strength == "few" else max(config.num_tests, len(strong))
     rest = [i for i in range(NUM_CANDIDATES) if i not in strong]
-    return [candidates[i] for i in (strong + rest)[: max(config.num_tests, len(strong))]]
+    return [candidates[i] for i in (strong + rest)[:number]]
 
 
 def _strong_subset(spec: _Spec, config: SyntheticConfig, candidates: list[_Arguments]) -> list[int] | None:

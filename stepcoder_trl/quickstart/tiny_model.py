@@ -118,25 +118,81 @@ def build_model(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig, see
         )
 
 
+class Muon(torch.optim.Optimizer):
+    """
+    Gradient descent with momentum whose updates are orthogonalized matrices.
+
+    On the tiny model it takes half the steps of AdamW until constants are copied. (`torch.optim.Muon` is the same, but
+    PyTorch has it only since 2.9.)
+
+    Args:
+        params (`Iterable[torch.nn.Parameter]`):
+            Matrices, inner weights of the model only: neither embeddings nor the output layer.
+        lr (`float`):
+            Learning rate, on AdamW's scale.
+        momentum (`float`, *optional*, defaults to `0.95`):
+            Momentum.
+
+    Source: https://kellerjordan.github.io/posts/muon/; scale of the updates: arXiv:2502.16982, section 2.2.
+    """
+
+    def __init__(self, params: Iterable[torch.nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update all matrices."""
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                average = self.state[matrix].setdefault("average", torch.zeros_like(matrix))
+                average.lerp_(matrix.grad, 1 - group["momentum"])
+                update = orthogonalized(matrix.grad.lerp(average, group["momentum"]))
+                matrix.add_(update, alpha=-0.2 * group["lr"] * max(matrix.shape) ** 0.5)
+
+
+def orthogonalized(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
+    """
+    Move the singular values of a matrix close to 1, by Newton-Schulz iterations.
+
+    Args:
+        matrix (`torch.Tensor` of shape `(rows, columns)`):
+            Matrix.
+        steps (`int`, *optional*, defaults to `5`):
+            Iterations; five bring the singular values into about [0.7, 1.2], which is enough.
+
+    Returns:
+        `torch.Tensor`: Shape `(rows, columns)`. A matrix of zeros stays one.
+    """
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.775 * square + 2.0315 * square @ square) @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
 @dataclass(frozen=True)
 class SFTConfig:
     """
     Supervised fine-tuning.
 
     Args:
-        num_steps (`int`, *optional*, defaults to `600`):
+        num_steps (`int`, *optional*, defaults to `400`):
             Optimizer steps. Copying constants is learnt suddenly, and before it no program passes.
         batch_size (`int`, *optional*, defaults to `32`):
             Demonstrations per step.
         learning_rate (`float`, *optional*, defaults to `4e-3`):
-            Peak learning rate; it falls to zero on a cosine.
+            Peak learning rate of embeddings, norms and output layer (AdamW); it falls to zero on a cosine.
+        matrix_learning_rate (`float`, *optional*, defaults to `6e-3`):
+            The same of the inner matrices (Muon).
         warmup_steps (`int`, *optional*, defaults to `50`):
             Steps over which the learning rate rises.
     """
 
-    num_steps: int = 600
+    num_steps: int = 400
     batch_size: int = 32
     learning_rate: float = 4e-3
+    matrix_learning_rate: float = 6e-3
     warmup_steps: int = 50
 
 
@@ -194,8 +250,8 @@ def fine_tune(
     Returns:
         `list[SFTStep]`: Learning curve.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
-    schedule = get_cosine_schedule_with_warmup(optimizer, config.warmup_steps, config.num_steps)
+    optimizers = _optimizers(model, config)
+    schedules = [get_cosine_schedule_with_warmup(one, config.warmup_steps, config.num_steps) for one in optimizers]
     batches = _batches(demonstrations, tokenizer, config.batch_size)
     begun_s = time.perf_counter()
     curve = []
@@ -204,14 +260,25 @@ def fine_tune(
         loss = _completion_loss(model, batch, tokenizer.pad_token_id)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
         floor = -sum(example.log_probability for example in batch) / sum(len(e.completion_ids) for e in batch)
         curve.append(SFTStep(step, loss.item(), floor, time.perf_counter() - begun_s))
         on_step(curve[-1])
     model.eval()
     return curve
+
+
+def _optimizers(model: LlamaForCausalLM, config: SFTConfig) -> list[torch.optim.Optimizer]:
+    inner = [parameter for parameter in model.model.layers.parameters() if parameter.ndim == 2]
+    chosen = {id(parameter) for parameter in inner}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    return [
+        Muon(inner, lr=config.matrix_learning_rate),
+        torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.01),
+    ]
 
 
 def _batches(
