@@ -126,7 +126,7 @@ def compile_for_tracing(program: str, filename: str) -> CodeType:
     any statement, get a `pass` at the line of their first statement. Nothing else about the program changes.
 
     Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError, OverflowError: As `compile` does, for the program as it was written.
+        SyntaxError, ValueError, RecursionError, MemoryError, OverflowError: As `compile` does.
     """
     code = compile(program, filename, "exec", dont_inherit=True, optimize=0)
     tree = parse(program)

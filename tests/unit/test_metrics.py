@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.metrics import (
+    Interval,
+    bootstrap_interval,
+    line_overlap,
+    mean_pass_at_k,
+    pass_at_k,
+    wilson_interval,
+)
+
+
+@given(n=st.integers(1, 8), data=st.data())
+def test_pass_at_k_is_the_share_of_subsets_with_a_pass(n, data):
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    subsets = list(combinations([True] * c + [False] * (n - c), k))
+
+    assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+@pytest.mark.parametrize(
+    ("n", "c", "k", "value"),
+    [(1, 0, 1, 0), (1, 1, 1, 1), (10, 3, 1, 0.3), (5, 2, 2, 0.7), (200, 1, 100, 0.5), (4, 1, 4, 1)],
+)
+def test_pass_at_k_of_known_counts(n, c, k, value):
+    assert pass_at_k(n, c, k) == pytest.approx(value)
+
+
+@given(n=st.integers(2, 300), data=st.data())
+def test_pass_at_k_grows_with_passes_and_budget_and_stays_a_probability(n, data):
+    c, k = data.draw(st.integers(0, n - 1)), data.draw(st.integers(1, n - 1))
+
+    assert 0 <= pass_at_k(n, c, k) <= pass_at_k(n, c + 1, k) + 1e-12 <= 1 + 1e-9
+    assert pass_at_k(n, c, k) <= pass_at_k(n, c, k + 1) + 1e-12
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(1, 0, 2), (5, 6, 1), (5, -1, 1), (5, 1, 0), (0, 0, 1)])
+def test_pass_at_k_refuses_numbers_that_do_not_fit(n, c, k):
+    with pytest.raises(BadInputError, match="must be from"):
+        pass_at_k(n, c, k)
+
+
+def test_mean_pass_at_k_is_the_mean_over_problems():
+    assert mean_pass_at_k([(2, 0), (2, 1), (4, 4)], k=1) == pytest.approx(0.5)
+    with pytest.raises(BadInputError, match="`counts` is empty"):
+        mean_pass_at_k([], k=1)
+
+
+def test_wilson_interval_of_a_known_proportion():
+    interval = wilson_interval(5, 10)
+
+    assert (interval.low, interval.high) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+
+
+@given(total=st.integers(0, 50), data=st.data())
+def test_wilson_interval_holds_the_proportion(total, data):
+    successes = data.draw(st.integers(0, total))
+    interval = wilson_interval(successes, total)
+
+    assert 0 <= interval.low <= (successes / total if total else 0.5) <= interval.high <= 1
+
+
+def test_bootstrap_interval_depends_on_its_seed_alone():
+    values = [math.sqrt(n) for n in range(50)]
+
+    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
+    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
+
+
+def test_bootstrap_interval_of_equal_values_is_that_value():
+    assert bootstrap_interval([0.5] * 4, seed=0) == Interval(0.5, 0.5)
+
+
+def test_bootstrap_interval_agrees_with_the_normal_one_on_many_values():
+    interval = bootstrap_interval([0.0, 1.0] * 200, seed=0)
+
+    # Standard error 0.025.
+    assert (interval.low, interval.high) == pytest.approx((0.451, 0.549), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: bootstrap_interval([], seed=0),
+        lambda: bootstrap_interval([1.0], seed=0, resamples=0),
+        lambda: bootstrap_interval([1.0], seed=0, confidence=95),
+        lambda: wilson_interval(3, 2),
+        lambda: wilson_interval(1, 2, confidence=1.0),
+    ],
+)
+def test_intervals_refuse_what_is_no_sample(call):
+    with pytest.raises(BadInputError):
+        call()
+
+
+def test_line_overlap_leaves_out_common_lines():
+    benchmark = ["a = 1\nreturn x\n", "b = 2\n    c = 3\n\nreturn x", "return x\r\nd = 4", "return x"]
+    train = ["    a = 1\nc = 3", "return x\n"]
+
+    assert line_overlap(benchmark, train) == [1.0, 0.5, 0.0, None]

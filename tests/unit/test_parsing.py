@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepcoder_trl.parsing import (
+    compile_for_tracing,
+    executable_units,
+    extract_program,
+    find_closing_fence,
+    indentation,
+    line_spans,
+    parse,
+)
+from stepcoder_trl.types import Program
+from tests.strategies import answers, programs, source_like_texts
+
+
+# Lines
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("a", ["a"]),
+        ("a\n", ["a\n"]),
+        ("a\nb", ["a\n", "b"]),
+        ("\n\n", ["\n", "\n"]),
+        ("a\r\nb\rc\n", ["a\r\n", "b\r", "c\n"]),
+        ("a\r\r\n\n", ["a\r", "\r\n", "\n"]),
+        ("a\x0cb\x0bc\x1cd\x85e\u2028f\n", ["a\x0cb\x0bc\x1cd\x85e\u2028f\n"]),
+    ],
+)
+def test_lines_are_those_of_the_tokenizer(text, lines):
+    assert [text[start:end] for start, end in line_spans(text)] == lines
+
+
+@given(source_like_texts())
+def test_lines_make_up_the_text(text):
+    spans = line_spans(text)
+
+    assert "".join(text[start:end] for start, end in spans) == text
+    assert all(text[start:end].rstrip("\r\n").count("\n") == 0 and start < end for start, end in spans)
+
+
+@given(st.text(st.sampled_from("#\n\r\f\x85\u2028 "), max_size=20))
+def test_lines_are_counted_as_the_compiler_counts_them(text):
+    tree = parse(text + "x")
+
+    if tree is not None and tree.body:
+        assert tree.body[0].lineno == len(line_spans(text + "x"))
+
+
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [("x", 0), ("    x", 4), ("\tx", 8), ("   \tx", 8), ("\t x", 9), ("  \f x", 1), ("", 0), ("  \n", 2)],
+)
+def test_indentation_is_counted_as_the_tokenizer_counts_it(line, column):
+    assert indentation(line) == column
+
+
+# Answers
+
+
+@pytest.mark.parametrize(
+    ("completion", "text"),
+    [
+        ("x = 1\n", "x = 1\n"),
+        ("", ""),
+        ("Sure:\n```python\nx = 1\n```\nDone", "x = 1\n"),
+        ("```python\nx = 1\n```", "x = 1\n"),
+        ("```\nx = 1\n```", "x = 1\n"),
+        ("```Python\nx = 1\n```", "x = 1\n"),
+        ("```py\nx = 1\n```", "x = 1\n"),
+        ("``` python3 title='a'\nx = 1\n```", "x = 1\n"),
+        ("   ```python\nx = 1\n   ```\n", "x = 1\n"),
+        ("    ```python\nx = 1\n", "    ```python\nx = 1\n"),
+        ("say ```python\nx = 1\n", "say ```python\nx = 1\n"),
+        ("``\nx\n", "``\nx\n"),
+        ("```\n1 2\n```\n```python\nx = 1\n```\n", "x = 1\n"),
+        ("```json\n{}\n```\n```\nx = 1\n```\n", "{}\n"),
+        ("```python\na\n```\n```python\nb\n```\n", "a\n"),
+        ("```python\nx = 1\n", "x = 1\n"),
+        ("```python\nx = 1\n``", "x = 1\n``"),
+        ("text\n```python", ""),
+        ("```pytho", ""),
+        ("```python\n```\nx = 1", ""),
+        ("```python\r\nx = 1\r\n```\r\n", "x = 1\r\n"),
+        ("```python\rx = 1\r```\r", "x = 1\r"),
+        ("````python\na = '''\n```\n'''\n````\n", "a = '''\n```\n'''\n"),
+        ("```pythonic\na\n```\n```python\nb\n```", "b\n"),
+    ],
+)
+def test_program_is_the_first_python_block_else_the_first_block_else_the_text(completion, text):
+    assert extract_program(completion).text == text
+
+
+@pytest.mark.parametrize(
+    ("completion", "part"),
+    [
+        ("    return x\n", "    return x\n"),
+        ("\n    return x\n```\nDone\n```python\ny\n```", "\n    return x\n"),
+        ("```\nDone", ""),
+        ("", ""),
+        (" x\r\n```", " x\r\n"),
+        (" x\n  ```", " x\n"),
+        (" x\n    ```", " x\n    ```"),
+        (" x ```", " x ```"),
+    ],
+)
+def test_with_a_prefix_or_an_opened_fence_the_program_ends_at_the_closing_fence(completion, part):
+    assert extract_program(completion, "def f(x):") == Program("def f(x):" + part, (0, len(part)))
+    assert extract_program(completion, opened_fence=True) == Program(part, (0, len(part)))
+
+
+@given(completion=answers() | source_like_texts(), prefix=st.sampled_from(["", "def f():\n"]), opened=st.booleans())
+def test_program_is_the_prefix_and_a_slice_of_the_completion(completion, prefix, opened):
+    program = extract_program(completion, prefix, opened_fence=opened)
+
+    start, end = program.span
+    assert 0 <= start <= end <= len(completion)
+    assert program.text == prefix + completion[start:end]
+
+
+@given(answers())
+def test_opened_fence_means_the_same_as_writing_it(completion):
+    written = extract_program("```python\n" + completion)
+
+    assert written.text == extract_program(completion, opened_fence=True).text
+
+
+@pytest.mark.parametrize(
+    ("text", "offset"),
+    [("a\n```\n", 2), ("```", 0), ("a ```", None), ("a\n  ````x\n", 2), ("a\n``", None), ("", None)],
+)
+def test_closing_fence_starts_with_its_line(text, offset):
+    assert find_closing_fence(text) == offset
+
+
+# Syntax trees
+
+
+HOSTILE = {
+    "brackets": "(" * 100_000,
+    "pairs": "[" * 50_000 + "]" * 50_000,
+    "minus": "-" * 100_000 + "1",
+    "attributes": "x" + ".x" * 50_000,
+    "lambdas": "lambda: " * 50_000 + "1",
+    "null byte": "x = 1\0",
+    "lone surrogate": "x = '\ud800'",
+    "indentation": "if 1:\n  a\n b\n",
+    "mixed tabs": "if 1:\n        a\n\tb\n  c",
+    "open string": "x = '''",
+}
+
+
+@pytest.mark.parametrize("program", HOSTILE.values(), ids=HOSTILE)
+def test_text_that_is_no_program_has_neither_tree_nor_units(program):
+    assert parse(program) is None
+    assert executable_units(program) is None
+
+
+def test_parsing_gives_no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+
+        tree = parse("x = '\\d' is 1\n")
+
+    assert tree is not None
+
+
+def test_nested_blocks_as_deep_as_python_allows_are_divided():
+    program = "".join(" " * depth + "if x:\n" for depth in range(95)) + " " * 95 + "y\n"
+
+    units = executable_units(program)
+
+    assert units is not None
+    assert len(units) == 96
+
+
+def test_long_chains_of_elif_are_divided():
+    program = "if x:\n    a\n" + "elif y:\n    b\n" * 800
+
+    units = executable_units(program)
+
+    assert units is not None
+    assert len(units) == 1602
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "x = 1\n" * 100_000,
+        "# c\n\n" * 100_000,
+        "def f():\n    # c\n\n    if x:\n        y\n    elif z:\n        w\n    else:\n        q\n" * 5000,
+        "if x:\n    y\n" + "    # c\n" * 100_000 + "z\n",
+    ],
+    ids=["statements", "comments", "blocks", "one gap"],
+)
+def test_cost_is_about_linear(program):
+    begin = time.process_time()
+
+    executable_units(program)
+
+    assert time.process_time() - begin < 20
+
+
+# Units
+
+
+@settings(deadline=None)
+@given(programs())
+def test_every_line_belongs_to_exactly_one_unit(program):
+    units = executable_units(program)
+
+    assert units is not None
+    lines = [line for unit in units for line in (*range(unit.first_line, unit.last_line + 1), *unit.attached)]
+    assert sorted(lines) == list(range(1, len(line_spans(program)) + 1))
+
+
+@settings(deadline=None)
+@given(programs())
+def test_line_ends_do_not_matter_to_units(program):
+    assert executable_units(program.replace("\n", "\r\n")) == executable_units(program)
+    assert executable_units(program.replace("\n", "\r")) == executable_units(program)
+
+
+@settings(deadline=None)
+@given(programs())
+def test_passive_units_follow_active_ones_or_the_first_of_their_suite(program):
+    units = executable_units(program)
+
+    assert units is not None
+    assert all(units[unit.follows].follows is None for unit in units if unit.follows is not None)
+
+
+def lines_of_unit(program: str, line: int) -> list[int]:
+    """Lines of the unit that starts at a line, those attached to it included."""
+    units = executable_units(program)
+    assert units is not None
+    unit = next(unit for unit in units if unit.first_line == line)
+    return sorted((*range(unit.first_line, unit.last_line + 1), *unit.attached))
+
+
+@pytest.mark.parametrize(
+    ("header", "last"),
+    [
+        ("if (a and  # b: c\n        d\n):  # e", 3),
+        ("while a[b:c]:", 1),
+        ("for x in {a: b,\n    c: d}:", 2),
+        ("with (a as b,\n      c as d,\n):", 3),
+        ("def f(a: int = {1: 2},\n      # x: y\n      *, b=lambda: 1,\n) -> 'x:y':", 4),
+        ("class C(\n    A,\n    k=1,\n):", 4),
+        ("@a.b(\n    1)\n@c\nasync def f(\n):", 5),
+        ("if 'caf\u00e9: \U0001f600' == (\n    'x'):", 2),
+        ("if x \\\n    :", 2),
+    ],
+)
+def test_header_ends_at_its_colon(header, last):
+    program = header + "\n    # comment\n    pass\n"
+
+    assert lines_of_unit(program, 1) == list(range(1, last + 1))
+    assert lines_of_unit(program, last + 2) == [last + 1, last + 2]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters came with Python 3.12")
+def test_type_parameters_belong_to_the_header():
+    assert lines_of_unit("def f[T: (int,\n    str)](\n    x,\n):\n    pass\n", 1) == [1, 2, 3, 4]
+
+
+def test_statements_on_one_line_are_one_unit():
+    assert lines_of_unit("a = [\n1]; b = [\n2\n]\nc\n", 1) == [1, 2, 3, 4]
+
+
+def test_comment_goes_with_the_block_of_its_indentation():
+    program = "if a:\n    b\n    # b\n  # between\n# c\nc\n"
+
+    assert lines_of_unit(program, 2) == [2, 3]
+    assert lines_of_unit(program, 6) == [4, 5, 6]
+
+
+def test_comment_at_the_margin_of_an_open_block_goes_with_the_next_statement():
+    assert lines_of_unit("def f():\n    a\n# old\n    b\nc\n", 4) == [3, 4]
+
+
+def test_tab_and_eight_spaces_are_the_same_indentation():
+    assert lines_of_unit("if a:\n\tb\n        # b\nc\n", 2) == [2, 3]
+
+
+def test_comment_above_elif_goes_with_it_and_above_else_with_the_block_around():
+    program = "if a:\n    b\n# elif\nelif c:\n    d\n# else\nelse:\n    # e\n    e\nf\n"
+
+    assert lines_of_unit(program, 4) == [3, 4]
+    assert lines_of_unit(program, 9) == [7, 8, 9]
+    assert lines_of_unit(program, 10) == [6, 10]
+
+
+# Compiling
+
+
+def events(program: str) -> set[int]:
+    lines: set[int] = set()
+
+    def tracer(frame, event, arg):
+        if event == "line" and frame.f_code.co_filename == "/solution.py":
+            lines.add(frame.f_lineno)
+        return tracer
+
+    code = compile_for_tracing(program, "/solution.py")
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        exec(code, {"__name__": "solution"})
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("program", "silent"),
+    [
+        ("def f():\n    '''Doc.'''\nf()\n", 2),
+        ("def f():\n    global x\nf()\n", 2),
+        ("def f():\n    x: int\nf()\n", 2),
+        ("def f():\n    if 1:\n        global x\nf()\n", 3),
+        ("class C:\n    global x\n", 2),
+        ("try:\n    1\nfinally:\n    global x\n", 4),
+        ("match 1:\n    case 1:\n        global x\n", 3),
+        ("", 1),
+        ("\n# comment\n", 1),
+    ],
+)
+def test_suite_without_events_gets_one(program, silent):
+    assert silent in events(program)
+
+
+def test_suite_that_is_not_entered_gets_no_event():
+    assert events("def f():\n    '''Doc.'''\nx = 1\n") == {1, 3}
+
+
+def test_docstrings_survive_compiling():
+    names: dict[str, object] = {"__name__": "solution"}
+    exec(compile_for_tracing("'''M'''\nclass C:\n    '''C'''\ndef f():\n    '''F'''\n", "/solution.py"), names)
+
+    assert (names["__doc__"], names["C"].__doc__, names["f"].__doc__) == ("M", "C", "F")
+
+
+@pytest.mark.parametrize("program", ["def f(:\n", "return 1\n", "x = 1\0", "def f():\n    x: int\n    global x\n"])
+def test_compile_errors_are_those_of_the_program(program):
+    with pytest.raises((SyntaxError, ValueError)) as ours:
+        compile_for_tracing(program, "/solution.py")
+    with pytest.raises((SyntaxError, ValueError)) as theirs:
+        compile(program, "/solution.py", "exec")
+
+    assert (type(ours.value), str(ours.value)) == (type(theirs.value), str(theirs.value))
