@@ -36,6 +36,15 @@ from stepcoder_trl.trainer._trl import (
     unwrap_model_for_generation,
 )
 from stepcoder_trl.trainer.config import StepCoderPPOConfig, UpstreamDefault
+from stepcoder_trl.trainer.logs import (
+    LossTerms,
+    Totals,
+    add,
+    add_losses,
+    rollout_totals,
+    summarize,
+    token_totals,
+)
 from stepcoder_trl.trainer.models import (
     PolicyAndCritic,
     base_of,
@@ -86,11 +95,6 @@ from stepcoder_trl.types import Execution, Outcome
 
 
 logger = logging.getLogger(__name__)
-
-Totals = dict[str, tuple[float, float]]  # numerator and denominator of a mean, to be added up over processes
-
-_LATEST = ("lr", "episode", "eps")  # metrics of which the last value is logged, with those of the curriculum
-_COUNTS = ("executor/infrastructure_errors", "executor/untrusted_passes", "val/num_eos_tokens")  # logged as sums
 
 
 class StepCoderPPOTrainer(PPOTrainer):
@@ -195,6 +199,12 @@ class StepCoderPPOTrainer(PPOTrainer):
                 peft_config=peft_config,
             )
         self.train_dataset = train_dataset
+        wanted = "bf16" if args.bf16 else "fp16" if args.fp16 else "no"
+        if self.accelerator.mixed_precision != wanted:
+            logger.warning(
+                f"Mixed precision is {self.accelerator.mixed_precision!r}, not {wanted!r}: accelerate was set up "
+                "before, by a launcher or by another trainer in this process."
+            )
         if reward_model is None:
             self.reward_model = None
         for module in (self.ref_model, self.reward_model):
@@ -215,7 +225,9 @@ class StepCoderPPOTrainer(PPOTrainer):
             funcs: list[RewardFunc] = [unit_test_reward] if with_tests else []
         else:
             funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
-        if reward_model is None and (not funcs or (reward_funcs is None and with_tests < len(self.rows))):
+        if not funcs and reward_funcs is not None and reward_model is None:
+            raise ValueError("`reward_funcs` is empty. Leave it out for compiler feedback of the tests.")
+        if reward_funcs is None and reward_model is None and with_tests < len(self.rows):
             lacking = next(number for number, row in enumerate(self.rows) if row.tests is None)
             raise ValueError(
                 f"Row {lacking} of `train_dataset` has no `tests`, and there is neither `reward_funcs` nor "
@@ -442,8 +454,9 @@ class StepCoderPPOTrainer(PPOTrainer):
         # 11. move the curriculum
         self.update_curriculum(rollout, feedback, scores)
         # 12. sum up
-        totals.update(self.rollout_totals(rollout, feedback, scores))
-        totals.update(self.token_totals(rollout, tokens, rewards, experience))
+        processes, eos = self.accelerator.num_processes, self.processing_class.eos_token_id
+        totals.update(rollout_totals(rollout, feedback, scores, processes, eos))
+        totals.update(token_totals(tokens, rewards, experience, self.args.kl_coef))
         return self.metrics(totals, experience)
 
     def draw_samples(self, rows: Sequence[PromptRow]) -> tuple[Sample, ...]:
@@ -577,7 +590,7 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def score_completions(self, rollout: Rollout, feedback: Feedback) -> Scores:
         """Ask reward functions and reward model, and add up by weight."""
-        columns = reward_columns(rollout, feedback)
+        columns = {**reward_columns(rollout, feedback), "trainer_state": self.state}
         by_source: dict[str, tuple[float | None, ...]] = {}
         for number, func in enumerate(self.reward_funcs):
             name = reward_name(func)
@@ -692,20 +705,9 @@ class StepCoderPPOTrainer(PPOTrainer):
         loss = policy_loss * (0.0 if self._warms_up_critic else 1.0) + self.args.vf_coef * value_loss
         # Undoes the two means that follow: over accumulation steps in `backward`, over processes in the reduction.
         self.accelerator.backward(loss * self.accelerator.gradient_accumulation_steps * self.accelerator.num_processes)
-        share = self.plan.local_mini_batch_size / self.plan.micro_batch_size * self.accelerator.num_processes
-        _add(totals, "loss/policy_avg", policy_loss.item(), 1 / share)
-        _add(totals, "loss/value_avg", value_loss.item(), 1 / share)
         entropy = token_entropy(logits.detach(), self.args.temperature)
-        valid, kept = batch.valid_mask, batch.loss_mask
-        for name, tensor, among in (
-            ("policy/approxkl_avg", policy.approx_kl, valid),
-            ("policy/clipfrac_avg", policy.clipped.float(), kept),
-            ("policy/entropy_avg", entropy, valid),
-            ("val/clipfrac_avg", value.clipped.float(), valid),
-            ("val/ratio", policy.ratio, valid),
-            ("val/ratio_var", (policy.ratio - 1) ** 2, valid),
-        ):
-            _add(totals, name, masked_sum(tensor.detach(), among).item(), among.sum().item())
+        steps = 1 / (self.plan.accumulation_steps * self.accelerator.num_processes)
+        add_losses(totals, batch, LossTerms(policy_loss, value_loss, policy, value, entropy), steps)
 
     @property
     def _warms_up_critic(self) -> bool:
@@ -720,7 +722,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         limit = self.args.max_grad_norm if self.args.max_grad_norm else math.inf
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
         if norm is not None:
-            _add(totals, "grad_norm", float(norm), 1.0)
+            add(totals, "grad_norm", float(norm), 1.0)
 
     def update_curriculum(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> None:
         """Report each group's share of passing samples; every process applies the same updates in the same order."""
@@ -742,48 +744,6 @@ class StepCoderPPOTrainer(PPOTrainer):
         return None if score is None or threshold is None else score > threshold
 
     # Metrics
-
-    def rollout_totals(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> Totals:
-        """Sums about completions and executions."""
-        processes, size = self.accelerator.num_processes, len(rollout.samples)
-        once = 1 / processes
-        totals: Totals = {
-            "objective/scores": (scores.scores[scores.scored].sum().item(), scores.scored.sum().item()),
-            "completions/mean_length": (rollout.generation.lengths.sum().item(), size),
-            "completions/stopped": (rollout.generation.stopped.sum().item(), size),
-            "val/num_eos_tokens": (self._count_eos(rollout), once),
-        }
-        if len(scores.by_source) > 1:
-            for name, values in scores.by_source.items():
-                given = [value for value in values if value is not None]
-                totals[f"rewards/{name}"] = (sum(given), len(given))
-        ran = [execution for execution in feedback.executions if execution is not None]
-        if any(sample.row.tests is not None for sample in rollout.samples):
-            for outcome in Outcome:
-                totals[f"executor/{outcome}"] = (sum(one.outcome is outcome for one in ran), len(ran))
-            passes = [one for one in ran if one.outcome is Outcome.PASSED]
-            totals["executor/untrusted_passes"] = (sum(not one.trusted for one in passes), once)
-            totals["executor/infrastructure_errors"] = (feedback.infrastructure_errors, once)
-            totals["executor/programs_per_s"] = (feedback.programs_per_s, once)
-            totals["executor/wait_s"] = (feedback.wait_s, 1.0)
-        return totals
-
-    def _count_eos(self, rollout: Rollout) -> int:
-        eos = self.processing_class.eos_token_id
-        return sum(ids.count(eos) for ids in rollout.generation.completion_ids())
-
-    def token_totals(self, rollout: Rollout, tokens: TokenScores, rewards: Rewards, experience: Experience) -> Totals:
-        """Sums about tokens."""
-        size = len(rollout.samples)
-        kept, valid = experience.loss_mask, experience.valid_mask
-        used = valid.any(1)
-        return {
-            "objective/kl": (rewards.kl.sum().item(), size),
-            "objective/entropy": (-tokens.log_probs.sum().item(), size),
-            "objective/non_score_reward": (-self.args.kl_coef * rewards.kl.sum().item(), size),
-            "fgo/kept_share": (kept.sum().item(), valid.sum().item()),
-            "fgo/empty_share": ((used & ~kept.any(1)).sum().item(), used.sum().item()),
-        }
 
     def metrics(self, totals: Totals, experience: Experience) -> dict[str, float]:
         """Means over all processes, the curriculum's state, and the counters."""
@@ -955,34 +915,6 @@ class StepCoderPPOTrainer(PPOTrainer):
         self._load_callback_state()
         if self.curriculum is not None:
             self.curriculum.load(path / checkpoint.CURRICULUM)
-
-
-def summarize(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """
-    Metrics of several updates as one.
-
-    Args:
-        history (`Sequence[Mapping[str, float]]`):
-            Metrics of each update.
-
-    Returns:
-        `dict[str, float]`: Sums of counts; last values of rates, counters and the curriculum; means of all else.
-    """
-    summary = {}
-    for name in dict.fromkeys(name for metrics in history for name in metrics):
-        values = [metrics[name] for metrics in history if name in metrics]
-        if name in _COUNTS:
-            summary[name] = sum(values)
-        elif name in _LATEST or name.startswith("curriculum/"):
-            summary[name] = values[-1]
-        else:
-            summary[name] = sum(values) / len(values)
-    return summary
-
-
-def _add(totals: Totals, name: str, numerator: float, denominator: float) -> None:
-    before = totals.get(name, (0.0, 0.0))
-    totals[name] = (before[0] + numerator, before[1] + denominator)
 
 
 def _part(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -477,7 +477,7 @@ def reward_columns(rollout: Rollout, feedback: Feedback) -> dict[str, list[Any]]
     }
 
 
-def call_reward(func: RewardFunc, columns: Mapping[str, list[Any]]) -> tuple[float | None, ...]:
+def call_reward(func: RewardFunc, columns: Mapping[str, Any]) -> tuple[float | None, ...]:
     """
     Call a reward function and check what it returns.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig, TrainerCallback
@@ -407,6 +408,34 @@ def test_checkpointing_activations_changes_no_number(make_trainer):
     assert logged(saving, "grad_norm") == pytest.approx(logged(plain, "grad_norm"), rel=1e-4)
 
 
+@pytest.fixture
+def fresh_accelerate():
+    """Accelerate keeps the precision of the first trainer in a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_bfloat16_takes_effect(make_trainer):
+    trainer = make_trainer(max_steps=1, bf16=True)
+
+    trainer.train()
+
+    assert trainer.accelerator.mixed_precision == "bf16"
+    assert all(p.dtype is torch.float32 and p.isfinite().all() for p in trainer.model.parameters())
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_a_precision_that_cannot_take_effect_any_more_is_said(make_trainer, caplog):
+    make_trainer()
+
+    with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
+        make_trainer(bf16=True)
+
+    assert "Mixed precision is 'no', not 'bf16'" in caplog.text
+
+
 # Rewards
 
 
@@ -695,6 +724,7 @@ def test_a_problem_that_does_not_fit_is_left_out_and_named(make_trainer, problem
         ({}, {"gradient_accumulation_steps": 18, "num_generations": 4}, "has 8 usable rows, but an update takes 9"),
         ({"dataset": [{"prompt": "p"}]}, {}, "Row 0 of `train_dataset` has no `tests`"),
         ({"dataset": [{"input_ids": [1]}]}, {}, "neither `reward_funcs` nor `reward_model`"),
+        ({"keywords": {"reward_funcs": []}}, {}, "`reward_funcs` is empty"),
         ({"keywords": {"reward_weights": [1.0, 2.0]}}, {}, "`reward_weights` has 2 values"),
     ],
 )

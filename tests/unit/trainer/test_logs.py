@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stepcoder_trl.trainer import logs
+from stepcoder_trl.trainer.ppo_math import policy_loss_terms, value_loss_terms
+from stepcoder_trl.trainer.rollout import Experience
+
+
+def test_means_are_added_up_as_numerators_and_denominators():
+    totals = {}
+
+    logs.add(totals, "a", 3.0, 2.0)
+    logs.add(totals, "a", 1.0, 6.0)
+
+    assert totals == {"a": (4.0, 8.0)}
+
+
+def test_losses_count_over_kept_or_valid_tokens():
+    valid, kept = torch.tensor([[True, True, True]]), torch.tensor([[True, False, True]])
+    zeros, ids = torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.long)
+    batch = Experience(ids, valid, ids, torch.tensor([3]), valid, kept, zeros, zeros, zeros + 1, zeros + 1)
+    # Ratios 2, 2 and 1: the first two are clipped at 1.2.
+    policy = policy_loss_terms(torch.tensor([[2.0, 2.0, 1.0]]).log(), batch.log_probs, batch.advantages, 0.2)
+    value = value_loss_terms(zeros, zeros, batch.returns, 0.2)
+    terms = logs.LossTerms(torch.tensor(-1.0), torch.tensor(0.5), policy, value, zeros + 3)
+    totals = {}
+
+    logs.add_losses(totals, batch, terms, steps=0.25)
+
+    assert totals["loss/policy_avg"] == (-1.0, 0.25)
+    assert totals["policy/clipfrac_avg"] == (0.0 + 1.0, 2.0)
+    assert totals["policy/entropy_avg"] == (9.0, 3.0)
+    assert totals["val/ratio"] == pytest.approx((5.0, 3.0))
+    assert totals["val/ratio_var"] == pytest.approx((2.0, 3.0))
+    assert totals["val/clipfrac_avg"] == (0.0, 3.0)
+
+
+def test_several_updates_become_one_line():
+    history = [
+        {"loss": 1.0, "lr": 0.2, "val/num_eos_tokens": 3.0, "curriculum/advanced": 1.0},
+        {"loss": 2.0, "lr": 0.1, "val/num_eos_tokens": 4.0, "curriculum/advanced": 5.0, "rewards/new": 7.0},
+    ]
+
+    assert logs.summarize(history) == {
+        "loss": 1.5,
+        "lr": 0.1,
+        "val/num_eos_tokens": 7.0,
+        "curriculum/advanced": 5.0,
+        "rewards/new": 7.0,
+    }
