@@ -12,7 +12,6 @@ from stepcoder_trl.cli.jsonl import Row, checked, read_rows, write_rows
 from stepcoder_trl.cli.progress import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
-from stepcoder_trl.executor.jobs import parse_tests
 from stepcoder_trl.executor.tests_schema import validate_tests
 from stepcoder_trl.rewards import unit_test_score
 from stepcoder_trl.types import Execution
@@ -94,13 +93,7 @@ def _bytes(mebibytes: float) -> int:
 
 
 def _parse(row: Row) -> tuple[str | int, str, dict[str, Any]]:
-    try:
-        tests = parse_tests(row.get("tests"))
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(
-            f"{row.where}: field `tests` is not JSON ({error}). Write an object, or its JSON text."
-        ) from None
-    return row.id, row.text("program"), validate_tests(tests, row.where)
+    return row.id, row.text("program"), validate_tests(row.get("tests"), row.where)
 
 
 def _result(identifier: str | int, future: Future[Execution]) -> dict[str, Any]:

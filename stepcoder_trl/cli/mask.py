@@ -12,7 +12,6 @@ from stepcoder_trl.cli.jsonl import Row, checked, read_rows, write_rows, write_t
 from stepcoder_trl.cli.progress import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
-from stepcoder_trl.executor.jobs import parse_tests
 from stepcoder_trl.executor.tests_schema import validate_tests
 from stepcoder_trl.masking import TokenizedText, completion_loss_mask, token_texts
 from stepcoder_trl.parsing import extract_program
@@ -84,14 +83,7 @@ def _parse(row: Row) -> _Rollout:
     ids = row.fields.get("completion_ids")
     if ids is not None and not (isinstance(ids, list) and all(type(i) is int and i >= 0 for i in ids)):
         raise BadInputError(f"{row.where}: field `completion_ids` must be a list of token ids, e.g. [12, 7].")
-    try:
-        tests = validate_tests(parse_tests(row.get("tests")), row.where)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, BadInputError):
-            raise
-        raise BadInputError(
-            f"{row.where}: field `tests` is not JSON ({error}). Write an object, or its JSON text."
-        ) from None
+    tests = validate_tests(row.get("tests"), row.where)
     completion = row.text("completion") if ids is None else None
     return _Rollout(row.id, row.text("prefix", ""), completion, ids, tests)
 

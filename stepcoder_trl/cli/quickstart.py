@@ -19,7 +19,10 @@ rollouts.html (open it: masked tokens in colour), the problems, and the model be
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument(
-        "--out", default="stepcoder-quickstart", metavar="DIR", help="new run directory (default: stepcoder-quickstart)"
+        "--out",
+        default="stepcoder-quickstart",
+        metavar="DIR",
+        help="new run directory (default: stepcoder-quickstart)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything (default: 0)")
     parser.add_argument("--fast", action="store_true", help="a minute's smoke run: shows the way, learns nothing")

@@ -7,7 +7,6 @@ checked for form, compared with the expectations here, and whatever is wrong wit
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -276,24 +275,3 @@ def make_execution(program: str, results: list[TestResult], raw_lines: list[int]
         executed = kept = executed_lines(program, raw_lines)
     trusted = all(result.trusted for result in results)
     return Execution(worst.outcome, tuple(results), executed, kept, time_s, trusted)
-
-
-def parse_tests(tests: Mapping[str, Any] | str) -> Mapping[str, Any]:
-    """Tests object from the object or its JSON text; integers of any length."""
-    if isinstance(tests, str):
-        parsed: Mapping[str, Any] = json.loads(tests, parse_int=_parse_int)
-        return parsed
-    return tests
-
-
-def _parse_int(text: str) -> int:
-    """`int(text)` without the interpreter's limit on digits: tests are our own data, not the program's."""
-    step = 4000
-    if len(text) <= step:
-        return int(text)
-    sign, digits = (-1, text[1:]) if text[0] == "-" else (1, text)
-    value = 0
-    for start in range(0, len(digits), step):
-        part = digits[start : start + step]
-        value = value * 10 ** len(part) + int(part)
-    return sign * value

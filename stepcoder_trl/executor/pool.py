@@ -7,7 +7,6 @@ replaced; the job they had is run again once.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import math
@@ -29,7 +28,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, parse_tests, prepare_job
+from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, prepare_job
 from stepcoder_trl.executor.protocol import frame
 from stepcoder_trl.executor.tests_schema import validate_tests
 from stepcoder_trl.types import Execution, Outcome, TestResult
@@ -123,6 +122,8 @@ class _Server:
         self.missing: dict[str, str] = {}
         request_read, self._requests = os.pipe()
         self._replies, reply_write = os.pipe()
+        self._poll = select.poll()  # a trainer may have more descriptors than `select` can name
+        self._poll.register(self._replies, select.POLLIN)
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-s", "-B", "-c", _bootstrap(request_read, reply_write)],
@@ -170,7 +171,7 @@ class _Server:
         data = bytearray()
         while len(data) < size:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._replies], [], [], left)[0]:
+            if left <= 0 or not self._poll.poll(left * 1000):
                 raise _WorkerLost("worker did not answer in time")
             part = os.read(self._replies, min(size - len(data), 2**20))
             if not part:
@@ -372,7 +373,7 @@ class CodeExecutor:
             BadInputError: If the tests are malformed.
             SandboxError: If the executor is closed.
         """
-        job = prepare_job(program, validate_tests(parse_tests(tests), "tests"), self.config.limits)
+        job = prepare_job(program, validate_tests(tests), self.config.limits)
         task = _Task(job)
         self._running_workers().queue.put(task)
         return task.future
@@ -444,5 +445,4 @@ class CodeExecutor:
             if self._workers is None or self._workers.pid != os.getpid():
                 self._workers = _Workers(self.config)
                 self._finalizer = weakref.finalize(self, self._workers.close)
-                atexit.unregister(self._workers.close)
             return self._workers

@@ -106,6 +106,7 @@ class _Server:
             try:
                 job = read_frame(self.requests)
             except EOFError:
+                self.leave()
                 return
             try:
                 reply = _Run(self, job).reply()
@@ -116,6 +117,11 @@ class _Server:
                 gc.unfreeze()
                 gc.collect()
                 gc.freeze()
+
+    def leave(self) -> None:
+        """Remove the scratch folder: a trainer that was killed cannot."""
+        os.chdir("/")
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def send(self, message: dict[str, Any]) -> None:
         data = memoryview(frame(message))
@@ -269,8 +275,10 @@ class _Child:
                         kill_at = time.monotonic() + 3600
                     continue
                 for descriptor, _event in poll.poll(max(1, math.ceil(min(left, POLL_S) * 1000))):
-                    if descriptor == self.server.requests.fileno():
-                        _end_with(pid)
+                    if descriptor == self.server.requests.fileno():  # the trainer is gone: take the child along
+                        _bury(pid)
+                        self.server.leave()
+                        os._exit(0)
                     elif descriptor == exit_fd:
                         alive = False
                         poll.unregister(exit_fd)
@@ -284,7 +292,7 @@ class _Child:
                         except (OverflowError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
                             garbage = self.killed = True
                             _signal(pid, signal.SIGKILL)
-                if not alive and open_reports and not select.select([reports], [], [], 0)[0]:
+                if not alive and open_reports and not any(fd == reports for fd, _ in poll.poll(0)):
                     break  # a descendant may hold the pipe open
                 if not garbage and not self.killed and _size_of(self.server.scratch) > MAX_SCRATCH_BYTES:
                     garbage = self.killed = True
@@ -437,12 +445,6 @@ def _memory_file(name: str, text: str = "") -> int:
 def _signal(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _end_with(pid: int) -> None:
-    """The trainer is gone: take the child along."""
-    _bury(pid)
-    os._exit(0)
 
 
 def _bury(pid: int) -> tuple[int, float]:

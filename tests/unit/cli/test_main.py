@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -98,7 +99,7 @@ def test_a_row_that_cannot_be_executed_is_reported_with_all_others(tmp_path, mon
             "field `program` is 5",
         ),
         ('{"id": 1, "program": "", "tests": {"type": "stdio", "inputs": [], "outputs": []}}', "p.jsonl:1"),
-        ('{"id": 1, "program": "", "tests": "{"}', "not JSON"),
+        ('{"id": 1, "program": "", "tests": "{"}', "p.jsonl:1: `tests` is not valid JSON"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_leaves_no_file(tmp_path, capsys, text, complaint):
@@ -111,7 +112,7 @@ def test_bad_input_is_one_clear_line_and_leaves_no_file(tmp_path, capsys, text, 
     message = capsys.readouterr().err
     assert status == 2
     assert message.count("\n") == 1
-    assert pytest.importorskip("re").search(complaint, message)
+    assert re.search(complaint, message)
     assert not out.exists()
 
 

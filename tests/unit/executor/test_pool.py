@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -284,6 +286,45 @@ def test_threads_may_share_an_executor(executor):
         thread.join()
 
     assert results == [Outcome.PASSED] * 8
+
+
+def test_a_killed_trainer_leaves_no_process_and_no_folder(tmp_path):
+    script = (
+        "import os, sys, signal\n"
+        "from stepcoder_trl import CodeExecutor, ExecutorConfig\n"
+        "executor = CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=60))\n"
+        "executor.run('pass', {'type': 'stdio', 'inputs': [''], 'outputs': ['']})\n"
+        "executor.submit('while True: pass', {'type': 'stdio', 'inputs': [''], 'outputs': ['']})\n"
+        "print(os.getpid(), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
+    trainer.stdout.readline()
+    assert any(tmp_path.iterdir())
+
+    trainer.kill()
+    trainer.communicate()
+
+    deadline = time.monotonic() + 20
+    while (processes_with(str(tmp_path)) or any(tmp_path.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes_with(str(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def processes_with(folder):
+    """Processes whose temporary folder lies in this one."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and folder in (entry / "environ").read_text(errors="replace"):
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
 
 
 @pytest.mark.parametrize(
