@@ -1,8 +1,8 @@
 """`stepcoder-trl quickstart`: the whole story on a generated problem family, in minutes on a CPU.
 
-Generates programming problems whose solutions have several branches, builds a tiny Llama with its tokenizer, fine-tunes
-it on programs with planted errors, trains it with StepCoder PPO (curriculum and execution masks) and says what pass@1
-was before and after, on the problems it was trained on and on held-out ones. Nothing is downloaded.
+Generates programming problems whose solutions have several branches, builds a tiny Llama with its tokenizer,
+fine-tunes it on programs with planted errors, trains it with StepCoder PPO (curriculum and execution masks) and says
+what pass@1 was before and after, on the problems it was trained on and on held-out ones. Nothing is downloaded.
 """
 
 from __future__ import annotations

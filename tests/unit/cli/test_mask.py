@@ -51,7 +51,7 @@ def test_text_and_its_tokens_give_the_same_mask(tokenizer, tokenizer_folder, tmp
     assert by_text["loss_mask"] == by_ids["loss_mask"]
     assert (by_text["outcome"], by_text["score"]) == ("passed", 1.0)
     assert "print(1)" not in kept_text(by_text)
-    assert kept_text(by_text).split() == "if n > 9: else: print(2 * n)".split()
+    assert kept_text(by_text).split() == ["if", "n", ">", "9:", "else:", "print(2", "*", "n)"]
 
 
 def test_the_page_shows_hostile_text_as_text(tokenizer_folder, tmp_path):
