@@ -4,6 +4,7 @@ import ast
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -179,7 +180,7 @@ def oracle_lines(program: str, names: dict[str, Any]) -> tuple[set[int], set[int
     pending: list[int] = []
     for lines in line_of.values():
         text = program_line(program, lines[0]).strip()
-        if text.startswith(("else:", "finally:")) and not any(line in opened_by for line in lines):
+        if re.match(r"(else|finally)\s*:", text) and not any(line in opened_by for line in lines):
             pending += lines
             continue
         status = any(line in ran for line in lines) or header_of.get(lines) in ran
