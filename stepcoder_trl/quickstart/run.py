@@ -30,6 +30,7 @@ from transformers import (
     TrainerControl,
     TrainerState,
 )
+from transformers.utils import logging
 
 from stepcoder_trl.curriculum import curriculum_stages
 from stepcoder_trl.data.problems import Problem
@@ -231,10 +232,8 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
         SandboxError: If programs cannot be run.
     """
     story = _Story(config, console or Console(stderr=True))
-    begun_s, threads = time.perf_counter(), torch.get_num_threads()
-    cpu_begun_s = _cpu_seconds()
-    torch.set_num_threads(config.num_threads)
-    try:
+    begun_s, cpu_begun_s = time.perf_counter(), _cpu_seconds()
+    with _quiet_and_threads(config.num_threads):
         material = _prepare(story)
         _fine_tune(story, material)
         workers = ExecutorConfig(num_workers=_num_workers(), timeout_s=1.0)
@@ -244,8 +243,6 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
             trainer = _train(story, material, executor)
             story.chapter("After")
             after = _evaluate(story, material, executor, update=config.sizes.updates)
-    finally:
-        torch.set_num_threads(threads)
     _show(story, trainer, before, after)
     summary = {
         "pass_at_1_before": _rates(before),
@@ -268,6 +265,20 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
     story.write("summary.json", json.dumps(summary, indent=2) + "\n")
     story.console.print(f"Took {summary['seconds']:.0f} s. Everything is in {story.directory}/: open rollouts.html.")
     return summary
+
+
+@contextmanager
+def _quiet_and_threads(num_threads: int) -> Iterator[None]:
+    """Threads of PyTorch, and no progress bars but ours; both are restored."""
+    threads, bars = torch.get_num_threads(), logging.is_progress_bar_enabled()
+    torch.set_num_threads(num_threads)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _cpu_seconds() -> float:

@@ -76,14 +76,14 @@ class TinyModelConfig:
             Layers; copying a constant from the description takes two.
         num_heads (`int`, *optional*, defaults to `4`):
             Attention heads, a divisor of the width.
-        max_positions (`int`, *optional*, defaults to `256`):
+        max_positions (`int`, *optional*, defaults to `512`):
             Most tokens of a description with its program.
     """
 
     hidden_size: int = 96
     num_layers: int = 2
     num_heads: int = 4
-    max_positions: int = 256
+    max_positions: int = 512
 
     def __post_init__(self) -> None:
         if min(self.hidden_size, self.num_layers, self.num_heads, self.max_positions) < 1:

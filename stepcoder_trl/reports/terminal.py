@@ -59,11 +59,11 @@ def _panel(rollout: RolloutView) -> Panel:
     for token, kind in rollout.kinds():
         code.append(visible(token or END_MARK), style=STYLES[kind])
     outcome = rollout.outcome or "not run"
-    title = Text(visible(rollout.task_id) + "  ")
-    title.append(outcome, style="bold green" if outcome == "passed" else "bold red")
-    title.append(" · " + " · ".join(rollout_facts(rollout)))
-    parts = [Text(visible(rollout.prompt), style="dim")] if rollout.prompt else []
-    return Panel(Group(*parts, code), title=title, title_align="left")
+    facts = Text(visible(outcome), style="bold green" if outcome == "passed" else "bold red")
+    facts = Text.assemble(facts, " · " + " · ".join(rollout_facts(rollout)))
+    prompt = [Text(visible(rollout.prompt), style="dim")] if rollout.prompt else []
+    title = Text(visible(rollout.task_id))
+    return Panel(Group(facts, *prompt, code), title=title, title_align="left")
 
 
 def stage_table(counts: Sequence[StageCount], most_rows: int = 10) -> Table:
@@ -79,7 +79,7 @@ def stage_table(counts: Sequence[StageCount], most_rows: int = 10) -> Table:
     Returns:
         `rich.table.Table`: One row per time, one column per stage from the first one of training to scratch.
     """
-    stages = sorted({stage for count in counts for stage in count.problems}, reverse=True)
+    stages = sorted({0, *(stage for count in counts for stage in count.problems)}, reverse=True)
     table = Table(title="Curriculum: problems at each stage")
     for heading in ("update", *(f"stage {stage}" if stage else "scratch" for stage in stages), "passing"):
         table.add_column(heading, justify="right")

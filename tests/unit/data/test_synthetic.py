@@ -126,6 +126,14 @@ def test_number_and_strength_of_tests_do_not_change_the_problems():
     assert min(len(p.tests["inputs"]) for p in strong) >= 12
 
 
+def test_few_tests_are_the_first_of_the_strong_ones():
+    strong = synthetic_problems(10, seed=5)
+    few = synthetic_problems(10, seed=5, config=SyntheticConfig(test_strength="few", num_tests=3))
+
+    assert [p.tests["inputs"] for p in few] == [p.tests["inputs"][:3] for p in strong]
+    assert [p.tests["outputs"] for p in few] == [p.tests["outputs"][:3] for p in strong]
+
+
 def test_excluded_prompts_do_not_come_up():
     first = synthetic_problems(20, seed=5)
     prompts = {problem.prompt for problem in first}
