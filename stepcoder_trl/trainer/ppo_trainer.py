@@ -202,8 +202,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         wanted = "bf16" if args.bf16 else "fp16" if args.fp16 else "no"
         if self.accelerator.mixed_precision != wanted:
             logger.warning(
-                f"Mixed precision is {self.accelerator.mixed_precision!r}, not {wanted!r}: accelerate was set up "
-                "before, by a launcher or by another trainer in this process."
+                f"Mixed precision is {self.accelerator.mixed_precision!r}, not {wanted!r}: accelerate's "
+                "launcher decided. Give it and `bf16`, `fp16` the same setting."
             )
         if reward_model is None:
             self.reward_model = None

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig, TrainerCallback
@@ -408,15 +407,6 @@ def test_checkpointing_activations_changes_no_number(make_trainer):
     assert logged(saving, "grad_norm") == pytest.approx(logged(plain, "grad_norm"), rel=1e-4)
 
 
-@pytest.fixture
-def fresh_accelerate():
-    """Accelerate keeps the precision of the first trainer in a process."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.mark.usefixtures("fresh_accelerate")
 def test_bfloat16_takes_effect(make_trainer):
     trainer = make_trainer(max_steps=1, bf16=True)
 
@@ -426,14 +416,13 @@ def test_bfloat16_takes_effect(make_trainer):
     assert all(p.dtype is torch.float32 and p.isfinite().all() for p in trainer.model.parameters())
 
 
-@pytest.mark.usefixtures("fresh_accelerate")
-def test_a_precision_that_cannot_take_effect_any_more_is_said(make_trainer, caplog):
-    make_trainer()
+def test_a_launcher_that_sets_another_precision_is_named(make_trainer, monkeypatch, caplog):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
 
     with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
-        make_trainer(bf16=True)
+        make_trainer()
 
-    assert "Mixed precision is 'no', not 'bf16'" in caplog.text
+    assert "Mixed precision is 'bf16', not 'no'" in caplog.text
 
 
 # Rewards
