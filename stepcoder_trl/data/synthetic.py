@@ -51,20 +51,20 @@ CONDITIONS = (
     Concept("{x} is below {n}", "{x} < {n}", "{x} <= {n}"),
     Concept("{x} is even", "{x} % 2 == 0", "{x} % 2 == 1"),
     Concept("{x} differs from {n}", "{x} != {n}", "{x} <> {n}"),
+    Concept("{x} is a multiple of {n}", "{x} % {n} == 0", "{x} // {n} == 0"),
     Concept("{x} is at most {n}", "{x} <= {n}", "{x} < {n}", hard=True),
     Concept("{x} is above {n}", "{x} > {n}", "{x} >= {n}", hard=True),
     Concept("{x} is odd", "{x} % 2 == 1", "{x} % 2 == 0", hard=True),
-    Concept("{x} is a multiple of {n}", "{x} % {n} == 0", "{x} // {n} == 0", hard=True),
 )
 UPDATES = (
     Concept("add {x}", "t += {x}", "t = {x}"),
     Concept("add {n}", "t += {n}", "t = {n}"),
     Concept("subtract {n}", "t -= {n}", "t += {n}"),
     Concept("double the total", "t *= 2", "t += 2"),
+    Concept("lower the total to {x}", "t = min(t, {x})", "t = max(t, {x})"),
     Concept("subtract {x}", "t -= {x}", "t = {x} - t", hard=True),
     Concept("add the square of {x}", "t += {x} * {x}", "t += {x} * 2", hard=True),
     Concept("raise the total to {x}", "t = max(t, {x})", "t = max({x})", hard=True),
-    Concept("lower the total to {x}", "t = min(t, {x})", "t = max(t, {x})", hard=True),
 )
 
 SCALARS = ("a", "b", "c")  # arguments of `f` in style "scalar"

@@ -75,13 +75,13 @@ class Sizes:
         evaluate_every (`int`): Updates between two evaluations of the learning curve.
     """
 
-    sft_steps: int = 400
-    updates: int = 32
+    sft_steps: int = 450
+    updates: int = 24
     problems: int = 64
     heldout: int = 256
     prompts_per_update: int = 16
     num_generations: int = 8
-    evaluate_every: int = 8
+    evaluate_every: int = 6
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
@@ -95,7 +95,7 @@ class Sizes:
 
 
 FULL = Sizes()
-PROBLEMS = SyntheticConfig(style="scalar", min_clauses=2, max_clauses=2, min_arms=2, max_arms=3)
+PROBLEMS = SyntheticConfig(style="scalar", min_clauses=2, max_clauses=3, min_arms=2, max_arms=3)
 MODEL = TinyModelConfig()
 FAST = Sizes(
     sft_steps=60, updates=3, problems=8, heldout=16, prompts_per_update=4, num_generations=4, evaluate_every=3
