@@ -49,7 +49,9 @@ def wrong_programs(problem: Problem) -> Iterator[str]:
     variables, constants = ("v", "a", "b", "c"), range(2, 10)
     for number, line in enumerate(lines[2:], start=2):
         for concept, x, n in itertools.product((*CONDITIONS, *UPDATES), variables, constants):
-            right, wrong = (code.format(x=x, n=n) for code in (concept.right, concept.wrong))
+            words, right, wrong = (text.format(x=x, n=n) for text in (concept.words, concept.right, concept.wrong))
+            if words not in problem.prompt:
+                continue
             for ending in (f" {right}:\n", f"    {right}\n"):
                 if line.endswith(ending) and (ending[-2] == ":" or line.strip() == right):
                     yield "".join([*lines[:number], line.replace(right, wrong), *lines[number + 1 :]])
