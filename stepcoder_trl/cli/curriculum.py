@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from stepcoder_trl.cli.jsonl import Row, checked, read_rows, write_rows
+from stepcoder_trl.cli.jsonl import Row, read_rows, write_rows
 from stepcoder_trl.cli.progress import progress
 from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Cut all rows; returns the exit status."""
-    rows = checked(read_rows(arguments.solutions), _parse)
+    rows = [_parse(row) for row in read_rows(arguments.solutions)]
     write_rows(arguments.out, (_stages(row, arguments.kinds) for row in progress(rows, "cutting")))
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from stepcoder_trl.cli.jsonl import Row, checked, read_rows, write_rows
+from stepcoder_trl.cli.jsonl import Row, read_rows, write_rows
 from stepcoder_trl.cli.progress import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         memory_limit_bytes=_bytes(arguments.memory_mb),
         isolation=arguments.isolation,
     )
-    jobs = checked(read_rows(arguments.programs), _parse)
+    jobs = [_parse(row) for row in read_rows(arguments.programs)]
     failures = 0
 
     def results() -> Iterator[dict[str, Any]]:

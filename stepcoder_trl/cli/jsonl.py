@@ -7,12 +7,13 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.tests_schema import parse_json
 
 
 STANDARD_STREAM = "-"
@@ -38,7 +39,9 @@ class Row:
         Raises:
             BadInputError: If it is missing (and there is no default) or not a string.
         """
-        value = self.fields.get(name, default)
+        value = self.fields.get(name)
+        if value is None and default is not None:
+            return default
         if value is None:
             raise BadInputError(f"{self.where}: field `{name}` is missing. Add it as a string.")
         if not isinstance(value, str):
@@ -94,13 +97,9 @@ def read_rows(path: str) -> list[Row]:
 
 def _parse_row(where: str, line: str) -> Row:
     try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadInputError(
-            f"{where}: not JSON ({error.msg}, column {error.colno}). Write one object per line."
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{where}: not usable JSON ({error}). Write one object per line.") from None
+        value = parse_json(line)
+    except ValueError as error:
+        raise BadInputError(f"{where}: not JSON ({error}). Write one object per line.") from None
     if not isinstance(value, dict):
         raise BadInputError(f"{where}: is {_shown(value)}, but must be a JSON object. Write {{...}} on each line.")
     return Row(where, value)
@@ -151,17 +150,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def checked(rows: Iterable[Row], parse: Callable[[Row], Any]) -> list[Any]:
-    """All rows parsed, and no `id` used twice, before any work begins."""
-    first_use: dict[str | int, str] = {}
-    parsed = []
-    for row in rows:
-        if row.id in first_use:
-            raise BadInputError(
-                f"{row.where}: `id` {row.id!r} was used by {first_use[row.id]}. Give each row its own."
-            )
-        first_use[row.id] = row.where
-        parsed.append(parse(row))
-    return parsed

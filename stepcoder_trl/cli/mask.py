@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.jsonl import Row, checked, read_rows, write_rows, write_text
+from stepcoder_trl.cli.jsonl import Row, read_rows, write_rows, write_text
 from stepcoder_trl.cli.progress import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Mask all rows; returns the exit status."""
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
-    rollouts = checked(read_rows(arguments.rollouts), _parse)
+    rollouts = [_parse(row) for row in read_rows(arguments.rollouts)]
     tokenizer = _load_tokenizer(arguments.tokenizer)
     texts = [_tokenize(rollout, tokenizer) for rollout in rollouts]
     programs = [extract_program(text.text, rollout.prefix) for rollout, (_, text) in zip(rollouts, texts, strict=True)]
@@ -85,6 +85,11 @@ def _parse(row: Row) -> _Rollout:
         raise BadInputError(f"{row.where}: field `completion_ids` must be a list of token ids, e.g. [12, 7].")
     tests = validate_tests(row.get("tests"), row.where)
     completion = row.text("completion") if ids is None else None
+    if completion is not None and any("\ud800" <= character <= "\udfff" for character in completion):
+        raise BadInputError(
+            f"{row.where}: field `completion` holds half a surrogate pair, which no tokenizer takes. Give "
+            "`completion_ids`."
+        )
     return _Rollout(row.id, row.text("prefix", ""), completion, ids, tests)
 
 
@@ -111,8 +116,9 @@ def _tokenize(rollout: _Rollout, tokenizer: Any) -> tuple[list[int], TokenizedTe
     text = rollout.completion or ""
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
     ids = encoding["input_ids"]
-    if not tokenizer.is_fast:
-        return ids, token_texts(ids, tokenizer)
+    sampled = token_texts(ids, tokenizer)
+    if sampled.text == text or not tokenizer.is_fast:
+        return ids, sampled
     return ids, TokenizedText(text, tuple((start, end) for start, end in encoding["offset_mapping"]))
 
 

@@ -56,13 +56,8 @@ class Split:
             Exception: What Python raises for this comparison, e.g. TypeError for `None < 1`.
         """
         names = {f"_{index}": value for index, value in enumerate(values)}
-        scope = {"__builtins__": {}, "_equal": python_equal, "_is": _identical, "math": math, **_BUILTINS, **names}
+        scope = {"__builtins__": {}, "_equal": python_equal, "math": math, **_BUILTINS, **names}
         return bool(eval(self._judgement, scope))
-
-
-def _identical(left: Any, right: Any) -> bool:
-    """`is`, for values that crossed a process boundary: singletons by identity, the rest by type and value."""
-    return left is right or (type(left) is type(right) and left == right)
 
 
 class _Unsplittable(Exception):
@@ -103,8 +98,8 @@ def _split(test: ast.expr) -> Split:
         truth = True
     else:
         judgement, truth = splitter.outside(expression), False
-    if not splitter.leaves:
-        raise _Unsplittable
+    if len(splitter.leaves) != 1:
+        raise _Unsplittable  # with two, the program would say itself what is expected of it
     if negated:
         judgement = ast.UnaryOp(ast.Not(), judgement)
     tree = ast.fix_missing_locations(ast.Expression(judgement))
@@ -192,7 +187,9 @@ class _Splitter:
         if isinstance(operator, (ast.Eq, ast.NotEq)):
             return _negate_if(isinstance(operator, ast.NotEq), _named_call("_equal", left, right))
         if isinstance(operator, (ast.Is, ast.IsNot)):
-            return _negate_if(isinstance(operator, ast.IsNot), _named_call("_is", left, right))
+            if not any(_is_singleton(side) for side in (left, right)):
+                raise _Unsplittable  # identity of other objects does not cross a process boundary
+            return ast.Compare(left, [operator], [right])
         return ast.Compare(left, [operator], [right])
 
     def _call(self, node: ast.Call) -> ast.expr:
@@ -216,6 +213,10 @@ class _Splitter:
 def _is_math_constant(node: ast.Attribute) -> bool:
     named = isinstance(node.value, ast.Name) and node.value.id == "math"
     return named and isinstance(getattr(math, node.attr, None), float)
+
+
+def _is_singleton(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool))
 
 
 def _is_small(node: ast.expr) -> bool:

@@ -59,15 +59,15 @@ class ChildTask:
 
 def main(task: ChildTask) -> NoReturn:
     """Run the tests from `task.first` on and end the process. Never returns."""
-    report = _Reporter(task)
     try:
         gc.enable()
+        report = _Reporter(task)
         report.guard()
         _run(task, report)
         report.send({"end": report.trace()})
         _exit(0)
     except MemoryError:
-        report.out_of_memory()
+        report.out_of_memory()  # there is none if making it failed: the server concludes the same from the exit status
     finally:
         _exit(EXIT_REPORT_FAILED)
 
@@ -81,6 +81,7 @@ class _Reporter:
         self._task = task
         self._busy = False
         self._traced = False
+        self._sent: set[int] = set()
         self._last_words = frame({"memory": True})
         self._reserve: bytearray | None = bytearray(2**20)
 
@@ -120,7 +121,11 @@ class _Reporter:
 
     def test(self, index: int, **result: Any) -> None:
         """Report one test, and wait for leave to go on where the caller wants to look at it first."""
-        self.send({"test": index, **result})
+        lines = self.trace()
+        if lines is not None:
+            lines = [line for line in lines if line not in self._sent]
+            self._sent.update(lines)
+        self.send({"test": index, "lines": lines, **result})
         if self._gate is not None and os.read(self._gate, 1) != b"g":
             self.send({"end": self.trace()})
             _exit(0)
@@ -159,7 +164,7 @@ def _compiled(job: dict[str, Any], report: _Reporter) -> CodeType | None:
 
 def _fresh_main(job: dict[str, Any]) -> ModuleType:
     module = ModuleType("__main__")
-    module.__dict__["__builtins__"] = builtins
+    module.__dict__.update(__builtins__=builtins, __file__=job["filename"])
     sys.modules["__main__"] = module
     if job["preamble"]:
         _exec(_compile(job["preamble"], job["filename"] + ".preamble", "exec", dont_inherit=True), module.__dict__)
@@ -304,6 +309,7 @@ def _run_in_one_namespace(task: ChildTask, report: _Reporter, code: CodeType) ->
             result = {"error": "the program ended without an answer"}
         except BaseException as error:
             result = _describe(error, job["filename"])
+        _quietly(lambda: sys.stdout.flush())
         report.test(index, **result)
 
 

@@ -21,6 +21,7 @@ from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
 MIN_OUTPUT_BYTES = 16 * 2**20
+MAX_MEMORY_BYTES = 2**50  # more than any machine has, and less than a limit may be
 WALL_PER_CPU = 3.0  # a program that sleeps may take this many times its CPU limit
 TESTS_PER_PROGRAM_LIMIT = 5  # default limit for all tests together, in limits for one
 _SEVERITY = {
@@ -94,7 +95,7 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits) -> Job:
         "wall_s": WALL_PER_CPU * timeout_s,
         "program_cpu_s": program_s,
         "program_wall_s": WALL_PER_CPU * program_s,
-        "memory_limit_bytes": int(tests.get("memory_limit_bytes", limits.memory_limit_bytes)),
+        "memory_limit_bytes": min(int(tests.get("memory_limit_bytes", limits.memory_limit_bytes)), MAX_MEMORY_BYTES),
         "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * expected_bytes),
         "gated": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,
@@ -245,7 +246,8 @@ def judge_job(job: Job, reply: Any) -> Execution:
         raise SandboxError(str(reply["infrastructure"]))
     results: list[TestResult] = []
     for index, report in enumerate(reply["tests"]):
-        if isinstance(report, dict) and report.get("unrun") and results:
+        unrun = isinstance(report, dict) and report.get("unrun")
+        if unrun and results and results[-1].outcome is not Outcome.PASSED:
             results.append(TestResult(results[-1].outcome, message="not run", trusted=results[-1].trusted))
         else:
             results.append(judge_test(job, index, report))

@@ -171,8 +171,10 @@ class _Server:
         data = bytearray()
         while len(data) < size:
             left = deadline - time.monotonic()
-            if left <= 0 or not self._poll.poll(left * 1000):
+            if left <= 0:
                 raise _WorkerLost("worker did not answer in time")
+            if not self._poll.poll(min(left, 3600) * 1000):
+                continue
             part = os.read(self._replies, min(size - len(data), 2**20))
             if not part:
                 raise _WorkerLost("worker ended")

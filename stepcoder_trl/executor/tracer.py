@@ -37,6 +37,7 @@ class LineTracer:
         self._coverage = Coverage(data_file=None, config_file=False, include=[filename], messages=False)
         self._lines: set[int] = set()
         self._tracer: Any = None
+        self._tampered = False
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -51,10 +52,24 @@ class LineTracer:
         self._coverage._collector.data[self.filename] = self._lines = set()
         self._coverage.start()
         self._tracer = _installed_tracer()
+        self._tampered = False
+        self._watch("settrace", sys)
+        self._watch("settrace", threading)
+
+    def _watch(self, name: str, module: Any) -> None:
+        """Note when the program itself, not a library, calls a function that replaces tracers."""
+        original = getattr(module, name)
+
+        def watched(function: Any) -> None:
+            if sys._getframe(1).f_code.co_filename == self.filename:
+                self._tampered = True
+            original(function)
+
+        setattr(module, name, watched)
 
     def lines(self) -> list[int] | None:
-        """Lines that ran so far; `None` if somebody else's tracer is in place of ours."""
-        if _installed_tracer() is not self._tracer or type(self._lines) is not set:
+        """Lines that ran so far; `None` if the program replaced the tracer."""
+        if self._tampered or _installed_tracer() is not self._tracer or type(self._lines) is not set:
             return None
         return [line for line in set.copy(self._lines) if type(line) is int]
 

@@ -44,6 +44,9 @@ JOBS_PER_COLLECTION = 512
 TESTS_PER_CHILD = 128  # stdio tests hold two descriptors each
 MAX_SCRATCH_BYTES = 256 * 2**20
 _FRAME_SLACK = 65_536
+_STDIO_CLAIMS = frozenset({"ended", "error", "memory", "line"})
+_VALUE_CLAIMS = frozenset({"value", "held", "asserted", "error", "memory", "line"})
+_MAX_CPU_S = 2**31
 
 
 @dataclass
@@ -230,7 +233,7 @@ class _Child:
                 os.close(self.server.requests.fileno())
                 self.server.hardening.enter_child(
                     memory_limit_bytes=self.job["memory_limit_bytes"],
-                    cpu_limit_s=math.ceil(self.job["program_cpu_s"]) + 2,
+                    cpu_limit_s=math.ceil(min(self.job["program_cpu_s"], _MAX_CPU_S)) + 2,
                     file_limit_bytes=self.job["max_output_bytes"] + 1,
                     open_files=2 * len(self.stdin_fds) + 64,
                 )
@@ -310,10 +313,10 @@ class _Child:
     def take(self, message: dict[str, Any], clock: _Clock, gate: int) -> None:
         """Digest one report; anything out of order raises and counts as garbage."""
         run = self.run_state
-        if "not_started" in message:
-            raise_infrastructure(str(message["not_started"]))
         if self.shared is not None or self.ended:
             return
+        if "not_started" in message and self.phase == "compile":  # no line of the program has run yet
+            raise Infrastructure(str(message["not_started"]))
         if "compiled" in message:
             self.phase = "module" if self.job["type"] != "stdio" else "test"
             if self.phase == "test":
@@ -324,13 +327,9 @@ class _Child:
         elif "test" in message:
             self.take_test(message, clock)
             if self.job["gated"]:
-                self.server.send({"test": message["test"], "result": run.results[self.next - 1]})
-                answer = read_frame(self.server.requests)
+                answer = b"g" if self.may_go_on() else b"s"
                 with contextlib.suppress(BrokenPipeError):
-                    os.write(gate, b"g" if answer == "go" else b"s")
-                if answer != "go":
-                    run.fill(self.next, {"unrun": True})
-                    self.next = len(run.results)
+                    os.write(gate, answer)
                 clock.begin()
         elif "compile_error" in message:
             line = message["line"]
@@ -351,12 +350,24 @@ class _Child:
             raise ValueError("unknown report")
 
     def take_test(self, message: dict[str, Any], clock: _Clock) -> None:
-        index = message.pop("test")
-        if index != self.next or self.phase != "test" or index >= self.last:
+        if message["test"] != self.next or self.phase != "test" or self.next >= self.last:
             raise ValueError("report out of order")
-        used = clock.begin()
-        self.finish_test(message, used)
-        message["test"] = index
+        claims = {key: value for key, value in message.items() if key not in ("test", "lines")}
+        allowed = _STDIO_CLAIMS if self.job["type"] == "stdio" else _VALUE_CLAIMS
+        if not claims or not claims.keys() <= allowed:
+            raise ValueError("unknown claim")
+        self.run_state.add_lines(message["lines"])
+        self.finish_test(claims, clock.begin())
+
+    def may_go_on(self) -> bool:
+        """Ask the trainer about the test that was finished last; if it says no, the others are not run."""
+        run = self.run_state
+        self.server.send({"test": self.next - 1, "result": run.results[self.next - 1]})
+        if read_frame(self.server.requests) == "go":
+            return True
+        run.fill(self.next, {"unrun": True})
+        self.next = len(run.results)
+        return False
 
     def finish_test(self, result: dict[str, Any], cpu_s: float) -> None:
         """Store the next test's result, with its output for stdio tests."""
@@ -368,6 +379,8 @@ class _Child:
         elif stdio and "ended" in result:
             text = os.pread(descriptor, size, 0).decode("utf-8", "surrogateescape")
             result = {"output": text}
+        if not stdio:
+            os.ftruncate(descriptor, 0)  # what one test writes is not charged to the next
         self.run_state.results[self.next] = {**result, "cpu_s": cpu_s}
         self.next += 1
 
@@ -380,7 +393,10 @@ class _Child:
             self.ended and self.phase != "exit" and not self.expired and self.next > self.first
         ):
             result = self.result_of_death(status, garbage)
-            if self.phase == "compile" and "timeout" not in result:
+            if self.phase == "compile" and "broken" in result:
+                run.fill(0, {"memory": "no memory to begin with"})
+                self.next, self.ended = len(run.results), True
+            elif self.phase == "compile" and "timeout" not in result:
                 result = {"compile_error": f"the compiler died: {result.get('error', '')}", "line": None}
                 run.fill(0, result)
                 self.next, self.ended = len(run.results), True
@@ -390,6 +406,8 @@ class _Child:
                 self.next = len(run.results)
             else:
                 self.finish_test(result, used)
+                if self.job["gated"]:
+                    self.may_go_on()
         if not self.ended:
             self.recover(min(died_at, len(run.results) - 1))
 
@@ -401,7 +419,7 @@ class _Child:
         if os.WIFSIGNALED(status):
             return {"error": f"killed by {signal.Signals(os.WTERMSIG(status)).name}"}
         if os.WEXITSTATUS(status) == child.EXIT_REPORT_FAILED:
-            return {"error": "the program broke its process"}
+            return {"error": "the program broke its process", "broken": True}
         if self.job["type"] == "stdio":
             return {"ended": True}
         return {"error": "the program ended without an answer"}
@@ -426,11 +444,6 @@ class _Child:
 
 class Infrastructure(OSError):
     """A child could not be started: ours to mend, not the program's outcome."""
-
-
-def raise_infrastructure(text: str) -> None:
-    """Raise `Infrastructure` with this text."""
-    raise Infrastructure(text)
 
 
 def _memory_file(name: str, text: str = "") -> int:

@@ -9,7 +9,7 @@ from typing import Literal
 from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.trainer._trl import ModelConfig, get_peft_config
+from stepcoder_trl.trainer._trl import ModelConfig, get_peft_config, get_quantization_config
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 
@@ -66,14 +66,19 @@ def run_ppo(
 
     if not model_args.model_name_or_path:
         raise BadInputError("`model_name_or_path` is missing. Name a model's folder.")
-    problems = problems or load_problems(script_args.problems)
+    if problems is None:
+        problems = load_problems(script_args.problems)
+    if not problems:
+        raise BadInputError(f"{script_args.problems}: no problem is left to train on. Name another file of problems.")
     problems = [_styled(problem, script_args.prompt_style) for problem in problems[: script_args.max_problems]]
-    tokenizer = AutoTokenizer.from_pretrained(
-        model_args.model_name_or_path, revision=model_args.model_revision, padding_side="left"
-    )
-    dtype = model_args.dtype if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype)
+    revision = model_args.model_revision
+    tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, padding_side="left", revision=revision)
     model = AutoModelForCausalLM.from_pretrained(
-        model_args.model_name_or_path, revision=model_args.model_revision, dtype=dtype
+        model_args.model_name_or_path,
+        dtype=model_args.dtype if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype),
+        attn_implementation=model_args.attn_implementation,
+        quantization_config=get_quantization_config(model_args),
+        revision=revision,
     )
     trainer = StepCoderPPOTrainer(
         training_args,
@@ -82,9 +87,15 @@ def run_ppo(
         train_dataset=problems,
         peft_config=get_peft_config(model_args),
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     trainer.save_model(training_args.output_dir)
     return trainer
+
+
+def _checkpoint(flag: str | bool | None) -> str | bool | None:
+    """`--resume_from_checkpoint`: a folder, or `true` for the newest one of `output_dir`."""
+    words: dict[str, bool] = {"true": True, "false": False}
+    return words.get(flag.lower(), flag) if isinstance(flag, str) else flag
 
 
 def _styled(problem: Problem, style: str) -> Problem:

@@ -116,14 +116,26 @@ def test_bad_input_is_one_clear_line_and_leaves_no_file(tmp_path, capsys, text, 
     assert not out.exists()
 
 
-def test_an_id_used_twice_names_both_rows(tmp_path, capsys):
-    rows = [{"id": 1, "program": "", "tests": DOUBLE}] * 2
+@pytest.mark.sandbox
+def test_samples_of_one_task_may_share_their_id(tmp_path):
+    rows = [{"id": 1, "program": f"print({n})", "tests": DOUBLE} for n in (5, 6)]
 
-    status = run("execute", write(tmp_path / "p.jsonl", *rows), "--out", "-")
+    status = run("execute", write(tmp_path / "p.jsonl", *rows), "--out", tmp_path / "r.jsonl", "--workers", 1)
 
-    assert status == 2
-    assert "p.jsonl:1" in (message := capsys.readouterr().err)
-    assert "p.jsonl:2" in message
+    assert status == 0
+    assert [row["outcome"] for row in read(tmp_path / "r.jsonl")] == ["failed", "passed"]
+
+
+@pytest.mark.sandbox
+def test_long_limits_and_long_integers_are_no_obstacle(tmp_path):
+    tests = '{"type": "call", "fn_name": "f", "inputs": [[6000]], "outputs": [1' + "0" * 6000 + '], "timeout_s": 1e8}'
+    programs = tmp_path / "p.jsonl"
+    programs.write_text('{"id": 1, "program": "def f(n): return 10**n", "tests": ' + tests + "}")
+
+    status = run("execute", programs, "--out", tmp_path / "r.jsonl", "--workers", 1)
+
+    assert status == 0
+    assert read(tmp_path / "r.jsonl")[0]["outcome"] == "passed"
 
 
 @pytest.mark.parametrize("arguments", [("execute",), ("nothing",), ("execute", "missing.jsonl", "--out", "-"), ()])

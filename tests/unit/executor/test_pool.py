@@ -166,6 +166,74 @@ def test_without_a_trace_all_lines_are_kept(executor, program):
     assert execution.kept_lines == set(range(1, program.count("\n") + 1))
 
 
+FORGE = """
+import json, os, signal, struct
+def send(message):
+    data = json.dumps(message).encode()
+    for fd in range(3, 200):
+        try:
+            os.write(fd, struct.pack("<I", len(data)) + data)
+        except OSError:
+            pass
+"""
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        "send({'test': 0, 'lines': [], 'ended': True})\nsend({'test': 1, 'lines': [], 'unrun': True})\nsend({'end': []})",
+        "send({'test': 0, 'lines': [], 'output': '6'})\nsend({'test': 1, 'lines': [], 'output': '8'})",
+        "send({'not_started': 'boo'})",
+        "send({'infrastructure': 'boo'})",
+        "send({'tests': [{'output': '6'}, {'output': '8'}], 'lines': [], 'cpu_s': 0})",
+        "send([]); send(None); send({'test': [], 'lines': 3})",
+    ],
+)
+def test_forged_reports_neither_pass_nor_look_like_our_failure(executor, claims):
+    program = FORGE + "print(6, flush=True)\n" + claims + "\nos.kill(os.getpid(), signal.SIGKILL)\n"
+
+    assert executor.run(program, DOUBLE).outcome is Outcome.RUNTIME_ERROR
+
+
+def test_lines_of_earlier_tests_survive_a_later_crash(executor):
+    tests = {"type": "stdio", "inputs": ["0", "1", "2"], "outputs": ["a", "", "b"]}
+    program = (
+        "n = int(input())\nif n == 0:\n    print('a')\nelif n == 1:\n    import ctypes\n    ctypes.string_at(0)\n"
+        "else:\n    print('b')\n"
+    )
+
+    execution = executor.run(program, tests)
+
+    assert outcomes(execution) == ["passed", "runtime_error", "passed"]
+    assert execution.executed_lines == set(range(1, 9))
+
+
+def test_a_flood_of_one_test_is_not_charged_to_the_next(executor):
+    tests = {"type": "call", "fn_name": "f", "inputs": [[0], [1], [2]], "outputs": [1, 1, 1]}
+    program = "import sys\ndef f(x):\n    if x == 0:\n        sys.stdout.write('x' * 17 * 2**20)\n    return 1\n"
+
+    assert outcomes(executor.run(program, tests)) == ["runtime_error", "passed", "passed"]
+
+
+def test_a_tracer_switched_off_and_on_again_is_noticed(executor):
+    if sys.version_info >= (3, 12):
+        pytest.skip("sys.monitoring does not go through sys.settrace")
+    program = "import sys\nt = sys.gettrace()\nsys.settrace(None)\nx = 1\nsys.settrace(t)\nif x == 2:\n    print(1)\n"
+
+    assert executor.run(program, DOUBLE).kept_lines == set(range(1, 8))
+
+
+@pytest.mark.parametrize("death", ["while True: pass", "import os, signal\n    os.kill(os.getpid(), signal.SIGKILL)"])
+def test_stopping_at_the_first_failure_counts_deaths(death):
+    tests = {"type": "stdio", "inputs": ["0", "1", "2"], "outputs": ["0", "1", "2"]}
+    program = f"n = int(input())\nif n == 0:\n    {death}\nprint(n)\n"
+    with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=0.5, stop_on_first_failure=True)) as executor:
+        execution = executor.run(program, tests)
+
+    assert [test.message for test in execution.tests[1:]] == ["not run", "not run"]
+    assert execution.outcome is not Outcome.PASSED
+
+
 def test_a_rows_own_limit_beats_the_default(executor):
     tests = {**DOUBLE, "timeout_s": 0.2}
 

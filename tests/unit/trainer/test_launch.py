@@ -1,0 +1,78 @@
+"""A run from a problem file and a model folder, as the command line and the examples start it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stepcoder_trl.cli.main import main
+from stepcoder_trl.errors import BadInputError
+
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture
+def model_folder(make_policy, tokenizer, tmp_path):
+    folder = tmp_path / "model"
+    make_policy().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def problem_file(problems, tmp_path):
+    path = tmp_path / "problems.jsonl"
+    path.write_text("".join(json.dumps(problem.to_row()) + "\n" for problem in problems))
+    return path
+
+
+def ppo(model_folder, problem_file, out, *more):
+    flags = ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2", "--num_generations", "2"]
+    flags += ["--response_length", "8", "--max_steps", "2", "--use_cpu", "--bf16", "false", "--report_to", "none"]
+    flags += ["--gradient_checkpointing", "false", "--disable_tqdm", "true", "--executor_workers", "1", *more]
+    names = ["--problems", str(problem_file), "--model_name_or_path", str(model_folder), "--output_dir", str(out)]
+    with pytest.raises(SystemExit) as stop:
+        main(["ppo", *names, *flags])
+    return stop.value.code
+
+
+def test_ppo_trains_and_saves(model_folder, problem_file, tmp_path):
+    status = ppo(model_folder, problem_file, tmp_path / "run")
+
+    assert status == 0
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_ppo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path):
+    out = tmp_path / "run"
+    lora = ["--use_peft", "--lora_r", "2", "--prompt_style", "plain", "--save_steps", "1"]
+
+    assert ppo(model_folder, problem_file, out, *lora) == 0
+    assert (out / "checkpoint-1").is_dir()
+    assert ppo(model_folder, problem_file, out, *lora, "--resume_from_checkpoint", str(out / "checkpoint-1")) == 0
+    assert (out / "adapter_model.safetensors").exists()
+
+
+def test_an_empty_choice_of_problems_is_not_replaced_by_the_whole_file(model_folder, problem_file, tmp_path):
+    from trl import ModelConfig
+
+    from stepcoder_trl import StepCoderPPOConfig
+    from stepcoder_trl.trainer.launch import PPOScriptArguments, run_ppo
+
+    with pytest.raises(BadInputError, match="no problem is left"):
+        run_ppo(
+            PPOScriptArguments(problems=str(problem_file)),
+            StepCoderPPOConfig(output_dir=str(tmp_path / "run"), use_cpu=True),
+            ModelConfig(model_name_or_path=str(model_folder)),
+            problems=[],
+        )
+
+
+def test_a_missing_model_is_named(problem_file, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["ppo", "--problems", str(problem_file), "--output_dir", str(tmp_path / "run"), "--use_cpu"])
+
+    assert stop.value.code == 2
+    assert "model_name_or_path" in capsys.readouterr().err
