@@ -54,11 +54,7 @@ with warnings.catch_warnings():
     # Importing `trl.experimental` warns that it may change: the range above is the answer to that.
     warnings.filterwarnings("ignore", message=".*trl.experimental.*")
     from trl.experimental.ppo import PPOConfig, PPOTrainer
-from trl import (
-    ModelConfig as ModelConfig,
-    get_peft_config as get_peft_config,
-    get_quantization_config as get_quantization_config,
-)  # noqa: E402 - public, but of the releases checked above
+from trl import ModelConfig, get_peft_config, get_quantization_config  # noqa: E402 - public, of the same releases
 from trl.models.utils import unwrap_model_for_generation  # noqa: E402
 
 
@@ -90,6 +86,7 @@ __all__ = [
     "RewardCarrier",
     "check_trl_version",
     "get_peft_config",
+    "get_quantization_config",
     "renamed_attributes_allowed",
     "unwrap_model_for_generation",
 ]

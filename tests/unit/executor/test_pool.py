@@ -181,7 +181,9 @@ def send(message):
 @pytest.mark.parametrize(
     "claims",
     [
-        "send({'test': 0, 'lines': [], 'ended': True})\nsend({'test': 1, 'lines': [], 'unrun': True})\nsend({'end': []})",
+        "send({'test': 0, 'lines': [], 'ended': True})\n"
+        "send({'test': 1, 'lines': [], 'unrun': True})\n"
+        "send({'end': []})",
         "send({'test': 0, 'lines': [], 'output': '6'})\nsend({'test': 1, 'lines': [], 'output': '8'})",
         "send({'not_started': 'boo'})",
         "send({'infrastructure': 'boo'})",
