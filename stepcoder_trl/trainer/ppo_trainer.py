@@ -80,6 +80,7 @@ from stepcoder_trl.trainer.rollout import (
     TokenScores,
     as_rows,
     call_reward,
+    checked_scores,
     collate,
     combine_scores,
     group_shares,
@@ -597,7 +598,7 @@ class StepCoderPPOTrainer(PPOTrainer):
             key = f"{name}_{number}" if name in by_source else name
             by_source[key] = call_reward(func, columns)
         if self.reward_model is not None:
-            by_source["reward_model"] = tuple(self.reward_model_scores(rollout).tolist())
+            by_source["reward_model"] = checked_scores("reward_model", self.reward_model_scores(rollout).tolist())
         combined = combine_scores(by_source, self.reward_weights)
         device = rollout.generation.lengths.device
         scored = torch.tensor([score is not None for score in combined], device=device)
@@ -737,11 +738,13 @@ class StepCoderPPOTrainer(PPOTrainer):
             self.curriculum.update(task_id, stage, share)
 
     def _passed(self, sample: Sample, execution: Execution | None, score: float | None) -> bool | None:
-        """Whether a sample passed, `None` when that cannot be said."""
+        """Whether a sample passed, `None` when that cannot be said, or when nothing scored it."""
+        if score is None:
+            return None
         if sample.row.tests is not None:
             return None if execution is None else execution.outcome is Outcome.PASSED
         threshold = self.args.curriculum_pass_score
-        return None if score is None or threshold is None else score > threshold
+        return None if threshold is None else score > threshold
 
     # Metrics
 

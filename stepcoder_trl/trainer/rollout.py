@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -464,7 +465,7 @@ def reward_columns(rollout: Rollout, feedback: Feedback) -> dict[str, list[Any]]
     rows = [sample.row for sample in rollout.samples]
     names = list(dict.fromkeys(name for row in rows for name in row.columns))
     return {
-        **{name: [row.columns.get(name) for row in rows] for name in names if name != "prompt"},
+        **{name: [row.columns.get(name) for row in rows] for name in names},
         "prompts": [
             sample.query.text if sample.row.token_ids is not None else sample.row.prompt for sample in rollout.samples
         ],
@@ -482,7 +483,7 @@ def call_reward(func: RewardFunc, columns: Mapping[str, Any]) -> tuple[float | N
     Call a reward function and check what it returns.
 
     Raises:
-        ValueError: If it does not return one value per completion.
+        ValueError: If it does not return one value per completion, or an infinite one.
     """
     values = list(func(**columns))
     if len(values) != len(columns["completions"]):
@@ -490,7 +491,33 @@ def call_reward(func: RewardFunc, columns: Mapping[str, Any]) -> tuple[float | N
             f"The reward function `{reward_name(func)}` returned {len(values)} values for "
             f"{len(columns['completions'])} completions. Return one per completion, `None` for one without a score."
         )
-    return tuple(None if value is None else float(value) for value in values)
+    return checked_scores(reward_name(func), values)
+
+
+def checked_scores(name: str, values: Sequence[float | None]) -> tuple[float | None, ...]:
+    """
+    Scores as they enter the sum: NaN is no score, as in TRL's other trainers.
+
+    Args:
+        name (`str`):
+            Reward function, for the error.
+        values (`Sequence[float | None]`):
+            What it returned.
+
+    Returns:
+        `tuple[float | None, ...]`
+
+    Raises:
+        ValueError: If a score is infinite.
+    """
+    scores = [math.nan if value is None else float(value) for value in values]
+    for number, score in enumerate(scores):
+        if math.isinf(score):
+            raise ValueError(
+                f"`{name}` gave {score} for completion {number}, but a score must be finite. Return `None` for a "
+                "completion without a score."
+            )
+    return tuple(None if math.isnan(score) else score for score in scores)
 
 
 def combine_scores(by_source: Mapping[str, Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:

@@ -455,6 +455,7 @@ def test_reward_functions_get_every_column_and_are_summed_by_weight(make_trainer
     assert call["program"][1] == "def sign(x):" + WRONG
     assert call["level"] == [7] * 4
     assert call["prompts"][0].startswith("Write sign")
+    assert call["prompt"] == call["prompts"]
     assert [run.outcome for run in call["execution"]] == ["passed", "failed"] * 2
     expected = [0.1 * len(RIGHT) + 2, 0.1 * len(WRONG)] * 2
     assert trainer.seen[0][1].scores.tolist() == pytest.approx(expected)
@@ -485,6 +486,43 @@ def test_rows_without_tests_train_on_a_reward_function_and_its_threshold(make_tr
     assert logged(trainer, "objective/scores") == [0.5]
     assert logged(trainer, "curriculum/advanced") == [2.0]
     assert not logged(trainer, "executor/passed")
+
+
+def test_a_completion_without_a_score_moves_no_curriculum(make_trainer, script):
+    script(RIGHT)
+    keywords = {"reward_funcs": lambda completions, **columns: [None] * len(completions)}
+    trainer = make_trainer(max_steps=1, curriculum_momentum=1.0, keywords=keywords)
+    before = trainer.curriculum.state_dict()
+
+    trainer.train()
+
+    assert logged(trainer, "executor/passed") == [1.0]
+    assert trainer.curriculum.state_dict() == before
+
+
+def test_a_score_that_is_not_a_number_is_left_out(make_trainer, script):
+    script(RIGHT, WRONG)
+    keywords = {"reward_funcs": lambda completions, **columns: [math.nan] + [1.0] * (len(completions) - 1)}
+    trainer = make_trainer(max_steps=1, keywords=keywords)
+
+    trainer.train()
+
+    assert trainer.seen[0][1].scored.tolist() == [False, True, True, True]
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_scores_of_a_reward_model_are_checked_too(make_trainer, make_classifier, script, value):
+    script(RIGHT)
+    trainer = make_trainer(max_steps=1, keywords={"reward_model": make_classifier(), "reward_funcs": []})
+    trainer.reward_model_scores = lambda rollout: torch.full((4,), value)
+
+    if math.isnan(value):
+        trainer.train()
+        assert not trainer.seen[0][1].scored.any()
+    else:
+        with pytest.raises(ValueError, match="`reward_model` gave inf for completion 0"):
+            trainer.train()
 
 
 def test_reward_model_and_tests_can_be_combined(make_trainer, make_classifier, script, tokenizer):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -233,6 +234,20 @@ def test_a_reward_function_must_return_one_value_per_completion():
         steps.call_reward(short, {"completions": ["a", "b"]})
 
 
+@pytest.mark.parametrize("value", [math.nan, torch.tensor(math.nan)])
+def test_not_a_number_is_no_score(value):
+    assert steps.call_reward(lambda completions: [value, 1], {"completions": ["a", "b"]}) == (None, 1.0)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_an_infinite_score_is_refused(value):
+    def judge(completions):
+        return [0.0, value]
+
+    with pytest.raises(ValueError, match=rf"`judge` gave {value} for completion 1"):
+        steps.call_reward(judge, {"completions": ["a", "b"]})
+
+
 def test_groups_keep_their_order_and_leave_out_what_was_not_scored():
     results = [("b", 1, True), ("a", 0, None), ("b", 1, None), ("b", 1, False), ("b", 0, True)]
 
@@ -335,6 +350,7 @@ def test_columns_of_a_reward_function(tokenizer):
 
     assert columns == {
         "level": [3],
+        "prompt": ["prompt"],
         "prompts": ["prompt"],
         "completions": [" return 1"],
         "completion_ids": made.generation.completion_ids(),
