@@ -151,7 +151,7 @@ def build_critic(policy: torch.nn.Module, peft_config: PeftConfig | None, seed: 
     Make a critic from the policy: its backbone and a fresh scalar head.
 
     With PEFT the backbone's weights are the policy's own, shared and frozen; the critic adds an adapter and the head.
-    Without, they are a copy.
+    What the adapter trains besides itself, such as biases, is a copy. Without PEFT all weights are copied.
 
     Args:
         policy ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
@@ -180,7 +180,17 @@ def build_critic(policy: torch.nn.Module, peft_config: PeftConfig | None, seed: 
         adapter = copy.deepcopy(peft_config)
         adapter.task_type = TaskType.SEQ_CLS
         with renamed_attributes_allowed():
-            return get_peft_model(critic, adapter)
+            critic = get_peft_model(critic, adapter)
+    _copy_trained(critic, {id(parameter) for parameter in policy.parameters()})
+    return critic
+
+
+def _copy_trained(critic: torch.nn.Module, shared: set[int]) -> None:
+    """Give the critic its own copy of what its adapter trains besides itself: biases, with `bias="all"`."""
+    for module in critic.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and id(parameter) in shared:
+                setattr(module, name, torch.nn.Parameter(parameter.detach().clone()))
 
 
 def _shared(model: torch.nn.Module, only_frozen: bool) -> dict[int, torch.Tensor]:

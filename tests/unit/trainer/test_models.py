@@ -100,6 +100,21 @@ def test_with_an_adapter_the_critic_shares_the_policys_weights(make_policy, adap
     assert not {p.data_ptr() for p in trained.values()} & {p.data_ptr() for p in policy.parameters()}
 
 
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_trained_biases_are_not_shared(make_policy, bias):
+    policy, adapter = make_policy(attention_bias=True), lora()
+    adapter.bias = bias
+
+    critic = models.build_critic(policy, adapter, seed=0)
+    policy = get_peft_model(policy, adapter)
+
+    trained = {p.data_ptr() for p in policy.parameters() if p.requires_grad}
+    own = {name: p for name, p in critic.named_parameters() if p.requires_grad}
+    assert any(name.endswith("bias") for name in own)
+    assert not trained & {p.data_ptr() for p in critic.parameters()}
+    assert any(p.data_ptr() in {q.data_ptr() for q in policy.parameters()} for p in critic.parameters())
+
+
 def test_adapters_of_policy_and_critic_learn_apart(make_policy):
     policy = make_policy()
     critic = models.build_critic(policy, lora(), seed=0)
