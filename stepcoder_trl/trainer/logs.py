@@ -78,7 +78,13 @@ def add_losses(totals: Totals, batch: Experience, terms: LossTerms, steps: float
 
 
 def rollout_totals(
-    rollout: Rollout, feedback: Feedback, scores: Scores, num_processes: int, eos_token_id: int | None
+    rollout: Rollout,
+    feedback: Feedback,
+    scores: Scores,
+    num_processes: int,
+    eos_token_id: int | None,
+    *,
+    with_tests: bool,
 ) -> Totals:
     """
     Sums about completions and executions.
@@ -94,6 +100,8 @@ def rollout_totals(
             Processes: what is to be summed instead of averaged is divided by 1 in all.
         eos_token_id (`int` or `None`):
             EOS token.
+        with_tests (`bool`):
+            Whether the training set has tests. Not read off the samples: all processes must sum the same keys.
 
     Returns:
         `dict`
@@ -112,7 +120,7 @@ def rollout_totals(
         for name, values in scores.by_source.items():
             given = [value for value in values if value is not None]
             totals[f"rewards/{name}"] = (sum(given), len(given))
-    if any(sample.row.tests is not None for sample in rollout.samples):
+    if with_tests:
         totals.update(_execution_totals(feedback, once))
     return totals
 

@@ -456,7 +456,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.update_curriculum(rollout, feedback, scores)
         # 12. sum up
         processes, eos = self.accelerator.num_processes, self.processing_class.eos_token_id
-        totals.update(rollout_totals(rollout, feedback, scores, processes, eos))
+        tests = any(row.tests is not None for row in self.rows)
+        totals.update(rollout_totals(rollout, feedback, scores, processes, eos, with_tests=tests))
         totals.update(token_totals(tokens, rewards, experience, self.args.kl_coef))
         return self.metrics(totals, experience)
 
