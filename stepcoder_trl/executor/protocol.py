@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 
 MAX_DEPTH = 200  # nesting of a value; json's own scanner gives up near the recursion limit
-MAX_ITEMS = 5_000_000  # elements of a value, shared parts counted each time: bounds a list that contains itself twice
+MAX_ITEMS = 2_000_000  # elements of a value, shared parts counted each time: bounds a list that contains itself twice
 _SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
 _HEADER = struct.Struct("<I")
 _NUMPY_SCALARS = (
@@ -137,8 +137,11 @@ def encode(value: Any) -> Any:
 class _Encoder:
     def __init__(self) -> None:
         self.items_left = MAX_ITEMS
+        self.open: set[int] = set()  # containers that are being read: one that holds itself ends here
 
     def encode(self, value: Any, depth: int) -> Any:
+        if id(value) in self.open:
+            return {"u": "value that contains itself"}
         kind = type(value)
         if kind in _PLAIN_SCALARS:
             return value
@@ -149,18 +152,17 @@ class _Encoder:
         if depth >= MAX_DEPTH:
             return {"u": "value nested too deeply"}
         if kind is list:
-            return self._all(list.__iter__(value), depth)
+            return self._all(list.__iter__(value), depth, value)
         if kind is tuple:
-            return {"t": self._all(tuple.__iter__(value), depth)}
+            return {"t": self._all(tuple.__iter__(value), depth, value)}
         if kind in _DICTS:
-            pairs = dict.items(value)
-            return {"d": [self._all(pair, depth) for pair in self._counted(pairs)]}
+            return {"d": self._all(dict.items(value), depth, value)}
         if kind is set:
-            return {"s": self._all(set.__iter__(value), depth)}
+            return {"s": self._all(set.__iter__(value), depth, value)}
         if kind is frozenset:
-            return {"z": self._all(frozenset.__iter__(value), depth)}
+            return {"z": self._all(frozenset.__iter__(value), depth, value)}
         if kind is deque:
-            return self._all(deque.__iter__(value), depth)
+            return self._all(deque.__iter__(value), depth, value)
         if kind is complex:
             return {"c": [float.hex(value.real), float.hex(value.imag)]}
         if kind is bytes:
@@ -169,15 +171,16 @@ class _Encoder:
             return {"r": [self.encode(part, depth) for part in (value.start, value.stop, value.step)]}
         return self._foreign(value, kind, depth)
 
-    def _counted(self, items: Any) -> Any:
+    def _all(self, items: Any, depth: int, container: object) -> list[Any]:
+        self.open.add(id(container))
+        encoded = []
         for item in items:
             self.items_left -= 1
             if self.items_left < 0:
                 raise TooLarge
-            yield item
-
-    def _all(self, items: Any, depth: int) -> list[Any]:
-        return [self.encode(item, depth + 1) for item in self._counted(items)]
+            encoded.append(self.encode(item, depth + 1))
+        self.open.discard(id(container))
+        return encoded
 
     def _foreign(self, value: Any, kind: type, depth: int) -> Any:
         """numpy's values, if numpy is loaded and the type is really numpy's; a marker otherwise."""
@@ -225,7 +228,7 @@ _DECODERS: dict[str, Any] = {
     "t": lambda body: tuple(_decode(item) for item in body),
     "s": lambda body: {_decode(item) for item in body},
     "z": lambda body: frozenset(_decode(item) for item in body),
-    "d": lambda body: {_decode(key): _decode(value) for key, value in body},
+    "d": lambda body: dict(_decode(pair) for pair in body),
     "r": lambda body: range(*(_decode(part) for part in body)),
     "u": lambda body: Unserializable(str(body)),
 }
