@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Literal
 
 from transformers import TrainingArguments
@@ -13,13 +14,29 @@ from transformers.utils import is_torch_bf16_gpu_available
 from stepcoder_trl.trainer._trl import PPOConfig
 
 
-class UpstreamDefault(str):
-    """Default that gives way to upstream's own, `None`, for a dataset of upstream's kind."""
+class UpstreamDefault(Enum):
+    """
+    Default that gives way to upstream's own, `None`, for a dataset of upstream's kind.
 
-    __slots__ = ()
+    It equals, prints and is stored as its value, but is no string: argparse would turn that into a plain one.
+    """
+
+    EOS = "eos"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or self.value == other
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
 
 
-EOS: Any = UpstreamDefault("eos")
+EOS: Any = UpstreamDefault.EOS
 
 
 @dataclass

@@ -35,7 +35,7 @@ from stepcoder_trl.trainer._trl import (
     renamed_attributes_allowed,
     unwrap_model_for_generation,
 )
-from stepcoder_trl.trainer.config import StepCoderPPOConfig, UpstreamDefault
+from stepcoder_trl.trainer.config import EOS, StepCoderPPOConfig
 from stepcoder_trl.trainer.logs import (
     LossTerms,
     Totals,
@@ -179,7 +179,10 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.rows = as_rows(train_dataset)
         self.reward_funcs, self.reward_weights = self._choose_rewards(reward_funcs, reward_weights, reward_model)
         self.curriculum = self.build_curriculum(self.rows)
-        self.rows = self._rows_that_fit(self.rows, model)
+        fitting = self._rows_that_fit(self.rows, model)
+        if 0 < len(fitting) < len(self.rows):
+            self.curriculum = self.build_curriculum(fitting)
+        self.rows = fitting
         self.plan = self._plan(PartialState().num_processes)
         self._log_history: list[dict[str, float]] = []
         if value_model is None:
@@ -193,13 +196,16 @@ class StepCoderPPOTrainer(PPOTrainer):
                 reward_model=RewardCarrier() if reward_model is None else reward_model,
                 train_dataset=self.rows,
                 value_model=value_model,
-                data_collator=data_collator or keep_rows,
+                data_collator=data_collator or (keep_rows if self.has_problems else None),
                 eval_dataset=eval_dataset,
                 optimizers=optimizers,
                 callbacks=callbacks,
                 peft_config=peft_config,
             )
         self.train_dataset = train_dataset
+        self.data_collator = data_collator or keep_rows  # upstream's pads, for its evaluation
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._schedule = copy.deepcopy(self.lr_scheduler.state_dict()), rates
         wanted = "bf16" if args.bf16 else "fp16" if args.fp16 else "no"
         if self.accelerator.mixed_precision != wanted:
             logger.warning(
@@ -306,7 +312,9 @@ class StepCoderPPOTrainer(PPOTrainer):
     def _stop_token(self) -> str | None:
         """Stop token of the kind of dataset and of a `stop_token_id`."""
         args = self.args
-        if isinstance(args.stop_token, UpstreamDefault) and (args.stop_token_id is not None or not self.has_problems):
+        if args.stop_token_id is not None:
+            return None  # "eos" is the default: an id beats it
+        if args.stop_token is EOS and not self.has_problems:
             return None
         if args.stop_token == "eos" and self.processing_class.eos_token_id is None:
             raise ValueError("`stop_token` is 'eos', but the tokenizer has no EOS token. Set its `eos_token`.")
@@ -776,18 +784,41 @@ class StepCoderPPOTrainer(PPOTrainer):
         """Sum over all processes."""
         return self.accelerator.reduce(tensor, "sum")
 
+    def generate_completions(self, sampling: bool = False) -> None:
+        """
+        Print completions of the evaluation set with the reward model's scores, as upstream.
+
+        Args:
+            sampling (`bool`, *optional*, defaults to `False`):
+                Whether to stop after one batch.
+
+        Raises:
+            NotImplementedError: For problems, and without a reward model.
+        """
+        if self.eval_dataset is None:
+            return
+        if self.has_problems or self.reward_model is None:
+            raise NotImplementedError(
+                "`generate_completions` takes an `eval_dataset` with `input_ids` and a `reward_model`. Evaluate "
+                "problems with `stepcoder_trl.evaluation`."
+            )
+        super().generate_completions(sampling)
+
     # Counters, callbacks, logging
 
     def _begin(self, resume_from_checkpoint: bool | str | os.PathLike[str] | None) -> None:
         """Set up the counters, from a checkpoint if there is one."""
         args, state, plan = self.args, self.state, self.plan
         state.global_step, state.episode, state.epoch = 0, 0, 0.0
+        self._discard_interrupted()
         set_seed(self.local_seed)  # a run is the same whatever was done since the trainer was made
         source = None
         if resume_from_checkpoint is not None:
             source = checkpoint.find_checkpoint(resume_from_checkpoint, args.output_dir)
             self._load_checkpoint(source)
             state = self.state
+        else:
+            self._restart_schedule()
         state.max_steps = plan.num_updates
         state.num_train_epochs = math.ceil(plan.num_updates / plan.updates_per_epoch)
         state.train_batch_size = args.per_device_train_batch_size
@@ -799,6 +830,20 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.control = self.callback_handler.on_train_begin(args, state, self.control)
         if source is not None:
             checkpoint.load_random_state(source, self.accelerator)
+
+    def _discard_interrupted(self) -> None:
+        """Drop what a run that was interrupted between two optimizer steps left behind."""
+        self.accelerator.step = 0
+        self.accelerator.gradient_state._set_sync_gradients(True)
+        self.optimizer.zero_grad()
+        self._log_history = []
+
+    def _restart_schedule(self) -> None:
+        """Set the learning rates to those of the first update."""
+        schedule, rates = self._schedule
+        self.lr_scheduler.load_state_dict(copy.deepcopy(schedule))
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
     def _begin_update(self) -> None:
         position = self.state.global_step % self.plan.updates_per_epoch

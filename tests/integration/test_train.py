@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig, TrainerCallback
+from trl import TrlParser
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.errors import BadInputError, SandboxError
@@ -650,6 +651,64 @@ def test_plain_ppo_on_a_dataset_and_a_reward_model_of_upstreams_kind(
     assert not logged(trainer, "curriculum/mean_stage")
 
 
+def token_rows(tokenizer):
+    return Dataset.from_list([{"input_ids": tokenizer(f"def f{n}(x):\n")["input_ids"]} for n in range(8)])
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "expected"),
+    [
+        ([], "input_ids", None),
+        (["--stop_token", "eos"], "input_ids", "eos"),
+        (["--stop_token_id", "5"], "input_ids", 5),
+        ([], "problems", "eos"),
+        (["--stop_token_id", "5"], "problems", 5),
+        (["--stop_token", "eos", "--stop_token_id", "5"], "problems", 5),
+    ],
+)
+def test_stop_tokens_survive_the_command_line(
+    tokenizer, make_policy, make_classifier, make_args, problems, options, kind, expected
+):
+    known = [
+        "output_dir",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "response_length",
+        "max_steps",
+    ]
+    line = [text for name in known for text in (f"--{name}", str(getattr(make_args(), name)))]
+    line += ["--num_generations", "2", "--report_to", "none", "--use_cpu", "true", "--gradient_checkpointing", "false"]
+    (args,) = TrlParser((StepCoderPPOConfig,)).parse_args_and_config([*line, *options])
+    judge, dataset = (make_classifier(), token_rows(tokenizer)) if kind == "input_ids" else (None, problems)
+
+    trainer = StepCoderPPOTrainer(args, tokenizer, make_policy(), reward_model=judge, train_dataset=dataset)
+
+    assert trainer.stop_token_id == (tokenizer.eos_token_id if expected == "eos" else expected)
+    assert json.loads(args.to_json_string())  # nothing that JSON cannot hold
+    assert str(args.stop_token) == "eos"
+
+
+def test_completions_of_upstreams_kind_are_generated_as_upstreams(
+    tokenizer, make_policy, make_classifier, make_args, capsys
+):
+    rows = token_rows(tokenizer)
+    trainer = Spy(
+        make_args(per_device_eval_batch_size=2), tokenizer, make_policy(), make_policy(), make_classifier(3), rows,
+        eval_dataset=rows,
+    )  # fmt: skip
+
+    trainer.generate_completions(sampling=True)
+
+    assert "model response" in capsys.readouterr().out
+
+
+def test_completions_of_problems_are_refused(make_trainer, problems):
+    make_trainer().generate_completions()  # nothing to do, as upstream
+
+    with pytest.raises(NotImplementedError, match="`generate_completions` takes"):
+        make_trainer(keywords={"eval_dataset": problems}).generate_completions()
+
+
 def lora():
     return LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.1, task_type="CAUSAL_LM")
 
@@ -740,6 +799,14 @@ def test_a_problem_that_does_not_fit_is_left_out_and_named(make_trainer, problem
     assert len(trainer.rows) == 8
     assert "2 of 10 problems are left out" in caplog.text
     assert "long/0, long/1" in caplog.text
+
+
+def test_a_problem_that_is_left_out_is_not_in_the_curriculum(make_trainer, problems):
+    long = {**problems[0].to_row(), "task_id": "long", "prompt": "x" * 300}
+
+    trainer = make_trainer(dataset=[*(problem.to_row() for problem in problems), long], max_prompt_length=120)
+
+    assert trainer.curriculum.state_dict()["problems"].keys() == {row.task_id for row in trainer.rows}
 
 
 @pytest.mark.parametrize(
@@ -896,6 +963,38 @@ def test_training_goes_on_from_the_newest_checkpoint(make_trainer, tmp_path):
     assert result.global_step == 3
     assert len(trainer.seen) == 1
     assert trainer.state.episode == 12
+
+
+def test_a_run_after_an_interrupted_one_starts_clean(make_trainer, script):
+    script(RIGHT, WRONG)
+    trainer = make_trainer(max_steps=1)
+    backward, synced = trainer.backward, []
+
+    def interrupted(*args):
+        backward(*args)
+        raise KeyboardInterrupt
+
+    def watched(*args):
+        synced.append(trainer.accelerator.sync_gradients)
+        assert len(synced) > 1 or all(p.grad is None for p in trainer.model.parameters())
+        backward(*args)
+
+    trainer.backward = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    trainer.backward = watched
+    trainer.train()
+
+    assert synced == [False, True]
+
+
+def test_learning_rates_start_anew_with_a_second_run(make_trainer):
+    trainer = make_trainer(max_steps=2)
+
+    trainer.train()
+    trainer.train()
+
+    assert logged(trainer, "lr") == [1e-3, 5e-4, 1e-3, 5e-4]
 
 
 def test_a_finished_run_has_nothing_left_to_do(make_trainer):
