@@ -61,6 +61,7 @@ _SYSTEM_PATHS = (
 _WRITABLE_DEVICES = ("/dev/null", "/dev/full")
 
 _PENDING_SIGNALS = 256
+_M_ARENA_MAX = -8
 
 
 class IsolationUnavailable(RuntimeError):
@@ -533,7 +534,10 @@ class Hardening:
         self.layers[layer] = False
         self.missing[layer] = f"{STOPS[layer]} ({reason})"
 
-    def _measure_memory(self) -> None:
+    def _prepare_limits(self) -> None:
+        # Each thread's heap would reserve 64 MiB of the address space: a dozen threads would use up a program's limit.
+        with suppress(AttributeError):  # only glibc has it
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
         self._statm_fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
     def _make_ruleset(self, scratch: str, readable: Sequence[str]) -> None:
@@ -680,7 +684,7 @@ def _apply(hardening: Hardening, scratch: str, readable: Sequence[str], wanted: 
     before = [path for path in readable if os.access(path, os.R_OK)]
     # In this order: Landlock's rules may need root's eyes, its restriction and seccomp's need no_new_privs.
     steps: dict[str, Callable[[], None]] = {
-        "rlimits": hardening._measure_memory,
+        "rlimits": hardening._prepare_limits,
         "session": lambda: None,
         "death_signal": lambda: None,
         "subreaper": lambda: kernel.prctl(_PR_SET_CHILD_SUBREAPER, 1),

@@ -249,6 +249,11 @@ ALLOWED_PROBES: dict[str, tuple[str, Any]] = {
         "t = threading.Thread(target=lambda: value.append(1)); t.start(); t.join()",
         [1],
     ),
+    "forty threads": (
+        "ts = [threading.Thread(target=lambda: (bytearray(10**5), time.sleep(0.05))) for _ in range(40)]\n"
+        "for t in ts: t.start()\nfor t in ts: t.join()\nvalue = 1",
+        1,
+    ),
     "thread pool": (
         "with concurrent.futures.thread.ThreadPoolExecutor(4) as pool: value = list(pool.map(str, range(9)))",
         list("012345678"),
