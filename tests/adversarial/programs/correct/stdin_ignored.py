@@ -1,0 +1,5 @@
+# tests: {"type": "stdio", "inputs": ["", " \n"], "outputs": ["ready\n", "ready\n"]}
+# expect: passed
+# note: needs no input
+
+print("ready")

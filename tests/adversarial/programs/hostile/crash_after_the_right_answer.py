@@ -1,0 +1,8 @@
+# tests: {"type": "stdio", "inputs": ["7\n", "8\n"], "outputs": ["14\n", "16\n"]}
+# expect: runtime_error
+# note: the answer does not excuse it
+
+import ctypes
+
+print(int(input()) * 2, flush=True)
+ctypes.string_at(0)
