@@ -13,7 +13,6 @@ import math
 import os
 import queue
 import select
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from typing import Any, Literal
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, prepare_job
 from stepcoder_trl.executor.protocol import frame
+from stepcoder_trl.executor.scratch import remove
 from stepcoder_trl.executor.tests_schema import validate_tests
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
@@ -137,7 +137,7 @@ class _Server:
             )
         except BaseException:
             self._close_pipes()
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            remove(self.scratch)
             raise
         finally:
             os.close(request_read)
@@ -199,7 +199,7 @@ class _Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        remove(self.scratch)
 
     def _close_pipes(self) -> None:
         for descriptor in (self._requests, self._replies):
@@ -263,7 +263,11 @@ class _Workers:
                 if self.closed.is_set():
                     task.future.cancel()
                 elif task.future.set_running_or_notify_cancel():
-                    server = self._run(server, task)
+                    try:
+                        server = self._run(server, task)
+                    except Exception as bug:  # nobody may wait for ever, and this thread serves others
+                        server = None
+                        task.future.set_exception(bug)
         finally:
             if server is not None:
                 server.kill()

@@ -17,14 +17,13 @@ import math
 import mmap
 import os
 import select
-import shutil
 import signal
 import sys
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from stepcoder_trl.executor import child
+from stepcoder_trl.executor import child, scratch
 from stepcoder_trl.executor.hardening import Hardening, IsolationUnavailable, prepare
 from stepcoder_trl.executor.protocol import FrameBuffer, frame, read_frame
 from stepcoder_trl.executor.tracer import LineTracer, SharedLineTracer
@@ -124,7 +123,7 @@ class _Server:
     def leave(self) -> None:
         """Remove the scratch folder: a trainer that was killed cannot."""
         os.chdir("/")
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        scratch.remove(self.scratch)
 
     def send(self, message: dict[str, Any]) -> None:
         data = memoryview(frame(message))
@@ -204,7 +203,7 @@ class _Child:
         finally:
             for descriptor in (*self.stdin_fds, *self.stdout_fds):
                 os.close(descriptor)
-            _wipe(self.server.scratch)
+            scratch.empty(self.server.scratch)
 
     def fork(self) -> tuple[int, int, int]:
         report_read, report_write = os.pipe()
@@ -297,7 +296,7 @@ class _Child:
                             _signal(pid, signal.SIGKILL)
                 if not alive and open_reports and not any(fd == reports for fd, _ in poll.poll(0)):
                     break  # a descendant may hold the pipe open
-                if not garbage and not self.killed and _size_of(self.server.scratch) > MAX_SCRATCH_BYTES:
+                if not garbage and not self.killed and _overfull(self.server.scratch):
                     garbage = self.killed = True
                     _signal(pid, signal.SIGKILL)
         finally:
@@ -484,33 +483,8 @@ def _children() -> list[int]:
         return [int(pid) for pid in listing.read().split()]
 
 
-def _wipe(folder: str) -> None:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, onerror=_force_removal)
-            else:
-                os.unlink(entry.path)
-
-
-def _force_removal(function: Any, path: str, _error: Any) -> None:
-    """A program may have taken away its own permissions."""
-    with contextlib.suppress(OSError):
-        os.chmod(os.path.dirname(path), 0o700)
-        os.chmod(path, 0o700)
-        function(path)
-
-
-def _size_of(folder: str) -> int:
-    """Bytes under a folder that a program is writing to; what vanishes meanwhile counts nothing."""
-    total = 0
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                total += _size_of(entry.path)
-            else:
-                total += entry.stat(follow_symlinks=False).st_blocks * 512
-    return total
+def _overfull(folder: str) -> bool:
+    return scratch.size_of(folder, MAX_SCRATCH_BYTES) > MAX_SCRATCH_BYTES
 
 
 def _preload() -> None:
