@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from peft import PeftConfig, PeftModel
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
@@ -25,6 +26,7 @@ from transformers.trainer_utils import TrainOutput
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
 from stepcoder_trl.rewards import unit_test_reward
@@ -182,7 +184,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         fitting = self._rows_that_fit(self.rows, model)
         if 0 < len(fitting) < len(self.rows):
             self.curriculum = self.build_curriculum(fitting)
-        self.rows = fitting
+        self.rows = self._given_rows = fitting
+        self._solutions: dict[str, dict[str, Any]] | None = None
         self.plan = self._plan(PartialState().num_processes)
         self._log_history: list[dict[str, float]] = []
         if value_model is None:
@@ -417,9 +420,9 @@ class StepCoderPPOTrainer(PPOTrainer):
         Raises:
             BadInputError: If the checkpoint is not there or does not fit.
         """
-        self._begin(resume_from_checkpoint or None)
-        batches = iter(self.get_train_dataloader())
         try:
+            self._begin(resume_from_checkpoint or None)
+            batches = iter(self.get_train_dataloader())
             while self.state.global_step < self.plan.num_updates and not self.control.should_training_stop:
                 rows = next(batches)
                 self._begin_update()
@@ -428,6 +431,66 @@ class StepCoderPPOTrainer(PPOTrainer):
         finally:
             self._close_executor()
         return self._end()
+
+    def check_solutions(self) -> dict[str, dict[str, Any]]:
+        """
+        Run each canonical solution once, with ten times its limit, on the main process.
+
+        Returns:
+            `dict`: JSON values, the same on every process. `failing`: outcome of each solution that fails its tests,
+            by `task_id`. `timeouts_s`: limit of each problem whose solution needs more than a quarter of its own.
+        """
+        rows = [row for row in self._given_rows if row.tests is not None and row.canonical_solution.strip()]
+        found: list[Any] = [{"failing": {}, "timeouts_s": {}}]
+        if rows:
+            if self.accelerator.is_main_process:
+                found = [self._run_solutions(rows)]
+            broadcast_object_list(found)
+        checked: dict[str, dict[str, Any]] = found[0]
+        return checked
+
+    def _run_solutions(self, rows: Sequence[PromptRow]) -> dict[str, dict[str, Any]]:
+        executor = self.get_executor()
+        tests = [dict(row.tests or {}) for row in rows]
+        limits = [float(one.get("timeout_s", executor.config.timeout_s)) for one in tests]
+        generous = [{**one, "timeout_s": 10 * limit} for one, limit in zip(tests, limits, strict=True)]
+        runs = executor.run_many([row.canonical_solution for row in rows], generous, on_error="return")
+        failing: dict[str, Any] = {}
+        timeouts_s: dict[str, Any] = {}
+        for row, limit, run in zip(rows, limits, runs, strict=True):
+            if isinstance(run, SandboxError):
+                continue  # says nothing about the solution
+            # The limit of all tests together is a multiple of that of one.
+            longest_s = max([run.time_s / TESTS_PER_PROGRAM_LIMIT, *(test.time_s for test in run.tests)])
+            if run.outcome is not Outcome.PASSED:
+                failing[row.task_id] = str(run.outcome)
+            elif 4 * longest_s > limit:
+                timeouts_s[row.task_id] = 4 * longest_s
+        if failing:
+            names = [f"{task_id} ({outcome})" for task_id, outcome in failing.items()]
+            logger.warning(
+                f"{len(failing)} of {len(rows)} solutions fail their tests: {', '.join(names[:10])}"
+                f"{', ...' if len(names) > 10 else ''}. Their problems get no curriculum. Check solution and tests."
+            )
+        return {"failing": failing, "timeouts_s": timeouts_s}
+
+    def use_solutions(self, checked: dict[str, dict[str, Any]]) -> None:
+        """Take the solutions that fail away from their problems, and raise limits, as `check_solutions` found."""
+        self._solutions = checked
+        failing, timeouts_s = checked["failing"], checked["timeouts_s"]
+        rows = [replace(row, canonical_solution="") if row.task_id in failing else row for row in self._given_rows]
+        self.rows = [
+            replace(row, tests={**(row.tests or {}), "timeout_s": timeouts_s[row.task_id]})
+            if row.task_id in timeouts_s
+            else row
+            for row in rows
+        ]
+        if failing and self.curriculum is not None:
+            before, self.curriculum = self.curriculum, self.build_curriculum(self.rows)
+            if self.curriculum is not None:
+                state, fresh = before.state_dict(), self.curriculum.state_dict()
+                state["problems"].update({task_id: fresh["problems"][task_id] for task_id in failing})
+                self.curriculum.load_state_dict(state)
 
     def train_on(self, rows: Sequence[PromptRow]) -> dict[str, float]:
         """
@@ -811,6 +874,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         args, state, plan = self.args, self.state, self.plan
         state.global_step, state.episode, state.epoch = 0, 0, 0.0
         self._discard_interrupted()
+        if resume_from_checkpoint is None and self._solutions is None:
+            self.use_solutions(self.check_solutions())
         set_seed(self.local_seed)  # a run is the same whatever was done since the trainer was made
         source = None
         if resume_from_checkpoint is not None:
@@ -936,6 +1001,7 @@ class StepCoderPPOTrainer(PPOTrainer):
     def _own_state(self) -> dict[str, Any]:
         return {
             "log_history": self._log_history,
+            "solutions": self._solutions,
             "num_rows": len(self.rows),
             "seed": self.args.seed,
             "prompts_per_update": self.plan.prompts_per_update,
@@ -952,11 +1018,12 @@ class StepCoderPPOTrainer(PPOTrainer):
         """Take over everything but the random state."""
         own = checkpoint.load_training_state(path, self.accelerator, self.model, self.optimizer, self.lr_scheduler)
         for name, value in self._own_state().items():
-            if name != "log_history" and own[name] != value:
+            if name not in ("log_history", "solutions") and own[name] != value:
                 logger.warning(
                     f"The checkpoint was saved with {name} {own[name]}, now it is {value}: the order of the problems "
                     "will differ."
                 )
+        self.use_solutions(own.get("solutions") or self.check_solutions())
         self._log_history = own["log_history"]
         flags = self.state.is_local_process_zero, self.state.is_world_process_zero
         self.state = type(self.state).load_from_json(str(path / "trainer_state.json"))
