@@ -11,6 +11,7 @@ import json
 import struct
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 
@@ -30,7 +31,7 @@ _PLAIN_SCALARS = (bool, str, type(None))
 class Unserializable:
     """Stands for a value that is not on the list of plain types; equal to nothing, itself included."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = object.__hash__  # it may be a key
 
     def __init__(self, type_name: str) -> None:
         self.type_name = type_name
@@ -90,9 +91,9 @@ class FrameBuffer:
         self._data = bytearray()
         self._max_bytes = max_bytes
 
-    def feed(self, data: bytes) -> list[Any]:
+    def feed(self, data: bytes) -> Iterator[Any]:
         """
-        Add bytes and return the messages that are complete.
+        Add bytes and yield the messages that are complete, one by one: garbage behind a message does not undo it.
 
         Raises:
             OverflowError: If a frame announces more than `max_bytes`.
@@ -100,19 +101,16 @@ class FrameBuffer:
             RecursionError: If its JSON is nested too deeply.
         """
         self._data += data
-        messages = []
-        start = 0
-        while len(self._data) - start >= _HEADER.size:
-            (length,) = _HEADER.unpack_from(self._data, start)
+        while len(self._data) >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(self._data)
             if length > self._max_bytes:
                 raise OverflowError(f"frame of {length} bytes")
-            end = start + _HEADER.size + length
+            end = _HEADER.size + length
             if len(self._data) < end:
                 break
-            messages.append(json.loads(self._data[start + _HEADER.size : end]))
-            start = end
-        del self._data[:start]
-        return messages
+            payload = bytes(self._data[_HEADER.size : end])
+            del self._data[:end]
+            yield json.loads(payload)
 
 
 def encode(value: Any) -> Any:

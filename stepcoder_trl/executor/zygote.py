@@ -416,7 +416,7 @@ class _Child:
         if self.expired or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
             return {"timeout": True}
         if os.WIFSIGNALED(status):
-            return {"error": f"killed by {signal.Signals(os.WTERMSIG(status)).name}"}
+            return {"error": f"killed by {_signal_name(os.WTERMSIG(status))}"}
         if os.WEXITSTATUS(status) == child.EXIT_REPORT_FAILED:
             return {"error": "the program broke its process", "broken": True}
         if self.job["type"] == "stdio":
@@ -452,6 +452,13 @@ def _memory_file(name: str, text: str = "") -> int:
         data = data[os.write(descriptor, data) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have no names of their own
+        return f"signal {number}"
 
 
 def _signal(pid: int, number: int) -> None:

@@ -120,7 +120,15 @@ def test_frames_arrive_in_any_pieces():
 
 def test_a_frame_that_announces_too_much_is_refused():
     with pytest.raises(OverflowError):
-        FrameBuffer(10).feed((11).to_bytes(4, "little"))
+        list(FrameBuffer(10).feed((11).to_bytes(4, "little")))
+
+
+def test_garbage_behind_a_message_does_not_undo_it():
+    messages = FrameBuffer(10).feed(frame(1) + b"\xff" * 8)
+
+    assert next(messages) == 1
+    with pytest.raises(OverflowError):
+        next(messages)
 
 
 def test_numpy_values_count_as_python_values():
