@@ -222,7 +222,7 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
         config ([`QuickstartConfig`]):
             Settings.
         console (`rich.console.Console`, *optional*):
-            Where it is told; standard error by default.
+            Where it is told; standard output by default.
 
     Returns:
         `dict[str, Any]`: Content of `summary.json`.
@@ -231,7 +231,7 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
         BadInputError: If the run directory exists, or a setting cannot be used.
         SandboxError: If programs cannot be run.
     """
-    story = _Story(config, console or Console(stderr=True))
+    story = _Story(config, console or Console())
     begun_s, cpu_begun_s = time.perf_counter(), _cpu_seconds()
     with _quiet_and_threads(config.num_threads):
         material = _prepare(story)
