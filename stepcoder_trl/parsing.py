@@ -112,9 +112,14 @@ def parse(program: str) -> ast.Module | None:
     try:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of invalid escapes: they would become errors where warnings are errors
-            return ast.parse(program)
+            return ast.parse(_without_mark(program))
     except COMPILE_ERRORS:
         return None
+
+
+def _without_mark(program: str) -> str:
+    """Program without a byte order mark, which the interpreter accepts in a file; a form feed keeps its place."""
+    return "\f" + program[1:] if program.startswith("\ufeff") else program
 
 
 def compile_for_tracing(program: str, filename: str) -> CodeType:
@@ -128,7 +133,7 @@ def compile_for_tracing(program: str, filename: str) -> CodeType:
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError, OverflowError: As `compile` does.
     """
-    code = compile(program, filename, "exec", dont_inherit=True, optimize=0)
+    code = compile(_without_mark(program), filename, "exec", dont_inherit=True, optimize=0)
     tree = parse(program)
     if tree is None or not _mark_silent_suites(tree):
         return code

@@ -227,13 +227,19 @@ def _finish_like_the_interpreter(baseline: _Baseline) -> bool:
     if unusual:
         _quietly(threading._shutdown)  # type: ignore[attr-defined]
         _quietly(atexit._run_exitfuncs)
+    _flush()
+    # Out of reach, not emptied: finalizers of the program's objects still see its names.
+    sys.modules["__main__"] = ModuleType("__main__")
+    _quietly(gc.collect)
+    _flush()
+    # A stream that the program put here owns its descriptor: it must be gone before the next test takes the number.
+    sys.stdin = sys.__stdin__ = sys.stdout = sys.__stdout__ = None  # type: ignore[misc]
+    return unusual
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.__stdout__):
         _quietly(lambda stream=stream: stream.flush())  # type: ignore[misc]
-    module = sys.modules.get("__main__")
-    if _type(module) is ModuleType:
-        _quietly(module.__dict__.clear)
-    _quietly(gc.collect)
-    return unusual
 
 
 def _quietly(action: Callable[[], Any]) -> None:
