@@ -43,8 +43,9 @@ JOBS_PER_COLLECTION = 512
 TESTS_PER_CHILD = 128  # stdio tests hold two descriptors each
 MAX_SCRATCH_BYTES = 256 * 2**20
 _FRAME_SLACK = 65_536
-_STDIO_CLAIMS = frozenset({"ended", "error", "memory", "line"})
-_VALUE_CLAIMS = frozenset({"value", "held", "asserted", "error", "memory", "line"})
+_ERROR_CLAIMS = frozenset({"error", "memory", "line"})
+_STDIO_CLAIMS = _ERROR_CLAIMS | {"ended"}
+_VALUE_CLAIMS = _ERROR_CLAIMS | {"value", "held", "asserted"}
 _MAX_CPU_S = 2**31
 
 
@@ -334,8 +335,8 @@ class _Child:
             line = message["line"]
             run.fill(0, {"compile_error": str(message["compile_error"]), "line": line})
             self.next, self.ended = len(run.results), True
-        elif "module" in message:
-            run.fill(self.next, dict(message["module"]))
+        elif "module" in message and self.phase == "module":
+            run.fill(self.next, _checked_claims(message["module"], _ERROR_CLAIMS))
             run.results[self.next]["cpu_s"] = clock.begin()  # type: ignore[index]
             self.next = len(run.results)
         elif "end" in message or "soft" in message or "exit" in message:
@@ -343,7 +344,7 @@ class _Child:
             run.add_lines(lines)
             self.ended = True
             self.phase = "exit" if "exit" in message else self.phase
-        elif "memory" in message:
+        elif "memory" in message and self.next < self.last:
             self.finish_test({"memory": "MemoryError"}, clock.begin())
         else:
             raise ValueError("unknown report")
@@ -352,9 +353,7 @@ class _Child:
         if message["test"] != self.next or self.phase != "test" or self.next >= self.last:
             raise ValueError("report out of order")
         claims = {key: value for key, value in message.items() if key not in ("test", "lines")}
-        allowed = _STDIO_CLAIMS if self.job["type"] == "stdio" else _VALUE_CLAIMS
-        if not claims or not claims.keys() <= allowed:
-            raise ValueError("unknown claim")
+        claims = _checked_claims(claims, _STDIO_CLAIMS if self.job["type"] == "stdio" else _VALUE_CLAIMS)
         self.run_state.add_lines(message["lines"])
         self.finish_test(claims, clock.begin())
 
@@ -443,6 +442,12 @@ class _Child:
 
 class Infrastructure(OSError):
     """A child could not be started: ours to mend, not the program's outcome."""
+
+
+def _checked_claims(claims: dict[str, Any], allowed: frozenset[str]) -> dict[str, Any]:
+    if not claims or not claims.keys() <= allowed:
+        raise ValueError("unknown claim")
+    return claims
 
 
 def _memory_file(name: str, text: str = "") -> int:

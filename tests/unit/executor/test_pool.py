@@ -188,13 +188,26 @@ def send(message):
         "send({'not_started': 'boo'})",
         "send({'infrastructure': 'boo'})",
         "send({'tests': [{'output': '6'}, {'output': '8'}], 'lines': [], 'cpu_s': 0})",
+        "send({'end': []}); send({'module': {'unrun': True}})",
+        "send({'module': {'output': '6'}})",
         "send([]); send(None); send({'test': [], 'lines': 3})",
     ],
 )
 def test_forged_reports_neither_pass_nor_look_like_our_failure(executor, claims):
     program = FORGE + "print(6, flush=True)\n" + claims + "\nos.kill(os.getpid(), signal.SIGKILL)\n"
 
-    assert executor.run(program, DOUBLE).outcome is Outcome.RUNTIME_ERROR
+    execution = executor.run(program, DOUBLE)
+
+    assert execution.outcome is Outcome.RUNTIME_ERROR
+    assert "worker lost" not in [test.message for test in execution.tests]
+
+
+@pytest.mark.parametrize("tests", [DOUBLE, SUCCESSOR], ids=["stdio", "call"])
+def test_claims_to_be_out_of_memory_beyond_the_last_test_do_not_reach_the_server(executor, tests):
+    execution = executor.run(FORGE + "for _ in range(9): send({'memory': True})\n", tests)
+
+    assert execution.outcome in (Outcome.MEMORY_EXCEEDED, Outcome.RUNTIME_ERROR)
+    assert "worker lost" not in [test.message for test in execution.tests]
 
 
 def test_lines_of_earlier_tests_survive_a_later_crash(executor):
