@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from types import CodeType, FrameType, ModuleType
 from typing import Any, NoReturn
 
-from stepcoder_trl.executor.protocol import TooLarge, decode, encode, frame
+from stepcoder_trl.executor.protocol import TooLarge, decode, encode, frame, write_all
 from stepcoder_trl.executor.tracer import LineTracer, SharedLineTracer
 from stepcoder_trl.parsing import compile_for_tracing
 
@@ -31,7 +31,6 @@ EXIT_REPORT_FAILED = 97
 _MESSAGE_LENGTH = 300
 
 _exit = os._exit
-_write = os.write
 _exec = exec
 _eval = eval
 _compile = compile
@@ -114,9 +113,7 @@ class _Reporter:
 
     def send(self, message: dict[str, Any]) -> None:
         self._busy = True
-        data = memoryview(frame(message))
-        while data:
-            data = data[_write(self._fd, data) :]
+        write_all(self._fd, frame(message))
         self._busy = False
 
     def test(self, index: int, **result: Any) -> None:
@@ -132,7 +129,7 @@ class _Reporter:
 
     def out_of_memory(self) -> None:
         self._reserve = None
-        _write(self._fd, self._last_words)
+        write_all(self._fd, self._last_words)
         _exit(0)
 
 
@@ -154,9 +151,7 @@ def _compiled(job: dict[str, Any], report: _Reporter) -> CodeType | None:
         return compile_for_tracing(job["program"], job["filename"])
     except SyntaxError as error:
         message, line = f"{_type(error).__name__}: {error.msg}", error.lineno
-    except (
-        Exception
-    ) as error:  # ValueError, MemoryError, RecursionError, OverflowError: all mean that it cannot be compiled
+    except Exception as error:  # ValueError, MemoryError, RecursionError, OverflowError: it cannot be compiled
         message, line = f"{_type(error).__name__}: {error}", None
     report.send({"compile_error": message[:_MESSAGE_LENGTH], "line": line})
     return None
@@ -257,7 +252,6 @@ class _Baseline:
         self.builtins = dict(builtins.__dict__)
         self.recursion_limit = sys.getrecursionlimit()
         self.path = list(sys.path)
-        self.modules = set(sys.modules)
         self.environment = dict(os.environ)
         self.directory = os.getcwd()
         self.random_state = random.getstate()
@@ -315,7 +309,7 @@ def _run_in_one_namespace(task: ChildTask, report: _Reporter, code: CodeType) ->
             result = {"error": "the program ended without an answer"}
         except BaseException as error:
             result = _describe(error, job["filename"])
-        _quietly(lambda: sys.stdout.flush())
+        _flush()
         report.test(index, **result)
 
 

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, prepare_job
-from stepcoder_trl.executor.protocol import frame
+from stepcoder_trl.executor.protocol import frame, write_all
 from stepcoder_trl.executor.scratch import remove
 from stepcoder_trl.executor.tests_schema import validate_tests
 from stepcoder_trl.types import Execution, Outcome, TestResult
@@ -153,10 +153,8 @@ class _Server:
         self.layers, self.missing = greeting["layers"], greeting["missing"]
 
     def send(self, message: Any) -> None:
-        data = memoryview(frame(message))
         try:
-            while data:
-                data = data[os.write(self._requests, data) :]
+            write_all(self._requests, frame(message))
         except BrokenPipeError:
             raise _WorkerLost("worker ended") from None
 

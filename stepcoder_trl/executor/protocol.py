@@ -8,6 +8,7 @@ the program made is ever called. Nothing is pickled. What arrives is checked aga
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -19,6 +20,7 @@ MAX_DEPTH = 200  # nesting of a value; json's own scanner gives up near the recu
 MAX_ITEMS = 2_000_000  # elements of a value, shared parts counted each time: bounds a list that contains itself twice
 _SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
 _HEADER = struct.Struct("<I")
+_write = os.write  # bound before any program runs: one may replace `os.write` in its own process
 _NUMPY_SCALARS = (
     *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128", "str_", "bytes_"),
@@ -60,6 +62,13 @@ def frame(message: Any) -> bytes:
     """JSON message as bytes with its length in front."""
     payload = json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
     return _HEADER.pack(len(payload)) + payload
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all bytes to a descriptor that may take them in pieces."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[_write(descriptor, rest) :]
 
 
 def read_frame(stream: Readable) -> Any:

@@ -25,7 +25,7 @@ from typing import Any
 
 from stepcoder_trl.executor import child, scratch
 from stepcoder_trl.executor.hardening import Hardening, IsolationUnavailable, prepare
-from stepcoder_trl.executor.protocol import FrameBuffer, frame, read_frame
+from stepcoder_trl.executor.protocol import FrameBuffer, frame, read_frame, write_all
 from stepcoder_trl.executor.tracer import LineTracer, SharedLineTracer
 
 
@@ -127,9 +127,7 @@ class _Server:
         scratch.remove(self.scratch)
 
     def send(self, message: dict[str, Any]) -> None:
-        data = memoryview(frame(message))
-        while data:
-            data = data[os.write(self.replies, data) :]
+        write_all(self.replies, frame(message))
 
 
 class _Run:
@@ -452,9 +450,7 @@ def _checked_claims(claims: dict[str, Any], allowed: frozenset[str]) -> dict[str
 
 def _memory_file(name: str, text: str = "") -> int:
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
-    data = memoryview(text.encode("utf-8", "surrogatepass"))
-    while data:
-        data = data[os.write(descriptor, data) :]
+    write_all(descriptor, text.encode("utf-8", "surrogatepass"))
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 
