@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/quickstart
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test test-matrix lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/stepcoder-trl quickstart --out $(RUN)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# Other interpreters, other releases of TRL, several processes.
+test-matrix: $(VENV)/.test
+	$(BIN)/python -m pytest tests/matrix
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -35,4 +39,4 @@ $(VENV)/.dev: $(VENV)/.test
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .matrix build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

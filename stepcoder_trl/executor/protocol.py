@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 MAX_DEPTH = 200  # nesting of a value; json's own scanner gives up near the recursion limit
 MAX_ITEMS = 2_000_000  # elements of a value, shared parts counted each time: bounds a list that contains itself twice
+MAX_CHARACTERS = 16 * 2**20  # text, bytes and hexadecimal digits of a value together
 _SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
 _HEADER = struct.Struct("<I")
 _write = os.write  # bound before any program runs: one may replace `os.write` in its own process
@@ -27,7 +28,7 @@ _NUMPY_SCALARS = (
 )
 
 _DICTS = (dict, Counter, OrderedDict, defaultdict)
-_PLAIN_SCALARS = (bool, str, type(None))
+_PLAIN_SCALARS = (bool, type(None))
 
 
 class Unserializable:
@@ -49,7 +50,7 @@ class Unserializable:
 
 
 class TooLarge(Exception):
-    """Raised by `encode` for a value with more than `MAX_ITEMS` elements."""
+    """Raised by `encode` for a value with more than `MAX_ITEMS` elements or `MAX_CHARACTERS` of text."""
 
 
 class Readable(Protocol):
@@ -136,7 +137,7 @@ def encode(value: Any) -> Any:
         `Any`: Tree of None, bool, int, str, list and one-key dicts.
 
     Raises:
-        TooLarge: If the value has more than `MAX_ITEMS` elements.
+        TooLarge: If the value has more than `MAX_ITEMS` elements or `MAX_CHARACTERS` of text.
     """
     return _Encoder().encode(value, 0)
 
@@ -144,16 +145,20 @@ def encode(value: Any) -> Any:
 class _Encoder:
     def __init__(self) -> None:
         self.items_left = MAX_ITEMS
+        self.characters_left = MAX_CHARACTERS
         self.open: set[int] = set()  # containers that are being read: one that holds itself ends here
 
     def encode(self, value: Any, depth: int) -> Any:
         if id(value) in self.open:
             return {"u": "value that contains itself"}
         kind = type(value)
+        if kind is str:
+            self._charge(len(value))
+            return value
         if kind in _PLAIN_SCALARS:
             return value
         if kind is int:
-            return value if -_SMALL_INT < value < _SMALL_INT else {"i": hex(value)}
+            return value if -_SMALL_INT < value < _SMALL_INT else self._long_int(value)
         if kind is float:
             return {"f": float.hex(value)}
         if depth >= MAX_DEPTH:
@@ -173,10 +178,21 @@ class _Encoder:
         if kind is complex:
             return {"c": [float.hex(value.real), float.hex(value.imag)]}
         if kind is bytes:
+            self._charge(2 * len(value))
             return {"b": bytes.hex(value)}
         if kind is range:
             return {"r": [self.encode(part, depth) for part in (value.start, value.stop, value.step)]}
         return self._foreign(value, kind, depth)
+
+    def _charge(self, characters: int) -> None:
+        """Refuse what is too long before it is copied: the copy would use up the program's CPU time."""
+        self.characters_left -= characters
+        if self.characters_left < 0:
+            raise TooLarge
+
+    def _long_int(self, value: int) -> dict[str, str]:
+        self._charge(value.bit_length() // 4)
+        return {"i": hex(value)}
 
     def _all(self, items: Any, depth: int, container: object) -> list[Any]:
         self.open.add(id(container))
@@ -194,6 +210,8 @@ class _Encoder:
         numpy: Any = sys.modules.get("numpy")
         if numpy is not None:
             if kind is numpy.ndarray:
+                if value.size > self.items_left:
+                    raise TooLarge
                 return self.encode(value.tolist(), depth)  # the type is numpy's own, and so is the method
             if kind in _numpy_scalars(numpy):
                 return self.encode(numpy.generic.item(value), depth)

@@ -103,6 +103,14 @@ def test_a_list_that_doubles_at_each_level_is_too_large():
         encode(doubling)
 
 
+@pytest.mark.parametrize(
+    "value", ["x" * 2**25, [b"x" * 2**12] * 2**12, {"deep": [1 << 2**27]}], ids=["one text", "many bytes", "an integer"]
+)
+def test_a_value_with_too_much_text_is_too_large(value):
+    with pytest.raises(TooLarge):
+        encode(value)
+
+
 @pytest.mark.parametrize("forged", [{"t": 1}, {"x": []}, {"i": "zz"}, {"s": [[1]]}, {}, {"r": ["a"]}, {"f": 3}, 1.5])
 def test_forged_trees_are_refused(forged):
     with pytest.raises(ValueError):

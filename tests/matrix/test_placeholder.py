@@ -1,0 +1,5 @@
+"""Removed by the first real test of this folder."""
+
+
+def test_nothing():
+    pass
