@@ -104,7 +104,9 @@ def test_a_list_that_doubles_at_each_level_is_too_large():
 
 
 @pytest.mark.parametrize(
-    "value", ["x" * 2**25, [b"x" * 2**12] * 2**12, {"deep": [1 << 2**27]}], ids=["one text", "many bytes", "an integer"]
+    "value",
+    ["x" * 2**25, [b"x" * 2**12] * 2**12, {"deep": [1 << 2**27]}],
+    ids=["text", "bytes", "integer"],
 )
 def test_a_value_with_too_much_text_is_too_large(value):
     with pytest.raises(TooLarge):
