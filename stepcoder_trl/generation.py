@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.masking import token_texts
@@ -228,6 +235,43 @@ def _ends(row: Sequence[int], fence_end: int | None, stop_token_id: int | None) 
     return (min(ends), True) if ends else (len(row), False)
 
 
+def _shared_prompts(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+    """
+    Argument for `model.generate` that spares it to read equal queries again: their keys and values, read once.
+
+    Empty where nothing is to gain: all queries differ, or the model cannot continue from a cache of tensors.
+    """
+    unique, places = torch.unique(torch.cat([ids, mask], 1), dim=0, return_inverse=True)
+    base = model.get_base_model() if _is_peft(model) else model
+    parameters = inspect.signature(base.forward).parameters
+    if len(unique) == len(ids) or ids.shape[1] < 2 or not {"past_key_values", "position_ids"} <= parameters.keys():
+        return {}
+    if not base._supports_default_dynamic_cache():  # e.g. state-space models
+        return {}
+    columns = ids.shape[1]
+    unique_ids, unique_mask = unique[:, : columns - 1], unique[:, columns : 2 * columns - 1]
+    cache = DynamicCache(config=base.config.get_text_config(decoder=True))
+    model(
+        input_ids=unique_ids,
+        attention_mask=unique_mask,
+        position_ids=(unique_mask.cumsum(1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        **({"logits_to_keep": 1} if "logits_to_keep" in parameters else {}),
+    )
+    cache.batch_select_indices(places)
+    return {"past_key_values": cache}
+
+
+def _chunks(queries: Sequence[Query], size: int) -> Iterator[list[int]]:
+    """Places of the queries, `size` at a time; with several chunks queries of like length go together."""
+    order = list(range(len(queries)))
+    if len(order) > size:  # one chunk is padded to its longest query anyway
+        order.sort(key=lambda place: len(queries[place].token_ids))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
 @torch.no_grad()
 def generate(
     model: torch.nn.Module,
@@ -235,11 +279,14 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     sampling: SamplingConfig,
     batch_size: int = 64,
+    *,
+    share_prompts: bool = True,
 ) -> Generation:
     """
     Draw one completion per query.
 
-    A completion ends with the stop token, inside a fence with the closing fence, or after `max_new_tokens`.
+    A completion ends with the stop token, inside a fence with the closing fence, or after `max_new_tokens`. More
+    queries than `batch_size` are drawn shortest first, so that those of like length are padded together.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
@@ -252,27 +299,34 @@ def generate(
             How to draw.
         batch_size (`int`, *optional*, defaults to `64`):
             Queries per call of the model.
+        share_prompts (`bool`, *optional*, defaults to `True`):
+            Whether the model reads a query that comes several times only once. Not for a model whose weights are
+            spread over processes that draw for different queries: all must call it equally often.
 
     Returns:
         [`Generation`]
     """
     pad = pad_token_id(tokenizer)
     config = _generation_config(sampling, pad)
-    completions: list[list[int]] = []
-    stopped: list[bool] = []
+    completions: list[list[int]] = [[]] * len(queries)
+    stopped = [False] * len(queries)
     with neutral_generation_config(model):
-        for start in range(0, len(queries), batch_size):
-            chunk = queries[start : start + batch_size]
+        for places in _chunks(queries, batch_size):
+            chunk = [queries[place] for place in places]
             ids, mask = pad_left([query.token_ids for query in chunk], pad, model.device)
             fences = ClosingFence(tokenizer, ids.shape[1], [query.opened_fence for query in chunk])
             criteria = StoppingCriteriaList([fences] if any(fences.inside_fence) else [])
             sequences = model.generate(
-                input_ids=ids, attention_mask=mask.long(), generation_config=config, stopping_criteria=criteria
+                input_ids=ids,
+                attention_mask=mask.long(),
+                generation_config=config,
+                stopping_criteria=criteria,
+                **(_shared_prompts(model, ids, mask.long()) if share_prompts else {}),
             )
-            for row, fence_end in zip(sequences[:, ids.shape[1] :].tolist(), fences.lengths, strict=True):
-                length, ended = _ends(row, fence_end, sampling.stop_token_id)
-                completions.append(row[:length])
-                stopped.append(ended)
+            rows = sequences[:, ids.shape[1] :].tolist()
+            for place, row, fence_end in zip(places, rows, fences.lengths, strict=True):
+                length, stopped[place] = _ends(row, fence_end, sampling.stop_token_id)
+                completions[place] = row[:length]
     query_ids, query_mask = pad_left([query.token_ids for query in queries], pad, model.device)
     return Generation(
         query_ids=query_ids,

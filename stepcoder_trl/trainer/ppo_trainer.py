@@ -81,6 +81,7 @@ from stepcoder_trl.trainer.rollout import (
     Scores,
     TokenScores,
     as_rows,
+    by_length,
     call_reward,
     checked_scores,
     collate,
@@ -565,7 +566,12 @@ class StepCoderPPOTrainer(PPOTrainer):
         ):
             queries = [sample.query for sample in samples]
             generation = generate(
-                unwrapped.policy, queries, tokenizer, sampling, args.local_rollout_forward_batch_size
+                unwrapped.policy,
+                queries,
+                tokenizer,
+                sampling,
+                args.local_rollout_forward_batch_size,
+                share_prompts=args.ds3_gather_for_generation,
             )
         completions = tuple(token_texts(ids, tokenizer) for ids in generation.completion_ids())
         programs = (program_of(query, text.text) for query, text in zip(queries, completions, strict=True))
@@ -603,8 +609,8 @@ class StepCoderPPOTrainer(PPOTrainer):
     def score_tokens(self, rollout: Rollout) -> TokenScores:
         """Log-probabilities under policy and reference, and values, by forward passes in micro-batches."""
         self.model.eval()
-        temperature, size = self.args.temperature, rollout.generation.response_ids.shape[1]
-        parts: list[tuple[torch.Tensor, ...]] = []
+        temperature, like = self.args.temperature, rollout.generation.response_ids
+        scores = TokenScores(*(torch.zeros(like.shape, device=like.device) for _ in range(3)))
         for batch in micro_batches(rollout.generation, self.plan.micro_batch_size):
             ids, mask = batch.sequences()
             length = batch.response_ids.shape[1]
@@ -616,10 +622,10 @@ class StepCoderPPOTrainer(PPOTrainer):
             ref_log_probs = token_log_probs(ref_logits, batch.response_ids, temperature)
             del ref_logits
             valid = length_mask(batch.lengths, length)
-            rows = (tensor.masked_fill(~valid, 0.0) for tensor in (log_probs, ref_log_probs, values))
-            parts.append(tuple(torch.nn.functional.pad(row, (0, size - length)) for row in rows))
-        log_probs, ref_log_probs, values = (torch.cat(column) for column in zip(*parts, strict=True))
-        return TokenScores(log_probs, ref_log_probs, values)
+            scores.log_probs[batch.rows, :length] = log_probs.masked_fill(~valid, 0.0)
+            scores.ref_log_probs[batch.rows, :length] = ref_log_probs.masked_fill(~valid, 0.0)
+            scores.values[batch.rows, :length] = values.masked_fill(~valid, 0.0)
+        return scores
 
     @contextmanager
     def reference_policy(self) -> Iterator[torch.nn.Module]:
@@ -684,14 +690,14 @@ class StepCoderPPOTrainer(PPOTrainer):
     @torch.no_grad()
     def reward_model_scores(self, rollout: Rollout) -> torch.Tensor:
         """Reward model's score of each query with its completion, at the last valid token. Shape `(B,)`."""
-        scores = []
+        scores = torch.zeros(len(rollout.samples), device=rollout.generation.lengths.device)
         for batch in micro_batches(rollout.generation, self.plan.micro_batch_size):
             ids, mask = batch.sequences()
             with self.accelerator.autocast():
                 outputs = head_outputs(self.reward_model, ids, mask)
             last = batch.query_ids.shape[1] + batch.lengths - 1
-            scores.append(outputs[torch.arange(len(last), device=last.device), last].float())
-        return torch.cat(scores)
+            scores[batch.rows] = outputs[torch.arange(len(last), device=last.device), last].float()
+        return scores
 
     def compute_rewards(self, rollout: Rollout, tokens: TokenScores, scores: Scores) -> Rewards:
         """Per token: the KL penalty, and at the last valid token the score."""
@@ -748,7 +754,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         masks = experience.loss_mask[indices], experience.valid_mask[indices]
         kept, valid = self._sum(torch.stack([mask.sum() for mask in masks])).clamp(min=1)
         per = kept if self.args.fgo_denominator == "kept" else valid
-        for micro in indices.split(self.plan.micro_batch_size):
+        like = by_length(experience.query_mask[indices], experience.lengths[indices])
+        for micro in indices[like].split(self.plan.micro_batch_size):
             with self.accelerator.accumulate(self.model):
                 self.backward(experience.select(micro), per, valid, totals)
                 if self.accelerator.sync_gradients:

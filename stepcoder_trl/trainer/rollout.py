@@ -376,12 +376,14 @@ class MicroBatch:
     Some completions, without the columns that are padding in all of them.
 
     Attributes:
+        rows (`torch.Tensor` of shape `(b,)`): Places of these completions among all.
         query_ids (`torch.Tensor` of shape `(b, q)`): Queries, padded on the left.
         query_mask (`torch.Tensor` of shape `(b, q)`): `True` where a query token stands.
         response_ids (`torch.Tensor` of shape `(b, t)`): Sampled tokens, padded on the right.
         lengths (`torch.Tensor` of shape `(b,)`): Sampled tokens per row.
     """
 
+    rows: torch.Tensor
     query_ids: torch.Tensor
     query_mask: torch.Tensor
     response_ids: torch.Tensor
@@ -392,14 +394,18 @@ class MicroBatch:
         return join_sequences(self.query_ids, self.query_mask, self.response_ids, self.lengths)
 
 
+def by_length(query_mask: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Places of the completions from the shortest sequence to the longest, equal ones in their order."""
+    return (query_mask.sum(1) + lengths).argsort(stable=True)
+
+
 def micro_batches(generation: Generation, size: int) -> Iterator[MicroBatch]:
-    """Completions in their order, `size` at a time."""
-    for start in range(0, len(generation.lengths), size):
-        part = slice(start, start + size)
-        lengths, mask = generation.lengths[part], generation.query_mask[part]
+    """Completions of like length together, `size` at a time: little padding goes through the models."""
+    for rows in by_length(generation.query_mask, generation.lengths).split(size):
+        lengths, mask = generation.lengths[rows], generation.query_mask[rows]
         width = int(mask.sum(1).max())
-        response_ids = generation.response_ids[part, : int(lengths.max())]
-        yield MicroBatch(generation.query_ids[part, -width:], mask[:, -width:], response_ids, lengths)
+        response_ids = generation.response_ids[rows, : int(lengths.max())]
+        yield MicroBatch(rows, generation.query_ids[rows, -width:], mask[:, -width:], response_ids, lengths)
 
 
 @dataclass(frozen=True)

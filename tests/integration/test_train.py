@@ -91,7 +91,7 @@ def script(monkeypatch, tokenizer):
     def write(*texts, eos=True):
         asked = []
 
-        def generate(model, queries, tokenizer, sampling, batch_size):
+        def generate(model, queries, tokenizer, sampling, batch_size, **options):
             rows = []
             for _ in queries:
                 text = texts[len(asked) % len(texts)]

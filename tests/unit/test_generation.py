@@ -142,6 +142,43 @@ def test_padding_does_not_change_what_is_likeliest(tokenizer, make_policy):
     assert together == alone
 
 
+def test_equal_queries_are_read_once_and_give_the_same_completions(tokenizer, make_policy):
+    policy, sampling = make_policy().eval(), SamplingConfig(12, 0.8, 0.9, tokenizer.eos_token_id)
+    asked = queries(tokenizer, ["a prompt", "a prompt", "a much longer prompt than that", "a prompt"])
+    read: list[tuple[int, ...]] = []
+    policy.model.register_forward_pre_hook(
+        lambda _, args, kwargs: read.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    torch.manual_seed(0)
+    alone = generate(policy, asked, tokenizer, sampling, share_prompts=False)
+    longest = max(len(query.token_ids) for query in asked)
+    assert read[0] == (4, longest)
+    read.clear()
+
+    torch.manual_seed(0)
+    shared = generate(policy, asked, tokenizer, sampling)
+
+    assert read[0] == (2, longest - 1)
+    assert read[1] == (4, 1)
+    assert shared.completion_ids() == alone.completion_ids()
+
+
+def test_many_queries_are_drawn_shortest_first_and_come_back_in_order(tokenizer, make_policy):
+    policy, greedy = make_policy().eval(), SamplingConfig(6, temperature=0.0)
+    asked = queries(tokenizer, ["a much longer prompt than that", "x", "a long prompt", "y"])
+    widths: list[int] = []
+    policy.model.register_forward_pre_hook(
+        lambda _, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+
+    made = generate(policy, asked, tokenizer, greedy, batch_size=2)
+
+    lengths = sorted(len(query.token_ids) for query in asked)
+    assert [width for width in widths if width > 1] == [width for width in (lengths[1], lengths[3]) if width > 1]
+    alone = [generate(policy, [query], tokenizer, greedy).completion_ids()[0] for query in asked]
+    assert made.completion_ids() == alone
+
+
 def test_where_padding_is_eos_the_eos_still_counts(tokenizer, make_policy):
     asked = queries(tokenizer, [f"number {n}" for n in range(12)])
     sampling = SamplingConfig(200, 1.0, 1.0, tokenizer.eos_token_id)

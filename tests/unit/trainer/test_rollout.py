@@ -382,11 +382,13 @@ def test_a_micro_batch_has_no_column_of_nothing_but_padding():
     assert batch.returns.tolist() == [[406.0, 407.0], [400.0, 401.0]]
 
 
-def test_micro_batches_cover_the_completions_in_order():
+def test_micro_batches_put_completions_of_like_length_together():
     whole = experience()
     made = Generation(whole.query_ids, whole.query_mask, whole.response_ids, whole.lengths, whole.lengths > 0)
 
     batches = list(steps.micro_batches(made, 2))
 
-    assert [batch.response_ids.tolist() for batch in batches] == [[[10, 11, 12], [13, 14, 15]], [[16, 17]]]
-    assert [batch.query_ids.tolist() for batch in batches] == [[[1, 2], [4, 5]], [[8]]]
+    assert (made.query_mask.sum(1) + made.lengths).tolist() == [4, 5, 3]
+    assert [batch.rows.tolist() for batch in batches] == [[2, 0], [1]]
+    assert [batch.query_ids.tolist() for batch in batches] == [[[7, 8], [1, 2]], [[4, 5]]]
+    assert [batch.response_ids.tolist() for batch in batches] == [[[16, 17], [10, 11]], [[13, 14, 15]]]
