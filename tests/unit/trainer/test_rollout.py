@@ -388,7 +388,7 @@ def test_micro_batches_put_completions_of_like_length_together():
 
     batches = list(steps.micro_batches(made, 2))
 
-    assert (made.query_mask.sum(1) + made.lengths).tolist() == [4, 5, 3]
-    assert [batch.rows.tolist() for batch in batches] == [[2, 0], [1]]
-    assert [batch.query_ids.tolist() for batch in batches] == [[[7, 8], [1, 2]], [[4, 5]]]
-    assert [batch.response_ids.tolist() for batch in batches] == [[[16, 17], [10, 11]], [[13, 14, 15]]]
+    assert (made.query_mask.sum(1) + made.lengths).tolist() == [3, 4, 3]
+    assert [batch.rows.tolist() for batch in batches] == [[0, 2], [1]]
+    assert [batch.query_ids.tolist() for batch in batches] == [[[1, 2], [7, 8]], [[5]]]
+    assert [batch.response_ids.tolist() for batch in batches] == [[[10, 11], [16, 17]], [[13, 14, 15]]]
