@@ -294,7 +294,8 @@ def value_loss_terms(
     Returns:
         [`ValueTerms`]
     """
-    near = old_values + (values - old_values).clamp(-cliprange_value, cliprange_value)
+    # Limits, not a limited difference: within them the value stays what it is to the last bit, and is not "clipped".
+    near = values.clamp(old_values - cliprange_value, old_values + cliprange_value)
     plain, clipped = (values - returns) ** 2, (near - returns) ** 2
     return ValueTerms(0.5 * torch.maximum(plain, clipped), clipped > plain)
 

@@ -175,6 +175,16 @@ def test_value_loss_by_hand():
     assert terms.clipped.tolist() == [[False, True]]
 
 
+def test_a_value_within_its_limits_is_never_called_clipped():
+    generator = torch.Generator().manual_seed(0)
+    old = torch.rand(1, 10_000, generator=generator)
+    values = old + 0.19 * (2 * torch.rand(1, 10_000, generator=generator) - 1)
+
+    terms = ppo_math.value_loss_terms(values, old, torch.rand(1, 10_000, generator=generator), cliprange_value=0.2)
+
+    assert not terms.clipped.any()
+
+
 def test_explained_variance():
     returns, mask = torch.tensor([1.0, 2.0, 3.0, 99.0]), torch.tensor([True, True, True, False])
 
