@@ -18,6 +18,7 @@ VERBS = {
     "mask": ("mask", "show which tokens Fine-Grained Optimization keeps"),
     "ppo": ("ppo", "train a model with StepCoder PPO"),
     "quickstart": ("quickstart", "the whole story on a generated problem family, in minutes on a CPU"),
+    "selftest": ("selftest", "run hostile and correct programs through the sandbox: does it hold here?"),
     "env": ("environment", "print versions and sandbox layers, for bug reports"),
 }
 

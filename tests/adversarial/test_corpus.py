@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
-from tests.adversarial.corpus import Case, load
+from stepcoder_trl.executor.selftest import Case, leftovers, load
+from stepcoder_trl.executor.selftest.corpus import PROGRAMS
+from stepcoder_trl.executor.selftest.suite import CANARY, CANARY_TESTS
 
 
 pytestmark = [
@@ -21,9 +21,6 @@ pytestmark = [
 ]
 
 HOSTILE, CORRECT = load("hostile"), load("correct")
-CANARY = "def double(n):\n    return n * 2\n"
-CANARY_TESTS = {"type": "call", "fn_name": "double", "inputs": [[21]], "outputs": [42]}
-DEADLINE_S = 10
 
 
 @pytest.fixture(scope="module")
@@ -38,42 +35,19 @@ def scratch_root() -> Iterator[Path]:
 def executor(scratch_root: Path) -> Iterator[CodeExecutor]:
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         yield executor
-    assert _descendants() == []
+    assert leftovers.descendants() == []
     assert list(scratch_root.iterdir()) == []
 
 
 @pytest.fixture
 def nothing_left(executor: CodeExecutor, scratch_root: Path) -> Iterator[None]:
     """Fail if the program outlives its verdict, leaves files, or takes its fork server along."""
+    census = leftovers.Census(scratch_root)
     assert executor.run(CANARY, CANARY_TESTS).outcome is Outcome.PASSED
-    workers = _descendants()
+    servers = leftovers.children_of_ours()
     yield
-    assert _soon(lambda: _descendants() == workers), (workers, _descendants())
-    assert _soon(lambda: not any(scratch_root.glob("*/*"))), list(scratch_root.glob("*/*"))
-    assert not any(Path("/tmp").glob("planted*"))
+    assert census.left_behind(servers) == []
     assert executor.run(CANARY, CANARY_TESTS).outcome is Outcome.PASSED
-
-
-def _descendants(pid: int | None = None) -> list[int]:
-    """Process ids of all descendants, zombies included."""
-    found: list[int] = []
-    for children in Path(f"/proc/{pid or os.getpid()}/task").glob("*/children"):
-        try:
-            direct = [int(child) for child in children.read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):  # the thread has ended
-            continue
-        for child in direct:
-            found += [child, *_descendants(child)]
-    return sorted(found)
-
-
-def _soon(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def _name(case: Case) -> str:
@@ -121,3 +95,7 @@ def test_corpus_is_large_and_its_hostile_half_never_expects_a_pass():
     assert all("passed" not in case.expected for case in HOSTILE)
     assert all(case.expected == {"passed"} for case in CORRECT)
     assert all(case.expected <= {outcome.value for outcome in Outcome} for case in HOSTILE)
+
+
+def test_corpus_is_data_that_nothing_imports_or_collects():
+    assert {path.suffix for path in PROGRAMS.rglob("*") if path.is_file()} == {".txt"}

@@ -12,7 +12,9 @@ A file begins with comments that say how it is run:
     # outputs_expression: ["x" * 10]    optional: the expected outputs of stdio tests, likewise
 
 Without `source` and `source_expression` the program is the file itself, comments included. Expected outputs of hostile
-programs cannot be guessed from the program, so that none of them passes unless it found them.
+programs cannot be guessed from the program, so that none of them passes unless it found them. What a program tries to
+leave in a folder that others share has a name that begins with `planted`: the suite looks for it. The files end in
+`.txt` because they are data: nothing collects, checks, compiles or imports them.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ class Case:
     One program of the corpus.
 
     Attributes:
+        kind (`str`): `"hostile"` or `"correct"`.
         name (`str`): File name without its ending.
         program (`str`): Source text, which need not be valid Python, nor encodable.
         tests (`dict`): Tests object, as the executor takes it.
@@ -40,6 +43,7 @@ class Case:
         note (`str`): Why it is in the corpus.
     """
 
+    kind: str
     name: str
     program: str
     tests: dict[str, Any]
@@ -58,7 +62,7 @@ def load(kind: str, folder: Path = PROGRAMS) -> list[Case]:
     Returns:
         `list[Case]`: Sorted by name.
     """
-    return [_case(path) for path in sorted((folder / kind).glob("*.py"))]
+    return [_case(path) for path in sorted((folder / kind).glob("*.txt"))]
 
 
 def _case(path: Path) -> Case:
@@ -74,7 +78,9 @@ def _case(path: Path) -> Case:
         program = json.loads(header["source"])
     elif "source_expression" in header:
         program = _value_of(header["source_expression"])
-    return Case(path.stem, program, tests, frozenset(header["expect"].split("|")), header.get("note", ""))
+    return Case(
+        path.parent.name, path.stem, program, tests, frozenset(header["expect"].split("|")), header.get("note", "")
+    )
 
 
 def _header(text: str) -> Iterator[tuple[str, str]]:

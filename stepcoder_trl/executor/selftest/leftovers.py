@@ -1,0 +1,112 @@
+"""What programs may leave behind on a Linux machine: processes, files, shared memory, descriptors, memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+
+DEADLINE_S = 10.0
+_SHARED_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue")
+_IPC_TABLES = ("/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg")
+
+
+class Census:
+    """
+    Looks for what the programs of a local executor leave behind.
+
+    Args:
+        scratch_root (`Path`, *optional*):
+            Folder in which the executor, and nobody else, makes its scratch folders. Without it files in them, and
+            processes that have left the process tree, go unnoticed.
+    """
+
+    def __init__(self, scratch_root: Path | None = None) -> None:
+        self._scratch_root = scratch_root
+        self._ipc_before = _ipc_objects()
+        self._planted_before = set(_planted())
+
+    def left_behind(self, workers: set[int]) -> list[str]:
+        """
+        What is there although no program runs.
+
+        Args:
+            workers (`set[int]`): Fork servers that ran before the programs did: see [`children_of_ours`].
+
+        Returns:
+            `list[str]`: One description per finding. What goes away by itself within ten seconds is none.
+        """
+        deadline = time.monotonic() + DEADLINE_S
+        while (found := list(self._look(workers))) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return found
+
+    def _look(self, workers: set[int]) -> Iterator[str]:
+        running = children_of_ours()
+        yield from (f"fork server {pid} has ended" for pid in sorted(workers - running))
+        strays = set(descendants()) - running
+        if self._scratch_root is not None:
+            strays |= _processes_with(str(self._scratch_root)) - set(descendants()) - {os.getpid()}
+            yield from (f"file {path}" for path in self._scratch_root.glob("*/*"))
+        yield from (f"process {pid}" for pid in sorted(strays))
+        yield from (f"file {path}" for path in _planted() if path not in self._planted_before)
+        yield from sorted(_ipc_objects() - self._ipc_before)
+
+
+def children_of_ours() -> set[int]:
+    """Process ids of this process's children."""
+    return set(_children(os.getpid()))
+
+
+def descendants(pid: int | None = None) -> list[int]:
+    """Process ids of all descendants, zombies included."""
+    found: list[int] = []
+    for child in _children(pid or os.getpid()):
+        found += [child, *descendants(child)]
+    return sorted(found)
+
+
+def _children(pid: int) -> Iterator[int]:
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            yield from map(int, listing.read_text().split())
+
+
+def _processes_with(text: str) -> set[int]:
+    """Processes that have a text in the environment they were started with, wherever they belong by now."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # another user's, or gone
+            if text.encode() in path.read_bytes():
+                found.add(int(path.parent.name))
+    return found
+
+
+def _planted() -> Iterator[Path]:
+    for folder in (*_SHARED_FOLDERS, str(Path.home())):
+        with suppress(OSError):
+            yield from Path(folder).glob("planted*")
+
+
+def _ipc_objects() -> set[str]:
+    """System V shared memory, semaphores and queues of this user: they outlive the process that made them."""
+    found = set()
+    for table in _IPC_TABLES:
+        with suppress(OSError):
+            header, *rows = (line.split() for line in Path(table).read_text().splitlines())
+            identifier, owner = header[1], header.index("uid")
+            found |= {f"{identifier} {row[1]}" for row in rows if row[owner] == str(os.getuid())}
+    return found
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in use."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def num_descriptors() -> int:
+    """Open descriptors of this process, sockets included."""
+    return len(os.listdir("/proc/self/fd"))
