@@ -42,7 +42,11 @@ def response_logits(
     Returns:
         `torch.Tensor`: Shape `(B, T, V)`.
     """
-    keep: dict[str, Any] = {"logits_to_keep": response_length + 1} if takes_logits_to_keep(model) else {}
+    # The places before each response token. A number of last tokens instead would add one whose logits are sliced off,
+    # and the gradient of a slice is a copy of all of them.
+    places = torch.arange(-response_length - 1, -1, device=input_ids.device) + input_ids.shape[1]
+    sparing = takes_logits_to_keep(model)
+    keep: dict[str, Any] = {"logits_to_keep": places} if sparing else {}
     output = model(
         input_ids=input_ids,
         attention_mask=attention_mask.long(),
@@ -50,7 +54,7 @@ def response_logits(
         use_cache=False,
         **keep,
     )
-    return output.logits[:, -response_length - 1 : -1]
+    return output.logits if sparing else output.logits[:, places]
 
 
 def head_outputs(model: torch.nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

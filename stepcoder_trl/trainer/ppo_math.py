@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -21,12 +22,45 @@ def _alone(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+class _TokenLogProbs(torch.autograd.Function):
+    """
+    Log-probabilities whose gradient is made from the scores themselves.
+
+    Autograd would keep a float32 copy of the scores for its backward pass and add up several of their gradients; this
+    keeps one number per token, and works row by row in both directions.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, token_ids: torch.Tensor, temperature: float) -> torch.Tensor:
+        chosen = torch.empty(token_ids.shape, device=logits.device)
+        log_sums = torch.empty_like(chosen)
+        for number, (row, ids) in enumerate(zip(logits, token_ids, strict=True)):
+            scaled = row.float() / temperature
+            log_sums[number] = scaled.logsumexp(-1)
+            chosen[number] = scaled.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+        ctx.save_for_backward(logits, token_ids, log_sums)
+        ctx.temperature = temperature
+        return chosen - log_sums
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        # d log p(k) / d z(j) = (1[j = k] - p(j)) / temperature
+        logits, token_ids, log_sums = ctx.saved_tensors
+        grad = torch.empty_like(logits)
+        rows = zip(logits, token_ids, log_sums, grads[0] / ctx.temperature, strict=True)
+        for number, (row, ids, log_sum, scale) in enumerate(rows):
+            probabilities = (row.float() / ctx.temperature).sub_(log_sum.unsqueeze(-1)).exp_()
+            row_grad = probabilities.mul_(-scale.unsqueeze(-1))
+            grad[number] = row_grad.scatter_add_(-1, ids.unsqueeze(-1), scale.unsqueeze(-1))
+        return grad, None, None
+
+
 def token_log_probs(logits: torch.Tensor, token_ids: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """
     Log-probability of each token, in float32.
 
-    Works through the batch row by row: beyond `logits` no more than one `(T, V)` float32 copy is alive at a time when
-    gradients are off.
+    Works through the batch row by row: beyond `logits` and their gradient no more than one `(T, V)` float32 copy is
+    alive at a time.
 
     Args:
         logits (`torch.Tensor` of shape `(B, T, V)`):
@@ -39,11 +73,8 @@ def token_log_probs(logits: torch.Tensor, token_ids: torch.Tensor, temperature: 
     Returns:
         `torch.Tensor`: Shape `(B, T)`.
     """
-    rows = []
-    for row, ids in zip(logits, token_ids, strict=True):
-        scaled = row.float() / temperature
-        rows.append(scaled.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - scaled.logsumexp(-1))
-    return torch.stack(rows)
+    log_probs: torch.Tensor = _TokenLogProbs.apply(logits, token_ids, temperature)
+    return log_probs
 
 
 @torch.no_grad()

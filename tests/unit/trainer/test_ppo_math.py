@@ -33,6 +33,17 @@ def test_log_probabilities_are_float32_and_carry_the_gradient():
     assert logits.grad.abs().sum() > 0
 
 
+def test_gradient_of_log_probabilities_is_autograd_s():
+    ids, weights = torch.randint(7, (2, 3)), torch.randn(2, 3)
+    ours = torch.randn(2, 3, 7, requires_grad=True)
+    plain = ours.detach().clone().requires_grad_()
+
+    (ppo_math.token_log_probs(ours, ids, 0.7) * weights).sum().backward()
+    ((plain / 0.7).log_softmax(-1).gather(-1, ids[..., None]).squeeze(-1) * weights).sum().backward()
+
+    torch.testing.assert_close(ours.grad, plain.grad)
+
+
 def test_entropy_of_a_uniform_distribution_is_the_logarithm_of_its_size():
     logits = torch.zeros(1, 2, 8)
     logits[0, 1, 3] = 100.0

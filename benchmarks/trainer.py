@@ -1,0 +1,350 @@
+"""
+Time and memory of one update: `StepCoderPPOTrainer` and TRL's `PPOTrainer` on the same model, side by side.
+
+    python benchmarks/trainer.py --out docs/results/trainer
+    python benchmarks/trainer.py --lengths 32 --repeats 1 --vocabulary 2000      # a short run
+
+Each measurement is a process of its own with one thread; the two trainers take turns. Ours does what it does in
+earnest: problems with tests, a curriculum, executed lines, a sandbox with one worker. Upstream's has the same model,
+queries of as many tokens, and a reward model too small to matter. Two settings:
+
+    generated   completions are sampled (top-p 1, no early end: every one has the full length)
+    replayed    generation is replaced by a table of completions of different lengths, which costs nothing. Upstream
+                takes the old log-probabilities from generation and so gets them for nothing too; ours computes them.
+
+Figures: wall and CPU seconds per update, children included, without the first update; and the highest resident
+memory above that after the trainer was made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+TRAINERS = ("ours", "upstream")
+SETTINGS = ("generated", "replayed")
+BATCH, MICRO_BATCH, QUERY_TOKENS = 16, 4, 64
+SOLUTION = (
+    "def sign(x):\n    if x > 100:\n        return 1\n    for _ in range(2):\n        x += 0\n"
+    "    if x > 0:\n        return 1\n    if x < 0:\n        return -1\n    return 0\n"
+)
+TESTS = {"type": "call", "fn_name": "sign", "inputs": [[5], [-2], [0]], "outputs": [1, -1, 0]}
+
+
+# One measurement
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, float]:
+    """Train for some updates in this process; seconds and bytes per update."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    clock = _clock()
+    with tempfile.TemporaryDirectory() as folder:
+        make = _ours if arguments.trainer == "ours" else _upstream
+        trainer = make(arguments, folder, clock)
+        before = _memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+        trainer.train()
+        peak = _memory("VmHWM")
+    wall, cpu = (
+        [later - earlier for earlier, later in itertools.pairwise(column)] for column in zip(*clock.marks, strict=True)
+    )
+    waits = [entry["executor/wait_s"] for entry in trainer.state.log_history if "executor/wait_s" in entry]
+    return {
+        "wall_s": statistics.median(wall),
+        "cpu_s": statistics.median(cpu),
+        "extra_bytes": peak - before,
+        "wait_share": statistics.median(waits[1:]) / statistics.median(wall) if waits else 0.0,
+    }
+
+
+def _clock() -> Any:
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        """Notes wall and CPU time at the end of each update."""
+
+        marks: list[tuple[float, float]] = []  # noqa: RUF012 - one per process
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.marks.append((time.perf_counter(), _cpu_seconds()))
+
+    return Clock()
+
+
+def _cpu_seconds() -> float:
+    """CPU seconds of this process and of all its living and buried descendants."""
+    ticks = 0
+    for pid in _family(os.getpid()):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += sum(int(field) for field in fields[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _family(pid: int) -> list[int]:
+    children = [
+        int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()
+    ]
+    return [pid, *(member for child in children for member in _family(child))]
+
+
+def _memory(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(field)
+
+
+def _tokenizer(vocabulary: int) -> Any:
+    """One token per byte, and names that no text contains up to the size asked for."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    names = ["<pad>", "<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    names += [f"w{number}" for number in range(vocabulary - len(names))]
+    bpe = Tokenizer(models.BPE({name: number for number, name in enumerate(names)}, []))
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", eos_token="<eos>", padding_side="left")
+
+
+def _model(arguments: argparse.Namespace, kind: str, size: int = 128, layers: int = 4) -> Any:
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=arguments.vocabulary,
+        hidden_size=size,
+        intermediate_size=3 * size,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        num_labels=1,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    return getattr(transformers, kind)(config)
+
+
+def _settings(arguments: argparse.Namespace, folder: str) -> dict[str, Any]:
+    return {
+        "output_dir": folder,
+        "per_device_train_batch_size": MICRO_BATCH,
+        "gradient_accumulation_steps": BATCH // MICRO_BATCH,
+        "num_mini_batches": 1,
+        "num_ppo_epochs": 1,
+        "response_length": arguments.length,
+        "total_episodes": BATCH * arguments.updates,
+        "learning_rate": 1e-5,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "gradient_checkpointing": False,
+        "bf16": False,
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+
+
+def _prompt() -> str:
+    return "Return the sign of x.\n".ljust(QUERY_TOKENS - len("def sign(x):") - 1, "#") + "\n"
+
+
+def _table(arguments: argparse.Namespace, tokenizer: Any) -> list[list[int]]:
+    """Completions of different lengths: a right or a wrong body, then statements that never run."""
+    draw = random.Random(0)
+    bodies = ["\n    return (x > 0) - (x < 0)", "\n    return 1"]
+    rows = []
+    for number in range(BATCH):
+        length = draw.randint(arguments.length // 4, arguments.length) - 1
+        rows.append(tokenizer((bodies[number % 2] + "\n    x = x + 1" * arguments.length)[:length])["input_ids"] + [1])
+    return rows
+
+
+def _ours(arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
+    from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
+    from stepcoder_trl.trainer import ppo_trainer
+
+    tokenizer = _tokenizer(arguments.vocabulary)
+    if arguments.setting == "replayed":
+        ppo_trainer.generate = _replay(_table(arguments, tokenizer))
+    problems = [
+        {
+            "task_id": str(number),
+            "prompt": _prompt(),
+            "starter_code": "def sign(x):\n",
+            "canonical_solution": SOLUTION,
+            "tests": TESTS,
+        }
+        for number in range(BATCH)
+    ]
+    return StepCoderPPOTrainer(
+        StepCoderPPOConfig(
+            **_settings(arguments, folder), num_generations=4, top_p=1.0, temperature=0.7, executor_workers=1
+        ),
+        tokenizer,
+        _model(arguments, "LlamaForCausalLM"),
+        _model(arguments, "LlamaForCausalLM"),
+        train_dataset=problems,
+        value_model=_model(arguments, "LlamaForSequenceClassification"),
+        callbacks=[clock],
+    )
+
+
+def _replay(table: list[list[int]]) -> Any:
+    import torch
+
+    from stepcoder_trl.generation import Generation, pad_left
+
+    def generate(model: Any, queries: Any, tokenizer: Any, *_: Any, **__: Any) -> Generation:
+        ids, mask = pad_left([query.token_ids for query in queries], 0, model.device)
+        lengths = torch.tensor([len(row) for row in table])
+        rows = torch.tensor([row + [0] * (int(lengths.max()) - len(row)) for row in table])
+        return Generation(ids, mask, rows, lengths, torch.ones(len(table), dtype=torch.bool))
+
+    return generate
+
+
+def _upstream(arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
+    import torch
+    from datasets import Dataset
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+    from trl.experimental.ppo import ppo_trainer as module
+
+    tokenizer = _tokenizer(arguments.vocabulary)
+    if arguments.setting == "replayed":
+        table = _table(arguments, tokenizer)
+        rows = torch.tensor([row + [0] * (arguments.length - len(row)) for row in table])
+        logits = torch.randn(BATCH, arguments.length, arguments.vocabulary)
+        module.batch_generation = lambda model, queries, *_: (torch.cat([queries, rows], 1), logits)
+    ids = tokenizer(_prompt() + "def sign(x):")["input_ids"]
+    return PPOTrainer(
+        PPOConfig(**_settings(arguments, folder), num_sample_generations=0, temperature=0.7, stop_token_id=1),
+        tokenizer,
+        _model(arguments, "LlamaForCausalLM"),
+        _model(arguments, "LlamaForCausalLM"),
+        _model(arguments, "LlamaForSequenceClassification", size=16, layers=1),
+        Dataset.from_list([{"input_ids": ids}] * BATCH * 2),
+        _model(arguments, "LlamaForSequenceClassification"),
+        eval_dataset=Dataset.from_list([{"input_ids": ids}]),
+        callbacks=[clock],
+    )
+
+
+# All of them
+
+
+def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every setting and length with both trainers in turn; one row per pair."""
+    from rich.progress import track
+
+    jobs = [
+        (setting, length, trainer)
+        for _ in range(arguments.repeats)
+        for setting in SETTINGS
+        for length in arguments.lengths
+        for trainer in TRAINERS
+    ]
+    found: dict[tuple[str, int, str], list[dict[str, float]]] = {}
+    for job in track(jobs, "measuring"):
+        found.setdefault(job, []).append(_in_a_process(arguments, *job))
+    rows = []
+    for setting in SETTINGS:
+        for length in arguments.lengths:
+            row: dict[str, Any] = {"setting": setting, "response_length": length}
+            for trainer in TRAINERS:
+                runs = found[setting, length, trainer]
+                row[trainer] = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+                row[trainer]["runs"] = runs
+            for key in ("wall_s", "cpu_s", "extra_bytes"):
+                pairs = zip(row["ours"]["runs"], row["upstream"]["runs"], strict=True)
+                row[f"{key}_ratio"] = statistics.median(ours[key] / upstream[key] for ours, upstream in pairs)
+            rows.append(row)
+    return rows
+
+
+def _in_a_process(arguments: argparse.Namespace, setting: str, length: int, trainer: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--trainer", trainer, "--setting", setting, "--length", str(length)]
+    command += ["--updates", str(arguments.updates), "--vocabulary", str(arguments.vocabulary)]
+    quiet = {"OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet}, check=False)
+    if run.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{run.stderr[-4000:]}")
+    result: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
+    return result
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print the table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="One update of 16 completions, ours : upstream's (medians)")
+    for name in ("setting", "length", "wall s", "ratio", "CPU s", "ratio", "extra MiB", "ratio", "waits for programs"):
+        table.add_column(name, justify="left" if name == "setting" else "right")
+    for row in rows:
+        ours, upstream = row["ours"], row["upstream"]
+        table.add_row(
+            row["setting"],
+            str(row["response_length"]),
+            f"{ours['wall_s']:.2f} : {upstream['wall_s']:.2f}",
+            f"{row['wall_s_ratio']:.2f}",
+            f"{ours['cpu_s']:.2f} : {upstream['cpu_s']:.2f}",
+            f"{row['cpu_s_ratio']:.2f}",
+            f"{ours['extra_bytes'] / 2**20:.0f} : {upstream['extra_bytes'] / 2**20:.0f}",
+            f"{row['extra_bytes_ratio']:.2f}",
+            f"{100 * ours['wait_share']:.1f} %",
+        )
+    Console(width=119).print(table)
+
+
+def main() -> None:
+    """Parse arguments, measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="folder for trainer.json")
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", default=[128, 512], help="response lengths (default: 128 512)"
+    )
+    parser.add_argument("--vocabulary", type=int, default=32000, help="tokens of the vocabulary (default: 32000)")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each kind (default: 5)")
+    parser.add_argument("--updates", type=int, default=3, help="updates per measurement, the first not counted")
+    parser.add_argument("--trainer", choices=TRAINERS, help="measure one trainer in this process and print JSON")
+    parser.add_argument("--setting", choices=SETTINGS, default="generated")
+    parser.add_argument("--length", type=int, default=128)
+    arguments = parser.parse_args()
+    if arguments.trainer:
+        print(json.dumps(measure(arguments)))
+        return
+    rows = compare(arguments)
+    show(rows)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        packages = ("stepcoder-trl", "trl", "transformers", "torch")
+        result = {
+            "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+            "python": platform.python_version(),
+            "versions": {name: metadata.version(name) for name in packages},
+            "arguments": {"vocabulary": arguments.vocabulary, "updates": arguments.updates, "batch": BATCH},
+            "rows": rows,
+        }
+        (arguments.out / "trainer.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
