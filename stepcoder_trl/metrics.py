@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean
 
@@ -137,26 +137,53 @@ def code_lines(program: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def line_overlap(benchmark: Sequence[str], train: Iterable[str]) -> list[float | None]:
+@dataclass(frozen=True)
+class LineOverlap:
     """
-    Share of each benchmark solution's lines that also occur in training solutions.
+    Lines that one solution shares with others.
+
+    Attributes:
+        lines (`int`): Lines of the solution that count.
+        duplicated (`int`): Those of them that occur in the other solutions.
+    """
+
+    lines: int
+    duplicated: int
+
+    @property
+    def share(self) -> float | None:
+        """Share of duplicated lines in [0, 1]; `None` where no line counts."""
+        return self.duplicated / self.lines if self.lines else None
+
+
+def line_overlaps(benchmark: Sequence[str], train: Sequence[str]) -> tuple[list[LineOverlap], list[LineOverlap]]:
+    """
+    Lines that each benchmark solution shares with the training solutions, and each of these with the benchmark's.
 
     Lines are compared without the white space around them. Lines that occur more than twice in the benchmark
-    (`return`, `continue`, ...) do not count.
+    (`return`, `continue`, ...) count in neither direction.
 
     Args:
         benchmark (`Sequence[str]`):
             Solutions of the benchmark's problems.
-        train (`Iterable[str]`):
+        train (`Sequence[str]`):
             Solutions in the training data.
 
     Returns:
-        `list[float | None]`: One share in [0, 1] per problem; `None` where no line counts.
+        `tuple[list[LineOverlap], list[LineOverlap]]`: One overlap per benchmark solution, one per training solution.
 
     Paper: StepCoder (arXiv:2402.01391), Figure 3; rule of Austin et al. (arXiv:2108.07732).
     """
-    known = {line for program in train for line in code_lines(program)}
-    lines_of = [code_lines(program) for program in benchmark]
-    occurrences = Counter(line for lines in lines_of for line in lines)
-    counted = [[line for line in lines if occurrences[line] <= 2] for lines in lines_of]
-    return [fmean(line in known for line in lines) if lines else None for lines in counted]
+    of_benchmark, of_train = ([code_lines(program) for program in programs] for programs in (benchmark, train))
+    occurrences = Counter(line for lines in of_benchmark for line in lines)
+    common = {line for line, count in occurrences.items() if count > 2}
+    in_train = {line for lines in of_train for line in lines}
+    return (
+        [_overlap(lines, common, in_train) for lines in of_benchmark],
+        [_overlap(lines, common, occurrences) for lines in of_train],
+    )
+
+
+def _overlap(lines: Sequence[str], common: Container[str], others: Container[str]) -> LineOverlap:
+    counted = [line for line in lines if line not in common]
+    return LineOverlap(len(counted), sum(line in others for line in counted))

@@ -16,6 +16,7 @@ VERBS = {
     "execute": ("execute", "run programs under their tests"),
     "curriculum": ("curriculum", "show where the curriculum may cut solutions"),
     "mask": ("mask", "show which tokens Fine-Grained Optimization keeps"),
+    "overlap": ("overlap", "lines that a benchmark shares with training solutions"),
     "ppo": ("ppo", "train a model with StepCoder PPO"),
     "quickstart": ("quickstart", "the whole story on a generated problem family, in minutes on a CPU"),
     "selftest": ("selftest", "run hostile and correct programs through the sandbox: does it hold here?"),

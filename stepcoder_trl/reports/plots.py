@@ -1,4 +1,4 @@
-"""Learning curves as a picture. Needs the extra `plots`."""
+"""Learning curves and histograms as pictures. Needs the extra `plots`."""
 
 from __future__ import annotations
 
@@ -39,13 +39,9 @@ def plot_curves(
         ImportError: If matplotlib is not installed; the message says how to install it.
         BadInputError: If there is nothing to draw.
     """
-    if not can_plot():
-        raise ImportError(MISSING)
     if not curves:
         raise BadInputError("There are no curves to draw. Pass at least one panel.")
-    figure_module = importlib.import_module("matplotlib.figure")
-    # A figure of its own: pyplot would pick a window system and keep every figure alive.
-    figure: Any = figure_module.Figure(figsize=(8, 2.6 * len(curves)), layout="constrained")
+    figure = _figure(8, 2.6 * len(curves))
     panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (title, lines) in zip(panels, curves.items(), strict=True):
         for name, points in lines.items():
@@ -57,3 +53,42 @@ def plot_curves(
         panel.legend(fontsize="small")
     panels[-1].set_xlabel(x_label)
     figure.savefig(path)
+
+
+def plot_histograms(
+    histograms: Mapping[str, Mapping[str, int]], path: str | PathLike[str], y_label: str = "problems"
+) -> None:
+    """
+    Draw histograms, one panel above the other.
+
+    Args:
+        histograms (`Mapping[str, Mapping[str, int]]`):
+            Per panel, by its title, the height of each bar, by the name below it.
+        path (`str` or path):
+            File to write; its suffix says the format.
+        y_label (`str`, *optional*, defaults to `"problems"`):
+            What the bars count.
+
+    Raises:
+        ImportError: If matplotlib is not installed; the message says how to install it.
+        BadInputError: If there is nothing to draw.
+    """
+    if not histograms:
+        raise BadInputError("There are no histograms to draw. Pass at least one panel.")
+    figure = _figure(8, 2.8 * len(histograms))
+    panels = figure.subplots(len(histograms), 1, squeeze=False)[:, 0]
+    for panel, (title, heights) in zip(panels, histograms.items(), strict=True):
+        bars = panel.bar(list(heights), list(heights.values()))
+        panel.bar_label(bars, fontsize="small")
+        panel.set_title(title, loc="left", fontsize="medium")
+        panel.set_ylabel(y_label)
+        panel.margins(y=0.15)
+    figure.savefig(path)
+
+
+def _figure(width: float, height: float) -> Any:
+    """Empty figure of a size in inches."""
+    if not can_plot():
+        raise ImportError(MISSING)
+    # A figure of its own: pyplot would pick a window system and keep every figure alive.
+    return importlib.import_module("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")

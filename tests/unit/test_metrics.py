@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.metrics import (
     Interval,
+    LineOverlap,
     bootstrap_interval,
-    line_overlap,
+    line_overlaps,
     mean_pass_at_k,
     pass_at_k,
     wilson_interval,
@@ -103,6 +104,9 @@ def test_intervals_refuse_what_is_no_sample(call):
 
 def test_line_overlap_leaves_out_common_lines():
     benchmark = ["a = 1\nreturn x\n", "b = 2\n    c = 3\n\nreturn x", "return x\r\nd = 4", "return x"]
-    train = ["    a = 1\nc = 3", "return x\n"]
+    train = ["    a = 1\nc = 3\nc = 3\ne = 5", "return x\n"]
 
-    assert line_overlap(benchmark, train) == [1.0, 0.5, 0.0, None]
+    of_benchmark, of_train = line_overlaps(benchmark, train)
+
+    assert [overlap.share for overlap in of_benchmark] == [1.0, 0.5, 0.0, None]
+    assert of_train == [LineOverlap(4, 3), LineOverlap(0, 0)]

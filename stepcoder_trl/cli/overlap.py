@@ -1,0 +1,109 @@
+"""`stepcoder-trl overlap`: lines that a benchmark's solutions share with training solutions."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from stepcoder_trl.cli.jsonl import write_rows, write_text
+from stepcoder_trl.data import Problem, load_problems
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.metrics import LineOverlap, line_overlaps
+from stepcoder_trl.reports.plots import plot_histograms
+
+
+BINS = 10
+EPILOG = """The rule (Austin et al., arXiv:2108.07732; StepCoder, Figure 3): lines are compared without the white space
+around them. Blank lines and the starter code that a solution begins with are left out. Lines that occur more than
+twice in the benchmark's solutions (return, continue) do not count, in either direction. A problem without a solution,
+or without a line that counts, has the share null.
+
+BENCHMARK and TRAIN are problem files in any form that the package reads: its own, APPS+, APPS, MBPP, HumanEval,
+LeetCodeDataset; JSONL, .jsonl.gz, JSON arrays, parquet.
+rows of the output: {"id": task_id, "share": float or null, "lines": int, "duplicated": int}, benchmark's order.
+
+example:
+  stepcoder-trl overlap humaneval.jsonl --train apps_plus.jsonl --out overlap.jsonl --histogram overlap.png
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("benchmark", metavar="BENCHMARK", help="problems whose solutions are looked for")
+    parser.add_argument("--train", required=True, nargs="+", metavar="TRAIN", help="problems of the training data")
+    parser.add_argument(
+        "--out", default="-", metavar="FILE", help="JSONL file of the shares per task (default: standard output)"
+    )
+    parser.add_argument("--train-out", metavar="FILE", help="JSONL file of the other direction, per training problem")
+    parser.add_argument("--summary", metavar="FILE", help="JSON file of the figures that are printed")
+    parser.add_argument("--histogram", metavar="PNG", help="picture of both directions")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare all solutions; returns the exit status."""
+    benchmark = load_problems(arguments.benchmark)
+    train = [problem for path in arguments.train for problem in load_problems(path)]
+    found = line_overlaps([_solution(problem) for problem in benchmark], [_solution(problem) for problem in train])
+    if not any(overlap.lines for overlap in found[0]):
+        raise BadInputError(
+            f"{arguments.benchmark}: no solution has a line that counts. Pass problems with solutions."
+        )
+    directions = {"benchmark": (benchmark, found[0]), "train": (train, found[1])}
+    summary = {name: _summary(overlaps) for name, (_, overlaps) in directions.items()}
+    if arguments.histogram:  # first: it fails where matplotlib is missing
+        titles = {
+            "benchmark": "Share of a benchmark solution's lines that occur in training solutions",
+            "train": "Share of a training solution's lines that occur in benchmark solutions",
+        }
+        plot_histograms({titles[name]: figures["histogram"] for name, figures in summary.items()}, arguments.histogram)
+    write_rows(arguments.out, map(_row, *directions["benchmark"]))
+    if arguments.train_out:
+        write_rows(arguments.train_out, map(_row, *directions["train"]))
+    if arguments.summary:
+        write_text(arguments.summary, json.dumps(summary, indent=2) + "\n")
+    for name, figures in summary.items():
+        print(_in_words(name, figures), file=sys.stderr)
+    return 0
+
+
+def _solution(problem: Problem) -> str:
+    """Canonical solution without the starter code, which whoever solves the problem is given."""
+    return problem.canonical_solution.removeprefix(problem.starter_code)
+
+
+def _row(problem: Problem, overlap: LineOverlap) -> dict[str, Any]:
+    return {
+        "id": problem.task_id,
+        "share": overlap.share,
+        "lines": overlap.lines,
+        "duplicated": overlap.duplicated,
+    }
+
+
+def _summary(overlaps: Sequence[LineOverlap]) -> dict[str, Any]:
+    shares = [overlap.share for overlap in overlaps if overlap.share is not None]
+    bins = Counter(min(math.floor(share * BINS), BINS - 1) for share in shares)
+    return {
+        "problems": len(overlaps),
+        "counted": len(shares),
+        "mean_share": fmean(shares) if shares else None,
+        "over_half": sum(share > 0.5 for share in shares),
+        "histogram": {f"{number / BINS:.1f}-{(number + 1) / BINS:.1f}": bins[number] for number in range(BINS)},
+    }
+
+
+def _in_words(name: str, figures: dict[str, Any]) -> str:
+    if not figures["counted"]:
+        return f"{name}: none of {figures['problems']} problems has a line that counts"
+    over_half = figures["over_half"] / figures["counted"]
+    return (
+        f"{name}: {figures['counted']} of {figures['problems']} problems have lines that count; on average "
+        f"{figures['mean_share']:.1%} of them are duplicated; {figures['over_half']} problems ({over_half:.1%}) have "
+        "more than half of theirs duplicated"
+    )
