@@ -1,6 +1,7 @@
 """Generation from scratch and what its programs are worth."""
 
-from stepcoder_trl.evaluation.generate import EvaluatedSample, Evaluation, evaluate_pass_at_1
+from stepcoder_trl.evaluation.generate import evaluate_pass_at_1
+from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 
 
 __all__ = ["EvaluatedSample", "Evaluation", "evaluate_pass_at_1"]

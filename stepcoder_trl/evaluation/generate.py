@@ -3,75 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from concurrent.futures import Future
+from dataclasses import replace
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 from stepcoder_trl.executor import CodeExecutor
 from stepcoder_trl.generation import SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
-from stepcoder_trl.types import Execution, Outcome
-
-
-@dataclass(frozen=True)
-class EvaluatedSample:
-    """
-    One completion and what became of its program.
-
-    Attributes:
-        task_id (`str`): Problem.
-        completion (`str`): Text the model wrote.
-        program (`str`): What was run.
-        execution (`Execution` or `None`): Result, `None` when it could not be run for a reason that is ours.
-        error (`str`): That reason, else empty.
-    """
-
-    task_id: str
-    completion: str
-    program: str
-    execution: Execution | None
-    error: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether every test passed."""
-        return self.execution is not None and self.execution.outcome is Outcome.PASSED
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """
-    Result of an evaluation.
-
-    Attributes:
-        samples (`tuple[EvaluatedSample, ...]`): In the order of the problems, samples of one problem together.
-    """
-
-    samples: tuple[EvaluatedSample, ...]
-
-    def counts(self) -> dict[str, tuple[int, int]]:
-        """Scored samples `n` and passing samples `c` of each problem; samples that could not be run do not count."""
-        counts = {sample.task_id: (0, 0) for sample in self.samples}
-        for sample in self.samples:
-            if sample.execution is not None:
-                n, c = counts[sample.task_id]
-                counts[sample.task_id] = (n + 1, c + sample.passed)
-        return counts
-
-    @property
-    def pass_at_1(self) -> float:
-        """Mean over the problems of the share of passing samples; 0 without a scored sample."""
-        shares = [c / n for n, c in self.counts().values() if n]
-        return fmean(shares) if shares else 0.0
-
-    @property
-    def infrastructure_errors(self) -> int:
-        """Number of samples that could not be run."""
-        return sum(sample.execution is None for sample in self.samples)
+from stepcoder_trl.types import Execution
 
 
 def evaluate_pass_at_1(
@@ -120,7 +64,8 @@ def evaluate_pass_at_1(
     """
     sampling = SamplingConfig(max_new_tokens, temperature, top_p, tokenizer.eos_token_id)
     work = [problem for problem in problems for _ in range(num_samples)]
-    training, pending = model.training, []
+    training = model.training
+    pending: list[tuple[EvaluatedSample, Future[Execution]]] = []
     devices = [model.device] if model.device.type == "cuda" else []
     model.eval()
     try:
@@ -130,17 +75,21 @@ def evaluate_pass_at_1(
                 chunk = work[start : start + batch_size]
                 queries = [build_query(problem.prompt, problem.starter_code, tokenizer) for problem in chunk]
                 generation = generate(model, queries, tokenizer, sampling, batch_size)
-                for problem, query, ids in zip(chunk, queries, generation.completion_ids(), strict=True):
-                    completion = token_texts(ids, tokenizer).text
-                    program = program_of(query, completion).text
-                    future = executor.submit(program, problem.tests)
-                    pending.append((problem.task_id, completion, program, future))
+                rows = zip(chunk, queries, generation.completion_ids(), generation.stopped.tolist(), strict=True)
+                for problem, query, ids, stopped in rows:
+                    text = token_texts(ids, tokenizer).text
+                    program = program_of(query, text).text
+                    sample = EvaluatedSample(
+                        problem.task_id, text, program, execution=None, num_tokens=len(ids), stopped=stopped
+                    )
+                    pending.append((sample, executor.submit(program, problem.tests)))
     finally:
         model.train(training)
-    samples = []
-    for task_id, completion, program, future in pending:
-        try:
-            samples.append(EvaluatedSample(task_id, completion, program, future.result()))
-        except SandboxError as error:
-            samples.append(EvaluatedSample(task_id, completion, program, None, str(error)))
-    return Evaluation(tuple(samples))
+    return Evaluation(tuple(_with_result(sample, future) for sample, future in pending))
+
+
+def _with_result(sample: EvaluatedSample, future: Future[Execution]) -> EvaluatedSample:
+    try:
+        return replace(sample, execution=future.result())
+    except SandboxError as error:
+        return replace(sample, error=str(error))

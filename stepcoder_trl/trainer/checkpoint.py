@@ -169,25 +169,39 @@ def load_training_state(
         `dict[str, Any]`: The values given as `extra`.
     """
     source = directory / TRAINING_STATE
-    if _is_deepspeed(accelerator):
-        accelerator.load_state(str(source / "engine"))
-    else:
-        bare = accelerator.unwrap_model(model)
-        stored = _load(source / "parameters.pt")
-        names = _trained(bare).keys()
-        if stored.keys() != names:
-            odd = sorted(stored.keys() ^ names)
-            raise BadInputError(
-                f"{source}: {len(odd)} trained parameters are only there or only here, such as `{odd[0]}`. Resume "
-                "with the model and the adapter that the checkpoint was saved with."
-            )
-        bare.load_state_dict(stored, strict=False)
+    load_models(directory, accelerator, model)
+    if not _is_deepspeed(accelerator):  # its engine's state holds them
         optimizer.load_state_dict(_load(source / "optimizer.pt"))
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(_load(source / "scaler.pt"))
     lr_scheduler.load_state_dict(_load(source / "scheduler.pt"))
     extra: dict[str, Any] = json.loads((source / "state.json").read_text(encoding="utf-8"))
     return extra
+
+
+def load_models(directory: Path, accelerator: Accelerator, model: torch.nn.Module) -> None:
+    """
+    Set the trained parameters of policy and critic to those of a checkpoint. Called by every process.
+
+    A DeepSpeed engine takes its optimizer's state with them.
+
+    Raises:
+        BadInputError: If the checkpoint is one of other parameters.
+    """
+    source = directory / TRAINING_STATE
+    if _is_deepspeed(accelerator):
+        accelerator.load_state(str(source / "engine"))
+        return
+    bare = accelerator.unwrap_model(model)
+    stored = _load(source / "parameters.pt")
+    names = _trained(bare).keys()
+    if stored.keys() != names:
+        odd = sorted(stored.keys() ^ names)
+        raise BadInputError(
+            f"{source}: {len(odd)} trained parameters are only there or only here, such as `{odd[0]}`. Resume "
+            "with the model and the adapter that the checkpoint was saved with."
+        )
+    bare.load_state_dict(stored, strict=False)
 
 
 def load_random_state(directory: Path, accelerator: Accelerator) -> None:

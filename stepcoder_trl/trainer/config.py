@@ -104,6 +104,31 @@ class StepCoderPPOConfig(PPOConfig):
             Worker processes that run programs. `None` means one per core of this process.
         test_timeout_s (`float`, *optional*, defaults to `3.0`):
             CPU seconds a test may take. A problem's own limit beats it.
+        eval_num_generations (`int`, *optional*, defaults to `1`):
+            Completions per problem of an evaluation.
+        eval_pass_at (`list[int]`, *optional*):
+            Budgets k of pass@k, at most `eval_num_generations`. pass@1 and pass@`eval_num_generations` are always
+            measured.
+        eval_temperature (`float`, *optional*, defaults to `0.2`):
+            Sampling temperature of an evaluation. 0 takes the likeliest token.
+        eval_top_p (`float`, *optional*, defaults to `0.95`):
+            Probability mass of the likeliest tokens that an evaluation samples from, in (0, 1].
+        eval_response_length (`int`, *optional*):
+            Most tokens of a completion in an evaluation. `None` means `response_length`.
+        max_infrastructure_error_rate (`float`, *optional*, defaults to `0.1`):
+            Share of a batch's programs, in [0, 1], that may fail for a reason that is not theirs. Beyond it training
+            writes a checkpoint and stops.
+        log_completions (`bool`, *optional*, defaults to `False`):
+            Whether to print completions at each logging step, write them to `completions/` in `output_dir` as
+            parquet, and send them to the trackers that take tables.
+        num_completions_to_print (`int`, *optional*, defaults to `4`):
+            Completions that are printed. `None` prints all.
+        training_data_name (`str`, *optional*):
+            What the model card calls the training set: its name on the Hub or a title.
+        training_data_license (`str`, *optional*):
+            Licence of the training set, for the model card.
+        eval_data_name (`str`, *optional*):
+            What the model card calls the evaluation set.
         bf16 (`bool`, *optional*):
             Whether to train in bfloat16 mixed precision. `None` means yes where a GPU has it, unless `fp16` is set.
     """
@@ -219,6 +244,53 @@ class StepCoderPPOConfig(PPOConfig):
         default=3.0,
         metadata={"help": "CPU seconds a test may take. A problem's own limit beats it."},
     )
+    eval_num_generations: int = field(default=1, metadata={"help": "Completions per problem of an evaluation."})
+    eval_pass_at: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Budgets k of pass@k, at most `eval_num_generations`. pass@1 and pass@`eval_num_generations` are "
+            "always measured."
+        },
+    )
+    eval_temperature: float = field(
+        default=0.2,
+        metadata={"help": "Sampling temperature of an evaluation. 0 takes the likeliest token."},
+    )
+    eval_top_p: float = field(
+        default=0.95,
+        metadata={"help": "Probability mass of the likeliest tokens that an evaluation samples from, in (0, 1]."},
+    )
+    eval_response_length: int | None = field(
+        default=None,
+        metadata={"help": "Most tokens of a completion in an evaluation. `None` means `response_length`."},
+    )
+    max_infrastructure_error_rate: float = field(
+        default=0.1,
+        metadata={
+            "help": "Share of a batch's programs, in [0, 1], that may fail for a reason that is not theirs. Beyond it "
+            "training writes a checkpoint and stops."
+        },
+    )
+    log_completions: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether to print completions at each logging step, write them to `completions/` in `output_dir` "
+            "as parquet, and send them to the trackers that take tables."
+        },
+    )
+    num_completions_to_print: int | None = field(
+        default=4, metadata={"help": "Completions that are printed. `None` prints all."}
+    )
+    training_data_name: str | None = field(
+        default=None,
+        metadata={"help": "What the model card calls the training set: its name on the Hub or a title."},
+    )
+    training_data_license: str | None = field(
+        default=None, metadata={"help": "Licence of the training set, for the model card."}
+    )
+    eval_data_name: str | None = field(
+        default=None, metadata={"help": "What the model card calls the evaluation set."}
+    )
     bf16: bool | None = field(
         default=None,
         metadata={
@@ -230,6 +302,10 @@ class StepCoderPPOConfig(PPOConfig):
     def __post_init__(self) -> None:
         _check_ranges(self)
         _check_batches(self)
+        _check_evaluation(self)
+        if self.load_best_model_at_end and self.metric_for_best_model is None:
+            # transformers would take the loss, which no evaluation measures.
+            self.metric_for_best_model: str | None = "pass@1"
         if self.bf16 is None:
             self.bf16 = not (self.fp16 or self.use_cpu) and is_torch_bf16_gpu_available()
         # TRL's configs set the name that transformers 5.23 deprecates; under the new one it is silent.
@@ -252,16 +328,29 @@ def _check_ranges(args: StepCoderPPOConfig) -> None:
     for name in ("temperature", "learning_rate", "value_learning_rate", "test_timeout_s"):
         if not getattr(args, name) > 0:
             _refuse(name, getattr(args, name), "above 0", "Leave it out for the default.")
-    for name in ("num_ppo_epochs", "num_mini_batches", "response_length", "gradient_accumulation_steps"):
+    for name in (
+        "num_ppo_epochs",
+        "num_mini_batches",
+        "response_length",
+        "gradient_accumulation_steps",
+        "eval_num_generations",
+    ):
         if getattr(args, name) < 1:
             _refuse(name, getattr(args, name), "at least 1", "Leave it out for the default.")
-    for name in ("num_generations", "max_prompt_length", "executor_workers"):
+    for name in (
+        "num_generations",
+        "max_prompt_length",
+        "executor_workers",
+        "eval_response_length",
+        "num_completions_to_print",
+    ):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             _refuse(name, getattr(args, name), "at least 1 or `None`", "Leave it out for the default.")
     if args.critic_warmup_steps < 0:
         _refuse("critic_warmup_steps", args.critic_warmup_steps, "at least 0", "Write 0 for none.")
-    if not 0 < args.top_p <= 1:
-        _refuse("top_p", args.top_p, "in (0, 1]", "It is a fraction: write 0.9 for 90%.")
+    for name in ("top_p", "eval_top_p"):
+        if not 0 < getattr(args, name) <= 1:
+            _refuse(name, getattr(args, name), "in (0, 1]", "It is a fraction: write 0.9 for 90%.")
     if not 0 <= args.curriculum_pass_rate <= 1:
         _refuse("curriculum_pass_rate", args.curriculum_pass_rate, "in [0, 1]", "It is a fraction: write 0.5 for 50%.")
     if not 0 < args.curriculum_momentum <= 1:
@@ -290,6 +379,21 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "stop_token": ("eos", None),
     "kl_estimator": ("k1", "k3"),
 }
+
+
+def _check_evaluation(args: StepCoderPPOConfig) -> None:
+    """Refuse what an evaluation cannot do."""
+    if args.eval_temperature < 0:
+        _refuse("eval_temperature", args.eval_temperature, "at least 0", "Write 0 for the likeliest token.")
+    if not 0 <= args.max_infrastructure_error_rate <= 1:
+        rate = args.max_infrastructure_error_rate
+        _refuse("max_infrastructure_error_rate", rate, "in [0, 1]", "It is a fraction: write 0.1 for 10%.")
+    for k in args.eval_pass_at or ():
+        if not 1 <= k <= args.eval_num_generations:
+            allowed = f"from 1 to `eval_num_generations`, {args.eval_num_generations}"
+            _refuse("eval_pass_at", k, allowed, "Raise `eval_num_generations`.")
+    if args.load_best_model_at_end and args.save_only_model:
+        _refuse("save_only_model", True, "off with `load_best_model_at_end`", "Drop one of the two.")
 
 
 def _check_batches(args: StepCoderPPOConfig) -> None:

@@ -25,6 +25,7 @@ from transformers.trainer_utils import TrainOutput
 
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
 from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
@@ -38,6 +39,16 @@ from stepcoder_trl.trainer._trl import (
     unwrap_model_for_generation,
 )
 from stepcoder_trl.trainer.config import EOS, StepCoderPPOConfig
+from stepcoder_trl.trainer.evaluate import (
+    EvalItem,
+    best_metric_name,
+    eval_budgets,
+    eval_sampling,
+    evaluated_samples,
+    evaluation_sets,
+    share_of,
+    undisturbed,
+)
 from stepcoder_trl.trainer.logs import (
     LossTerms,
     Totals,
@@ -95,6 +106,7 @@ from stepcoder_trl.trainer.rollout import (
     reward_columns,
     reward_name,
 )
+from stepcoder_trl.trainer.signals import WATCHED, Interruption, StopSignals
 from stepcoder_trl.types import Execution, Outcome
 
 
@@ -126,7 +138,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         data_collator (`Callable`, *optional*):
             Takes the rows drawn as dictionaries and returns such rows, or padded `input_ids` as upstream's.
         eval_dataset (*optional*):
-            Kept for evaluation.
+            Rows as in `train_dataset`, or a `dict` of such sets by name, for `evaluate`.
         optimizers (`tuple`, *optional*):
             Optimizer and learning-rate schedule to use instead of those made here.
         callbacks (`list` of [`~transformers.TrainerCallback`], *optional*):
@@ -188,7 +200,12 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.rows = self._given_rows = fitting
         self._solutions: dict[str, dict[str, Any]] | None = None
         self.plan = self._plan(PartialState().num_processes)
+        self.eval_sets = self._eval_sets(eval_dataset, model)
         self._log_history: list[dict[str, float]] = []
+        self._signals: StopSignals | None = None
+        self._before_update: dict[str, Any] | None = None
+        self._evaluation_due = False
+        self._saved_step: int | None = None
         if value_model is None:
             value_model = build_critic(model, peft_config, args.seed)
         with self._as_upstream_expects(model):
@@ -284,13 +301,19 @@ class StepCoderPPOTrainer(PPOTrainer):
         )
         return Curriculum(config, {row.task_id: (row.canonical_solution, row.starter_code) for row in rows})
 
-    def _rows_that_fit(self, rows: Sequence[PromptRow], model: PreTrainedModel) -> list[PromptRow]:
+    def _rows_that_fit(
+        self, rows: Sequence[PromptRow], model: PreTrainedModel, for_evaluation: bool = False
+    ) -> list[PromptRow]:
         """Rows whose longest query leaves room for the response; the others are named in a warning."""
         limits = [self.args.max_prompt_length or math.inf]
         positions = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)
+        length = self.args.response_length
+        if for_evaluation:
+            length = self.args.eval_response_length or length
         if positions is not None:
-            limits.append(positions - self.args.response_length)
-        too_long = {row.task_id for row in rows if self._longest_query(row) > min(limits)}
+            limits.append(positions - length)
+        measure = self._scratch_query if for_evaluation else self._longest_query
+        too_long = {row.task_id for row in rows if measure(row) > min(limits)}
         if too_long:
             names = ", ".join(sorted(too_long)[:10]) + (", ..." if len(too_long) > 10 else "")
             logger.warning(
@@ -305,6 +328,22 @@ class StepCoderPPOTrainer(PPOTrainer):
             return len(row.token_ids or ())
         codes = {stage.prefix or row.starter_code for stage in self.curriculum.stages(row.task_id)}
         return max(len(build_query(row.prompt, code, self.processing_class).token_ids) for code in codes)
+
+    def _scratch_query(self, row: PromptRow) -> int:
+        return len(self.build_query(row, "").token_ids)
+
+    def _eval_sets(self, dataset: Any, model: PreTrainedModel) -> dict[str, list[PromptRow]]:
+        """Rows to evaluate that fit, by prefix of their metrics; empty without a dataset."""
+        if dataset is None:
+            if self.args.eval_strategy != "no" or self.args.eval_on_start:
+                raise ValueError("`eval_strategy` asks for evaluations, but there is no `eval_dataset`. Pass one.")
+            return {}
+        found = evaluation_sets(dataset, "eval")
+        fitting = {name: self._rows_that_fit(rows, model, for_evaluation=True) for name, rows in found.items()}
+        for name, rows in fitting.items():
+            if not rows:
+                raise ValueError(f"No row of `eval_dataset` is usable for {name!r}: see the warning.")
+        return fitting
 
     def _plan(self, num_processes: int) -> BatchPlan:
         """Sizes of the run, with the defaults that depend on the kind of the dataset."""
@@ -421,17 +460,45 @@ class StepCoderPPOTrainer(PPOTrainer):
         Raises:
             BadInputError: If the checkpoint is not there or does not fit.
         """
-        try:
-            self._begin(resume_from_checkpoint or None)
-            batches = iter(self.get_train_dataloader())
-            while self.state.global_step < self.plan.num_updates and not self.control.should_training_stop:
-                rows = next(batches)
-                self._begin_update()
-                metrics = self.train_on(rows)
-                self._end_update(metrics)
-        finally:
-            self._close_executor()
-        return self._end()
+        with StopSignals(repeats_end=self.accelerator.num_processes == 1) as self._signals:
+            try:
+                self._begin(resume_from_checkpoint or None)
+                self._signals.at_once = False
+                self._evaluate_if_due()
+                batches = iter(self.get_train_dataloader())
+                while self.state.global_step < self.plan.num_updates and not self.control.should_training_stop:
+                    self._heed_signals()
+                    rows = next(batches)
+                    self._begin_update()
+                    metrics = self.train_on(rows)
+                    self._end_update(metrics)
+                self._heed_signals()
+            except Interruption as interruption:
+                self._save_interrupted(interruption)
+                raise interruption.reason from None
+            finally:
+                self._signals = None
+                self._close_executor()
+            return self._end()
+
+    def _heed_signals(self) -> None:
+        """Stop on all processes if one of them was asked to. All call it at the same places."""
+        if self._signals is not None:
+            noted = torch.tensor([self._signals.noted == number for number in WATCHED], device=self.accelerator.device)
+            counts = self._sum(noted.long()).tolist()
+            self._signals.heed(max(number * bool(count) for number, count in zip(WATCHED, counts, strict=True)))
+
+    def _save_interrupted(self, interruption: Interruption) -> None:
+        """Write a checkpoint of the updates that are done; one that was broken off will be done anew."""
+        if self._before_update is not None:
+            checkpoint.set_random_state(self._before_update)
+        step = self.state.global_step
+        if self._saved_step != step or self._evaluation_due:
+            self._save_checkpoint(self.model)
+        logger.warning(
+            f"Training stops after update {step} of {self.plan.num_updates}: {interruption.reason!r}. "
+            f"{self.args.output_dir}/checkpoint-{step} holds everything; `train(resume_from_checkpoint=True)` goes on."
+        )
 
     def check_solutions(self) -> dict[str, dict[str, Any]]:
         """
@@ -508,12 +575,14 @@ class StepCoderPPOTrainer(PPOTrainer):
         samples = self.draw_samples(rows)
         # 2. generate, and decode the sampled tokens
         rollout = self.generate_rollout(samples)
+        self._heed_signals()  # the longest step is over, and no weight has moved yet
         # 3. hand the programs to the executor
         runs = self.submit_programs(rollout)
         # 4. meanwhile: log-probabilities of policy and reference, values
         tokens = self.score_tokens(rollout)
         # 5. collect the executions
         feedback = self.collect_feedback(runs)
+        self.check_infrastructure(feedback)
         # 6. score the completions
         scores = self.score_completions(rollout, feedback)
         # 7. reward each token
@@ -553,10 +622,10 @@ class StepCoderPPOTrainer(PPOTrainer):
             return build_query(row.prompt, prefix or row.starter_code, self.processing_class)
         return Query(self.processing_class.decode(row.token_ids), prefix="", token_ids=row.token_ids)
 
-    def generate_rollout(self, samples: tuple[Sample, ...]) -> Rollout:
-        """Sample a completion per query, and find the program in it."""
+    def generate_rollout(self, samples: tuple[Sample, ...], sampling: SamplingConfig | None = None) -> Rollout:
+        """Sample a completion per query, as training does unless told otherwise, and find the program in it."""
         args, tokenizer = self.args, self.processing_class
-        sampling = SamplingConfig(args.response_length, args.temperature, args.top_p, self.stop_token_id)
+        sampling = sampling or SamplingConfig(args.response_length, args.temperature, args.top_p, self.stop_token_id)
         self.model.eval()
         with (
             unwrap_model_for_generation(
@@ -665,7 +734,36 @@ class StepCoderPPOTrainer(PPOTrainer):
             logger.warning(f"{len(errors)} programs could not be run and are left out of training: {errors[0]}")
         done = sum(execution is not None for execution in executions)
         took_s = max(self._finished_s - self._submitted_s, 1e-9)
-        return Feedback(tuple(executions), len(errors), time.perf_counter() - begun_s, done / took_s if done else 0.0)
+        return Feedback(
+            tuple(executions),
+            infrastructure_errors=len(errors),
+            wait_s=time.perf_counter() - begun_s,
+            programs_per_s=done / took_s if done else 0.0,
+            first_error=str(errors[0]) if errors else "",
+        )
+
+    def check_infrastructure(self, *feedback: Feedback) -> None:
+        """
+        Stop when too many programs could not be run for a reason that is ours. Called by every process.
+
+        Raises:
+            Interruption: With the `SandboxError` that says what to do.
+        """
+        errors = sum(one.infrastructure_errors for one in feedback)
+        programs = sum(len(one.executions) for one in feedback)
+        counts = torch.tensor([errors, programs], device=self.accelerator.device)
+        errors, programs = self._sum(counts).tolist()
+        if errors <= self.args.max_infrastructure_error_rate * programs:
+            return
+        messages = gather_object([one.first_error for one in feedback if one.first_error])
+        reason = SandboxError(
+            f"{errors} of {programs} programs could not be run for a reason that is not theirs, more than "
+            f"`max_infrastructure_error_rate` {self.args.max_infrastructure_error_rate} allows. One of them: "
+            f"{messages[0]} Check free disk space, memory and the number of processes allowed; "
+            "`stepcoder-trl selftest` shows whether the sandbox works. No weight was changed by the samples of this "
+            "batch: mend it, then resume from the newest checkpoint."
+        )
+        raise Interruption(reason)
 
     def score_completions(self, rollout: Rollout, feedback: Feedback) -> Scores:
         """Ask reward functions and reward model, and add up by weight."""
@@ -874,6 +972,113 @@ class StepCoderPPOTrainer(PPOTrainer):
             )
         super().generate_completions(sampling)
 
+    # Evaluation
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """
+        Generate from scratch on an evaluation set, and measure pass@k.
+
+        Leaves the random state as it was. Every process evaluates its share.
+
+        Args:
+            eval_dataset (*optional*):
+                Rows, or a `dict` of sets by name. `None` takes the trainer's.
+            ignore_keys (`list[str]`, *optional*):
+                Without effect, upstream's.
+            metric_key_prefix (`str`, *optional*, defaults to `"eval"`):
+                Prefix of the metrics.
+
+        Returns:
+            `dict[str, float]`: `eval_pass@1`, `eval_pass@k`, shares of the outcomes, scores, lengths, the same on
+            every process. `docs/trainer.md` explains each.
+
+        Raises:
+            ValueError: If there is nothing to evaluate on.
+            SandboxError: If more programs than `max_infrastructure_error_rate` allows could not be run.
+        """
+        if eval_dataset is None and metric_key_prefix == "eval" and self.eval_sets:
+            sets = self.eval_sets
+        else:
+            sets = evaluation_sets(self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix)
+        metrics: dict[str, float] = {}
+        opened = self.executor is None
+        try:
+            for prefix, rows in sets.items():
+                begun_s = time.perf_counter()
+                measured = self.evaluate_rows(rows).metrics(eval_budgets(self.args))
+                measured["runtime"] = time.perf_counter() - begun_s
+                metrics.update({f"{prefix}_{name}": value for name, value in measured.items()})
+        except Interruption as interruption:
+            if self._signals is not None:  # training writes a checkpoint first
+                raise
+            raise interruption.reason from None
+        finally:
+            if opened and self._signals is None:
+                self._close_executor()
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def evaluate_rows(self, rows: Sequence[PromptRow]) -> Evaluation:
+        """Samples of all processes for one set of problems, each from scratch, in their order."""
+        args, accelerator = self.args, self.accelerator
+        items = share_of(rows, args.eval_num_generations, accelerator.process_index, accelerator.num_processes)
+        batches = [
+            items[start : start + args.per_device_eval_batch_size]
+            for start in range(0, len(items), args.per_device_eval_batch_size)
+        ]
+        samples = []
+        with undisturbed(args.seed + accelerator.process_index):
+            for item, sample in zip(items, self._sample_batches(batches), strict=True):
+                if item.counts:
+                    samples.append(sample)
+        return Evaluation(tuple(gather_object(samples)))
+
+    def _sample_batches(self, batches: Sequence[Sequence[EvalItem]]) -> list[EvaluatedSample]:
+        """Generate batch by batch while the programs of those before run, then collect."""
+        sampling = eval_sampling(self.args, self.stop_token_id)
+        pending: list[tuple[Rollout, list[Future[Execution] | None]]] = []
+        try:
+            for batch in batches:
+                self._heed_signals()
+                drawn = (Sample(item.row, None, self.build_query(item.row, ""), item.number) for item in batch)
+                rollout = self.generate_rollout(tuple(drawn), sampling)
+                pending.append((rollout, self.submit_programs(rollout)))
+            feedback = [self.collect_feedback(runs) for _, runs in pending]
+        finally:
+            for run in (run for _, runs in pending for run in runs if run is not None):
+                run.cancel()  # what is done is not touched
+        self.check_infrastructure(*feedback)
+        samples = []
+        for (rollout, _), one in zip(pending, feedback, strict=True):
+            samples += evaluated_samples(rollout, one, self.score_completions(rollout, one))
+        return samples
+
+    def _evaluate_if_due(self) -> None:
+        """Evaluate before the first update if that is asked for, or what was broken off when training stopped."""
+        if self._evaluation_due:
+            self.control.should_evaluate = True
+            self._log_and_save()
+        elif self.args.eval_on_start and self.state.global_step == 0:
+            self.evaluate()
+
+    def _evaluate_and_note_best(self) -> None:
+        """Evaluate; what is best so far is to be saved, and stays."""
+        self._evaluation_due = True
+        metrics = self.evaluate()
+        self._evaluation_due = False
+        args, state = self.args, self.state
+        name = best_metric_name(args, metrics)
+        if name is None:
+            return
+        value, sign = metrics[name], -1 if args.greater_is_better is False else 1
+        if state.best_metric is None or sign * value > sign * state.best_metric:
+            state.best_metric, state.best_global_step = value, state.global_step
+            if args.save_strategy != "no":
+                self.control.should_save = True
+
     # Counters, callbacks, logging
 
     def _begin(self, resume_from_checkpoint: bool | str | os.PathLike[str] | None) -> None:
@@ -909,6 +1114,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.accelerator.gradient_state._set_sync_gradients(True)
         self.optimizer.zero_grad()
         self._log_history = []
+        self._before_update, self._saved_step, self._evaluation_due = None, None, False
 
     def _restart_schedule(self) -> None:
         """Set the learning rates to those of the first update."""
@@ -921,6 +1127,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         position = self.state.global_step % self.plan.updates_per_epoch
         if position == 0 or self.state.global_step == self._begun_at:
             self.control = self.callback_handler.on_epoch_begin(self.args, self.state, self.control)
+        self._before_update = checkpoint.random_state()
         self.control = self.callback_handler.on_step_begin(self.args, self.state, self.control)
 
     def _end_update(self, metrics: dict[str, float]) -> None:
@@ -928,6 +1135,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         state = self.state
         self.lr_scheduler.step()
         state.global_step += 1
+        self._before_update = None
         state.episode += self.plan.batch_size
         state.epoch = state.global_step / self.plan.updates_per_epoch
         metrics["episode"] = state.episode
@@ -943,8 +1151,10 @@ class StepCoderPPOTrainer(PPOTrainer):
     def _log_and_save(self) -> None:
         if self.control.should_log:
             self._log_metrics()
+        if self.control.should_evaluate:
+            self._evaluate_and_note_best()
         if self.control.should_save:
-            self._save_checkpoint(self.model, trial=None)
+            self._save_checkpoint(self.model)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
     def _log_metrics(self) -> None:
@@ -954,8 +1164,10 @@ class StepCoderPPOTrainer(PPOTrainer):
             self._log_history = []
 
     def _end(self) -> TrainOutput:
-        """Log what is left, and fire the last event."""
+        """Log what is left, go back to the best checkpoint if that is asked for, and fire the last event."""
         self._log_metrics()
+        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
+            checkpoint.load_models(Path(self.state.best_model_checkpoint), self.accelerator, self.model)
         self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
         logged = [entry for entry in self.state.log_history if "loss/policy_avg" in entry]
         losses = [entry["loss/policy_avg"] + self.args.vf_coef * entry["loss/value_avg"] for entry in logged]
@@ -993,6 +1205,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         """Write a checkpoint of the current update; it has its name only when it is complete."""
         args, accelerator = self.args, self.accelerator
         path = Path(args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.state.best_global_step == self.state.global_step:
+            self.state.best_model_checkpoint = str(path)
         with checkpoint.new_directory(path, accelerator.is_main_process, accelerator.wait_for_everyone) as directory:
             self.save_model(str(directory), _internal_call=True)
             if accelerator.is_main_process:
@@ -1004,10 +1218,12 @@ class StepCoderPPOTrainer(PPOTrainer):
                 )
         if accelerator.is_main_process:
             checkpoint.remove_old(args.output_dir, args.save_total_limit, self.state.best_model_checkpoint)
+        self._saved_step = self.state.global_step
 
     def _own_state(self) -> dict[str, Any]:
         return {
             "log_history": self._log_history,
+            "evaluation_due": self._evaluation_due,
             "solutions": self._solutions,
             "num_rows": len(self.rows),
             "seed": self.args.seed,
@@ -1025,13 +1241,14 @@ class StepCoderPPOTrainer(PPOTrainer):
         """Take over everything but the random state."""
         own = checkpoint.load_training_state(path, self.accelerator, self.model, self.optimizer, self.lr_scheduler)
         for name, value in self._own_state().items():
-            if name not in ("log_history", "solutions") and own[name] != value:
+            if name not in ("log_history", "solutions", "evaluation_due") and own[name] != value:
                 logger.warning(
                     f"The checkpoint was saved with {name} {own[name]}, now it is {value}: the order of the problems "
                     "will differ."
                 )
         self.use_solutions(own.get("solutions") or self.check_solutions())
         self._log_history = own["log_history"]
+        self._evaluation_due = own.get("evaluation_due", False)
         flags = self.state.is_local_process_zero, self.state.is_world_process_zero
         self.state = type(self.state).load_from_json(str(path / "trainer_state.json"))
         self.state.is_local_process_zero, self.state.is_world_process_zero = flags

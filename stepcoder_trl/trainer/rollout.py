@@ -47,13 +47,15 @@ class PromptRow:
     token_ids: tuple[int, ...] | None = None
 
 
-def as_rows(dataset: Any) -> list[PromptRow]:
+def as_rows(dataset: Any, name: str = "train_dataset") -> list[PromptRow]:
     """
-    Read a training set.
+    Read a training set, or one to evaluate on.
 
     Args:
         dataset ([`~datasets.Dataset`] or sequence of [`Problem`] or mappings):
             Rows of problems, or rows with `input_ids` (upstream's kind).
+        name (`str`, *optional*, defaults to `"train_dataset"`):
+            What errors call it.
 
     Returns:
         `list[PromptRow]`
@@ -61,25 +63,25 @@ def as_rows(dataset: Any) -> list[PromptRow]:
     Raises:
         BadInputError: If a row lacks its prompt, its tests are malformed, a `task_id` comes twice, or kinds are mixed.
     """
-    rows = [_as_row(row, number) for number, row in enumerate(dataset)]
+    rows = [_as_row(row, number, name) for number, row in enumerate(dataset)]
     seen: dict[str, int] = {}
     for number, row in enumerate(rows):
         if row.task_id in seen:
             raise BadInputError(
-                f"Rows {seen[row.task_id]} and {number} of `train_dataset` have the same `task_id` {row.task_id!r}. "
+                f"Rows {seen[row.task_id]} and {number} of `{name}` have the same `task_id` {row.task_id!r}. "
                 "Give each problem its own."
             )
         seen[row.task_id] = number
     if len({row.token_ids is None for row in rows}) == 2:
-        raise BadInputError("Some rows of `train_dataset` have a `prompt`, others only `input_ids`. Use one kind.")
+        raise BadInputError(f"Some rows of `{name}` have a `prompt`, others only `input_ids`. Use one kind.")
     return rows
 
 
-def _as_row(row: Any, number: int) -> PromptRow:
+def _as_row(row: Any, number: int, name: str = "train_dataset") -> PromptRow:
     columns = dict(row.to_row() if isinstance(row, Problem) else row)
     if isinstance(row, Problem):
         return _problem_row(row, columns)
-    where = f"train_dataset[{number}]"
+    where = f"{name}[{number}]"
     if "prompt" not in columns and "input_ids" in columns:
         return PromptRow(str(number), "", columns=columns, token_ids=tuple(int(i) for i in columns["input_ids"]))
     if "prompt" not in columns:
@@ -332,12 +334,14 @@ class Feedback:
         infrastructure_errors (`int`): Programs that could not be run for a reason that is ours.
         wait_s (`float`): Seconds that training stood still for it.
         programs_per_s (`float`): From the first submission to the last result.
+        first_error (`str`): What one of the infrastructure errors says, empty without any.
     """
 
     executions: tuple[Execution | None, ...]
     infrastructure_errors: int = 0
     wait_s: float = 0.0
     programs_per_s: float = 0.0
+    first_error: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from trl import TrlParser
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.generation import Generation
-from stepcoder_trl.trainer import ppo_trainer
+from tests.integration.conftest import Spy
 
 
 pytestmark = pytest.mark.sandbox
@@ -29,86 +28,6 @@ RIGHT = "\n    return (x > 0) - (x < 0)\n"
 WRONG = "\n    return 1\n"
 BRANCH = "\n    if x > 99:\n        return x\n    return 1\n"  # fails; its third line never runs
 UNPARSABLE = "\n    return (\n"
-
-
-@pytest.fixture
-def make_args(tmp_path):
-    def make(**changes):
-        return StepCoderPPOConfig(
-            **{
-                "output_dir": str(tmp_path / "run"),
-                "per_device_train_batch_size": 2,
-                "gradient_accumulation_steps": 2,
-                "num_generations": 2,
-                "response_length": 12,
-                "max_steps": 2,
-                "logging_steps": 1,
-                "save_strategy": "no",
-                "learning_rate": 1e-3,
-                "value_learning_rate": 3e-3,
-                "gradient_checkpointing": False,
-                "report_to": "none",
-                "use_cpu": True,
-                "disable_tqdm": True,
-                **changes,
-            }
-        )
-
-    return make
-
-
-class Spy(StepCoderPPOTrainer):
-    """Keeps what the steps hand to each other, per update."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.seen = []
-
-    def compute_advantages(self, rollout, tokens, rewards, scores, loss_mask):
-        experience = super().compute_advantages(rollout, tokens, rewards, scores, loss_mask)
-        self.seen.append((rollout, scores, experience))
-        return experience
-
-
-@pytest.fixture
-def make_trainer(tokenizer, make_policy, problems, executor, make_args):
-    def make(*, policy=None, dataset=None, keywords=None, cls=Spy, **changes):
-        return cls(
-            make_args(**changes),
-            tokenizer,
-            policy if policy is not None else make_policy(),
-            train_dataset=problems if dataset is None else dataset,
-            **{"executor": executor, **(keywords or {})},
-        )
-
-    return make
-
-
-@pytest.fixture
-def script(monkeypatch, tokenizer):
-    """Makes the policy answer with given texts, in turn and again from the first."""
-
-    def write(*texts, eos=True):
-        asked = []
-
-        def generate(model, queries, tokenizer, sampling, batch_size, **options):
-            rows = []
-            for _ in queries:
-                text = texts[len(asked) % len(texts)]
-                asked.append(text)
-                rows.append([*tokenizer(text)["input_ids"], *([tokenizer.eos_token_id] if eos else [])])
-            size, width = max(map(len, rows)), max(len(query.token_ids) for query in queries)
-            return Generation(
-                query_ids=torch.tensor([[0] * (width - len(q.token_ids)) + list(q.token_ids) for q in queries]),
-                query_mask=torch.tensor([[n >= width - len(q.token_ids) for n in range(width)] for q in queries]),
-                response_ids=torch.tensor([row + [0] * (size - len(row)) for row in rows]),
-                lengths=torch.tensor([len(row) for row in rows]),
-                stopped=torch.tensor([eos] * len(rows)),
-            )
-
-        monkeypatch.setattr(ppo_trainer, "generate", generate)
-
-    return write
 
 
 def logged(trainer, name):
@@ -583,7 +502,11 @@ class Unreliable:
 def test_a_program_that_could_not_be_run_is_left_out_and_counted(make_trainer, script, executor, caplog):
     script(WRONG, RIGHT)
     trainer = make_trainer(
-        max_steps=1, curriculum_momentum=1.0, keywords={"executor": Unreliable(executor)}, whiten_advantages=False
+        max_steps=1,
+        curriculum_momentum=1.0,
+        keywords={"executor": Unreliable(executor)},
+        whiten_advantages=False,
+        max_infrastructure_error_rate=0.5,
     )
 
     with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
@@ -607,7 +530,7 @@ def test_an_update_without_any_score_moves_nothing_to_nan(make_trainer, executor
             self.count = 1
             return super().submit(program, tests)
 
-    trainer = make_trainer(max_steps=1, keywords={"executor": Broken(executor)})
+    trainer = make_trainer(max_steps=1, keywords={"executor": Broken(executor)}, max_infrastructure_error_rate=1.0)
 
     trainer.train()
 

@@ -14,7 +14,7 @@ from stepcoder_trl.types import Execution, Outcome
 
 def sample(task_id, outcome):
     run = outcome and Execution(outcome, (), frozenset(), frozenset(), 0.0, True)
-    return EvaluatedSample(task_id, "", "", run)
+    return EvaluatedSample(task_id, "", "", run, error="" if outcome else "disk full")
 
 
 def test_pass_at_1_is_the_mean_over_problems():

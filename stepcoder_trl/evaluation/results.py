@@ -1,0 +1,108 @@
+"""What an evaluation found: samples, pass@k, outcomes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from stepcoder_trl.metrics import mean_pass_at_k
+from stepcoder_trl.types import Execution, Outcome
+
+
+@dataclass(frozen=True)
+class EvaluatedSample:
+    """
+    One completion and what became of its program.
+
+    Attributes:
+        task_id (`str`): Problem.
+        completion (`str`): Text the model wrote.
+        program (`str`): What was run.
+        execution (`Execution` or `None`): Result, `None` without tests or when it could not be run.
+        error (`str`): Why it could not be run, for a reason that is ours; else empty.
+        num_tokens (`int`): Tokens of the completion, its stop token included.
+        stopped (`bool`): Whether the completion came to an end by itself.
+        score (`float` or `None`): Score of the reward functions, if there are any.
+    """
+
+    task_id: str
+    completion: str
+    program: str
+    execution: Execution | None
+    error: str = ""
+    num_tokens: int = 0
+    stopped: bool = False
+    score: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every test passed."""
+        return self.execution is not None and self.execution.outcome is Outcome.PASSED
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """
+    Result of an evaluation.
+
+    Attributes:
+        samples (`tuple[EvaluatedSample, ...]`): In the order of the problems, samples of one problem together.
+    """
+
+    samples: tuple[EvaluatedSample, ...]
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Scored samples `n` and passing samples `c` of each problem; samples that could not be run do not count."""
+        counts = {sample.task_id: (0, 0) for sample in self.samples}
+        for sample in self.samples:
+            if sample.execution is not None:
+                n, c = counts[sample.task_id]
+                counts[sample.task_id] = (n + 1, c + sample.passed)
+        return counts
+
+    @property
+    def pass_at_1(self) -> float:
+        """Mean over the problems of the share of passing samples; 0 without a scored sample."""
+        return self.pass_at_k(1) or 0.0
+
+    def pass_at_k(self, k: int) -> float | None:
+        """Mean of pass@k over the problems with at least `k` scored samples; `None` if there is no such problem."""
+        enough = [(n, c) for n, c in self.counts().values() if n >= k]
+        return mean_pass_at_k(enough, k) if enough else None
+
+    @property
+    def infrastructure_errors(self) -> int:
+        """Number of samples that could not be run for a reason that is ours."""
+        return sum(bool(sample.error) for sample in self.samples)
+
+    def metrics(self, ks: Sequence[int] = (1,)) -> dict[str, float]:
+        """
+        Result in numbers.
+
+        Args:
+            ks (`Sequence[int]`, *optional*, defaults to `(1,)`):
+                Budgets of pass@k.
+
+        Returns:
+            `dict[str, float]`: `pass@k`, shares of the outcomes, mean score, and the length of completions. What
+            nothing was measured of is left out: no share of nothing is a 0.
+        """
+        metrics: dict[str, float] = {}
+        for k in ks:
+            value = self.pass_at_k(k)
+            if value is not None:
+                metrics[f"pass@{k}"] = value
+        outcomes = Counter(sample.execution.outcome for sample in self.samples if sample.execution is not None)
+        if outcomes:
+            metrics.update({f"executor/{outcome}": outcomes[outcome] / outcomes.total() for outcome in Outcome})
+        if outcomes or self.infrastructure_errors:
+            metrics["executor/infrastructure_errors"] = self.infrastructure_errors
+        scores = [sample.score for sample in self.samples if sample.score is not None]
+        if scores:
+            metrics["objective/scores"] = fmean(scores)
+        if self.samples:
+            metrics["completions/mean_length"] = fmean(sample.num_tokens for sample in self.samples)
+            metrics["completions/stopped"] = fmean(sample.stopped for sample in self.samples)
+        return metrics

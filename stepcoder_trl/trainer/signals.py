@@ -1,0 +1,103 @@
+"""
+Ctrl-C and SIGTERM: what they ask for, and how a run stops where nothing is lost.
+
+The first signal is noted; training stops at the next place where a checkpoint can be written. A second one ends the
+process at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+WATCHED = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption(Exception):
+    """
+    Raised on every process at the same place, where a checkpoint can be written.
+
+    Attributes:
+        reason (`BaseException`): What to raise when that is done.
+    """
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def reason_of(number: int) -> BaseException:
+    """Exception that a signal becomes: `KeyboardInterrupt`, or `SystemExit` with the shell's status of SIGTERM."""
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+
+
+class StopSignals:
+    """
+    Notes SIGINT and SIGTERM while it is entered, and puts the handlers back that it found.
+
+    Does nothing outside the main thread, and leaves a signal alone that is ignored, as for a program started with
+    `nohup`.
+
+    Args:
+        repeats_end (`bool`, *optional*, defaults to `True`):
+            Whether a second signal ends the process at once. Not under a launcher: it hands on to its processes what
+            the terminal has sent them already.
+
+    Attributes:
+        noted (`int`): Signal that came, 0 if none has.
+        at_once (`bool`): Whether the first signal already ends the process: there is nothing yet to save.
+    """
+
+    def __init__(self, repeats_end: bool = True) -> None:
+        self.repeats_end = repeats_end
+        self.noted = 0
+        self.at_once = True
+        self._heeded = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in WATCHED:
+                handler = signal.getsignal(number)
+                if handler not in (signal.SIG_IGN, None):  # None: not set from Python, nothing to put back
+                    self._before[number] = handler
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._put_back()
+        if self.noted and not self._heeded and error is None:  # it came too late for training to stop
+            raise reason_of(self.noted)
+
+    def heed(self, number: int) -> None:
+        """
+        Stop for a signal, if there is one.
+
+        Args:
+            number (`int`): Signal that some process has noted, 0 if none has.
+
+        Raises:
+            Interruption: If there is one.
+        """
+        if number:
+            self._heeded = True
+            raise Interruption(reason_of(number))
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.noted and not self.repeats_end:
+            return
+        if self.noted or self.at_once:
+            self._heeded = True
+            self._put_back()  # one more does what it always did
+            raise reason_of(number)
+        self.noted = number
+
+    def _put_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
