@@ -40,6 +40,11 @@ SIGN = (
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """Byte-level BPE tokenizer with about 400 tokens and separate padding and EOS tokens."""
+    return make_tokenizer()
+
+
+def make_tokenizer() -> Any:
+    """Train that tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -496,7 +496,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         if self._saved_step != step or self._evaluation_due:
             self._save_checkpoint(self.model)
         logger.warning(
-            f"Training stops after update {step} of {self.plan.num_updates}: {interruption.reason!r}. "
+            f"Training stops after update {step} of {self.plan.num_updates} ({interruption}). "
             f"{self.args.output_dir}/checkpoint-{step} holds everything; `train(resume_from_checkpoint=True)` goes on."
         )
 

@@ -25,7 +25,7 @@ class Interruption(Exception):
     """
 
     def __init__(self, reason: BaseException) -> None:
-        super().__init__(str(reason))
+        super().__init__(type(reason).__name__)
         self.reason = reason
 
 

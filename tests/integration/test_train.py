@@ -581,7 +581,7 @@ def test_a_solution_that_could_not_be_run_does_not_count_as_failing(make_trainer
             return [SandboxError("disk full")] * len(programs)
 
     script(WRONG)
-    trainer = make_trainer(max_steps=1, keywords={"executor": Broken(executor)})
+    trainer = make_trainer(max_steps=1, keywords={"executor": Broken(executor)}, max_infrastructure_error_rate=1.0)
     before = [trainer.curriculum.stages(row.task_id) for row in trainer.rows]
 
     trainer.train()

@@ -1,0 +1,95 @@
+"""
+Training run for tests to send signals to, also as a process of its own: `WAIT_AT OUTPUT_DIR`.
+
+Prints one line per event, so that nobody has to guess where the run is: `solutions`, `generate N`, `update N`,
+`save N`, `evaluate N`, with N updates done. At `WAIT_AT` it prints `waiting` and stands still until a signal has been
+noted, or, after `twice`, until one ends it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+
+import torch
+from transformers import LlamaForCausalLM
+
+from stepcoder_trl import Problem, StepCoderPPOConfig, StepCoderPPOTrainer
+from tests.conftest import SIGN, make_tokenizer, tiny_config
+
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Announcing(StepCoderPPOTrainer):
+    """Says where it is, and waits there for a signal."""
+
+    wait_at = ""
+
+    def reached(self, event: str) -> None:
+        print(event, flush=True)
+        self.events = [*getattr(self, "events", ()), event]
+        if event == self.wait_at.removesuffix(" twice"):
+            print("waiting", flush=True)
+            while self.wait_at.endswith("twice") or not self._signals.noted:
+                time.sleep(0.01)
+
+    def check_solutions(self):
+        self.reached("solutions")
+        return super().check_solutions()
+
+    def generate_rollout(self, samples, sampling=None):
+        rollout = super().generate_rollout(samples, sampling)
+        self.reached(f"{'evaluate' if sampling else 'generate'} {self.state.global_step}")
+        return rollout
+
+    def update_models(self, experience):
+        self.reached(f"update {self.state.global_step}")
+        return super().update_models(experience)
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        self.reached(f"save {self.state.global_step}")
+        super().save_model(output_dir, _internal_call)
+
+
+def make_trainer(output_dir: str) -> Announcing:
+    tests = {"type": "call", "fn_name": "sign", "inputs": [[5], [-2], [0]], "outputs": [1, -1, 0]}
+    problems = [Problem(f"sign/{n}", f"Write sign {n}.\n", "def sign(x):\n", SIGN, tests) for n in range(8)]
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    args = StepCoderPPOConfig(
+        output_dir=output_dir,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+        num_generations=2,
+        response_length=12,
+        max_steps=3,
+        logging_steps=1,
+        eval_strategy="steps",
+        eval_steps=2,
+        per_device_eval_batch_size=1,
+        save_steps=2,
+        learning_rate=1e-3,
+        gradient_checkpointing=False,
+        use_cpu=True,
+        disable_tqdm=True,
+        executor_workers=1,
+    )
+    model = LlamaForCausalLM(tiny_config(tokenizer))
+    return Announcing(args, tokenizer, model, train_dataset=problems, eval_dataset=problems[:2])
+
+
+def main(wait_at: str, output_dir: str) -> None:
+    trainer = make_trainer(output_dir)
+    trainer.wait_at = wait_at
+    handlers = [signal.getsignal(number) for number in NUMBERS]
+    try:
+        trainer.train()
+    finally:
+        if handlers != [signal.getsignal(number) for number in NUMBERS]:
+            print("handlers lost", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

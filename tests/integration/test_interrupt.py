@@ -1,0 +1,288 @@
+"""Ctrl-C and SIGTERM at several moments of a run: a checkpoint, no process, and a continuation that equals the run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.trainer.signals import Interruption, StopSignals
+from tests.integration import interrupted_run
+from tests.integration.test_train import RIGHT, Unreliable, logged, parameters
+
+
+pytestmark = pytest.mark.sandbox
+
+ROOT = Path(__file__).parents[2]
+
+
+class Run:
+    """Training run in a process of its own."""
+
+    def __init__(self, folder: Path, wait_at: str) -> None:
+        self.output_dir, self.scratch = folder / "run", folder / "scratch"
+        self.scratch.mkdir()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.interrupted_run", wait_at, str(self.output_dir)],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(self.scratch), "PYTHONWARNINGS": "ignore"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+
+    def wait_for(self, event: str) -> None:
+        """Read on until the run prints a line."""
+        for line in self.process.stdout:
+            self.lines.append(line.strip())
+            if line.strip() == event:
+                return
+        pytest.fail(f"no {event!r} in {self.lines}: {self.process.stderr.read()}")
+
+    def end(self) -> int:
+        """Exit status, once all it prints is read."""
+        out, self.errors = self.process.communicate()
+        self.lines += out.splitlines()
+        return self.process.returncode
+
+    def checkpoints(self) -> list[str]:
+        return sorted(path.name for path in self.output_dir.glob("*checkpoint-*"))
+
+    def left_behind(self) -> list[str]:
+        """Scratch folders, and processes that work in one."""
+        folders = [str(path) for path in self.scratch.iterdir() if path.name.startswith("stepcoder-")]
+        return folders + [f"process {pid}" for pid, cwd in _working_directories() if cwd.startswith(str(self.scratch))]
+
+
+def _working_directories():
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                yield entry.name, os.readlink(entry / "cwd")
+            except OSError:
+                continue
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Weights of the run that nobody stops."""
+    trainer = interrupted_run.make_trainer(str(tmp_path_factory.mktemp("undisturbed")))
+    trainer.train()
+    return parameters(trainer.model)
+
+
+class Killed(interrupted_run.Announcing):
+    """Sends itself a signal at a moment."""
+
+    moment, number = "", signal.SIGTERM
+
+    def reached(self, event):
+        super().reached(event)
+        if event == self.moment:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("moment", "number", "checkpoint"),
+    [
+        ("generate 0", signal.SIGTERM, 0),  # broken off: done anew
+        ("update 0", signal.SIGINT, 1),
+        ("generate 2", signal.SIGINT, 2),
+        ("evaluate 2", signal.SIGTERM, 2),  # between two batches of it
+        ("save 2", signal.SIGTERM, 2),
+        ("update 2", signal.SIGTERM, 3),  # the last one
+    ],
+)
+def test_a_stopped_run_resumes_as_if_it_had_not_been(tmp_path, undisturbed, moment, number, checkpoint, monkeypatch):
+    monkeypatch.setattr(interrupted_run, "Announcing", Killed)
+    trainer = interrupted_run.make_trainer(str(tmp_path))
+    trainer.moment, trainer.number = moment, number
+
+    with pytest.raises(SystemExit if number == signal.SIGTERM else KeyboardInterrupt) as ended:
+        trainer.train()
+
+    assert number == signal.SIGINT or ended.value.code == 143
+    assert trainer.executor is None
+    assert (tmp_path / f"checkpoint-{checkpoint}").is_dir()
+    assert trainer.state.global_step == checkpoint
+    again = interrupted_run.make_trainer(str(tmp_path))
+    again.train(resume_from_checkpoint=True)
+    assert ("evaluate 2" in again.events) == (checkpoint < 2 or "evaluate" in moment)
+    for name, parameter in again.model.named_parameters():
+        assert torch.equal(parameter, undisturbed[name]), name
+
+
+def test_sigterm_ends_with_its_status_and_leaves_a_checkpoint_and_no_process(tmp_path):
+    run = Run(tmp_path, wait_at="update 0")
+    run.wait_for("waiting")
+
+    run.process.send_signal(signal.SIGTERM)
+
+    assert run.end() == 143, run.errors
+    assert run.checkpoints() == ["checkpoint-1"]
+    assert "handlers lost" not in run.lines
+    assert run.left_behind() == []
+
+
+def test_before_training_there_is_nothing_to_save(tmp_path):
+    run = Run(tmp_path, wait_at="solutions")
+    run.wait_for("waiting")
+
+    run.process.send_signal(signal.SIGINT)
+
+    assert run.end() == -signal.SIGINT, run.errors
+    assert run.checkpoints() == []
+    assert run.left_behind() == []
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+    run = Run(tmp_path, wait_at="update 0 twice")
+    run.wait_for("waiting")
+
+    run.process.send_signal(signal.SIGTERM)
+    run.process.send_signal(signal.SIGINT)  # not merged with the first, as another SIGTERM might be
+
+    assert run.end() in (143, -signal.SIGINT), run.errors
+    assert run.checkpoints() == []
+    assert run.left_behind() == []
+
+
+# Handlers
+
+
+def raised(number):
+    os.kill(os.getpid(), number)
+
+
+def test_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    with StopSignals():
+        assert signal.getsignal(signal.SIGTERM) != before[1]
+
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_under_a_launcher_a_repeated_signal_is_the_same_one():
+    signals = StopSignals(repeats_end=False)
+    signals.at_once = False
+
+    with pytest.raises(Interruption) as stopped, signals:
+        raised(signal.SIGINT)
+        raised(signal.SIGINT)
+        signals.heed(signals.noted)
+
+    assert isinstance(stopped.value.reason, KeyboardInterrupt)
+
+
+def test_a_signal_that_came_too_late_is_not_lost():
+    signals = StopSignals()
+    signals.at_once = False
+
+    with pytest.raises(SystemExit, match="143"), signals:
+        raised(signal.SIGTERM)
+
+
+def test_an_ignored_signal_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            raised(signal.SIGINT)
+            assert signals.noted == 0
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_training_in_a_thread_installs_no_handlers(make_trainer, script):
+    script(RIGHT)
+    trainer, seen = make_trainer(max_steps=1), []
+    trainer.data_collator = lambda rows: seen.append(signal.getsignal(signal.SIGTERM)) or rows
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=trainer.train)
+
+    thread.start()
+    thread.join()
+
+    assert trainer.state.global_step == 1
+    assert seen == [before]
+
+
+# Failures of the infrastructure
+
+
+def test_a_full_disk_stops_training_after_a_checkpoint(make_trainer, script, problems, monkeypatch):
+    script(RIGHT)
+    trainer = make_trainer(max_steps=3, keywords={"executor": None}, executor_workers=1)
+
+    def full(*args, **keywords):
+        raise OSError(28, "No space left on device")
+
+    submit = trainer.submit_programs
+
+    def second_update_without_a_disk(rollout):
+        if trainer.state.global_step == 1:
+            trainer._close_executor()
+            monkeypatch.setattr("stepcoder_trl.executor.pool.tempfile.mkdtemp", full)
+        return submit(rollout)
+
+    trainer.submit_programs = second_update_without_a_disk
+
+    with pytest.raises(SandboxError, match=r"4 of 4 programs.*No space left.*resume"):
+        trainer.train()
+
+    monkeypatch.undo()
+    assert trainer.executor is None
+    assert trainer.state.global_step == 1
+    assert [path.name for path in Path(trainer.args.output_dir).iterdir()] == ["checkpoint-1"]
+    script(RIGHT)
+    again = make_trainer(max_steps=3)
+    again.train(resume_from_checkpoint=True)
+    assert len(logged(again, "objective/scores")) == 3
+
+
+def test_a_worker_that_is_killed_costs_no_sample(make_trainer, script):
+    script(RIGHT)
+    trainer = make_trainer(max_steps=1, keywords={"executor": None}, executor_workers=1, curriculum="off")
+    submit = trainer.submit_programs
+
+    def killing(rollout):
+        for pid, cwd in _working_directories():
+            if "/stepcoder-" in cwd and _parent(pid) == os.getpid():
+                os.kill(int(pid), signal.SIGKILL)
+        return submit(rollout)
+
+    trainer.submit_programs = killing
+
+    trainer.train()
+
+    assert logged(trainer, "executor/infrastructure_errors") == [0]
+    assert logged(trainer, "executor/passed") == [1.0]
+
+
+def _parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+@pytest.mark.parametrize(("rate", "stops"), [(0.5, False), (0.49, True)])
+def test_the_share_that_may_fail_is_a_setting(make_trainer, script, executor, rate, stops):
+    script(RIGHT)
+    trainer = make_trainer(
+        max_steps=1, keywords={"executor": Unreliable(executor)}, max_infrastructure_error_rate=rate
+    )
+
+    if stops:
+        with pytest.raises(SandboxError, match=r"`max_infrastructure_error_rate` 0\.49"):
+            trainer.train()
+    else:
+        trainer.train()
+
+    assert trainer.state.global_step == (0 if stops else 1)
