@@ -175,10 +175,11 @@ def test_under_a_launcher_a_repeated_signal_is_the_same_one():
     signals = StopSignals(repeats_end=False)
     signals.at_once = False
 
-    with pytest.raises(Interruption) as stopped, signals:
+    with signals:
         raised(signal.SIGINT)
         raised(signal.SIGINT)
-        signals.heed(signals.noted)
+        with pytest.raises(Interruption) as stopped:
+            signals.heed(signals.noted)
 
     assert isinstance(stopped.value.reason, KeyboardInterrupt)
 
