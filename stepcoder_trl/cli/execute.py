@@ -11,7 +11,8 @@ from typing import Any
 from stepcoder_trl.cli.jsonl import Row, read_rows, write_rows
 from stepcoder_trl.cli.progress import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor import BaseBackend, CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.remote import TOKEN_VARIABLE, RemoteConfig, RemoteExecutor
 from stepcoder_trl.executor.tests_schema import validate_tests
 from stepcoder_trl.rewards import unit_test_score
 from stepcoder_trl.types import Execution
@@ -51,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="address space in MiB (default: 512); a row's value wins",
     )
     parser.add_argument(
+        "--backend-url",
+        metavar="URL",
+        help="run the programs in the HTTP sandbox at this address, which speaks SandboxFusion's /run_code; its "
+        f"bearer token is taken from {TOKEN_VARIABLE}",
+    )
+    parser.add_argument(
         "--isolation",
         choices=("auto", "strict", "none"),
         default="auto",
@@ -60,19 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Execute all rows; returns the exit status."""
-    config = ExecutorConfig(
-        num_workers=arguments.workers,
-        timeout_s=arguments.timeout_s,
-        memory_limit_bytes=_bytes(arguments.memory_mb),
-        isolation=arguments.isolation,
-    )
+    backend = _backend(arguments)
     jobs = [_parse(row) for row in read_rows(arguments.programs)]
     failures = 0
 
     def results() -> Iterator[dict[str, Any]]:
         nonlocal failures
-        with CodeExecutor(config) as executor:
-            futures = [executor.submit(program, tests) for _, program, tests in jobs]
+        with backend:
+            futures = [backend.submit(program, tests) for _, program, tests in jobs]
             for (identifier, _, _), future in zip(jobs, progress(futures, "executing"), strict=True):
                 row = _result(identifier, future)
                 failures += row["outcome"] is None
@@ -84,6 +86,19 @@ def run(arguments: argparse.Namespace) -> int:
             f"stepcoder-trl: {failures} of {len(jobs)} rows could not be executed; see their `error`.", file=sys.stderr
         )
     return 1 if failures else 0
+
+
+def _backend(arguments: argparse.Namespace) -> BaseBackend:
+    limits = {
+        "timeout_s": arguments.timeout_s,
+        "memory_limit_bytes": _bytes(arguments.memory_mb),
+        "isolation": arguments.isolation,
+    }
+    if arguments.backend_url is None:
+        return CodeExecutor(ExecutorConfig(num_workers=arguments.workers, **limits))
+    if arguments.workers is not None:
+        limits["num_workers"] = arguments.workers
+    return RemoteExecutor(RemoteConfig(arguments.backend_url, **limits))
 
 
 def _bytes(mebibytes: float) -> int:

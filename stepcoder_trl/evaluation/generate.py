@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
-from stepcoder_trl.executor import CodeExecutor
+from stepcoder_trl.executor import Backend
 from stepcoder_trl.generation import SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
 from stepcoder_trl.types import Execution
@@ -22,7 +22,7 @@ def evaluate_pass_at_1(
     model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     problems: Sequence[Problem],
-    executor: CodeExecutor,
+    executor: Backend,
     max_new_tokens: int = 1024,
     temperature: float = 0.2,
     top_p: float = 0.95,
@@ -42,7 +42,7 @@ def evaluate_pass_at_1(
             Its tokenizer.
         problems (`Sequence[Problem]`):
             Problems with tests, in the order of the result.
-        executor ([`CodeExecutor`]):
+        executor ([`Backend`]):
             Runs the programs while the next batch is generated.
         max_new_tokens (`int`, *optional*, defaults to `1024`):
             Most tokens of a completion.

@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.executor.backend import BaseBackend
 from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, prepare_job
 from stepcoder_trl.executor.protocol import frame, write_all
 from stepcoder_trl.executor.scratch import remove
@@ -326,7 +327,7 @@ def _worker_lost(job: Job) -> Execution:
     return make_execution(job.program, [result] * len(job.judges), None, 0.0)
 
 
-class CodeExecutor:
+class CodeExecutor(BaseBackend):
     """
     Runs untrusted Python programs under unit tests, traced by coverage.py.
 
@@ -361,6 +362,11 @@ class CodeExecutor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def timeout_s(self) -> float:
+        """CPU seconds of one test, unless the tests say otherwise."""
+        return self.config.timeout_s
 
     def submit(self, program: str, tests: Mapping[str, Any] | str) -> Future[Execution]:
         """

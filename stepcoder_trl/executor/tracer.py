@@ -51,7 +51,7 @@ class LineTracer:
         self._coverage._collector.data.clear()
         self._coverage._collector.data[self.filename] = self._lines = set()
         self._coverage.start()
-        self._tracer = _installed_tracer()
+        self._tracer = self._installed()
         self._tampered = False
         self._watch("settrace", sys)
         self._watch("settrace", threading)
@@ -69,7 +69,7 @@ class LineTracer:
 
     def lines(self) -> list[int] | None:
         """Lines that ran so far; `None` if the program replaced the tracer."""
-        if self._tampered or _installed_tracer() is not self._tracer or type(self._lines) is not set:
+        if self._tampered or self._installed() is not self._tracer or type(self._lines) is not set:
             return None
         return [line for line in set.copy(self._lines) if type(line) is int]
 
@@ -79,11 +79,57 @@ class LineTracer:
         self._coverage.stop()
         return lines
 
+    def _installed(self) -> Any:
+        if sys.version_info >= (3, 12):
+            return sys.monitoring.get_tool(sys.monitoring.COVERAGE_ID)
+        return sys.gettrace()
 
-def _installed_tracer() -> Any:
-    if sys.version_info >= (3, 12):
-        return sys.monitoring.get_tool(sys.monitoring.COVERAGE_ID)
-    return sys.gettrace()
+
+class PlainLineTracer(LineTracer):
+    """Collects the same lines without coverage.py: slower, for machines that do not have it."""
+
+    def __init__(self, filename: str) -> None:
+        self.filename = filename
+        self._lines: set[int] = set()
+        self._tracer: Any = None
+        self._tampered = False
+
+    def start(self) -> None:
+        """Start to collect, in this thread and in those the program starts."""
+        lines = self._lines = set()
+        filename = self.filename
+
+        def on_line(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
+            if event == "line":
+                lines.add(frame.f_lineno)
+            return on_line
+
+        def on_call(frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
+            return on_line if frame.f_code.co_filename == filename else None
+
+        threading.settrace(on_call)
+        sys.settrace(on_call)
+        self._tracer = on_call
+        self._tampered = False
+        self._watch("settrace", sys)
+        self._watch("settrace", threading)
+
+    def stop(self) -> list[int] | None:
+        """Stop and return `lines()`."""
+        lines = self.lines()
+        sys.settrace(None)
+        return lines
+
+    def _installed(self) -> Any:
+        return sys.gettrace()
+
+
+def line_tracer(filename: str) -> LineTracer:
+    """Tracer for this machine, warmed: coverage.py's where it is installed."""
+    try:
+        return LineTracer(filename)
+    except ImportError:
+        return PlainLineTracer(filename)
 
 
 class SharedLineTracer:

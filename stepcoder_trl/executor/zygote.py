@@ -26,7 +26,7 @@ from typing import Any
 from stepcoder_trl.executor import child, scratch
 from stepcoder_trl.executor.hardening import Hardening, IsolationUnavailable, prepare
 from stepcoder_trl.executor.protocol import FrameBuffer, frame, read_frame, write_all
-from stepcoder_trl.executor.tracer import LineTracer, SharedLineTracer
+from stepcoder_trl.executor.tracer import SharedLineTracer, line_tracer
 
 
 PRELOADED = (
@@ -96,7 +96,7 @@ class _Server:
         sys.path.insert(0, self.scratch)
         sys.argv = [self.filename]
         _raise_soft_limits()
-        self.tracer = LineTracer(self.filename)
+        self.tracer = line_tracer(self.filename)
         self.hardening: Hardening = prepare(
             scratch=self.scratch, readable=_readable_paths(), isolation=settings["isolation"]
         )

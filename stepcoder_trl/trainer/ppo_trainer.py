@@ -26,7 +26,7 @@ from transformers.trainer_utils import TrainOutput
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
@@ -151,7 +151,7 @@ class StepCoderPPOTrainer(PPOTrainer):
             keyword lists. `None` means compiler feedback of the tests.
         reward_weights (`list[float]`, *optional*):
             Weight of each reward function and, last, of the reward model. `None` means 1 each.
-        executor ([`CodeExecutor`], *optional*):
+        executor ([`Backend`], *optional*):
             Runs the programs; stays open. `None` makes one when it is needed and closes it after training.
     """
 
@@ -181,7 +181,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         *,
         reward_funcs: RewardFunc | list[RewardFunc] | None = None,
         reward_weights: list[float] | None = None,
-        executor: CodeExecutor | None = None,
+        executor: Backend | None = None,
     ) -> None:
         if train_dataset is None:
             raise ValueError("`train_dataset` is missing. Pass problems with tests, or rows with `input_ids`.")
@@ -520,7 +520,7 @@ class StepCoderPPOTrainer(PPOTrainer):
     def _run_solutions(self, rows: Sequence[PromptRow]) -> dict[str, dict[str, Any]]:
         executor = self.get_executor()
         tests = [dict(row.tests or {}) for row in rows]
-        limits = [float(one.get("timeout_s", executor.config.timeout_s)) for one in tests]
+        limits = [float(one.get("timeout_s", executor.timeout_s)) for one in tests]
         generous = [{**one, "timeout_s": 10 * limit} for one, limit in zip(tests, limits, strict=True)]
         runs = executor.run_many([row.canonical_solution for row in rows], generous, on_error="return")
         failing: dict[str, Any] = {}
@@ -662,7 +662,7 @@ class StepCoderPPOTrainer(PPOTrainer):
     def _note_finish(self, _: Future[Execution]) -> None:
         self._finished_s = max(self._finished_s, time.perf_counter())
 
-    def get_executor(self) -> CodeExecutor:
+    def get_executor(self) -> Backend:
         """Executor given, or one of our own."""
         if self.executor is None:
             config = ExecutorConfig(num_workers=self.args.executor_workers, timeout_s=self.args.test_timeout_s)

@@ -1,0 +1,98 @@
+"""
+Runs one job in a process that somebody else has started: the fork server with a single customer.
+
+Standard input holds the length of the request, the request and a token; standard output gets one line, the token with
+the report behind it. The token is read when the program is gone: no process that ran the program ever held it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+import zlib
+from typing import Any
+
+from stepcoder_trl.executor import scratch, zygote
+from stepcoder_trl.executor.protocol import frame, read_frame
+
+
+MAX_REPORT_CHARACTERS = 900_000  # services keep a megabyte of standard output
+
+_private: list[int] = []  # descriptors that no child may have
+
+
+def main() -> None:
+    """Serve the request on standard input."""
+    requests, report = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(null, standard)
+    os.close(null)
+    _private.extend((requests, report))
+    os.register_at_fork(after_in_child=_close_private)
+    with os.fdopen(requests, "rb", buffering=0, closefd=False) as stream:
+        request = json.loads(_exactly(stream, int(_line(stream))))
+        messages = _serve(request)
+        token = stream.readline().decode("ascii").strip()
+    line = f"\n{token}{report_text(messages)}\n".encode("ascii")
+    while line:
+        line = line[os.write(report, line) :]
+
+
+def _serve(request: dict[str, Any]) -> list[Any]:
+    """Let the fork server do the job; returns what it says."""
+    folder = tempfile.mkdtemp(prefix="stepcoder-")
+    with tempfile.TemporaryFile() as requests, tempfile.TemporaryFile() as replies:
+        _private.extend((requests.fileno(), replies.fileno()))
+        requests.write(frame({**request["settings"], "scratch": folder}) + frame(request["job"]))
+        requests.seek(0)
+        try:
+            zygote.main(os.dup(requests.fileno()), os.dup(replies.fileno()))
+        finally:
+            scratch.remove(folder)
+        replies.seek(0)
+        messages = []
+        while True:
+            try:
+                messages.append(read_frame(replies))
+            except EOFError:
+                return messages
+
+
+def report_text(messages: list[Any]) -> str:
+    """Messages as compressed text, without the longest outputs where it would be too long for the service."""
+    while len(text := _packed(messages)) > MAX_REPORT_CHARACTERS:
+        reply = messages[-1]
+        longest = max((result for result in reply["tests"] if result), key=lambda result: len(json.dumps(result)))
+        if "error" in longest:  # so it is not the outputs
+            reply["lines"] = None
+        cpu_s = longest.get("cpu_s", 0.0)
+        longest.clear()
+        longest.update(error="wrote or returned more than the remote sandbox sends back", cpu_s=cpu_s)
+    return text
+
+
+def _packed(messages: list[Any]) -> str:
+    return base64.b64encode(zlib.compress(json.dumps(messages).encode("ascii"))).decode("ascii")
+
+
+def _line(stream: Any) -> bytes:
+    line = bytearray()
+    while (character := stream.read(1)) not in (b"\n", b""):
+        line += character
+    return bytes(line)
+
+
+def _exactly(stream: Any, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size and (part := stream.read(size - len(data))):
+        data += part
+    return bytes(data)
+
+
+def _close_private() -> None:
+    for descriptor in _private:
+        os.close(descriptor)
+    _private.clear()

@@ -1,0 +1,402 @@
+"""
+Backend for programs that must run on other machines: an HTTP sandbox that speaks SandboxFusion's `/run_code`.
+
+What is sent there is our own fork server as a script, with the job: it forks, limits and traces there as it does
+here, puts on the layers of isolation that it finds, and prints a report. Expected outputs stay here; verdicts are
+taken here, by the same judges. Interface: https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import logging
+import math
+import os
+import random
+import secrets
+import threading
+import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.executor.backend import BaseBackend, Tests
+from stepcoder_trl.executor.bundle import server_script
+from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, prepare_job
+from stepcoder_trl.executor.tests_schema import validate_tests
+from stepcoder_trl.types import Execution, Outcome, TestResult
+
+
+logger = logging.getLogger("stepcoder_trl.executor")
+
+TOKEN_VARIABLE = "STEPCODER_BACKEND_TOKEN"
+_MAX_RESPONSE_BYTES = 64 * 2**20
+_MAX_REPORT_BYTES = 256 * 2**20  # unpacked
+_MAX_LOSSES = 2
+_MAX_WAIT_S = 60.0
+_SERVER_MEMORY_BYTES = 2**30  # for the fork server itself, on top of the program's
+_CANARY: tuple[str, dict[str, Any]] = ("print(input())", {"type": "stdio", "inputs": ["ok"], "outputs": ["ok"]})
+
+
+@dataclass(frozen=True)
+class RemoteConfig:
+    """
+    Settings of a [`RemoteExecutor`]. The bearer token, if the service wants one, is read from the environment.
+
+    Args:
+        url (`str`): Address of the service, e.g. `"http://sandbox:8080"`; `/run_code` is added.
+        num_workers (`int`, *optional*, defaults to `8`): Requests under way at once.
+        timeout_s (`float`, *optional*, defaults to `3.0`): CPU seconds of one test, tracing included.
+        program_timeout_s (`float`, *optional*): CPU seconds of all tests together. Defaults to five times `timeout_s`.
+        memory_limit_bytes (`int`, *optional*, defaults to 512 MiB): Address space of a program.
+        isolation (`str`, *optional*, defaults to `"auto"`):
+            Layers to put on inside the remote sandbox: what there is, all (`"strict"`) or limits only (`"none"`).
+        stop_on_first_failure (`bool`, *optional*, defaults to `False`):
+            Count the tests after the first that does not pass as not run. They are run all the same.
+        float_tolerance (`float`, *optional*): Compare words of standard output that are numbers with this tolerance.
+        fresh_process_per_test (`bool`, *optional*, defaults to `False`): Fork for every test.
+        max_attempts (`int`, *optional*, defaults to `5`): How often a request is sent before it counts as failed.
+        backoff_s (`float`, *optional*, defaults to `0.5`):
+            Longest wait before the second attempt; it doubles with each one. `Retry-After` is obeyed.
+        queue_timeout_s (`float`, *optional*, defaults to `60.0`):
+            Wall seconds that the service may let a request wait, on top of the program's own limits.
+    """
+
+    url: str
+    num_workers: int = 8
+    timeout_s: float = 3.0
+    program_timeout_s: float | None = None
+    memory_limit_bytes: int = 512 * 2**20
+    isolation: Literal["auto", "strict", "none"] = "auto"
+    stop_on_first_failure: bool = False
+    float_tolerance: float | None = None
+    fresh_process_per_test: bool = False
+    max_attempts: int = 5
+    backoff_s: float = 0.5
+    queue_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadInputError(f"`url` is {self.url!r}, but must be an address like 'http://sandbox:8080'.")
+        for name in ("num_workers", "max_attempts"):
+            if getattr(self, name) < 1:
+                raise BadInputError(f"`{name}` is {getattr(self, name)}, but must be at least 1.")
+        for name in ("timeout_s", "program_timeout_s", "backoff_s", "queue_timeout_s"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise BadInputError(f"`{name}` is {value}, but must be a positive number of seconds.")
+        if self.isolation not in ("auto", "strict", "none"):
+            raise BadInputError(f"`isolation` is {self.isolation!r}, but must be 'auto', 'strict' or 'none'.")
+
+    @property
+    def endpoint(self) -> str:
+        """Address that requests are posted to."""
+        url = self.url.rstrip("/")
+        return url if url.endswith("/run_code") else f"{url}/run_code"
+
+    @property
+    def limits(self) -> Limits:
+        """Limits that a job gets unless its tests say otherwise."""
+        return Limits(
+            timeout_s=self.timeout_s,
+            program_timeout_s=self.program_timeout_s,
+            memory_limit_bytes=self.memory_limit_bytes,
+            float_tolerance=self.float_tolerance,
+            fresh_process_per_test=self.fresh_process_per_test,
+        )
+
+
+class _Passing(Exception):
+    """Something that may be better next time; `wait_s` is what the service asked for."""
+
+    def __init__(self, message: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class _NoReport(Exception):
+    """The service ran our script, but it printed no report: the program, or somebody else, ended it."""
+
+
+class RemoteExecutor(BaseBackend):
+    """
+    Runs untrusted Python programs in a remote HTTP sandbox; same results as [`CodeExecutor`], where it has the layers.
+
+    Weaker than the local one: which layers are in force (`layers`) is what the service says, and where it has neither
+    seccomp nor Landlock a program can kill its fork server (`runtime_error`, message "worker lost") or, by tracing it,
+    forge the report. Standard output and values beyond about a megabyte compressed do not come back (`runtime_error`).
+
+    Args:
+        config (`RemoteConfig` or `str`): Settings, or just the address.
+
+    Example:
+
+    ```python
+    >>> with RemoteExecutor("http://sandbox:8080") as executor:
+    ...     executor.run("print(7)", {"type": "stdio", "inputs": [""], "outputs": ["7"]}).outcome
+    <Outcome.PASSED: 'passed'>
+    ```
+    """
+
+    def __init__(self, config: RemoteConfig | str) -> None:
+        self.config = RemoteConfig(config) if isinstance(config, str) else config
+        self._closing = threading.Event()
+        self._local = threading.local()
+        self._connections: set[http.client.HTTPConnection] = set()
+        self._threads = ThreadPoolExecutor(self.config.num_workers, thread_name_prefix="stepcoder-remote")
+        self._greeting: dict[str, Any] | None = None
+
+    @property
+    def timeout_s(self) -> float:
+        """CPU seconds of one test, unless the tests say otherwise."""
+        return self.config.timeout_s
+
+    def submit(self, program: str, tests: Tests) -> Future[Execution]:
+        """
+        Run a program in the background.
+
+        Args:
+            program (`str`): Source text.
+            tests (`Mapping` or `str`): Tests object, or its JSON text.
+
+        Returns:
+            `Future[Execution]`: Raises [`SandboxError`], which names the address, if the service could not run it.
+
+        Raises:
+            BadInputError: If the tests are malformed.
+            SandboxError: If the executor is closed.
+        """
+        job = prepare_job(program, validate_tests(tests), self.config.limits)
+        if self._closing.is_set():
+            raise SandboxError("This executor is closed. Create a new one.")
+        return self._threads.submit(self._run, job)
+
+    def close(self) -> None:
+        """Drop programs that have not started, end the requests under way. Closing twice is fine."""
+        self._closing.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for connection in list(self._connections):
+            if (sock := connection.sock) is not None:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(2)
+        self._threads.shutdown(wait=True)
+        for connection in self._connections:
+            connection.close()
+
+    @property
+    def layers(self) -> dict[str, bool]:
+        """Sandbox layers by name and whether the service says that each is in force."""
+        return dict(self._greeted()["layers"])
+
+    @property
+    def missing_layers(self) -> dict[str, str]:
+        """Layers that the service does not have, and what each would have stopped."""
+        return dict(self._greeted()["missing"])
+
+    def _greeted(self) -> dict[str, Any]:
+        if self._greeting is None:
+            self.run(*_CANARY)
+        assert self._greeting is not None  # every report has one
+        return self._greeting
+
+    def _run(self, job: Job) -> Execution:
+        losses = 0
+        problem = ""
+        for attempt in range(self.config.max_attempts):
+            wait_s = random.uniform(0.5, 1.0) * min(self.config.backoff_s * 2 ** (attempt - 1), _MAX_WAIT_S)
+            try:
+                return self._judged(job, self._report(job))
+            except _NoReport as error:
+                problem = str(error)
+                losses += 1
+                if losses == _MAX_LOSSES and self._healthy():
+                    return _worker_lost(job)
+            except _Passing as error:
+                problem = str(error)
+                wait_s = min(error.wait_s or wait_s, _MAX_WAIT_S)
+            if attempt + 1 < self.config.max_attempts and self._closing.wait(wait_s):
+                raise SandboxError("This executor was closed before the program had run.")
+        raise self._failure(f"{problem}, {self.config.max_attempts} times. Check that the service is up")
+
+    def _healthy(self) -> bool:
+        job = prepare_job(*_CANARY, self.config.limits)
+        try:
+            return self._judged(job, self._report(job)).outcome is Outcome.PASSED
+        except (_NoReport, _Passing):
+            return False
+
+    def _judged(self, job: Job, messages: list[Any]) -> Execution:
+        """Verdict from the fork server's messages, which are read as if the program had written them."""
+        greeting, *replies = messages
+        if "infrastructure" in greeting:
+            raise _Passing(f"the fork server could not start there ({_shown(greeting['infrastructure'])})")
+        if "infrastructure" in replies[0]:
+            raise _Passing(f"the fork server could not run a program there ({_shown(replies[0]['infrastructure'])})")
+        self._note(greeting)
+        return judge_job(job, _cut_after_failure(job, replies[0]) if self.config.stop_on_first_failure else replies[0])
+
+    def _note(self, greeting: dict[str, Any]) -> None:
+        if self._greeting is None:
+            self._greeting = greeting
+            if greeting["missing"]:
+                lacking = "; ".join(f"{layer} ({stops})" for layer, stops in greeting["missing"].items())
+                logger.warning("The sandbox at %s lacks layers: %s", self.config.endpoint, lacking)
+
+    # one request
+
+    def _report(self, job: Job) -> list[Any]:
+        """What the fork server said there: greeting and reply, checked for form."""
+        token = secrets.token_hex(16)
+        request = json.dumps({"settings": {"isolation": self.config.isolation}, "job": job.message})
+        response = self._post(
+            {
+                "code": server_script(),
+                "language": "python",
+                "stdin": f"{len(request)}\n{request}{token}\n",
+                "run_timeout": job.deadline_s,
+                "compile_timeout": 10,
+                "memory_limit_MB": (job.message["memory_limit_bytes"] + _SERVER_MEMORY_BYTES) // 2**20,
+                "files": {},
+                "fetch_files": [],
+            },
+            timeout_s=self._patience_s(job),
+        )
+        if response.get("status") == "SandboxError":
+            raise _Passing(f"the service failed ({_shown(response.get('message'))})")
+        result = response.get("run_result")
+        if not isinstance(result, dict) or not isinstance(result.get("stdout"), str):
+            raise _Passing("the service sent no `run_result` with a `stdout`")
+        for line in result["stdout"].split("\n"):
+            if line.startswith(token):
+                try:
+                    return _unpacked(line[len(token) :], len(job.judges))
+                except (ValueError, LookupError, TypeError, RecursionError, zlib.error):
+                    raise _NoReport("the report was cut off or forged") from None
+        raise _NoReport(f"there was no report ({_shown(result.get('status'))}, {_shown(result.get('stderr'))})")
+
+    def _patience_s(self, job: Job) -> float:
+        return job.deadline_s + self.config.queue_timeout_s
+
+    def _post(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if token := os.environ.get(TOKEN_VARIABLE):
+            headers["Authorization"] = f"Bearer {token}"
+        data = json.dumps(body).encode("ascii")
+        connection = self._connection()
+        try:
+            for fresh in (connection.sock is None, True):
+                try:
+                    connection.timeout = timeout_s
+                    if connection.sock is not None:
+                        connection.sock.settimeout(timeout_s)
+                    connection.request("POST", urlsplit(self.config.endpoint).path, data, headers)
+                    response = connection.getresponse()
+                    break
+                except (ConnectionError, http.client.RemoteDisconnected):
+                    connection.close()
+                    if fresh or self._closing.is_set():  # else the service had closed an idle connection
+                        raise
+            content = response.read(_MAX_RESPONSE_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise _Passing(f"the request failed ({type(error).__name__}: {error})") from None
+        return self._checked(response, content, connection)
+
+    def _checked(
+        self, response: http.client.HTTPResponse, content: bytes, connection: http.client.HTTPConnection
+    ) -> dict[str, Any]:
+        if len(content) > _MAX_RESPONSE_BYTES:
+            connection.close()
+            raise _Passing(f"the answer has more than {_MAX_RESPONSE_BYTES} bytes")
+        text = _shown(content.decode("utf-8", "replace"))
+        if response.status == 429 or response.status >= 500:
+            raise _Passing(
+                f"the service answered {response.status} ({text})", _seconds(response.getheader("Retry-After"))
+            )
+        if response.status in (401, 403):
+            raise self._failure(
+                f"the service answered {response.status} ({text}). Set the environment variable {TOKEN_VARIABLE} to "
+                f"its bearer token"
+            )
+        if response.status != 200:
+            raise self._failure(f"the service answered {response.status} ({text}). Check the address")
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            raise _Passing(f"the answer is not JSON ({text})") from None
+        if not isinstance(answer, dict):
+            raise _Passing(f"the answer is not a JSON object ({text})")
+        return answer
+
+    def _connection(self) -> http.client.HTTPConnection:
+        """Connection of this thread, kept open from request to request."""
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            parts = urlsplit(self.config.endpoint)
+            kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+            connection = self._local.connection = kind(str(parts.hostname), parts.port)
+            self._connections.add(connection)
+        return connection
+
+    def _failure(self, problem: str) -> SandboxError:
+        return SandboxError(f"{self.config.endpoint}: {problem}.")
+
+
+def _unpacked(text: str, num_tests: int) -> list[Any]:
+    """
+    Messages of a report.
+
+    Raises:
+        ValueError, LookupError, TypeError, RecursionError, zlib.error: If it is not of the right form.
+    """
+    inflate = zlib.decompressobj()
+    data = inflate.decompress(base64.b64decode(text, validate=True), _MAX_REPORT_BYTES)
+    if not inflate.eof:
+        raise ValueError("too long, or cut off")
+    messages = json.loads(data)
+    greeting = messages[0]
+    if "infrastructure" in greeting:
+        return [greeting]
+    if not all(isinstance(greeting[key], dict) for key in ("layers", "missing")):
+        raise TypeError("malformed greeting")
+    reply = messages[1]
+    if "infrastructure" not in reply:
+        lines, cpu_s = reply["lines"], reply["cpu_s"]
+        if not isinstance(reply["tests"], list) or len(reply["tests"]) != num_tests:
+            raise TypeError("malformed results")
+        if lines is not None and not (isinstance(lines, list) and all(type(line) is int for line in lines)):
+            raise TypeError("malformed lines")
+        if not 0 <= float(cpu_s) < math.inf:
+            raise ValueError("malformed time")
+    return [greeting, reply]
+
+
+def _cut_after_failure(job: Job, reply: dict[str, Any]) -> dict[str, Any]:
+    """Reply in which the tests after the first that does not pass count as not run."""
+    passed = [judge_test(job, index, report).outcome is Outcome.PASSED for index, report in enumerate(reply["tests"])]
+    kept = passed.index(False) + 1 if False in passed else len(passed)
+    unrun = {"timeout": True, "unrun": True, "cpu_s": 0.0}
+    return {**reply, "tests": reply["tests"][:kept] + [unrun] * (len(passed) - kept)}
+
+
+def _worker_lost(job: Job) -> Execution:
+    result = TestResult(Outcome.RUNTIME_ERROR, message="worker lost")
+    return make_execution(job.program, [result] * len(job.judges), None, 0.0)
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return None if header is None else max(0.0, float(header))
+    except ValueError:  # a date: our own schedule will do
+        return None
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 200 else "..." + text[-197:]
