@@ -14,7 +14,7 @@ from typing import Any
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.asserts import split_assert
 from stepcoder_trl.executor.compare import stdout_matches, values_match
-from stepcoder_trl.executor.protocol import decode, encode
+from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, decode, encode
 from stepcoder_trl.masking import executed_lines
 from stepcoder_trl.parsing import line_spans
 from stepcoder_trl.types import Execution, Outcome, TestResult
@@ -23,6 +23,7 @@ from stepcoder_trl.types import Execution, Outcome, TestResult
 MIN_OUTPUT_BYTES = 16 * 2**20
 MAX_MEMORY_BYTES = 2**50  # more than any machine has, and less than a limit may be
 WALL_PER_CPU = 3.0  # a program that sleeps may take this many times its CPU limit
+SERVER_SLACK_S = 30.0  # a server that is silent for longer than its program may take, and this, is lost
 TESTS_PER_PROGRAM_LIMIT = 5  # default limit for all tests together, in limits for one
 _SEVERITY = {
     Outcome.PASSED: 0,
@@ -82,6 +83,8 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits) -> Job:
     timeout_s = float(tests.get("timeout_s", limits.timeout_s))
     program_s = limits.program_timeout_s
     program_s = TESTS_PER_PROGRAM_LIMIT * timeout_s if program_s is None else max(program_s, timeout_s)
+    # Everything that happens for one program: on a busy machine, repeated after a killing, once more for its lines.
+    hard_wall_s = STARVED_WALL_FACTOR * WALL_PER_CPU * (program_s + timeout_s)
     payload, judges = _PREPARERS[tests["type"]](tests, limits)
     expected_bytes = _longest_expected(tests)
     message = {
@@ -95,14 +98,13 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits) -> Job:
         "wall_s": WALL_PER_CPU * timeout_s,
         "program_cpu_s": program_s,
         "program_wall_s": WALL_PER_CPU * program_s,
+        "hard_wall_s": hard_wall_s,
         "memory_limit_bytes": min(int(tests.get("memory_limit_bytes", limits.memory_limit_bytes)), MAX_MEMORY_BYTES),
         "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * expected_bytes),
         "gated": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,
     }
-    # Everything once more for the recovery of a lost trace, and room for a busy machine.
-    deadline_s = 2 * WALL_PER_CPU * program_s + WALL_PER_CPU * timeout_s + 30
-    return Job(program, message, tuple(judges), deadline_s, limits.stop_on_first_failure)
+    return Job(program, message, tuple(judges), hard_wall_s + SERVER_SLACK_S, limits.stop_on_first_failure)
 
 
 def _longest_expected(tests: Mapping[str, Any]) -> int:

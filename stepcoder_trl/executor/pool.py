@@ -2,17 +2,20 @@
 Pool of fork servers: what callers see of the executor.
 
 One thread per server hands it jobs from a common queue and reads the replies. Servers that die or fall silent are
-replaced; the job they had is run again once.
+replaced; the job they had is run again. Nothing waits for ever: every read and write has a deadline, and closing wakes
+them all.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import queue
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +23,8 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -29,16 +33,21 @@ from typing import Any, Literal
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.backend import BaseBackend
 from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, prepare_job
-from stepcoder_trl.executor.protocol import frame, write_all
+from stepcoder_trl.executor.protocol import frame
 from stepcoder_trl.executor.scratch import remove
 from stepcoder_trl.executor.tests_schema import validate_tests
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
 START_TIMEOUT_S = 120.0
+LEAVE_TIMEOUT_S = 2.0  # a server that is asked to leave has this long to end its program and remove its folder
 _ATTEMPTS = 2
+_KILLINGS = 10  # a server that someone else killed says nothing about the program: tried again this often
+_CLOSED = "This executor is closed. Create a new one."
 _CANARY_PROGRAM = "print(input())\n"
 _CANARY_TESTS: dict[str, Any] = {"type": "stdio", "inputs": ["ok"], "outputs": ["ok"]}
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,17 +123,43 @@ class _WorkerLost(Exception):
     """The fork server died, fell silent or sent what it never sends."""
 
 
+class _Closing(Exception):
+    """The executor is being closed while a program runs."""
+
+
+# Descriptors of this process's servers. A process forked off this one closes its copies: a server ends when the last
+# one is closed, and a reply pipe that someone else can write to never ends.
+_descriptors: set[int] = set()
+
+
+def _pipe() -> tuple[int, int]:
+    ends = os.pipe()
+    _descriptors.update(ends)
+    return ends
+
+
+def _close(descriptor: int) -> None:
+    if descriptor in _descriptors:
+        _descriptors.discard(descriptor)  # first: the number may be taken at once
+        os.close(descriptor)
+
+
 class _Server:
     """Parent's side of one fork server process."""
 
-    def __init__(self, config: ExecutorConfig) -> None:
+    def __init__(self, config: ExecutorConfig, wakeup: int) -> None:
+        self.ready = False
         self.scratch = tempfile.mkdtemp(prefix="stepcoder-")
         self.layers: dict[str, bool] = {}
         self.missing: dict[str, str] = {}
-        request_read, self._requests = os.pipe()
-        self._replies, reply_write = os.pipe()
+        self._isolation = config.isolation
+        request_read, self._requests = _pipe()
+        self._replies, reply_write = _pipe()
+        self._wakeup = wakeup
+        os.set_blocking(self._requests, False)  # a stopped server does not read
         self._poll = select.poll()  # a trainer may have more descriptors than `select` can name
         self._poll.register(self._replies, select.POLLIN)
+        self._poll.register(wakeup, select.POLLIN)
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-s", "-B", "-c", _bootstrap(request_read, reply_write)],
@@ -141,23 +176,35 @@ class _Server:
             remove(self.scratch)
             raise
         finally:
-            os.close(request_read)
-            os.close(reply_write)
-        try:
-            self.send({"scratch": self.scratch, "isolation": config.isolation})
-            greeting = self.receive(time.monotonic() + START_TIMEOUT_S)
-            if "infrastructure" in greeting:
-                raise SandboxError(f"A sandbox worker could not start: {greeting['infrastructure']}")
-        except BaseException:
-            self.kill()
-            raise
-        self.layers, self.missing = greeting["layers"], greeting["missing"]
+            _close(request_read)
+            _close(reply_write)
 
-    def send(self, message: Any) -> None:
-        try:
-            write_all(self._requests, frame(message))
-        except BrokenPipeError:
-            raise _WorkerLost("worker ended") from None
+    def greet(self) -> None:
+        """Wait until the server is ready for jobs."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        self.send({"scratch": self.scratch, "isolation": self._isolation}, deadline)
+        greeting = self.receive(deadline)
+        if "infrastructure" in greeting:
+            raise SandboxError(f"A sandbox worker could not start: {greeting['infrastructure']}")
+        self.layers, self.missing = greeting["layers"], greeting["missing"]
+        self.ready = True
+
+    def send(self, message: Any, deadline: float) -> None:
+        rest = memoryview(frame(message))
+        while rest:
+            try:
+                rest = rest[os.write(self._requests, rest) :]
+            except BlockingIOError:
+                self._wait_for_room(deadline)
+            except BrokenPipeError:
+                raise _WorkerLost("worker ended") from None
+
+    def _wait_for_room(self, deadline: float) -> None:
+        poll = select.poll()
+        poll.register(self._requests, select.POLLOUT)
+        poll.register(self._wakeup, select.POLLIN)
+        if self._wakeup in dict(poll.poll(_milliseconds_until(deadline))):
+            raise _Closing
 
     def receive(self, deadline: float) -> Any:
         size = int.from_bytes(self._read(4, deadline), "little")
@@ -169,41 +216,53 @@ class _Server:
     def _read(self, size: int, deadline: float) -> bytes:
         data = bytearray()
         while len(data) < size:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise _WorkerLost("worker did not answer in time")
-            if not self._poll.poll(min(left, 3600) * 1000):
-                continue
-            part = os.read(self._replies, min(size - len(data), 2**20))
-            if not part:
-                raise _WorkerLost("worker ended")
-            data += part
+            there = dict(self._poll.poll(_milliseconds_until(deadline)))
+            if self._replies in there:
+                part = os.read(self._replies, min(size - len(data), 2**20))
+                if not part:
+                    raise _WorkerLost("worker ended")
+                data += part
+            elif self._wakeup in there:
+                raise _Closing
         return bytes(data)
 
     def run(self, job: Job) -> Execution:
         deadline = time.monotonic() + job.deadline_s
-        self.send(job.message)
+        self.send(job.message, deadline)
         reply = self.receive(deadline)
         while "tests" not in reply and "infrastructure" not in reply:
             passed = judge_test(job, reply["test"], reply["result"]).outcome is Outcome.PASSED
-            self.send("go" if passed else "stop")
+            self.send("go" if passed else "stop", deadline)
             reply = self.receive(deadline)
         return judge_job(job, reply)
 
-    def kill(self) -> None:
-        """End the process, which takes its child along, and remove its folder."""
+    def kill(self) -> bool:
+        """
+        End the process, which takes its child along, and remove its folder.
+
+        Returns:
+            `bool`: Whether it had been killed by someone else. Programs cannot do that where seccomp is in force.
+        """
         self._close_pipes()  # a healthy server ends when its requests do
         try:
-            self.process.wait(timeout=2)
+            status = self.process.wait(timeout=LEAVE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
+            status = 0
             self.process.kill()
             self.process.wait()
         remove(self.scratch)
+        return status in (-signal.SIGKILL, -signal.SIGTERM) and (not self.ready or self.layers["seccomp"])
 
     def _close_pipes(self) -> None:
-        for descriptor in (self._requests, self._replies):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        _close(self._requests)
+        _close(self._replies)
+
+
+def _milliseconds_until(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise _WorkerLost("worker did not answer in time")
+    return min(left, 3600) * 1000
 
 
 def _bootstrap(requests: int, replies: int) -> str:
@@ -233,8 +292,21 @@ def _environment(scratch: str) -> dict[str, str]:
 @dataclass
 class _Task:
     job: Job
+    owner: CodeExecutor  # lives until its programs have run
     future: Future[Execution] = field(default_factory=Future)
-    losses: int = 0
+
+    def cancel(self) -> None:
+        self.future.cancel()
+        self.future.set_running_or_notify_cancel()
+
+    def settle(self, result: Execution | Exception) -> None:
+        try:
+            if isinstance(result, Exception):
+                self.future.set_exception(result)
+            else:
+                self.future.set_result(result)
+        except BaseException:  # a callback of the future's owner; this thread serves others too
+            logger.exception("A callback of a program's future failed.")
 
 
 class _Workers:
@@ -244,82 +316,112 @@ class _Workers:
         self.config = config
         self.pid = os.getpid()
         self.queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self.closed = threading.Event()
+        self.closed = False
+        self.lock = threading.RLock()  # the garbage collector may close while this thread holds it
         self.layers: dict[str, bool] = {}
         self.missing: dict[str, str] = {}
+        self.wakeup, self._alarm = _pipe()
         count = config.num_workers or len(os.sched_getaffinity(0))
         self.threads = [
             threading.Thread(target=self._serve, name=f"stepcoder-worker-{index}", daemon=True)
             for index in range(count)
         ]
+        self._serving = count
         for thread in self.threads:
             thread.start()
+
+    def put(self, task: _Task) -> None:
+        with self.lock:
+            if self.closed:
+                raise SandboxError(_CLOSED)
+            self.queue.put(task)
 
     def _serve(self) -> None:
         server: _Server | None = None
         try:
             while (task := self.queue.get()) is not None:
-                if self.closed.is_set():
-                    task.future.cancel()
+                if self.closed:
+                    task.cancel()
                 elif task.future.set_running_or_notify_cancel():
-                    try:
-                        server = self._run(server, task)
-                    except Exception as bug:  # nobody may wait for ever, and this thread serves others
-                        server = None
-                        task.future.set_exception(bug)
+                    server, result = self._run(server, task.job)
+                    task.settle(result)
+                    del result
+                del task  # and with it the executor, if nobody else holds it
         finally:
             if server is not None:
                 server.kill()
+            with self.lock:
+                self._serving -= 1
+                last = not self._serving
+            if last:
+                _close(self.wakeup)
+                _close(self._alarm)
 
-    def _run(self, server: _Server | None, task: _Task) -> _Server | None:
-        """Run one task to its end, whatever happens to servers; returns the server to go on with."""
+    def _run(self, server: _Server | None, job: Job) -> tuple[_Server | None, Execution | Exception]:
+        """Run one job to its end, whatever happens to servers; returns the server to go on with and the result."""
+        losses = failures = killings = 0
         error: Exception | None = None
-        for _ in range(_ATTEMPTS):
+        while losses < _ATTEMPTS and failures < _ATTEMPTS and killings < _KILLINGS:
             try:
-                server = server or self._start()
-                task.future.set_result(server.run(task.job))
-                return server
+                server = server or _Server(self.config, self.wakeup)
+                self._greet(server)
+                return server, server.run(job)
+            except _Closing:
+                return server, SandboxError("This executor was closed before the program had ended.")
             except (_WorkerLost, SandboxError, OSError) as problem:
                 error = problem
-                task.losses += isinstance(problem, _WorkerLost)
-                if server is not None:
-                    server.kill()
-                    server = None
+                if server is not None and server.kill():
+                    killings += 1
+                elif isinstance(problem, _WorkerLost) and server is not None and server.ready:
+                    losses += 1
+                else:
+                    failures += 1
+                server = None
             except Exception as bug:
-                task.future.set_exception(bug)
-                return server
-        try:
-            if task.losses == _ATTEMPTS and self._healthy(server := self._start()):
-                task.future.set_result(_worker_lost(task.job))
-                return server
-        except (_WorkerLost, SandboxError, OSError) as problem:
-            error = problem
-        task.future.set_exception(
-            SandboxError(
-                f"A program could not be executed ({error}). Check free disk space, memory and the number of "
-                f"processes allowed; `stepcoder-trl env` shows the sandbox's layers."
-            )
+                return server, bug
+        if losses == _ATTEMPTS:
+            server = self._healthy_server()
+            if server is not None:
+                return server, _worker_lost(job)
+        return None, SandboxError(
+            f"A program could not be executed ({error}). Check free disk space, memory and the number of "
+            f"processes allowed; `stepcoder-trl env` shows the sandbox's layers."
         )
-        return server
 
-    def _start(self) -> _Server:
-        server = _Server(self.config)
-        self.layers, self.missing = server.layers, server.missing
-        return server
+    def _greet(self, server: _Server) -> None:
+        if not server.ready:
+            server.greet()
+            self.layers, self.missing = server.layers, server.missing
 
-    def _healthy(self, server: _Server) -> bool:
+    def _healthy_server(self) -> _Server | None:
+        """New server that runs a harmless program as it should, or `None`: then the fault is not the job's."""
         job = prepare_job(_CANARY_PROGRAM, _CANARY_TESTS, Limits(10.0, None, 512 * 2**20))
-        return server.run(job).outcome is Outcome.PASSED
+        server, result = None, None
+        try:
+            server = _Server(self.config, self.wakeup)
+            server.greet()
+            result = server.run(job)
+        except (_Closing, _WorkerLost, SandboxError, OSError):
+            pass
+        if server is not None and (result is None or result.outcome is not Outcome.PASSED):
+            server.kill()
+            return None
+        return server
 
     def close(self) -> None:
-        if self.closed.is_set() or os.getpid() != self.pid:  # after a fork the servers belong to the parent
+        """End all servers now; what runs gets an error, what waits is cancelled."""
+        if os.getpid() != self.pid:  # after a fork the servers belong to the parent
             return
-        self.closed.set()
-        for _ in self.threads:
-            self.queue.put(None)
+        with self.lock:
+            if not self.closed:
+                self.closed = True
+                os.write(self._alarm, b"!")
+                for _ in self.threads:
+                    self.queue.put(None)
+        if threading.current_thread() in self.threads:  # called by a callback, or by the garbage collector
+            return
         for thread in self.threads:
-            if thread is not threading.current_thread():
-                thread.join()
+            thread.join()
 
 
 def _worker_lost(job: Job) -> Execution:
@@ -332,8 +434,9 @@ class CodeExecutor(BaseBackend):
     Runs untrusted Python programs under unit tests, traced by coverage.py.
 
     Programs run in forked children of long-lived fork servers, never in this process and never in a fork of it. Use it
-    as a context manager, or call [`~CodeExecutor.close`]; an executor that is forgotten is closed at exit. Safe to use
-    from several threads, and from a process forked off this one, which gets servers of its own.
+    as a context manager, or call [`~CodeExecutor.close`]; an executor that is forgotten is closed once its programs
+    have run, or at exit. Safe to use from several threads, and from a process forked off this one, which gets servers
+    of its own (futures stay with the process that submitted them). It installs no signal handlers.
 
     Args:
         config (`ExecutorConfig`, *optional*): Settings.
@@ -354,6 +457,7 @@ class CodeExecutor(BaseBackend):
         self._workers: _Workers | None = None
         self._closed = False
         self._finalizer: weakref.finalize[..., Any] | None = None
+        _executors.add(self)
 
     def __enter__(self) -> CodeExecutor:
         return self
@@ -383,20 +487,20 @@ class CodeExecutor(BaseBackend):
             BadInputError: If the tests are malformed.
             SandboxError: If the executor is closed.
         """
-        job = prepare_job(program, validate_tests(tests), self.config.limits)
-        task = _Task(job)
-        self._running_workers().queue.put(task)
+        task = _Task(prepare_job(program, validate_tests(tests), self.config.limits), self)
+        self._running_workers().put(task)
         return task.future
 
     def run(self, program: str, tests: Mapping[str, Any] | str) -> Execution:
         """Run a program and wait; see [`~CodeExecutor.submit`]."""
-        return self.submit(program, tests).result()
+        return _result(self.submit(program, tests))
 
     def run_many(
         self,
         programs: Sequence[str],
         tests: Sequence[Mapping[str, Any] | str],
         on_error: Literal["raise", "return"] = "raise",
+        batch_timeout_s: float | None = None,
     ) -> list[Any]:
         """
         Run programs on all workers and return their results in order.
@@ -405,6 +509,9 @@ class CodeExecutor(BaseBackend):
             programs (`Sequence[str]`): Source texts.
             tests (`Sequence`): Tests of each program.
             on_error (`str`): `"raise"` the first [`SandboxError`], or `"return"` it in its slot.
+            batch_timeout_s (`float`, *optional*):
+                Wall seconds for the whole batch. Programs without a result by then are not scored: a `SandboxError`.
+                Without it the batch is bounded by the limits of its programs.
 
         Returns:
             `list[Execution]`: With `on_error="return"`, slots may hold a `SandboxError` instead.
@@ -415,17 +522,22 @@ class CodeExecutor(BaseBackend):
             )
         if on_error not in ("raise", "return"):
             raise BadInputError(f"`on_error` is {on_error!r}, but must be 'raise' or 'return'.")
-        futures = [self.submit(program, test) for program, test in zip(programs, tests, strict=True)]
+        end = None if batch_timeout_s is None else time.monotonic() + batch_timeout_s
+        futures: list[Future[Execution]] = []
         results: list[Any] = []
-        for future in futures:
-            try:
-                results.append(future.result())
-            except SandboxError as error:
-                if on_error == "raise":
-                    for other in futures:
-                        other.cancel()
-                    raise
-                results.append(error)
+        try:
+            futures += (self.submit(program, test) for program, test in zip(programs, tests, strict=True))
+            for future in futures:
+                try:
+                    results.append(_result(future, end))
+                except SandboxError as error:
+                    if on_error == "raise":
+                        raise
+                    results.append(error)
+        except BaseException:  # Ctrl-C too: what has not started is not worth running
+            for future in futures:
+                future.cancel()
+            raise
         return results
 
     @property
@@ -442,17 +554,56 @@ class CodeExecutor(BaseBackend):
         return dict(self._running_workers().missing)
 
     def close(self) -> None:
-        """End all workers. Programs that have not started are cancelled. Closing twice is fine."""
+        """
+        End all workers at once. Closing twice is fine.
+
+        Programs that have not started are cancelled, those that run are ended: their futures raise a `SandboxError`.
+        """
         with self._lock:
             self._closed = True
-            if self._finalizer is not None:
-                self._finalizer()
+            workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.close()
 
     def _running_workers(self) -> _Workers:
         with self._lock:
             if self._closed:
-                raise SandboxError("This executor is closed. Create a new one.")
+                raise SandboxError(_CLOSED)
             if self._workers is None or self._workers.pid != os.getpid():
                 self._workers = _Workers(self.config)
                 self._finalizer = weakref.finalize(self, self._workers.close)
             return self._workers
+
+    def _forget_parent(self) -> None:
+        """Begin anew in a process forked off: another thread may have held the lock."""
+        self._lock = threading.Lock()
+        self._workers = None
+        if self._finalizer is not None:
+            self._finalizer.detach()
+
+
+_executors: weakref.WeakSet[CodeExecutor] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for descriptor in tuple(_descriptors):
+        with contextlib.suppress(OSError):
+            _close(descriptor)
+    for executor in tuple(_executors):
+        executor._forget_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _result(future: Future[Execution], end: float | None = None) -> Execution:
+    """Result of a program, or a `SandboxError` that says why there is none. `end` is in monotonic seconds."""
+    try:
+        return future.result(None if end is None else max(0.0, end - time.monotonic()))
+    except FutureTimeoutError:
+        future.cancel()
+        raise SandboxError(
+            "A program had not ended when the time of its batch was over (`batch_timeout_s`)."
+        ) from None
+    except CancelledError:
+        raise SandboxError("This executor was closed before the program had started.") from None

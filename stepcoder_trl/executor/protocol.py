@@ -19,6 +19,7 @@ from typing import Any, Protocol
 MAX_DEPTH = 200  # nesting of a value; json's own scanner gives up near the recursion limit
 MAX_ITEMS = 2_000_000  # elements of a value, shared parts counted each time: bounds a list that contains itself twice
 MAX_CHARACTERS = 16 * 2**20  # text, bytes and hexadecimal digits of a value together
+STARVED_WALL_FACTOR = 4.0  # a program that the machine keeps waiting may take this many times its wall limit
 _SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
 _HEADER = struct.Struct("<I")
 _write = os.write  # bound before any program runs: one may replace `os.write` in its own process

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import glob
 import importlib
 import itertools
 import json
@@ -25,7 +26,7 @@ from typing import Any
 
 from stepcoder_trl.executor import child, scratch
 from stepcoder_trl.executor.hardening import Hardening, IsolationUnavailable, prepare
-from stepcoder_trl.executor.protocol import FrameBuffer, frame, read_frame, write_all
+from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, FrameBuffer, frame, read_frame, write_all
 from stepcoder_trl.executor.tracer import SharedLineTracer, line_tracer
 
 
@@ -38,6 +39,7 @@ PRELOADED = (
 )
 LIBRARIES_ON_MENTION = ("numpy",)  # costly to import: the server loads it before the fork once a program names it
 SOFT_LIMIT_GRACE_S = 0.25
+STARVED_GRACE_S = 10.0  # the same for a program that the machine keeps waiting
 POLL_S = 0.25
 JOBS_PER_COLLECTION = 512
 TESTS_PER_CHILD = 128  # stdio tests hold two descriptors each
@@ -58,6 +60,7 @@ class _Clock:
     wall_limit_s: float
     program_cpu_s: float
     program_wall_deadline: float
+    hard_deadline: float
     cpu_start: float = 0.0
     wall_start: float = 0.0
 
@@ -77,12 +80,26 @@ class _Clock:
     def left_s(self) -> float:
         """Seconds that may pass before the limits must be looked at again; not positive when one has passed."""
         cpu, wall = self.cpu(), time.monotonic()
+        wall_left = min(self.wall_limit_s - (wall - self.wall_start), self.program_wall_deadline - wall)
+        if wall_left <= 0:
+            phase_end = self.wall_start + STARVED_WALL_FACTOR * self.wall_limit_s
+            wall_left = min(wall_left + self.waited_s(), phase_end - wall)
         return min(
-            self.cpu_limit_s - (cpu - self.cpu_start),
-            self.wall_limit_s - (wall - self.wall_start),
-            self.program_cpu_s - cpu,
-            self.program_wall_deadline - wall,
+            self.cpu_limit_s - (cpu - self.cpu_start), self.program_cpu_s - cpu, wall_left, self.hard_deadline - wall
         )
+
+    def waited_s(self) -> float:
+        """
+        Seconds in which the machine was too busy to run the program although it could have run.
+
+        Wall limits are for sleepers: a program that was kept waiting gets this time on top. Of the running threads the
+        one counts that waited longest; 0 where the kernel does not keep account.
+        """
+        longest = 0
+        for path in glob.iglob(f"/proc/{self.pid}/task/*/schedstat"):
+            with contextlib.suppress(OSError, ValueError, IndexError), open(path) as account:
+                longest = max(longest, int(account.read().split()[1]))
+        return longest / 1e9
 
 
 class _Server:
@@ -104,15 +121,20 @@ class _Server:
         gc.freeze()
 
     def serve(self) -> None:
+        """Serve jobs until the trainer is gone."""
+        try:
+            self._serve()
+        except (EOFError, BrokenPipeError):
+            self.leave()
+
+    def _serve(self) -> None:
         gc.disable()  # a collection in the child would touch, and so copy, every page it inherited
         for served in itertools.count(1):
-            try:
-                job = read_frame(self.requests)
-            except EOFError:
-                self.leave()
-                return
+            job = read_frame(self.requests)
             try:
                 reply = _Run(self, job).reply()
+            except BrokenPipeError:
+                raise
             except OSError as error:
                 reply = {"infrastructure": f"{type(error).__name__}: {error}"}
             self.send(reply)
@@ -142,7 +164,9 @@ class _Run:
         self.lines_known = True
         self.recovery_cpu_s = 0.0
         self.cpu_s = 0.0
+        self.repeated = False
         self.wall_deadline = time.monotonic() + job["program_wall_s"]
+        self.hard_deadline = time.monotonic() + job["hard_wall_s"]
 
     def reply(self) -> dict[str, Any]:
         for name in LIBRARIES_ON_MENTION:
@@ -252,7 +276,9 @@ class _Child:
             wall_limit_s=job["wall_s"],
             program_cpu_s=job["program_cpu_s"] - run.cpu_s,
             program_wall_deadline=run.wall_deadline,
+            hard_deadline=run.hard_deadline,
         )
+        began = time.monotonic()
         clock.begin()
         buffer = FrameBuffer(job["max_output_bytes"] * 2 + _FRAME_SLACK)
         poll = select.poll()
@@ -261,6 +287,7 @@ class _Child:
         poll.register(exit_fd, select.POLLIN)
         poll.register(self.server.requests.fileno(), 0)  # hang-up only: the trainer is gone
         kill_at: float | None = None
+        waited_before = 0.0
         open_reports, alive, garbage = True, True, False
         try:
             while open_reports or alive:
@@ -269,8 +296,13 @@ class _Child:
                     if kill_at is None:
                         self.expired = True
                         kill_at = time.monotonic() + SOFT_LIMIT_GRACE_S
+                        waited_before = clock.waited_s()
                         _signal(pid, self.server.hardening.soft_signal)
                     elif not self.killed:
+                        waited = min(clock.waited_s() - waited_before, STARVED_GRACE_S)
+                        if kill_at + waited > time.monotonic():
+                            kill_at, waited_before = kill_at + waited, waited_before + waited
+                            continue
                         self.killed = True
                         _signal(pid, signal.SIGKILL)
                         kill_at = time.monotonic() + 3600
@@ -300,12 +332,19 @@ class _Child:
                     _signal(pid, signal.SIGKILL)
         finally:
             os.close(exit_fd)
+            if time.monotonic() - began > 1.0:
+                run.wall_deadline += clock.waited_s()
             status, cpu_s = _bury(pid)
-            if self.shared is None:
+            repeat = self.was_killed_from_outside(status) and not run.repeated
+            if repeat:
+                run.repeated = True
+                run.wall_deadline += time.monotonic() - began
+                self.next = self.first
+            elif self.shared is None:
                 run.cpu_s += cpu_s
             else:
                 run.recovery_cpu_s += cpu_s
-        if self.shared is None:
+        if self.shared is None and not repeat:
             self.conclude(status, garbage, clock, cpu_s)
 
     def take(self, message: dict[str, Any], clock: _Clock, gate: int) -> None:
@@ -407,6 +446,15 @@ class _Child:
         if not self.ended:
             self.recover(min(died_at, len(run.results) - 1))
 
+    def was_killed_from_outside(self, status: int) -> bool:
+        """
+        Whether the child was killed by someone else, as a system short of memory does, or by itself.
+
+        Nobody can tell which: the run is repeated once, and what happens then is the program's doing.
+        """
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        return killed and not self.killed and not self.expired and not self.ended and self.shared is None
+
     def result_of_death(self, status: int, garbage: bool) -> dict[str, Any]:
         if garbage:
             return {"error": "the program sent garbage or wrote too much"}
@@ -423,7 +471,7 @@ class _Child:
     def recover(self, index: int) -> None:
         """Run the test once more, its lines going to shared memory, as long as the program's budget allows it."""
         run = self.run_state
-        if run.recovery_cpu_s >= self.job["program_cpu_s"]:
+        if run.recovery_cpu_s >= self.job["program_cpu_s"] or time.monotonic() >= run.hard_deadline:
             run.lines_known = False
             return
         count = self.job["program"].count("\n") + self.job["program"].count("\r") + 2
@@ -525,7 +573,11 @@ def _readable_paths() -> list[str]:
 def main(requests: int, replies: int) -> None:
     """Serve until the trainer closes its end. Called in a fresh interpreter by the pool."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    settings = read_frame(os.fdopen(os.dup(requests), "rb", buffering=0))
+    try:
+        settings = read_frame(os.fdopen(os.dup(requests), "rb", buffering=0))
+    except EOFError:  # the trainer is gone; this folder is the one it made for us
+        scratch.remove(os.getcwd())
+        return
     try:
         server = _Server(settings, requests, replies)
     except (OSError, ImportError, IsolationUnavailable) as error:
