@@ -459,6 +459,10 @@ class CodeExecutor(BaseBackend):
         self._finalizer: weakref.finalize[..., Any] | None = None
         _executors.add(self)
 
+    def __reduce__(self) -> tuple[type[CodeExecutor], tuple[ExecutorConfig]]:
+        """Another process gets an executor with the same settings: dataset workers that are spawned pickle it."""
+        return type(self), (self.config,)
+
     def __enter__(self) -> CodeExecutor:
         return self
 

@@ -123,6 +123,7 @@ class _Server:
     def serve(self) -> None:
         """Serve jobs until the trainer is gone."""
         try:
+            self.send({"layers": self.hardening.layers, "missing": self.hardening.missing})
             self._serve()
         except (EOFError, BrokenPipeError):
             self.leave()
@@ -583,5 +584,4 @@ def main(requests: int, replies: int) -> None:
     except (OSError, ImportError, IsolationUnavailable) as error:
         os.write(replies, frame({"infrastructure": f"{type(error).__name__}: {error}"}))
         return
-    server.send({"layers": server.hardening.layers, "missing": server.hardening.missing})
     server.serve()

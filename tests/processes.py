@@ -1,0 +1,56 @@
+"""What lives and what is left: process trees, processes by their temporary folder, and waiting with a deadline."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+
+def descendants(pid: int | None = None) -> list[int]:
+    """Process ids of all descendants, zombies included."""
+    found: list[int] = []
+    for children in Path(f"/proc/{pid or os.getpid()}/task").glob("*/children"):
+        try:
+            direct = [int(child) for child in children.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):  # the thread has ended
+            continue
+        for child in direct:
+            found += [child, *descendants(child)]
+    return sorted(found)
+
+
+def parent_of(pid: int) -> int | None:
+    """Process id of the parent, `None` for a process that has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return None
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process that may have ended."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def with_temporary_folder(folder: Path) -> list[int]:
+    """Processes whose `TMPDIR` lies in this folder: those of a script that was started with it, and their servers."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and f"TMPDIR={folder}" in (entry / "environ").read_text(errors="replace"):
+                found.append(int(entry.name))
+    return found
+
+
+def soon(condition: Callable[[], object], within_s: float = 30) -> bool:
+    """Whether a condition comes to hold."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
