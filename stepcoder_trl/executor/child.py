@@ -13,7 +13,6 @@ import errno
 import gc
 import io
 import os
-import random
 import signal
 import sys
 import threading
@@ -23,6 +22,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any, NoReturn
 
 from stepcoder_trl.executor.protocol import TooLarge, decode, encode, frame, write_all
+from stepcoder_trl.executor.state import Baseline, ModuleStates, names_in
 from stepcoder_trl.executor.tracer import LineTracer, SharedLineTracer
 from stepcoder_trl.parsing import compile_for_tracing
 
@@ -54,6 +54,7 @@ class ChildTask:
     stdout_fds: list[int]
     soft_signal: int
     tracer: LineTracer | SharedLineTracer
+    modules: ModuleStates
 
 
 def main(task: ChildTask) -> NoReturn:
@@ -170,11 +171,14 @@ def _fresh_main(job: dict[str, Any]) -> ModuleType:
 
 
 def _run_stdio(task: ChildTask, report: _Reporter, code: CodeType) -> None:
-    baseline = _Baseline()
+    baseline = Baseline()
+    names = names_in(code) if len(task.stdin_fds) > 1 else frozenset[str]()
     for offset, (stdin_fd, stdout_fd) in enumerate(zip(task.stdin_fds, task.stdout_fds, strict=True)):
         index = task.first + offset
         if offset:
             baseline.restore()
+            if task.modules.may_keep_state(names):
+                return
         _connect(stdin_fd, stdout_fd)
         failure = _run_script(task, report, code, first=offset == 0)
         needs_fresh_process = _finish_like_the_interpreter(baseline)
@@ -211,7 +215,7 @@ def _connect(stdin_fd: int, stdout_fd: int) -> None:
     sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]
 
 
-def _finish_like_the_interpreter(baseline: _Baseline) -> bool:
+def _finish_like_the_interpreter(baseline: Baseline) -> bool:
     """
     Join threads, run atexit handlers, flush, and destroy the module so that open files of the program are flushed.
 
@@ -243,41 +247,6 @@ def _quietly(action: Callable[[], Any]) -> None:
         action()
     except BaseException:  # whatever the program's handlers raise, KeyboardInterrupt included
         pass
-
-
-class _Baseline:
-    """State of the interpreter that a program may change and the next test must not see."""
-
-    def __init__(self) -> None:
-        self.builtins = dict(builtins.__dict__)
-        self.recursion_limit = sys.getrecursionlimit()
-        self.path = list(sys.path)
-        self.environment = dict(os.environ)
-        self.directory = os.getcwd()
-        self.random_state = random.getstate()
-        self.exit_handlers = atexit._ncallbacks()
-
-    def has_threads_or_handlers(self) -> bool:
-        executors = sys.modules.get("concurrent.futures.thread")
-        return (
-            threading.active_count() > 1
-            or atexit._ncallbacks() != self.exit_handlers
-            or bool(executors is not None and executors._threads_queues)
-        )
-
-    def restore(self) -> None:
-        if builtins.__dict__ != self.builtins:
-            builtins.__dict__.clear()
-            builtins.__dict__.update(self.builtins)
-        sys.setrecursionlimit(self.recursion_limit)
-        sys.path[:] = self.path
-        if os.environ != self.environment:
-            os.environ.clear()
-            os.environ.update(self.environment)
-        os.chdir(self.directory)
-        random.setstate(self.random_state)
-        threading.stack_size(0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 # call and assert: one namespace for all tests

@@ -17,6 +17,7 @@ import json
 import math
 import mmap
 import os
+import random
 import select
 import signal
 import sys
@@ -27,6 +28,7 @@ from typing import Any
 from stepcoder_trl.executor import child, scratch
 from stepcoder_trl.executor.hardening import Hardening, IsolationUnavailable, prepare
 from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, FrameBuffer, frame, read_frame, write_all
+from stepcoder_trl.executor.state import ModuleStates
 from stepcoder_trl.executor.tracer import SharedLineTracer, line_tracer
 
 
@@ -117,6 +119,7 @@ class _Server:
         self.hardening: Hardening = prepare(
             scratch=self.scratch, readable=_readable_paths(), isolation=settings["isolation"]
         )
+        self.modules = ModuleStates()
         gc.collect()
         gc.freeze()
 
@@ -166,6 +169,7 @@ class _Run:
         self.recovery_cpu_s = 0.0
         self.cpu_s = 0.0
         self.repeated = False
+        self.alone = job["fresh_process_per_test"]
         self.wall_deadline = time.monotonic() + job["program_wall_s"]
         self.hard_deadline = time.monotonic() + job["hard_wall_s"]
 
@@ -174,6 +178,8 @@ class _Run:
             if name not in sys.modules and name in self.job["program"]:
                 with contextlib.suppress(ImportError):
                     importlib.import_module(name)
+                    _seed_generators()
+                self.server.modules.add_new()
                 gc.freeze()
         following = 0
         while following < len(self.results):
@@ -208,7 +214,7 @@ class _Child:
         self.expired = False
         self.killed = False
         stdio = self.job["type"] == "stdio"
-        alone = shared is not None or self.job["fresh_process_per_test"]
+        alone = shared is not None or run.alone
         count = 1 if alone else min(TESTS_PER_CHILD, len(self.job["tests"]) - first)
         self.last = first + count if stdio or alone else len(self.job["tests"])
         inputs = [test["input"] for test in self.job["tests"][first : self.last]] if stdio else [""]
@@ -223,6 +229,8 @@ class _Child:
             finally:
                 os.close(reports)
                 os.close(gate)
+            if self.ended and self.first < self.next < self.last:
+                self.run_state.alone = True  # it left state for which the next test needs a process of its own
             return self.next
         finally:
             for descriptor in (*self.stdin_fds, *self.stdout_fds):
@@ -240,6 +248,7 @@ class _Child:
             stdin_fds=self.stdin_fds,
             stdout_fds=self.stdout_fds,
             soft_signal=self.server.hardening.soft_signal,
+            modules=self.server.modules,
             tracer=self.server.tracer if self.shared is None else SharedLineTracer(self.server.filename, self.shared),
         )
         try:
@@ -550,6 +559,15 @@ def _preload() -> None:
     # Parts of the standard library that are loaded on first use.
     "ü".encode("idna")
     json.loads(json.dumps([1.5, "a", None]))
+    _seed_generators()
+
+
+def _seed_generators() -> None:
+    """Give programs that draw without a seed the same numbers on every worker."""
+    random.seed(0)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(0)
 
 
 def _raise_soft_limits() -> None:

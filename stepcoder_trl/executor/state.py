@@ -1,0 +1,206 @@
+"""
+State that a program leaves in the interpreter when one process runs several of its tests.
+
+What is cheap to put back is put back (`Baseline`). For the rest, modules are compared with what they were before the
+program ran (`ModuleStates`); after a change that cannot be undone the other tests run in a process of their own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import decimal
+import gc
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import is_
+from types import CodeType, ModuleType
+from typing import Any
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Names of modules and functions whose use changes what no comparison of modules shows.
+_HIDDEN_STATE = _words("""
+    asyncio ctypes exec faulthandler importlib locale logging multiprocessing signal tracemalloc __import__
+    addaudithook BasicContext DefaultContext ExtendedContext closerange dup2 field_size_limit register_at_fork
+    register_dialect unregister_dialect register_error setdefaulttimeout setlocale setprofile settrace set_threshold
+    set_debug set_asyncgen_hooks set_coroutine_origin_tracking_depth set_int_max_str_digits setswitchinterval
+    seterr seterrcall set_printoptions set_string_function tzset umask
+""")
+# What the executor itself, or Python on its way, replaces in modules.
+_MOVING_NAMES = _words("""
+    stdin stdout stderr __stdin__ __stdout__ last_exc last_type last_value last_traceback settrace _exit
+    __warningregistry__ modules path_importer_cache
+""")
+_CONTAINERS = (list, dict, set)
+_TOP_LEVEL_ONLY = frozenset({"numpy"})
+_NOT_WATCHED = ("stepcoder_trl", "coverage", "encodings")
+_HEAP_TYPE = 1 << 9
+
+
+class Baseline:
+    """State of the interpreter that is put back between two tests."""
+
+    def __init__(self) -> None:
+        self.builtins = dict(builtins.__dict__)
+        self.recursion_limit = sys.getrecursionlimit()
+        self.path = list(sys.path)
+        self.arguments = list(sys.argv)
+        self.stderr = sys.stderr
+        self.environment = dict(os.environ)
+        self.directory = os.getcwd()
+        self.random_state = random.getstate()
+        self.decimal_context = decimal.getcontext().copy()
+        self.exit_handlers = atexit._ncallbacks()
+
+    def has_threads_or_handlers(self) -> bool:
+        """Whether the program left threads or exit handlers behind."""
+        executors = sys.modules.get("concurrent.futures.thread")
+        return (
+            threading.active_count() > 1
+            or atexit._ncallbacks() != self.exit_handlers
+            or bool(executors is not None and executors._threads_queues)
+        )
+
+    def restore(self) -> None:
+        """Put everything back."""
+        if builtins.__dict__ != self.builtins:
+            builtins.__dict__.clear()
+            builtins.__dict__.update(self.builtins)
+        sys.setrecursionlimit(self.recursion_limit)
+        sys.path[:] = self.path
+        sys.argv[:] = self.arguments
+        sys.stderr = self.stderr
+        if os.environ != self.environment:
+            os.environ.clear()
+            os.environ.update(self.environment)
+        os.chdir(self.directory)
+        random.setstate(self.random_state)
+        decimal.setcontext(self.decimal_context.copy())
+        threading.stack_size(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        gc.enable()
+
+
+@dataclass(frozen=True)
+class _Namespace:
+    """Attributes of a module or class as they were: names, values, and the content of those that are containers."""
+
+    attributes: Mapping[str, Any]
+    names: tuple[str, ...]
+    values: tuple[Any, ...]
+    size: int
+    contents: tuple[tuple[Any, Any], ...]
+
+    def is_unchanged(self) -> bool:
+        known = self.attributes
+        return (
+            all(map(is_, map(known.get, self.names), self.values))
+            and (len(known) <= self.size or not any(self._additions()))
+            and all(map(_same_content, self.contents))
+        )
+
+    def _additions(self) -> Iterator[bool]:
+        """Whether each new attribute is state. Submodules are set in their package when they are imported."""
+        for name, value in self.attributes.items():
+            if name not in self.names and name not in _MOVING_NAMES:
+                yield type(value) is not ModuleType
+
+
+def _namespace(attributes: Mapping[str, Any], is_module: bool) -> _Namespace:
+    items = [(name, value) for name, value in attributes.items() if name not in _MOVING_NAMES]
+    # Private containers are caches.
+    containers = [value for name, value in items if is_module and type(value) in _CONTAINERS and name[0] != "_"]
+    return _Namespace(
+        attributes=attributes,
+        names=tuple(name for name, _ in items),
+        values=tuple(value for _, value in items),
+        size=len(attributes),
+        contents=tuple((value, value.copy()) for value in containers),
+    )
+
+
+def _same_content(pair: tuple[Any, Any]) -> bool:
+    now, before = pair
+    if len(now) != len(before):
+        return False
+    if type(now) is dict:
+        return all(map(is_, map(now.get, before), before.values()))
+    return all(map(is_, now, before)) if type(now) is list else bool(now == before)
+
+
+class ModuleStates:
+    """
+    Modules of this interpreter as they are before any program has run. Make it in the fork server, ask in the child.
+
+    Every module belongs to the first part of its name, with its classes: `json` stands for `json.decoder.JSONDecoder`
+    too.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[str, list[_Namespace]] = {}
+        self._modules: dict[str, ModuleType] = {}
+        self.add_new()
+
+    def add_new(self) -> None:
+        """Take in the modules that were imported since."""
+        for name, module in tuple(sys.modules.items()):
+            top = name.partition(".")[0]
+            if name in self._modules:
+                continue
+            self._modules[name] = module
+            if top[0] != "_" and top not in _NOT_WATCHED and (name == top or top not in _TOP_LEVEL_ONLY):
+                self._states.setdefault(top, []).extend(_namespaces(module))
+
+    def may_keep_state(self, names: frozenset[str]) -> bool:
+        """
+        Whether a program has left state in modules that a next test would see.
+
+        Args:
+            names (`frozenset[str]`): What its code names, see [`names_in`].
+        """
+        return (
+            not names.isdisjoint(_HIDDEN_STATE)
+            or ("numpy" in names and "random" in names)
+            or self._has_other_modules(names)
+            or not all(state.is_unchanged() for name in names & self._states.keys() for state in self._states[name])
+        )
+
+    def _has_other_modules(self, names: frozenset[str]) -> bool:
+        """Whether modules were exchanged, or imported that may keep state: nobody knows what they were before."""
+        loaded = sys.modules
+        if len(loaded) != len(self._modules):
+            for name in loaded.keys() - self._modules.keys():
+                if name[0] != "_" and not name.startswith("encodings."):
+                    return True
+        return any(loaded.get(name) is not self._modules[name] for name in names & self._modules.keys())
+
+
+def _namespaces(module: ModuleType) -> Iterator[_Namespace]:
+    if type(module) is not ModuleType:
+        return
+    yield _namespace(module.__dict__, is_module=True)
+    for value in tuple(module.__dict__.values()):
+        # Types of C cannot be changed.
+        if isinstance(value, type) and value.__flags__ & _HEAP_TYPE and value.__module__ == module.__name__:
+            yield _namespace(value.__dict__, is_module=False)
+
+
+def names_in(code: CodeType) -> frozenset[str]:
+    """Names of everything global, imported or reached by a dot in a program's code, its functions' code included."""
+    return frozenset(_names_in(code))
+
+
+def _names_in(code: CodeType) -> Iterable[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)

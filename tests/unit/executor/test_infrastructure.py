@@ -1,0 +1,125 @@
+"""Failures that are ours: retried once, then raised or returned, never an outcome."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
+from stepcoder_trl.executor import pool
+from stepcoder_trl.rewards import unit_test_reward
+
+
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux"),
+]
+ONE = {"type": "stdio", "inputs": [""], "outputs": ["1"]}
+FAULTS = {
+    "no process": "zygote._Child.fork = fail",
+    "no memory for files": "zygote._memory_file = fail",
+    "no limits": "zygote.Hardening.enter_child = fail",
+    "no scratch folder": "zygote.scratch.empty = fail",
+    "server breaks": "zygote._Run.reply = lambda run: 1 / 0",
+    "server ends": "zygote._Run.reply = lambda run: zygote.os._exit(0)",
+    "server does not start": "zygote._Server = fail",
+}
+
+
+@pytest.fixture
+def break_servers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], list[int]]:
+    """Makes the first servers that start faulty; returns a list that grows by one with every start."""
+    healthy = pool._bootstrap
+
+    def break_servers(fault: str, count: int) -> list[int]:
+        starts: list[int] = []
+        setup = f"""
+def fail(*args, **kwargs):
+    raise OSError(11, "Resource temporarily unavailable")
+{fault}
+"""
+
+        def bootstrap(requests: int, replies: int) -> str:
+            starts.append(1)
+            code = healthy(requests, replies)
+            return code.replace("sys.path.pop(0);", f"exec({setup!r});") if len(starts) <= count else code
+
+        monkeypatch.setattr(pool, "_bootstrap", bootstrap)
+        return starts
+
+    return break_servers
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_failure_is_not_noticed(break_servers, fault):
+    starts = break_servers(FAULTS[fault], 1)
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+        execution = executor.run("print(1)", ONE)
+
+    assert execution.outcome is Outcome.PASSED
+    assert len(starts) == 2
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failure_that_stays_is_raised_or_returned_and_never_scored(break_servers, fault):
+    break_servers(FAULTS[fault], 99)
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+        (result,) = executor.run_many(["print(1)"], [ONE], on_error="return")
+        scores = unit_test_reward(["print(1)"], [ONE], executor=executor)
+        with pytest.raises(SandboxError, match="could not be executed"):
+            executor.run("print(1)", ONE)
+
+    assert isinstance(result, SandboxError)
+    assert scores == [None]
+
+
+def test_a_program_whose_servers_alone_are_lost_is_at_fault(break_servers):
+    break_servers(FAULTS["server ends"], 2)
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+        execution = executor.run("print(1)", ONE)
+
+    assert execution.outcome is Outcome.RUNTIME_ERROR
+    assert execution.tests[0].message == "worker lost"
+
+
+def test_a_temporary_folder_that_is_gone_is_our_failure(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor, pytest.raises(SandboxError, match="gone"):
+        executor.run("print(1)", ONE)
+
+
+def test_an_interpreter_that_is_gone_is_our_failure(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    before = set(Path(tempfile.gettempdir()).glob("stepcoder-*"))
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor, pytest.raises(SandboxError, match="python"):
+        executor.run("print(1)", ONE)
+
+    assert set(Path(tempfile.gettempdir()).glob("stepcoder-*")) <= before
+
+
+def test_a_batch_is_over_when_its_time_is():
+    slow = {**ONE, "timeout_s": 300}
+    with CodeExecutor(ExecutorConfig(num_workers=2)) as executor:
+        executor.run("print(1)", ONE)
+        programs = ["print(1)", *["import time\ntime.sleep(300)"] * 20]
+        started = time.monotonic()
+        results = executor.run_many(programs, [slow] * 21, on_error="return", batch_timeout_s=3.0)
+        took = time.monotonic() - started
+
+    assert took < 60
+    assert results[0].outcome is Outcome.PASSED
+    assert all(isinstance(result, SandboxError) for result in results[1:])
+
+
+def test_a_batch_that_ends_in_time_is_not_touched():
+    with CodeExecutor(ExecutorConfig(num_workers=2)) as executor:
+        results = executor.run_many(["print(1)"] * 5, [ONE] * 5, batch_timeout_s=300.0)
+
+    assert {result.outcome for result in results} == {Outcome.PASSED}
+    assert threading.active_count() < 50
