@@ -118,6 +118,31 @@ def bootstrap_interval(
     return Interval(_quantile(means, tail), _quantile(means, 1 - tail))
 
 
+def mcnemar_p_value(only_first: int, only_second: int) -> float:
+    """
+    Two-sided p-value of McNemar's exact test for two systems on the same problems.
+
+    Args:
+        only_first (`int`):
+            Problems that only the first system solves.
+        only_second (`int`):
+            Problems that only the second solves.
+
+    Returns:
+        `float`: Probability, if both were equally good, that the two numbers differ at least as much; in [0, 1].
+
+    Raises:
+        BadInputError: If a number is negative.
+
+    Source: McNemar, Psychometrika 12 (1947); exact form by the binomial distribution.
+    """
+    if min(only_first, only_second) < 0:
+        raise BadInputError(f"{only_first} and {only_second} problems, but a number of problems is not negative.")
+    total = only_first + only_second
+    tail = sum(math.comb(total, count) for count in range(min(only_first, only_second) + 1))
+    return float(min(1.0, 2 * tail / 2**total))
+
+
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise BadInputError(f"`confidence` is {confidence}, but must be in (0, 1). Write 0.95 for 95%.")

@@ -16,6 +16,7 @@ VERBS = {
     "execute": ("execute", "run programs under their tests"),
     "curriculum": ("curriculum", "show where the curriculum may cut solutions"),
     "mask": ("mask", "show which tokens Fine-Grained Optimization keeps"),
+    "evaluate": ("evaluate", "pass@k of a model, or of samples that are there already"),
     "overlap": ("overlap", "lines that a benchmark shares with training solutions"),
     "ppo": ("ppo", "train a model with StepCoder PPO"),
     "quickstart": ("quickstart", "the whole story on a generated problem family, in minutes on a CPU"),

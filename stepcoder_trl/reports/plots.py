@@ -86,6 +86,38 @@ def plot_histograms(
     figure.savefig(path)
 
 
+def plot_shares(shares: Mapping[str, Mapping[str, float]], path: str | PathLike[str], title: str) -> None:
+    """
+    Draw one horizontal bar per group, divided by shares.
+
+    Args:
+        shares (`Mapping[str, Mapping[str, float]]`):
+            Of each group, by name, the share of each part, by name; all groups have the same parts.
+        path (`str` or path):
+            File to write; its suffix says the format.
+        title (`str`):
+            What is shown.
+
+    Raises:
+        ImportError: If matplotlib is not installed; the message says how to install it.
+        BadInputError: If there is nothing to draw.
+    """
+    if not shares:
+        raise BadInputError("There are no shares to draw. Pass at least one group.")
+    figure = _figure(8, 1.2 + 0.5 * len(shares))
+    panel = figure.subplots()
+    groups = list(shares)[::-1]
+    left = [0.0] * len(groups)
+    for part in next(iter(shares.values())):
+        widths = [shares[group][part] for group in groups]
+        panel.barh(groups, widths, left=left, label=part.replace("_", " "))
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    panel.set_xlim(0, 1)
+    panel.set_title(title, loc="left", fontsize="medium")
+    panel.legend(fontsize="small", ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    figure.savefig(path)
+
+
 def _figure(width: float, height: float) -> Any:
     """Empty figure of a size in inches."""
     if not can_plot():

@@ -13,6 +13,7 @@ from stepcoder_trl.metrics import (
     LineOverlap,
     bootstrap_interval,
     line_overlaps,
+    mcnemar_p_value,
     mean_pass_at_k,
     pass_at_k,
     wilson_interval,
@@ -100,6 +101,15 @@ def test_bootstrap_interval_agrees_with_the_normal_one_on_many_values():
 def test_intervals_refuse_what_is_no_sample(call):
     with pytest.raises(BadInputError):
         call()
+
+
+def test_mcnemar_by_hand():
+    # Heads at most once in 6 tosses, or at least 5 times: 2 (1 + 6) / 64.
+    assert mcnemar_p_value(1, 5) == mcnemar_p_value(5, 1) == pytest.approx(14 / 64)
+    assert mcnemar_p_value(0, 0) == 1.0
+    assert mcnemar_p_value(3, 3) == 1.0
+    with pytest.raises(BadInputError):
+        mcnemar_p_value(-1, 2)
 
 
 def test_line_overlap_leaves_out_common_lines():

@@ -1,0 +1,60 @@
+"""How a requirement is put to a model: as it stands, as a chat message, or in the wording of the paper's setting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+
+
+PROMPT_STYLES = ("plain", "chat", "deepseek")
+
+# The instruct format of DeepSeek-Coder (its repository's README), with the request that the paper's models were given.
+DEEPSEEK_TEMPLATE = (
+    "You are an AI programming assistant, utilizing the Deepseek Coder model, developed by Deepseek Company, and you "
+    "only answer questions related to computer science. For politically sensitive questions, security and privacy "
+    "issues, and other non-computer science questions, you will refuse to answer.\n"
+    "{% for message in messages %}{% if message['role'] == 'user' %}### Instruction:\nwrite an algorithm in python:\n"
+    "{{ message['content'] }}\n{% else %}{{ message['content'] }}\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}### Response:\n{% endif %}"
+)
+
+
+def style_prompts(problems: Sequence[Problem], style: str, tokenizer: Any) -> list[Problem]:
+    """
+    Put the prompts of problems into a form.
+
+    Args:
+        problems (`Sequence[Problem]`):
+            Problems. Prompts that are chat messages already stay as they are.
+        style (`str`):
+            `"plain"`: as they stand. `"chat"`: as a user's message in the tokenizer's chat template. `"deepseek"`: the
+            zero-shot form of the paper's models, DeepSeek-Coder's instruct format; replaces the chat template.
+        tokenizer (`Any`):
+            Tokenizer; its `chat_template` is set for `"deepseek"`.
+
+    Returns:
+        `list[Problem]`
+
+    Raises:
+        BadInputError: If the style has no name, or the tokenizer no chat template.
+
+    Paper: StepCoder (arXiv:2402.01391), appendix D.
+    """
+    if style not in PROMPT_STYLES:
+        raise BadInputError(f"The prompt style is {style!r}, but must be one of {', '.join(PROMPT_STYLES)}.")
+    if style == "plain":
+        return list(problems)
+    if style == "deepseek":
+        tokenizer.chat_template = DEEPSEEK_TEMPLATE
+    if not tokenizer.chat_template:
+        raise BadInputError("The tokenizer has no chat template. Use the prompt style 'plain' or 'deepseek'.")
+    return [
+        replace(problem, prompt=[{"role": "user", "content": problem.prompt.rstrip("\n")}])
+        if isinstance(problem.prompt, str)
+        else problem
+        for problem in problems
+    ]

@@ -1,0 +1,224 @@
+"""Draws samples for problems, batch by batch, in a way that can be broken off and resumed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.evaluation.samples import Candidate
+from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
+from stepcoder_trl.masking import token_texts
+
+
+Engine = Callable[[Sequence[Query], int], Sequence[str]]  # queries and a seed -> completions
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """
+    What is drawn for a set of problems. A run can be resumed as long as it is the same.
+
+    Attributes:
+        model (`str`): Folder or name of the model.
+        num_samples (`int`): Completions per problem.
+        batch_size (`int`): Completions drawn together.
+        max_new_tokens (`int`): Most tokens of a completion.
+        temperature (`float`): Sampling temperature; 0 takes the likeliest token.
+        top_p (`float`): Probability mass of the likeliest tokens that are sampled from.
+        prompt_style (`str`): Form of the prompts.
+        dtype (`str`): Numbers that the model computes with.
+        engine (`str`): What draws: `"transformers"` or `"vllm"`.
+        seed (`int`): Seed.
+    """
+
+    model: str
+    num_samples: int = 1
+    batch_size: int = 16
+    max_new_tokens: int = 1024
+    temperature: float = 0.2
+    top_p: float = 0.95
+    prompt_style: str = "plain"
+    dtype: str = "auto"
+    engine: str = "transformers"
+    seed: int = 0
+
+    def sampling(self, stop_token_id: int | None) -> SamplingConfig:
+        """How completions are drawn."""
+        return SamplingConfig(self.max_new_tokens, self.temperature, self.top_p, stop_token_id)
+
+
+def transformers_engine(plan: SamplingPlan, tokenizer: Any, device: torch.device) -> Engine:
+    """Engine on `transformers`; `plan.model` may be the folder of a PEFT adapter."""
+    from transformers import AutoModelForCausalLM
+
+    dtype = "auto" if plan.dtype == "auto" else getattr(torch, plan.dtype)
+    if Path(plan.model, "adapter_config.json").is_file():
+        from peft import AutoPeftModelForCausalLM
+
+        model = AutoPeftModelForCausalLM.from_pretrained(plan.model, dtype=dtype)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(plan.model, dtype=dtype)
+    model.to(device).eval()
+
+    def draw(queries: Sequence[Query], seed: int) -> list[str]:
+        torch.manual_seed(seed)
+        made = generate(model, queries, tokenizer, plan.sampling(tokenizer.eos_token_id), len(queries))
+        return [token_texts(ids, tokenizer).text for ids in made.completion_ids()]
+
+    return draw
+
+
+def vllm_engine(plan: SamplingPlan, tokenizer: Any) -> Engine:
+    """
+    Engine on vLLM, which is installed apart: `pip install vllm`.
+
+    Raises:
+        BadInputError: If vLLM is not installed.
+    """
+    try:
+        vllm = importlib.import_module("vllm")
+    except ImportError:
+        raise BadInputError("The engine 'vllm' needs vLLM. Run `pip install vllm`, or leave `--engine` out.") from None
+    model = vllm.LLM(model=plan.model, dtype=plan.dtype, seed=plan.seed)
+
+    def draw(queries: Sequence[Query], seed: int) -> list[str]:
+        settings = [
+            vllm.SamplingParams(
+                max_tokens=plan.max_new_tokens,
+                temperature=plan.temperature,
+                top_p=plan.top_p,
+                stop_token_ids=[] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id],
+                seed=seed + number,
+            )
+            for number in range(len(queries))
+        ]
+        prompts = [{"prompt_token_ids": list(query.token_ids)} for query in queries]
+        outputs = model.generate(prompts, settings, use_tqdm=False)
+        return [token_texts(list(output.outputs[0].token_ids), tokenizer).text for output in outputs]
+
+    return draw
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One completion to be drawn."""
+
+    problem: Problem
+    sample: int
+    query: Query
+
+
+def draw_samples(
+    problems: Sequence[Problem],
+    plan: SamplingPlan,
+    tokenizer: Any,
+    engine: Engine,
+    folder: Path,
+    rank: int = 0,
+    num_processes: int = 1,
+    follow: Callable[[Sequence[Any]], Iterable[Any]] = iter,
+) -> None:
+    """
+    Draw what is not drawn yet, and keep each batch in `folder` as soon as it is there.
+
+    Every batch has a seed of its own: a run that was broken off and resumed gives the same samples. Processes take the
+    batches in turn and write files of their own; `collect_samples` puts them together.
+
+    Args:
+        problems (`Sequence[Problem]`):
+            Problems, prompts in their final form.
+        plan ([`SamplingPlan`]):
+            What is drawn.
+        tokenizer (`Any`):
+            Tokenizer of the model.
+        engine (`Engine`):
+            Draws.
+        folder (`Path`):
+            Where the samples of this run are kept.
+        rank (`int`, *optional*, defaults to `0`):
+            Number of this process.
+        num_processes (`int`, *optional*, defaults to `1`):
+            Processes.
+        follow (`Callable`, *optional*):
+            Goes through the batches, e.g. with a progress bar.
+
+    Raises:
+        BadInputError: If the folder holds samples of another plan.
+    """
+    _check_plan(folder, plan)
+    done = {(candidate.task_id, candidate.sample) for candidate in _kept(folder)}
+    batches = list(_batches(problems, plan, tokenizer))
+    with (folder / f"part-{rank}.jsonl").open("a", encoding="ascii", newline="\n") as stream:
+        for number, batch in follow(list(enumerate(batches))[rank::num_processes]):
+            if all((item.problem.task_id, item.sample) in done for item in batch):
+                continue
+            completions = engine([item.query for item in batch], plan.seed * 1_000_003 + number * plan.batch_size)
+            for item, completion in zip(batch, completions, strict=True):
+                program = program_of(item.query, completion).text
+                candidate = Candidate(item.problem.task_id, item.sample, completion, program)
+                stream.write(json.dumps(candidate.to_row()) + "\n")
+            stream.flush()
+
+
+def _batches(problems: Sequence[Problem], plan: SamplingPlan, tokenizer: Any) -> Iterator[list[_Item]]:
+    """Completions to be drawn, those with prompts of like length together."""
+    items = []
+    for problem in problems:
+        query = build_query(problem.prompt, problem.starter_code, tokenizer)
+        items += [_Item(problem, sample, query) for sample in range(plan.num_samples)]
+    items.sort(key=lambda item: len(item.query.token_ids))
+    for start in range(0, len(items), plan.batch_size):
+        yield items[start : start + plan.batch_size]
+
+
+def _check_plan(folder: Path, plan: SamplingPlan) -> None:
+    path = folder / "plan.json"
+    wanted = asdict(plan)
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(wanted, indent=2) + "\n")
+        os.replace(temporary, path)
+        return
+    found = json.loads(path.read_text())
+    different = [name for name in wanted if found.get(name) != wanted[name]]
+    if different:
+        name = different[0]
+        raise BadInputError(
+            f"{folder} holds samples drawn with `{name}` {found.get(name)!r}, not {wanted[name]!r}. Name another "
+            "folder, or delete this one."
+        )
+
+
+def _kept(folder: Path) -> Iterator[Candidate]:
+    """Samples drawn so far; a line that was cut off by a sudden end does not count."""
+    for path in sorted(folder.glob("part-*.jsonl")):
+        for line in path.read_text(encoding="ascii").splitlines():
+            try:
+                yield Candidate(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+
+
+def collect_samples(folder: Path, problems: Sequence[Problem], plan: SamplingPlan) -> list[Candidate]:
+    """
+    Samples of all processes, in the order of the problems.
+
+    Raises:
+        BadInputError: If some are missing.
+    """
+    found = {(candidate.task_id, candidate.sample): candidate for candidate in _kept(folder)}
+    wanted = [(problem.task_id, sample) for problem in problems for sample in range(plan.num_samples)]
+    missing = [key for key in wanted if key not in found]
+    if missing:
+        raise BadInputError(f"{folder}: {len(missing)} of {len(wanted)} samples are missing. Run the command again.")
+    return [found[key] for key in wanted]

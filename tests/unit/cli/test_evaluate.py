@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stepcoder_trl.cli.main import main
+
+
+pytestmark = pytest.mark.sandbox
+
+GOOD = "\n    return (x > 0) - (x < 0)\n"
+BAD = "\n    return 1\n"
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "--workers", "1", *map(str, arguments)])
+    return ended.value.code
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def problem_file(tmp_path, problems):
+    return write(tmp_path / "problems.jsonl", [problem.to_row() for problem in problems[:3]])
+
+
+@pytest.fixture
+def sample_file(tmp_path, problems):
+    texts = [GOOD, BAD, "\n  syntax error"]
+    return write(
+        tmp_path / "given.jsonl",
+        [{"task_id": one.task_id, "completion": text} for one, text in zip(problems, texts, strict=False)],
+    )
+
+
+def test_given_samples_are_scored(tmp_path, problem_file, sample_file, capsys):
+    assert run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "out", "--score-only") == 0
+
+    assert [row["outcome"] for row in read(tmp_path / "out" / "results.jsonl")] == [
+        "passed",
+        "failed",
+        "compile_error",
+    ]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["pass@1"]["value"] == pytest.approx(1 / 3)
+    # 3, 1 and 0 of 3 tests.
+    assert summary["test_case_average"] == pytest.approx(4 / 9)
+    assert "pass@1" in capsys.readouterr().out
+    assert read(tmp_path / "out" / "samples.jsonl")[1]["program"] == "def sign(x):\n" + BAD
+
+
+def test_kept_samples_are_scored_again_and_compared(tmp_path, problem_file, sample_file, capsys):
+    run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "a")
+    better = read(tmp_path / "a" / "samples.jsonl")
+    for row in better:
+        row["program"] = "def sign(x):" + GOOD
+    (tmp_path / "b").mkdir()
+    write(tmp_path / "b" / "samples.jsonl", better)
+
+    options = ["--export", "evalplus", tmp_path / "e.jsonl", "--compare", tmp_path / "a" / "results.jsonl"]
+    assert run("--problems", problem_file, "--score-only", "--out", tmp_path / "b", *options) == 0
+
+    comparison = json.loads((tmp_path / "b" / "summary.json").read_text())["comparison"]
+    assert (comparison["only_first"], comparison["only_second"], comparison["p_value"]) == (2, 0, 0.5)
+    assert "McNemar" in capsys.readouterr().out
+    assert read(tmp_path / "e.jsonl")[0]["solution"] == "def sign(x):" + GOOD
+
+
+def test_a_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, tokenizer):
+    make_policy().save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    drawing = ["--num-samples", 2, "--max-new-tokens", 6, "--temperature", 1, "--batch-size", 4]
+
+    for _ in range(2):  # the second time nothing is left to draw
+        assert run("--problems", problem_file, "--model", tmp_path / "model", "--out", tmp_path / "out", *drawing) == 0
+
+    samples = read(tmp_path / "out" / "samples.jsonl")
+    assert [(row["task_id"], row["sample"]) for row in samples] == [(f"sign/{n}", k) for n in range(3) for k in (0, 1)]
+    assert len(read(tmp_path / "out" / "results.jsonl")) == 6
+    assert len((tmp_path / "out" / "drawn" / "part-0.jsonl").read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "Neither `--model` nor `--samples` is given"),
+        (["--model", "m", "--samples", "s"], "Both `--model` and `--samples` are given"),
+        (["--samples", "missing.jsonl"], "missing.jsonl: there is no such file"),
+        (["--model", "m", "--export", "word", "f"], "`--export word` is not known"),
+    ],
+)
+def test_errors_are_one_line(tmp_path, problem_file, capsys, flags, message):
+    assert run("--problems", problem_file, "--out", tmp_path / "out", *flags) == 2
+
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.evaluation import sampling
+from stepcoder_trl.evaluation.sampling import SamplingPlan, collect_samples, draw_samples
+
+
+def engine(calls=None, fail_at=None):
+    def draw(queries, seed):
+        if calls is not None:
+            calls.append((len(queries), seed))
+        if fail_at is not None and len(calls) == fail_at:
+            raise KeyboardInterrupt
+        return [f"\n    return {seed + number}\n" for number in range(len(queries))]
+
+    return draw
+
+
+PLAN = SamplingPlan("model", num_samples=2, batch_size=3)
+
+
+def test_samples_come_in_the_order_of_the_problems(tmp_path, problems, tokenizer):
+    calls: list[tuple[int, int]] = []
+
+    draw_samples(problems, PLAN, tokenizer, engine(calls), tmp_path / "d")
+    found = collect_samples(tmp_path / "d", problems, PLAN)
+
+    assert [size for size, _ in calls] == [3, 3, 3, 3, 3, 1]
+    assert len({seed for _, seed in calls}) == 6
+    assert [(one.task_id, one.sample) for one in found] == [(p.task_id, n) for p in problems for n in range(2)]
+    assert found[0].program.startswith("def sign(x):\n    return ")
+
+
+def test_a_run_that_was_broken_off_goes_on_and_gives_the_same(tmp_path, problems, tokenizer):
+    draw_samples(problems, PLAN, tokenizer, engine(), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        draw_samples(problems, PLAN, tokenizer, engine([], fail_at=4), tmp_path / "d")
+    part = tmp_path / "d" / "part-0.jsonl"
+    part.write_text(part.read_text()[:-20])  # killed while it wrote
+
+    again: list[tuple[int, int]] = []
+    with pytest.raises(BadInputError, match="samples are missing"):
+        collect_samples(tmp_path / "d", problems, PLAN)
+    draw_samples(problems, PLAN, tokenizer, engine(again), tmp_path / "d")
+
+    assert len(again) == 4  # the third batch was cut off
+    assert collect_samples(tmp_path / "d", problems, PLAN) == collect_samples(tmp_path / "whole", problems, PLAN)
+
+
+def test_processes_share_the_batches(tmp_path, problems, tokenizer):
+    draw_samples(problems, PLAN, tokenizer, engine(), tmp_path / "whole")
+    for rank in (1, 0):
+        draw_samples(problems, PLAN, tokenizer, engine(), tmp_path / "d", rank, 2)
+
+    assert collect_samples(tmp_path / "d", problems, PLAN) == collect_samples(tmp_path / "whole", problems, PLAN)
+
+
+def test_samples_of_another_plan_are_not_mixed_in(tmp_path, problems, tokenizer):
+    draw_samples(problems[:1], PLAN, tokenizer, engine(), tmp_path)
+
+    with pytest.raises(BadInputError, match=r"drawn with `temperature` 0\.2, not 0\.9"):
+        draw_samples(problems, SamplingPlan("model", 2, 3, temperature=0.9), tokenizer, engine(), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_saved_model_draws_the_same_for_the_same_seed(tmp_path, problems, tokenizer, make_policy, adapter):
+    policy = make_policy()
+    policy.save_pretrained(tmp_path / "model")
+    folder = tmp_path / "model"
+    if adapter:
+        from peft import LoraConfig, get_peft_model
+
+        policy.config._name_or_path = policy.name_or_path = str(folder)
+        wrapped = get_peft_model(policy, LoraConfig(r=2, task_type="CAUSAL_LM"))
+        wrapped.save_pretrained(tmp_path / "adapter")
+        folder = tmp_path / "adapter"
+    plan = SamplingPlan(str(folder), max_new_tokens=5, temperature=1.0)
+    draw = sampling.transformers_engine(plan, tokenizer, torch.device("cpu"))
+    queries = [sampling.build_query(problem.prompt, problem.starter_code, tokenizer) for problem in problems[:2]]
+
+    assert draw(queries, 3) == draw(queries, 3)
+    assert draw(queries, 3) != draw(queries, 4)
+
+
+def test_vllm_is_asked_for_what_the_plan_says(monkeypatch, problems, tokenizer):
+    asked = {}
+
+    class LLM:
+        def __init__(self, **settings):
+            asked["model"] = settings
+
+        def generate(self, prompts, settings, use_tqdm):
+            asked["prompts"], asked["settings"] = prompts, settings
+            ids = tokenizer("\n    return 1")["input_ids"]
+            return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=ids)]) for _ in prompts]
+
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=LLM, SamplingParams=lambda **kwargs: kwargs))
+    draw = sampling.vllm_engine(PLAN, tokenizer)
+    query = sampling.build_query(problems[0].prompt, "", tokenizer)
+
+    assert draw([query, query], 7) == ["\n    return 1"] * 2
+    assert asked["prompts"][0] == {"prompt_token_ids": list(query.token_ids)}
+    assert [one["seed"] for one in asked["settings"]] == [7, 8]
+    assert asked["settings"][0]["stop_token_ids"] == [tokenizer.eos_token_id]
+
+
+def test_without_vllm_the_error_says_what_to_install(monkeypatch, tokenizer):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+
+    with pytest.raises(BadInputError, match="pip install vllm"):
+        sampling.vllm_engine(PLAN, tokenizer)
+
+
+def test_the_plan_is_kept_beside_the_samples(tmp_path, problems, tokenizer):
+    draw_samples(problems[:1], PLAN, tokenizer, engine(), tmp_path / "d")
+
+    assert json.loads((tmp_path / "d" / "plan.json").read_text())["num_samples"] == 2

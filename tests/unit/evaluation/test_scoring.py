@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+import pytest
+
+from stepcoder_trl.data import Problem
+from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
+from stepcoder_trl.evaluation.samples import Candidate
+from stepcoder_trl.evaluation.scoring import compare_runs, result_rows, score_candidates, summarize
+from stepcoder_trl.types import Execution, Outcome, TestResult
+
+
+TESTS = {"type": "stdio", "inputs": ["", ""], "outputs": ["1", "1"]}
+PROBLEMS = [
+    Problem("a", "p", tests=TESTS, difficulty="interview"),
+    Problem("b", "p", tests=TESTS),
+]
+
+
+def execution(*outcomes, trusted=True):
+    worst = next((outcome for outcome in outcomes if outcome is not Outcome.PASSED), Outcome.PASSED)
+    tests = tuple(TestResult(outcome, message="" if outcome is Outcome.PASSED else "why") for outcome in outcomes)
+    return Execution(worst, tests, frozenset(), frozenset(), 0.0, trusted)
+
+
+GOOD = execution(Outcome.PASSED, Outcome.PASSED)
+HALF = execution(Outcome.PASSED, Outcome.FAILED)
+
+
+def sample(task_id, run, error=""):
+    return EvaluatedSample(task_id, "", "", run, error)
+
+
+def test_figures_by_hand():
+    evaluation = Evaluation((sample("a", GOOD), sample("a", HALF), sample("b", HALF), sample("b", None, "disk full")))
+
+    summary = summarize(evaluation, PROBLEMS, [1, 2])
+
+    # a: 1 of 2 pass, b: 0 of 1. Tests: a (1 + 1/2) / 2, b 1/2.
+    assert summary["pass@1"]["value"] == 0.25
+    assert (summary["pass@1"]["low"], summary["pass@1"]["high"]) == (0.0, 0.5)
+    assert summary["pass@2"] == {"value": 1.0, "low": 1.0, "high": 1.0, "problems": 1}
+    assert summary["strict_accuracy"] == pytest.approx(1 / 3)
+    assert summary["test_case_average"] == pytest.approx(0.625)
+    assert summary["infrastructure_errors"] == 1
+    assert list(summary["outcomes"]) == ["interview", "unknown", "all"]
+    assert summary["outcomes"]["interview"]["failed"] == 0.5
+    assert summary["outcomes"]["all"]["passed"] == pytest.approx(1 / 3)
+
+
+def test_untrusted_passes_are_counted():
+    summary = summarize(Evaluation((sample("a", execution(Outcome.PASSED, trusted=False)),)), PROBLEMS, [1])
+
+    assert summary["untrusted_passes"] == 1
+
+
+def test_a_budget_beyond_the_samples_is_refused():
+    with pytest.raises(BadInputError, match="pass@5 needs 5 scored samples of a problem, but there are at most 1"):
+        summarize(Evaluation((sample("a", GOOD),)), PROBLEMS, [5])
+
+
+def test_rows_of_results():
+    rows = list(result_rows(Evaluation((sample("a", HALF), sample("a", None, "disk full")))))
+
+    assert rows == [
+        {
+            "task_id": "a",
+            "sample": 0,
+            "passed": False,
+            "outcome": "failed",
+            "tests_passed": 1,
+            "tests": 2,
+            "trusted": True,
+            "message": "why",
+        },
+        {
+            "task_id": "a",
+            "sample": 1,
+            "passed": None,
+            "outcome": None,
+            "tests_passed": None,
+            "tests": None,
+            "trusted": None,
+            "message": "disk full",
+        },
+    ]
+
+
+class Scripted:
+    """Executor that gives results, or fails, in turn."""
+
+    def __init__(self, *results):
+        self.results = list(results)
+
+    def submit(self, program, tests):
+        future: Future = Future()
+        result = self.results.pop(0)
+        (future.set_exception if isinstance(result, Exception) else future.set_result)(result)
+        return future
+
+
+def test_what_cannot_be_run_is_no_verdict():
+    candidates = [Candidate("a", 0, "", "x"), Candidate("b", 0, "", "y")]
+
+    evaluation = score_candidates(candidates, PROBLEMS, Scripted(GOOD, SandboxError("disk full")))
+
+    assert [one.execution for one in evaluation.samples] == [GOOD, None]
+    assert evaluation.samples[1].error == "disk full"
+
+
+def row(task_id, passed, sample=0):
+    return {"task_id": task_id, "sample": sample, "passed": passed}
+
+
+def test_runs_are_compared_on_the_first_samples_both_have():
+    first = [row("a", True), row("b", True), row("c", False), row("d", None), row("a", False, sample=1)]
+    second = [row("a", False), row("b", True), row("c", False), row("d", True), row("e", True)]
+
+    found = compare_runs(first, second)
+
+    assert found == {"problems": 3, "both": 1, "only_first": 1, "only_second": 0, "neither": 1, "p_value": 1.0}
+    with pytest.raises(BadInputError, match="no scored problem in common"):
+        compare_runs(first, [row("z", True)])
