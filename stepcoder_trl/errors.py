@@ -6,6 +6,7 @@ What a *program* does wrong is an [`Outcome`], never an exception. The tree:
     StepCoderError
     ├── BadInputError (also a ValueError)   a row, a flag or a file is not what it must be; says where and the fix
     └── SandboxError (also a RuntimeError)  an execution could not be carried out; never a score
+        └── IsolationError                  `isolation="strict"`, and a layer of the sandbox is missing here
 """
 
 
@@ -19,3 +20,7 @@ class BadInputError(StepCoderError, ValueError):
 
 class SandboxError(StepCoderError, RuntimeError):
     """Raised when a program could not be executed for a reason that is ours, not the program's."""
+
+
+class IsolationError(SandboxError):
+    """Raised with `isolation="strict"` where a layer is missing: names each, what it stops, and the fix."""

@@ -48,6 +48,21 @@ STOPS = {
     "landlock": "reading and changing files outside the scratch folder",
 }
 
+_PRCTL = "use Linux 3.5 or newer, in a container whose seccomp profile lets prctl through, as Docker's default does"
+FIXES = {
+    "rlimits": "mount /proc, and lift limits of your own that are lower than what programs are given",
+    "session": "use Linux",
+    "death_signal": _PRCTL,
+    "subreaper": _PRCTL,
+    "no_new_privs": _PRCTL,
+    "capabilities": "use a container whose seccomp profile lets capset through, as Docker's default does",
+    "not_dumpable": _PRCTL,
+    "seccomp": "use Linux 3.17 or newer on x86-64 or aarch64, in a container that lets prctl and seccomp through; "
+    "under gVisor its own kernel takes this part",
+    "landlock": "use Linux 5.13 or newer with `landlock` among /sys/kernel/security/lsm (kernel parameter `lsm=`), in "
+    "a container whose seccomp profile knows its calls (Docker 23 or newer)",
+}
+
 # Read-only besides the interpreter's own folders.
 _SYSTEM_PATHS = (
     *("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64"),
@@ -65,7 +80,16 @@ _M_ARENA_MAX = -8
 
 
 class IsolationUnavailable(RuntimeError):
-    """Raised by `prepare` when a layer that must be there is not; names it and what it would have stopped."""
+    """
+    Raised by `prepare` when a layer that must be there is not; names it and what it would have stopped.
+
+    Attributes:
+        missing (`dict[str, str]`): The layers, and what each would have stopped; empty if it is something else.
+    """
+
+    def __init__(self, message: str, missing: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.missing = dict(missing or {})
 
 
 # --- system calls ----------------------------------------------------------------------------------------------------
@@ -668,7 +692,9 @@ def prepare(*, scratch: str, readable: Sequence[str], isolation: str) -> Hardeni
             hardening._lack(layer, f"not made for {sys.platform}")
     if isolation == "strict" and hardening.missing:
         lacking = "; ".join(f"`{layer}`, which stops {what}" for layer, what in hardening.missing.items())
-        raise IsolationUnavailable(f'`isolation` is "strict", but this system lacks {lacking}. Use "auto" to go on.')
+        raise IsolationUnavailable(
+            f'`isolation` is "strict", but this system lacks {lacking}. Use "auto" to go on.', hardening.missing
+        )
     return hardening
 
 

@@ -30,8 +30,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.errors import BadInputError, IsolationError, SandboxError
 from stepcoder_trl.executor.backend import BaseBackend
+from stepcoder_trl.executor.isolation import announce, start_failure
 from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, prepare_job
 from stepcoder_trl.executor.protocol import frame
 from stepcoder_trl.executor.scratch import remove
@@ -185,7 +186,7 @@ class _Server:
         self.send({"scratch": self.scratch, "isolation": self._isolation}, deadline)
         greeting = self.receive(deadline)
         if "infrastructure" in greeting:
-            raise SandboxError(f"A sandbox worker could not start: {greeting['infrastructure']}")
+            raise start_failure(greeting)
         self.layers, self.missing = greeting["layers"], greeting["missing"]
         self.ready = True
 
@@ -368,6 +369,10 @@ class _Workers:
                 return server, server.run(job)
             except _Closing:
                 return server, SandboxError("This executor was closed before the program had ended.")
+            except IsolationError as refusal:  # trying again changes nothing
+                if server is not None:
+                    server.kill()
+                return None, refusal
             except (_WorkerLost, SandboxError, OSError) as problem:
                 error = problem
                 if server is not None and server.kill():
@@ -392,6 +397,7 @@ class _Workers:
         if not server.ready:
             server.greet()
             self.layers, self.missing = server.layers, server.missing
+            announce(self.layers, self.missing, self.config.isolation)
 
     def _healthy_server(self) -> _Server | None:
         """New server that runs a harmless program as it should, or `None`: then the fault is not the job's."""

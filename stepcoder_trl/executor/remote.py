@@ -12,7 +12,6 @@ import base64
 import contextlib
 import http.client
 import json
-import logging
 import math
 import os
 import random
@@ -27,12 +26,11 @@ from urllib.parse import urlsplit
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.backend import BaseBackend, Tests
 from stepcoder_trl.executor.bundle import server_script
+from stepcoder_trl.executor.isolation import announce, start_failure
 from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, prepare_job
 from stepcoder_trl.executor.tests_schema import validate_tests
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
-
-logger = logging.getLogger("stepcoder_trl.executor")
 
 TOKEN_VARIABLE = "STEPCODER_BACKEND_TOKEN"
 _MAX_RESPONSE_BYTES = 64 * 2**20
@@ -234,6 +232,8 @@ class RemoteExecutor(BaseBackend):
     def _judged(self, job: Job, messages: list[Any]) -> Execution:
         """Verdict from the fork server's messages, which are read as if the program had written them."""
         greeting, *replies = messages
+        if "refused" in greeting:
+            raise start_failure(greeting)
         if "infrastructure" in greeting:
             raise _Passing(f"the fork server could not start there ({_shown(greeting['infrastructure'])})")
         if "infrastructure" in replies[0]:
@@ -244,9 +244,7 @@ class RemoteExecutor(BaseBackend):
     def _note(self, greeting: dict[str, Any]) -> None:
         if self._greeting is None:
             self._greeting = greeting
-            if greeting["missing"]:
-                lacking = "; ".join(f"{layer} ({stops})" for layer, stops in greeting["missing"].items())
-                logger.warning("The sandbox at %s lacks layers: %s", self.config.endpoint, lacking)
+            announce(greeting["layers"], greeting["missing"], self.config.isolation, self.config.endpoint)
 
     # one request
 

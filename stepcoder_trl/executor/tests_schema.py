@@ -8,7 +8,6 @@ and how to put it right.
 from __future__ import annotations
 
 import ast
-import difflib
 import json
 import math
 import threading
@@ -147,6 +146,8 @@ class _Checker:
             of_another_form = any(name in fields for fields in FIELDS.values())
             if name in allowed or (of_another_form and _is_empty(value)):
                 continue
+            import difflib  # only for this message, and slow to load
+
             close = difflib.get_close_matches(str(name), allowed, n=1)
             fix = f"Did you mean `{close[0]}`?" if close else "Remove it."
             names = ", ".join(f"`{field}`" for field in allowed)

@@ -600,6 +600,9 @@ def main(requests: int, replies: int) -> None:
     try:
         server = _Server(settings, requests, replies)
     except (OSError, ImportError, IsolationUnavailable) as error:
-        os.write(replies, frame({"infrastructure": f"{type(error).__name__}: {error}"}))
+        answer: dict[str, Any] = {"infrastructure": f"{type(error).__name__}: {error}"}
+        if isinstance(error, IsolationUnavailable) and error.missing:
+            answer["refused"] = error.missing
+        os.write(replies, frame(answer))
         return
     server.serve()

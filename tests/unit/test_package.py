@@ -52,3 +52,39 @@ def test_lower_layers_do_not_import_torch(module):
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert answer.stdout.strip() == "[]"
+
+
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Blocked())
+"""
+THIRD_PARTY = ("accelerate", "coverage", "datasets", "numpy", "peft", "rich", "torch", "transformers", "trl")
+HEAVY = ("asyncio", "difflib", "email", "http", "multiprocessing", "sqlite3", "ssl", "unittest", "xml")
+
+
+def test_executor_loads_nothing_heavy_and_nothing_that_is_not_python():
+    code = BLOCK.format(blocked=THIRD_PARTY) + (
+        f"from stepcoder_trl import CodeExecutor; print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.sandbox
+@pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux")
+def test_executor_works_without_torch_and_trl():
+    code = BLOCK.format(blocked=tuple(name for name in THIRD_PARTY if name != "coverage")) + (
+        "from stepcoder_trl import CodeExecutor\n"
+        "with CodeExecutor() as executor:\n"
+        "    print(executor.run('print(7)', {'type': 'stdio', 'inputs': [''], 'outputs': ['7']}).outcome)\n"
+    )
+
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert answer.stdout.strip() == "passed"

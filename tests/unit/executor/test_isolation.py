@@ -1,0 +1,91 @@
+"""Which layers are in force is said once; strict refuses to run without one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+
+from stepcoder_trl.errors import IsolationError
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, isolation, pool
+from stepcoder_trl.executor.hardening import FIXES, STOPS
+from stepcoder_trl.types import Outcome
+
+
+PROGRAM, TESTS = "print(7)", {"type": "stdio", "inputs": [""], "outputs": ["7"]}
+WITHOUT_LANDLOCK = """
+from stepcoder_trl.executor import hardening
+def none(kernel): raise OSError(38, "no such call")
+hardening._landlock_abi = none
+"""
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux"),
+]
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch, caplog):
+    monkeypatch.setattr(isolation, "_announced", set())
+    caplog.set_level(logging.INFO, "stepcoder_trl.executor")
+
+
+@pytest.fixture
+def without_landlock(monkeypatch):
+    original = pool._bootstrap
+    path = f"import sys; sys.path.insert(0, {str(pool.Path(pool.__file__).parents[2])!r})\n"
+    monkeypatch.setattr(
+        pool, "_bootstrap", lambda *fds: path + WITHOUT_LANDLOCK + "sys.path.pop(0)\n" + original(*fds)
+    )
+
+
+def said(caplog):
+    return [(record.levelname, record.getMessage()) for record in caplog.records if "Sandbox" in record.getMessage()]
+
+
+def test_every_layer_has_a_fix():
+    assert FIXES.keys() == STOPS.keys()
+
+
+def test_complete_sandbox_is_no_warning(caplog):
+    isolation.announce(dict.fromkeys(STOPS, True), {}, "auto")
+
+    ((level, message),) = said(caplog)
+    assert level == "INFO"
+    assert message.count("\n") == 0
+    assert all(layer in message for layer in STOPS)
+
+
+def test_layers_are_said_once_per_place(caplog):
+    for where in ("", "", "http://there", "http://there"):
+        isolation.announce({"rlimits": True}, {}, "auto", where)
+
+    assert [message.split(":")[0] for _, message in said(caplog)] == ["Sandbox", "Sandbox at http"]
+
+
+def test_missing_layer_is_named_with_what_it_would_have_stopped(caplog, without_landlock):
+    for _ in range(2):
+        with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+            assert executor.run(PROGRAM, TESTS).outcome is Outcome.PASSED
+            assert executor.layers["landlock"] is False
+
+    ((level, message),) = said(caplog)
+    assert level == "WARNING"
+    assert "Missing: landlock, against reading and changing files outside the scratch folder (no such call)" in message
+    assert "seccomp" in message.split("Missing")[0]
+
+
+def test_strict_refuses_and_names_the_layer_and_the_fix(without_landlock):
+    with CodeExecutor(ExecutorConfig(num_workers=1, isolation="strict")) as executor:
+        with pytest.raises(IsolationError, match=r"`landlock`, against reading .*: use Linux 5\.13 or newer"):
+            executor.run(PROGRAM, TESTS)
+
+
+def test_none_is_said_aloud(caplog):
+    with CodeExecutor(ExecutorConfig(num_workers=1, isolation="none")) as executor:
+        executor.run(PROGRAM, TESTS)
+
+    ((level, message),) = said(caplog)
+    assert level == "WARNING"
+    assert "isolation is off" in message
