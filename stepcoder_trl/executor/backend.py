@@ -7,9 +7,11 @@ What an execution backend offers, and what follows from its one essential method
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -85,10 +87,14 @@ class BaseBackend(ABC):
 
     def run(self, program: str, tests: Tests) -> Execution:
         """Run a program and wait."""
-        return self.submit(program, tests).result()
+        return _result(self.submit(program, tests))
 
     def run_many(
-        self, programs: Sequence[str], tests: Sequence[Tests], on_error: Literal["raise", "return"] = "raise"
+        self,
+        programs: Sequence[str],
+        tests: Sequence[Tests],
+        on_error: Literal["raise", "return"] = "raise",
+        batch_timeout_s: float | None = None,
     ) -> list[Any]:
         """
         Run programs side by side and return their results in order.
@@ -97,18 +103,22 @@ class BaseBackend(ABC):
             programs (`Sequence[str]`): Source texts.
             tests (`Sequence`): Tests of each program.
             on_error (`str`): `"raise"` the first [`SandboxError`], or `"return"` it in its slot.
+            batch_timeout_s (`float`, *optional*):
+                Wall seconds for the whole batch. Programs without a result by then are not scored: a `SandboxError`.
+                Without it the batch is bounded by the limits of its programs.
 
         Returns:
             `list[Execution]`: With `on_error="return"`, slots may hold a `SandboxError` instead.
         """
         check_batch(programs, tests, on_error)
+        end = None if batch_timeout_s is None else time.monotonic() + batch_timeout_s
         futures: list[Future[Execution]] = []
         results: list[Any] = []
         try:
             futures += (self.submit(program, test) for program, test in zip(programs, tests, strict=True))
             for future in futures:
                 try:
-                    results.append(future.result())
+                    results.append(_result(future, end))
                 except SandboxError as error:
                     if on_error == "raise":
                         raise
@@ -155,6 +165,19 @@ async def _settled(task: Any, on_error: Literal["raise", "return"]) -> Any:
         if on_error == "raise":
             raise
         return error
+
+
+def _result(future: Future[Execution], end: float | None = None) -> Execution:
+    """Result of a program, or a `SandboxError` that says why there is none. `end` is in monotonic seconds."""
+    try:
+        return future.result(None if end is None else max(0.0, end - time.monotonic()))
+    except FutureTimeoutError:
+        future.cancel()
+        raise SandboxError(
+            "A program had not ended when the time of its batch was over (`batch_timeout_s`)."
+        ) from None
+    except CancelledError:
+        raise SandboxError("This executor was closed before the program had started.") from None
 
 
 def check_batch(programs: Sequence[str], tests: Sequence[Tests], on_error: str) -> None:

@@ -22,12 +22,10 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from stepcoder_trl.errors import BadInputError, IsolationError, SandboxError
@@ -469,14 +467,6 @@ class CodeExecutor(BaseBackend):
         """Another process gets an executor with the same settings: dataset workers that are spawned pickle it."""
         return type(self), (self.config,)
 
-    def __enter__(self) -> CodeExecutor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
     def timeout_s(self) -> float:
         """CPU seconds of one test, unless the tests say otherwise."""
@@ -500,55 +490,6 @@ class CodeExecutor(BaseBackend):
         task = _Task(prepare_job(program, validate_tests(tests), self.config.limits), self)
         self._running_workers().put(task)
         return task.future
-
-    def run(self, program: str, tests: Mapping[str, Any] | str) -> Execution:
-        """Run a program and wait; see [`~CodeExecutor.submit`]."""
-        return _result(self.submit(program, tests))
-
-    def run_many(
-        self,
-        programs: Sequence[str],
-        tests: Sequence[Mapping[str, Any] | str],
-        on_error: Literal["raise", "return"] = "raise",
-        batch_timeout_s: float | None = None,
-    ) -> list[Any]:
-        """
-        Run programs on all workers and return their results in order.
-
-        Args:
-            programs (`Sequence[str]`): Source texts.
-            tests (`Sequence`): Tests of each program.
-            on_error (`str`): `"raise"` the first [`SandboxError`], or `"return"` it in its slot.
-            batch_timeout_s (`float`, *optional*):
-                Wall seconds for the whole batch. Programs without a result by then are not scored: a `SandboxError`.
-                Without it the batch is bounded by the limits of its programs.
-
-        Returns:
-            `list[Execution]`: With `on_error="return"`, slots may hold a `SandboxError` instead.
-        """
-        if len(programs) != len(tests):
-            raise BadInputError(
-                f"{len(programs)} programs, but {len(tests)} tests. Pass one tests object per program."
-            )
-        if on_error not in ("raise", "return"):
-            raise BadInputError(f"`on_error` is {on_error!r}, but must be 'raise' or 'return'.")
-        end = None if batch_timeout_s is None else time.monotonic() + batch_timeout_s
-        futures: list[Future[Execution]] = []
-        results: list[Any] = []
-        try:
-            futures += (self.submit(program, test) for program, test in zip(programs, tests, strict=True))
-            for future in futures:
-                try:
-                    results.append(_result(future, end))
-                except SandboxError as error:
-                    if on_error == "raise":
-                        raise
-                    results.append(error)
-        except BaseException:  # Ctrl-C too: what has not started is not worth running
-            for future in futures:
-                future.cancel()
-            raise
-        return results
 
     @property
     def layers(self) -> dict[str, bool]:
@@ -604,16 +545,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _result(future: Future[Execution], end: float | None = None) -> Execution:
-    """Result of a program, or a `SandboxError` that says why there is none. `end` is in monotonic seconds."""
-    try:
-        return future.result(None if end is None else max(0.0, end - time.monotonic()))
-    except FutureTimeoutError:
-        future.cancel()
-        raise SandboxError(
-            "A program had not ended when the time of its batch was over (`batch_timeout_s`)."
-        ) from None
-    except CancelledError:
-        raise SandboxError("This executor was closed before the program had started.") from None

@@ -145,10 +145,19 @@ class RemoteExecutor(BaseBackend):
     def __init__(self, config: RemoteConfig | str) -> None:
         self.config = RemoteConfig(config) if isinstance(config, str) else config
         self._closing = threading.Event()
+        self._greeting: dict[str, Any] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Threads and connections of this process: those of a process that it was forked off are not its own."""
+        self._pid = os.getpid()
         self._local = threading.local()
         self._connections: set[http.client.HTTPConnection] = set()
         self._threads = ThreadPoolExecutor(self.config.num_workers, thread_name_prefix="stepcoder-remote")
-        self._greeting: dict[str, Any] | None = None
+
+    def __reduce__(self) -> tuple[type[RemoteExecutor], tuple[RemoteConfig]]:
+        """Another process gets an executor with the same settings: dataset workers that are spawned pickle it."""
+        return type(self), (self.config,)
 
     @property
     def timeout_s(self) -> float:
@@ -173,6 +182,8 @@ class RemoteExecutor(BaseBackend):
         job = prepare_job(program, validate_tests(tests), self.config.limits)
         if self._closing.is_set():
             raise SandboxError("This executor is closed. Create a new one.")
+        if self._pid != os.getpid():
+            self._begin()
         return self._threads.submit(self._run, job)
 
     def close(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import random
 import sys
 import threading
@@ -193,6 +195,27 @@ def test_connection_is_used_again(service):
         executor.run_many([SQUARE] * 3, [SQUARE_TESTS] * 3)
 
     assert service.connections == before + 1
+
+
+def test_process_forked_off_has_connections_of_its_own(remote):
+    remote.run(SQUARE, SQUARE_TESTS)
+
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if remote.run(SQUARE, SQUARE_TESTS).outcome is Outcome.PASSED else 2
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+
+    assert status == 0
+    assert remote.run(SQUARE, SQUARE_TESTS).outcome is Outcome.PASSED
+
+
+def test_copy_made_by_pickling_has_the_same_settings(remote):
+    with pickle.loads(pickle.dumps(remote)) as copy:
+        assert copy.config == remote.config
 
 
 def test_token_comes_from_the_environment(remote, service, monkeypatch):
