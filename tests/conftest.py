@@ -37,8 +37,7 @@ SIGN = (
 )
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> Any:
+def build_tokenizer() -> Any:
     """Byte-level BPE tokenizer with about 400 tokens and separate padding and EOS tokens."""
     return make_tokenizer()
 
@@ -67,6 +66,12 @@ def make_tokenizer() -> Any:
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """Byte-level BPE tokenizer with about 400 tokens and separate padding and EOS tokens."""
+    return build_tokenizer()
 
 
 def tiny_config(tokenizer: Any, **changes: Any) -> Any:
@@ -118,6 +123,11 @@ def make_classifier(tokenizer: Any) -> Callable[..., Any]:
 
 @pytest.fixture
 def problems() -> list[Any]:
+    """Eight problems with a solution of four conditional statements each."""
+    return sign_problems()
+
+
+def sign_problems() -> list[Any]:
     """Eight problems with a solution of four conditional statements each."""
     from stepcoder_trl.data.problems import Problem
 

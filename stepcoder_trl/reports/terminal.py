@@ -118,3 +118,22 @@ def before_after_table(before: Mapping[str, float], after: Mapping[str, float], 
     for name, rate in before.items():
         table.add_row(name, f"{rate:.3f}", f"{after[name]:.3f}", f"{after[name] - rate:+.3f}")
     return table
+
+
+def completions_table(completions: Sequence[tuple[str, str, float]]) -> Table:
+    """
+    Completions with their scores.
+
+    Args:
+        completions (`Sequence[tuple[str, str, float]]`):
+            Query, completion, and the score of a reward model.
+
+    Returns:
+        `rich.table.Table`: One row per completion.
+    """
+    table = Table(show_lines=True)
+    for title in ("query", "model response", "score"):
+        table.add_column(title)
+    for query, completion, score in completions:
+        table.add_row(Text(visible(query)), Text(visible(completion)), f"{score:.4f}")
+    return table

@@ -2,7 +2,8 @@
 Everything that is taken from TRL's non-public modules, and the range of releases that have it.
 
 `PPOTrainer` lives in `trl.experimental.ppo` up to TRL 1.12. TRL 1.13 removed it
-(https://github.com/huggingface/trl/pull/7020).
+(https://github.com/huggingface/trl/pull/7020): from there on a parent of our own takes its place. Nothing else knows
+which of the two it is.
 """
 
 from __future__ import annotations
@@ -17,28 +18,38 @@ import torch
 from packaging.specifiers import SpecifierSet
 
 
-SUPPORTED_TRL = SpecifierSet(">=1.0,<1.13")
+SUPPORTED_TRL = SpecifierSet(">=1.0")
+WITH_PPO_TRAINER = SpecifierSet("<1.13")
 
 
-def check_trl_version(installed: str | None) -> None:
+def check_trl_version(installed: str | None) -> str:
     """
-    Refuse a TRL that does not have the trainer this package extends.
+    Refuse a TRL that does not have what the trainer builds on.
 
     Args:
         installed (`str` or `None`):
             Installed version, `None` when TRL is not installed.
 
+    Returns:
+        `str`: The version.
+
     Raises:
         ImportError: If the version is outside the supported range; the message names the range and the command.
     """
-    fix = "Run `pip install 'trl>=1.0,<1.13'`."
+    fix = "Run `pip install 'trl>=1.0'`."
     if installed is None:
-        raise ImportError(f"stepcoder-trl's trainer needs trl>=1.0,<1.13, but TRL is not installed. {fix}")
+        raise ImportError(f"stepcoder-trl's trainer needs trl>=1.0, but TRL is not installed. {fix}")
     if not SUPPORTED_TRL.contains(installed, prereleases=True):
-        why = "it lacks what the trainer builds on" if installed.startswith("0.") else "it has no PPOTrainer any more"
         raise ImportError(
-            f"stepcoder-trl's trainer needs trl>=1.0,<1.13, but trl {installed} is installed: {why}. {fix}"
+            f"stepcoder-trl's trainer needs trl>=1.0, but trl {installed} is installed: it lacks what the trainer "
+            f"builds on. {fix}"
         )
+    return installed
+
+
+def ships_ppo_trainer(version: str) -> bool:
+    """Whether a release of TRL has `trl.experimental.ppo`."""
+    return WITH_PPO_TRAINER.contains(version, prereleases=True)
 
 
 def _installed_trl() -> str | None:
@@ -48,12 +59,13 @@ def _installed_trl() -> str | None:
         return None
 
 
-check_trl_version(_installed_trl())
-
-with warnings.catch_warnings():
-    # Importing `trl.experimental` warns that it may change: the range above is the answer to that.
-    warnings.filterwarnings("ignore", message=".*trl.experimental.*")
-    from trl.experimental.ppo import PPOConfig, PPOTrainer
+if ships_ppo_trainer(check_trl_version(_installed_trl())):
+    with warnings.catch_warnings():
+        # Importing `trl.experimental` warns that it may change: the range above is the answer to that.
+        warnings.filterwarnings("ignore", message=".*trl.experimental.*")
+        from trl.experimental.ppo import PPOConfig, PPOTrainer
+else:
+    from stepcoder_trl.trainer._parent import PPOConfig, PPOTrainer
 from trl import ModelConfig, get_peft_config, get_quantization_config  # noqa: E402 - public, of the same releases
 from trl.models.utils import unwrap_model_for_generation  # noqa: E402
 
@@ -88,5 +100,6 @@ __all__ = [
     "get_peft_config",
     "get_quantization_config",
     "renamed_attributes_allowed",
+    "ships_ppo_trainer",
     "unwrap_model_for_generation",
 ]

@@ -18,6 +18,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from peft import PeftConfig, PeftModel
+from rich.console import Console
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 from transformers.trainer_callback import ExportableState
@@ -30,6 +31,7 @@ from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
+from stepcoder_trl.reports.terminal import completions_table
 from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.trainer import checkpoint
 from stepcoder_trl.trainer._trl import (
@@ -111,6 +113,8 @@ from stepcoder_trl.types import Execution, Outcome
 
 
 logger = logging.getLogger(__name__)
+
+COMPLETIONS_SHOWN = 5  # as upstream
 
 
 class StepCoderPPOTrainer(PPOTrainer):
@@ -954,7 +958,7 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def generate_completions(self, sampling: bool = False) -> None:
         """
-        Print completions of the evaluation set with the reward model's scores, as upstream.
+        Print the likeliest completions of the evaluation set with the reward model's scores, in upstream's table.
 
         Args:
             sampling (`bool`, *optional*, defaults to `False`):
@@ -970,7 +974,26 @@ class StepCoderPPOTrainer(PPOTrainer):
                 "`generate_completions` takes an `eval_dataset` with `input_ids` and a `reward_model`. Evaluate "
                 "problems with `stepcoder_trl.evaluation`."
             )
-        super().generate_completions(sampling)
+        rows = as_rows(self.eval_dataset)
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        share = -(-len(rows) // processes)  # as many on every process: sharded models need all of them
+        size = self.args.per_device_eval_batch_size
+        shown: list[tuple[str, str, float]] = []
+        for start in range(0, size if sampling else share, size):
+            numbers = [rank * share + place for place in range(start, min(start + size, share))]
+            shown += self._scored_completions([rows[number % len(rows)] for number in numbers])
+        shown = gather_object(shown)
+        if self.accelerator.is_main_process:
+            Console().print(completions_table(shown[: len(rows)][:COMPLETIONS_SHOWN]))
+
+    def _scored_completions(self, rows: Sequence[PromptRow]) -> list[tuple[str, str, float]]:
+        """Query, likeliest completion and the reward model's score."""
+        samples = tuple(Sample(row, None, self.build_query(row, ""), number) for number, row in enumerate(rows))
+        likeliest = SamplingConfig(self.args.response_length, temperature=0.0, stop_token_id=self.stop_token_id)
+        rollout = self.generate_rollout(samples, likeliest)
+        texts = (completion.text for completion in rollout.completions)
+        queries = (sample.query.text for sample in samples)
+        return list(zip(queries, texts, self.reward_model_scores(rollout).tolist(), strict=True))
 
     # Evaluation
 

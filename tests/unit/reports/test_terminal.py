@@ -8,6 +8,7 @@ from rich.console import Console
 from stepcoder_trl.reports.terminal import (
     StageCount,
     before_after_table,
+    completions_table,
     evenly_spaced,
     rollouts_text,
     stage_table,
@@ -62,3 +63,10 @@ def test_before_and_after():
 
     assert "+0.300" in text
     assert "-0.020" in text
+
+
+def test_completions_with_their_scores():
+    text = shown(completions_table([("def f(x):", "[red]return x\x1b[2J", 0.25)]))
+
+    assert r"[red]return x\x1b[2J" in text
+    assert "0.2500" in text

@@ -1,26 +1,42 @@
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 
 import pytest
+from packaging.requirements import Requirement
 
-from stepcoder_trl.trainer._trl import check_trl_version
-
-
-@pytest.mark.parametrize("version", ["1.0.0", "1.6.0", "1.12.0", "1.12.9", "1.12.1.dev0"])
-def test_releases_with_the_trainer_are_accepted(version):
-    check_trl_version(version)
+from stepcoder_trl.trainer._trl import SUPPORTED_TRL, check_trl_version, ships_ppo_trainer
 
 
-@pytest.mark.parametrize("version", [None, "0.11.4", "0.29.1", "1.13.0", "1.13.0.dev0", "1.16.2", "2.0.0"])
+@pytest.mark.parametrize("version", ["1.0.0", "1.6.0", "1.12.0", "1.13.0.dev0", "1.13.0", "1.16.0", "2.0.0"])
+def test_releases_of_the_range_are_accepted(version):
+    assert check_trl_version(version) == version
+
+
+@pytest.mark.parametrize("version", [None, "0.11.4", "0.29.1", "1.0.0.dev0"])
 def test_other_releases_are_refused_with_range_and_command(version):
     with pytest.raises(ImportError) as error:
         check_trl_version(version)
 
-    assert "trl>=1.0,<1.13" in str(error.value)
-    assert "pip install 'trl>=1.0,<1.13'" in str(error.value)
+    assert "trl>=1.0" in str(error.value)
+    assert "pip install 'trl>=1.0'" in str(error.value)
     assert (version or "not installed") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "ships"),
+    [("1.0.0", True), ("1.12.9", True), ("1.13.0.dev0", False), ("1.13.0", False), ("2.0.0", False)],
+)
+def test_the_trainer_is_upstreams_as_long_as_there_is_one(version, ships):
+    assert ships_ppo_trainer(version) == ships
+
+
+def test_the_declared_requirement_is_the_range():
+    (requirement,) = (one for one in importlib.metadata.requires("stepcoder-trl") if one.startswith("trl"))
+
+    assert Requirement(requirement).specifier == SUPPORTED_TRL
 
 
 def test_the_package_and_its_lower_layers_load_without_torch():
@@ -32,11 +48,18 @@ def test_the_package_and_its_lower_layers_load_without_torch():
     assert done.stdout == "[]\n"
 
 
-def test_an_incompatible_trl_is_named_when_the_trainer_is_imported():
-    program = (
+def as_if_installed(version: str, program: str) -> str:
+    """Output of a program in a fresh interpreter that takes this for the version of TRL."""
+    pretend = (
         "import importlib.metadata as m\n"
         "real = m.version\n"
-        "m.version = lambda name: '1.13.0' if name == 'trl' else real(name)\n"
+        f"m.version = lambda name: {version!r} if name == 'trl' else real(name)\n"
+    )
+    return subprocess.run([sys.executable, "-c", pretend + program], capture_output=True, text=True, check=True).stdout
+
+
+def test_an_incompatible_trl_is_named_when_the_trainer_is_imported():
+    program = (
         "import stepcoder_trl\n"
         "try:\n"
         "    stepcoder_trl.StepCoderPPOTrainer\n"
@@ -44,7 +67,25 @@ def test_an_incompatible_trl_is_named_when_the_trainer_is_imported():
         "    print(error)\n"
     )
 
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    output = as_if_installed("0.29.1", program)
 
-    assert "trl 1.13.0 is installed" in done.stdout
-    assert "pip install 'trl>=1.0,<1.13'" in done.stdout
+    assert "trl 0.29.1 is installed" in output
+    assert "pip install 'trl>=1.0'" in output
+
+
+@pytest.mark.parametrize(
+    ("version", "module"), [("1.12.0", "trl.experimental.ppo"), ("1.13.0", "stepcoder_trl.trainer._parent")]
+)
+def test_the_release_decides_on_the_parents(version, module):
+    if not ships_ppo_trainer(importlib.metadata.version("trl")) and module.startswith("trl"):
+        pytest.skip("the TRL that is installed has no PPOTrainer")
+    program = (
+        "import stepcoder_trl\n"
+        "for cls in (stepcoder_trl.StepCoderPPOTrainer, stepcoder_trl.StepCoderPPOConfig):\n"
+        "    print(cls.__mro__[1].__module__)\n"
+    )
+
+    lines = as_if_installed(version, program).splitlines()
+
+    assert len(lines) == 2
+    assert all(line.startswith(module) for line in lines)

@@ -1,0 +1,66 @@
+"""
+Trains tiny models in fixed runs, and writes what came of it to a folder: `python -m tests.matrix.fixed_run DIR`.
+
+`DIR/history.json` holds the release of TRL, the module of the parent class, and the metrics of every update of each
+run; `DIR/NAME.pt` the weights after the run of that name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+import trl
+from peft import LoraConfig
+
+from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
+from tests.conftest import build_tokenizer, sign_problems
+from tests.integration.upstream import OPTIONS, models, token_rows
+
+
+TIMES = {"eps", "executor/wait_s", "executor/programs_per_s", "train_runtime"}
+
+
+def letters(completions: list[str], **columns: Any) -> list[float]:
+    """Reward of a text: its share of letters."""
+    return [sum(map(str.isalpha, text)) / max(1, len(text)) for text in completions]
+
+
+def runs(tokenizer: Any) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Arguments of the trainer and options of each run."""
+    tiny = models(tokenizer)
+    plain = {"train_dataset": token_rows(tokenizer), **models(tokenizer)}
+    problems = {"train_dataset": sign_problems(), "reward_funcs": letters, "model": tiny["model"]}
+    adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    return {
+        "plain": (plain, {}),
+        "stepcoder": (problems, {"num_generations": 2, "num_mini_batches": 2, "executor_workers": 1}),
+        "lora": ({**problems, "model": models(tokenizer)["model"], "peft_config": adapter}, {"num_generations": 2}),
+    }
+
+
+def main(directory: Path) -> None:
+    """Do all runs."""
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+    tokenizer = build_tokenizer()
+    found: dict[str, Any] = {"trl": trl.__version__, "parent": StepCoderPPOTrainer.__mro__[1].__module__, "runs": {}}
+    for name, (arguments, options) in runs(tokenizer).items():
+        args = StepCoderPPOConfig(output_dir=str(directory / name), **{**OPTIONS, **options})
+        trainer = StepCoderPPOTrainer(args=args, processing_class=tokenizer, **arguments)
+        trainer.train()
+        history = trainer.state.log_history
+        found["runs"][name] = [{k: v for k, v in entry.items() if k not in TIMES} for entry in history]
+        torch.save(dict(trainer.accelerator.unwrap_model(trainer.model).state_dict()), directory / f"{name}.pt")
+    (directory / "history.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

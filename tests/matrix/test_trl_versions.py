@@ -1,0 +1,91 @@
+"""
+The trainer on the lowest TRL of the supported range, the last with a PPOTrainer, and the newest.
+
+Each release is put before everything else on `PYTHONPATH`, so that nothing but TRL changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+
+ROOT = Path(__file__).parents[2]
+LOWEST, LAST_WITH_TRAINER, NEWEST = "1.0.0", "1.12.0", "1.16.0"
+RELEASES = (LOWEST, LAST_WITH_TRAINER, NEWEST)
+# `make test` runs these with the release of constraints.txt, LAST_WITH_TRAINER.
+TRAINER_TESTS = ("tests/integration/test_train.py", "tests/integration/test_equivalence.py", "tests/unit/trainer")
+SECONDS = 900  # several of these run beside other work on slow machines
+
+pytestmark = pytest.mark.timeout(SECONDS)
+
+
+def installed(release: str) -> Path:
+    """Folder with this release of TRL and nothing else; downloaded once."""
+    folder = ROOT / ".matrix" / f"trl-{release}"
+    if not folder.exists():
+        folder.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as new:
+            pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+            subprocess.run([*pip, "install", "--no-deps", "--target", f"{new}/trl", f"trl=={release}"], check=True)
+            shutil.move(f"{new}/trl", folder)
+    return folder
+
+
+def python(release: str, *arguments: str) -> None:
+    """Run Python with a release of TRL; what it prints is shown when it fails."""
+    before = [path for path in [os.environ.get("PYTHONPATH")] if path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed(release)), *before])}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+
+
+@pytest.mark.parametrize("release", [LOWEST, NEWEST])
+def test_the_trainers_tests_pass(release):
+    python(release, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TRAINER_TESTS)
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """What the fixed runs gave with each release."""
+    folders = {}
+    for release in RELEASES:
+        folders[release] = tmp_path_factory.mktemp(f"trl-{release}")
+        python(release, "-m", "tests.matrix.fixed_run", str(folders[release]))
+    return {
+        release: {
+            **json.loads((folder / "history.json").read_text(encoding="utf-8")),
+            "weights": {path.stem: torch.load(path, weights_only=True) for path in folder.glob("*.pt")},
+        }
+        for release, folder in folders.items()
+    }
+
+
+def test_each_release_is_the_one_it_should_be_and_has_the_parent_it_should_have(outcomes):
+    parents = {release: outcome["parent"].split(".")[0] for release, outcome in outcomes.items()}
+
+    assert {release: outcome["trl"] for release, outcome in outcomes.items()} == {one: one for one in RELEASES}
+    assert parents == {LOWEST: "trl", LAST_WITH_TRAINER: "trl", NEWEST: "stepcoder_trl"}
+
+
+@pytest.mark.parametrize("release", [LOWEST, NEWEST])
+@pytest.mark.parametrize("run", ["plain", "stepcoder", "lora"])
+def test_same_seeds_give_the_same_numbers(outcomes, run, release):
+    expected, found = outcomes[LAST_WITH_TRAINER], outcomes[release]
+
+    assert len(expected["runs"][run]) == 3
+    for theirs, ours in zip(expected["runs"][run], found["runs"][run], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-6, abs=1e-6)
+    assert found["weights"][run].keys() == expected["weights"][run].keys()
+    for name, weight in expected["weights"][run].items():
+        torch.testing.assert_close(found["weights"][run][name], weight, rtol=1e-6, atol=1e-6, msg=name)
