@@ -485,7 +485,7 @@ class Unreliable:
     """Executor that cannot run every other program."""
 
     def __init__(self, executor):
-        self.executor, self.count, self.config = executor, 0, executor.config
+        self.executor, self.count, self.timeout_s = executor, 0, executor.timeout_s
 
     def run_many(self, *args, **keywords):
         return self.executor.run_many(*args, **keywords)
