@@ -29,6 +29,11 @@ COMPILE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, Overflow
 
 _SUITES = ("body", "handlers", "orelse", "finalbody", "cases")
 _INLINE = 1 << 30  # indentation of a suite that stands on its header's line: no comment is ever in it
+# A name and a colon behind the colon of a header, with comments and line ends between; also where no header is.
+_ANNOTATION_BEGINS_SUITE = re.compile(
+    r"(?:\A|:)(?:[\s\\]|#[^\r\n]*[\r\n])*(?!(?:else|try|finally|lambda)\b)"
+    r"(?:\([(\s]*[^\W\d]\w*[\s\\)]*|[^\W\d]\w*[\s\\]*):(?!=)"
+)
 _warnings_lock = threading.Lock()
 
 
@@ -134,6 +139,8 @@ def compile_for_tracing(program: str, filename: str) -> CodeType:
         SyntaxError, ValueError, RecursionError, MemoryError, OverflowError: As `compile` does.
     """
     code = compile(_without_mark(program), filename, "exec", dont_inherit=True, optimize=0)
+    if not _may_hold_silent_suite(program, code):
+        return code
     tree = parse(program)
     if tree is None or not _mark_silent_suites(tree):
         return code
@@ -141,6 +148,28 @@ def compile_for_tracing(program: str, filename: str) -> CodeType:
         return compile(tree, filename, "exec", dont_inherit=True, optimize=0)
     except COMPILE_ERRORS:
         return code  # nested too deeply to be compiled from a tree
+
+
+def _may_hold_silent_suite(program: str, code: CodeType) -> bool:
+    """
+    Whether a look at the syntax tree, which costs more than compiling, is worth it. A no is always right.
+
+    A suite is silent if it begins with `global`, `nonlocal` or a bare annotation, or is all of a function or program.
+    """
+    return (
+        "global" in program
+        or "nonlocal" in program
+        or _ANNOTATION_BEGINS_SUITE.search(program) is not None
+        or _may_do_nothing(code)
+    )
+
+
+def _may_do_nothing(code: CodeType) -> bool:
+    """Whether this code, or that of a function in it, uses neither names nor constants but texts and `None`."""
+    constants = code.co_consts
+    if not code.co_names and all(constant is None or isinstance(constant, str) for constant in constants):
+        return not code.co_name.startswith("<") or code.co_name == "<module>"
+    return any(isinstance(constant, CodeType) and _may_do_nothing(constant) for constant in constants)
 
 
 def _mark_silent_suites(tree: ast.Module) -> bool:

@@ -12,6 +12,7 @@ import builtins
 import errno
 import gc
 import io
+import mmap
 import os
 import signal
 import sys
@@ -29,6 +30,8 @@ from stepcoder_trl.parsing import compile_for_tracing
 
 EXIT_REPORT_FAILED = 97
 _MESSAGE_LENGTH = 300
+# Made before the fork: what every child says, and what one says that has no memory left to make it.
+_COMPILED, _READY, _OUT_OF_MEMORY = (frame({name: True}) for name in ("compiled", "ready", "memory"))
 
 _exit = os._exit
 _exec = exec
@@ -60,6 +63,7 @@ class ChildTask:
 def main(task: ChildTask) -> NoReturn:
     """Run the tests from `task.first` on and end the process. Never returns."""
     try:
+        gc.freeze()  # a collection would look at everything that the server made, and so copy it
         gc.enable()
         report = _Reporter(task)
         report.guard()
@@ -72,6 +76,31 @@ def main(task: ChildTask) -> NoReturn:
         _exit(EXIT_REPORT_FAILED)
 
 
+def rehearse(tracer: LineTracer, modules: ModuleStates) -> None:
+    """
+    Run a program of our own the way children do, once, in the fork server.
+
+    What Python prepares on first use (caches of types, specialized code) is inherited then; otherwise every child
+    would prepare it again, on copies of the server's memory.
+    """
+    names = {"type": "call", "fn_name": "f", "preamble": "", "setup": "", "fresh_process_per_test": False}
+    job = {**names, "program": "def f(x):\n    return [x]\n", "filename": tracer.filename, "tests": [encode([1.5])]}
+    before = sys.modules["__main__"], sys.stdin, sys.__stdin__, sys.stdout, sys.__stdout__
+    descriptors = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        report = _Reporter(ChildTask(job, 0, null, None, [null], [null], 0, tracer, modules))
+        _run(report._task, report)
+        report.send({"end": report.trace()})
+    finally:
+        os.close(null)
+        tracer.pause()
+    for descriptor, saved in enumerate(descriptors):
+        os.dup2(saved, descriptor)
+        os.close(saved)
+    sys.modules["__main__"], sys.stdin, sys.__stdin__, sys.stdout, sys.__stdout__ = before  # type: ignore[misc]
+
+
 class _Reporter:
     """Child's end of the report pipe."""
 
@@ -82,8 +111,7 @@ class _Reporter:
         self._busy = False
         self._traced = False
         self._sent: set[int] = set()
-        self._last_words = frame({"memory": True})
-        self._reserve: bytearray | None = bytearray(2**20)
+        self._reserve = mmap.mmap(-1, 2**20, mmap.MAP_PRIVATE)  # address space, never touched
 
     def guard(self) -> None:
         """Catch the ways of ending that skip the interpreter: the soft time limit and `os._exit`."""
@@ -113,8 +141,11 @@ class _Reporter:
         return self._task.tracer.lines() if self._traced else []
 
     def send(self, message: dict[str, Any]) -> None:
+        self.send_frame(frame(message))
+
+    def send_frame(self, data: bytes) -> None:
         self._busy = True
-        write_all(self._fd, frame(message))
+        write_all(self._fd, data)
         self._busy = False
 
     def test(self, index: int, **result: Any) -> None:
@@ -129,8 +160,8 @@ class _Reporter:
             _exit(0)
 
     def out_of_memory(self) -> None:
-        self._reserve = None
-        write_all(self._fd, self._last_words)
+        self._reserve.close()
+        write_all(self._fd, _OUT_OF_MEMORY)
         _exit(0)
 
 
@@ -139,7 +170,7 @@ def _run(task: ChildTask, report: _Reporter) -> None:
     code = _compiled(job, report)
     if code is None:
         return
-    report.send({"compiled": True})
+    report.send_frame(_COMPILED)
     if job["type"] == "stdio":
         _run_stdio(task, report, code)
     else:
@@ -267,7 +298,7 @@ def _run_in_one_namespace(task: ChildTask, report: _Reporter, code: CodeType) ->
     except BaseException as error:
         report.send({"module": _describe(error, job["filename"])})
         return
-    report.send({"ready": True})
+    report.send_frame(_READY)
     run_test = _run_call if job["type"] == "call" else _run_assert
     last = task.first + 1 if job["fresh_process_per_test"] else len(job["tests"])
     for index in range(task.first, last):

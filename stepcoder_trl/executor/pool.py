@@ -267,7 +267,9 @@ def _milliseconds_until(deadline: float) -> float:
 def _bootstrap(requests: int, replies: int) -> str:
     """Code for `python -c`: only our package is importable from here, not what lies beside it."""
     root = str(Path(__file__).parents[2])
+    # The server has one thread, so modules have nothing to mend after a fork; doing it would cost a quarter of one.
     return (
+        f"import os; os.register_at_fork = lambda **callbacks: None; "
         f"import sys; sys.path[0] = {root!r}; from stepcoder_trl.executor import zygote; "
         f"sys.path.pop(0); zygote.main({requests}, {replies})"
     )

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 
@@ -38,27 +38,43 @@ class LineTracer:
         self._lines: set[int] = set()
         self._tracer: Any = None
         self._tampered = False
+        self._originals: dict[tuple[str, ModuleType], Any] = {}
         self._warm_up()
+        self._know_files()
 
     def _warm_up(self) -> None:
         self._coverage.start()
         atexit.unregister(self._coverage._atexit)
         exec(compile("def f():\n    return 1\nf()\n", self.filename, "exec"), {})
-        self._coverage.stop()
+        self._coverage._collector.pause()  # a child only has to resume
+
+    def _know_files(self) -> None:
+        """
+        Decide for good that this file is traced and no other is.
+
+        coverage.py would look at every file whose code runs, in every child anew and with functions of `os` that the
+        program may have replaced.
+        """
+        collector = self._coverage._collector
+        traced = collector.should_trace_cache[self.filename]
+        untraced = collector.should_trace(__file__, sys._getframe())
+        collector.should_trace_cache.clear()
+        collector.should_trace = lambda filename, frame: traced if filename == self.filename else untraced
 
     def start(self) -> None:
         """Start to collect, in this thread and in those the program starts."""
-        self._coverage._collector.data.clear()
-        self._coverage._collector.data[self.filename] = self._lines = set()
-        self._coverage.start()
+        collector = self._coverage._collector
+        collector.data.clear()
+        collector.data[self.filename] = self._lines = set()
+        collector.resume()
         self._tracer = self._installed()
         self._tampered = False
         self._watch("settrace", sys)
         self._watch("settrace", threading)
 
-    def _watch(self, name: str, module: Any) -> None:
+    def _watch(self, name: str, module: ModuleType) -> None:
         """Note when the program itself, not a library, calls a function that replaces tracers."""
-        original = getattr(module, name)
+        original = self._originals[name, module] = getattr(module, name)
 
         def watched(function: Any) -> None:
             if sys._getframe(1).f_code.co_filename == self.filename:
@@ -72,6 +88,15 @@ class LineTracer:
         if self._tampered or self._installed() is not self._tracer or type(self._lines) is not set:
             return None
         return [line for line in set.copy(self._lines) if type(line) is int]
+
+    def pause(self) -> None:
+        """Stop to collect, as if nothing had been; `start` may follow."""
+        self._pause()
+        for (name, module), original in self._originals.items():
+            setattr(module, name, original)
+
+    def _pause(self) -> None:
+        self._coverage._collector.pause()
 
     def stop(self) -> list[int] | None:
         """Stop and return `lines()`."""
@@ -93,6 +118,7 @@ class PlainLineTracer(LineTracer):
         self._lines: set[int] = set()
         self._tracer: Any = None
         self._tampered = False
+        self._originals: dict[tuple[str, ModuleType], Any] = {}
 
     def start(self) -> None:
         """Start to collect, in this thread and in those the program starts."""
@@ -117,8 +143,12 @@ class PlainLineTracer(LineTracer):
     def stop(self) -> list[int] | None:
         """Stop and return `lines()`."""
         lines = self.lines()
-        sys.settrace(None)
+        self._pause()
         return lines
+
+    def _pause(self) -> None:
+        threading.settrace(None)
+        sys.settrace(None)
 
     def _installed(self) -> Any:
         return sys.gettrace()

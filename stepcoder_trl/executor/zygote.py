@@ -13,7 +13,6 @@ import gc
 import glob
 import importlib
 import itertools
-import json
 import math
 import mmap
 import os
@@ -33,13 +32,16 @@ from stepcoder_trl.executor.tracer import SharedLineTracer, line_tracer
 
 
 PRELOADED = (
-    *("abc", "array", "ast", "asyncio", "base64", "bisect", "calendar", "cmath", "collections", "collections.abc"),
-    *("concurrent.futures.thread", "contextlib", "copy", "csv", "dataclasses", "datetime", "decimal", "enum"),
-    *("fractions", "functools", "hashlib", "heapq", "io", "itertools", "json", "math", "numbers", "operator", "os"),
-    *("pprint", "queue", "random", "re", "statistics", "string", "struct", "sys", "tempfile", "textwrap"),
-    *("threading", "time", "traceback", "types", "typing", "unicodedata", "warnings"),
+    *("abc", "array", "ast", "base64", "bisect", "cmath", "collections", "collections.abc", "contextlib", "copy"),
+    *("dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "io", "itertools"),
+    *("json", "math", "numbers", "operator", "os", "queue", "random", "re", "string", "struct", "sys", "textwrap"),
+    *("threading", "time", "traceback", "types", "typing", "warnings"),
 )
-LIBRARIES_ON_MENTION = ("numpy",)  # costly to import: the server loads it before the fork once a program names it
+# Rare, and every page of memory that the server has makes a fork slower: loaded once a program names them.
+LOADED_ON_MENTION = (
+    *("asyncio", "calendar", "concurrent.futures", "csv", "logging", "numpy", "pprint", "statistics", "tempfile"),
+    "unicodedata",
+)
 SOFT_LIMIT_GRACE_S = 0.25
 STARVED_GRACE_S = 10.0  # the same for a program that the machine keeps waiting
 POLL_S = 0.25
@@ -120,6 +122,7 @@ class _Server:
             scratch=self.scratch, readable=_readable_paths(), isolation=settings["isolation"]
         )
         self.modules = ModuleStates()
+        child.rehearse(self.tracer, self.modules)
         gc.collect()
         gc.freeze()
 
@@ -174,7 +177,7 @@ class _Run:
         self.hard_deadline = time.monotonic() + job["hard_wall_s"]
 
     def reply(self) -> dict[str, Any]:
-        for name in LIBRARIES_ON_MENTION:
+        for name in LOADED_ON_MENTION:
             if name not in sys.modules and name in self.job["program"]:
                 with contextlib.suppress(ImportError):
                     importlib.import_module(name)
@@ -299,6 +302,7 @@ class _Child:
         kill_at: float | None = None
         waited_before = 0.0
         open_reports, alive, garbage = True, True, False
+        look_at = time.monotonic() + POLL_S  # when to measure the scratch folder
         try:
             while open_reports or alive:
                 left = clock.left_s() if kill_at is None else kill_at - time.monotonic()
@@ -337,9 +341,11 @@ class _Child:
                             _signal(pid, signal.SIGKILL)
                 if not alive and open_reports and not any(fd == reports for fd, _ in poll.poll(0)):
                     break  # a descendant may hold the pipe open
-                if not garbage and not self.killed and _overfull(self.server.scratch):
-                    garbage = self.killed = True
-                    _signal(pid, signal.SIGKILL)
+                if time.monotonic() >= look_at:
+                    look_at = time.monotonic() + POLL_S
+                    if not garbage and not self.killed and _overfull(self.server.scratch):
+                        garbage = self.killed = True
+                        _signal(pid, signal.SIGKILL)
         finally:
             os.close(exit_fd)
             if time.monotonic() - began > 1.0:
@@ -556,9 +562,6 @@ def _overfull(folder: str) -> bool:
 def _preload() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
-    # Parts of the standard library that are loaded on first use.
-    "ü".encode("idna")
-    json.loads(json.dumps([1.5, "a", None]))
     _seed_generators()
 
 
