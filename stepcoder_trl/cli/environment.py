@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import sys
 from importlib import metadata
@@ -22,8 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print versions and layers; returns the exit status."""
     from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+    from stepcoder_trl.executor.system import num_cores
 
-    print(f"platform: {platform.platform()}, {len(os.sched_getaffinity(0))} cores")
+    print(f"platform: {platform.platform()}, {num_cores()} cores")
     print(f"python: {sys.version.split()[0]}")
     for package in PACKAGES:
         try:

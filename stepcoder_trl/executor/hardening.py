@@ -512,11 +512,11 @@ class Hardening:
             self._filter_calls()
 
     def _limit(self, memory_limit_bytes: int, cpu_limit_s: float, file_limit_bytes: int, open_files: int) -> None:
-        assert self._statm_fd is not None
-        pages = int(os.pread(self._statm_fd, 64, 0).split()[0])
-        os.close(self._statm_fd)
         cpu = -int(-cpu_limit_s // 1)
-        _set_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_limit_bytes)
+        if self._statm_fd is not None:
+            pages = int(os.pread(self._statm_fd, 64, 0).split()[0])
+            os.close(self._statm_fd)
+            _set_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_limit_bytes)
         _set_limit(resource.RLIMIT_CPU, cpu, cpu + 1)
         _set_limit(resource.RLIMIT_FSIZE, file_limit_bytes)
         _set_limit(resource.RLIMIT_NOFILE, open_files)
@@ -562,7 +562,8 @@ class Hardening:
         # Each thread's heap would reserve 64 MiB of the address space: a dozen threads would use up a program's limit.
         with suppress(AttributeError):  # only glibc has it
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
-        self._statm_fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        if sys.platform == "linux":  # elsewhere nobody says how much there is already
+            self._statm_fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
     def _make_ruleset(self, scratch: str, readable: Sequence[str]) -> None:
         assert self._kernel is not None
@@ -656,7 +657,7 @@ class Hardening:
         return False
 
 
-def prepare(*, scratch: str, readable: Sequence[str], isolation: str) -> Hardening:
+def prepare(*, scratch: str, readable: Sequence[str], isolation: str, portable: bool | None = None) -> Hardening:
     """
     Confine the calling process, a fork server, as far as it can do with, and prepare what its children put on.
 
@@ -669,6 +670,9 @@ def prepare(*, scratch: str, readable: Sequence[str], isolation: str) -> Hardeni
             the system are added.
         isolation (`str`):
             `"auto"` takes the layers that there are, `"strict"` all or none, `"none"` only `rlimits` and `session`.
+        portable (`bool`, *optional*):
+            Only what every POSIX system has: `rlimits`, where there is /proc also for memory, and `session`. Defaults
+            to whether this is not Linux.
 
     Returns:
         `Hardening`: What is in force, and the entry for children.
@@ -684,12 +688,15 @@ def prepare(*, scratch: str, readable: Sequence[str], isolation: str) -> Hardeni
     if any(os.path.realpath(path) == "/" for path in readable):
         raise ValueError("`readable` holds the root folder: programs could read every file. Name the interpreter's.")
     hardening = Hardening()
-    if sys.platform == "linux":
+    if not (sys.platform != "linux" if portable is None else portable):
         wanted = ("rlimits", "session") if isolation == "none" else tuple(STOPS)
         _apply(hardening, scratch, readable, wanted)
     else:
-        for layer in STOPS:
+        hardening._attempt("rlimits", hardening._prepare_limits)
+        hardening._attempt("session", lambda: None)
+        for layer in STOPS.keys() - {"rlimits", "session"}:
             hardening._lack(layer, f"not made for {sys.platform}")
+        hardening._try_out()
     if isolation == "strict" and hardening.missing:
         lacking = "; ".join(f"`{layer}`, which stops {what}" for layer, what in hardening.missing.items())
         raise IsolationUnavailable(

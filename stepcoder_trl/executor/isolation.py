@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from stepcoder_trl.errors import IsolationError, SandboxError
 from stepcoder_trl.executor.hardening import FIXES
+from stepcoder_trl.executor.system import is_portable
 
 
 logger = logging.getLogger("stepcoder_trl.executor")
@@ -32,6 +34,8 @@ def announce(layers: Mapping[str, bool], missing: Mapping[str, str], isolation: 
             return
         _announced.add((isolation, where))
     place = f" at {where}" if where else ""
+    if not where and is_portable():
+        place = f" for {sys.platform}, a subprocess per program"
     in_force = ", ".join(layer for layer, there in layers.items() if there) or "none"
     if isolation == "none":
         logger.warning(

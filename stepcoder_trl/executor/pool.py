@@ -34,12 +34,14 @@ from stepcoder_trl.executor.isolation import announce, start_failure
 from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, prepare_job
 from stepcoder_trl.executor.protocol import frame
 from stepcoder_trl.executor.scratch import remove
+from stepcoder_trl.executor.system import is_portable, num_cores
 from stepcoder_trl.executor.tests_schema import validate_tests
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
 START_TIMEOUT_S = 120.0
 LEAVE_TIMEOUT_S = 2.0  # a server that is asked to leave has this long to end its program and remove its folder
+PORTABLE = is_portable()  # a fork server per program; tests switch it on under Linux
 _ATTEMPTS = 2
 _KILLINGS = 10  # a server that someone else killed says nothing about the program: tried again this often
 _CLOSED = "This executor is closed. Create a new one."
@@ -181,7 +183,7 @@ class _Server:
     def greet(self) -> None:
         """Wait until the server is ready for jobs."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        self.send({"scratch": self.scratch, "isolation": self._isolation}, deadline)
+        self.send({"scratch": self.scratch, "isolation": self._isolation, "portable": PORTABLE}, deadline)
         greeting = self.receive(deadline)
         if "infrastructure" in greeting:
             raise start_failure(greeting)
@@ -322,7 +324,7 @@ class _Workers:
         self.layers: dict[str, bool] = {}
         self.missing: dict[str, str] = {}
         self.wakeup, self._alarm = _pipe()
-        count = config.num_workers or len(os.sched_getaffinity(0))
+        count = config.num_workers or num_cores()
         self.threads = [
             threading.Thread(target=self._serve, name=f"stepcoder-worker-{index}", daemon=True)
             for index in range(count)
@@ -366,7 +368,11 @@ class _Workers:
             try:
                 server = server or _Server(self.config, self.wakeup)
                 self._greet(server)
-                return server, server.run(job)
+                execution = server.run(job)
+                if PORTABLE:  # nothing keeps a program from harming its server
+                    server.kill()
+                    server = None
+                return server, execution
             except _Closing:
                 return server, SandboxError("This executor was closed before the program had ended.")
             except IsolationError as refusal:  # trying again changes nothing

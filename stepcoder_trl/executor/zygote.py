@@ -21,13 +21,14 @@ import select
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stepcoder_trl.executor import child, scratch
 from stepcoder_trl.executor.hardening import Hardening, IsolationUnavailable, prepare
 from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, FrameBuffer, frame, read_frame, write_all
 from stepcoder_trl.executor.state import ModuleStates
+from stepcoder_trl.executor.system import PortableSystem, System, is_portable
 from stepcoder_trl.executor.tracer import SharedLineTracer, line_tracer
 
 
@@ -59,20 +60,19 @@ _MAX_CPU_S = 2**31
 class _Clock:
     """CPU and wall time of the running phase of one child, and what is left of the program's budget."""
 
+    system: System
     pid: int
     cpu_limit_s: float
     wall_limit_s: float
     program_cpu_s: float
     program_wall_deadline: float
     hard_deadline: float
+    started: float = field(default_factory=time.monotonic)
     cpu_start: float = 0.0
     wall_start: float = 0.0
 
     def cpu(self) -> float:
-        try:
-            return time.clock_gettime((~self.pid << 3) | 2)  # what clock_getcpuclockid(3) computes
-        except OSError:
-            return 0.0
+        return self.system.cpu_s(self.pid, self.started)
 
     def begin(self) -> float:
         """Begin a phase; returns the CPU seconds of the one that ended."""
@@ -112,6 +112,8 @@ class _Server:
         self.filename = os.path.join(self.scratch, "solution.py")
         self.requests = os.fdopen(requests, "rb", buffering=2**20)
         self.replies = replies
+        portable = settings.get("portable", is_portable())
+        self.system = PortableSystem() if portable else System()
         _preload()
         os.chdir(self.scratch)
         sys.path.insert(0, self.scratch)
@@ -119,7 +121,7 @@ class _Server:
         _raise_soft_limits()
         self.tracer = line_tracer(self.filename)
         self.hardening: Hardening = prepare(
-            scratch=self.scratch, readable=_readable_paths(), isolation=settings["isolation"]
+            scratch=self.scratch, readable=_readable_paths(), isolation=settings["isolation"], portable=portable
         )
         self.modules = ModuleStates()
         child.rehearse(self.tracer, self.modules)
@@ -221,8 +223,8 @@ class _Child:
         count = 1 if alone else min(TESTS_PER_CHILD, len(self.job["tests"]) - first)
         self.last = first + count if stdio or alone else len(self.job["tests"])
         inputs = [test["input"] for test in self.job["tests"][first : self.last]] if stdio else [""]
-        self.stdin_fds = [_memory_file("stdin", text) for text in inputs]
-        self.stdout_fds = [_memory_file("stdout") for _ in inputs]
+        self.stdin_fds = [self.server.system.memory_file("stdin", text) for text in inputs]
+        self.stdout_fds = [self.server.system.memory_file("stdout") for _ in inputs]
 
     def run(self) -> int:
         try:
@@ -284,6 +286,7 @@ class _Child:
     def watch(self, pid: int, reports: int, gate: int) -> None:
         job, run = self.job, self.run_state
         clock = _Clock(
+            self.server.system,
             pid,
             cpu_limit_s=job["timeout_s"],
             wall_limit_s=job["wall_s"],
@@ -295,9 +298,9 @@ class _Child:
         clock.begin()
         buffer = FrameBuffer(job["max_output_bytes"] * 2 + _FRAME_SLACK)
         poll = select.poll()
-        exit_fd = os.pidfd_open(pid)
+        exit_fd = self.server.system.exit_descriptor(pid, reports)
         poll.register(reports, select.POLLIN)
-        poll.register(exit_fd, select.POLLIN)
+        poll.register(exit_fd, self.server.system.exit_event)
         poll.register(self.server.requests.fileno(), 0)  # hang-up only: the trainer is gone
         kill_at: float | None = None
         waited_before = 0.0
@@ -323,7 +326,7 @@ class _Child:
                     continue
                 for descriptor, _event in poll.poll(max(1, math.ceil(min(left, POLL_S) * 1000))):
                     if descriptor == self.server.requests.fileno():  # the trainer is gone: take the child along
-                        _bury(pid)
+                        _bury(self.server.system, pid)
                         self.server.leave()
                         os._exit(0)
                     elif descriptor == exit_fd:
@@ -350,7 +353,7 @@ class _Child:
             os.close(exit_fd)
             if time.monotonic() - began > 1.0:
                 run.wall_deadline += clock.waited_s()
-            status, cpu_s = _bury(pid)
+            status, cpu_s = _bury(self.server.system, pid)
             repeat = self.was_killed_from_outside(status) and not run.repeated
             if repeat:
                 run.repeated = True
@@ -512,13 +515,6 @@ def _checked_claims(claims: dict[str, Any], allowed: frozenset[str]) -> dict[str
     return claims
 
 
-def _memory_file(name: str, text: str = "") -> int:
-    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
-    write_all(descriptor, text.encode("utf-8", "surrogatepass"))
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
-
-
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -531,7 +527,7 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _bury(pid: int) -> tuple[int, float]:
+def _bury(system: System, pid: int) -> tuple[int, float]:
     """Kill what is left of a child and of everything it started; returns its wait status and CPU seconds."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
@@ -543,16 +539,11 @@ def _bury(pid: int) -> tuple[int, float]:
         except ChildProcessError:
             break
         if found == 0:  # adopted from the child, in a session of its own
-            for stray in _children():
+            for stray in system.children():
                 _signal(stray, signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(stray, 0)
     return status, usage.ru_utime + usage.ru_stime
-
-
-def _children() -> list[int]:
-    with open(f"/proc/self/task/{os.getpid()}/children") as listing:
-        return [int(pid) for pid in listing.read().split()]
 
 
 def _overfull(folder: str) -> bool:
@@ -577,12 +568,15 @@ def _raise_soft_limits() -> None:
     """As many descriptors as allowed for the tests' files; a main stack that deep recursion needs."""
     import resource
 
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(ValueError):  # macOS takes no infinity
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     _, hard = resource.getrlimit(resource.RLIMIT_STACK)
     # Set after exec: 128 MiB of address space are kept free below the main stack, and threads keep their default.
     wanted = 120 * 2**20
-    resource.setrlimit(resource.RLIMIT_STACK, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
 
 
 def _readable_paths() -> list[str]:
