@@ -52,6 +52,7 @@ from stepcoder_trl.reports.plots import MISSING, can_plot, plot_curves
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import StageCount, before_after_table, rollouts_text, stage_table
 from stepcoder_trl.trainer import StepCoderPPOConfig, StepCoderPPOTrainer
+from stepcoder_trl.trainer.completions import rollout_views
 from stepcoder_trl.trainer.rollout import Feedback, Rollout, Scores
 
 
@@ -411,45 +412,6 @@ class StoryTrainer(StepCoderPPOTrainer):
     def _problems_at_stages(self) -> dict[int, int]:
         curriculum = self.curriculum
         return {} if curriculum is None else dict(Counter(curriculum.stage(row.task_id) for row in self.rows))
-
-
-def rollout_views(rollout: Rollout, feedback: Feedback, scores: Scores, loss_mask: torch.Tensor) -> list[RolloutView]:
-    """
-    What reports show of an update's completions.
-
-    Args:
-        rollout ([`Rollout`]):
-            `B` completions.
-        feedback ([`Feedback`]):
-            Their executions.
-        scores ([`Scores`]):
-            Their scores.
-        loss_mask (`torch.Tensor` of shape `(B, T)`):
-            Tokens in the policy loss.
-
-    Returns:
-        `list[RolloutView]`: One per completion.
-    """
-    views = []
-    for number, (sample, text, program, execution) in enumerate(
-        zip(rollout.samples, rollout.completions, rollout.programs, feedback.executions, strict=True)
-    ):
-        views.append(
-            RolloutView(
-                task_id=sample.row.task_id,
-                prompt=str(sample.row.prompt),
-                prefix=sample.query.prefix,
-                tokens=tuple(text.text[start:end] for start, end in text.spans),
-                loss_mask=tuple(loss_mask[number, : len(text.spans)].tolist()),
-                outcome=None if execution is None else execution.outcome.value,
-                score=scores.scores[number].item() if scores.scored[number] else None,
-                stage=None if sample.stage is None else sample.stage.stage,
-                tests_passed=0 if execution is None else execution.num_passed,
-                tests_total=0 if execution is None else len(execution.tests),
-                program_span=program.span,
-            )
-        )
-    return views
 
 
 def telling(rollouts: Sequence[RolloutView], most: int) -> list[RolloutView]:

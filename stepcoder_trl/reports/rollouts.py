@@ -55,6 +55,8 @@ class RolloutView:
             Tests in all.
         program_span (`CharSpan`, *optional*):
             Where the program stands in the text of the tokens. `None` means everywhere.
+        completion (`str`, *optional*):
+            Text of the completion. Without it that of the tokens, in which a character that tokens share is repeated.
 
     Raises:
         ValueError: If the mask is not as long as the tokens.
@@ -71,6 +73,7 @@ class RolloutView:
     tests_passed: int
     tests_total: int
     program_span: CharSpan | None = None
+    completion: str = ""
 
     def __post_init__(self) -> None:
         if len(self.tokens) != len(self.loss_mask):
@@ -78,6 +81,11 @@ class RolloutView:
                 f"`loss_mask` has {len(self.loss_mask)} values, but there are {len(self.tokens)} `tokens`. Pass one "
                 "value per token."
             )
+
+    @property
+    def text(self) -> str:
+        """Text of the completion."""
+        return self.completion or "".join(self.tokens)
 
     @property
     def masked_share(self) -> float:

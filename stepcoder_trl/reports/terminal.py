@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -13,6 +14,8 @@ from rich.text import Text
 from stepcoder_trl.reports.html import END_MARK, LEGEND, rollout_facts
 from stepcoder_trl.reports.rollouts import RolloutView, TokenKind, visible
 
+
+T = TypeVar("T")
 
 STYLES = {
     TokenKind.PREFIX: "dim",
@@ -55,15 +58,71 @@ def rollouts_text(rollouts: Sequence[RolloutView]) -> RenderableType:
 
 
 def _panel(rollout: RolloutView) -> Panel:
-    code = Text().append(visible(rollout.prefix), style=STYLES[TokenKind.PREFIX])
-    for token, kind in rollout.kinds():
-        code.append(visible(token or END_MARK), style=STYLES[kind])
-    outcome = rollout.outcome or "not run"
-    facts = Text(visible(outcome), style="bold green" if outcome == "passed" else "bold red")
-    facts = Text.assemble(facts, " · " + " · ".join(rollout_facts(rollout)))
+    code = Text().append(visible(rollout.prefix), style=STYLES[TokenKind.PREFIX]).append(_completion(rollout))
+    facts = Text.assemble(_outcome(rollout), " · " + " · ".join(rollout_facts(rollout)))
     prompt = [Text(visible(rollout.prompt), style="dim")] if rollout.prompt else []
     title = Text(visible(rollout.task_id))
     return Panel(Group(facts, *prompt, code), title=title, title_align="left")
+
+
+def _completion(rollout: RolloutView) -> Text:
+    """Tokens in the colours of their parts."""
+    text = Text()
+    for token, kind in rollout.kinds():
+        text.append(visible(token or END_MARK), style=STYLES[kind])
+    return text
+
+
+def _outcome(rollout: RolloutView) -> Text:
+    outcome = rollout.outcome or "not run"
+    return Text(visible(outcome), style="bold green" if outcome == "passed" else "bold red")
+
+
+def rollouts_table(rollouts: Sequence[RolloutView], title: str, most_lines: int = 20) -> Table:
+    """
+    Completions as a table: result, prompt, prefix and completion.
+
+    Args:
+        rollouts (`Sequence[RolloutView]`):
+            Completions, one row each.
+        title (`str`):
+            Title.
+        most_lines (`int`, *optional*, defaults to `20`):
+            Lines of a text that are shown: of a prompt and a completion the first, of a prefix the last.
+
+    Returns:
+        `rich.table.Table`: The result is problem, outcome, score, tests passed, stage and share of kept tokens, one
+        below the other. The tokens of a completion have the colours of `rollouts_text`.
+    """
+    table = Table(title=Text(visible(title)), show_lines=True)
+    for heading in ("result", "prompt", "prefix", "completion"):
+        table.add_column(heading, overflow="fold", ratio=1 if heading == "result" else 2)
+    for rollout in rollouts:
+        prompt = list(Text(visible(rollout.prompt)).split("\n", allow_blank=True))
+        prefix = list(Text(visible(rollout.prefix), style=STYLES[TokenKind.PREFIX]).split("\n", allow_blank=True))
+        completion = list(_completion(rollout).split("\n", allow_blank=True))
+        table.add_row(
+            _result(rollout),
+            _joined([*prompt[:most_lines], *_ellipsis(prompt, most_lines)]),
+            _joined([*_ellipsis(prefix, most_lines), *prefix[-most_lines:]]),
+            _joined([*completion[:most_lines], *_ellipsis(completion, most_lines)]),
+        )
+    return table
+
+
+def _result(rollout: RolloutView) -> Text:
+    kept = f"{1 - rollout.masked_share:.0%} of tokens kept"
+    facts = [Text(fact) for fact in (*rollout_facts(rollout)[:-1], kept)]
+    return _joined([Text(visible(rollout.task_id), style="bold"), _outcome(rollout), *facts])
+
+
+def _joined(lines: Sequence[Text]) -> Text:
+    return Text("\n").join(lines)
+
+
+def _ellipsis(lines: Sequence[Text], most: int) -> list[Text]:
+    left = len(lines) - most
+    return [Text(f"({left} more lines)", style="italic")] if left > 0 else []
 
 
 def stage_table(counts: Sequence[StageCount], most_rows: int = 10) -> Table:
@@ -89,10 +148,12 @@ def stage_table(counts: Sequence[StageCount], most_rows: int = 10) -> Table:
     return table
 
 
-def evenly_spaced(items: Sequence[StageCount], most: int) -> list[StageCount]:
-    """At most `most` items at even distances, the first and the last among them."""
-    if len(items) <= most or most < 2:
+def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` items, at least 1, at even distances; of several the first and the last are among them."""
+    if len(items) <= most:
         return list(items)
+    if most < 2:
+        return list(items[:1])
     last = len(items) - 1
     return [items[round(number * last / (most - 1))] for number in range(most)]
 

@@ -87,10 +87,13 @@ def share_of(rows: Sequence[PromptRow], num_samples: int, rank: int, num_process
     return [EvalItem(place % total, rows[place % total // num_samples], place < total) for place in places]
 
 
-def eval_sampling(args: StepCoderPPOConfig, stop_token_id: int | None) -> SamplingConfig:
-    """How completions of an evaluation are drawn."""
+def eval_sampling(
+    args: StepCoderPPOConfig, stop_token_id: int | None, temperature: float | None = None
+) -> SamplingConfig:
+    """How completions of an evaluation are drawn, at its own temperature unless one is given."""
     length = args.eval_response_length or args.response_length
-    return SamplingConfig(length, args.eval_temperature, args.eval_top_p, stop_token_id)
+    warmth = args.eval_temperature if temperature is None else temperature
+    return SamplingConfig(length, warmth, args.eval_top_p, stop_token_id)
 
 
 def eval_budgets(args: StepCoderPPOConfig) -> list[int]:

@@ -26,11 +26,13 @@ from transformers.trainer_utils import TrainOutput
 
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
 from stepcoder_trl.errors import SandboxError
-from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
+from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
+from stepcoder_trl.reports.completions import write_completions
+from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import completions_table
 from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.trainer import checkpoint
@@ -40,6 +42,7 @@ from stepcoder_trl.trainer._trl import (
     renamed_attributes_allowed,
     unwrap_model_for_generation,
 )
+from stepcoder_trl.trainer.completions import COMPLETIONS, print_completions, rollout_views, send_completions
 from stepcoder_trl.trainer.config import EOS, StepCoderPPOConfig
 from stepcoder_trl.trainer.evaluate import (
     EvalItem,
@@ -206,6 +209,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.plan = self._plan(PartialState().num_processes)
         self.eval_sets = self._eval_sets(eval_dataset, model)
         self._log_history: list[dict[str, float]] = []
+        self._completions: list[RolloutView] = []
         self._signals: StopSignals | None = None
         self._before_update: dict[str, Any] | None = None
         self._evaluation_due = False
@@ -604,6 +608,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         tests = any(row.tests is not None for row in self.rows)
         totals.update(rollout_totals(rollout, feedback, scores, processes, eos, with_tests=tests))
         totals.update(token_totals(tokens, rewards, experience, self.args.kl_coef))
+        if self.args.log_completions:
+            self._completions = rollout_views(rollout, feedback, scores, loss_mask)
         return self.metrics(totals, experience)
 
     def draw_samples(self, rows: Sequence[PromptRow]) -> tuple[Sample, ...]:
@@ -958,41 +964,37 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def generate_completions(self, sampling: bool = False) -> None:
         """
-        Print the likeliest completions of the evaluation set with the reward model's scores, in upstream's table.
+        Print completions of the evaluation set, from scratch, with their results.
+
+        For rows of upstream's kind with a reward model: the likeliest ones, with its scores, in upstream's table.
 
         Args:
             sampling (`bool`, *optional*, defaults to `False`):
                 Whether to stop after one batch.
-
-        Raises:
-            NotImplementedError: For problems, and without a reward model.
         """
-        if self.eval_dataset is None:
+        if not self.eval_sets:
             return
-        if self.has_problems or self.reward_model is None:
-            raise NotImplementedError(
-                "`generate_completions` takes an `eval_dataset` with `input_ids` and a `reward_model`. Evaluate "
-                "problems with `stepcoder_trl.evaluation`."
-            )
-        rows = as_rows(self.eval_dataset)
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        share = -(-len(rows) // processes)  # as many on every process: sharded models need all of them
-        size = self.args.per_device_eval_batch_size
-        shown: list[tuple[str, str, float]] = []
-        for start in range(0, size if sampling else share, size):
-            numbers = [rank * share + place for place in range(start, min(start + size, share))]
-            shown += self._scored_completions([rows[number % len(rows)] for number in numbers])
-        shown = gather_object(shown)
-        if self.accelerator.is_main_process:
-            Console().print(completions_table(shown[: len(rows)][:COMPLETIONS_SHOWN]))
+        items = self._eval_items([row for rows in self.eval_sets.values() for row in rows], num_samples=1)
+        if sampling:
+            items = items[: self.args.per_device_eval_batch_size]
+        scored = not self.has_problems and self.reward_model is not None
+        shown: list[Any] = []
+        with self._executor_closed_again():
+            for judged in self._judge(items, temperature=0.0 if scored else None):
+                shown += self._with_model_scores(*judged) if scored else self._views(*judged)
+        shown = gather_object([one for one, item in zip(shown, items, strict=True) if item.counts])
+        if self.state.is_local_process_zero and scored:
+            Console().print(completions_table(shown[:COMPLETIONS_SHOWN]))
+        elif self.state.is_local_process_zero:
+            print_completions(shown, None, "Completions of the evaluation set")
 
-    def _scored_completions(self, rows: Sequence[PromptRow]) -> list[tuple[str, str, float]]:
-        """Query, likeliest completion and the reward model's score."""
-        samples = tuple(Sample(row, None, self.build_query(row, ""), number) for number, row in enumerate(rows))
-        likeliest = SamplingConfig(self.args.response_length, temperature=0.0, stop_token_id=self.stop_token_id)
-        rollout = self.generate_rollout(samples, likeliest)
+    def _views(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> list[RolloutView]:
+        return rollout_views(rollout, feedback, scores, self.build_loss_mask(rollout, feedback, scores))
+
+    def _with_model_scores(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> list[tuple[str, str, float]]:
+        """Query, completion and the reward model's score."""
+        queries = (sample.query.text for sample in rollout.samples)
         texts = (completion.text for completion in rollout.completions)
-        queries = (sample.query.text for sample in samples)
         return list(zip(queries, texts, self.reward_model_scores(rollout).tolist(), strict=True))
 
     # Evaluation
@@ -1026,58 +1028,63 @@ class StepCoderPPOTrainer(PPOTrainer):
         else:
             sets = evaluation_sets(self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix)
         metrics: dict[str, float] = {}
-        opened = self.executor is None
-        try:
+        with self._executor_closed_again():
             for prefix, rows in sets.items():
                 begun_s = time.perf_counter()
                 measured = self.evaluate_rows(rows).metrics(eval_budgets(self.args))
                 measured["runtime"] = time.perf_counter() - begun_s
                 metrics.update({f"{prefix}_{name}": value for name, value in measured.items()})
-        except Interruption as interruption:
-            if self._signals is not None:  # training writes a checkpoint first
-                raise
-            raise interruption.reason from None
-        finally:
-            if opened and self._signals is None:
-                self._close_executor()
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    @contextmanager
+    def _executor_closed_again(self) -> Iterator[None]:
+        """Outside training: close an executor that was made for this, and raise what training would save before."""
+        training, opened = self._signals is not None, self.executor is None
+        try:
+            yield
+        except Interruption as interruption:
+            if training:
+                raise
+            raise interruption.reason from None
+        finally:
+            if opened and not training:
+                self._close_executor()
+
     def evaluate_rows(self, rows: Sequence[PromptRow]) -> Evaluation:
         """Samples of all processes for one set of problems, each from scratch, in their order."""
-        args, accelerator = self.args, self.accelerator
-        items = share_of(rows, args.eval_num_generations, accelerator.process_index, accelerator.num_processes)
-        batches = [
-            items[start : start + args.per_device_eval_batch_size]
-            for start in range(0, len(items), args.per_device_eval_batch_size)
-        ]
-        samples = []
-        with undisturbed(args.seed + accelerator.process_index):
-            for item, sample in zip(items, self._sample_batches(batches), strict=True):
-                if item.counts:
-                    samples.append(sample)
+        items = self._eval_items(rows, self.args.eval_num_generations)
+        judged = (sample for batch in self._judge(items) for sample in evaluated_samples(*batch))
+        samples = [sample for item, sample in zip(items, judged, strict=True) if item.counts]
         return Evaluation(tuple(gather_object(samples)))
 
-    def _sample_batches(self, batches: Sequence[Sequence[EvalItem]]) -> list[EvaluatedSample]:
-        """Generate batch by batch while the programs of those before run, then collect."""
-        sampling = eval_sampling(self.args, self.stop_token_id)
+    def _eval_items(self, rows: Sequence[PromptRow], num_samples: int) -> list[EvalItem]:
+        return share_of(rows, num_samples, self.accelerator.process_index, self.accelerator.num_processes)
+
+    def _judge(
+        self, items: Sequence[EvalItem], temperature: float | None = None
+    ) -> list[tuple[Rollout, Feedback, Scores]]:
+        """Generate from scratch, batch by batch, while the programs of those before run; then collect and score."""
+        args, sampling = self.args, eval_sampling(self.args, self.stop_token_id, temperature)
         pending: list[tuple[Rollout, list[Future[Execution] | None]]] = []
-        try:
-            for batch in batches:
-                self._heed_signals()
-                drawn = (Sample(item.row, None, self.build_query(item.row, ""), item.number) for item in batch)
-                rollout = self.generate_rollout(tuple(drawn), sampling)
-                pending.append((rollout, self.submit_programs(rollout)))
-            feedback = [self.collect_feedback(runs) for _, runs in pending]
-        finally:
-            for run in (run for _, runs in pending for run in runs if run is not None):
-                run.cancel()  # what is done is not touched
-        self.check_infrastructure(*feedback)
-        samples = []
-        for (rollout, _), one in zip(pending, feedback, strict=True):
-            samples += evaluated_samples(rollout, one, self.score_completions(rollout, one))
-        return samples
+        with undisturbed(args.seed + self.accelerator.process_index):
+            try:
+                for start in range(0, len(items), args.per_device_eval_batch_size):
+                    self._heed_signals()
+                    batch = items[start : start + args.per_device_eval_batch_size]
+                    drawn = (Sample(item.row, None, self.build_query(item.row, ""), item.number) for item in batch)
+                    rollout = self.generate_rollout(tuple(drawn), sampling)
+                    pending.append((rollout, self.submit_programs(rollout)))
+                feedback = [self.collect_feedback(runs) for _, runs in pending]
+            finally:
+                for run in (run for _, runs in pending for run in runs if run is not None):
+                    run.cancel()  # what is done is not touched
+            self.check_infrastructure(*feedback)
+            return [
+                (rollout, one, self.score_completions(rollout, one))
+                for (rollout, _), one in zip(pending, feedback, strict=True)
+            ]
 
     def _evaluate_if_due(self) -> None:
         """Evaluate before the first update if that is asked for, or what was broken off when training stopped."""
@@ -1185,6 +1192,19 @@ class StepCoderPPOTrainer(PPOTrainer):
         if self._log_history:
             self.log(summarize(self._log_history))
             self._log_history = []
+            self._log_completions()
+
+    def _log_completions(self) -> None:
+        """Show the completions of the update that is logged, of all processes."""
+        if not self.args.log_completions:
+            return
+        args, update = self.args, self.state.global_step
+        rollouts, self._completions = gather_object(self._completions), []
+        if self.state.is_local_process_zero:
+            print_completions(rollouts, args.num_completions_to_print, f"Completions of update {update}")
+        if self.state.is_world_process_zero:
+            write_completions(rollouts, update, Path(args.output_dir) / COMPLETIONS)
+            send_completions(rollouts, update, args.report_to, self.callback_handler.callbacks)
 
     def _end(self) -> TrainOutput:
         """Log what is left, go back to the best checkpoint if that is asked for, and fire the last event."""

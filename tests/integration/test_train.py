@@ -694,13 +694,6 @@ def test_completions_of_upstreams_kind_are_generated_as_upstreams(
     assert "model response" in capsys.readouterr().out
 
 
-def test_completions_of_problems_are_refused(make_trainer, problems):
-    make_trainer().generate_completions()  # nothing to do, as upstream
-
-    with pytest.raises(NotImplementedError, match="`generate_completions` takes"):
-        make_trainer(keywords={"eval_dataset": problems}).generate_completions()
-
-
 def lora():
     return LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.1, task_type="CAUSAL_LM")
 

@@ -10,6 +10,7 @@ from stepcoder_trl.reports.terminal import (
     before_after_table,
     completions_table,
     evenly_spaced,
+    rollouts_table,
     rollouts_text,
     stage_table,
 )
@@ -70,3 +71,36 @@ def test_completions_with_their_scores():
 
     assert r"[red]return x\x1b[2J" in text
     assert "0.2500" in text
+
+
+def test_a_table_of_rollouts_shows_their_results_and_cuts_long_texts():
+    rollout = view(
+        task_id="[bold]t",
+        prompt="\n".join(f"p{n}" for n in range(30)),
+        prefix="\n".join(f"x{n} = 0" for n in range(30)),
+        tokens=("a\n" * 29, "a"),
+        loss_mask=(True, False),
+        outcome="failed",
+    )
+
+    text = shown(rollouts_table([rollout], "Update 1", most_lines=10))
+
+    assert "[bold]t" in text
+    assert "failed" in text
+    assert "50% of tokens kept" in text
+    assert text.count("(20 more lines)") == 3
+    assert "p9" in text
+    assert "p10" not in text
+    assert "x29 = 0" in text
+    assert "x19 = 0" not in text
+
+
+def test_a_table_reaches_the_terminal_without_controls():
+    rollout = view(prompt="[red]p", prefix="\x1b[2J", tokens=("[blink]x\x07",), loss_mask=(True,))
+
+    text = shown(rollouts_table([rollout], "[bold]title"))
+
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "[blink]x" in text
+    assert "[red]p" in text

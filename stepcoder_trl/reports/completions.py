@@ -1,0 +1,91 @@
+"""Completions as rows: for parquet files and for the tables of experiment trackers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stepcoder_trl.reports.rollouts import RolloutView, visible
+
+
+def completion_columns(rollouts: Sequence[RolloutView], update: int) -> dict[str, list[Any]]:
+    """
+    Completions as columns.
+
+    Args:
+        rollouts (`Sequence[RolloutView]`):
+            Completions, one row each.
+        update (`int`):
+            Updates done, the same in every row.
+
+    Returns:
+        `dict[str, list]`: Text as it is, but for lone surrogates, which no file takes: those are written out.
+    """
+    return {
+        "update": [update] * len(rollouts),
+        "task_id": [_utf8(one.task_id) for one in rollouts],
+        "prompt": [_utf8(one.prompt) for one in rollouts],
+        "prefix": [_utf8(one.prefix) for one in rollouts],
+        "completion": [_utf8(one.text) for one in rollouts],
+        "outcome": [one.outcome for one in rollouts],
+        "tests_passed": [one.tests_passed for one in rollouts],
+        "tests_total": [one.tests_total for one in rollouts],
+        "stage": [one.stage for one in rollouts],
+        "kept_share": [1 - one.masked_share for one in rollouts],
+        "score": [one.score for one in rollouts],
+    }
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def write_completions(rollouts: Sequence[RolloutView], update: int, folder: str | os.PathLike[str]) -> Path:
+    """
+    Write completions to `completions_UPDATE.parquet`; it has its name when it is complete.
+
+    Args:
+        rollouts (`Sequence[RolloutView]`):
+            Completions, one row each.
+        update (`int`):
+            Updates done.
+        folder (`str` or path):
+            Folder, made if it is not there.
+
+    Returns:
+        `Path`: File.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    types = {"stage": pa.int64(), "outcome": pa.string(), "score": pa.float64()}  # may be nothing but nulls
+    columns = completion_columns(rollouts, update)
+    table = pa.table({name: pa.array(values, types.get(name)) for name, values in columns.items()})
+    path = Path(folder) / f"completions_{update:05d}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"tmp-{path.name}")
+    pyarrow.parquet.write_table(table, temporary)
+    temporary.replace(path)
+    return path
+
+
+def completions_markdown(rollouts: Sequence[RolloutView]) -> str:
+    """Completions as Markdown, for trackers that show text: programs are indented, so that none ends its own block."""
+    return "\n\n".join(map(_section, rollouts))
+
+
+def _section(rollout: RolloutView) -> str:
+    score = "no score" if rollout.score is None else f"score {rollout.score:+g}"
+    facts = f"{rollout.outcome or 'not run'}, {rollout.tests_passed} of {rollout.tests_total} tests, {score}"
+    blocks = [f"**{name}**\n\n{_indented(text)}" for name, text in _texts(rollout) if text]
+    return "\n\n".join([_indented(f"{rollout.task_id}: {facts}"), *blocks, "---"])
+
+
+def _texts(rollout: RolloutView) -> list[tuple[str, str]]:
+    return [("Prompt", rollout.prompt), ("Prefix", rollout.prefix), ("Completion", rollout.text)]
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in visible(text).split("\n"))

@@ -1,0 +1,101 @@
+"""Rollouts to look at: on the terminal, in parquet files and in the tables of experiment trackers."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from rich.console import Console
+from transformers.integrations import TensorBoardCallback
+
+from stepcoder_trl.reports.completions import completion_columns, completions_markdown
+from stepcoder_trl.reports.rollouts import RolloutView
+from stepcoder_trl.reports.terminal import evenly_spaced, rollouts_table
+from stepcoder_trl.trainer.rollout import Feedback, Rollout, Sample, Scores
+
+
+COMPLETIONS = "completions"
+_WITH_TABLES = ("wandb", "trackio")
+
+
+def rollout_views(rollout: Rollout, feedback: Feedback, scores: Scores, loss_mask: torch.Tensor) -> list[RolloutView]:
+    """
+    What reports show of an update's completions.
+
+    Args:
+        rollout ([`Rollout`]):
+            `B` completions.
+        feedback ([`Feedback`]):
+            Their executions.
+        scores ([`Scores`]):
+            Their scores.
+        loss_mask (`torch.Tensor` of shape `(B, T)`):
+            Tokens in the policy loss.
+
+    Returns:
+        `list[RolloutView]`: One per completion.
+    """
+    views = []
+    for number, (sample, text, program, execution) in enumerate(
+        zip(rollout.samples, rollout.completions, rollout.programs, feedback.executions, strict=True)
+    ):
+        views.append(
+            RolloutView(
+                task_id=sample.row.task_id,
+                prompt=prompt_text(sample),
+                prefix=sample.query.prefix,
+                tokens=tuple(text.text[start:end] for start, end in text.spans),
+                loss_mask=tuple(loss_mask[number, : len(text.spans)].tolist()),
+                outcome=None if execution is None else execution.outcome.value,
+                score=scores.scores[number].item() if scores.scored[number] else None,
+                stage=None if sample.stage is None else sample.stage.stage,
+                tests_passed=0 if execution is None else execution.num_passed,
+                tests_total=0 if execution is None else len(execution.tests),
+                program_span=program.span,
+                completion=text.text,
+            )
+        )
+    return views
+
+
+def prompt_text(sample: Sample) -> str:
+    """Requirement as text: the messages of a chat one after the other, a query of upstream's kind decoded."""
+    if sample.row.token_ids is not None:
+        return sample.query.text
+    if isinstance(sample.row.prompt, str):
+        return sample.row.prompt
+    return "\n".join(f"{message['role']}: {message['content']}" for message in sample.row.prompt)
+
+
+def print_completions(rollouts: Sequence[RolloutView], most: int | None, title: str) -> None:
+    """Print at most so many of the completions, at even distances, as a table; `None` prints all."""
+    shown = list(rollouts) if most is None else evenly_spaced(rollouts, most)
+    Console().print(rollouts_table(shown, title))
+
+
+def send_completions(
+    rollouts: Sequence[RolloutView], update: int, report_to: Sequence[str], callbacks: Sequence[Any]
+) -> None:
+    """
+    Send completions to the experiment trackers that take them.
+
+    Args:
+        rollouts (`Sequence[RolloutView]`):
+            Completions.
+        update (`int`):
+            Updates done.
+        report_to (`Sequence[str]`):
+            Trackers that are told of metrics. wandb and trackio get a table.
+        callbacks (`Sequence`):
+            Callbacks of the trainer. That of TensorBoard gets text.
+    """
+    for name in _WITH_TABLES:
+        if name in report_to:
+            pandas, tracker = importlib.import_module("pandas"), importlib.import_module(name)
+            table = tracker.Table(dataframe=pandas.DataFrame(completion_columns(rollouts, update)))
+            tracker.log({COMPLETIONS: table})
+    for callback in callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+            callback.tb_writer.add_text(COMPLETIONS, completions_markdown(rollouts), update)

@@ -1,0 +1,47 @@
+"""Completions as rows and as Markdown."""
+
+import pyarrow.parquet
+
+from stepcoder_trl.reports.completions import completion_columns, completions_markdown, write_completions
+from tests.unit.reports.test_html import view
+
+
+def test_a_row_says_what_became_of_a_completion():
+    columns = completion_columns([view()], update=7)
+
+    row = {name: values[0] for name, values in columns.items()}
+    assert row["update"] == 7
+    assert row["completion"] == "".join(view().tokens)
+    assert row["kept_share"] == 1 - view().masked_share
+    assert (row["outcome"], row["score"], row["stage"]) == (view().outcome, view().score, view().stage)
+
+
+def test_any_text_can_be_written(tmp_path):
+    odd = view(prompt="\udcff\x00", tokens=("\ud800 é",), loss_mask=(True,))
+
+    path = write_completions([odd], 1, tmp_path / "new")
+
+    assert path.name == "completions_00001.parquet"
+    (row,) = pyarrow.parquet.read_table(path).to_pylist()
+    assert row["prompt"] == "\\udcff\x00"
+    assert row["completion"] == "\\ud800 é"
+
+
+def test_columns_have_the_same_types_when_nothing_was_run(tmp_path):
+    full = pyarrow.parquet.read_table(write_completions([view()], 1, tmp_path)).schema
+    nothing = view(outcome=None, score=None, stage=None)
+
+    empty = pyarrow.parquet.read_table(write_completions([nothing], 2, tmp_path)).schema
+
+    assert full.types == empty.types
+
+
+def test_a_completion_that_is_given_is_not_put_together_from_tokens():
+    # Two tokens that share a character.
+    assert view(tokens=("é", "é"), loss_mask=(True, True), completion="é").text == "é"
+
+
+def test_programs_do_not_end_their_block_of_markdown():
+    text = completions_markdown([view(tokens=("```\n# heading\x1b",), loss_mask=(True,))])
+
+    assert "    ```\n    # heading\\x1b" in text
