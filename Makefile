@@ -31,11 +31,11 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.installed
-	$(PIP) install --constraint constraints.txt --editable '.[plots,test]'
+	$(PIP) install --constraint constraints.txt --editable '.[baselines,plots,test]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test
-	$(PIP) install --constraint constraints.txt --editable '.[plots,test,dev]'
+	$(PIP) install --constraint constraints.txt --editable '.[baselines,plots,test,dev]'
 	touch $@
 
 clean:

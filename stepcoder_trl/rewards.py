@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.parsing import line_spans
 from stepcoder_trl.types import Execution, Outcome
 
 
@@ -40,6 +41,85 @@ def unit_test_score(execution: Execution, mode: Literal["worst", "first_failure"
         raise BadInputError(f"`mode` is {mode!r}, but must be 'worst' or 'first_failure'.")
     outcomes = (test.outcome for test in execution.tests)
     return SCORES[next((outcome for outcome in outcomes if outcome is not Outcome.PASSED), Outcome.PASSED)]
+
+
+def adaptive_score(execution: Execution) -> float:
+    """
+    RLTF's adaptive feedback: compiler feedback, but a program that runs and fails is scored by the tests it passes.
+
+    Args:
+        execution (`Execution`): Result of running the program under all its tests.
+
+    Returns:
+        `float`: `-0.3 + 1.3 * passed / tests` for a failed program, else as `unit_test_score`.
+
+    Source: Liu et al., RLTF (arXiv:2307.04349), section 3.3.
+    """
+    if execution.outcome is not Outcome.FAILED:
+        return SCORES[execution.outcome]
+    worst = SCORES[Outcome.FAILED]
+    return worst + (SCORES[Outcome.PASSED] - worst) * execution.num_passed / len(execution.tests)
+
+
+def ppocoder_score(execution: Execution, syntax_match: float, data_flow_match: float) -> float:
+    """
+    PPOCoder's terminal reward: compiler feedback plus two similarities to the reference program.
+
+    Args:
+        execution (`Execution`): Result of running the program.
+        syntax_match (`float`): Share of the reference's subtrees that the program has, in [0, 1].
+        data_flow_match (`float`): Share of the reference's data-flow edges that the program has, in [0, 1].
+
+    Returns:
+        `float`: From -1 to 3.
+
+    Source: Shojaee et al., PPOCoder (arXiv:2301.13816), section 3.3; all weights are 1 there.
+    """
+    return SCORES[execution.outcome] + syntax_match + data_flow_match
+
+
+def error_lines(program: str, execution: Execution) -> frozenset[int]:
+    """
+    Lines of a program that RLTF's fine-grained feedback blames.
+
+    Args:
+        program (`str`): Source text.
+        execution (`Execution`): Result of running it.
+
+    Returns:
+        `frozenset[int]`: All lines after a time limit, a recursion without end, or a syntax error on the last line
+        (the program was not finished); the line of the error after any other error that names one; else none.
+
+    Source: Liu et al., RLTF (arXiv:2307.04349), section 3.3: U_global, U_line and U_ignore.
+    """
+    blamed = next((test for test in execution.tests if test.outcome is execution.outcome), None)
+    if blamed is None or execution.outcome in (Outcome.PASSED, Outcome.FAILED):
+        return frozenset()
+    last = len(line_spans(program.rstrip()))
+    unfinished = execution.outcome is Outcome.COMPILE_ERROR and (blamed.error_line or 0) >= last
+    endless = execution.outcome is Outcome.TIMEOUT or blamed.message.startswith("RecursionError")
+    if unfinished or endless:
+        return frozenset(range(1, len(line_spans(program)) + 1))
+    return frozenset() if blamed.error_line is None else frozenset({blamed.error_line})
+
+
+def rltf_reward(
+    completions: Sequence[Any], execution: Sequence[Execution | None], **columns: Any
+) -> list[float | None]:
+    """
+    Reward function of RLTF's coarse and adaptive feedback, for `StepCoderPPOTrainer`.
+
+    The fine-grained part is a penalty on tokens: `StepCoderPPOConfig.error_token_penalty`.
+
+    Args:
+        completions (`Sequence`): Completions.
+        execution (`Sequence[Execution]`): Results, `None` where the program could not be run.
+        **columns: Not used.
+
+    Returns:
+        `list[float | None]`: One score per completion.
+    """
+    return [None if result is None else adaptive_score(result) for result in execution]
 
 
 def unit_test_reward(

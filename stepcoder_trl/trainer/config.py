@@ -76,6 +76,9 @@ class StepCoderPPOConfig(PPOConfig):
             Whether advantages are shifted and scaled to mean 0 and variance 1 over the kept tokens of all processes.
         reward_clip (`float`, *optional*):
             Scores are clipped to plus or minus this value. The paper's clip value is 0.8. `None` does not clip.
+        error_token_penalty (`float`, *optional*, defaults to `0.0`):
+            RLTF's fine-grained feedback: taken from the reward of each token on the lines that an error is blamed on.
+            RLTF uses 0.3.
         curriculum (`str`, *optional*, defaults to `"paper"`):
             Curriculum of Code Completion Subtasks: `"paper"`, `"mix"`, `"adaptive"`, `"global"` or `"off"`.
         curriculum_kinds (`str`, *optional*, defaults to `"statements"`):
@@ -180,6 +183,13 @@ class StepCoderPPOConfig(PPOConfig):
         metadata={
             "help": "Scores are clipped to plus or minus this value. The paper's clip value is 0.8. `None` does not "
             "clip."
+        },
+    )
+    error_token_penalty: float = field(
+        default=0.0,
+        metadata={
+            "help": "RLTF's fine-grained feedback: taken from the reward of each token on the lines that an error is "
+            "blamed on. RLTF uses 0.3."
         },
     )
     curriculum: Literal["paper", "mix", "adaptive", "global", "off"] = field(
@@ -359,6 +369,8 @@ def _check_ranges(args: StepCoderPPOConfig) -> None:
         )
     if not 0 <= args.curriculum_mix_probability <= 1:
         _refuse("curriculum_mix_probability", args.curriculum_mix_probability, "in [0, 1]", "It is a probability.")
+    if args.error_token_penalty < 0:
+        _refuse("error_token_penalty", args.error_token_penalty, "at least 0", "RLTF uses 0.3, 0 turns it off.")
     if args.reward_clip is not None and args.reward_clip <= 0:
         _refuse("reward_clip", args.reward_clip, "above 0 or `None`", "Leave it out not to clip.")
     if args.missing_eos_penalty is not None and args.missing_eos_penalty <= 0:

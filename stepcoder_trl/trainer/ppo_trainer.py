@@ -102,6 +102,7 @@ from stepcoder_trl.trainer.rollout import (
     checked_scores,
     collate,
     combine_scores,
+    error_masks,
     group_shares,
     keep_rows,
     loss_masks,
@@ -594,7 +595,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         # 6. score the completions
         scores = self.score_completions(rollout, feedback)
         # 7. reward each token
-        rewards = self.compute_rewards(rollout, tokens, scores)
+        rewards = self.compute_rewards(rollout, tokens, scores, feedback)
         # 8. mask what did not run
         loss_mask = self.build_loss_mask(rollout, feedback, scores)
         # 9. compute advantages and returns
@@ -807,12 +808,15 @@ class StepCoderPPOTrainer(PPOTrainer):
             scores[batch.rows] = outputs[torch.arange(len(last), device=last.device), last].float()
         return scores
 
-    def compute_rewards(self, rollout: Rollout, tokens: TokenScores, scores: Scores) -> Rewards:
-        """Per token: the KL penalty, and at the last valid token the score."""
+    def compute_rewards(self, rollout: Rollout, tokens: TokenScores, scores: Scores, feedback: Feedback) -> Rewards:
+        """Per token: the KL penalty, that of lines with errors, and at the last valid token the score."""
         lengths = rollout.generation.lengths
         valid = length_mask(lengths, tokens.log_probs.shape[1])
         kl = kl_divergence(tokens.log_probs, tokens.ref_log_probs, self.args.kl_estimator).masked_fill(~valid, 0.0)
         rewards = token_rewards(kl, scores.scores, lengths, self.args.kl_coef)
+        if self.args.error_token_penalty:
+            blamed = pad_masks(error_masks(rollout, feedback.executions), rollout.generation.response_ids)
+            rewards = rewards - self.args.error_token_penalty * (blamed & scores.scored[:, None])
         if self.args.whiten_rewards:
             rewards = masked_whiten(rewards, valid, self._sum, shift_mean=False).masked_fill(~valid, 0.0)
         return Rewards(kl, rewards)

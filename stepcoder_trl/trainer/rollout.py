@@ -17,6 +17,7 @@ from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.generation import Generation, Prompt, Query
 from stepcoder_trl.masking import TokenizedText, completion_loss_mask, random_token_mask
+from stepcoder_trl.rewards import error_lines
 from stepcoder_trl.types import Execution, Outcome, Program
 
 
@@ -629,6 +630,30 @@ def loss_masks(rollout: Rollout, executions: Sequence[Execution | None], args: A
                 mask, completion.spans, program, seed=args.seed, task_id=task_id, step=step, sample=sample.number
             )
         masks.append(mask)
+    return masks
+
+
+def error_masks(rollout: Rollout, executions: Sequence[Execution | None]) -> list[list[bool]]:
+    """
+    Tokens of the lines that RLTF's fine-grained feedback blames, in the model's part of each program.
+
+    Args:
+        rollout (`Rollout`):
+            `B` completions.
+        executions (`Sequence[Execution | None]`):
+            Their results.
+
+    Returns:
+        `list[list[bool]]`: One list per completion, as long as that.
+    """
+    masks = []
+    for completion, program, execution in zip(rollout.completions, rollout.programs, executions, strict=True):
+        lines = frozenset[int]() if execution is None else error_lines(program.text, execution)
+        masks.append(
+            completion_loss_mask(completion.spans, completion.text, program, lines, outside_program=False)
+            if lines
+            else [False] * len(completion.spans)
+        )
     return masks
 
 

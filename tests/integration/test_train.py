@@ -1032,3 +1032,23 @@ def test_configuration_is_as_the_caller_left_it(make_trainer):
     sizes = (args.batch_size, args.local_batch_size, args.mini_batch_size, args.local_mini_batch_size)
     assert sizes == (4, 4, 2, 2)
     assert (args.micro_batch_size, args.num_total_batches, args.world_size) == (2, 2, 1)
+
+
+def test_rltf_takes_from_the_tokens_of_the_line_with_the_error(script, make_trainer, tokenizer):
+    crash = "\n    y = 1\n    return 1 / 0\n"
+    script(crash)
+    found = []
+
+    class RewardSpy(StepCoderPPOTrainer):
+        def compute_rewards(self, *arguments):
+            rewards = super().compute_rewards(*arguments)
+            found.append(rewards.rewards[0])
+            return rewards
+
+    for penalty in (0.0, 0.3):
+        make_trainer(cls=RewardSpy, error_token_penalty=penalty, curriculum="off", max_steps=1, kl_coef=0.0).train()
+
+    taken = (found[0] - found[1]).tolist()
+    blamed = [one for one, part in zip(tokenizer(crash)["input_ids"], taken, strict=False) if part > 0]
+    assert tokenizer.decode(blamed).strip() == "return 1 / 0"
+    assert {round(part, 6) for part in taken} == {0.0, 0.3}

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from stepcoder_trl.rewards import unit_test_reward, unit_test_score
+from stepcoder_trl.rewards import (
+    adaptive_score,
+    error_lines,
+    ppocoder_score,
+    rltf_reward,
+    unit_test_reward,
+    unit_test_score,
+)
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
@@ -54,3 +61,40 @@ def test_without_executions_the_programs_are_run():
     rewards = unit_test_reward(["```python\nprint(3)\n```", "print(4)"], tests=[tests, tests])
 
     assert rewards == [1.0, -0.3]
+
+
+def test_adaptive_score_by_hand():
+    # -0.3 + 1.3 x 1/4.
+    partly = execution(Outcome.PASSED, *[Outcome.FAILED] * 3)
+
+    assert adaptive_score(partly) == pytest.approx(0.025)
+    assert adaptive_score(execution(Outcome.FAILED)) == -0.3
+    assert adaptive_score(execution(Outcome.PASSED, Outcome.RUNTIME_ERROR)) == -0.6
+    assert rltf_reward(["a", "b"], [partly, None]) == [pytest.approx(0.025), None]
+
+
+def test_ppocoder_adds_what_is_similar():
+    assert ppocoder_score(execution(Outcome.FAILED), 0.5, 0.25) == pytest.approx(0.45)
+
+
+PROGRAM = "a = 1\nb = 2\nc = 3\n"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "line", "message", "lines"),
+    [
+        (Outcome.PASSED, None, "", set()),
+        (Outcome.FAILED, 2, "wrong", set()),
+        (Outcome.RUNTIME_ERROR, 2, "NameError: x", {2}),
+        (Outcome.RUNTIME_ERROR, None, "killed", set()),
+        (Outcome.RUNTIME_ERROR, 2, "RecursionError: too deep", {1, 2, 3}),
+        (Outcome.TIMEOUT, 2, "time limit exceeded", {1, 2, 3}),
+        (Outcome.COMPILE_ERROR, 2, "SyntaxError: invalid syntax", {2}),
+        (Outcome.COMPILE_ERROR, 3, "SyntaxError: '(' was never closed", {1, 2, 3}),
+        (Outcome.COMPILE_ERROR, None, "ValueError: null bytes", set()),
+    ],
+)
+def test_lines_that_rltf_blames(outcome, line, message, lines):
+    tests = (TestResult(Outcome.PASSED), TestResult(outcome, 0.0, message, line))
+
+    assert error_lines(PROGRAM, Execution(outcome, tests, frozenset(), frozenset(), 0.0, True)) == lines

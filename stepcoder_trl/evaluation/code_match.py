@@ -1,0 +1,236 @@
+"""
+How much of a reference program a candidate repeats: the syntax-tree match and the data-flow match of CodeBLEU.
+
+Needs the extra `baselines` (tree-sitter, which also parses what does not compile).
+
+Source: Ren et al., CodeBLEU (arXiv:2009.10297), sections 3.2 and 3.3; used by PPOCoder (arXiv:2301.13816).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepcoder_trl.errors import BadInputError
+
+
+MISSING = "PPOCoder's reward needs tree-sitter. Run `pip install stepcoder-trl[baselines]`."
+MAX_NODES = 20_000  # a model may write any amount of brackets
+
+
+@functools.cache
+def _parser() -> Any:
+    try:
+        tree_sitter = importlib.import_module("tree_sitter")
+        grammar = importlib.import_module("tree_sitter_python")
+    except ImportError:
+        raise ImportError(MISSING) from None
+    return tree_sitter.Parser(tree_sitter.Language(grammar.language()))
+
+
+@functools.lru_cache(maxsize=4096)
+def _nodes(program: str) -> tuple[_Node, ...]:
+    """Syntax tree in post-order: children before their parents; the root is last. Empty for one that is too large."""
+    cursor_stack: list[tuple[Any, bool]] = [(_parser().parse(program.encode("utf-8", "replace")).root_node, False)]
+    nodes: list[_Node] = []
+    open_children: list[list[_Node]] = [[]]
+    while cursor_stack:
+        raw, done = cursor_stack.pop()
+        if done:
+            node = _Node(raw, tuple(open_children.pop()))
+            nodes.append(node)
+            open_children[-1].append(node)
+            if len(nodes) > MAX_NODES:
+                return ()
+            continue
+        cursor_stack.append((raw, True))
+        open_children.append([])
+        cursor_stack.extend((child, False) for child in reversed(raw.children) if child.type != "comment")
+    return tuple(nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Node:
+    """Node of a syntax tree."""
+
+    raw: Any
+    children: tuple[_Node, ...]
+    shape: int = field(init=False)  # hash of the subtree's kinds: its text would be quadratic in the depth
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", hash((self.raw.type, *(child.shape for child in self.children))))
+
+    @property
+    def kind(self) -> str:
+        return str(self.raw.type)
+
+    @property
+    def text(self) -> str:
+        return bytes(self.raw.text).decode("utf-8", "replace")
+
+    def part(self, name: str) -> _Node | None:
+        """Child under a field name of the grammar."""
+        raw = self.raw.child_by_field_name(name)
+        return None if raw is None else next((child for child in self.children if child.raw.id == raw.id), None)
+
+
+def syntax_match(candidate: str, reference: str) -> float:
+    """
+    Share of the reference's subtrees that occur in the candidate's syntax tree.
+
+    Subtrees are compared by the kinds of their nodes, names and constants left out; leaves do not count, and one
+    subtree of the candidate may match several of the reference, as in CodeBLEU.
+
+    Args:
+        candidate (`str`):
+            Program; need not compile.
+        reference (`str`):
+            Program.
+
+    Returns:
+        `float`: In [0, 1]; 0 for a reference without subtrees.
+
+    Raises:
+        ImportError: If tree-sitter is not installed; the message says how to install it.
+    """
+    found = {node.shape for node in _nodes(candidate) if node.children}
+    wanted = [node.shape for node in _nodes(reference) if node.children]
+    return sum(shape in found for shape in wanted) / len(wanted) if wanted else 0.0
+
+
+Edge = tuple[str, str, tuple[str, ...]]  # variable, relation, variables that it comes from
+
+
+def data_flow_match(candidate: str, reference: str) -> float:
+    """
+    Share of the reference's data-flow edges that the candidate has, variables named by their order of appearance.
+
+    Every edge of the candidate matches one of the reference at most.
+
+    Args:
+        candidate (`str`):
+            Program; need not compile.
+        reference (`str`):
+            Program.
+
+    Returns:
+        `float`: In [0, 1]; 0 for a reference without data flow.
+
+    Raises:
+        ImportError: If tree-sitter is not installed; the message says how to install it.
+    """
+    wanted, found = Counter(data_flow(reference)), Counter(data_flow(candidate))
+    total = wanted.total()
+    return (wanted & found).total() / total if total else 0.0
+
+
+def data_flow(program: str) -> list[Edge]:
+    """
+    Edges of a program's data flow, in text order.
+
+    A variable that is read `comesFrom` itself; one that is assigned is `computedFrom` the variables of the value. Only
+    names that the program binds are variables.
+    """
+    nodes = _nodes(program)
+    if not nodes:
+        return []
+    edges = list(_edges(nodes[-1]))
+    bound = {name for name, relation, _ in edges if relation != "comesFrom"}
+    numbers: dict[str, str] = {}
+
+    def number(name: str) -> str:
+        return numbers.setdefault(name, f"v{len(numbers)}")
+
+    return [
+        (number(name), relation, tuple(number(source) for source in sources if source in bound))
+        for name, relation, sources in edges
+        if name in bound
+    ]
+
+
+# Kind of node -> fields with the names it binds, and with what they are computed from.
+_BINDINGS = {
+    "assignment": ("left", "right"),
+    "augmented_assignment": ("left", "right"),
+    "named_expression": ("name", "value"),
+    "for_statement": ("left", "right"),
+    "for_in_clause": ("left", "right"),
+    "default_parameter": ("name", "value"),
+    "typed_default_parameter": ("name", "value"),
+}
+
+
+def _edges(root: _Node) -> Iterator[Edge]:
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.kind in _BINDINGS:
+            target, value = (node.part(name) for name in _BINDINGS[node.kind])
+            sources = _names(value)
+            yield from ((name, "comesFrom", (name,)) for name in sources)
+            yield from ((name, "computedFrom", tuple(sources)) for name in _names(target))
+            rest = [child for child in node.children if child not in (target, value)]
+            stack.extend(reversed([*_inner(value), *rest]))
+        elif node.kind in ("parameters", "lambda_parameters", "as_pattern_target"):
+            plain = [child for child in node.children if child.kind not in _BINDINGS]
+            yield from ((name, "computedFrom", ()) for child in plain for name in _names(child))
+            stack.extend(reversed([child for child in node.children if child.kind in _BINDINGS]))
+        elif node.kind == "identifier":
+            yield node.text, "comesFrom", (node.text,)
+        else:
+            stack.extend(reversed(_readable(node)))
+
+
+def _inner(value: _Node | None) -> list[_Node]:
+    """Bindings inside a value: comprehensions, lambdas, named expressions."""
+    found: list[_Node] = []
+    stack = [value] if value is not None else []
+    while stack:
+        node = stack.pop()
+        if node.kind in _BINDINGS or node.kind == "lambda_parameters":
+            found.append(node)
+        else:
+            stack.extend(reversed(node.children))
+    return found
+
+
+def _readable(node: _Node) -> Sequence[_Node]:
+    """Children that may hold variables: no attribute names, no keywords of calls, no names of definitions."""
+    hidden = {
+        "attribute": "attribute",
+        "keyword_argument": "name",
+        "function_definition": "name",
+        "class_definition": "name",
+    }
+    name = node.part(hidden[node.kind]) if node.kind in hidden else None
+    return [child for child in node.children if child is not name]
+
+
+def _names(node: _Node | None) -> list[str]:
+    """Variables in an expression or a target, in text order."""
+    names: list[str] = []
+    stack = [node] if node is not None else []
+    while stack:
+        node = stack.pop()
+        if node.kind == "identifier":
+            names.append(node.text)
+        else:
+            stack.extend(reversed(_readable(node)))
+    return names
+
+
+def ppocoder_matches(program: str, reference: str) -> tuple[float, float]:
+    """
+    Syntax-tree match and data-flow match, as PPOCoder's reward adds them.
+
+    Raises:
+        BadInputError: If there is no reference.
+        ImportError: If tree-sitter is not installed.
+    """
+    if not reference.strip():
+        raise BadInputError("PPOCoder's reward compares with `canonical_solution`, but a row has none. Add it.")
+    return syntax_match(program, reference), data_flow_match(program, reference)
