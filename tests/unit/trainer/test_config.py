@@ -47,6 +47,17 @@ def test_defaults_are_those_of_the_paper_and_of_the_design():
         "compile_error_mask": "all",
         "executor_workers": None,
         "test_timeout_s": 3.0,
+        "eval_num_generations": 1,
+        "eval_pass_at": None,
+        "eval_temperature": 0.2,
+        "eval_top_p": 0.95,
+        "eval_response_length": None,
+        "max_infrastructure_error_rate": 0.1,
+        "log_completions": False,
+        "num_completions_to_print": 4,
+        "training_data_name": None,
+        "training_data_license": None,
+        "eval_data_name": None,
         "bf16": False,
     }
     upstream = (args.kl_coef, args.gamma, args.lam, args.cliprange, args.cliprange_value, args.vf_coef)
