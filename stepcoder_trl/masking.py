@@ -62,6 +62,45 @@ def executed_lines(program: str, raw_lines: Iterable[TLineNo]) -> frozenset[TLin
     return frozenset(lines)
 
 
+# Spans
+
+
+def executed_spans(
+    program: str, lines: Collection[TLineNo], unexecuted: Iterable[CharSpan] = ()
+) -> tuple[CharSpan, ...]:
+    """
+    Characters that ran, from the lines that ran and what is known to have been left out on them.
+
+    Args:
+        program (`str`):
+            Text of the program.
+        lines (`Collection[int]`):
+            Executed lines, counted from 1.
+        unexecuted (`Iterable[CharSpan]`, *optional*):
+            Regions that were not entered, such as [`~probes.unexecuted_regions`] finds. None at granularity `"lines"`.
+
+    Returns:
+        `tuple[CharSpan, ...]`: Spans in the program, sorted, neither empty nor touching.
+    """
+    ran = _merge(span for line, span in enumerate(line_spans(program), 1) if line in lines)
+    return tuple(_without(ran, _merge(unexecuted)))
+
+
+def _without(spans: Sequence[CharSpan], holes: Sequence[CharSpan]) -> list[CharSpan]:
+    """Merged spans without the characters of other merged spans."""
+    rest: list[CharSpan] = []
+    ends = [end for _, end in holes]
+    for start, end in spans:
+        for index in range(bisect_right(ends, start), len(holes)):
+            hole_start, hole_end = holes[index]
+            if hole_start >= end:
+                break
+            rest.append((start, hole_start))
+            start = hole_end
+        rest.append((start, end))
+    return [(start, end) for start, end in rest if start < end]
+
+
 # Tokens
 
 
@@ -316,6 +355,7 @@ def completion_loss_mask(
     kept_lines: Collection[TLineNo],
     *,
     outside_program: bool = True,
+    kept_spans: Sequence[CharSpan] | None = None,
 ) -> list[bool]:
     """
     Mark the tokens of a completion that take part in the policy loss.
@@ -335,12 +375,15 @@ def completion_loss_mask(
             Lines of `program.text` whose tokens are kept, counted from 1, such as `Execution.kept_lines`.
         outside_program (`bool`, *optional*, defaults to `True`):
             Whether to keep tokens outside the program: closing fence, text around it, EOS and all tokens without text.
+        kept_spans (`Sequence[CharSpan]`, *optional*):
+            Spans of `program.text` whose tokens are kept, such as `Execution.kept_spans`. They take the place of
+            `kept_lines`, which they refine.
 
     Returns:
         `list[bool]`: Length `T`. `True` where the token takes part in the policy loss.
     """
     start, end = program.span
-    kept = frozenset(kept_lines)
+    kept = executed_spans(program.text, frozenset(kept_lines)) if kept_spans is None else kept_spans
     spans = _spans_in_completion(program, kept)
     if outside_program:
         spans += [(0, start), (end, len(completion))]
@@ -355,20 +398,20 @@ def _prefix_length(program: Program) -> int:
     return len(program.text) - (program.span[1] - program.span[0])
 
 
-def _spans_in_completion(program: Program, lines: Collection[TLineNo]) -> list[CharSpan]:
-    """Where lines of a program stand in the completion; nothing for those that lie in the prefix."""
+def _spans_in_completion(program: Program, kept: Sequence[CharSpan]) -> list[CharSpan]:
+    """Where spans of a program stand in the completion; nothing for those that lie in the prefix."""
     start, end = program.span
     shift = start - _prefix_length(program)
-    spans = [(lo + shift, hi + shift) for line, (lo, hi) in enumerate(line_spans(program.text), 1) if line in lines]
+    spans = [(lo + shift, hi + shift) for lo, hi in kept]
     return [(max(lo, start), min(hi, end)) for lo, hi in spans if max(lo, start) < min(hi, end)]
 
 
-def _keeps_blank_completion(program: Program, kept: Collection[TLineNo]) -> bool:
+def _keeps_blank_completion(program: Program, kept: Sequence[CharSpan]) -> bool:
     """Whether the text before a completion of white space is kept; without any, whether anything is."""
     before = len(program.text[: _prefix_length(program)].rstrip())
     if before == 0:
         return bool(kept)
-    return any(line in kept for line, (lo, hi) in enumerate(line_spans(program.text), 1) if lo < before <= hi)
+    return any(lo < before <= hi for lo, hi in kept)
 
 
 def random_token_mask(

@@ -34,7 +34,7 @@ _ANNOTATION_BEGINS_SUITE = re.compile(
     r"(?:\A|:)(?:[\s\\]|#[^\r\n]*[\r\n])*(?!(?:else|try|finally|lambda)\b)"
     r"(?:\([(\s]*[^\W\d]\w*[\s\\)]*|[^\W\d]\w*[\s\\]*):(?!=)"
 )
-_warnings_lock = threading.Lock()
+warnings_lock = threading.Lock()
 
 
 def line_spans(text: str) -> list[CharSpan]:
@@ -115,14 +115,14 @@ def parse(program: str) -> ast.Module | None:
             Text of any origin: bad syntax, null bytes, lone surrogates and hostile nesting give `None`.
     """
     try:
-        with _warnings_lock, warnings.catch_warnings():
+        with warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of invalid escapes: they would become errors where warnings are errors
-            return ast.parse(_without_mark(program))
+            return ast.parse(without_mark(program))
     except COMPILE_ERRORS:
         return None
 
 
-def _without_mark(program: str) -> str:
+def without_mark(program: str) -> str:
     """Program without a byte order mark, which the interpreter accepts in a file; a form feed keeps its place."""
     return "\f" + program[1:] if program.startswith("\ufeff") else program
 
@@ -138,11 +138,11 @@ def compile_for_tracing(program: str, filename: str) -> CodeType:
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError, OverflowError: As `compile` does.
     """
-    code = compile(_without_mark(program), filename, "exec", dont_inherit=True, optimize=0)
+    code = compile(without_mark(program), filename, "exec", dont_inherit=True, optimize=0)
     if not _may_hold_silent_suite(program, code):
         return code
     tree = parse(program)
-    if tree is None or not _mark_silent_suites(tree):
+    if tree is None or not mark_silent_suites(tree):
         return code
     try:
         return compile(tree, filename, "exec", dont_inherit=True, optimize=0)
@@ -172,16 +172,16 @@ def _may_do_nothing(code: CodeType) -> bool:
     return any(isinstance(constant, CodeType) and _may_do_nothing(constant) for constant in constants)
 
 
-def _mark_silent_suites(tree: ast.Module) -> bool:
+def mark_silent_suites(tree: ast.Module) -> bool:
     """Add a `pass` to every suite without a line event of its own, in place. Say whether there was one."""
-    silent = [(node, suite) for node in ast.walk(tree) for suite in _suites(node) if _is_silent(node, suite)]
+    silent = [(node, suite) for node in ast.walk(tree) for suite in suites(node) if _is_silent(node, suite)]
     for _, suite in silent:
         line = suite[0].lineno if suite else 1
         suite.append(ast.Pass(lineno=line, col_offset=0, end_lineno=line, end_col_offset=0))
     return bool(silent)
 
 
-def _suites(node: ast.AST) -> Iterator[list[ast.stmt]]:
+def suites(node: ast.AST) -> Iterator[list[ast.stmt]]:
     """Lists of statements directly under a node; a module's may be empty."""
     for name, value in ast.iter_fields(node):
         if name in _SUITES and isinstance(value, list) and (isinstance(node, ast.Module) or _holds_statements(value)):
@@ -193,10 +193,10 @@ def _holds_statements(values: list[ast.AST]) -> bool:
 
 
 def _is_silent(owner: ast.AST, suite: Sequence[ast.stmt]) -> bool:
-    return all(_is_passive(owner, suite, index) for index in range(len(suite)))
+    return all(is_passive(owner, suite, index) for index in range(len(suite)))
 
 
-def _is_passive(owner: ast.AST | None, suite: Sequence[ast.stmt], index: int) -> bool:
+def is_passive(owner: ast.AST | None, suite: Sequence[ast.stmt], index: int) -> bool:
     """Whether a statement does nothing that a tracer could see: docstring, `global`, `nonlocal`, bare annotation."""
     node = suite[index]
     if isinstance(node, ast.Expr):
@@ -349,7 +349,7 @@ class _UnitBuilder:
     def _add_suite(self, owner: ast.AST, suite: Sequence[ast.stmt], parent: _Unit | None) -> None:
         block = _Block(self._suite_indent(suite), parent)
         for index, node in enumerate(suite):
-            self._add_statement(node, block, _is_passive(owner, suite, index))
+            self._add_statement(node, block, is_passive(owner, suite, index))
 
     def _suite_indent(self, suite: Sequence[ast.stmt]) -> int:
         if not suite:

@@ -65,6 +65,12 @@ class Execution:
             not compile and for one whose trace was lost or tampered with.
         time_s (`float`): CPU seconds of all tests.
         trusted (`bool`): Whether every verdict was taken outside the process that ran the program.
+        executed_spans (`tuple[CharSpan, ...]` or `None`):
+            Characters of the program that ran, sorted and disjoint: those of `executed_lines`, and with granularity
+            `"expressions"` without the regions in them that were not entered. `None` if nobody worked them out.
+        kept_spans (`tuple[CharSpan, ...]` or `None`):
+            Characters whose tokens Fine-Grained Optimization keeps: `executed_spans`, or the whole program where all
+            lines are kept. `None` means those of `kept_lines`.
     """
 
     outcome: Outcome
@@ -73,6 +79,8 @@ class Execution:
     kept_lines: frozenset[TLineNo]
     time_s: float
     trusted: bool
+    executed_spans: tuple[CharSpan, ...] | None = None
+    kept_spans: tuple[CharSpan, ...] | None = None
 
     @property
     def num_passed(self) -> int:
