@@ -117,7 +117,21 @@ def _outermost_first(item: tuple[CharSpan, int]) -> tuple[int, int]:
     return start, -end
 
 
-def compile_with_probes(program: str, filename: str, table: object) -> CodeType | None:
+@dataclass(frozen=True)
+class ProbedCode:
+    """
+    Code with probes.
+
+    Attributes:
+        code (`CodeType`): What to run.
+        num_regions (`int`): Regions it has a probe for; whoever reads the notes must find as many.
+    """
+
+    code: CodeType
+    num_regions: int
+
+
+def compile_with_probes(program: str, filename: str, table: object) -> ProbedCode | None:
     """
     Compile a program with a probe before each region; it behaves as without.
 
@@ -135,7 +149,7 @@ def compile_with_probes(program: str, filename: str, table: object) -> CodeType 
             What the probes ask.
 
     Returns:
-        `CodeType` or `None`: `None` if there is nothing to probe, or if the tree is nested too deeply for more.
+        [`ProbedCode`] or `None`: `None` if there is nothing to probe, or if the tree is nested too deeply for more.
     """
     tree = parse(program)
     if tree is None:
@@ -150,7 +164,7 @@ def compile_with_probes(program: str, filename: str, table: object) -> CodeType 
         with warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the program itself was compiled before, and gave them
             code = compile(tree, filename, "exec", dont_inherit=True, optimize=0)
-        return _with_constant(code, token, table)
+        return ProbedCode(_with_constant(code, token, table), len(sites))
     except COMPILE_ERRORS:
         return None
 
@@ -273,9 +287,12 @@ class _Offsets:
         self._characters: dict[int, list[int]] = {}
 
     def region(self, site: _Site) -> CharSpan:
-        """Span of a region, with the parentheses around it."""
+        """Span of a region, with the parentheses around it or the semicolon after it."""
         start, end = self._start(site.first), self._end(site.last)
-        while not site.is_statement:
+        if site.is_statement:
+            after = _skip_space(self.text, end, 1)
+            return start, after + 1 if self.text[after : after + 1] == ";" else end
+        while True:
             before, after = _skip_space(self.text, start - 1, -1), _skip_space(self.text, end, 1)
             if before < 0 or self.text[before] != "(" or self.text[after : after + 1] != ")":
                 break
@@ -294,7 +311,7 @@ class _Offsets:
         if site.first is not site.last or not self._start(text) < start < end < self._end(text):
             return False
         found = parse(f"({self.text[start:end]})")
-        return found is not None and ast.dump(found.body[0]) == ast.dump(ast.Expr(site.first))  # type: ignore[arg-type]
+        return found is not None and _parts(found.body[0]) == _parts(ast.Expr(site.first))  # type: ignore[arg-type]
 
     def _start(self, node: Any) -> int:
         return self._offset(node.lineno, node.col_offset)
@@ -309,6 +326,15 @@ class _Offsets:
             self._characters[line] = [] if text.isascii() else _characters_before_bytes(text)
         characters = self._characters[line]
         return start + (characters[byte] if characters else byte)
+
+
+def _parts(tree: ast.AST) -> list[Any]:
+    """What a tree is made of, positions aside. No recursion: its limit would depend on who calls."""
+    return [(type(node), [value for _, value in ast.iter_fields(node) if _is_plain(value)]) for node in ast.walk(tree)]
+
+
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, (ast.AST, list))
 
 
 def _characters_before_bytes(text: str) -> list[int]:

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.executor.protocol import TooLarge, decode, encode, frame, write_all
 from stepcoder_trl.executor.state import Baseline, ModuleStates, names_in
-from stepcoder_trl.executor.tracer import LineTracer, SharedLineTracer
+from stepcoder_trl.executor.tracer import LineTracer, ProbeRecord, SharedLineTracer
 from stepcoder_trl.parsing import compile_for_tracing
 
 
@@ -58,6 +58,7 @@ class ChildTask:
     soft_signal: int
     tracer: LineTracer | SharedLineTracer
     modules: ModuleStates
+    probes: ProbeRecord | None
 
 
 def main(task: ChildTask) -> NoReturn:
@@ -138,6 +139,8 @@ class _Reporter:
 
     def trace(self) -> list[int] | None:
         """Lines that ran, `None` if the trace was lost; empty before the program started."""
+        if self._task.probes is not None and not self._task.probes.is_intact():
+            return None
         return self._task.tracer.lines() if self._traced else []
 
     def send(self, message: dict[str, Any]) -> None:
@@ -170,6 +173,8 @@ def _run(task: ChildTask, report: _Reporter) -> None:
     code = _compiled(job, report)
     if code is None:
         return
+    if task.probes is not None:
+        code = task.probes.compile(job["program"], job["filename"]) or code
     report.send_frame(_COMPILED)
     if job["type"] == "stdio":
         _run_stdio(task, report, code)

@@ -15,9 +15,10 @@ from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.asserts import split_assert
 from stepcoder_trl.executor.compare import stdout_matches, values_match
 from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, decode, encode
-from stepcoder_trl.masking import executed_lines
+from stepcoder_trl.masking import executed_lines, executed_spans
 from stepcoder_trl.parsing import line_spans
-from stepcoder_trl.types import Execution, Outcome, TestResult
+from stepcoder_trl.probes import find_regions, unexecuted_regions
+from stepcoder_trl.types import CharSpan, Execution, Outcome, TestResult
 
 
 MIN_OUTPUT_BYTES = 16 * 2**20
@@ -47,6 +48,7 @@ class Limits:
     float_tolerance: float | None = None
     stop_on_first_failure: bool = False
     fresh_process_per_test: bool = False
+    granularity: str = "lines"
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits) -> Job:
         "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * expected_bytes),
         "gated": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,
+        "granularity": limits.granularity,
     }
     return Job(program, message, tuple(judges), hard_wall_s + SERVER_SLACK_S, limits.stop_on_first_failure)
 
@@ -253,10 +256,16 @@ def judge_job(job: Job, reply: Any) -> Execution:
             results.append(TestResult(results[-1].outcome, message="not run", trusted=results[-1].trusted))
         else:
             results.append(judge_test(job, index, report))
-    return make_execution(job.program, results, reply["lines"], float(reply["cpu_s"]))
+    return make_execution(job.program, results, reply["lines"], float(reply["cpu_s"]), reply.get("probes"))
 
 
-def make_execution(program: str, results: list[TestResult], raw_lines: list[int] | None, time_s: float) -> Execution:
+def make_execution(
+    program: str,
+    results: list[TestResult],
+    raw_lines: list[int] | None,
+    time_s: float,
+    probes: Mapping[str, Any] | None = None,
+) -> Execution:
     """
     Put the results of all tests together.
 
@@ -265,6 +274,9 @@ def make_execution(program: str, results: list[TestResult], raw_lines: list[int]
         results (`list[TestResult]`): One per test.
         raw_lines (`list[int]` or `None`): Line events; `None` if the trace was lost or tampered with.
         time_s (`float`): CPU seconds.
+        probes (`Mapping`, *optional*):
+            At granularity `"expressions"`, how many regions had a probe (`regions`) and the numbers of those that were
+            entered (`ran`). `None` if the program has no probes: its lines are all that is known.
 
     Returns:
         `Execution`: The worst outcome names the program, the first of equals.
@@ -273,9 +285,25 @@ def make_execution(program: str, results: list[TestResult], raw_lines: list[int]
     all_lines = frozenset(range(1, len(line_spans(program)) + 1))
     if raw_lines is not None and not all(1 <= line <= len(all_lines) + 1 for line in raw_lines):
         raw_lines = None
-    if worst.outcome is Outcome.COMPILE_ERROR or raw_lines is None:
+    unexecuted = _unexecuted(program, probes)
+    if worst.outcome is Outcome.COMPILE_ERROR or raw_lines is None or unexecuted is None:
         executed, kept = frozenset[int](), all_lines
+        ran = executed_spans(program, executed)
+        kept_spans = executed_spans(program, all_lines)
     else:
         executed = kept = executed_lines(program, raw_lines)
+        ran = kept_spans = executed_spans(program, executed, unexecuted)
     trusted = all(result.trusted for result in results)
-    return Execution(worst.outcome, tuple(results), executed, kept, time_s, trusted)
+    return Execution(worst.outcome, tuple(results), executed, kept, time_s, trusted, ran, kept_spans)
+
+
+def _unexecuted(program: str, probes: Any) -> list[CharSpan] | None:
+    """Regions that were not entered; `None` if what is said of them cannot be right."""
+    if probes is None:
+        return []
+    regions = find_regions(program)
+    try:
+        count, ran = probes["regions"], frozenset(map(int, probes["ran"]))
+    except (KeyError, TypeError, ValueError):  # a remote sandbox may say anything
+        return None
+    return unexecuted_regions(regions, ran) if count == len(regions) else None

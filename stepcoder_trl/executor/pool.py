@@ -75,7 +75,9 @@ class ExecutorConfig:
         fresh_process_per_test (`bool`, *optional*, defaults to `False`):
             Fork for every test, so that nothing a program leaves in imported modules reaches the next one.
         granularity (`str`, *optional*, defaults to `"lines"`):
-            What is traced. Only `"lines"` so far.
+            How finely `executed_spans` and `kept_spans` of the result tell what ran. `"expressions"` leaves out, on
+            lines that ran, arms of conditional expressions, operands, bodies of lambdas and the like that did not
+            ([`~probes.find_regions`] lists them), found by probes compiled into the program; lines stay the same.
     """
 
     num_workers: int | None = None
@@ -86,7 +88,7 @@ class ExecutorConfig:
     stop_on_first_failure: bool = False
     float_tolerance: float | None = None
     fresh_process_per_test: bool = False
-    granularity: Literal["lines"] = "lines"
+    granularity: Literal["lines", "expressions"] = "lines"
 
     def __post_init__(self) -> None:
         if self.num_workers is not None and self.num_workers < 1:
@@ -104,8 +106,8 @@ class ExecutorConfig:
             )
         if self.isolation not in ("auto", "strict", "none"):
             raise BadInputError(f"`isolation` is {self.isolation!r}, but must be 'auto', 'strict' or 'none'.")
-        if self.granularity != "lines":
-            raise BadInputError(f"`granularity` is {self.granularity!r}, but only 'lines' is supported.")
+        if self.granularity not in ("lines", "expressions"):
+            raise BadInputError(f"`granularity` is {self.granularity!r}, but must be 'lines' or 'expressions'.")
 
     @property
     def limits(self) -> Limits:
@@ -117,6 +119,7 @@ class ExecutorConfig:
             float_tolerance=self.float_tolerance,
             stop_on_first_failure=self.stop_on_first_failure,
             fresh_process_per_test=self.fresh_process_per_test,
+            granularity=self.granularity,
         )
 
 

@@ -29,7 +29,7 @@ from stepcoder_trl.executor.hardening import Hardening, IsolationUnavailable, pr
 from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, FrameBuffer, frame, read_frame, write_all
 from stepcoder_trl.executor.state import ModuleStates
 from stepcoder_trl.executor.system import PortableSystem, System, is_portable
-from stepcoder_trl.executor.tracer import SharedLineTracer, line_tracer
+from stepcoder_trl.executor.tracer import ProbeRecord, SharedLineTracer, line_tracer
 
 
 PRELOADED = (
@@ -171,6 +171,7 @@ class _Run:
         self.results: list[dict[str, Any] | None] = [None] * len(job["tests"])
         self.lines: set[int] = set()
         self.lines_known = True
+        self.probes = ProbeRecord() if job["granularity"] == "expressions" else None
         self.recovery_cpu_s = 0.0
         self.cpu_s = 0.0
         self.repeated = False
@@ -193,7 +194,8 @@ class _Run:
                 break
             following = _Child(self, following).run()
         lines = sorted(self.lines) if self.lines_known else None
-        return {"tests": self.results, "lines": lines, "cpu_s": self.cpu_s}
+        probes = self.probes.close() if self.probes is not None else None
+        return {"tests": self.results, "lines": lines, "probes": probes, "cpu_s": self.cpu_s}
 
     def fill(self, first: int, result: dict[str, Any]) -> None:
         """Give every test from `first` on this result."""
@@ -255,6 +257,7 @@ class _Child:
             soft_signal=self.server.hardening.soft_signal,
             modules=self.server.modules,
             tracer=self.server.tracer if self.shared is None else SharedLineTracer(self.server.filename, self.shared),
+            probes=self.run_state.probes,
         )
         try:
             pid = os.fork()

@@ -13,7 +13,7 @@ __all__ = ["RolloutView", "rollouts_page"]
 LEGEND = {
     TokenKind.PREFIX: "given to the model",
     TokenKind.KEPT: "trained on",
-    TokenKind.MASKED: "masked: its line never ran",
+    TokenKind.MASKED: "masked: it never ran",
     TokenKind.OUTSIDE: "trained on, not part of the program",
 }
 END_MARK = "⏹"  # shown for a token without text

@@ -14,7 +14,7 @@ class TokenKind(str, Enum):
     """
     Part that a piece of text plays in the policy loss.
 
-    `prefix` was given to the model; `kept` is in the loss; `masked` is not, because its line never ran; `outside` is
+    `prefix` was given to the model; `kept` is in the loss; `masked` is not, because it never ran; `outside` is
     in the loss although it is no part of the program: the end token, a closing fence, prose.
     """
 

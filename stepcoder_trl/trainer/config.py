@@ -97,6 +97,9 @@ class StepCoderPPOConfig(PPOConfig):
         fgo (`str`, *optional*, defaults to `"lines"`):
             Fine-Grained Optimization: `"lines"` keeps tokens of executed lines in the policy loss, `"off"` keeps all,
             `"random"` keeps as many at random, as a control.
+        fgo_granularity (`str`, *optional*, defaults to `"lines"`):
+            What counts as executed: whole `"lines"`, as in the paper, or `"expressions"`, which leaves out what was
+            not evaluated on lines that ran, such as the other arm of `x if c else y`.
         fgo_outside_program (`bool`, *optional*, defaults to `True`):
             Whether EOS, the closing fence and text outside the program stay in the policy loss.
         fgo_denominator (`str`, *optional*, defaults to `"kept"`):
@@ -232,6 +235,13 @@ class StepCoderPPOConfig(PPOConfig):
         metadata={
             "help": 'Fine-Grained Optimization: `"lines"` keeps tokens of executed lines in the policy loss, '
             '`"off"` keeps all, `"random"` keeps as many at random, as a control.'
+        },
+    )
+    fgo_granularity: Literal["lines", "expressions"] = field(
+        default="lines",
+        metadata={
+            "help": 'What counts as executed: whole `"lines"`, as in the paper, or `"expressions"`, which leaves out '
+            "what was not evaluated on lines that ran, such as the other arm of `x if c else y`."
         },
     )
     fgo_outside_program: bool = field(
@@ -386,6 +396,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "curriculum_kinds": ("statements", "scope"),
     "curriculum_mix_from": ("scratch", "any"),
     "fgo": ("lines", "off", "random"),
+    "fgo_granularity": ("lines", "expressions"),
     "fgo_denominator": ("kept", "valid"),
     "compile_error_mask": ("all", "up_to_error_line"),
     "stop_token": ("eos", None),

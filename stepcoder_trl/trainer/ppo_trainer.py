@@ -195,6 +195,12 @@ class StepCoderPPOTrainer(PPOTrainer):
             raise ValueError("`train_dataset` is missing. Pass problems with tests, or rows with `input_ids`.")
         if len(train_dataset) == 0:
             raise ValueError("`train_dataset` has no rows. Pass problems with tests, or rows with `input_ids`.")
+        by_lines = isinstance(executor, CodeExecutor) and executor.config.granularity == "lines"
+        if by_lines and args.fgo_granularity == "expressions":
+            raise ValueError(
+                "`fgo_granularity` is 'expressions', but the `executor` traces lines. Create it with "
+                "`ExecutorConfig(granularity='expressions')`, or leave it out."
+            )
         self.args = args
         self.processing_class = processing_class
         self.executor = executor
@@ -676,7 +682,11 @@ class StepCoderPPOTrainer(PPOTrainer):
     def get_executor(self) -> Backend:
         """Executor given, or one of our own."""
         if self.executor is None:
-            config = ExecutorConfig(num_workers=self.args.executor_workers, timeout_s=self.args.test_timeout_s)
+            config = ExecutorConfig(
+                num_workers=self.args.executor_workers,
+                timeout_s=self.args.test_timeout_s,
+                granularity=self.args.fgo_granularity,
+            )
             self.executor = CodeExecutor(config)
         return self.executor
 

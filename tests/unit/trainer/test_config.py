@@ -42,6 +42,7 @@ def test_defaults_are_those_of_the_paper_and_of_the_design():
         "curriculum_mix_probability": 0.1,
         "curriculum_mix_from": "scratch",
         "fgo": "lines",
+        "fgo_granularity": "lines",
         "fgo_outside_program": True,
         "fgo_denominator": "kept",
         "compile_error_mask": "all",

@@ -291,7 +291,13 @@ def masked_text(rollout, mask):
 
 
 def fgo(**changes):
-    settings = {"fgo": "lines", "fgo_outside_program": True, "compile_error_mask": "all", "seed": 0}
+    settings = {
+        "fgo": "lines",
+        "fgo_granularity": "lines",
+        "fgo_outside_program": True,
+        "compile_error_mask": "all",
+        "seed": 0,
+    }
     return SimpleNamespace(**{**settings, **changes})
 
 
