@@ -10,6 +10,7 @@ Python 3.11) lies in it. All data sets, with a report:
 from __future__ import annotations
 
 import argparse
+import ast
 import copy
 import dis
 import io
@@ -30,7 +31,7 @@ from typing import Any
 
 from stepcoder_trl import CodeExecutor, Execution, ExecutorConfig, Outcome, Problem, load_problems
 from stepcoder_trl.masking import executed_spans
-from stepcoder_trl.parsing import line_spans
+from stepcoder_trl.parsing import is_passive, line_spans, parse
 from stepcoder_trl.probes import find_regions, unexecuted_regions
 
 
@@ -102,6 +103,28 @@ def entered_regions(program: str, positions: Collection[Position]) -> set[int]:
         for number, (start, end) in enumerate(regions)
         if any(start <= first and last <= end and first < last for first, last in spans)
     }
+
+
+def seldom_seen_regions(program: str) -> set[int]:
+    """
+    Numbers of the regions that may be entered without an instruction of their own: this witness can miss them.
+
+    The compiler merges `continue` and `break` with the jump of their condition, folds constants into it, and makes
+    nothing of docstrings, `global`, `nonlocal` and bare annotations.
+    """
+    return {
+        number for number, (start, end) in enumerate(find_regions(program)) if _may_vanish(program[start:end].strip())
+    }
+
+
+def _may_vanish(text: str) -> bool:
+    tree = parse(text)
+    if tree is None:
+        return False
+    return all(
+        is_passive(tree, tree.body, index) or not any(isinstance(part, ast.Name) for part in ast.walk(node))
+        for index, node in enumerate(tree.body)
+    )
 
 
 # Running a problem's tests in a process of its own
@@ -196,8 +219,9 @@ class Comparison:
     Attributes:
         task_id (`str`): Problem.
         regions (`int`): Regions of the program.
-        entered (`int`): Regions that the witness saw entered.
-        differing (`tuple[str, ...]`): Text of the regions of which they say different things.
+        entered (`int`): Regions that were entered.
+        missed (`tuple[str, ...]`): Text of the regions that the witness cannot be expected to see, and did not.
+        differing (`tuple[str, ...]`): Text of the other regions of which they say different things.
         same_verdict (`bool`): Whether lines and expressions gave equal outcomes, messages and lines.
         witnessed (`bool`): Whether the witness came to an end.
     """
@@ -205,6 +229,7 @@ class Comparison:
     task_id: str
     regions: int
     entered: int
+    missed: tuple[str, ...]
     differing: tuple[str, ...]
     same_verdict: bool
     witnessed: bool
@@ -240,17 +265,16 @@ def _comparison(problem: Problem, execution: Execution, witnessed: set[int] | No
     program = problem.canonical_solution
     regions = find_regions(program)
     if witnessed is None:
-        return Comparison(problem.task_id, len(regions), 0, (), same, witnessed=False)
-    differing = tuple(
-        f"{program[start:end]!r} at {start}, {'not ' * (number not in witnessed)}entered"
-        for number, (start, end) in enumerate(regions)
-        if (number in witnessed) != _has_run(number, regions, execution)
-    )
+        return Comparison(problem.task_id, len(regions), 0, (), (), same, witnessed=False)
+    ran = {number for number in range(len(regions)) if _has_run(number, regions, execution)}
+    missed = (ran - witnessed) & seldom_seen_regions(program)
+    witnessed |= missed
+    differing = [program[slice(*regions[number])] for number in ran ^ witnessed]
     skipped = unexecuted_regions(regions, witnessed)
-    if not differing and skipped is not None:
-        spans = executed_spans(program, execution.executed_lines, skipped)
-        differing = () if spans == execution.executed_spans else ("spans",)
-    return Comparison(problem.task_id, len(regions), len(witnessed), differing, same, witnessed=True)
+    if skipped is None or executed_spans(program, execution.executed_lines, skipped) != execution.executed_spans:
+        differing.append("spans")
+    texts = tuple(program[slice(*regions[number])] for number in missed)
+    return Comparison(problem.task_id, len(regions), len(ran), texts, tuple(differing), same, witnessed=True)
 
 
 def _has_run(number: int, regions: Sequence[tuple[int, int]], execution: Execution) -> bool:
@@ -285,10 +309,11 @@ def main() -> int:
             found["too slow for the witness"] += not one.witnessed
             found["regions"] += one.regions * one.witnessed
             found["entered"] += one.entered
+            found["missed by the witness"] += len(one.missed)
             found["differing regions"] += len(one.differing)
             found["differing verdicts"] += not one.same_verdict
-            if one.differing or not one.same_verdict:
-                print(f"  {one.task_id}: same verdict {one.same_verdict}; {one.differing}", flush=True)
+            if one.missed or one.differing or not one.same_verdict:
+                print(f"  {one}", flush=True)
         print(name, dict(found), flush=True)
         bad += bool(found["differing regions"] or found["differing verdicts"])
     return bad

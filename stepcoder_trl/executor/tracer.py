@@ -229,7 +229,7 @@ class ProbeRecord:
 
     def is_intact(self) -> bool:
         """Whether the table holds what its probes put there, as far as this can be seen from the same process."""
-        if self._memory.closed or vars(_ProbeTable) != self._methods:
+        if self._table._memory is not self._memory or self._memory.closed or vars(_ProbeTable) != self._methods:
             return False
         entries = dict.copy(self._table)  # at once: other threads may still run
         return all(value is None and self._is_noted(key) for key, value in entries.items())
