@@ -58,7 +58,7 @@ class ChildTask:
     soft_signal: int
     tracer: LineTracer | SharedLineTracer
     modules: ModuleStates
-    probes: ProbeRecord | None
+    probes: ProbeRecord | None = None
 
 
 def main(task: ChildTask) -> NoReturn:

@@ -62,6 +62,22 @@ def test_execute_answers_in_the_order_given(tmp_path):
 
 
 @pytest.mark.sandbox
+def test_execute_tells_what_ran_by_expressions(tmp_path):
+    programs = write(
+        tmp_path / "programs.jsonl",
+        {"id": 1, "program": "n = int(input())\nprint(2 * n if n else 0)\n", "tests": DOUBLE},
+    )
+    out = tmp_path / "results.jsonl"
+
+    status = run("execute", programs, "--out", out, "--workers", 1, "--granularity", "expressions")
+
+    (row,) = read(out)
+    assert status == 0
+    assert row["executed_lines"] == [1, 2]
+    assert row["executed_spans"] == row["kept_spans"] == [[0, 39], [40, 42]]
+
+
+@pytest.mark.sandbox
 def test_execute_reads_and_writes_standard_streams(monkeypatch, capsys):
     row = json.dumps({"id": 1, "program": "print(2 * int(input()))", "tests": DOUBLE})
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(row.encode())))
