@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 
 from stepcoder_trl.cli.jsonl import write_text
 from stepcoder_trl.cli.progress import Progress
-from stepcoder_trl.executor import ExecutorConfig
-from stepcoder_trl.executor.selftest import Finding, SelftestReport, check_sandbox
+from stepcoder_trl.executor import ExecutorConfig, RemoteConfig, RemoteExecutor
+from stepcoder_trl.executor.selftest import Case, Finding, SelftestReport, check_sandbox, run_selftest
 from stepcoder_trl.executor.selftest.suite import choose
 
 
@@ -43,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="layers to test (default: auto). With none, hostile programs do real harm: use a throw-away machine",
     )
+    parser.add_argument(
+        "--backend-url",
+        metavar="URL",
+        help="test the HTTP sandbox at this address instead (outcomes and lines only); see `execute --help`",
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="programs at a time (default: 1)")
     parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="run these programs only")
     parser.add_argument("--out", metavar="JSON", help="write the report to this file, - for standard output")
@@ -50,13 +56,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the suite; returns the exit status."""
-    config = ExecutorConfig(num_workers=arguments.workers, isolation=arguments.isolation)
     with Progress("selftest", total=len(choose(arguments.only))) as progress:
-        report = check_sandbox(config, arguments.only, on_case=lambda case: progress.advance())
+        report = _check(arguments, on_case=lambda case: progress.advance())
     if arguments.out:
         write_text(arguments.out, json.dumps(report.to_json(), indent=2) + "\n")
     print("\n".join(_lines(report)), file=sys.stderr if arguments.out == "-" else sys.stdout)
     return 0 if report.ok else 1
+
+
+def _check(arguments: argparse.Namespace, on_case: Callable[[Case], None]) -> SelftestReport:
+    workers, isolation = arguments.workers, arguments.isolation
+    if arguments.backend_url is None:
+        config = ExecutorConfig(num_workers=workers, isolation=isolation)
+        return check_sandbox(config, arguments.only, on_case)
+    with RemoteExecutor(RemoteConfig(arguments.backend_url, num_workers=workers, isolation=isolation)) as executor:
+        return run_selftest(executor, arguments.only, at_once=workers, on_case=on_case)
 
 
 def _lines(report: SelftestReport) -> list[str]:

@@ -67,6 +67,11 @@ class BaseBackend(ABC):
     def close(self) -> None:
         """Give everything back. Closing twice is fine."""
 
+    @property
+    def layers(self) -> dict[str, bool]:
+        """Layers of isolation by name and whether each is in force; empty if the backend does not tell."""
+        return {}
+
     def __enter__(self: _Self) -> _Self:
         return self
 

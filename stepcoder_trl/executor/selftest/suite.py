@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.executor.backend import BaseBackend
 from stepcoder_trl.executor.pool import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.selftest import leftovers
 from stepcoder_trl.executor.selftest.corpus import Case, load
@@ -163,7 +164,7 @@ def run_selftest(
         correct=sum(case.kind == "correct" for case in cases),
         findings=tuple(findings),
         checked=("outcomes", "lines", *(("leftovers", "fork servers", "memory") if local else ())),
-        layers=backend.layers if isinstance(backend, CodeExecutor) else {},
+        layers=backend.layers if isinstance(backend, BaseBackend) else {},
         wall_s=time.monotonic() - start,
         growth_bytes=growth,
     )

@@ -275,6 +275,16 @@ def test_script_holds_what_the_server_needs_and_no_more():
     assert len(script) < 100_000
 
 
+def test_selftest_command_tests_the_service(service, tmp_path):
+    out = tmp_path / "report.json"
+
+    with pytest.raises(SystemExit) as end:
+        main(["selftest", "--backend-url", service.url, "--only", "call_long_integers", "--out", str(out)])
+
+    assert end.value.code == 0
+    assert json.loads(out.read_text())["checked"] == ["outcomes", "lines"]
+
+
 def test_command_line_runs_programs_there(service, tmp_path):
     rows, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     rows.write_text(json.dumps({"id": 1, "program": SQUARE, "tests": SQUARE_TESTS}) + "\n")
