@@ -1153,9 +1153,13 @@ class StepCoderPPOTrainer(PPOTrainer):
             checkpoint.load_random_state(source, self.accelerator)
 
     def _discard_interrupted(self) -> None:
-        """Drop what a run that was interrupted between two optimizer steps left behind."""
+        """Drop what a run that was interrupted between two optimizer steps, or another trainer, left behind."""
+        accumulation = self.accelerator.gradient_state
+        # All accelerators of a process share it: neither another's number of steps nor another's loader that stands at
+        # its end may end our accumulation.
+        accumulation.plugin_kwargs.update(num_steps=self.plan.accumulation_steps, sync_with_dataloader=False)
+        accumulation._set_sync_gradients(True)
         self.accelerator.step = 0
-        self.accelerator.gradient_state._set_sync_gradients(True)
         self.optimizer.zero_grad()
         self._log_history = []
         self._before_update, self._saved_step, self._evaluation_due = None, None, False

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 from peft import LoraConfig
+from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig, TrainerCallback
 from trl import TrlParser
 
@@ -278,6 +280,19 @@ def test_every_mini_batch_is_an_optimizer_step(make_trainer, num_mini_batches, n
     assert logged(trainer, "val/ratio")[0] == pytest.approx(1.0, abs=0.1)
 
 
+def test_accumulation_is_not_disturbed_by_others_in_the_process(make_trainer):
+    trainer = make_trainer(per_device_train_batch_size=1, gradient_accumulation_steps=4, max_steps=2)
+    make_trainer(per_device_train_batch_size=4, gradient_accumulation_steps=1)  # tells all accelerators its number
+    others = iter(Accelerator().prepare(DataLoader([1])))
+    next(others)  # stands at its end from here on
+    steps = []
+    trainer.optimizer.optimizer.register_step_post_hook(lambda *_: steps.append(trainer.state.global_step))
+
+    trainer.train()
+
+    assert steps == [0, 1]
+
+
 def test_learning_rates_fall_once_per_update_each_from_its_own_peak(make_trainer):
     trainer = make_trainer(max_steps=4, num_mini_batches=2)
     peaks = [group["lr"] for group in trainer.optimizer.param_groups]
@@ -343,6 +358,71 @@ def test_a_launcher_that_sets_another_precision_is_named(make_trainer, monkeypat
         make_trainer()
 
     assert "Mixed precision is 'bf16', not 'no'" in caplog.text
+
+
+# Metrics
+
+
+def test_metrics_are_means_over_what_they_say(make_trainer, make_policy, script):
+    script(BRANCH, RIGHT, WRONG, UNPARSABLE)
+    policy, reference = make_policy(), make_policy(seed=5)
+    start = copy.deepcopy(policy)
+    trainer = make_trainer(
+        policy=policy, keywords={"ref_model": reference}, max_steps=1, curriculum="off", temperature=0.5, kl_coef=0.2
+    )
+
+    trainer.train()
+
+    (rollout, _, experience), metrics = trainer.seen[0], trainer.state.log_history[0]
+    kl, surprise, entropies = [], [], []
+    for sample, ids in zip(rollout.samples, rollout.generation.completion_ids(), strict=True):
+        tokens, place = torch.tensor([[*sample.query.token_ids, *ids]]), slice(len(sample.query.token_ids) - 1, -1)
+        with torch.no_grad():
+            own, other = ((m(tokens).logits[0, place] / 0.5).log_softmax(-1) for m in (start, reference))
+        kl.append(sum(own[t, token].item() - other[t, token].item() for t, token in enumerate(ids)))
+        surprise.append(-sum(own[t, token].item() for t, token in enumerate(ids)))
+        entropies += (-(own.exp() * own).sum(-1)).tolist()
+    valid, kept = experience.valid_mask.sum().item(), experience.loss_mask.sum().item()
+    assert kept < valid
+    assert len(entropies) == valid
+    expected = {
+        "objective/kl": sum(kl) / 4,  # per completion
+        "objective/entropy": sum(surprise) / 4,
+        "objective/non_score_reward": -0.2 * sum(kl) / 4,
+        "objective/scores": (-0.3 + 1.0 - 0.3 - 1.0) / 4,
+        "objective/rlhf_reward": -0.2 * sum(kl) / 4 + (-0.3 + 1.0 - 0.3 - 1.0) / 4,
+        "policy/entropy_avg": sum(entropies) / valid,  # per valid token
+        "val/ratio": 1.0,
+        "policy/approxkl_avg": 0.0,
+        "completions/mean_length": valid / 4,
+        "completions/stopped": 1.0,
+        "fgo/kept_share": kept / valid,
+        "val/num_eos_tokens": 4,
+    }
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_metrics_do_not_depend_on_the_micro_batches(make_trainer, make_policy, script):
+    histories = []
+    for micro in (1, 2, 4):
+        script(BRANCH, RIGHT, WRONG, UNPARSABLE)
+        trainer = make_trainer(
+            policy=make_policy(),
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=4 // micro,
+            num_ppo_epochs=2,
+            curriculum="off",
+            cliprange=0.01,
+            cliprange_value=0.01,
+        )
+        trainer.train()
+        histories.append([{k: v for k, v in one.items() if k not in TIMES} for one in trainer.state.log_history])
+
+    assert histories[0][0]["policy/clipfrac_avg"] > 0
+    assert histories[0][0]["val/clipfrac_avg"] > 0
+    for history in histories[1:]:
+        for found, expected in zip(history, histories[0], strict=True):
+            assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 # Rewards

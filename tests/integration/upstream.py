@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import warnings
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,6 +62,25 @@ class SeededPolicy(LlamaForCausalLM):
         raise AssertionError
 
 
+class ScriptedPolicy(LlamaForCausalLM):
+    """Answers the queries of a batch with given tokens, in their order."""
+
+    responses: tuple[tuple[int, ...], ...] = ()
+    padding = 0
+
+    def generate(self, input_ids: Any, attention_mask: Any, generation_config: Any, **options: Any) -> Any:
+        """Responses to all queries, and, where asked for, the scores that this model gives to their tokens."""
+        rows = self.responses[: len(input_ids)]
+        width = max(map(len, rows))
+        answers = torch.tensor([[*row, *[self.padding] * (width - len(row))] for row in rows])
+        sequences = torch.cat([input_ids, answers], 1)
+        if not options.get("return_dict_in_generate"):
+            return sequences
+        mask = torch.cat([attention_mask.long(), torch.ones_like(answers)], 1)
+        logits = self(input_ids=sequences, attention_mask=mask).logits[:, input_ids.shape[1] - 1 : -1]
+        return SimpleNamespace(sequences=sequences, scores=(logits / generation_config.temperature).unbind(1))
+
+
 def token_rows(tokenizer: Any, number: int = 8) -> Dataset:
     """Dataset of upstream's kind: `input_ids`, of three lengths."""
     names = ("x", "x, y", "x, y, z")
@@ -69,43 +89,53 @@ def token_rows(tokenizer: Any, number: int = 8) -> Dataset:
     )
 
 
-def models(tokenizer: Any, without: tuple[int, ...] = ()) -> dict[str, Any]:
+def models(
+    tokenizer: Any, without: tuple[int, ...] = (), responses: tuple[tuple[int, ...], ...] | None = None
+) -> dict[str, Any]:
     """Random models under the names of the trainer's arguments, equal at every call."""
+    kinds = {
+        "model": SeededPolicy if responses is None else ScriptedPolicy,
+        "ref_model": LlamaForCausalLM,
+        "reward_model": LlamaForSequenceClassification,
+        "value_model": LlamaForSequenceClassification,
+    }
     made: dict[str, Any] = {}
-    for seed, (name, kind) in enumerate(
-        {
-            "model": SeededPolicy,
-            "ref_model": LlamaForCausalLM,
-            "reward_model": LlamaForSequenceClassification,
-            "value_model": LlamaForSequenceClassification,
-        }.items()
-    ):
+    for seed, (name, kind) in enumerate(kinds.items()):
         torch.manual_seed(seed)
         made[name] = kind(tiny_config(tokenizer, num_labels=1))
-    made["model"].without = without
+    if responses is None:
+        made["model"].without = without
+    else:
+        made["model"].responses, made["model"].padding = responses, tokenizer.pad_token_id
     return made
 
 
 @contextlib.contextmanager
 def upstreams_warnings():
-    """Silence what transformers 5.23 says to upstream."""
+    """Silence what transformers 5.23 and torch say to upstream."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"var\(\): degrees of freedom", category=UserWarning)
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
         yield
 
 
 def our_trainer(tokenizer: Any, output_dir: Any, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
-    """Our trainer, not yet trained, which notes the queries of each update in `drawn`."""
+    """Our trainer, not yet trained, which notes the queries, rewards and masks of each update."""
 
     class Noting(StepCoderPPOTrainer):
         def draw_samples(self, rows):
-            self.drawn.append([list(row.token_ids) for row in rows])
+            self.drawn.append([list(row.token_ids or ()) for row in rows])
             return super().draw_samples(rows)
+
+        def compute_advantages(self, rollout, tokens, rewards, scores, loss_mask):
+            experience = super().compute_advantages(rollout, tokens, rewards, scores, loss_mask)
+            self.noted.append((rollout, rewards.rewards, experience))
+            return experience
 
     args = StepCoderPPOConfig(output_dir=str(output_dir), **{**OPTIONS, **AS_UPSTREAM, **options})
     given = {"processing_class": tokenizer, "train_dataset": token_rows(tokenizer), **models(tokenizer)}
     trainer = Noting(args=args, **{**given, **(arguments or {})})
-    trainer.drawn = []
+    trainer.drawn, trainer.noted = [], []
     return trainer
 
 
