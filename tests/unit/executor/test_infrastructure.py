@@ -23,7 +23,7 @@ pytestmark = [
 ONE = {"type": "stdio", "inputs": [""], "outputs": ["1"]}
 FAULTS = {
     "no process": "zygote._Child.fork = fail",
-    "no memory for files": "zygote._memory_file = fail",
+    "no memory for files": "zygote.System.memory_file = fail",
     "no limits": "zygote.Hardening.enter_child = fail",
     "no scratch folder": "zygote.scratch.empty = fail",
     "server breaks": "zygote._Run.reply = lambda run: 1 / 0",
@@ -71,7 +71,7 @@ def test_a_failure_that_stays_is_raised_or_returned_and_never_scored(break_serve
     break_servers(FAULTS[fault], 99)
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         (result,) = executor.run_many(["print(1)"], [ONE], on_error="return")
-        scores = unit_test_reward(["print(1)"], [ONE], executor=executor)
+        scores = unit_test_reward(["print(1)"], tests=[ONE])
         with pytest.raises(SandboxError, match="could not be executed"):
             executor.run("print(1)", ONE)
 
