@@ -14,7 +14,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
 # Other interpreters, other releases of TRL, several processes.
-test-matrix: $(VENV)/.test
+test-matrix: $(VENV)/.matrix
 	$(BIN)/python -m pytest tests/matrix
 
 lint: $(VENV)/.dev
@@ -32,6 +32,13 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[baselines,plots,test]'
+	touch $@
+
+# DeepSpeed has no wheel; it compiles nothing before it is used, and needs to see the torch that is there.
+$(VENV)/.matrix: $(VENV)/.test
+	$(PIP) install --constraint constraints.txt setuptools wheel ninja
+	DS_BUILD_OPS=0 $(PIP) install --constraint constraints.txt --no-build-isolation deepspeed
+	$(PIP) install --constraint constraints.txt --editable '.[plots,test,deepspeed]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test

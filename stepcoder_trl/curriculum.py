@@ -7,6 +7,7 @@ Paper: StepCoder (arXiv:2402.01391), section 3.2 and Algorithm 1.
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import math
 import os
@@ -547,6 +548,10 @@ class Curriculum:
             "level": asdict(self._level),
             "problems": {task_id: asdict(progress) for task_id, progress in self._progress.items()},
         }
+
+    def digest(self) -> str:
+        """Digest of the state: equal where every problem is at the same stage with the same pass rate."""
+        return hashlib.sha256(json.dumps(self.state_dict()).encode()).hexdigest()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """

@@ -301,7 +301,8 @@ def generate(
             Queries per call of the model.
         share_prompts (`bool`, *optional*, defaults to `True`):
             Whether the model reads a query that comes several times only once. Not for a model whose weights are
-            spread over processes that draw for different queries: all must call it equally often.
+            spread over processes that draw for different queries: all must call it equally often, and are kept in
+            step then.
 
     Returns:
         [`Generation`]
@@ -321,6 +322,8 @@ def generate(
                 attention_mask=mask.long(),
                 generation_config=config,
                 stopping_criteria=criteria,
+                # Weights that are whole need nobody else: a process whose completions are short is done.
+                synced_gpus=False if share_prompts else None,
                 **(_shared_prompts(model, ids, mask.long()) if share_prompts else {}),
             )
             rows = sequences[:, ids.shape[1] :].tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from stepcoder_trl import __version__
@@ -35,8 +36,13 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one verb and exit: 0 done, 1 some rows could not be executed, 2 bad input, 130 interrupted."""
     arguments = sys.argv[1:] if argv is None else argv
+    sys.exit(report(lambda: _run(arguments)))
+
+
+def report(run: Callable[[], int]) -> int:
+    """Run a verb; what a user can mend becomes one line on standard error. Returns the exit status."""
     try:
-        status = _run(arguments)
+        status = run()
     except (BadInputError, SandboxError) as error:
         print(f"stepcoder-trl: {error}", file=sys.stderr)
         status = 2 if isinstance(error, BadInputError) else 1
@@ -45,7 +51,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         status = 1
     except KeyboardInterrupt:
         status = 130
-    sys.exit(status)
+    return status
 
 
 def _run(arguments: list[str]) -> int:

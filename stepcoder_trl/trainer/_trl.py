@@ -67,7 +67,7 @@ if ships_ppo_trainer(check_trl_version(_installed_trl())):
 else:
     from stepcoder_trl.trainer._parent import PPOConfig, PPOTrainer
 from trl import ModelConfig, get_peft_config, get_quantization_config  # noqa: E402 - public, of the same releases
-from trl.models.utils import unwrap_model_for_generation  # noqa: E402
+from trl.models.utils import add_hooks, remove_hooks  # noqa: E402
 
 
 @contextmanager
@@ -96,10 +96,11 @@ __all__ = [
     "PPOConfig",
     "PPOTrainer",
     "RewardCarrier",
+    "add_hooks",
     "check_trl_version",
     "get_peft_config",
     "get_quantization_config",
+    "remove_hooks",
     "renamed_attributes_allowed",
     "ships_ppo_trainer",
-    "unwrap_model_for_generation",
 ]

@@ -7,11 +7,15 @@ Checkpoints: written under a temporary name, then renamed, so that whatever is c
       curriculum.json                         stage and pass rate of every problem
       trainer_state.json                      counters, logged history, callbacks
       training_state/                         what an exact continuation needs besides
+
+Wherever a process is killed, `checkpoint-N` is whole or not there: what is being written, replaced or deleted has a
+name that begins with `tmp-`, and is cleared away by the next run.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import re
@@ -26,12 +30,17 @@ import torch
 from accelerate import Accelerator
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.trainer.processes import is_deepspeed
 
+
+logger = logging.getLogger(__name__)
 
 TRAINING_STATE = "training_state"
 VALUE_MODEL = "value_model"
 CURRICULUM = "curriculum.json"
+ENGINE = "engine"
 _NAME = re.compile(r"checkpoint-(\d+)")
+_TEMPORARY = "tmp-"
 
 
 def checkpoints(output_dir: str | os.PathLike[str]) -> list[Path]:
@@ -88,7 +97,7 @@ def new_directory(path: Path, is_main_process: bool, wait: Callable[[], None]) -
     Yields:
         `Path`: Where to write.
     """
-    temporary = path.with_name(f"tmp-{path.name}")
+    temporary = path.with_name(_TEMPORARY + path.name)
     if is_main_process:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -97,12 +106,27 @@ def new_directory(path: Path, is_main_process: bool, wait: Callable[[], None]) -
     wait()
     if is_main_process:
         if path.exists():
-            shutil.rmtree(path)
+            _remove(path)
         temporary.rename(path)
     wait()
 
 
-def remove_old(output_dir: str, limit: int | None, keep: str | None = None) -> None:
+def _remove(path: Path) -> None:
+    """Delete a checkpoint. Its name goes first: half of one must not pass for a whole one."""
+    doomed = path.with_name(f"{_TEMPORARY}old-{path.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def remove_interrupted(output_dir: str | os.PathLike[str]) -> None:
+    """Delete what a run that was killed left half written or half deleted."""
+    for pattern in (f"{_TEMPORARY}checkpoint-*", f"{_TEMPORARY}old-checkpoint-*"):
+        for path in Path(output_dir).glob(pattern):
+            shutil.rmtree(path)
+
+
+def remove_old(output_dir: str, limit: int | None, *keep: str | os.PathLike[str] | None) -> None:
     """
     Delete the oldest checkpoints beyond a limit.
 
@@ -111,14 +135,63 @@ def remove_old(output_dir: str, limit: int | None, keep: str | None = None) -> N
             Directory of the run.
         limit (`int` or `None`):
             How many may stay; `None` or 0 keeps all.
-        keep (`str`, *optional*):
-            Checkpoint that stays whatever its age.
+        *keep (`str`, *optional*):
+            Checkpoints that stay whatever their age: the newest and the best. They count.
     """
     if not limit:
         return
-    for path in checkpoints(output_dir)[:-limit]:
-        if keep is None or path.resolve() != Path(keep).resolve():
-            shutil.rmtree(path)
+    kept = {Path(path).resolve() for path in keep if path is not None}
+    found = checkpoints(output_dir)
+    old = [path for path in found if path.resolve() not in kept]
+    for path in old[: max(0, len(found) - limit)]:
+        _remove(path)
+
+
+def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """
+    Compare the settings that a checkpoint was saved with to those it is to be continued with.
+
+    Args:
+        saved (`Mapping[str, Any]`):
+            `dataset` (digest), `num_rows`, `batch_size`, `num_generations`, `num_processes`, `deepspeed` and `seed`.
+        now (`Mapping[str, Any]`):
+            The same of this run.
+
+    Raises:
+        BadInputError: If the updates done would be no part of this run, or the state of one process is spread over
+            another number of them.
+    """
+    fix = "Resume with the settings it was saved with, or train its model in a run of its own."
+    for name in ("batch_size", "num_generations"):
+        if saved[name] != now[name]:
+            raise BadInputError(
+                f"The checkpoint was saved with `{name}` {saved[name]} (completions), now it is {now[name]}: the "
+                f"updates done would count for others. {fix}"
+            )
+    if saved["dataset"] != now["dataset"]:
+        raise BadInputError(
+            f"The checkpoint was saved while training on other problems: {saved['num_rows']} then, {now['num_rows']} "
+            f"now, and not the same. {fix}"
+        )
+    if saved["deepspeed"] != now["deepspeed"] or (now["deepspeed"] and saved["num_processes"] != now["num_processes"]):
+        raise BadInputError(
+            f"The checkpoint was saved by {_processes(saved)}, and cannot be read by {_processes(now)}. {fix}"
+        )
+    if saved["num_processes"] != now["num_processes"]:
+        logger.warning(
+            f"The checkpoint was saved by {_processes(saved)}, now there are {now['num_processes']}: completions are "
+            "drawn otherwise than if it had never stopped."
+        )
+    if saved["seed"] != now["seed"]:
+        logger.warning(
+            f"The checkpoint was saved with `seed` {saved['seed']}, now it is {now['seed']}: the order of the "
+            "problems will differ."
+        )
+
+
+def _processes(settings: Mapping[str, Any]) -> str:
+    number, stage = settings["num_processes"], settings["deepspeed"]
+    return f"{number} process{'es' * (number > 1)} {f'with DeepSpeed ZeRO-{stage}' if stage else 'without DeepSpeed'}"
 
 
 def save_training_state(
@@ -146,8 +219,8 @@ def save_training_state(
     """
     target = directory / TRAINING_STATE
     target.mkdir(exist_ok=True)
-    if _is_deepspeed(accelerator):
-        accelerator.save_state(str(target / "engine"), safe_serialization=False)
+    if is_deepspeed(accelerator):
+        model.save_checkpoint(str(target), tag=ENGINE, exclude_frozen_parameters=True)
     elif accelerator.is_main_process:
         torch.save(_trained(accelerator.unwrap_model(model)), target / "parameters.pt")
         torch.save(optimizer.state_dict(), target / "optimizer.pt")
@@ -170,13 +243,18 @@ def load_training_state(
     """
     source = directory / TRAINING_STATE
     load_models(directory, accelerator, model)
-    if not _is_deepspeed(accelerator):  # its engine's state holds them
+    if not is_deepspeed(accelerator):  # its engine's state holds them
         optimizer.load_state_dict(_load(source / "optimizer.pt"))
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(_load(source / "scaler.pt"))
     lr_scheduler.load_state_dict(_load(source / "scheduler.pt"))
-    extra: dict[str, Any] = json.loads((source / "state.json").read_text(encoding="utf-8"))
-    return extra
+    return own_state(directory)
+
+
+def own_state(directory: Path) -> dict[str, Any]:
+    """Values that `save_training_state` was given as `extra`."""
+    values: dict[str, Any] = json.loads((directory / TRAINING_STATE / "state.json").read_text(encoding="utf-8"))
+    return values
 
 
 def load_models(directory: Path, accelerator: Accelerator, model: torch.nn.Module) -> None:
@@ -189,8 +267,9 @@ def load_models(directory: Path, accelerator: Accelerator, model: torch.nn.Modul
         BadInputError: If the checkpoint is one of other parameters.
     """
     source = directory / TRAINING_STATE
-    if _is_deepspeed(accelerator):
-        accelerator.load_state(str(source / "engine"))
+    if is_deepspeed(accelerator):
+        # Frozen parameters are not there: they are what they were when the model was made.
+        model.load_checkpoint(str(source), tag=ENGINE, load_module_strict=False, load_lr_scheduler_states=False)
         return
     bare = accelerator.unwrap_model(model)
     stored = _load(source / "parameters.pt")
@@ -240,7 +319,3 @@ def _trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def _load(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _is_deepspeed(accelerator: Accelerator) -> bool:
-    return accelerator.state.deepspeed_plugin is not None

@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 from transformers.utils import is_torch_bf16_gpu_available
 
 from stepcoder_trl.trainer._trl import PPOConfig
+from stepcoder_trl.trainer.processes import launch_settings
 
 
 class UpstreamDefault(Enum):
@@ -107,7 +108,7 @@ class StepCoderPPOConfig(PPOConfig):
         compile_error_mask (`str`, *optional*, defaults to `"all"`):
             Tokens kept of a program that does not compile: `"all"` or `"up_to_error_line"`.
         executor_workers (`int`, *optional*):
-            Worker processes that run programs. `None` means one per core of this process.
+            Worker processes that run programs. `None` means this process's share of the cores.
         test_timeout_s (`float`, *optional*, defaults to `3.0`):
             CPU seconds a test may take. A problem's own limit beats it.
         eval_num_generations (`int`, *optional*, defaults to `1`):
@@ -258,7 +259,7 @@ class StepCoderPPOConfig(PPOConfig):
     )
     executor_workers: int | None = field(
         default=None,
-        metadata={"help": "Worker processes that run programs. `None` means one per core of this process."},
+        metadata={"help": "Worker processes that run programs. `None` means this process's share of the cores."},
     )
     test_timeout_s: float = field(
         default=3.0,
@@ -326,6 +327,8 @@ class StepCoderPPOConfig(PPOConfig):
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             # transformers would take the loss, which no evaluation measures.
             self.metric_for_best_model: str | None = "pass@1"
+        for name, value in launch_settings(self.use_cpu, self.ddp_backend, self.fsdp).items():
+            setattr(self, name, value)
         if self.bf16 is None:
             self.bf16 = not (self.fp16 or self.use_cpu) and is_torch_bf16_gpu_available()
         # TRL's configs set the name that transformers 5.23 deprecates; under the new one it is silent.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.data.problems import Problem
@@ -12,6 +12,11 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer._trl import ModelConfig, get_peft_config, get_quantization_config
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
+from stepcoder_trl.trainer.processes import is_sharded, quiet_unless_first
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass
@@ -71,19 +76,27 @@ def run_ppo(
     if not problems:
         raise BadInputError(f"{script_args.problems}: no problem is left to train on. Name another file of problems.")
     problems = [_styled(problem, script_args.prompt_style) for problem in problems[: script_args.max_problems]]
+    quiet_unless_first(libraries=True)
     revision = model_args.model_revision
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, padding_side="left", revision=revision)
-    model = AutoModelForCausalLM.from_pretrained(
-        model_args.model_name_or_path,
-        dtype=model_args.dtype if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype),
-        attn_implementation=model_args.attn_implementation,
-        quantization_config=get_quantization_config(model_args),
-        revision=revision,
-    )
+
+    def load() -> PreTrainedModel:
+        return AutoModelForCausalLM.from_pretrained(
+            model_args.model_name_or_path,
+            dtype=model_args.dtype if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype),
+            attn_implementation=model_args.attn_implementation,
+            quantization_config=get_quantization_config(model_args),
+            revision=revision,
+        )
+
+    model = load()
+    # Loaded again, the reference is spread from the beginning; a copy would be whole on every process for a moment.
+    spread = is_sharded(model.parameters()) and not model_args.use_peft
     trainer = StepCoderPPOTrainer(
         training_args,
         tokenizer,
         model,
+        ref_model=load() if spread else None,
         train_dataset=problems,
         peft_config=get_peft_config(model_args),
     )

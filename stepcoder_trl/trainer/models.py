@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from peft import PeftConfig, PeftModel, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
+from stepcoder_trl.trainer.processes import is_sharded, unspread, whole_copy
 
 
 def base_of(model: torch.nn.Module) -> torch.nn.Module:
@@ -173,9 +175,9 @@ def build_critic(policy: torch.nn.Module, peft_config: PeftConfig | None, seed: 
     """
     if isinstance(policy, PeftModel):
         peft_config = policy.peft_config[policy.active_adapter]
-        base = copy.deepcopy(policy, _shared(policy.get_base_model(), only_frozen=True)).unload()
+        base = _copy(policy, _shared(policy.get_base_model(), only_frozen=True)).unload()
     else:
-        base = copy.deepcopy(policy, _shared(policy, only_frozen=False) if peft_config is not None else {})
+        base = _copy(policy, _shared(policy, only_frozen=False) if peft_config is not None else {})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         critic = _classifier_around(base)
@@ -189,12 +191,23 @@ def build_critic(policy: torch.nn.Module, peft_config: PeftConfig | None, seed: 
     return critic
 
 
+def build_reference(policy: PreTrainedModel) -> PreTrainedModel:
+    """Frozen copy of a policy."""
+    return _copy(policy, {}).eval().requires_grad_(False)
+
+
+def _copy(model: torch.nn.Module, shared: Mapping[int, torch.Tensor]) -> Any:
+    """Copy of a model that uses some parameters themselves; those that ZeRO-3 has spread are copied whole."""
+    spread = {id(p): p for p in model.parameters() if id(p) not in shared and is_sharded([p])}
+    return copy.deepcopy(model, {**shared, **{key: whole_copy(parameter) for key, parameter in spread.items()}})
+
+
 def _copy_trained(critic: torch.nn.Module, shared: set[int]) -> None:
     """Give the critic its own copy of what its adapter trains besides itself: biases, with `bias="all"`."""
     for module in critic.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and id(parameter) in shared:
-                setattr(module, name, torch.nn.Parameter(parameter.detach().clone()))
+                setattr(module, name, whole_copy(parameter))
 
 
 def _shared(model: torch.nn.Module, only_frozen: bool) -> dict[int, torch.Tensor]:
@@ -208,7 +221,7 @@ def _classifier_around(causal_lm: PreTrainedModel) -> PreTrainedModel:
     config.num_labels = 1
     why = "Pass a `value_model`: a sequence classifier with one label whose head is called `score`."
     try:
-        with torch.device("meta"):
+        with unspread(), torch.device("meta"):
             critic = AutoModelForSequenceClassification.from_config(config)
     except ValueError as error:
         raise ValueError(f"transformers has no sequence classifier for {type(causal_lm).__name__}. {why}") from error

@@ -40,7 +40,6 @@ from stepcoder_trl.trainer._trl import (
     PPOTrainer,
     RewardCarrier,
     renamed_attributes_allowed,
-    unwrap_model_for_generation,
 )
 from stepcoder_trl.trainer.completions import COMPLETIONS, print_completions, rollout_views, send_completions
 from stepcoder_trl.trainer.config import EOS, StepCoderPPOConfig
@@ -67,6 +66,7 @@ from stepcoder_trl.trainer.models import (
     PolicyAndCritic,
     base_of,
     build_critic,
+    build_reference,
     disable_dropout,
     head_outputs,
     response_logits,
@@ -83,6 +83,14 @@ from stepcoder_trl.trainer.ppo_math import (
     token_log_probs,
     token_rewards,
     value_loss_terms,
+)
+from stepcoder_trl.trainer.processes import (
+    check_identical,
+    check_processes,
+    configure_deepspeed,
+    num_cores_per_process,
+    quiet_unless_first,
+    whole_for_generation,
 )
 from stepcoder_trl.trainer.rollout import (
     BatchPlan,
@@ -102,6 +110,7 @@ from stepcoder_trl.trainer.rollout import (
     checked_scores,
     collate,
     combine_scores,
+    dataset_digest,
     error_masks,
     group_shares,
     keep_rows,
@@ -201,6 +210,7 @@ class StepCoderPPOTrainer(PPOTrainer):
                 "`fgo_granularity` is 'expressions', but the `executor` traces lines. Create it with "
                 "`ExecutorConfig(granularity='expressions')`, or leave it out."
             )
+        quiet_unless_first()
         self.args = args
         self.processing_class = processing_class
         self.executor = executor
@@ -223,6 +233,9 @@ class StepCoderPPOTrainer(PPOTrainer):
         self._saved_step: int | None = None
         if value_model is None:
             value_model = build_critic(model, peft_config, args.seed)
+        if ref_model is None and peft_config is None and not isinstance(model, PeftModel):
+            ref_model = build_reference(model)
+        torch.manual_seed(args.seed)  # of a new adapter: the same in every process, and after a restart
         with self._as_upstream_expects(model):
             super().__init__(
                 args=args,
@@ -238,6 +251,10 @@ class StepCoderPPOTrainer(PPOTrainer):
                 callbacks=callbacks,
                 peft_config=peft_config,
             )
+        check_processes(self.accelerator)
+        if self.is_deepspeed_enabled:
+            # The optimizer that steps may be another one, made in the place of ours: with offloading it is.
+            self.lr_scheduler.optimizer = self.optimizer.optimizer
         self.train_dataset = train_dataset
         self.data_collator = data_collator or keep_rows  # upstream's pads, for its evaluation
         rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -423,6 +440,11 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.model.config = self.policy_model.config
         if self.args.gradient_checkpointing:
             self.model.gradient_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
+        if self.accelerator.state.deepspeed_plugin is not None:
+            plan = self.plan
+            configure_deepspeed(
+                self.accelerator, plan.micro_batch_size, plan.accumulation_steps, self.args.max_grad_norm
+            )
         super().create_optimizer_and_scheduler(self.plan.num_updates)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
@@ -644,15 +666,10 @@ class StepCoderPPOTrainer(PPOTrainer):
         args, tokenizer = self.args, self.processing_class
         sampling = sampling or SamplingConfig(args.response_length, args.temperature, args.top_p, self.stop_token_id)
         self.model.eval()
-        with (
-            unwrap_model_for_generation(
-                self.model, self.accelerator, gather_deepspeed3_params=args.ds3_gather_for_generation
-            ) as unwrapped,
-            self.accelerator.autocast(),
-        ):
+        with self.policy_for_generation() as policy, self.accelerator.autocast():
             queries = [sample.query for sample in samples]
             generation = generate(
-                unwrapped.policy,
+                policy,
                 queries,
                 tokenizer,
                 sampling,
@@ -662,6 +679,20 @@ class StepCoderPPOTrainer(PPOTrainer):
         completions = tuple(token_texts(ids, tokenizer) for ids in generation.completion_ids())
         programs = (program_of(query, text.text) for query, text in zip(queries, completions, strict=True))
         return Rollout(samples, generation, completions, tuple(programs))
+
+    @contextmanager
+    def policy_for_generation(self) -> Iterator[torch.nn.Module]:
+        """Policy, whole, without what only training needs."""
+        bare = self.accelerator.unwrap_model(self.model)
+        recomputes = bare.is_gradient_checkpointing
+        if recomputes:
+            bare.gradient_checkpointing_disable()
+        try:
+            with whole_for_generation(self.model, bare.policy, self.args.ds3_gather_for_generation):
+                yield bare.policy
+        finally:
+            if recomputes:
+                bare.gradient_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
 
     def submit_programs(self, rollout: Rollout) -> list[Future[Execution] | None]:
         """Start the executions; `None` where a row has no tests."""
@@ -683,7 +714,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         """Executor given, or one of our own."""
         if self.executor is None:
             config = ExecutorConfig(
-                num_workers=self.args.executor_workers,
+                num_workers=self.args.executor_workers or num_cores_per_process(),
                 timeout_s=self.args.test_timeout_s,
                 granularity=self.args.fgo_granularity,
             )
@@ -937,6 +968,7 @@ class StepCoderPPOTrainer(PPOTrainer):
             results.append((sample.row.task_id, stage, self._passed(sample, execution, score if scored else None)))
         for task_id, stage, share in group_shares(gather_object(results)):
             self.curriculum.update(task_id, stage, share)
+        check_identical("The curriculum", self.curriculum.digest(), self.accelerator.num_processes)
 
     def _passed(self, sample: Sample, execution: Execution | None, score: float | None) -> bool | None:
         """Whether a sample passed, `None` when that cannot be said, or when nothing scored it."""
@@ -1130,6 +1162,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         args, state, plan = self.args, self.state, self.plan
         state.global_step, state.episode, state.epoch = 0, 0, 0.0
         self._discard_interrupted()
+        self._tidy_output(resuming=resume_from_checkpoint is not None)
         if resume_from_checkpoint is None and self._solutions is None:
             self.use_solutions(self.check_solutions())
         set_seed(self.local_seed)  # a run is the same whatever was done since the trainer was made
@@ -1149,6 +1182,9 @@ class StepCoderPPOTrainer(PPOTrainer):
         if self.is_deepspeed_enabled:
             self.deepspeed = self.model_wrapped = self.model
         self.control = self.callback_handler.on_train_begin(args, state, self.control)
+        if resume_from_checkpoint is True and self.accelerator.is_main_process:
+            # A run that was killed when it had just saved did not come to this.
+            checkpoint.remove_old(args.output_dir, args.save_total_limit, source, state.best_model_checkpoint)
         if source is not None:
             checkpoint.load_random_state(source, self.accelerator)
 
@@ -1163,6 +1199,19 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.optimizer.zero_grad()
         self._log_history = []
         self._before_update, self._saved_step, self._evaluation_due = None, None, False
+
+    def _tidy_output(self, *, resuming: bool) -> None:
+        """Clear away what a killed run left half written; a fresh run says so if there are whole checkpoints."""
+        if not self.accelerator.is_main_process:
+            return
+        checkpoint.remove_interrupted(self.args.output_dir)
+        found = checkpoint.checkpoints(self.args.output_dir)
+        if found and not resuming and self.args.save_strategy != "no":
+            logger.warning(
+                f"{self.args.output_dir} holds checkpoints of an earlier run, up to {found[-1].name}: this one starts "
+                "anew beside them. Pass `resume_from_checkpoint=True` to go on, or choose another `output_dir`: the "
+                "newest is the one with the highest number."
+            )
 
     def _restart_schedule(self) -> None:
         """Set the learning rates to those of the first update."""
@@ -1278,7 +1327,7 @@ class StepCoderPPOTrainer(PPOTrainer):
                     directory, accelerator, self.model, self.optimizer, self.lr_scheduler, self._own_state()
                 )
         if accelerator.is_main_process:
-            checkpoint.remove_old(args.output_dir, args.save_total_limit, self.state.best_model_checkpoint)
+            checkpoint.remove_old(args.output_dir, args.save_total_limit, path, self.state.best_model_checkpoint)
         self._saved_step = self.state.global_step
 
     def _own_state(self) -> dict[str, Any]:
@@ -1286,9 +1335,20 @@ class StepCoderPPOTrainer(PPOTrainer):
             "log_history": self._log_history,
             "evaluation_due": self._evaluation_due,
             "solutions": self._solutions,
-            "num_rows": len(self.rows),
+            **self._settings(),
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        """What must be the same for a run to be the same when it is resumed."""
+        plugin = self.accelerator.state.deepspeed_plugin
+        return {
+            "dataset": dataset_digest(self._given_rows),
+            "num_rows": len(self._given_rows),
+            "batch_size": self.plan.batch_size,
+            "num_generations": self.plan.num_generations,
+            "num_processes": self.accelerator.num_processes,
+            "deepspeed": 0 if plugin is None else plugin.zero_stage,
             "seed": self.args.seed,
-            "prompts_per_update": self.plan.prompts_per_update,
         }
 
     def _note_callback_states(self) -> None:
@@ -1300,13 +1360,8 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def _load_checkpoint(self, path: Path) -> None:
         """Take over everything but the random state."""
+        checkpoint.check_same_run(checkpoint.own_state(path), self._settings())
         own = checkpoint.load_training_state(path, self.accelerator, self.model, self.optimizer, self.lr_scheduler)
-        for name, value in self._own_state().items():
-            if name not in ("log_history", "solutions", "evaluation_due") and own[name] != value:
-                logger.warning(
-                    f"The checkpoint was saved with {name} {own[name]}, now it is {value}: the order of the problems "
-                    "will differ."
-                )
         self.use_solutions(own.get("solutions") or self.check_solutions())
         self._log_history = own["log_history"]
         self._evaluation_due = own.get("evaluation_due", False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -110,6 +112,15 @@ def _problem_row(problem: Problem, columns: Mapping[str, Any]) -> PromptRow:
         tests=problem.tests,
         columns=columns,
     )
+
+
+def dataset_digest(rows: Sequence[PromptRow]) -> str:
+    """Digest of what a training set asks for: equal for the same problems in the same order."""
+    digest = hashlib.sha256()
+    for row in rows:
+        parts = (row.task_id, row.prompt, row.starter_code, row.canonical_solution, row.tests, row.token_ids)
+        digest.update(json.dumps(parts, default=str).encode())
+    return digest.hexdigest()
 
 
 def keep_rows(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -70,15 +70,76 @@ def test_checkpoints_are_sorted_by_their_number(tmp_path):
         (0, None, [1, 2, 3]),
         (2, None, [2, 3]),
         (1, "checkpoint-1", [1, 3]),
+        (2, "checkpoint-1", [1, 3]),
         (5, None, [1, 2, 3]),
     ],
 )
 def test_the_oldest_beyond_the_limit_go(tmp_path, limit, keep, left):
     make(tmp_path, 1, 2, 3)
 
-    checkpoint.remove_old(str(tmp_path), limit, keep and str(tmp_path / keep))
+    checkpoint.remove_old(str(tmp_path), limit, tmp_path / "checkpoint-3", keep and str(tmp_path / keep))
 
     assert [path.name for path in checkpoint.checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in left]
+
+
+def test_a_new_checkpoint_stays_beside_older_ones_with_higher_numbers(tmp_path):
+    make(tmp_path, 1, 20, 30)
+
+    checkpoint.remove_old(str(tmp_path), 1, tmp_path / "checkpoint-1")
+
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["checkpoint-1"]
+
+
+def test_what_a_killed_run_left_is_cleared_away(tmp_path):
+    make(tmp_path, 1)
+    (tmp_path / "tmp-checkpoint-2").mkdir()
+    (tmp_path / "tmp-old-checkpoint-1" / "half").mkdir(parents=True)
+    (tmp_path / "tmp-of-the-user").mkdir()
+
+    checkpoint.remove_interrupted(tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "tmp-of-the-user"]
+
+
+SETTINGS = {
+    "dataset": "abc",
+    "num_rows": 8,
+    "batch_size": 16,
+    "num_generations": 4,
+    "num_processes": 2,
+    "deepspeed": 0,
+    "seed": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 8}, "`batch_size` 16"),
+        ({"num_generations": 2}, "`num_generations` 4"),
+        ({"dataset": "abd", "num_rows": 9}, "8 then, 9 now"),
+        ({"deepspeed": 3}, "2 processes without DeepSpeed"),
+    ],
+)
+def test_another_run_is_refused(changes, message):
+    checkpoint.check_same_run(SETTINGS, SETTINGS)
+
+    with pytest.raises(BadInputError, match=message):
+        checkpoint.check_same_run(SETTINGS, {**SETTINGS, **changes})
+
+
+def test_a_state_that_is_spread_needs_as_many_processes():
+    spread = {**SETTINGS, "deepspeed": 3}
+
+    with pytest.raises(BadInputError, match="2 processes with DeepSpeed ZeRO-3, and cannot be read by 1 process"):
+        checkpoint.check_same_run(spread, {**spread, "num_processes": 1})
+
+
+@pytest.mark.parametrize(("changes", "message"), [({"seed": 2}, "order"), ({"num_processes": 1}, "drawn otherwise")])
+def test_a_run_that_will_differ_is_warned_of(caplog, changes, message):
+    checkpoint.check_same_run(SETTINGS, {**SETTINGS, **changes})
+
+    assert message in caplog.text
 
 
 def test_nothing_to_resume_from_is_said(tmp_path):

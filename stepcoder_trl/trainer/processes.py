@@ -1,0 +1,245 @@
+"""
+Several processes: DDP and DeepSpeed ZeRO, as `accelerate launch` sets them up.
+
+What differs between them is here and in `checkpoint`; the trainer's steps are the same under all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+import transformers
+from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object
+from accelerate.utils.environment import get_int_from_env, parse_flag_from_env
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.trainer._trl import add_hooks, remove_hooks
+
+
+logger = logging.getLogger(__name__)
+
+# Processes of this machine, as torchrun and the usual MPI launchers say it.
+_LOCAL_SIZES = ["LOCAL_WORLD_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE"]
+
+
+def has_gpu() -> bool:
+    """Whether there is a GPU or another accelerator to train on."""
+    return torch.accelerator.is_available()
+
+
+def launch_settings(use_cpu: bool, ddp_backend: str | None, fsdp: Any) -> dict[str, Any]:
+    """
+    Settings of a process without a GPU that a launcher started with others; refuses what would go wrong silently.
+
+    Args:
+        use_cpu (`bool`):
+            `use_cpu` of the configuration.
+        ddp_backend (`str` or `None`):
+            `ddp_backend` of the configuration.
+        fsdp:
+            `fsdp` of the configuration.
+
+    Returns:
+        `dict[str, Any]`: `use_cpu` and `ddp_backend` to use.
+
+    Raises:
+        BadInputError: If FSDP is asked for, or DeepSpeed together with `use_cpu`.
+    """
+    if parse_flag_from_env("ACCELERATE_USE_FSDP") or fsdp:
+        raise BadInputError(
+            "FSDP is not supported: no test here covers it, and without a GPU each process would train for itself. "
+            "Use DeepSpeed ZeRO-2 or ZeRO-3: `--accelerate_config zero3`."
+        )
+    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+        if use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU"):
+            raise BadInputError(
+                "`use_cpu` turns DeepSpeed off, without a word. Leave it out: without a GPU DeepSpeed trains on the "
+                "CPU by itself."
+            )
+        # Accelerate would take one process for each, and DeepSpeed all of them.
+        return {"use_cpu": False, "ddp_backend": ddp_backend or (None if has_gpu() else "gloo")}
+    if get_int_from_env(["WORLD_SIZE"], 1) > 1 and not has_gpu():
+        return {"use_cpu": True, "ddp_backend": ddp_backend}
+    return {"use_cpu": use_cpu, "ddp_backend": ddp_backend}
+
+
+def check_processes(accelerator: Accelerator) -> None:
+    """
+    Refuse processes that would each train for itself.
+
+    Raises:
+        RuntimeError: If the launcher started more processes than the accelerator knows, or DeepSpeed is not on.
+    """
+    started = get_int_from_env(["WORLD_SIZE"], 1)
+    if accelerator.num_processes != started:
+        raise RuntimeError(
+            f"{started} processes were started, but accelerate sees {accelerator.num_processes}: each would train for "
+            "itself. Use `--accelerate_config ddp`, `zero2` or `zero3`."
+        )
+    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED") and not is_deepspeed(accelerator):
+        raise RuntimeError("DeepSpeed was asked for, but is not on. Leave out `use_cpu`, and `cpu` of the launcher.")
+
+
+def quiet_unless_first(*, libraries: bool = False) -> None:
+    """
+    Leave warnings to one process of each machine.
+
+    Args:
+        libraries (`bool`, *optional*, defaults to `False`):
+            Whether warnings and progress bars of other libraries are left to it too: for a process that is ours.
+    """
+    if PartialState().is_local_main_process:
+        return
+    logging.getLogger("stepcoder_trl").setLevel(logging.ERROR)
+    if libraries:
+        warnings.simplefilter("ignore")
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+
+
+def num_cores_per_process() -> int:
+    """This process's share of the cores of its machine, at least 1."""
+    return max(1, len(os.sched_getaffinity(0)) // get_int_from_env(_LOCAL_SIZES, 1))
+
+
+def check_identical(what: str, digest: str, num_processes: int) -> None:
+    """
+    Compare a digest over all processes. Called by every process.
+
+    Args:
+        what (`str`):
+            What it is a digest of, for the error.
+        digest (`str`):
+            Of this process.
+        num_processes (`int`):
+            Processes.
+
+    Raises:
+        RuntimeError: If they differ.
+    """
+    if num_processes == 1:
+        return
+    digests: Sequence[str] = gather_object([digest])
+    odd = [rank for rank, other in enumerate(digests) if other != digests[0]]
+    if odd:
+        raise RuntimeError(
+            f"{what} of the processes {odd} differs from that of process 0: they would train on different problems. "
+            "Reward functions and callbacks must not change it. Resume from the newest checkpoint."
+        )
+
+
+# DeepSpeed
+
+
+def is_deepspeed(accelerator: Accelerator) -> bool:
+    """Whether a DeepSpeed engine trains."""
+    return accelerator.state.deepspeed_plugin is not None
+
+
+def configure_deepspeed(
+    accelerator: Accelerator, micro_batch_size: int, accumulation_steps: int, max_grad_norm: float | None
+) -> None:
+    """
+    Tell DeepSpeed the trainer's batch sizes and clipping, whatever its configuration says.
+
+    Args:
+        accelerator ([`~accelerate.Accelerator`]):
+            Before it prepares anything.
+        micro_batch_size (`int`):
+            Completions per process and backward pass.
+        accumulation_steps (`int`):
+            Backward passes per optimizer step.
+        max_grad_norm (`float` or `None`):
+            Clip of the gradient's norm; 0 or `None` does not clip.
+    """
+    wanted: Mapping[str, Any] = {
+        "train_micro_batch_size_per_gpu": micro_batch_size,
+        "gradient_accumulation_steps": accumulation_steps,
+        "train_batch_size": micro_batch_size * accumulation_steps * accelerator.num_processes,
+        "gradient_clipping": float(max_grad_norm or 0.0),
+    }
+    config = accelerator.state.deepspeed_plugin.deepspeed_config
+    for name, value in wanted.items():
+        given = config.get(name, "auto")
+        if given not in ("auto", value, None):
+            logger.warning(
+                f"DeepSpeed's `{name}` is {given}, but the trainer's settings make it {value}: that is used."
+            )
+        config[name] = value
+    # Without it no model could be saved.
+    config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
+    accelerator.gradient_accumulation_steps = accumulation_steps
+
+
+def is_sharded(parameters: Iterable[torch.nn.Parameter]) -> bool:
+    """Whether ZeRO-3 has spread parameters over the processes."""
+    return any("ds_id" in vars(parameter) for parameter in parameters)
+
+
+@contextmanager
+def whole(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
+    """Have parameters whole that ZeRO-3 has spread over the processes. Entered by every process."""
+    sharded = [parameter for parameter in parameters if is_sharded([parameter])]
+    with _gathered(sharded) if sharded else nullcontext():
+        yield
+
+
+def whole_copy(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
+    """Copy of a parameter, whole on every process. Called by every process."""
+    with whole([parameter]):
+        return torch.nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+
+
+@contextmanager
+def unspread() -> Iterator[None]:
+    """Have transformers make models whole under ZeRO-3."""
+    from transformers.integrations import deepspeed as integration
+
+    reference = integration._hf_deepspeed_config_weak_ref
+    integration.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        integration._hf_deepspeed_config_weak_ref = reference
+
+
+def _gathered(parameters: list[torch.nn.Parameter]) -> Any:
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters(parameters)
+
+
+@contextmanager
+def whole_for_generation(engine: torch.nn.Module, part: torch.nn.Module, gather: bool) -> Iterator[None]:
+    """
+    Have one part of a model ready to generate, on all processes at once.
+
+    Under ZeRO-3 its parameters are gathered once, not anew for every token, and the engine's hooks are off: with them
+    each pass would wait for the other processes, which may be done generating. Only this part is gathered: the other
+    half of policy and critic stays spread.
+
+    Args:
+        engine (`torch.nn.Module`):
+            What the accelerator prepared.
+        part (`torch.nn.Module`):
+            Part of it that generates.
+        gather (`bool`):
+            Whether to gather; otherwise each pass does, and transformers keeps the processes in step.
+    """
+    parameters = list(part.parameters())
+    if not (gather and is_sharded(parameters)):
+        yield
+        return
+    with whole(parameters):
+        remove_hooks(engine)
+        try:
+            yield
+        finally:
+            add_hooks(engine)

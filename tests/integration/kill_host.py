@@ -1,0 +1,133 @@
+"""
+Starts training runs and kills them: `python -m tests.integration.kill_host`.
+
+One interpreter imports everything, and forks a process for each run: a start costs no imports. Takes one JSON object
+per line on standard input, `{"folder", "out", "kill_at", "kill_after_s"}`, and answers with `{"status", "cpu_s"}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
+from stepcoder_trl.trainer.checkpoint import checkpoints
+from tests.conftest import sign_problems, tiny_config
+
+
+STEPS = ("generate_rollout", "score_completions", "optimizer_step", "update_curriculum", "_end_update", "save_model")
+UPDATES = 3
+
+
+class Moments:
+    """Counts the moments of a run: steps of an update, and whatever changes its folder. Kills it at one of them."""
+
+    def __init__(self, out: str, kill_at: int | None) -> None:
+        self.out, self.kill_at = os.path.realpath(out), kill_at
+        self.seen: list[str] = []
+        sys.addaudithook(self.watch)
+
+    def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        if event not in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+            return
+        path = arguments[0]
+        if isinstance(path, (str, os.PathLike)) and self.where(os.fspath(path), arguments).startswith(self.out):
+            self.happened(f"{event} {os.path.basename(os.fspath(path))}")
+
+    def where(self, path: str, arguments: tuple[Any, ...]) -> str:
+        """Whole path; deleting a folder names what is in it by the folder's descriptor."""
+        descriptor = arguments[-1]
+        if isinstance(descriptor, int) and descriptor >= 0 and not os.path.isabs(path):
+            return os.path.join(os.readlink(f"/proc/self/fd/{descriptor}"), path)
+        return os.path.abspath(path)
+
+    def happened(self, name: str) -> None:
+        if len(self.seen) == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.seen.append(name)
+
+
+def train(folder: str, out: str, kill_at: int | None) -> None:
+    """Train, going on from the newest checkpoint if there is one; notes moments and final state beside the folder."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(tiny_config(tokenizer))
+    args = StepCoderPPOConfig(
+        output_dir=out,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        num_mini_batches=2,
+        num_generations=2,
+        response_length=12,
+        max_steps=UPDATES,
+        logging_steps=1,
+        save_steps=1,
+        save_total_limit=2,
+        learning_rate=1e-3,
+        value_learning_rate=3e-3,
+        curriculum="mix",
+        curriculum_mix_probability=0.5,
+        gradient_checkpointing=False,
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
+        executor_workers=1,
+    )
+    moments = Moments(out, kill_at)
+
+    def step(name: str) -> Any:
+        original = getattr(StepCoderPPOTrainer, name)
+
+        def watched(self: Any, *arguments: Any, **keywords: Any) -> Any:
+            moments.happened(name)
+            return original(self, *arguments, **keywords)
+
+        return watched
+
+    cls = type("Killed", (StepCoderPPOTrainer,), {name: step(name) for name in STEPS})
+    trainer = cls(args, tokenizer, model, train_dataset=sign_problems())
+    trainer.train(resume_from_checkpoint=True if checkpoints(out) else None)
+    moments.kill_at = None
+    final = {name: p.detach() for name, p in trainer.model.named_parameters()}
+    torch.save(final, f"{out}.pt")
+    Path(f"{out}.json").write_text(
+        json.dumps(
+            {"moments": moments.seen, "curriculum": trainer.curriculum.state_dict(), "step": trainer.state.global_step}
+        )
+    )
+
+
+def main() -> None:
+    for line in sys.stdin:
+        order = json.loads(line)
+        process = os.fork()
+        if process == 0:
+            try:
+                os.dup2(2, 1)
+                if order.get("kill_after_s") is not None:
+                    # By the kernel, as SIGKILL: nothing handles the signal. CPU time, so that a busy machine, on which
+                    # everything takes longer, is not killed before it begins.
+                    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+                    signal.setitimer(signal.ITIMER_PROF, order["kill_after_s"])
+                train(order["folder"], order["out"], order.get("kill_at"))
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        _, status, usage = os.wait4(process, 0)
+        answer = {"status": os.waitstatus_to_exitcode(status), "cpu_s": usage.ru_utime + usage.ru_stime}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""A run that is killed, wherever, and resumed ends with the weights of one that never was."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from stepcoder_trl.trainer.checkpoint import checkpoints
+from tests.integration.kill_host import UPDATES
+
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+
+
+class Host:
+    """Process that starts runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = open(folder / "host.log", "w")  # noqa: SIM115 - open as long as the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.kill_host"],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
+
+    def run(self, out: Path, **order) -> int:
+        """Exit status of one start; minus a signal's number if it was killed. Notes the CPU time it took."""
+        self.process.stdin.write(json.dumps({"folder": str(self.folder), "out": str(out), **order}) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        self.cpu_s = float(answer["cpu_s"])
+        return int(answer["status"])
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+        self.log.close()
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory, tokenizer):
+    folder = tmp_path_factory.mktemp("killed")
+    tokenizer.save_pretrained(folder)
+    host = Host(folder)
+    yield host
+    host.close()
+
+
+@pytest.fixture(scope="module")
+def whole(host):
+    """What a run that is never killed ends with, and the moments it has."""
+    assert host.run(host.folder / "whole") == 0, (host.folder / "host.log").read_text()[-4000:]
+    end = json.loads((host.folder / "whole.json").read_text())
+    assert end["step"] == UPDATES
+    return {**end, "cpu_s": host.cpu_s, "weights": torch.load(host.folder / "whole.pt", weights_only=True)}
+
+
+def finish(host, out, whole):
+    """Let a killed run go on to its end, and compare."""
+    assert host.run(out) == 0, (host.folder / "host.log").read_text()[-4000:]
+    end, weights = json.loads(Path(f"{out}.json").read_text()), torch.load(f"{out}.pt", weights_only=True)
+    assert end["step"] == UPDATES
+    assert end["curriculum"] == whole["curriculum"]
+    for name, tensor in whole["weights"].items():
+        assert torch.equal(weights[name], tensor), name
+    assert [path.name for path in checkpoints(out)] == [f"checkpoint-{UPDATES - 1}", f"checkpoint-{UPDATES}"]
+    assert not [path.name for path in out.iterdir() if path.name.startswith("tmp-")]
+
+
+def moments_of(whole, *parts):
+    """Numbers of the moments whose names contain one of `parts`."""
+    return [number for number, name in enumerate(whole["moments"]) if any(part in name for part in parts)]
+
+
+def test_the_moments_include_every_kind_of_write(whole):
+    kinds = {name.split()[0] for name in whole["moments"]}
+
+    assert kinds >= {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "optimizer_step", "update_curriculum"}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("generate_rollout", "optimizer_step", "update_curriculum"),
+        ("open ", "os.mkdir"),
+        ("os.rename",),
+        ("os.remove", "os.rmdir"),
+    ],
+    ids=["updates", "writing", "renaming", "deleting"],
+)
+def test_killed_several_times(host, whole, parts):
+    out = host.folder / f"killed-{parts[0].strip()}"
+    where = moments_of(whole, *parts)
+    # Early, in the middle and late; after a start anew the same number falls on another moment.
+    for kill_at in (where[-1], where[len(where) // 2], where[0]):
+        host.run(out, kill_at=kill_at)
+        assert all((path / "training_state" / "state.json").exists() for path in checkpoints(out))
+
+    finish(host, out, whole)
+
+
+def test_killed_while_the_very_first_checkpoint_is_written(host, whole):
+    out = host.folder / "killed-first"
+    first = moments_of(whole, "os.rename")[0]  # curriculum.json, inside the temporary folder
+
+    assert host.run(out, kill_at=first) == -signal.SIGKILL
+
+    assert [path.name for path in out.iterdir()] == ["tmp-checkpoint-1"]
+    finish(host, out, whole)
+
+
+def test_killed_from_outside_at_random(host, whole):
+    out, generator = host.folder / "killed-random", random.Random(0)
+
+    for _ in range(3):
+        host.run(out, kill_after_s=generator.uniform(0.2, 1.0) * whole["cpu_s"])
+
+    finish(host, out, whole)

@@ -1,0 +1,262 @@
+"""
+Two processes on the CPU, started through `accelerate launch` with the files that this package ships.
+
+Every mode trains the same small model on the same completions, so that all must tell the same story.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from tests.conftest import sign_problems, tiny_config
+from tests.matrix.worker import TABLED_UPDATES, UPDATES
+
+
+TIMEOUT_S = 540  # of runs that take a minute; the first with DeepSpeed compile for one more
+
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(2 * TIMEOUT_S)]
+
+ROOT = Path(__file__).parents[2]
+MODES = ("ddp", "zero2", "zero3")
+TIMINGS = {"eps", "executor/wait_s", "executor/programs_per_s", "executor/wait_share", "time/update_s"}
+# DeepSpeed compiles its communication on first use.
+NINJA = shutil.which("ninja", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+REASON = "DeepSpeed is not installed, or g++ or ninja, with which it compiles, is missing"
+SHORTER = {"max_steps": 1, "save_strategy": "no"}
+HAS_DEEPSPEED = bool(importlib.util.find_spec("deepspeed") and shutil.which("g++") and NINJA)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tokenizer):
+    """Folder with a policy and eight problems; runs are kept beside them."""
+    from transformers import LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("processes")
+    torch.manual_seed(0)
+    LlamaForCausalLM(tiny_config(tokenizer)).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    rows = [problem.to_row() for problem in sign_problems()]
+    (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+class Run:
+    """What a finished run left behind."""
+
+    def __init__(self, out: Path, number: int, log: str) -> None:
+        self.out, self.log = out, log
+        self.ranks = [json.loads((out / f"rank-{rank}.json").read_text()) for rank in range(number)]
+        self.weights = torch.load(out / "weights.pt", weights_only=True)
+
+    @property
+    def history(self):
+        """Metrics of each update, without those that measure time."""
+        return [
+            {name: value for name, value in entry.items() if name not in TIMINGS} for entry in self.ranks[0]["history"]
+        ]
+
+
+def settings_of(folder: Path, mode: str, name: str, lora: bool, **more) -> Path:
+    """File that asks one or two processes for a run."""
+    number = 1 if mode == "one" else 2
+    half = list(range(8))
+    args = {"per_device_train_batch_size": 4 // number, **more.pop("args", {})}
+    settings = {
+        "model": str(folder / "model"),
+        "problems": str(folder / "problems.jsonl"),
+        "output_dir": str(folder / f"{mode}-{name}"),
+        "lora": lora,
+        # Both processes have 8 completions: their first mini-batches together are the first mini-batch of one process.
+        "order": half if number == 2 else [*half[:4], *range(8, 12), *half[4:], *range(12, 16)],
+        "args": {**args, "use_cpu": True} if number == 1 else args,
+        **more,
+    }
+    path = folder / f"{mode}-{name}.json"
+    path.write_text(json.dumps(settings))
+    return path
+
+
+def launch(mode: str, *settings: Path) -> list[Run]:
+    """Do runs, one after the other, in one process (`one`) or in two."""
+    if mode.startswith("zero") and not HAS_DEEPSPEED:
+        pytest.skip(REASON)
+    number = 1 if mode == "one" else 2
+    command = [sys.executable, "-m", "tests.matrix.worker"]
+    if number > 1:
+        flags = ["--accelerate_config", mode, "--num_processes", "2", "--main_process_port", str(free_port())]
+        command = [sys.executable, "-m", "tests.matrix.launch", *flags]
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "TORCH_EXTENSIONS_DIR": str(ROOT / ".matrix" / "torch_extensions"),
+    }
+    done = subprocess.run(
+        [*command, *map(str, settings)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    return [Run(path.with_suffix(""), number, done.stdout) for path in settings]
+
+
+KINDS = {"full": False, "lora": True}
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """Runs of a mode, full and LoRA, made once: a start takes longer than they do."""
+    runs: dict[str, dict[bool, Run]] = {}
+
+    def get(mode: str, lora: bool) -> Run:
+        if mode not in runs:
+            settings = [settings_of(folder, mode, name, lora=kind) for name, kind in KINDS.items()]
+            runs[mode] = dict(zip(KINDS.values(), launch(mode, *settings), strict=True))
+        return runs[mode][lora]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def resumed(folder, trained):
+    """The same, from the checkpoint in their middle on, in processes of their own."""
+    runs: dict[str, dict[bool, Run]] = {}
+
+    def get(mode: str, lora: bool) -> Run:
+        if mode not in runs:
+            settings = [
+                settings_of(
+                    folder,
+                    mode,
+                    f"{name}-resumed",
+                    lora=kind,
+                    resume=str(trained(mode, kind).out / f"checkpoint-{TABLED_UPDATES}"),
+                )
+                for name, kind in KINDS.items()
+            ]
+            runs[mode] = dict(zip(KINDS.values(), launch(mode, *settings), strict=True))
+        return runs[mode][lora]
+
+    return get
+
+
+both = pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+every_mode = pytest.mark.parametrize("mode", MODES)
+
+
+def assert_same(one, other, tolerance):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert value == pytest.approx(other[name], rel=tolerance, abs=tolerance), name
+
+
+@both
+@every_mode
+def test_it_is_what_it_says(trained, mode, lora):
+    ranks = trained(mode, lora).ranks
+
+    expected = ("DistributedDataParallel", "MULTI_CPU") if mode == "ddp" else ("DeepSpeedEngine", "DEEPSPEED")
+    assert [(rank["wrapper"], rank["distributed_type"]) for rank in ranks] == [expected] * 2
+    assert [rank["num_processes"] for rank in ranks] == [2, 2]
+
+
+@both
+@every_mode
+def test_two_processes_tell_the_story_of_one(trained, mode, lora):
+    one, two = trained("one", lora), trained(mode, lora)
+
+    for step in range(TABLED_UPDATES):
+        assert_same(one.history[step], two.history[step], 1e-5)
+    assert any(entry["executor/passed"] for entry in one.history)
+    assert one.history[0]["grad_norm"] > 0.5  # clipped
+
+
+@both
+@pytest.mark.parametrize("mode", ["zero2", "zero3"])
+def test_deepspeed_tells_the_story_of_ddp(trained, mode, lora):
+    ddp, zero = trained("ddp", lora), trained(mode, lora)
+
+    for step in range(TABLED_UPDATES):
+        assert_same(ddp.history[step], zero.history[step], 1e-5)
+    assert zero.ranks[0]["rates"] == ddp.ranks[0]["rates"]
+    assert len({tuple(rates) for rates in zero.ranks[0]["rates"]}) == UPDATES
+
+
+@both
+@every_mode
+def test_processes_agree_on_the_curriculum_and_share_the_cores(trained, mode, lora):
+    first, second = trained(mode, lora).ranks
+
+    assert first["curriculum"] == second["curriculum"]
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert (first["workers"], second["workers"]) == (share, share)
+
+
+@both
+@every_mode
+def test_what_is_saved_is_what_was_trained_and_loads_elsewhere(trained, folder, mode, lora):
+    run = trained(mode, lora)
+
+    policy = AutoModelForCausalLM.from_pretrained(folder / "model" if lora else run.out / "final")
+    if lora:
+        policy = PeftModel.from_pretrained(policy, run.out / "final", is_trainable=True)
+    loaded = {f"policy.{name}": p.detach() for name, p in policy.named_parameters() if p.requires_grad}
+    assert loaded.keys() == {name for name in run.weights if name.startswith("policy.")}
+    for name, tensor in loaded.items():
+        assert torch.equal(tensor, run.weights[name]), name
+
+
+@both
+@every_mode
+def test_resumed_processes_go_on_as_if_they_had_never_stopped(trained, resumed, mode, lora):
+    before, after = trained(mode, lora), resumed(mode, lora)
+
+    assert len(after.history) == UPDATES
+    for one, other in zip(before.history, after.history, strict=True):
+        assert_same(one, other, 1e-6)
+    for name, tensor in before.weights.items():
+        torch.testing.assert_close(after.weights[name], tensor, rtol=1e-6, atol=1e-6)
+    assert before.ranks[0]["curriculum"] == after.ranks[0]["curriculum"]
+
+
+@pytest.mark.parametrize("mode", ["ddp", "zero3"])
+def test_a_process_with_shorter_completions_does_not_hang_the_others(folder, mode):
+    settings = [
+        settings_of(folder, mode, f"shorter-{gather}", lora=False, shorter=True, args={**SHORTER, **gathered})
+        for gather, gathered in (("gathered", {}), ("spread", {"ds3_gather_for_generation": False}))
+    ]
+
+    runs = launch(mode, *settings)
+
+    for run in runs:
+        assert [entry["completions/mean_length"] > 2 for entry in run.history] == [True]
+
+
+@every_mode
+def test_one_process_prints(trained, mode):
+    log = trained(mode, lora=False).log
+
+    assert log.count("'loss/policy_avg'") <= UPDATES * len(KINDS)

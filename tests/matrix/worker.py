@@ -1,0 +1,159 @@
+"""
+One process of small training runs, one after the other: `python -m tests.matrix.worker SETTINGS.json...`.
+
+The first updates are given completions from a table, the same for every number of processes; those after them are
+sampled. Each process writes what it saw to `rank-N.json`, the first one the trained weights besides.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+
+from stepcoder_trl import CodeExecutor, StepCoderPPOConfig, StepCoderPPOTrainer, load_problems
+from stepcoder_trl.generation import Generation, pad_left
+from stepcoder_trl.trainer import ppo_trainer
+from stepcoder_trl.trainer.processes import whole
+
+
+TABLED_UPDATES = 3  # of `UPDATES`
+UPDATES = 5
+TABLE = [
+    "\n    return (x > 0) - (x < 0)\n",
+    "\n    return 1\n",
+    "\n    if x > 99:\n        return x\n    return 1\n",
+    "\n    return (\n",
+    "\n    y = 0\n    while y < x:\n        y += 1\n        if y > 50:\n            break\n    return y\n",
+]
+
+
+class Watched(StepCoderPPOTrainer):
+    """Notes how many workers its executor has."""
+
+    workers = 0
+
+    def get_executor(self) -> CodeExecutor:
+        executor = super().get_executor()
+        self.workers = executor.config.num_workers
+        return executor
+
+
+class FromTable(Watched):
+    """Takes completions from the table: the number of the sample in the global batch decides which."""
+
+    def generate_rollout(self, samples: Any) -> Any:
+        step = self.state.global_step
+        self.tabled = [TABLE[(3 * sample.number + step) % len(TABLE)] for sample in samples]
+        return super().generate_rollout(samples)
+
+    def generate(self, policy: Any, queries: Any, tokenizer: Any, *args: Any, **kwargs: Any) -> Generation:
+        if self.state.global_step >= TABLED_UPDATES:
+            return GENERATE(policy, queries, tokenizer, *args, **kwargs)
+        rows = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in self.tabled]
+        size = max(map(len, rows))
+        query_ids, query_mask = pad_left([query.token_ids for query in queries], 0, torch.device("cpu"))
+        return Generation(
+            query_ids=query_ids,
+            query_mask=query_mask,
+            response_ids=torch.tensor([row + [0] * (size - len(row)) for row in rows]),
+            lengths=torch.tensor([len(row) for row in rows]),
+            stopped=torch.tensor([True] * len(rows)),
+        )
+
+
+class ShorterOnOthers(Watched):
+    """Samples: on all processes but the first two tokens at most."""
+
+    def generate(self, policy: Any, queries: Any, tokenizer: Any, sampling: Any, *args: Any, **kwargs: Any) -> Any:
+        assert not self.args.ds3_gather_for_generation or all(p.numel() for p in policy.parameters())
+        if self.accelerator.process_index:
+            sampling = type(sampling)(2, sampling.temperature, sampling.top_p, sampling.stop_token_id)
+        return GENERATE(policy, queries, tokenizer, sampling, *args, **kwargs)
+
+
+class Rates(TrainerCallback):
+    """Learning rates that the optimizer steps with, per update."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[float]] = []
+        self.trainer: Any = None
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        inner = self.trainer.optimizer.optimizer
+        self.seen.append([group["lr"] for group in inner.param_groups])
+
+
+GENERATE = ppo_trainer.generate
+RANDPERM = torch.randperm
+
+
+def in_order(order: list[int]) -> Any:
+    """`torch.randperm` that gives mini-batches the same completions whatever the number of processes."""
+
+    def permutation(number: int, **kwargs: Any) -> torch.Tensor:
+        return torch.tensor(order) if "generator" not in kwargs else RANDPERM(number, **kwargs)
+
+    return permutation
+
+
+def main(path: str) -> None:
+    settings = json.loads(Path(path).read_text())
+    args = StepCoderPPOConfig(
+        **{
+            "output_dir": settings["output_dir"],
+            "gradient_accumulation_steps": 4,
+            "num_mini_batches": 2,
+            "num_ppo_epochs": 2,
+            "num_generations": 2,
+            "response_length": 24,
+            "max_steps": UPDATES,
+            "logging_steps": 1,
+            "save_steps": TABLED_UPDATES,
+            "learning_rate": 1e-3,
+            "value_learning_rate": 3e-3,
+            "max_grad_norm": 0.5,
+            "gradient_checkpointing": False,
+            "report_to": "none",
+            "bf16": False,
+            **settings["args"],
+        }
+    )
+    tokenizer = AutoTokenizer.from_pretrained(settings["model"], padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(settings["model"])
+    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM") if settings["lora"] else None
+    rates = Rates()
+    cls = ShorterOnOthers if settings.get("shorter") else FromTable
+    problems = load_problems(settings["problems"])
+    trainer = cls(args, tokenizer, model, train_dataset=problems, peft_config=lora, callbacks=[rates])
+    rates.trainer = trainer
+    ppo_trainer.generate = trainer.generate
+    torch.randperm = in_order(settings["order"])
+    trainer.train(resume_from_checkpoint=settings.get("resume"))
+    out = Path(settings["output_dir"])
+    trainer.save_model(str(out / "final"))
+    bare = trainer.accelerator.unwrap_model(trainer.model)
+    with whole(bare.parameters()):
+        weights = {name: p.detach().clone() for name, p in bare.named_parameters() if p.requires_grad}
+    if trainer.accelerator.is_main_process:
+        torch.save(weights, out / "weights.pt")
+    seen = {
+        "wrapper": type(trainer.model).__name__,
+        "distributed_type": str(trainer.accelerator.distributed_type.value),
+        "num_processes": trainer.accelerator.num_processes,
+        "curriculum": trainer.curriculum.digest(),
+        "workers": trainer.workers,
+        "rates": rates.seen,
+        "history": [entry for entry in trainer.state.log_history if "loss/policy_avg" in entry],
+    }
+    (out / f"rank-{trainer.accelerator.process_index}.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    for path in sys.argv[1:]:
+        main(path)

@@ -1,0 +1,111 @@
+"""How `stepcoder-trl ppo` is started in several processes; tests/matrix/test_processes.py does it."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepcoder_trl.cli import ppo
+from stepcoder_trl.cli.launch import CONFIG_NAMES, LaunchArguments, accelerate_arguments, find_config, read_config
+from stepcoder_trl.errors import BadInputError
+
+
+def flags(launch, num_gpus=0):
+    words = accelerate_arguments(launch, num_gpus)
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+@pytest.mark.parametrize("name", CONFIG_NAMES)
+def test_every_shipped_configuration_is_one_for_accelerate(name):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(find_config(name)))
+
+    deepspeed = {"zero2": 2, "zero3": 3, "zero3_offload": 3}
+    assert config.deepspeed_config.get("zero_stage") == deepspeed.get(name)
+    assert config.use_cpu is False  # it would turn DeepSpeed off
+
+
+def test_there_is_one_process_per_gpu_unless_said_otherwise(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("num_processes: 3\n")
+
+    assert flags(LaunchArguments("zero3"), num_gpus=8)["--num_processes"] == "8"
+    assert flags(LaunchArguments("zero3", num_machines=2), num_gpus=8)["--num_processes"] == "16"
+    assert flags(LaunchArguments("zero3"))["--num_processes"] == "1"
+    assert flags(LaunchArguments("single"), num_gpus=8)["--num_processes"] == "1"
+    assert flags(LaunchArguments(str(own)), num_gpus=8)["--num_processes"] == "3"
+    assert flags(LaunchArguments(str(own), num_processes=2), num_gpus=8)["--num_processes"] == "2"
+
+
+def test_what_machines_need_to_meet_is_passed_on():
+    given = LaunchArguments("zero3", 16, 2, 1, "10.0.0.1", 29500)
+
+    words = flags(given)
+
+    assert words["--machine_rank"] == "1"
+    assert (words["--main_process_ip"], words["--main_process_port"]) == ("10.0.0.1", "29500")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("zero4", "one of single, ddp"), ("fsdp", "FSDP is not supported"), ("fsdp2", "Use `zero2` or `zero3`")],
+)
+def test_a_name_that_is_none_is_refused(name, message):
+    with pytest.raises(BadInputError, match=message):
+        find_config(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("distributed_type: FSDP\n", "FSDP is not supported"),
+        ("fsdp_config: {fsdp_version: 2}\n", "FSDP is not supported"),
+        ("- a\n", "is no mapping"),
+        ("a: [\n", "cannot be read as YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused(tmp_path, text, message):
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+
+    with pytest.raises(BadInputError, match=message):
+        read_config(path)
+
+
+def test_processes_that_do_not_fill_the_machines_are_refused():
+    with pytest.raises(BadInputError, match="a multiple of the 2 machines"):
+        flags(LaunchArguments("ddp", num_processes=3, num_machines=2))
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """What `ppo` does, instead of doing it."""
+    calls = []
+    monkeypatch.setattr(ppo, "launch_module", lambda *arguments: calls.append(arguments) or 0)
+    monkeypatch.setattr(ppo, "train", lambda arguments: calls.append(arguments) or 0)
+    return calls
+
+
+def test_the_command_is_started_anew_with_the_same_words(launched, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("accelerate_config: zero3\nproblems: p.jsonl\nmax_steps: 4\n")
+    words = ["--config", str(config), "--num_processes", "2", "--learning_rate", "1e-5"]
+
+    assert ppo.main(words) == 0
+
+    module, passed, launch = launched[0]
+    assert (module, passed) == ("stepcoder_trl.cli.ppo", words)
+    assert (launch.accelerate_config, launch.num_processes) == ("zero3", 2)
+
+
+def test_without_a_configuration_it_trains_here(launched):
+    assert ppo.main(["--problems", "p.jsonl", "--num_processes", "1"]) == 0
+
+    assert launched == [["--problems", "p.jsonl", "--num_processes", "1"]]
+
+
+def test_several_processes_need_a_configuration(launched):
+    with pytest.raises(BadInputError, match="`num_processes` is given without `accelerate_config`"):
+        ppo.main(["--problems", "p.jsonl", "--num_processes", "2"])
+
+    assert launched == []
