@@ -28,7 +28,7 @@ docs/sandbox.md says what to do about each. Programs are in stepcoder_trl/execut
 examples:
   stepcoder-trl selftest                          all programs, one worker: about three minutes
   stepcoder-trl selftest --workers 4              four at a time; a finding then names up to four programs
-  stepcoder-trl selftest --only fork_bomb --out report.json
+  stepcoder-trl selftest --only processes_fork_bomb --out report.json
 
 For a backend of your own:
   from stepcoder_trl.executor.selftest import run_selftest
