@@ -208,13 +208,14 @@ def _fresh_main(job: dict[str, Any]) -> ModuleType:
 
 def _run_stdio(task: ChildTask, report: _Reporter, code: CodeType) -> None:
     baseline = Baseline()
-    names = names_in(code) if len(task.stdin_fds) > 1 else frozenset[str]()
+    watch = task.modules.watch(names_in(code)) if len(task.stdin_fds) > 1 else None
     for offset, (stdin_fd, stdout_fd) in enumerate(zip(task.stdin_fds, task.stdout_fds, strict=True)):
         index = task.first + offset
         if offset:
-            baseline.restore()
-            if task.modules.may_keep_state(names):
+            baseline.restore_builtins()
+            if watch is not None and watch.has_changed():
                 return
+            baseline.restore()
         _connect(stdin_fd, stdout_fd)
         failure = _run_script(task, report, code, first=offset == 0)
         needs_fresh_process = _finish_like_the_interpreter(baseline)

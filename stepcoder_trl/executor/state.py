@@ -2,7 +2,7 @@
 State that a program leaves in the interpreter when one process runs several of its tests.
 
 What is cheap to put back is put back (`Baseline`). For the rest, modules are compared with what they were before the
-program ran (`ModuleStates`); after a change that cannot be undone the other tests run in a process of their own.
+program ran (`ModuleStates`): after a change that cannot be undone the other tests run in a process of their own.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _HIDDEN_STATE = _words("""
     addaudithook BasicContext DefaultContext ExtendedContext closerange dup2 field_size_limit register_at_fork
     register_dialect unregister_dialect register_error setdefaulttimeout setlocale setprofile settrace set_threshold
     set_debug set_asyncgen_hooks set_coroutine_origin_tracking_depth set_int_max_str_digits setswitchinterval
-    seterr seterrcall set_printoptions set_string_function tzset umask
+    setfirstweekday seterr seterrcall set_printoptions set_string_function tzset umask
 """)
 # What the executor itself, or Python on its way, replaces in modules.
 _MOVING_NAMES = _words("""
     stdin stdout stderr __stdin__ __stdout__ last_exc last_type last_value last_traceback settrace _exit
     __warningregistry__ modules path_importer_cache
+    _trace_hook _active_limbo_lock _shutdown_locks_lock _shutdown_locks
 """)
 _CONTAINERS = (list, dict, set)
-_TOP_LEVEL_ONLY = frozenset({"numpy"})
 _NOT_WATCHED = ("stepcoder_trl", "coverage", "encodings")
 _HEAP_TYPE = 1 << 9
 
@@ -70,11 +70,14 @@ class Baseline:
             or bool(executors is not None and executors._threads_queues)
         )
 
-    def restore(self) -> None:
-        """Put everything back."""
+    def restore_builtins(self) -> None:
+        """Put back what our own functions need."""
         if builtins.__dict__ != self.builtins:
             builtins.__dict__.clear()
             builtins.__dict__.update(self.builtins)
+
+    def restore(self) -> None:
+        """Put back the rest, by means of modules that are as they were."""
         sys.setrecursionlimit(self.recursion_limit)
         sys.path[:] = self.path
         sys.argv[:] = self.arguments
@@ -138,50 +141,55 @@ def _same_content(pair: tuple[Any, Any]) -> bool:
 
 
 class ModuleStates:
-    """
-    Modules of this interpreter as they are before any program has run. Make it in the fork server, ask in the child.
-
-    Every module belongs to the first part of its name, with its classes: `json` stands for `json.decoder.JSONDecoder`
-    too.
-    """
+    """Modules of this interpreter, with their classes, as they are before any program has run: in the fork server."""
 
     def __init__(self) -> None:
-        self._states: dict[str, list[_Namespace]] = {}
-        self._modules: dict[str, ModuleType] = {}
-        self.add_new()
+        self._modules = dict(sys.modules)
+        self._states: list[tuple[frozenset[str], tuple[_Namespace, ...]]] = []
+        for name, module in self._modules.items():
+            parts = name.split(".")
+            if parts[0][0] != "_" and parts[0] not in _NOT_WATCHED:
+                self._states.append((frozenset(parts), tuple(_namespaces(module))))
 
-    def add_new(self) -> None:
-        """Take in the modules that were imported since."""
-        for name, module in tuple(sys.modules.items()):
-            top = name.partition(".")[0]
-            if name in self._modules:
-                continue
-            self._modules[name] = module
-            if top[0] != "_" and top not in _NOT_WATCHED and (name == top or top not in _TOP_LEVEL_ONLY):
-                self._states.setdefault(top, []).extend(_namespaces(module))
-
-    def may_keep_state(self, names: frozenset[str]) -> bool:
+    def watch(self, names: frozenset[str]) -> ModuleWatch:
         """
-        Whether a program has left state in modules that a next test would see.
+        Select what a program may change.
 
         Args:
             names (`frozenset[str]`): What its code names, see [`names_in`].
         """
-        return (
-            not names.isdisjoint(_HIDDEN_STATE)
-            or ("numpy" in names and "random" in names)
-            or self._has_other_modules(names)
-            or not all(state.is_unchanged() for name in names & self._states.keys() for state in self._states[name])
+        hidden = not names.isdisjoint(_HIDDEN_STATE) or ("numpy" in names and "random" in names)
+        return ModuleWatch(
+            always=hidden,
+            modules=self._modules,
+            named=tuple((name, self._modules[name]) for name in names & self._modules.keys()),
+            namespaces=tuple(state for parts, states in self._states if parts <= names for state in states),
         )
 
-    def _has_other_modules(self, names: frozenset[str]) -> bool:
-        """Whether modules were exchanged, or imported that may keep state: nobody knows what they were before."""
-        loaded = sys.modules
-        if len(loaded) != len(self._modules):
-            for name in loaded.keys() - self._modules.keys():
-                if name[0] != "_" and not name.startswith("encodings."):
-                    return True
-        return any(loaded.get(name) is not self._modules[name] for name in names & self._modules.keys())
+
+@dataclass(frozen=True)
+class ModuleWatch:
+    """What one program may change: the modules that its code names."""
+
+    always: bool  # it names what keeps state that cannot be seen
+    modules: Mapping[str, ModuleType]
+    named: tuple[tuple[str, ModuleType], ...]
+    namespaces: tuple[_Namespace, ...]
+
+    def has_changed(self) -> bool:
+        """Whether the program has left state that a next test would see."""
+        return (
+            self.always
+            or not all(sys.modules.get(name) is module for name, module in self.named)
+            or self._may_have_imported_state()
+            or not all(namespace.is_unchanged() for namespace in self.namespaces)
+        )
+
+    def _may_have_imported_state(self) -> bool:
+        """Whether there are modules of which nobody knows what they were before. Private ones are the library's."""
+        if len(sys.modules) == len(self.modules):
+            return False
+        return any(name[0] != "_" and name[:9] != "encodings" for name in sys.modules.keys() - self.modules.keys())
 
 
 def _namespaces(module: ModuleType) -> Iterator[_Namespace]:

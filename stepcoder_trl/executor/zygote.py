@@ -185,7 +185,7 @@ class _Run:
                 with contextlib.suppress(ImportError):
                     importlib.import_module(name)
                     _seed_generators()
-                self.server.modules.add_new()
+                self.server.modules = ModuleStates()
                 gc.freeze()
         following = 0
         while following < len(self.results):
@@ -236,7 +236,7 @@ class _Child:
             finally:
                 os.close(reports)
                 os.close(gate)
-            if self.ended and self.first < self.next < self.last:
+            if self.ended and not self.expired and self.first < self.next < self.last:
                 self.run_state.alone = True  # it left state for which the next test needs a process of its own
             return self.next
         finally:
