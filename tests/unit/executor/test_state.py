@@ -17,11 +17,8 @@ from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
 from stepcoder_trl.executor.state import ModuleStates, names_in
 
 
-STATES = ModuleStates()
-
-
 def watch(program: str):
-    return STATES.watch(names_in(compile(program, "program", "exec")))
+    return ModuleStates().watch(names_in(compile(program, "program", "exec")))
 
 
 @pytest.mark.parametrize(
@@ -66,9 +63,13 @@ def test_changed_attributes_are_noticed(monkeypatch):
 
 def test_changed_content_is_noticed(monkeypatch):
     watched = watch("import calendar")
-    monkeypatch.setitem(calendar.mdays, 2, 30)
-
-    assert watched.has_changed()
+    monkeypatch.setattr(calendar, "mdays", calendar.mdays)  # the same list
+    assert not watched.has_changed()
+    calendar.mdays.append(32)
+    try:
+        assert watched.has_changed()
+    finally:
+        calendar.mdays.pop()
 
 
 def test_exchanged_and_new_modules_are_noticed(monkeypatch):
@@ -94,19 +95,15 @@ def test_only_what_a_program_names_is_looked_at(monkeypatch):
 @pytest.mark.parametrize("library", ["random", "numpy.random"])
 def test_numbers_drawn_without_a_seed_are_the_same_everywhere(library):
     pytest.importorskip(library.partition(".")[0])
-    program = f"import os, {library}\ninput()\nprint([{library}.randint(0, 9) for _ in range(9)])"
-    probe = {"type": "stdio", "inputs": ["", ""], "outputs": ["", ""]}
     seen = []
     for _ in range(2):
         with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
-            execution = executor.run(f"{program}\nimport json\n", probe)
-            assert execution.outcome is Outcome.FAILED
             digits = []
-            for position in range(9):  # which digit stands where, asked ten programs at a time
-                asking = program.replace("print([", "print(([").rstrip(")") + f")[{position}])"
-                tests = [{"type": "stdio", "inputs": ["", ""], "outputs": [str(d), str(d)]} for d in range(10)]
-                outcomes = [e.outcome for e in executor.run_many([asking] * 10, tests)]
-                digits.append(outcomes.index(Outcome.PASSED))
+            for position in range(4):  # what is drawn cannot be seen: each digit is asked for
+                program = f"import {library}\ninput()\nprint([{library}.randint(0, 9) for _ in range(9)][{position}])"
+                tests = [{"type": "stdio", "inputs": ["\n"] * 2, "outputs": [str(d)] * 2} for d in range(10)]
+                digits.append([execution.outcome for execution in executor.run_many([program] * 10, tests)])
             seen.append(digits)
 
+    assert all(digit.count(Outcome.PASSED) == 1 for digit in seen[0])
     assert seen[0] == seen[1]

@@ -1,0 +1,65 @@
+"""
+Programs whose meaning depends neither on the machine nor on Python's version, and what an executor says of them.
+
+`python -m tests.fixed_verdicts FILE` writes the verdicts to a file, for comparison with those of another interpreter
+or user.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stepcoder_trl import CodeExecutor, Execution, ExecutorConfig, load_problems
+from stepcoder_trl.executor.selftest.corpus import load
+
+
+Sample = tuple[str, str, Any]  # name, program, tests
+# Every so many rows of files with canonical solutions; some of the solutions are wrong, and stay so.
+_FILES = {"humaneval.jsonl": 8, "mbpp.jsonl": 25, "apps_plus_train.jsonl": 12}
+_TIMEOUT_S = 20.0  # no verdict here depends on it
+
+
+def samples() -> list[Sample]:
+    """Correct programs of the corpus, and canonical solutions where `STEPCODER_DATA` says that there are some."""
+    # Where an alarm rings depends on the machine.
+    cases = [case for case in load("correct") if "numpy" not in case.name and "alarm" not in case.name]
+    found = [(case.name, case.program, case.tests) for case in cases]
+    if "STEPCODER_DATA" in os.environ:
+        for name, step in _FILES.items():
+            problems = [p for p in load_problems(str(Path(os.environ["STEPCODER_DATA"], name))) if p.tests]
+            found += [(p.task_id, p.canonical_solution, p.tests) for p in problems[::step]]
+    return found
+
+
+def verdict(execution: Execution) -> list[Any]:
+    """What must be the same everywhere: outcomes and lines, no times."""
+    return [
+        execution.outcome.value,
+        [[test.outcome.value, test.message, test.error_line] for test in execution.tests],
+        sorted(execution.executed_lines),
+        sorted(execution.kept_lines),
+    ]
+
+
+def verdicts(executor: CodeExecutor, programs: Sequence[Sample]) -> dict[str, list[Any]]:
+    """Verdict on each program, by name."""
+    executions = executor.run_many([program for _, program, _ in programs], [tests for _, _, tests in programs])
+    return {name: verdict(execution) for (name, _, _), execution in zip(programs, executions, strict=True)}
+
+
+def new_executor(num_workers: int, *, fresh_process_per_test: bool = False) -> CodeExecutor:
+    """Executor whose limits decide none of the verdicts."""
+    config = ExecutorConfig(
+        num_workers=num_workers, timeout_s=_TIMEOUT_S, fresh_process_per_test=fresh_process_per_test
+    )
+    return CodeExecutor(config)
+
+
+if __name__ == "__main__":
+    with new_executor(2) as executor:
+        Path(sys.argv[1]).write_text(json.dumps(verdicts(executor, samples())), encoding="utf-8")

@@ -1,0 +1,138 @@
+"""Verdicts and lines are the same for one and several workers, in any order, on cold and warm ones, for any user."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepcoder_trl.executor.selftest.corpus import load
+from tests.fixed_verdicts import Sample, new_executor, samples, verdicts
+
+
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux"),
+]
+ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+
+
+@pytest.fixture(scope="module")
+def programs() -> list[Sample]:
+    return samples()
+
+
+@pytest.fixture(scope="module")
+def expected(programs: list[Sample]) -> dict[str, list[Any]]:
+    with new_executor(1) as executor:
+        return verdicts(executor, programs)
+
+
+def differences(expected: dict[str, list[Any]], found: dict[str, list[Any]]) -> dict[str, Any]:
+    return {name: (expected[name], found.get(name)) for name in expected if expected[name] != found.get(name)}
+
+
+def test_most_of_the_programs_are_right(expected):
+    passed = sum(outcome == "passed" for outcome, *_ in expected.values())
+
+    assert passed > 0.8 * len(expected)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_several_workers_and_another_order(programs, expected, seed):
+    shuffled = programs[:]
+    random.Random(seed).shuffle(shuffled)
+    with new_executor(3) as executor:
+        found = verdicts(executor, shuffled)
+
+    assert differences(expected, found) == {}
+
+
+def test_a_worker_that_has_run_hundreds_of_hostile_programs(programs, expected):
+    quick = [case for case in load("hostile") if "timeout" not in case.expected and "flood" not in case.name]
+    hostile = [(case.name, case.program, case.tests) for case in quick]
+    with new_executor(1) as executor:
+        for _ in range(max(1, 300 // len(hostile))):
+            verdicts(executor, hostile)
+        found = verdicts(executor, programs)
+
+    assert differences(expected, found) == {}
+
+
+def test_a_process_for_every_test(programs, expected):
+    stdio = [sample for sample in programs if "stdio" in str(sample[2])[:40]]
+    with new_executor(2, fresh_process_per_test=True) as executor:
+        found = verdicts(executor, stdio)
+
+    assert differences({name: expected[name] for name, _, _ in stdio}, found) == {}
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Folder that every user can use."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
+
+
+def interpreter_for_all(folder: Path) -> str:
+    """Copy of this interpreter with its standard library: the original may lie in root's home."""
+    packages = Path(sysconfig.get_paths()["stdlib"])
+    home = folder / "python"
+    library = home / "lib" / packages.name
+    unneeded = shutil.ignore_patterns("site-packages", "test", "tests", "idlelib", "__pycache__", "config-*", "*.a")
+    shutil.copytree(packages, library, ignore=unneeded)
+    import coverage
+
+    ours = library / "site-packages"
+    shutil.copytree(Path(coverage.__file__).parent, ours / "coverage")
+    shutil.copytree(ROOT / "stepcoder_trl", ours / "stepcoder_trl", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests", ours / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    (home / "bin").mkdir()
+    shutil.copy(Path(sys.executable).resolve(), home / "bin" / "python")
+    for shared in Path(sysconfig.get_config_var("LIBDIR")).glob("libpython*.so*"):
+        shutil.copy(shared, home / "lib")
+    return str(home / "bin" / "python")
+
+
+def as_nobody() -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user; this run is an ordinary user's")
+def test_an_ordinary_user(programs, expected, open_folder):
+    data = os.environ.get("STEPCODER_DATA")
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(open_folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    if data:
+        shutil.copytree(data, open_folder / "data")
+        environment["STEPCODER_DATA"] = str(open_folder / "data")
+    python = interpreter_for_all(open_folder)
+    environment["LD_LIBRARY_PATH"] = str(Path(python).parents[1] / "lib")
+
+    done = subprocess.run(
+        [python, "-m", "tests.fixed_verdicts", str(open_folder / "verdicts.json")],
+        cwd=open_folder,
+        env=environment,
+        preexec_fn=as_nobody,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (open_folder / "verdicts.json").stat().st_uid == NOBODY
+    found = json.loads((open_folder / "verdicts.json").read_text(encoding="utf-8"))
+    assert differences(expected, found) == {}

@@ -1,0 +1,102 @@
+"""
+What needs no torch, under every Python of the supported range that is there, and the same answers under all of them.
+
+Interpreters are looked for in `STEPCODER_PYTHONS` (paths, separated as in `PATH`), on the `PATH` and among pyenv's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixed_verdicts import new_executor, samples, verdicts
+
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = ("3.10", "3.11", "3.12", "3.13")
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+# No torch; transformers and tokenizers make the tokenizers that the masks are tested with.
+PACKAGES = (
+    *("coverage>=7.6", "hypothesis>=6.100", "numpy", "pytest>=8", "pytest-timeout>=2.3", "rich>=13"),
+    *("sentencepiece>=0.2", "tokenizers", "transformers>=5.0", "setuptools>=77", "wheel"),
+)
+TESTS = (
+    *("tests/unit/executor", "tests/unit/test_parsing.py", "tests/unit/test_masking.py", "tests/unit/test_metrics.py"),
+    *("tests/unit/test_curriculum.py", "tests/unit/test_rewards.py", "tests/unit/cli/test_main.py"),
+    *("tests/unit/cli/test_mask.py", "tests/unit/data", "tests/adversarial"),
+)
+pytestmark = pytest.mark.timeout(1200)  # a first run installs the packages
+
+
+def candidates() -> Iterator[str]:
+    """Paths under which interpreters may lie."""
+    yield from filter(None, os.environ.get("STEPCODER_PYTHONS", "").split(os.pathsep))
+    yield from filter(None, (shutil.which(f"python{version}") for version in VERSIONS))
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    yield from map(str, sorted(pyenv.glob("versions/*/bin/python"), reverse=True))
+
+
+@lru_cache
+def interpreters() -> dict[str, str]:
+    """Path of the first interpreter of each version."""
+    found: dict[str, str] = {}
+    for path in candidates():
+        asked = [path, "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            found.setdefault(done.stdout.strip(), path)
+    return found
+
+
+@lru_cache
+def environment(version: str) -> str:
+    """Python of a virtual environment with the package and what its tests need, made once for each set of these."""
+    if version not in interpreters():
+        pytest.skip(f"no interpreter of Python {version}; name one in STEPCODER_PYTHONS")
+    key = hashlib.sha256(repr((interpreters()[version], PACKAGES)).encode()).hexdigest()[:12]
+    folder = ROOT / ".matrix" / f"python-{version}-{key}"
+    python = str(folder / "bin" / "python")
+    if not (folder / "ready").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([interpreters()[version], "-m", "venv", str(folder)], check=True)
+        install = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+        subprocess.run([*install, *PACKAGES], check=True)
+        subprocess.run([*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], check=True)
+        (folder / "ready").touch()
+    return python
+
+
+def run(version: str, *arguments: str) -> None:
+    done = subprocess.run([environment(version), *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    with new_executor(2) as executor:
+        found: dict[str, Any] = json.loads(json.dumps(verdicts(executor, samples())))
+    return found
+
+
+@pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])
+def test_verdicts_and_lines_are_those_of_this_python(version, expected, tmp_path):
+    run(version, "-m", "tests.fixed_verdicts", str(tmp_path / "verdicts.json"))
+
+    found = json.loads((tmp_path / "verdicts.json").read_text(encoding="utf-8"))
+    assert {name: (expected[name], found[name]) for name in expected if expected[name] != found[name]} == {}
+
+
+@pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])
+def test_what_needs_no_torch_works(version):
+    run(version, "-c", "import importlib.util; assert importlib.util.find_spec('torch') is None")
+    run(version, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS)
