@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 
 TLineNo = int  # counts from 1
@@ -40,6 +41,7 @@ class TestResult:
         message (`str`): What happened, in one line; empty for a pass.
         error_line (`int` or `None`): Line of the program the error points at, counted from 1.
         trusted (`bool`): Whether the verdict was taken outside the process that ran the program.
+        output (`Any`): What the program printed or returned, where `ExecutorConfig.keep_outputs` asks for it.
     """
 
     __test__ = False  # not a pytest class
@@ -49,6 +51,7 @@ class TestResult:
     message: str = ""
     error_line: TLineNo | None = None
     trusted: bool = True
+    output: Any = None
 
 
 @dataclass(frozen=True)

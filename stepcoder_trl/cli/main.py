@@ -17,6 +17,7 @@ VERBS = {
     "execute": ("execute", "run programs under their tests"),
     "curriculum": ("curriculum", "show where the curriculum may cut solutions"),
     "mask": ("mask", "show which tokens Fine-Grained Optimization keeps"),
+    "refine": ("refine", "make APPS+ out of APPS, by running everything"),
     "evaluate": ("evaluate", "pass@k of a model, or of samples that are there already"),
     "overlap": ("overlap", "lines that a benchmark shares with training solutions"),
     "ppo": ("ppo", "train a model with StepCoder PPO"),

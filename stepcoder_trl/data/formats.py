@@ -25,7 +25,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stepcoder_trl.data.imports import MODULE_IMPORTS, USUAL_IMPORTS, explicit_imports
@@ -85,6 +85,77 @@ def load_problems(path: str | os.PathLike[str], format: str | None = None) -> li
         problems.append(chosen.load(row))
     check_unique_task_ids(problems, [row.where for row in rows])
     return problems
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """
+    Row that may be unusable, with everything that is said to solve it.
+
+    Attributes:
+        number (`int`): Place in the input, counted from 1.
+        task_id (`str`): Name, made up where the row has none that can be used.
+        problem ([`Problem`] or `None`): `None` if the row cannot be used.
+        error (`str`): Why not, else empty.
+        solutions (`tuple[str, ...]`): Programs, without repetitions and blank ones.
+        values (`Mapping[str, Any]`): Columns as they stand.
+    """
+
+    number: int
+    task_id: str
+    problem: Problem | None
+    error: str
+    solutions: tuple[str, ...]
+    values: Mapping[str, Any]
+
+
+def read_raw_rows(path: str | os.PathLike[str]) -> list[RawRow]:
+    """
+    Read rows that are still to be refined: one that cannot be used is no error, and all solutions are kept.
+
+    Args:
+        path (`str` or `os.PathLike`):
+            File or folder, as in [`load_problems`].
+
+    Returns:
+        `list[RawRow]`: One per row; names that come twice get a number.
+
+    Raises:
+        BadInputError: If the file cannot be read or has no known format.
+    """
+    rows = read_rows(path)
+    chosen = _recognised(next((row for row in rows if _fits_some(row)), rows[0]))
+    seen: set[str] = set()
+    raw: list[RawRow] = []
+    for number, row in enumerate(rows, 1):
+        problem: Problem | None = None
+        error, solutions = "", tuple[str, ...]()
+        try:
+            problem = chosen.load(row)
+            solutions = _solutions(row, problem)
+        except BadInputError as reason:
+            error = str(reason)
+        except KeyError as missing:
+            error = f"{row.where}: {missing} is missing"
+        task_id = f"{row.source}/{row.number}" if problem is None else problem.task_id
+        while task_id in seen:
+            task_id = f"{task_id}#{number}"
+        seen.add(task_id)
+        if problem is not None and task_id != problem.task_id:
+            problem = replace(problem, task_id=task_id)
+        raw.append(RawRow(number, task_id, problem, error, solutions, row.values))
+    return raw
+
+
+def _fits_some(row: SourceRow) -> bool:
+    return any(all(name in row.values for name in candidate.fields) for candidate in FORMATS)
+
+
+def _solutions(row: SourceRow, problem: Problem) -> tuple[str, ...]:
+    """All solutions of a row of APPS, the canonical one of others."""
+    given = _json(row, "solutions") if "input_output" in row.values else None
+    texts = [problem.canonical_solution] if given is None else given
+    return tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text.strip()))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ checked for form, compared with the expectations here, and whatever is wrong wit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stepcoder_trl.errors import SandboxError
@@ -48,6 +48,7 @@ class Limits:
     float_tolerance: float | None = None
     stop_on_first_failure: bool = False
     fresh_process_per_test: bool = False
+    keep_outputs: bool = False
     granularity: str = "lines"
 
 
@@ -61,6 +62,8 @@ class Job:
         message (`dict`): What the fork server gets.
         judges (`tuple`): For each test, the function from the server's report to a result.
         deadline_s (`float`): Wall seconds after which a server that has not answered counts as lost.
+        stop_on_first_failure (`bool`): Whether the tests after the first that does not pass are left out.
+        keep_outputs (`bool`): Whether results hold what the program printed or returned.
     """
 
     program: str
@@ -68,6 +71,7 @@ class Job:
     judges: tuple[Judge, ...]
     deadline_s: float
     stop_on_first_failure: bool
+    keep_outputs: bool = False
 
 
 def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits) -> Job:
@@ -107,7 +111,14 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits) -> Job:
         "fresh_process_per_test": limits.fresh_process_per_test,
         "granularity": limits.granularity,
     }
-    return Job(program, message, tuple(judges), hard_wall_s + SERVER_SLACK_S, limits.stop_on_first_failure)
+    return Job(
+        program,
+        message,
+        tuple(judges),
+        hard_wall_s + SERVER_SLACK_S,
+        limits.stop_on_first_failure,
+        limits.keep_outputs,
+    )
 
 
 def _longest_expected(tests: Mapping[str, Any]) -> int:
@@ -209,9 +220,21 @@ def judge_test(job: Job, index: int, report: Any) -> TestResult:
     if not isinstance(report, dict):
         return TestResult(Outcome.RUNTIME_ERROR, message="no result")
     try:
-        return _judge_ending(report) or job.judges[index](report)
+        ending = _judge_ending(report)
+        if ending is not None:
+            return ending
+        result = job.judges[index](report)
+        return replace(result, output=_answer(job, report)) if job.keep_outputs else result
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, MemoryError):
         return TestResult(Outcome.RUNTIME_ERROR, _cpu_s(report), "the program sent garbage")
+
+
+def _answer(job: Job, report: dict[str, Any]) -> Any:
+    """What a test that came to its end printed or returned; `None` for an assert."""
+    kind = job.message["type"]
+    if kind == "stdio":
+        return str(report["output"])
+    return decode(report["value"]) if kind == "call" else None
 
 
 def _judge_ending(report: dict[str, Any]) -> TestResult | None:

@@ -74,6 +74,10 @@ class ExecutorConfig:
             Compare words of standard output that are numbers with this tolerance. Off by default.
         fresh_process_per_test (`bool`, *optional*, defaults to `False`):
             Fork for every test, so that nothing a program leaves in imported modules reaches the next one.
+        keep_outputs (`bool`, *optional*, defaults to `False`):
+            Keep what each stdio test printed and each call returned in `TestResult.output`.
+        hash_seed (`int`, *optional*, defaults to `0`):
+            `PYTHONHASHSEED` of the programs, from 0 to 4294967295: the order of their sets depends on it.
         granularity (`str`, *optional*, defaults to `"lines"`):
             How finely `executed_spans` and `kept_spans` of the result tell what ran. `"expressions"` leaves out, on
             lines that ran, arms of conditional expressions, operands, bodies of lambdas and the like that did not
@@ -88,6 +92,8 @@ class ExecutorConfig:
     stop_on_first_failure: bool = False
     float_tolerance: float | None = None
     fresh_process_per_test: bool = False
+    keep_outputs: bool = False
+    hash_seed: int = 0
     granularity: Literal["lines", "expressions"] = "lines"
 
     def __post_init__(self) -> None:
@@ -104,6 +110,8 @@ class ExecutorConfig:
                 f"`memory_limit_bytes` is {self.memory_limit_bytes}, but must be at least 1048576. It counts bytes: "
                 f"write 512 * 2**20 for 512 MiB."
             )
+        if not 0 <= self.hash_seed < 2**32:
+            raise BadInputError(f"`hash_seed` is {self.hash_seed}, but must be from 0 to 4294967295.")
         if self.isolation not in ("auto", "strict", "none"):
             raise BadInputError(f"`isolation` is {self.isolation!r}, but must be 'auto', 'strict' or 'none'.")
         if self.granularity not in ("lines", "expressions"):
@@ -119,6 +127,7 @@ class ExecutorConfig:
             float_tolerance=self.float_tolerance,
             stop_on_first_failure=self.stop_on_first_failure,
             fresh_process_per_test=self.fresh_process_per_test,
+            keep_outputs=self.keep_outputs,
             granularity=self.granularity,
         )
 
@@ -171,7 +180,7 @@ class _Server:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=_environment(self.scratch),
+                env=_environment(self.scratch, config.hash_seed),
                 cwd=self.scratch,
                 start_new_session=True,
             )
@@ -280,7 +289,7 @@ def _bootstrap(requests: int, replies: int) -> str:
     )
 
 
-def _environment(scratch: str) -> dict[str, str]:
+def _environment(scratch: str, hash_seed: int) -> dict[str, str]:
     """Nothing of the trainer's environment: it may hold tokens."""
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     return {
@@ -288,7 +297,7 @@ def _environment(scratch: str) -> dict[str, str]:
         "HOME": scratch,
         "TMPDIR": scratch,
         "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
+        "PYTHONHASHSEED": str(hash_seed),
         "PYTHONUTF8": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         **dict.fromkeys(threads, "1"),

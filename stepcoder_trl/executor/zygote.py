@@ -561,10 +561,11 @@ def _preload() -> None:
 
 def _seed_generators() -> None:
     """Give programs that draw without a seed the same numbers on every worker."""
-    random.seed(0)
+    seed = int(os.environ.get("PYTHONHASHSEED", "0"))  # one number decides all that may differ between runs
+    random.seed(seed)
     numpy = sys.modules.get("numpy")
     if numpy is not None:
-        numpy.random.seed(0)
+        numpy.random.seed(seed)
 
 
 def _raise_soft_limits() -> None:

@@ -1,0 +1,143 @@
+"""`stepcoder-trl refine`: make APPS+ out of APPS, by running everything."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from stepcoder_trl.cli.jsonl import write_rows, write_text
+from stepcoder_trl.cli.progress import Progress
+from stepcoder_trl.data.formats import load_problems, read_raw_rows
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.data.refine import RULES
+from stepcoder_trl.data.refinery import RefinedRow, RefineSettings, refine, summarize_rows
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.reports.dataset_card import dataset_card
+from stepcoder_trl.reports.plots import can_plot, plot_histograms
+
+
+EPILOG = (
+    """APPS is a folder with one folder per problem, or a file with the Hub's columns (problem_id, question, solutions,
+input_output, difficulty, starter_code): JSONL, .jsonl.gz, a JSON array, parquet. The other formats that the package
+reads (CodeContests, LeetCodeDataset, MBPP, its own, ...) are refined by the same rules.
+
+DIR then holds
+  problems.jsonl, problems.parquet   the rows kept, in the problem format
+  log.jsonl      {"row", "task_id", "rule", "action", "detail"}: one line per row and rule
+  summary.json   rows per rule, and how difficulty, tests, conditionals, stages and coverage are distributed
+  plots.png      the same as a picture (with the extra `plots`)
+  README.md      dataset card
+  rows.jsonl     what is done: given again, the command goes on where it stopped
+
+rules:
+"""
+    + "\n".join(f"  {rule:20}{meaning}" for rule, meaning in RULES.items())
+    + """
+
+example:
+  stepcoder-trl refine APPS/train --out apps_plus --benchmark humaneval.jsonl mbpp.jsonl
+"""
+)
+PLOTTED = {
+    "difficulty": "Rows kept per difficulty",
+    "tests": "Tests per row",
+    "conditionals": "Conditional statements per canonical solution",
+    "stages": "Stages of the curriculum per row",
+    "unexecuted": "Lines of the canonical solution that its tests do not execute",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    default = RefineSettings()
+    parser.add_argument("source", metavar="APPS", help="problems to refine: file or folder")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--benchmark", nargs="+", default=[], metavar="FILE", help="benchmarks that no row may share its lines with"
+    )
+    parser.add_argument("--runs", type=int, default=default.runs, metavar="K", help="runs per solution (default: 2)")
+    parser.add_argument(
+        "--max-solutions", type=int, default=default.max_solutions, metavar="N", help="per row (default: 20)"
+    )
+    parser.add_argument(
+        "--timeout-s", type=float, default=default.timeout_s, metavar="S", help="CPU seconds per test (default: 10)"
+    )
+    parser.add_argument(
+        "--max-overlap",
+        type=float,
+        default=default.max_overlap,
+        metavar="SHARE",
+        help="largest share of lines in common with a benchmark (default: 0.5)",
+    )
+    parser.add_argument(
+        "--extend-to",
+        type=int,
+        default=default.extend_to,
+        metavar="N",
+        help="add tests up to this number: changed inputs on which all solutions agree (default: 0, none)",
+    )
+    parser.add_argument("--seed", type=int, default=default.seed, help="of the changed inputs (default: 0)")
+    parser.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Refine all rows; returns the exit status."""
+    settings = _settings(arguments)
+    benchmark = [problem for path in arguments.benchmark for problem in load_problems(path)]
+    source, folder = Path(arguments.source), Path(arguments.out)
+    with Progress("refining", len(read_raw_rows(source))) as bar:
+        rows = refine(source, folder, settings, benchmark, arguments.workers, bar.advance)
+    summary = summarize_rows(rows)
+    problems = [row.problem for row in rows if row.problem is not None]
+    write_rows(str(folder / "log.jsonl"), (entry for row in rows for entry in row.log_rows()))
+    write_rows(str(folder / "problems.jsonl"), (problem.to_row() for problem in problems))
+    _write_parquet(folder / "problems.parquet", problems)
+    write_text(str(folder / "summary.json"), json.dumps(summary, indent=2) + "\n")
+    write_text(str(folder / "README.md"), dataset_card(summary, asdict(settings), source.name))
+    if can_plot() and problems:
+        plot_histograms({title: summary[name] for name, title in PLOTTED.items()}, folder / "plots.png", "rows")
+    _show(summary, rows)
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> RefineSettings:
+    for name, least in (("runs", 1), ("max_solutions", 1), ("extend_to", 0)):
+        if getattr(arguments, name) < least:
+            flag = "--" + name.replace("_", "-")
+            raise BadInputError(f"`{flag}` is {getattr(arguments, name)}, but must be at least {least}.")
+    names = ("runs", "max_solutions", "timeout_s", "max_overlap", "extend_to", "seed")
+    return RefineSettings(**{name: getattr(arguments, name) for name in names})
+
+
+def _write_parquet(path: Path, problems: Sequence[Problem]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    text = pyarrow.string()
+    columns = ("task_id", "prompt", "starter_code", "canonical_solution", "tests", "difficulty")
+    rows = [problem.to_row() for problem in problems]
+    for row in rows:  # one type per column: chat messages as JSON text would not be read back as such
+        if not isinstance(row["prompt"], str):
+            raise BadInputError(f"{row['task_id']}: chat prompts cannot be refined. Pass prompts as text.")
+    table = pyarrow.table({name: pyarrow.array([row[name] for row in rows], text) for name in columns})
+    temporary = path.with_suffix(".tmp")
+    pyarrow.parquet.write_table(table, temporary)
+    temporary.replace(path)
+
+
+def _show(summary: dict[str, Any], rows: Sequence[RefinedRow]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{summary['kept']} of {summary['rows']} rows kept")
+    for name in ("action", "rule", "rows", "meaning"):
+        table.add_column(name, justify="right" if name == "rows" else "left")
+    for name, count in summary["rules"].items():
+        action, _, rule = name.partition("/")
+        table.add_row(action, rule, str(count), RULES[rule])
+    Console(width=None if sys.stdout.isatty() else 110).print(table)

@@ -1,0 +1,329 @@
+"""
+Runs the rules of `refine.py` on a data set: reads, executes, keeps what is done, writes.
+
+The same input gives byte-identical files, whatever the number of workers and however often the work was broken off:
+nothing that is written depends on times.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
+from stepcoder_trl.data.formats import RawRow, read_raw_rows
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.data.refine import (
+    CONTAMINATED,
+    DUPLICATE,
+    EXTENDED_TESTS,
+    MALFORMED,
+    NO_TESTS,
+    Finding,
+    RawProblem,
+    Refined,
+    answers_match,
+    contaminated,
+    duplicates,
+    mutated,
+    refine_row,
+)
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.types import Execution
+
+
+WINDOW = 8  # rows whose programs are in the executor at a time
+KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """
+    Settings of a refinement.
+
+    Attributes:
+        runs (`int`): How often every solution is run, each time with another `PYTHONHASHSEED`.
+        max_solutions (`int`): Solutions of a row that are run, the first ones.
+        timeout_s (`float`): CPU seconds of one test.
+        max_overlap (`float`): Largest share of lines that a solution may have in common with the benchmarks'.
+        extend_to (`int`): Number of tests up to which rows get more; 0 adds none.
+        seed (`int`): Seed of the inputs that are tried for more tests.
+    """
+
+    runs: int = 2
+    max_solutions: int = 20
+    timeout_s: float = 10.0
+    max_overlap: float = 0.5
+    extend_to: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RefinedRow:
+    """
+    Row with what became of it.
+
+    Attributes:
+        number (`int`): Place in the input, counted from 1.
+        task_id (`str`): Name.
+        problem ([`Problem`] or `None`): `None` if it is dropped.
+        findings (`tuple[Finding, ...]`): What the rules found.
+        unexecuted (`float` or `None`): Share of the canonical solution's lines that no test executes.
+    """
+
+    number: int
+    task_id: str
+    problem: Problem | None
+    findings: tuple[Finding, ...]
+    unexecuted: float | None = None
+
+    def log_rows(self) -> Iterator[dict[str, Any]]:
+        """Rows of the log: one per finding, and for a row that is kept one that says so."""
+        where = {"row": self.number, "task_id": self.task_id}
+        for finding in self.findings:
+            yield {**where, "rule": finding.rule, "action": finding.action, "detail": finding.detail}
+        if self.problem is not None:
+            yield {**where, "rule": KEEP, "action": KEEP, "detail": ""}
+
+
+def refine(
+    source: Path,
+    folder: Path,
+    settings: RefineSettings,
+    benchmark: Sequence[Problem] = (),
+    num_workers: int | None = None,
+    on_row: Callable[[], None] = lambda: None,
+) -> list[RefinedRow]:
+    """
+    Refine a data set. Rows that are done are kept in `folder`, so that the work can go on after it was broken off.
+
+    Args:
+        source (`Path`):
+            File or folder, in any form that `load_problems` reads.
+        folder (`Path`):
+            Where to keep what is done.
+        settings ([`RefineSettings`]):
+            Settings.
+        benchmark (`Sequence[Problem]`, *optional*):
+            Benchmarks that the rows must not overlap with.
+        num_workers (`int`, *optional*):
+            Programs at a time. Defaults to one per core.
+        on_row (`Callable`, *optional*):
+            Called after each row.
+
+    Returns:
+        `list[RefinedRow]`: All rows, in order.
+
+    Raises:
+        BadInputError: If the file cannot be read at all.
+        SandboxError: If programs cannot be executed.
+    """
+    raw_rows = read_raw_rows(source)
+    store = _Store(folder / "rows.jsonl", settings)
+    with ExitStack() as stack:
+        executors = [stack.enter_context(_executor(settings, number, num_workers)) for number in range(settings.runs)]
+        rows: list[RefinedRow] = []
+        for start in range(0, len(raw_rows), WINDOW):
+            window = raw_rows[start : start + WINDOW]
+            pending = [None if store.has(row) else _submit(row, settings, executors) for row in window]
+            for row, runs in zip(window, pending, strict=True):
+                if runs is not None:
+                    store.add(row, _refined(row, runs, settings, executors))
+                rows.append(store.get(row))
+                on_row()
+    return _across(rows, benchmark, settings.max_overlap)
+
+
+def _executor(settings: RefineSettings, number: int, num_workers: int | None) -> CodeExecutor:
+    # Twice a kill or a timeout costs little here; what a program leaves in modules must not make it look unsteady.
+    config = ExecutorConfig(num_workers=num_workers, timeout_s=settings.timeout_s, keep_outputs=True, hash_seed=number)
+    return CodeExecutor(config)
+
+
+_Runs = list[list[Future[Execution]]]
+
+
+def _submit(row: RawRow, settings: RefineSettings, executors: Sequence[CodeExecutor]) -> _Runs:
+    if row.problem is None:
+        return []
+    tests = row.problem.tests
+    return [
+        [executor.submit(program, tests) for executor in executors]
+        for program in row.solutions[: settings.max_solutions]
+    ]
+
+
+def _refined(row: RawRow, runs: _Runs, settings: RefineSettings, executors: Sequence[CodeExecutor]) -> RefinedRow:
+    if row.problem is None:
+        return RefinedRow(row.number, row.task_id, None, (Finding(_reason(row.error), "drop", row.error),))
+    raw = RawProblem(row.problem, row.solutions[: settings.max_solutions])
+    refined = refine_row(raw, [[future.result() for future in futures] for futures in runs])
+    if refined.problem is not None and settings.extend_to:
+        refined = _extended(refined, refined.problem, settings, executors)
+    return RefinedRow(row.number, row.task_id, refined.problem, refined.findings, refined.unexecuted)
+
+
+def _reason(error: str) -> str:
+    """Reason code of a row that the loader refuses."""
+    return NO_TESTS if "no test" in error else MALFORMED
+
+
+def _extended(
+    refined: Refined, problem: Problem, settings: RefineSettings, executors: Sequence[CodeExecutor]
+) -> Refined:
+    """Row with more tests: inputs near the given ones, on which all sound solutions agree in all runs."""
+    tests = problem.tests
+    wanted = settings.extend_to - len(tests.get("inputs", ()))
+    if tests["type"] == "assert" or wanted < 1 or len(refined.sound) < 2:
+        return refined
+    rng = random.Random(f"{settings.seed} {problem.task_id}")
+    candidates: list[Any] = []
+    for _ in range(4 * wanted):
+        value = mutated(tests, rng.randrange(len(tests["inputs"])), rng.randrange)
+        if value not in candidates and value not in tests["inputs"]:
+            candidates.append(value)
+    if not candidates:
+        return refined
+    asked = {**tests, "inputs": candidates, "outputs": [""] * len(candidates)}
+    futures = [[executor.submit(program, asked) for executor in executors] for program in refined.sound]
+    runs = [future.result() for column in futures for future in column]
+    new = [
+        (value, runs[0].tests[place].output)
+        for place, value in enumerate(candidates)
+        if _agree(tests["type"], [run.tests[place] for run in runs])
+    ][:wanted]
+    if not new:
+        return refined
+    extended = {
+        **tests,
+        "inputs": [*tests["inputs"], *(value for value, _ in new)],
+        "outputs": [*tests["outputs"], *(output for _, output in new)],
+    }
+    finding = Finding(EXTENDED_TESTS, "note", f"{len(new)} tests, {len(refined.sound)} solutions agree")
+    return replace(refined, problem=replace(problem, tests=extended), findings=(*refined.findings, finding))
+
+
+def _agree(kind: str, results: Sequence[Any]) -> bool:
+    """Whether all solutions came to their end with one answer, and it is a plain one."""
+    ended = all(_ended(result) for result in results)
+    first = results[0].output
+    plain = first != "" and first == first  # what cannot be told is equal to nothing
+    return ended and plain and all(answers_match(kind, result.output, first) for result in results)
+
+
+def _ended(result: Any) -> bool:
+    return result.outcome.value in ("passed", "failed")
+
+
+def _across(rows: list[RefinedRow], benchmark: Sequence[Problem], most: float) -> list[RefinedRow]:
+    """Apply the rules that look at all rows."""
+    for rule in (lambda problems: duplicates(problems), lambda problems: contaminated(problems, benchmark, most)):
+        kept = [(place, row.problem) for place, row in enumerate(rows) if row.problem is not None]
+        for number, detail in rule([problem for _, problem in kept]).items():
+            place = kept[number][0]
+            code, text = (
+                (DUPLICATE, detail) if isinstance(detail, str) else (CONTAMINATED, f"{detail:.0%} of the lines")
+            )
+            finding = Finding(code, "drop", text)
+            rows[place] = replace(rows[place], problem=None, findings=(*rows[place].findings, finding))
+    return rows
+
+
+class _Store:
+    """Rows that are done, by content and settings, in a file that grows line by line."""
+
+    def __init__(self, path: Path, settings: RefineSettings) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._settings = json.dumps(asdict(settings), sort_keys=True)
+        self._rows = {row["key"]: row for row in _complete_lines(path)}
+
+    def _key(self, row: RawRow) -> str:
+        text = json.dumps([self._settings, row.number, row.task_id, dict(row.values)], sort_keys=True, default=repr)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def has(self, row: RawRow) -> bool:
+        return self._key(row) in self._rows
+
+    def add(self, row: RawRow, refined: RefinedRow) -> None:
+        entry = {
+            "key": self._key(row),
+            "problem": None if refined.problem is None else refined.problem.to_row(),
+            "findings": [[finding.rule, finding.action, finding.detail] for finding in refined.findings],
+            "unexecuted": refined.unexecuted,
+        }
+        self._rows[entry["key"]] = entry
+        with self._path.open("a", encoding="ascii", newline="\n") as stream:
+            stream.write(json.dumps(entry) + "\n")
+
+    def get(self, row: RawRow) -> RefinedRow:
+        entry = self._rows[self._key(row)]
+        problem = None if entry["problem"] is None else Problem.from_row(entry["problem"], row.task_id)
+        findings = tuple(Finding(*finding) for finding in entry["findings"])
+        return RefinedRow(row.number, row.task_id, problem, findings, entry["unexecuted"])
+
+
+def _complete_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a file whose last line may have been cut off; it is cut back to the last whole one."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if whole != data:
+        os.truncate(path, len(whole))
+    for line in whole.splitlines():
+        yield json.loads(line)
+
+
+# Figures
+
+
+def summarize_rows(rows: Sequence[RefinedRow]) -> dict[str, Any]:
+    """
+    Figures of a refinement.
+
+    Returns:
+        `dict[str, Any]`: JSON values: `rows`, `kept`, rows per rule and action, and histograms of the rows kept:
+        `difficulty`, `tests`, `conditionals`, `stages`, `unexecuted` (share of the canonical solution's lines).
+    """
+    kept = [row for row in rows if row.problem is not None]
+    problems = [row.problem for row in kept if row.problem is not None]
+    rules = Counter((finding.action, finding.rule) for row in rows for finding in row.findings)
+    solutions = [(problem.canonical_solution, problem.starter_code) for problem in problems]
+    return {
+        "rows": len(rows),
+        "kept": len(kept),
+        "rules": {f"{action}/{rule}": count for (action, rule), count in sorted(rules.items())},
+        "difficulty": _histogram(problem.difficulty or "unknown" for problem in problems),
+        "tests": _histogram(_many(_num_tests(problem)) for problem in problems),
+        "conditionals": _histogram(_many(len(find_conditionals(solution))) for solution, _ in solutions),
+        "stages": _histogram(_many(len(curriculum_stages(*one))) for one in solutions),
+        "unexecuted": _histogram(_tenth(row.unexecuted) for row in kept if row.unexecuted is not None),
+    }
+
+
+def _num_tests(problem: Problem) -> int:
+    return len(problem.tests["asserts" if problem.tests["type"] == "assert" else "inputs"])
+
+
+def _many(number: int) -> str:
+    """Number as the name of a bar; large ones share one."""
+    return f"{number:2d}" if number < 20 else "20+"
+
+
+def _tenth(share: float) -> str:
+    low = min(int(share * 10), 9) * 10
+    return f"{low:2d}-{low + 10} %"
+
+
+def _histogram(names: Iterator[str] | Any) -> dict[str, int]:
+    return {name.strip(): count for name, count in sorted(Counter(names).items())}

@@ -1,0 +1,82 @@
+"""Card of a refined dataset, with the metadata that the Hub reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stepcoder_trl.data.refine import RULES
+
+
+def dataset_card(summary: Mapping[str, Any], settings: Mapping[str, Any], source: str) -> str:
+    """
+    Write the card.
+
+    Args:
+        summary (`Mapping[str, Any]`):
+            Figures of the refinement.
+        settings (`Mapping[str, Any]`):
+            Its settings.
+        source (`str`):
+            Name of the file or folder that was refined.
+
+    Returns:
+        `str`: Markdown with a YAML header.
+    """
+    rules = "\n".join(f"| {_row(name, count)} |" for name, count in summary["rules"].items())
+    difficulty = "\n".join(f"| {name} | {count} |" for name, count in summary["difficulty"].items())
+    chosen = "\n".join(f"- `{name}`: {value}" for name, value in settings.items())
+    return f"""---
+task_categories:
+- text-generation
+language:
+- en
+tags:
+- code
+- unit-tests
+- stepcoder
+size_categories:
+- {_size(summary["kept"])}
+configs:
+- config_name: default
+  data_files: problems.parquet
+---
+
+# {source}, refined
+
+{summary["kept"]} of {summary["rows"]} rows of `{source}`, refined by running everything, after section 4.1 of
+StepCoder ([arXiv:2402.01391](https://arxiv.org/abs/2402.01391)). Every canonical solution passes its tests. The
+licence is that of the source.
+
+Columns: `task_id`, `prompt`, `starter_code`, `canonical_solution` (a complete program), `tests` (JSON text),
+`difficulty`.
+
+```python
+from stepcoder_trl import load_problems
+
+problems = load_problems("problems.parquet")
+```
+
+| difficulty | rows |
+|---|---|
+{difficulty}
+
+| action | rule | meaning | rows |
+|---|---|---|---|
+{rules}
+
+`log.jsonl` has one line per row and rule. Settings:
+
+{chosen}
+"""
+
+
+def _row(name: str, count: int) -> str:
+    action, _, rule = name.partition("/")
+    return f"{action} | `{rule}` | {RULES[rule]} | {count}"
+
+
+def _size(rows: int) -> str:
+    """Size class as the Hub names it."""
+    bounds = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K")]
+    return next((name for bound, name in bounds if rows < bound), "100K<n<1M")

@@ -1,0 +1,170 @@
+"""Refinement of rows with planted defects, by a real executor: what is found, and what is written."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from stepcoder_trl import load_problems
+from stepcoder_trl.cli.main import main
+
+
+pytestmark = pytest.mark.sandbox
+
+SQUARE = "n = int(input())\nprint(n * n)\n"
+ALSO_SQUARE = "print(int(input()) ** 2)\n"
+IO = {"inputs": ["3\n", "4\n"], "outputs": ["9\n", "16\n"]}
+MANY = " If there are several answers, print any of them."
+
+
+def row(name, solutions=(SQUARE,), io=IO, question="", difficulty="interview"):
+    return {
+        "problem_id": name,
+        "question": question or f"Task {name}: square the number.",
+        "solutions": json.dumps(list(solutions)),
+        "input_output": json.dumps(io),
+        "difficulty": difficulty,
+        "url": "",
+        "starter_code": "",
+    }
+
+
+def wrong(outputs):
+    return {**IO, "outputs": outputs}
+
+
+# Rows, and the one rule that decides each: several of a kind, and sound ones among them.
+PLANTED = [
+    *((row(f"sound{number}", [SQUARE, ALSO_SQUARE]), "keep") for number in range(4)),
+    (row("constant", ["print(7)"], {"inputs": [""], "outputs": ["7\n"]}), "keep"),
+    (row("coded", ["print(7)"], wrong(["7\n", "7\n"])), "hard_coded"),
+    (row("one test", ["print(9)"], {"inputs": ["3\n"], "outputs": ["9\n"]}), "hard_coded"),
+    (row("or not", ["print(9)", SQUARE], {"inputs": ["3\n"], "outputs": ["9\n"]}), "keep"),
+    (row("call", ["def f(n):\n    return n * n"], {"fn_name": "f", "inputs": [[3]], "outputs": [9]}), "keep"),
+    (row("words", [SQUARE, ALSO_SQUARE], question="Square it." + MANY), "keep"),
+    (row("empty", []), "no_solution"),
+    (row("blank", ["  "]), "no_solution"),
+    (row("no_input", io={"inputs": [], "outputs": []}), "no_tests"),
+    (row("no_output", io={"inputs": ["3\n"], "outputs": []}), "no_tests"),
+    (row("nothing", io={}), "no_tests"),
+    ({**row("json"), "input_output": "{"}, "malformed"),
+    ({**row("question"), "question": 3}, "malformed"),
+    (row("python2", ["print 3"]), "does_not_compile"),
+    (row("syntax", ["n = (", "return 1"]), "does_not_compile"),
+    (row("library", ["import gmpy3000\n" + SQUARE]), "missing_library"),
+    (row("clock", ["import time\ntime.clock()\n" + SQUARE]), "api_misuse"),
+    (row("gcd", ["from fractions import gcd\n" + SQUARE]), "api_misuse"),
+    (row("random", ["import random\nprint(random.random())"]), "nondeterministic"),
+    (row("hash", ["print(list({str(n) for n in range(99)}))"]), "nondeterministic"),
+    (row("crash", ["print(int(input()) // 0)"]), "runtime_error"),
+    (row("slow", ["while True:\n    pass"]), "too_slow"),
+    (row("memory", ["x = [0] * 10**9"]), "too_much_memory"),
+    (row("answer", ["print(int(input()) + 1)"]), "wrong_output"),
+    (row("order", ["a = int(input())\nprint(a, 1)"], wrong(["1 3\n", "1 4\n"])), "order"),
+    (row("several", [SQUARE, "print(-int(input()) ** 2)"], question="Give a root." + MANY), "several_answers"),
+    (row("disagree", [SQUARE, "print(-int(input()))"], wrong(["1\n", "2\n"])), "solutions_disagree"),
+    (row("halves", ["print(input() and 9)", "print(input() and 16)"]), "solutions_disagree"),
+    (row("spaces", [SQUARE], wrong(["9\n", "1 6\n"])), "wrong_output"),
+    (row("white", ["print(input().strip(), 1)"], wrong(["3  1\n", "4\n1\n"])), "white_space"),
+    (row("float", ["print(int(input()) / 3)"], wrong(["1.00\n", "1.3333333\n"])), "float_format"),
+    (row("corrected", [SQUARE, ALSO_SQUARE], wrong(["9\n", "17\n"])), "corrected_output"),
+    (row("sound0 ", [SQUARE], question="task SOUND0 -- square the number"), "duplicate"),
+]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    path = tmp_path_factory.mktemp("apps") / "apps.jsonl"
+    path.write_text("".join(json.dumps(planted) + "\n" for planted, _ in PLANTED))
+    return path
+
+
+def refine(source, folder, *options):
+    with pytest.raises(SystemExit) as ended:
+        main(["refine", str(source), "--out", str(folder), "--timeout-s", "1", "--workers", "1", *options])
+    assert ended.value.code == 0
+
+
+def log(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def refined(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("refined")
+    refine(source, folder)
+    return folder
+
+
+def test_precision_and_recall_of_every_rule_on_planted_defects(refined, capsys):
+    deciding: dict[int, str] = {}
+    for entry in log(refined):
+        if entry["action"] != "note":
+            deciding.setdefault(entry["row"], entry["rule"])
+    wanted = {number: rule for number, (_, rule) in enumerate(PLANTED, 1)}
+    found = Counter((wanted[number], deciding[number]) for number in wanted)
+
+    with capsys.disabled():
+        for rule in sorted(set(wanted.values())):
+            right = found[rule, rule]
+            planted = sum(count for (one, _), count in found.items() if one == rule)
+            said = sum(count for (_, one), count in found.items() if one == rule)
+            print(f"\n{rule:20} precision {right}/{said} recall {right}/{planted}", end="")
+    assert {pair: count for pair, count in found.items() if pair[0] != pair[1]} == {}
+
+
+def test_rows_kept_pass_their_tests(refined, executor):
+    problems = load_problems(refined / "problems.jsonl")
+
+    assert problems == load_problems(refined / "problems.parquet")
+    for problem in problems:
+        assert executor.run(problem.canonical_solution, problem.tests).outcome == "passed"
+
+
+def test_what_is_written_can_be_read(refined):
+    from huggingface_hub import DatasetCard
+
+    summary = json.loads((refined / "summary.json").read_text())
+    assert summary["rows"] == len(PLANTED)
+    assert summary["kept"] == sum(entry["action"] == "keep" for entry in log(refined))
+    assert summary["rules"]["drop/too_slow"] == 1
+    card = DatasetCard((refined / "README.md").read_text())
+    assert card.data.size_categories == ["n<1K"]
+    assert (refined / "plots.png").read_bytes().startswith(b"\x89PNG")
+
+
+FILES = ("problems.jsonl", "problems.parquet", "log.jsonl", "summary.json", "README.md", "plots.png")
+
+
+def test_broken_off_and_resumed_gives_the_same_bytes(source, refined, tmp_path, monkeypatch):
+    folder = tmp_path / "again"
+    folder.mkdir()
+    done = (refined / "rows.jsonl").read_bytes()
+    (folder / "rows.jsonl").write_bytes(done[: len(done) // 2])  # ends in the middle of a row
+
+    refine(source, folder, "--workers", "2")
+
+    for name in FILES:
+        assert (folder / name).read_bytes() == (refined / name).read_bytes(), name
+
+
+def test_benchmark_lines_are_kept_out_and_tests_are_added(source, tmp_path):
+    long = "n = int(input())\na = n\nb = a\nc = b\nprint(n * c)\n"
+    path = tmp_path / "two.jsonl"
+    rows = [row("a", [SQUARE, ALSO_SQUARE]), row("b", [long])]
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    benchmark = tmp_path / "benchmark.jsonl"
+    benchmark.write_text(json.dumps(row("c", [long])) + "\n")
+
+    refine(path, tmp_path / "out", "--benchmark", str(benchmark), "--extend-to", "5")
+
+    (problem,) = load_problems(tmp_path / "out" / "problems.jsonl")
+    assert len(problem.tests["inputs"]) == 5
+    assert [str(int(text) ** 2) for text in problem.tests["inputs"]] == [o.strip() for o in problem.tests["outputs"]]
+    assert [(entry["row"], entry["rule"]) for entry in log(tmp_path / "out")] == [
+        (1, "extended_tests"),
+        (1, "keep"),
+        (2, "contaminated"),
+    ]

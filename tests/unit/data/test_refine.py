@@ -1,0 +1,203 @@
+"""Rules of the refinement, one by one, on executions made by hand."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from stepcoder_trl.data import Problem
+from stepcoder_trl.data import refine as rules
+from stepcoder_trl.data.refine import RawProblem, refine_row
+from stepcoder_trl.types import Execution, Outcome, TestResult
+
+
+PASSED, FAILED = Outcome.PASSED, Outcome.FAILED
+STDIO = {"type": "stdio", "inputs": ["1\n", "2\n"], "outputs": ["1\n", "4\n"]}
+
+
+def run(*answers, executed=frozenset({1})):
+    """Execution that came to its end with these answers."""
+    tests = tuple(TestResult(FAILED, output=answer) for answer in answers)
+    return Execution(FAILED, tests, executed, executed, 0.0, True)
+
+
+def broken(outcome, message=""):
+    return Execution(outcome, (TestResult(outcome, message=message),) * 2, frozenset(), frozenset(), 0.0, True)
+
+
+def problem(prompt="Square the number.", tests=STDIO, **changes):
+    return Problem("p", prompt, tests=tests, **changes)
+
+
+def refined(observed, prompt="Square the number.", tests=STDIO):
+    solutions = tuple(f"print(int(input()) ** {number})" for number in range(2, 2 + len(observed)))
+    return refine_row(RawProblem(problem(prompt, tests), solutions), [[one] for one in observed])
+
+
+def findings(row):
+    return [(finding.action, finding.rule) for finding in row.findings]
+
+
+@pytest.mark.parametrize(
+    ("runs", "code"),
+    [
+        ([run("1", "4")], None),
+        ([run("1", "4"), run("1", "5")], "nondeterministic"),
+        ([broken(Outcome.COMPILE_ERROR)], "does_not_compile"),
+        ([broken(Outcome.TIMEOUT)], "too_slow"),
+        ([broken(Outcome.MEMORY_EXCEEDED)], "too_much_memory"),
+        ([broken(Outcome.RUNTIME_ERROR, "ValueError: x")], "runtime_error"),
+        ([broken(Outcome.RUNTIME_ERROR, "ModuleNotFoundError: No module named 'gmpy2'")], "missing_library"),
+        ([broken(Outcome.RUNTIME_ERROR, "AttributeError: module 'time' has no attribute 'clock'")], "api_misuse"),
+        ([broken(Outcome.RUNTIME_ERROR, "ImportError: cannot import name 'gcd' from 'fractions'")], "api_misuse"),
+        ([run("1", "4"), broken(Outcome.RUNTIME_ERROR, "KeyError: 3")], "runtime_error"),
+    ],
+)
+def test_defects_of_a_solution(runs, code):
+    assert rules.solution_defect(runs) == code
+
+
+@pytest.mark.parametrize(
+    ("kind", "actual", "expected", "found"),
+    [
+        ("stdio", "1 2\n", "1 2", None),
+        ("stdio", "1 2", "1\n2", "white_space"),
+        ("stdio", "0.50", "0.5", "float_format"),
+        ("stdio", "2 1", "1 2", "order"),
+        ("stdio", "1 3", "1 2", "wrong_output"),
+        ("call", [1, 2], [1, 2], None),
+        ("call", [2, 1], [1, 2], "order"),
+        ("call", [2, 2], [1, 2], "wrong_output"),
+    ],
+)
+def test_mismatches(kind, actual, expected, found):
+    assert rules.mismatch(kind, actual, expected) == found
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "If there are multiple answers, print any of them.",
+        "You may output the numbers in any order.",
+        "Print any valid permutation.",
+        "If several solutions exist you can print any.",
+        "The answer is not unique.",
+    ],
+)
+def test_statements_that_allow_several_answers(statement):
+    assert rules.words_of_several_answers(statement)
+
+
+@pytest.mark.parametrize("statement", ["Print the sum of many numbers.", "Is there any number? Print YES or NO."])
+def test_statements_that_do_not(statement):
+    assert not rules.words_of_several_answers(statement)
+
+
+@pytest.mark.parametrize(
+    ("program", "hard_coded"),
+    [
+        ("print(1)", True),
+        ("n = int(input())\nprint(n)", False),
+        ("import sys\nprint(sys.stdin.read())", False),
+        ("from sys import stdin\nprint(stdin.read())", False),
+        ("print(open(0).read())", False),
+    ],
+)
+def test_programs_that_never_look_at_their_input(program, hard_coded):
+    assert rules.is_hard_coded(program, STDIO) is hard_coded
+
+
+def test_a_program_without_input_has_nothing_to_look_at():
+    assert not rules.is_hard_coded("print(1)", {**STDIO, "inputs": ["", " \n"]})
+
+
+def test_sound_rows_stay_as_they_are():
+    row = refined([run("1\n", "4\n")])
+
+    assert row.problem.tests == STDIO
+    assert findings(row) == []
+    assert row.problem.canonical_solution == "print(int(input()) ** 2)"
+
+
+def test_the_shortest_sound_solution_is_chosen_and_the_others_are_noted():
+    solutions = ("n = int(input())\nprint(n * n)", "print(int(input())**2)  # squares", "x", "print(3)")
+    observed = [run("1", "4"), run("1", "4"), broken(Outcome.RUNTIME_ERROR), run("1", "3")]
+
+    row = refine_row(RawProblem(problem(), solutions), [[one] for one in observed])
+
+    assert row.problem.canonical_solution == solutions[1]
+    assert row.sound == solutions[:2]
+    assert row.findings[0].detail == "runtime_error 1, wrong_output 1"
+
+
+@pytest.mark.parametrize(
+    ("observed", "prompt", "found"),
+    [
+        ([run("1", "4 ")], "p", []),
+        ([run("1", "5")], "p", [("drop", "wrong_output")]),
+        ([run("1", "5"), run("1", "5")], "p", [("repair", "corrected_output")]),
+        ([run("1", "5"), run("1", "6")], "p", [("drop", "solutions_disagree")]),
+        ([run("1", "5"), run("1", "6")], "Print any of them.", [("drop", "several_answers")]),
+        ([run("1", "4"), run("1", "6")], "Print any of them.", [("drop", "several_answers")]),
+        ([run("1", "4"), run("1", "6")], "p", [("note", "bad_solutions")]),
+        ([broken(Outcome.TIMEOUT), broken(Outcome.TIMEOUT)], "p", [("drop", "too_slow")]),
+    ],
+)
+def test_rows(observed, prompt, found):
+    row = refined(observed, prompt)
+
+    assert findings(row) == found
+    assert (row.problem is None) == any(action == "drop" for action, _ in found)
+
+
+def test_expected_outputs_are_corrected():
+    tests = {**STDIO, "outputs": ["1\n", "0.5  1\n"]}
+
+    assert refined([run("1", "0.5 1")], tests=tests).problem.tests["outputs"] == ["1\n", "0.5 1"]
+    assert findings(refined([run("1", "0.5 1")], tests=tests)) == [("repair", "white_space")]
+    assert findings(refined([run("1", "0.50 1")], tests=tests)) == [("repair", "float_format")]
+    assert findings(refined([run("1", "1 0.5")], tests=tests)) == [("drop", "order")]
+
+
+def test_code_that_never_runs_is_measured():
+    program = "n = int(input())\nif n > 9:\n    print(0)\n    print(0)\nprint(n * n)"
+    row = refine_row(RawProblem(problem(), (program,)), [[run("1", "4", executed=frozenset({1, 2, 5}))]])
+
+    assert row.unexecuted == pytest.approx(2 / 5)
+    assert findings(row) == [("note", "irrelevant_code")]
+
+
+def test_a_row_without_solutions_is_dropped():
+    assert findings(refine_row(RawProblem(problem(), ()), [])) == [("drop", "no_solution")]
+
+
+def test_duplicates_differ_in_letter_case_and_punctuation_alone():
+    rows = [Problem(name, text, tests=STDIO) for name, text in [("a", "Add, x!"), ("b", "add x"), ("c", "add y")]]
+
+    assert rules.duplicates(rows) == {1: "a"}
+
+
+def test_rows_with_lines_of_a_benchmark():
+    def row(name, *lines):
+        return Problem(name, name, canonical_solution="\n".join(lines), tests=STDIO)
+
+    lines = [f"x{number} = {number}" for number in range(5)]
+    rows = [row("all", *lines), row("few", *lines[:3]), row("some", *lines[:2], "a", "b", "c")]
+
+    assert rules.contaminated(rows, [row("benchmark", *lines)], 0.5) == {0: 1.0}
+
+
+def test_mutated_inputs_have_one_part_changed():
+    rng = random.Random(0)
+    texts = {rules.mutated({**STDIO, "inputs": ["3 5 abc\n"]}, 0, rng.randrange) for _ in range(50)}
+    calls = [rules.mutated({"type": "call", "inputs": [[[4, 5], "ab", True]]}, 0, rng.randrange) for _ in range(50)]
+
+    assert len(texts) > 4
+    for text in texts:
+        changed = [old != new for old, new in zip(["3", "5", "abc"], text.split(), strict=True)]
+        assert sum(changed) <= 1
+    for call in calls:
+        assert sum(old != new for old, new in zip([[4, 5], "ab", True], call, strict=True)) <= 1
+        assert [type(value) for value in call] == [list, str, bool]
+    assert rules.mutated({**STDIO, "inputs": ["?\n"]}, 0, rng.randrange) == "?\n"
