@@ -22,14 +22,15 @@ from dataclasses import dataclass
 from types import CodeType, FrameType, ModuleType
 from typing import Any, NoReturn
 
-from stepcoder_trl.executor.protocol import TooLarge, decode, encode, frame, write_all
+from stepcoder_trl.executor.candidate import answer_questions
+from stepcoder_trl.executor.protocol import Channel, TooLarge, decode, encode, frame, write_all
+from stepcoder_trl.executor.raised import MESSAGE_LENGTH, MissingFunction, describe, message_of, raised_in
 from stepcoder_trl.executor.state import Baseline, ModuleStates, names_in
 from stepcoder_trl.executor.tracer import LineTracer, ProbeRecord, SharedLineTracer
 from stepcoder_trl.parsing import compile_for_tracing
 
 
 EXIT_REPORT_FAILED = 97
-_MESSAGE_LENGTH = 300
 # Made before the fork: what every child says, and what one says that has no memory left to make it.
 _COMPILED, _READY, _OUT_OF_MEMORY = (frame({name: True}) for name in ("compiled", "ready", "memory"))
 
@@ -47,6 +48,7 @@ class ChildTask:
     What one child does: the job, the test it starts with and the descriptors it owns.
 
     `stdin_fds` and `stdout_fds` hold one descriptor per test from `first` on for stdio jobs, one in all otherwise.
+    `examiner` is where the questions of tests come from whose verdict is taken elsewhere.
     """
 
     job: dict[str, Any]
@@ -59,6 +61,7 @@ class ChildTask:
     tracer: LineTracer | SharedLineTracer
     modules: ModuleStates
     probes: ProbeRecord | None = None
+    examiner: Channel | None = None
 
 
 def main(task: ChildTask) -> NoReturn:
@@ -190,7 +193,7 @@ def _compiled(job: dict[str, Any], report: _Reporter) -> CodeType | None:
         message, line = f"{_type(error).__name__}: {error.msg}", error.lineno
     except Exception as error:  # ValueError, MemoryError, RecursionError, OverflowError: it cannot be compiled
         message, line = f"{_type(error).__name__}: {error}", None
-    report.send({"compile_error": message[:_MESSAGE_LENGTH], "line": line})
+    report.send({"compile_error": message[:MESSAGE_LENGTH], "line": line})
     return None
 
 
@@ -235,7 +238,7 @@ def _run_script(task: ChildTask, report: _Reporter, code: CodeType, first: bool)
     except SystemExit:
         return None
     except BaseException as error:
-        return _describe(error, task.job["filename"])
+        return describe(error, task.job["filename"])
     return None
 
 
@@ -302,21 +305,39 @@ def _run_in_one_namespace(task: ChildTask, report: _Reporter, code: CodeType) ->
         report.send({"module": {"error": "the program ended before its tests"}})
         return
     except BaseException as error:
-        report.send({"module": _describe(error, job["filename"])})
+        report.send({"module": describe(error, job["filename"])})
         return
     report.send_frame(_READY)
-    run_test = _run_call if job["type"] == "call" else _run_assert
     last = task.first + 1 if job["fresh_process_per_test"] else len(job["tests"])
     for index in range(task.first, last):
         os.lseek(1, 0, os.SEEK_SET)
         try:
-            result = run_test(job, module, job["tests"][index])
+            result = _run_test(task, report, module, index)
         except SystemExit:
             result = {"error": "the program ended without an answer"}
         except BaseException as error:
-            result = _describe(error, job["filename"])
+            result = describe(error, job["filename"])
         _flush()
         report.test(index, **result)
+
+
+def _run_test(task: ChildTask, report: _Reporter, module: ModuleType, index: int) -> dict[str, Any]:
+    test = task.job["tests"][index]
+    if task.job["type"] == "call":
+        return _run_call(task.job, module, test)
+    if "candidates" in test:
+        return _answer_examiner(task, report, module, index)
+    return _run_assert(task.job, module, test)
+
+
+def _answer_examiner(task: ChildTask, report: _Reporter, module: ModuleType, index: int) -> dict[str, Any]:
+    """Offer functions of the program to the examiner; the verdict is not ours to report."""
+    expressions = task.job["tests"][index]["candidates"]
+    functions = [_eval(_compile(text, "<test>", "eval", dont_inherit=True), module.__dict__) for text in expressions]
+    assert task.examiner is not None
+    report.send({"serving": index})
+    answer_questions(task.examiner, functions, task.job["filename"])
+    return {"served": True}
 
 
 def _run_call(job: dict[str, Any], module: ModuleType, test: Any) -> dict[str, Any]:
@@ -338,23 +359,10 @@ def _run_assert_inside(module: ModuleType, code: str) -> dict[str, Any]:
     try:
         _exec(_compile(code, "<test>", "exec", dont_inherit=True), module.__dict__)
     except AssertionError as error:
-        if _raised_in(error) not in ("<test>", "<setup>"):
+        if raised_in(error) not in ("<test>", "<setup>"):
             raise
-        return {"asserted": _message(error)}
+        return {"asserted": message_of(error)}
     return {"held": True}
-
-
-def _raised_in(error: BaseException) -> str:
-    traceback = error.__traceback__
-    filename = ""
-    while traceback is not None:
-        filename = traceback.tb_frame.f_code.co_filename
-        traceback = traceback.tb_next
-    return filename
-
-
-class _MissingFunction(Exception):
-    pass
 
 
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
@@ -366,7 +374,7 @@ def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
         instance: Any = solution()  # type: ignore[misc]
         method: Callable[..., Any] = getattr(instance, name)
         return method
-    raise _MissingFunction(f"function `{name}` is not defined")
+    raise MissingFunction(f"function `{name}` is not defined")
 
 
 def _encoded(value: Any) -> Any:
@@ -374,38 +382,3 @@ def _encoded(value: Any) -> Any:
         return encode(value)
     except TooLarge:
         raise OSError(errno.EFBIG, "returned value is too large") from None
-
-
-# describing errors
-
-
-def _describe(error: BaseException, filename: str) -> dict[str, Any]:
-    """Exception as a report. Nothing of the exception's own methods is called: they are the program's."""
-    try:
-        line = None
-        traceback = error.__traceback__
-        while traceback is not None:
-            if traceback.tb_frame.f_code.co_filename == filename:
-                line = traceback.tb_lineno
-            traceback = traceback.tb_next
-        key = "memory" if _isinstance(error, MemoryError) else "error"
-        return {key: _message(error), "line": line}
-    finally:
-        error.__traceback__ = None
-
-
-def _message(error: BaseException) -> str:
-    kind = _type(error)
-    if kind is _MissingFunction:
-        return str(error)
-    name: str = type.__dict__["__name__"].__get__(kind)
-    if getattr(builtins, name, None) is not kind:
-        return name
-    arguments: tuple[Any, ...] = BaseException.__dict__["args"].__get__(error)
-    text = ": ".join(str(argument)[:_MESSAGE_LENGTH] for argument in arguments if _is_short(argument))
-    return f"{name}: {text}"[:_MESSAGE_LENGTH] if text else name
-
-
-def _is_short(value: Any) -> bool:
-    """Whether a value is text or a small number, by its exact type: printing it calls nothing of the program's."""
-    return _type(value) is str or (_type(value) is int and -(2**64) < value < 2**64)

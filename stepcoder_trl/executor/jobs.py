@@ -8,13 +8,15 @@ checked for form, compared with the expectations here, and whatever is wrong wit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.asserts import split_assert
+from stepcoder_trl.executor.checks import binds_names, functions_of, plan_check, root_name
 from stepcoder_trl.executor.compare import stdout_matches, values_match
-from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, decode, encode
+from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, decode, encode, json_bytes
 from stepcoder_trl.masking import executed_lines, executed_spans
 from stepcoder_trl.parsing import line_spans
 from stepcoder_trl.probes import find_regions, unexecuted_regions
@@ -64,6 +66,8 @@ class Job:
         deadline_s (`float`): Wall seconds after which a server that has not answered counts as lost.
         stop_on_first_failure (`bool`): Whether the tests after the first that does not pass are left out.
         keep_outputs (`bool`): Whether results hold what the program printed or returned.
+        checks (`bytes`): What the examiner gets, and the program's process must not see; empty for no examiner.
+        without_examiner (`Callable`): Makes the same job with all tests that cannot be split in the program's process.
     """
 
     program: str
@@ -72,9 +76,21 @@ class Job:
     deadline_s: float
     stop_on_first_failure: bool
     keep_outputs: bool = False
+    checks: bytes = b""
+    without_examiner: Callable[[], Job] | None = field(default=None, compare=False)
 
 
-def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits) -> Job:
+@dataclass(frozen=True)
+class _Parts:
+    """Tests taken apart: what the program's process gets, who judges, and what the examiner gets."""
+
+    payload: list[Any]
+    judges: list[Judge]
+    checks: bytes = b""
+    setup: str = ""
+
+
+def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits, examine: bool = True) -> Job:
     """
     Take the tests of one problem apart into what the program's process may see and what it may not.
 
@@ -82,6 +98,7 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits) -> Job:
         program (`str`): Source text; any text at all.
         tests (`Mapping`): Validated tests object.
         limits (`Limits`): Defaults; the tests' own `timeout_s` and `memory_limit_bytes` take precedence.
+        examine (`bool`, *optional*, defaults to `True`): Whether there is an examiner for tests that it can take.
 
     Returns:
         `Job`: Message and judges.
@@ -91,15 +108,16 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits) -> Job:
     program_s = TESTS_PER_PROGRAM_LIMIT * timeout_s if program_s is None else max(program_s, timeout_s)
     # Everything that happens for one program: on a busy machine, repeated after a killing, once more for its lines.
     hard_wall_s = STARVED_WALL_FACTOR * WALL_PER_CPU * (program_s + timeout_s)
-    payload, judges = _PREPARERS[tests["type"]](tests, limits)
+    parts = _PREPARERS[tests["type"]](tests, limits, examine)
     expected_bytes = _longest_expected(tests)
     message = {
         "program": program,
         "type": tests["type"],
         "fn_name": tests.get("fn_name"),
         "preamble": tests.get("preamble", ""),
-        "setup": tests.get("setup", ""),
-        "tests": payload,
+        "setup": parts.setup,
+        "tests": parts.payload,
+        "checks_bytes": len(parts.checks),
         "timeout_s": timeout_s,
         "wall_s": WALL_PER_CPU * timeout_s,
         "program_cpu_s": program_s,
@@ -114,10 +132,12 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits) -> Job:
     return Job(
         program,
         message,
-        tuple(judges),
+        tuple(parts.judges),
         hard_wall_s + SERVER_SLACK_S,
         limits.stop_on_first_failure,
         limits.keep_outputs,
+        parts.checks,
+        partial(prepare_job, program, tests, limits, examine=False),
     )
 
 
@@ -127,7 +147,7 @@ def _longest_expected(tests: Mapping[str, Any]) -> int:
     return max(len(text.encode("utf-8", "surrogatepass")) for text in tests["outputs"])
 
 
-def _prepare_stdio(tests: Mapping[str, Any], limits: Limits) -> tuple[list[Any], list[Judge]]:
+def _prepare_stdio(tests: Mapping[str, Any], limits: Limits, examine: bool) -> _Parts:
     def judge_for(expected: str) -> Judge:
         def judge(report: dict[str, Any]) -> TestResult:
             if stdout_matches(str(report["output"]), expected, limits.float_tolerance):
@@ -136,10 +156,10 @@ def _prepare_stdio(tests: Mapping[str, Any], limits: Limits) -> tuple[list[Any],
 
         return judge
 
-    return [{"input": text} for text in tests["inputs"]], [judge_for(text) for text in tests["outputs"]]
+    return _Parts([{"input": text} for text in tests["inputs"]], [judge_for(text) for text in tests["outputs"]])
 
 
-def _prepare_call(tests: Mapping[str, Any], limits: Limits) -> tuple[list[Any], list[Judge]]:
+def _prepare_call(tests: Mapping[str, Any], limits: Limits, examine: bool) -> _Parts:
     def judge_for(expected: Any) -> Judge:
         def judge(report: dict[str, Any]) -> TestResult:
             actual = decode(report["value"])
@@ -147,21 +167,35 @@ def _prepare_call(tests: Mapping[str, Any], limits: Limits) -> tuple[list[Any], 
 
         return judge
 
-    return [encode(list(arguments)) for arguments in tests["inputs"]], [judge_for(value) for value in tests["outputs"]]
+    return _Parts(
+        [encode(list(arguments)) for arguments in tests["inputs"]], [judge_for(value) for value in tests["outputs"]]
+    )
 
 
-def _prepare_assert(tests: Mapping[str, Any], limits: Limits) -> tuple[list[Any], list[Judge]]:
+def _prepare_assert(tests: Mapping[str, Any], limits: Limits, examine: bool) -> _Parts:
+    setup, preamble = tests["setup"], tests.get("preamble", "")
+    # A test that leaves a name to the next one would leave it in another process.
+    examine = examine and not any(map(binds_names, tests["asserts"]))
     payload: list[Any] = []
     judges: list[Judge] = []
-    for statement in tests["asserts"]:
+    examined: dict[int, Any] = {}
+    for number, statement in enumerate(tests["asserts"]):
         split = split_assert(statement)
-        if split is None:
+        asks_setup = split is not None and not functions_of(setup).isdisjoint(map(root_name, split.expressions))
+        check = plan_check(statement, setup, preamble) if examine and (split is None or asks_setup) else None
+        if check is not None:
+            payload.append({"candidates": list(check.candidates)})
+            judges.append(_judge_examined)
+            examined[number] = {**asdict(check), "candidates": len(check.candidates)}
+        elif split is None or (asks_setup and split.truth):
             payload.append({"code": statement})
             judges.append(_judge_inside)
         else:
             payload.append({"expressions": list(split.expressions), "truth": split.truth})
             judges.append(_judge_split(statement))
-    return payload, judges
+    checks = json_bytes({"preamble": preamble, "setup": setup, "tests": examined}) if examined else b""
+    # Setups hold expected values: none for a program whose tests all run elsewhere.
+    return _Parts(payload, judges, checks, setup if len(examined) < len(payload) else "")
 
 
 def _judge_split(statement: str) -> Judge:
@@ -180,13 +214,17 @@ def _judge_split(statement: str) -> Judge:
     return judge
 
 
-def _judge_inside(report: dict[str, Any]) -> TestResult:
+def _judge_examined(report: dict[str, Any]) -> TestResult:
     if report.get("held") is True:
-        return TestResult(Outcome.PASSED, _cpu_s(report), trusted=False)
-    return TestResult(Outcome.FAILED, _cpu_s(report), str(report["asserted"]), trusted=False)
+        return _passed(report)
+    return _failed(report, str(report["asserted"]))
 
 
-_PREPARERS: dict[str, Callable[[Mapping[str, Any], Limits], tuple[list[Any], list[Judge]]]] = {
+def _judge_inside(report: dict[str, Any]) -> TestResult:
+    return replace(_judge_examined(report), trusted=False)
+
+
+_PREPARERS: dict[str, Callable[[Mapping[str, Any], Limits, bool], _Parts]] = {
     "stdio": _prepare_stdio,
     "call": _prepare_call,
     "assert": _prepare_assert,

@@ -157,6 +157,13 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
 
 
+def _checks_file() -> int:
+    """Descriptor of a file that the server hands to its examiner, unread."""
+    descriptor = os.open(os.devnull, os.O_RDONLY) if PORTABLE else os.memfd_create("checks", os.MFD_CLOEXEC)
+    _descriptors.add(descriptor)
+    return descriptor
+
+
 class _Server:
     """Parent's side of one fork server process."""
 
@@ -168,6 +175,7 @@ class _Server:
         self._isolation = config.isolation
         request_read, self._requests = _pipe()
         self._replies, reply_write = _pipe()
+        self._checks = _checks_file()
         self._wakeup = wakeup
         os.set_blocking(self._requests, False)  # a stopped server does not read
         self._poll = select.poll()  # a trainer may have more descriptors than `select` can name
@@ -175,8 +183,8 @@ class _Server:
         self._poll.register(wakeup, select.POLLIN)
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-s", "-B", "-c", _bootstrap(request_read, reply_write)],
-                pass_fds=(request_read, reply_write),
+                [sys.executable, "-s", "-B", "-c", _bootstrap(request_read, reply_write, self._checks)],
+                pass_fds=(request_read, reply_write, self._checks),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -241,12 +249,16 @@ class _Server:
 
     def run(self, job: Job) -> Execution:
         deadline = time.monotonic() + job.deadline_s
+        if job.checks:
+            os.pwrite(self._checks, job.checks, 0)  # the server itself must not see them: it becomes the program
         self.send(job.message, deadline)
         reply = self.receive(deadline)
-        while "tests" not in reply and "infrastructure" not in reply:
+        while "test" in reply:
             passed = judge_test(job, reply["test"], reply["result"]).outcome is Outcome.PASSED
             self.send("go" if passed else "stop", deadline)
             reply = self.receive(deadline)
+        if "not_plain" in reply and job.without_examiner is not None:
+            return self.run(job.without_examiner())
         return judge_job(job, reply)
 
     def kill(self) -> bool:
@@ -269,6 +281,7 @@ class _Server:
     def _close_pipes(self) -> None:
         _close(self._requests)
         _close(self._replies)
+        _close(self._checks)
 
 
 def _milliseconds_until(deadline: float) -> float:
@@ -278,14 +291,14 @@ def _milliseconds_until(deadline: float) -> float:
     return min(left, 3600) * 1000
 
 
-def _bootstrap(requests: int, replies: int) -> str:
+def _bootstrap(requests: int, replies: int, checks: int) -> str:
     """Code for `python -c`: only our package is importable from here, not what lies beside it."""
     root = str(Path(__file__).parents[2])
     # The server has one thread, so modules have nothing to mend after a fork; doing it would cost a quarter of one.
     return (
         f"import os; os.register_at_fork = lambda **callbacks: None; "
         f"import sys; sys.path[0] = {root!r}; from stepcoder_trl.executor import zygote; "
-        f"sys.path.pop(0); zygote.main({requests}, {replies})"
+        f"sys.path.pop(0); zygote.main({requests}, {replies}, {checks})"
     )
 
 
@@ -507,7 +520,8 @@ class CodeExecutor(BaseBackend):
             BadInputError: If the tests are malformed.
             SandboxError: If the executor is closed.
         """
-        task = _Task(prepare_job(program, validate_tests(tests), self.config.limits), self)
+        job = prepare_job(program, validate_tests(tests), self.config.limits, examine=not PORTABLE)
+        task = _Task(job, self)
         self._running_workers().put(task)
         return task.future
 

@@ -22,7 +22,7 @@ MAX_CHARACTERS = 16 * 2**20  # text, bytes and hexadecimal digits of a value tog
 STARVED_WALL_FACTOR = 4.0  # a program that the machine keeps waiting may take this many times its wall limit
 _SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
 _HEADER = struct.Struct("<I")
-_write = os.write  # bound before any program runs: one may replace `os.write` in its own process
+_write, _read = os.write, os.read  # bound before any program runs: one may replace them in its own process
 _NUMPY_SCALARS = (
     *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128", "str_", "bytes_"),
@@ -30,6 +30,8 @@ _NUMPY_SCALARS = (
 
 _DICTS = (dict, Counter, OrderedDict, defaultdict)
 _PLAIN_SCALARS = (bool, type(None))
+_ARRIVE_AS_OTHERS = (Counter, OrderedDict, defaultdict, deque)
+_CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
 class Unserializable:
@@ -54,15 +56,33 @@ class TooLarge(Exception):
     """Raised by `encode` for a value with more than `MAX_ITEMS` elements or `MAX_CHARACTERS` of text."""
 
 
+class NotPlain(Exception):
+    """
+    Raised by `encode` for a value that would arrive as another one.
+
+    Attributes:
+        value (`Any`): The object that is in the way.
+    """
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(f"value of type {type(value).__name__}")
+        self.value = value
+
+
 class Readable(Protocol):
     """What `read_frame` needs of a stream."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
+def json_bytes(message: Any) -> bytes:
+    """JSON message as bytes."""
+    return json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
 def frame(message: Any) -> bytes:
     """JSON message as bytes with its length in front."""
-    payload = json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    payload = json_bytes(message)
     return _HEADER.pack(len(payload)) + payload
 
 
@@ -124,7 +144,47 @@ class FrameBuffer:
             yield json.loads(payload)
 
 
-def encode(value: Any) -> Any:
+class Channel:
+    """
+    One side of a conversation over two pipes.
+
+    Args:
+        read_fd (`int`): Where messages of the other side arrive.
+        write_fd (`int`): Where ours go.
+        max_bytes (`int`): Length above which a message is refused.
+    """
+
+    def __init__(self, read_fd: int, write_fd: int, max_bytes: int) -> None:
+        self._read_fd, self._write_fd = read_fd, write_fd
+        self._buffer = FrameBuffer(max_bytes)
+        self._waiting: deque[Any] = deque()
+
+    def send(self, message: Any) -> None:
+        """Send one message; waits until the other side takes what a pipe does not hold."""
+        write_all(self._write_fd, frame(message))
+
+    def receive(self) -> Any:
+        """
+        Wait for one message.
+
+        Raises:
+            EOFError: If the other side is gone.
+            OverflowError, ValueError, RecursionError: If it sent garbage; see [`FrameBuffer`].
+        """
+        while not self._waiting:
+            data = _read(self._read_fd, 2**20)
+            if not data:
+                raise EOFError("the other side is gone")
+            self._waiting.extend(self._buffer.feed(data))
+        return self._waiting.popleft()
+
+    def close(self) -> None:
+        """Close both pipes."""
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+
+def encode(value: Any, exact: bool = False) -> Any:
     """
     Plain Python value as a JSON tree that keeps its exact type.
 
@@ -133,14 +193,17 @@ def encode(value: Any) -> Any:
             None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range; Counter, OrderedDict
             and defaultdict count as dict, deque as list, numpy scalars and arrays as Python values. Anything else,
             subclasses included, becomes a marker that decodes to [`Unserializable`].
+        exact (`bool`, *optional*, defaults to `False`):
+            Refuse what would be decoded to a value of another type, and what is nested too deeply. For values of ours.
 
     Returns:
         `Any`: Tree of None, bool, int, str, list and one-key dicts.
 
     Raises:
         TooLarge: If the value has more than `MAX_ITEMS` elements or `MAX_CHARACTERS` of text.
+        NotPlain: With `exact`, if it is not made of plain values alone.
     """
-    return _Encoder().encode(value, 0)
+    return _ExactEncoder().encode(value, 0) if exact else _Encoder().encode(value, 0)
 
 
 class _Encoder:
@@ -218,6 +281,20 @@ class _Encoder:
                 return self.encode(numpy.generic.item(value), depth)
         name = type.__dict__["__name__"].__get__(kind)  # a metaclass may define `__name__`; this asks `type` itself
         return {"u": name}
+
+
+class _ExactEncoder(_Encoder):
+    """For values of ours, whose types have to arrive as they are."""
+
+    def encode(self, value: Any, depth: int) -> Any:
+        if type(value) in _ARRIVE_AS_OTHERS or id(value) in self.open:
+            raise NotPlain(value)
+        if depth >= MAX_DEPTH and isinstance(value, _CONTAINERS):
+            raise TooLarge
+        return super().encode(value, depth)
+
+    def _foreign(self, value: Any, kind: type, depth: int) -> Any:
+        raise NotPlain(value)
 
 
 def _numpy_scalars(numpy: Any) -> frozenset[type]:

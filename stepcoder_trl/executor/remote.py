@@ -185,7 +185,7 @@ class RemoteExecutor(BaseBackend):
             BadInputError: If the tests are malformed.
             SandboxError: If the executor is closed.
         """
-        job = prepare_job(program, validate_tests(tests), self.config.limits)
+        job = prepare_job(program, validate_tests(tests), self.config.limits, examine=False)
         if self._closing.is_set():
             raise SandboxError("This executor is closed. Create a new one.")
         if self._pid != os.getpid():

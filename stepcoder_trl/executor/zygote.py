@@ -21,12 +21,14 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from stepcoder_trl.executor import child, scratch
+from stepcoder_trl.executor.examiner import GARBAGE, MEMORY_BYTES, NOT_PLAIN, Examiner, ExaminerLost
 from stepcoder_trl.executor.hardening import Hardening, IsolationUnavailable, prepare
-from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, FrameBuffer, frame, read_frame, write_all
+from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, Channel, FrameBuffer, frame, read_frame, write_all
 from stepcoder_trl.executor.state import ModuleStates
 from stepcoder_trl.executor.system import PortableSystem, System, is_portable
 from stepcoder_trl.executor.tracer import ProbeRecord, SharedLineTracer, line_tracer
@@ -50,6 +52,7 @@ JOBS_PER_COLLECTION = 512
 TESTS_PER_CHILD = 128  # stdio tests hold two descriptors each
 MAX_SCRATCH_BYTES = 256 * 2**20
 _FRAME_SLACK = 65_536
+_QUESTION_BYTES = 2**30
 _ERROR_CLAIMS = frozenset({"error", "memory", "line"})
 _STDIO_CLAIMS = _ERROR_CLAIMS | {"ended"}
 _VALUE_CLAIMS = _ERROR_CLAIMS | {"value", "held", "asserted"}
@@ -67,6 +70,7 @@ class _Clock:
     program_cpu_s: float
     program_wall_deadline: float
     hard_deadline: float
+    examiner: Examiner | None = None
     started: float = field(default_factory=time.monotonic)
     cpu_start: float = 0.0
     wall_start: float = 0.0
@@ -97,23 +101,25 @@ class _Clock:
         Seconds in which the machine was too busy to run the program although it could have run.
 
         Wall limits are for sleepers: a program that was kept waiting gets this time on top. Of the running threads the
-        one counts that waited longest; 0 where the kernel does not keep account.
+        one counts that waited longest; 0 where the kernel does not keep account. So does what its examiner waited.
         """
         longest = 0
         for path in glob.iglob(f"/proc/{self.pid}/task/*/schedstat"):
             with contextlib.suppress(OSError, ValueError, IndexError), open(path) as account:
                 longest = max(longest, int(account.read().split()[1]))
-        return longest / 1e9
+        return longest / 1e9 + (0.0 if self.examiner is None else self.examiner.waited_s())
 
 
 class _Server:
-    def __init__(self, settings: dict[str, Any], requests: int, replies: int) -> None:
+    def __init__(self, settings: dict[str, Any], requests: int, replies: int, checks: int | None) -> None:
         self.scratch: str = settings["scratch"]
         self.filename = os.path.join(self.scratch, "solution.py")
         self.requests = os.fdopen(requests, "rb", buffering=2**20)
         self.replies = replies
         portable = settings.get("portable", is_portable())
         self.system = PortableSystem() if portable else System()
+        self.checks = checks  # file that only an examiner reads
+        self.examiner: Examiner | None = None
         _preload()
         os.chdir(self.scratch)
         sys.path.insert(0, self.scratch)
@@ -146,6 +152,9 @@ class _Server:
                 raise
             except OSError as error:
                 reply = {"infrastructure": f"{type(error).__name__}: {error}"}
+            except ExaminerLost:  # the trainer sees a lost worker
+                self.leave()
+                return
             self.send(reply)
             if served % JOBS_PER_COLLECTION == 0:
                 gc.unfreeze()
@@ -154,11 +163,42 @@ class _Server:
 
     def leave(self) -> None:
         """Remove the scratch folder: a trainer that was killed cannot."""
+        self.end_examiner()
         os.chdir("/")
         scratch.remove(self.scratch)
 
     def send(self, message: dict[str, Any]) -> None:
         write_all(self.replies, frame(message))
+
+    def running_examiner(self) -> Examiner:
+        if self.examiner is None:
+            assert self.checks is not None
+            self.examiner = Examiner(
+                self.checks, self.scratch, self.confine_examiner, close=(self.replies, self.requests.fileno())
+            )
+        return self.examiner
+
+    def confine_examiner(self) -> None:
+        self.hardening.enter_child(
+            memory_limit_bytes=MEMORY_BYTES, cpu_limit_s=_MAX_CPU_S, file_limit_bytes=2**20, open_files=64
+        )
+
+    def end_examiner(self) -> None:
+        if self.examiner is not None:
+            self.examiner.kill()
+            self.examiner = None
+
+    def close_in_child(self) -> None:
+        """Close what a program must not have."""
+        os.close(self.replies)
+        os.close(self.requests.fileno())
+        if self.checks is not None:
+            os.close(self.checks)
+        if self.examiner is not None:
+            self.examiner.close()
+
+    def bury(self, pid: int) -> tuple[int, float]:
+        return _bury(self.system, pid, spared=() if self.examiner is None else (self.examiner.pid,))
 
 
 class _Run:
@@ -178,6 +218,7 @@ class _Run:
         self.alone = job["fresh_process_per_test"]
         self.wall_deadline = time.monotonic() + job["program_wall_s"]
         self.hard_deadline = time.monotonic() + job["hard_wall_s"]
+        self.not_plain = False  # whether a test turned out to need the program's process
 
     def reply(self) -> dict[str, Any]:
         for name in LOADED_ON_MENTION:
@@ -193,8 +234,12 @@ class _Run:
                 self.fill(following, {"timeout": True, "unrun": True})
                 break
             following = _Child(self, following).run()
+            if self.not_plain:
+                break
         lines = sorted(self.lines) if self.lines_known else None
         probes = self.probes.close() if self.probes is not None else None
+        if self.not_plain:
+            return {"not_plain": True}
         return {"tests": self.results, "lines": lines, "probes": probes, "cpu_s": self.cpu_s}
 
     def fill(self, first: int, result: dict[str, Any]) -> None:
@@ -220,6 +265,10 @@ class _Child:
         self.ended = False  # whether the child said how it ended and what it traced
         self.expired = False
         self.killed = False
+        self.examiner = self.server.running_examiner() if self.job["checks_bytes"] else None
+        self.examiner_ends: tuple[int, ...] = ()
+        self.examiner_used_up = False
+        self.verdict: dict[str, Any] | None = None  # of the examiner, on the next test
         stdio = self.job["type"] == "stdio"
         alone = shared is not None or run.alone
         count = 1 if alone else min(TESTS_PER_CHILD, len(self.job["tests"]) - first)
@@ -236,6 +285,7 @@ class _Child:
             finally:
                 os.close(reports)
                 os.close(gate)
+                self.close_examiner_ends()
             if self.ended and not self.expired and self.first < self.next < self.last:
                 self.run_state.alone = True  # it left state for which the next test needs a process of its own
             return self.next
@@ -247,6 +297,8 @@ class _Child:
     def fork(self) -> tuple[int, int, int]:
         report_read, report_write = os.pipe()
         gate_read, gate_write = os.pipe()
+        questions: tuple[int, ...] = os.pipe() if self.examiner else ()
+        answers: tuple[int, ...] = os.pipe() if self.examiner else ()
         task = child.ChildTask(
             job=self.job if self.shared is None else {**self.job, "fresh_process_per_test": True},
             first=self.first,
@@ -258,19 +310,21 @@ class _Child:
             modules=self.server.modules,
             tracer=self.server.tracer if self.shared is None else SharedLineTracer(self.server.filename, self.shared),
             probes=self.run_state.probes,
+            examiner=Channel(questions[0], answers[1], _QUESTION_BYTES) if self.examiner else None,
         )
         try:
             pid = os.fork()
         except OSError:
-            for descriptor in (report_read, report_write, gate_read, gate_write):
+            for descriptor in (report_read, report_write, gate_read, gate_write, *questions, *answers):
                 os.close(descriptor)
             raise
         if pid == 0:
             try:
                 os.close(report_read)
                 os.close(gate_write)
-                os.close(self.server.replies)
-                os.close(self.server.requests.fileno())
+                for descriptor in (*questions[1:], *answers[:1]):
+                    os.close(descriptor)
+                self.server.close_in_child()
                 self.server.hardening.enter_child(
                     memory_limit_bytes=self.job["memory_limit_bytes"],
                     cpu_limit_s=math.ceil(min(self.job["program_cpu_s"], _MAX_CPU_S)) + 2,
@@ -282,8 +336,9 @@ class _Child:
                     os.write(report_write, frame({"not_started": f"{type(error).__name__}: {error}"}))
                 os._exit(1)
             child.main(task)
-        os.close(report_write)
-        os.close(gate_read)
+        for descriptor in (report_write, gate_read, *questions[:1], *answers[1:]):
+            os.close(descriptor)
+        self.examiner_ends = (*questions[1:], *answers[:1])
         return pid, report_read, gate_write
 
     def watch(self, pid: int, reports: int, gate: int) -> None:
@@ -296,42 +351,51 @@ class _Child:
             program_cpu_s=job["program_cpu_s"] - run.cpu_s,
             program_wall_deadline=run.wall_deadline,
             hard_deadline=run.hard_deadline,
+            examiner=self.examiner,
         )
         began = time.monotonic()
         clock.begin()
-        buffer = FrameBuffer(job["max_output_bytes"] * 2 + _FRAME_SLACK)
+        buffer = FrameBuffer(self.max_frame_bytes)
         poll = select.poll()
         exit_fd = self.server.system.exit_descriptor(pid, reports)
         poll.register(reports, select.POLLIN)
         poll.register(exit_fd, self.server.system.exit_event)
         poll.register(self.server.requests.fileno(), 0)  # hang-up only: the trainer is gone
+        if self.examiner is not None:
+            poll.register(self.examiner, select.POLLIN)
         kill_at: float | None = None
         waited_before = 0.0
         open_reports, alive, garbage = True, True, False
         look_at = time.monotonic() + POLL_S  # when to measure the scratch folder
         try:
-            while open_reports or alive:
-                left = clock.left_s() if kill_at is None else kill_at - time.monotonic()
+            while open_reports or alive or self.is_examined:
+                left = self.left_s(clock) if kill_at is None else kill_at - time.monotonic()
                 if left <= 0:
                     if kill_at is None:
                         self.expired = True
                         kill_at = time.monotonic() + SOFT_LIMIT_GRACE_S
                         waited_before = clock.waited_s()
                         _signal(pid, self.server.hardening.soft_signal)
-                    elif not self.killed:
+                    elif not self.killed or self.is_examined:
                         waited = min(clock.waited_s() - waited_before, STARVED_GRACE_S)
                         if kill_at + waited > time.monotonic():
                             kill_at, waited_before = kill_at + waited, waited_before + waited
                             continue
                         self.killed = True
                         _signal(pid, signal.SIGKILL)
+                        self.stop_examiner(poll)
                         kill_at = time.monotonic() + 3600
                     continue
                 for descriptor, _event in poll.poll(max(1, math.ceil(min(left, POLL_S) * 1000))):
                     if descriptor == self.server.requests.fileno():  # the trainer is gone: take the child along
-                        _bury(self.server.system, pid)
+                        self.server.bury(pid)
                         self.server.leave()
                         os._exit(0)
+                    elif self.examiner is not None and descriptor == self.examiner.fileno():
+                        self.hear_examiner()
+                        if self.verdict is not None and self.verdict.get("lost") in (GARBAGE, NOT_PLAIN):
+                            garbage = self.killed = True
+                            _signal(pid, signal.SIGKILL)
                     elif descriptor == exit_fd:
                         alive = False
                         poll.unregister(exit_fd)
@@ -345,6 +409,9 @@ class _Child:
                         except (OverflowError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
                             garbage = self.killed = True
                             _signal(pid, signal.SIGKILL)
+                if garbage and self.is_examined and kill_at is None:
+                    # Time for the examiner to see that its program is gone.
+                    kill_at, waited_before = time.monotonic() + SOFT_LIMIT_GRACE_S, clock.waited_s()
                 if not alive and open_reports and not any(fd == reports for fd, _ in poll.poll(0)):
                     break  # a descendant may hold the pipe open
                 if time.monotonic() >= look_at:
@@ -356,7 +423,8 @@ class _Child:
             os.close(exit_fd)
             if time.monotonic() - began > 1.0:
                 run.wall_deadline += clock.waited_s()
-            status, cpu_s = _bury(self.server.system, pid)
+            status, cpu_s = self.server.bury(pid)
+            self.settle()
             repeat = self.was_killed_from_outside(status) and not run.repeated
             if repeat:
                 run.repeated = True
@@ -366,17 +434,21 @@ class _Child:
                 run.cpu_s += cpu_s
             else:
                 run.recovery_cpu_s += cpu_s
-        if self.shared is None and not repeat:
+        if self.shared is None and not repeat and not run.not_plain:
             self.conclude(status, garbage, clock, cpu_s)
 
     def take(self, message: dict[str, Any], clock: _Clock, gate: int) -> None:
         """Digest one report; anything out of order raises and counts as garbage."""
         run = self.run_state
+        if "serving" in message and not self.ended:
+            self.begin_examination(message["serving"])
         if self.shared is not None or self.ended:
             return
         if "not_started" in message and self.phase == "compile":  # no line of the program has run yet
             raise Infrastructure(str(message["not_started"]))
-        if "compiled" in message:
+        if "serving" in message:
+            pass
+        elif "compiled" in message:
             self.phase = "module" if self.job["type"] != "stdio" else "test"
             if self.phase == "test":
                 clock.begin()
@@ -412,9 +484,76 @@ class _Child:
         if message["test"] != self.next or self.phase != "test" or self.next >= self.last:
             raise ValueError("report out of order")
         claims = {key: value for key, value in message.items() if key not in ("test", "lines")}
+        if "candidates" in self.job["tests"][self.next]:
+            claims = self.examined_claims(claims)
         claims = _checked_claims(claims, _STDIO_CLAIMS if self.job["type"] == "stdio" else _VALUE_CLAIMS)
         self.run_state.add_lines(message["lines"])
         self.finish_test(claims, clock.begin())
+
+    # Tests whose verdict an examiner takes
+
+    @property
+    def max_frame_bytes(self) -> int:
+        return int(self.job["max_output_bytes"] * 2 + _FRAME_SLACK)
+
+    @property
+    def is_examined(self) -> bool:
+        """Whether the examiner owes a verdict."""
+        return self.examiner is not None and self.examiner.busy
+
+    def left_s(self, clock: _Clock) -> float:
+        left = clock.left_s()
+        if self.examiner is not None and self.examiner.busy:
+            left = min(left, self.job["timeout_s"] - self.examiner.cpu_s())
+        return left
+
+    def begin_examination(self, index: Any) -> None:
+        expected = self.first if self.shared is not None else self.next
+        in_order = index == expected < self.last and (self.shared is not None or self.phase == "test")
+        if self.examiner is None or self.examiner.busy or self.verdict is not None or not in_order:
+            raise ValueError("report out of order")
+        if "candidates" not in self.job["tests"][index]:
+            raise ValueError("nothing to examine")
+        request = {"test": index, "size": self.job["checks_bytes"], "max_bytes": self.max_frame_bytes}
+        self.examiner.begin(request, self.examiner_ends)
+        self.close_examiner_ends()  # so that each side sees when the other is gone
+
+    def close_examiner_ends(self) -> None:
+        for descriptor in self.examiner_ends:
+            os.close(descriptor)
+        self.examiner_ends = ()
+
+    def hear_examiner(self, wait_s: float = 0.0) -> None:
+        assert self.examiner is not None
+        verdict = self.examiner.verdict(wait_s)
+        if verdict is not None:
+            self.verdict = verdict
+            self.run_state.not_plain |= verdict.get("lost") == NOT_PLAIN
+            self.examiner_used_up |= "memory" in verdict
+
+    def examined_claims(self, claims: dict[str, Any]) -> dict[str, Any]:
+        """What the examiner found, once the program says that it has answered; or what kept it from that."""
+        if self.is_examined:
+            self.hear_examiner()
+        if claims.keys() <= _ERROR_CLAIMS and not self.is_examined and self.verdict is None:
+            return claims
+        if claims != {"served": True} or self.verdict is None or "lost" in self.verdict:
+            raise ValueError("report out of order")
+        return self.verdict
+
+    def settle(self) -> None:
+        """Leave no examination under way: its program is gone."""
+        if self.is_examined:
+            self.hear_examiner(wait_s=SOFT_LIMIT_GRACE_S)
+        if self.is_examined or self.examiner_used_up:
+            self.server.end_examiner()
+
+    def stop_examiner(self, poll: select.poll) -> None:
+        if self.is_examined:
+            assert self.examiner is not None
+            poll.unregister(self.examiner)
+            self.server.end_examiner()
+            self.examiner.busy = False
 
     def may_go_on(self) -> bool:
         """Ask the trainer about the test that was finished last; if it says no, the others are not run."""
@@ -440,6 +579,7 @@ class _Child:
             os.ftruncate(descriptor, 0)  # what one test writes is not charged to the next
         self.run_state.results[self.next] = {**result, "cpu_s": cpu_s}
         self.next += 1
+        self.verdict = None
 
     def conclude(self, status: int, garbage: bool, clock: _Clock, cpu_s: float) -> None:
         """Give the test at which the child died its result, and recover the lines it could not report."""
@@ -480,6 +620,8 @@ class _Child:
     def result_of_death(self, status: int, garbage: bool) -> dict[str, Any]:
         if garbage:
             return {"error": "the program sent garbage or wrote too much"}
+        if self.verdict is not None and "lost" not in self.verdict and not self.expired:
+            return self.verdict  # what it does after its last answer changes nothing
         if self.expired or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
             return {"timeout": True}
         if os.WIFSIGNALED(status):
@@ -530,8 +672,12 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _bury(system: System, pid: int) -> tuple[int, float]:
-    """Kill what is left of a child and of everything it started; returns its wait status and CPU seconds."""
+def _bury(system: System, pid: int, spared: Sequence[int]) -> tuple[int, float]:
+    """
+    Kill what is left of a child and of everything it started, the spared children of ours excepted.
+
+    Returns its wait status and CPU seconds.
+    """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
     _signal(pid, signal.SIGKILL)
@@ -542,7 +688,10 @@ def _bury(system: System, pid: int) -> tuple[int, float]:
         except ChildProcessError:
             break
         if found == 0:  # adopted from the child, in a session of its own
-            for stray in system.children():
+            strays = [stray for stray in system.children() if stray not in spared]
+            if not strays:
+                break
+            for stray in strays:
                 _signal(stray, signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(stray, 0)
@@ -590,7 +739,7 @@ def _readable_paths() -> list[str]:
     return sorted(path for path in paths if os.path.exists(path))
 
 
-def main(requests: int, replies: int) -> None:
+def main(requests: int, replies: int, checks: int | None = None) -> None:
     """Serve until the trainer closes its end. Called in a fresh interpreter by the pool."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -599,7 +748,7 @@ def main(requests: int, replies: int) -> None:
         scratch.remove(os.getcwd())
         return
     try:
-        server = _Server(settings, requests, replies)
+        server = _Server(settings, requests, replies, checks)
     except (OSError, ImportError, IsolationUnavailable) as error:
         answer: dict[str, Any] = {"infrastructure": f"{type(error).__name__}: {error}"}
         if isinstance(error, IsolationUnavailable) and error.missing:

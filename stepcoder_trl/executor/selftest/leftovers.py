@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from stepcoder_trl.executor.examiner import PROCESS_NAME
+
 
 DEADLINE_S = 10.0
 _SHARED_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue")
@@ -47,7 +49,7 @@ class Census:
     def _look(self, workers: set[int]) -> Iterator[str]:
         running = children_of_ours()
         yield from (f"fork server {pid} has ended" for pid in sorted(workers - running))
-        strays = set(descendants()) - running
+        strays = set(descendants()) - running - _examiners(running)
         if self._scratch_root is not None:
             strays |= _processes_with(str(self._scratch_root)) - set(descendants()) - {os.getpid()}
             yield from (f"file {path}" for path in self._scratch_root.glob("*/*"))
@@ -67,6 +69,20 @@ def descendants(pid: int | None = None) -> list[int]:
     for child in _children(pid or os.getpid()):
         found += [child, *descendants(child)]
     return sorted(found)
+
+
+def _examiners(servers: set[int]) -> set[int]:
+    """Processes that belong to fork servers: one each, if it has tests that it runs itself."""
+    found = set()
+    for server in servers:
+        found |= {child for child in _children(server) if _name_of(child) == PROCESS_NAME}
+    return found if len(found) <= len(servers) else set()
+
+
+def _name_of(pid: int) -> str:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def _children(pid: int) -> Iterator[int]:

@@ -1,0 +1,395 @@
+"""
+Examiner: the process that runs a data set's checks and asks the program's process for its answers.
+
+It is forked from the fork server once and serves many programs, confined like them. It executes code of the data set
+alone (preamble, setup, the test), in a fresh namespace for each program. The program's functions are stand-ins there:
+their arguments go out as messages, and what comes back is decoded as hostile input. So no object of a program, and no
+line of it, runs where the verdict is taken; expected values never enter the process that runs the program, nor the
+fork server, from whose memory that process is made: they pass by it in a file that only the examiner reads.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType
+from typing import Any, NoReturn
+
+from stepcoder_trl.executor.candidate import OVER
+from stepcoder_trl.executor.checks import candidate_name
+from stepcoder_trl.executor.protocol import Channel, NotPlain, TooLarge, Unserializable, decode, encode
+from stepcoder_trl.executor.raised import MESSAGE_LENGTH, describe, message_of, raised_in
+from stepcoder_trl.executor.system import System
+
+
+PROCESS_NAME = "examiner"
+_PR_SET_NAME = 15
+MEMORY_BYTES = 2**30  # an answer of 32 MiB of JSON takes up to twenty times that as Python objects
+NOT_PLAIN = "not plain"
+GARBAGE = "garbage"
+GONE = "gone"
+_CACHED_CHECKS = 128
+_MESSAGE_BYTES = 2**16
+
+
+class ExaminerLost(Exception):
+    """The examiner died of something else than a limit."""
+
+
+class Examiner:
+    """
+    Fork server's handle of its examiner.
+
+    Args:
+        checks_fd (`int`): File that holds the checks of the program that is being run; written by the trainer.
+        scratch (`str`): Folder that programs write to: nothing is imported from there.
+        confine (`Callable`): Confines the calling process.
+        close (`Sequence[int]`): Descriptors that the examiner must not have.
+    """
+
+    def __init__(self, checks_fd: int, scratch: str, confine: Callable[[], None], close: Sequence[int]) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self._socket.close()
+                for descriptor in close:
+                    os.close(descriptor)
+                _name_process()
+                confine()
+                _serve(theirs, checks_fd, scratch)
+            finally:
+                os._exit(1)
+        theirs.close()
+        self.busy = False
+        self._cpu_start = 0.0
+        self._waited_start = 0.0
+
+    def fileno(self) -> int:
+        """Descriptor that is readable when there is a verdict."""
+        return self._socket.fileno()
+
+    def begin(self, request: Mapping[str, Any], ends: Sequence[int]) -> None:
+        """
+        Have one test examined.
+
+        Args:
+            request (`Mapping`): `test`, its number; `size`, bytes of the checks; `max_bytes` of an answer.
+            ends (`Sequence[int]`): Pipes for questions and answers of a new process of the program, or nothing.
+        """
+        self._cpu_start = self._cpu_seconds()
+        if ends:
+            self._waited_start = waited_seconds(self.pid)
+        try:
+            socket.send_fds(self._socket, [json.dumps(request).encode("ascii")], ends)
+        except OSError as error:
+            raise ExaminerLost(str(error)) from None
+        self.busy = True
+
+    def verdict(self, wait_s: float = 0.0) -> dict[str, Any] | None:
+        """
+        What the examiner says, `None` if it has not finished.
+
+        Returns:
+            `dict` or `None`: `held`, `asserted`, `error` or `memory`, or `lost` with one of `GONE`, `GARBAGE`,
+            `NOT_PLAIN`.
+
+        Raises:
+            ExaminerLost: If it died.
+        """
+        self._socket.settimeout(wait_s)
+        try:
+            data = self._socket.recv(_MESSAGE_BYTES)
+        except (BlockingIOError, TimeoutError):
+            return None
+        except OSError as error:
+            raise ExaminerLost(str(error)) from None
+        finally:
+            self._socket.settimeout(None)
+        if not data:
+            raise ExaminerLost("the examiner ended")
+        self.busy = False
+        verdict: dict[str, Any] = json.loads(data)
+        return verdict
+
+    def cpu_s(self) -> float:
+        """CPU seconds since `begin`."""
+        return self._cpu_seconds() - self._cpu_start
+
+    def _cpu_seconds(self) -> float:
+        return System().cpu_s(self.pid, 0.0)
+
+    def waited_s(self) -> float:
+        """Seconds in which the machine was too busy to run it, for the program that it examines."""
+        return max(waited_seconds(self.pid) - self._waited_start, 0.0)
+
+    def close(self) -> None:
+        """Close the descriptor: in the program's process, which must not have it."""
+        self._socket.close()
+
+    def kill(self) -> None:
+        """End the process."""
+        self._socket.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def waited_seconds(pid: int) -> float:
+    """Seconds in which a process of one thread could have run, but did not; 0 where the kernel keeps no account."""
+    try:
+        with open(f"/proc/{pid}/schedstat") as account:
+            return int(account.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+# In the examiner's process
+
+
+def _name_process() -> None:
+    """Tell who we are to whoever lists processes."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME.encode(), 0, 0, 0)
+
+
+def _serve(control: socket.socket, checks_fd: int, scratch: str) -> NoReturn:
+    os.chdir("/")
+    sys.path.remove(scratch)
+    gc.enable()
+    clean = _CleanState()
+    session: _Session | None = None
+    while True:
+        data, ends, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
+        if not data:
+            os._exit(0)
+        request = json.loads(data)
+        if ends:
+            if session is not None:
+                session.channel.close()
+            questions, answers = ends
+            text = os.pread(checks_fd, request["size"], 0)
+            clean.restore(text)
+            session = _Session(_compiled(text), Channel(answers, questions, request["max_bytes"]))
+        assert session is not None
+        control.send(json.dumps(session.examine(request["test"])).encode("ascii"))
+        if session.lost is None:
+            with contextlib.suppress(BrokenPipeError):
+                session.channel.send(OVER)
+
+
+class _CleanState:
+    """State of the interpreter that one check could leave to the next."""
+
+    def __init__(self) -> None:
+        self.recursion_limit = sys.getrecursionlimit()
+
+    def restore(self, text: bytes) -> None:
+        random.seed(text)  # the same for every sample of a problem, and nothing that a program can foresee
+        sys.setrecursionlimit(self.recursion_limit)
+
+
+@dataclass(frozen=True)
+class _Test:
+    code: CodeType
+    candidates: int
+    shares_arguments: bool
+    takes_iterators: bool
+    may_fall_back: bool
+
+
+@dataclass(frozen=True)
+class _Checks:
+    preparation: tuple[CodeType, ...]
+    tests: Mapping[int, _Test]
+
+
+@lru_cache(maxsize=_CACHED_CHECKS)  # the samples of a problem have the same
+def _compiled(text: bytes) -> _Checks:
+    checks = json.loads(text)
+    preparation = [
+        compile(checks[part], f"<{part}>", "exec", dont_inherit=True) for part in ("preamble", "setup") if checks[part]
+    ]
+    tests = {
+        int(number): _Test(
+            compile(test["statement"], "<test>", "exec", dont_inherit=True),
+            test["candidates"],
+            test["shares_arguments"],
+            test["takes_iterators"],
+            test["may_fall_back"],
+        )
+        for number, test in checks["tests"].items()
+    }
+    return _Checks(tuple(preparation), tests)
+
+
+class _Lost(BaseException):
+    """The examination cannot go on. Not an `Exception`: few checks would catch it, and `lost` outlives those."""
+
+
+class _Session:
+    """Examination of one process of a program."""
+
+    def __init__(self, checks: _Checks, channel: Channel) -> None:
+        self.checks = checks
+        self.channel = channel
+        self.lost: str | None = None
+        self.namespace: dict[str, Any] | None = None
+        self.questions = 0
+        self.raised: BaseException | None = None  # what the program raised last, and what its process says of it
+        self.claims: dict[str, Any] = {}
+
+    def examine(self, number: int) -> dict[str, Any]:
+        """Verdict on one test."""
+        test = self.checks.tests[number]
+        try:
+            namespace = self.prepared()
+            for candidate in range(test.candidates):
+                namespace[candidate_name(candidate)] = _stand_in(self, test, candidate)
+            exec(test.code, namespace)
+            verdict: dict[str, Any] = {"held": True}
+        except BaseException as error:
+            verdict = self.verdict_on(error)
+        finally:
+            self.raised = None
+        return verdict if self.lost is None else {"lost": self.lost}
+
+    def prepared(self) -> dict[str, Any]:
+        if self.namespace is None:
+            namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+            for code in self.checks.preparation:
+                exec(code, namespace)
+            self.namespace = namespace
+        return self.namespace
+
+    def verdict_on(self, error: BaseException) -> dict[str, Any]:
+        if error is self.raised:
+            return self.claims
+        if isinstance(error, AssertionError) and raised_in(error) in ("<test>", "<setup>"):
+            return {"asserted": message_of(error)}
+        return describe(error, "")  # the line is none of the program's
+
+    def ask(self, test: _Test, candidate: int, positional: Sequence[Any], named: dict[str, Any]) -> Any:
+        """Have the program's function called."""
+        if self.lost is not None:
+            raise _Lost
+        self.raised = None
+        arguments = [list(positional), named]
+        question = {
+            "id": self.questions,
+            "candidate": candidate,
+            "arguments": self.encoded(arguments, test),
+            "shared": test.shares_arguments,
+            "iterators": test.takes_iterators,
+        }
+        try:
+            self.channel.send(question)
+            value = self.take(self.channel.receive(), arguments)
+        except (EOFError, BrokenPipeError):
+            self.lose(GONE)
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError):
+            self.lose(GARBAGE)
+        if self.raised is not None:
+            raise self.raised
+        return value
+
+    def encoded(self, arguments: list[Any], test: _Test) -> Any:
+        try:
+            return encode(arguments, exact=True)
+        except NotPlain as error:
+            if test.may_fall_back and type(error.value) is not Unserializable:
+                self.lose(NOT_PLAIN)
+            raise TypeError(f"a {error} cannot be passed on") from None
+        except TooLarge:
+            if self.questions == 0:  # no answer can be the reason
+                self.lose(NOT_PLAIN)
+            raise ValueError("arguments are too large to be passed on") from None
+
+    def take(self, answer: Any, arguments: list[Any]) -> Any:
+        """Value that the program returned; sets `raised` if it raised. ValueError and the like stand for garbage."""
+        if answer["to"] != self.questions:
+            raise ValueError("an answer to another question")
+        self.questions += 1
+        if "raised" in answer:
+            self.claims = _checked_claims(answer["claims"])
+            self.raised = _rebuilt(*answer["raised"])
+            return None
+        value = decode(answer["value"])
+        if "changed" in answer:
+            _change(arguments, decode(answer["changed"]))
+        return value
+
+    def lose(self, why: str) -> NoReturn:
+        self.lost = why
+        raise _Lost
+
+
+def _stand_in(session: _Session, test: _Test, candidate: int) -> Callable[..., Any]:
+    """Function that asks the program."""
+
+    def stand_in(*positional: Any, **named: Any) -> Any:
+        return session.ask(test, candidate, positional, named)
+
+    return stand_in
+
+
+def _checked_claims(claims: Any) -> dict[str, Any]:
+    if not claims.keys() <= {"error", "memory", "line"}:
+        raise ValueError("unknown claim")
+    key = "memory" if "memory" in claims else "error"
+    line = claims.get("line")
+    known = type(line) is int and 0 < line < 2**31
+    return {key: str(claims[key])[:MESSAGE_LENGTH], "line": line if known else None}
+
+
+def _rebuilt(name: Any, arguments: Any) -> BaseException:
+    """Exception like the one that the program raised, of a builtin class."""
+    kind = getattr(builtins, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, BaseException) and type(arguments) is list):
+        raise ValueError("not an exception")
+    if not all(type(argument) in (str, int) for argument in arguments):
+        raise ValueError("not arguments of an exception")
+    for made_of in (arguments, []):
+        with contextlib.suppress(Exception):
+            return kind(*made_of)
+    return Exception(name)  # one that needs arguments of its own, such as UnicodeDecodeError
+
+
+def _change(ours: Any, theirs: Any) -> None:
+    """Make an argument what the program made of it, in place: the check may hold it, or a part of it."""
+    if type(ours) is not type(theirs):
+        return
+    if isinstance(ours, list):
+        ours[:] = [_changed(old, new) for old, new in zip(ours, theirs, strict=False)] + theirs[len(ours) :]
+    elif isinstance(ours, dict):
+        merged = {key: _changed(ours[key], new) if key in ours else new for key, new in theirs.items()}
+        ours.clear()
+        ours.update(merged)
+    elif isinstance(ours, set):
+        ours.clear()
+        ours.update(theirs)
+    elif isinstance(ours, tuple):
+        for old, new in zip(ours, theirs, strict=False):
+            _change(old, new)
+
+
+def _changed(old: Any, new: Any) -> Any:
+    """What stands in a container afterwards: the old object, changed, if it still is one of its kind."""
+    if type(old) is type(new) and isinstance(old, (list, dict, set)):
+        _change(old, new)
+        return old
+    if type(old) is tuple and type(new) is tuple and len(old) == len(new):
+        _change(old, new)
+        return tuple(map(_changed, old, new))
+    return new

@@ -1,0 +1,70 @@
+"""Exceptions of programs as plain text. No method of an exception is called: it is the program's."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+
+MESSAGE_LENGTH = 300
+
+_type = type
+_isinstance = isinstance
+
+
+class MissingFunction(Exception):
+    """The program does not define the function that its tests call."""
+
+
+def describe(error: BaseException, filename: str) -> dict[str, Any]:
+    """Exception as a report. Nothing of the exception's own methods is called: they are the program's."""
+    try:
+        line = None
+        traceback = error.__traceback__
+        while traceback is not None:
+            if traceback.tb_frame.f_code.co_filename == filename:
+                line = traceback.tb_lineno
+            traceback = traceback.tb_next
+        key = "memory" if _isinstance(error, MemoryError) else "error"
+        return {key: message_of(error), "line": line}
+    finally:
+        error.__traceback__ = None
+
+
+def message_of(error: BaseException) -> str:
+    """Exception in one line. The name alone, if the class is not a builtin one."""
+    kind = _type(error)
+    if kind is MissingFunction:
+        return str(error)
+    name: str = type.__dict__["__name__"].__get__(kind)
+    if getattr(builtins, name, None) is not kind:
+        return name
+    arguments: tuple[Any, ...] = BaseException.__dict__["args"].__get__(error)
+    text = ": ".join(str(argument)[:MESSAGE_LENGTH] for argument in arguments if _is_short(argument))
+    return f"{name}: {text}"[:MESSAGE_LENGTH] if text else name
+
+
+def builtin_form(error: BaseException) -> tuple[str, list[Any]]:
+    """Name of the first builtin class that an exception is of, and its arguments if they are short and plain."""
+    for kind in type.__dict__["__mro__"].__get__(_type(error)):
+        name: str = type.__dict__["__name__"].__get__(kind)
+        if getattr(builtins, name, None) is kind:
+            break
+    arguments: tuple[Any, ...] = BaseException.__dict__["args"].__get__(error)
+    short = len(arguments) <= 8 and all(_is_short(item) and len(str(item)) <= MESSAGE_LENGTH for item in arguments)
+    return name, list(arguments) if short else []
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a value is text or a small number, by its exact type: printing it calls nothing of the program's."""
+    return _type(value) is str or (_type(value) is int and -(2**64) < value < 2**64)
+
+
+def raised_in(error: BaseException) -> str:
+    """Name of the file in which an exception was raised."""
+    traceback = error.__traceback__
+    filename = ""
+    while traceback is not None:
+        filename = traceback.tb_frame.f_code.co_filename
+        traceback = traceback.tb_next
+    return filename

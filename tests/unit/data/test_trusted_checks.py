@@ -1,0 +1,30 @@
+"""How many checks of the public data sets have a verdict that a program cannot forge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stepcoder_trl import load_problems
+from stepcoder_trl.executor.jobs import Limits, prepare_job
+
+
+# Rows whose check needs the program: `poly`, `encode_cyclic` and `encode_shift` of the prompt; lists and trees.
+@pytest.mark.parametrize(
+    ("name", "rows", "not_trusted"),
+    [
+        ("humaneval.jsonl", 82, 3),
+        ("mbpp.jsonl", 474, 0),
+        ("leetcode_v0.2.0_test.jsonl", 100, 0),
+        pytest.param("leetcode_v0.2.0_train.jsonl.gz", 944, 59, marks=pytest.mark.slow),
+        pytest.param("leetcode_v0.3.1_test.jsonl.gz", 112, 1, marks=pytest.mark.slow),
+    ],
+)
+def test_rows_that_are_not_trusted(data_dir: Path, name: str, rows: int, not_trusted: int) -> None:
+    problems = load_problems(data_dir / name)
+
+    jobs = [prepare_job("", problem.tests, Limits(1.0, None, 2**29)) for problem in problems]
+
+    assert len(jobs) == rows
+    assert sum(any("code" in test for test in job.message["tests"]) for job in jobs) == not_trusted
