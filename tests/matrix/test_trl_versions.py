@@ -22,7 +22,12 @@ ROOT = Path(__file__).parents[2]
 LOWEST, LAST_WITH_TRAINER, NEWEST = "1.0.0", "1.12.0", "1.16.0"
 RELEASES = (LOWEST, LAST_WITH_TRAINER, NEWEST)
 # `make test` runs these with the release of constraints.txt, LAST_WITH_TRAINER.
-TRAINER_TESTS = ("tests/integration/test_train.py", "tests/integration/test_equivalence.py", "tests/unit/trainer")
+TRAINER_TESTS = (
+    "tests/integration/test_train.py",
+    "tests/integration/test_equivalence.py",
+    "tests/integration/test_upstream_defects.py",
+    "tests/unit/trainer",
+)
 SECONDS = 900  # several of these run beside other work on slow machines
 
 pytestmark = pytest.mark.timeout(SECONDS)
@@ -53,6 +58,12 @@ def python(release: str, *arguments: str) -> None:
 @pytest.mark.parametrize("release", [LOWEST, NEWEST])
 def test_the_trainers_tests_pass(release):
     python(release, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TRAINER_TESTS)
+
+
+def test_two_processes_train_over_the_parent_of_our_own():
+    # DeepSpeed takes the frozen models another way there than upstream's constructor.
+    chosen = "test_it_is_what_it_says and (ddp or zero3)"
+    python(NEWEST, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/matrix/test_processes.py", "-k", chosen)
 
 
 @pytest.fixture(scope="module")
