@@ -28,7 +28,6 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.integrations import get_reporting_integration_callbacks
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer import DEFAULT_CALLBACKS, DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import CallbackHandler, ExportableState
 
@@ -178,7 +177,7 @@ class PPOTrainer(Trainer):
     def _set_models(
         self, model: Any, ref_model: Any, reward_model: Any, value_model: Any, peft_config: PeftConfig | None
     ) -> None:
-        """Give the policy its adapter, and make the reference where there is none."""
+        """Give the policy its adapter. Without a reference, the policy without it is the reference."""
         if peft_config is not None:
             if isinstance(model, PeftModel):
                 raise ValueError(
@@ -188,8 +187,6 @@ class PPOTrainer(Trainer):
             model = get_peft_model(model, peft_config)
         self.is_peft_model = isinstance(model, PeftModel)
         self.model_adapter_name, self.ref_adapter_name = self.args.model_adapter_name, self.args.ref_adapter_name
-        if ref_model is None and not self.is_peft_model:
-            ref_model = _frozen_copy(model)
         self.policy_model, self.ref_model = model, ref_model
         self.reward_model, self.value_model = reward_model, value_model
 
@@ -239,16 +236,6 @@ class PPOTrainer(Trainer):
         self.reward_model = place(self.reward_model, self.accelerator)
         if self.ref_model is not None:
             self.ref_model = place(self.ref_model, self.accelerator)
-
-
-def _frozen_copy(model: torch.nn.Module) -> torch.nn.Module:
-    """Copy that is not trained."""
-    if is_deepspeed_zero3_enabled():
-        raise ValueError(
-            "Under DeepSpeed ZeRO-3 the policy is spread over processes and cannot be copied. Pass a `ref_model` "
-            "loaded from the same files, or a `peft_config`: then the policy without its adapter is the reference."
-        )
-    return copy.deepcopy(model).requires_grad_(False).eval()
 
 
 def _on_device(model: torch.nn.Module, accelerator: Accelerator) -> torch.nn.Module:

@@ -7,7 +7,6 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
-import torch
 from peft import LoraConfig, get_peft_model
 
 from stepcoder_trl.trainer import _parent
@@ -77,24 +76,6 @@ def test_a_policy_has_one_adapter(arguments):
 
     with pytest.raises(ValueError, match="`model` is a `PeftModel` already"):
         _parent.PPOTrainer(**{**given, "model": get_peft_model(given["model"], adapter)}, peft_config=adapter)
-
-
-def test_zero_3_needs_a_reference(arguments, monkeypatch):
-    monkeypatch.setattr(_parent, "is_deepspeed_zero3_enabled", lambda: True)
-
-    with pytest.raises(ValueError, match="Pass a `ref_model`"):
-        _parent.PPOTrainer(**{**arguments(), "ref_model": None})
-
-
-def test_the_reference_is_a_frozen_copy(arguments):
-    policy = arguments()["model"]
-
-    reference = _parent._frozen_copy(policy)
-
-    assert not any(p.requires_grad for p in reference.parameters())
-    assert not reference.training
-    assert all(torch.equal(p, reference.get_parameter(name)) for name, p in policy.named_parameters())
-    assert all(p.requires_grad for p in policy.parameters())
 
 
 # Written into the trainer by both constructors; the others belong to upstream's own `train` and `evaluate`.
