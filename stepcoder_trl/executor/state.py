@@ -198,7 +198,8 @@ def _namespaces(module: ModuleType) -> Iterator[_Namespace]:
     yield _namespace(module.__dict__, is_module=True)
     for value in tuple(module.__dict__.values()):
         # Types of C cannot be changed.
-        if isinstance(value, type) and value.__flags__ & _HEAP_TYPE and value.__module__ == module.__name__:
+        # Not `isinstance`: it would ask the object, and some warn.
+        if issubclass(type(value), type) and value.__flags__ & _HEAP_TYPE and value.__module__ == module.__name__:
             yield _namespace(value.__dict__, is_module=False)
 
 
