@@ -510,7 +510,10 @@ def main() -> None:
     if not arguments.data.exists():
         parser.error(f"{arguments.data} does not exist. Name HumanEval.jsonl with --data.")
     install()
-    report(arguments, list(measure_all(arguments)))
+    results: list[dict[str, Any]] = []
+    for result in measure_all(arguments):
+        results.append(result)
+        report(arguments, results)
 
 
 def measure_all(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -530,17 +533,15 @@ def measure_all(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def report(arguments: argparse.Namespace, results: list[dict[str, Any]]) -> None:
-    """Tables on the terminal, figures in a file."""
+    """Latest table on the terminal, all figures so far in a file."""
     from rich.console import Console
 
     console = Console()
-    parts = {}
-    for result in results:
-        console.print(table(result))
-        if "limit" in result["ways"]:
-            parts = share_of_limit(result)
-            for name, value in parts.items():
-                console.print(f"  {name:45s} {value:6.2f}" + ("" if name.startswith("share") else " CPU ms a program"))
+    console.print(table(results[-1]))
+    parts = next((share_of_limit(result) for result in results if "limit" in result["ways"]), {})
+    if "limit" in results[-1]["ways"]:
+        for name, value in parts.items():
+            console.print(f"  {name:45s} {value:6.2f}" + ("" if name.startswith("share") else " CPU ms a program"))
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**setting(arguments), "results": results, "where_the_time_goes": parts}, indent=1)

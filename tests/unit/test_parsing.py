@@ -329,6 +329,8 @@ def events(program: str) -> set[int]:
         ("def f():\n    global x\nf()\n", 2),
         ("def f():\n    x: int\nf()\n", 2),
         ("def f():\n    if 1:\n        global x\nf()\n", 3),
+        ("def f():\n    if 1:  # why\n\n        # what\n        (x): int\n    x = 1\nf()\n", 5),
+        ("def f():\n    for _ in [1]:\n        x: int\nf()\n", 3),
         ("class C:\n    global x\n", 2),
         ("try:\n    1\nfinally:\n    global x\n", 4),
         ("match 1:\n    case 1:\n        global x\n", 3),

@@ -1,0 +1,230 @@
+"""
+Endurance of the executor: many programs, some of them hostile, through one executor in one process.
+
+    python benchmarks/soak.py --out soak.json                       # 200,000 programs, hours
+    python benchmarks/soak.py --programs 1500 --kills 100           # a short form; the tests have a shorter one
+
+Every program's outcome is checked. After a warm-up the process may not grow by more than 20 MiB, nor hold more
+descriptors; at the end no process and no scratch folder may be left. `--kills` ends random workers by SIGKILL while
+they run programs: no result may be lost, wrong or out of order for it. The result is written after every batch; with
+`--out` naming a file of an earlier run, that run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stepcoder_trl import CodeExecutor, ExecutorConfig, SandboxError
+from stepcoder_trl.executor.selftest.corpus import load
+from stepcoder_trl.executor.selftest.leftovers import descendants, num_descriptors, resident_bytes
+
+
+BATCH = 500
+MAX_WARM_UP_PROGRAMS = 1000
+QUICK_S = 0.5
+MAX_GROWTH_BYTES = 20 * 2**20
+Sample = tuple[str, dict[str, Any], frozenset[str], str]  # program, tests, right outcomes, name
+
+
+def correct_program(draw: random.Random) -> Sample:
+    """A program that no other one equals, with a call or stdin test that it passes."""
+    first, second = draw.randrange(10**9), draw.randrange(1, 10**6)
+    if draw.random() < 0.5:
+        program = f"def f(x):\n    if x > {first}:\n        return x\n    return [x % {second}, {{'k': str(x)}}]\n"
+        tests = {"type": "call", "fn_name": "f", "inputs": [[first]], "outputs": [[first % second, {"k": str(first)}]]}
+        return program, tests, frozenset({"passed"}), "call"
+    program = f"import sys\nfor line in sys.stdin:\n    print(int(line) * {second})\n"
+    inputs = [f"{first + step}\n{step}\n" for step in range(3)]
+    outputs = [f"{(first + step) * second}\n{step * second}\n" for step in range(3)]
+    return program, {"type": "stdio", "inputs": inputs, "outputs": outputs}, frozenset({"passed"}), "stdio"
+
+
+def quick_hostile_programs(executor: CodeExecutor) -> list[Sample]:
+    """Hostile programs of the corpus that take little time of their own, tried out once."""
+    cases = [case for case in load("hostile") if "timeout" not in case.expected]
+    samples = [(case.program, case.tests, case.expected, case.name) for case in cases]
+    executions = executor.run_many([sample[0] for sample in samples], [sample[1] for sample in samples])
+    return [sample for sample, done in zip(samples, executions, strict=True) if done.time_s < QUICK_S]
+
+
+class Killer:
+    """Kills a random worker after about every so many results; never two for fewer, whatever the machine's speed."""
+
+    def __init__(self, every: int, seed: int) -> None:
+        self.every, self.draw, self.kills, self.results = every, random.Random(seed), 0, 0
+        self.lock = threading.Lock()
+
+    def on_result(self, future: object) -> None:
+        """Count a result, from any thread."""
+        with self.lock:
+            self.results += 1
+            workers = _children() if self.results % self.every == 0 else []
+            if workers:
+                os.kill(self.draw.choice(workers), signal.SIGKILL)
+                self.kills += 1
+
+
+def _children() -> list[int]:
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        found += [int(pid) for pid in (task / "children").read_text().split()]
+    return found
+
+
+def soak(
+    programs: int,
+    *,
+    workers: int = 2,
+    hostile_share: float = 0.05,
+    programs_between_kills: int | None = None,
+    seed: int = 0,
+    after_batch: Callable[[dict[str, Any]], None] = lambda result: None,
+) -> dict[str, Any]:
+    """
+    Run programs and watch this process.
+
+    Args:
+        programs (`int`): How many.
+        workers (`int`): Fork servers.
+        hostile_share (`float`): Fraction of hostile programs, in [0, 1].
+        programs_between_kills (`int`, *optional*): Kill a worker after every so many programs. Off by default.
+        seed (`int`): Of the draw.
+        after_batch (`Callable`): Called with the result so far.
+
+    Returns:
+        `dict`: Counts, `wrong` outcomes (name, outcome, message), growth in bytes and descriptors, what was left.
+    """
+    draw = random.Random(seed)
+    began = time.monotonic()
+    result: dict[str, Any] = {"programs": 0, "hostile": 0, "kills": 0, "outcomes": {}, "wrong": [], "memory": []}
+    outcomes: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        usual, tempfile.tempdir = tempfile.tempdir, folder
+        try:
+            with CodeExecutor(ExecutorConfig(num_workers=workers)) as executor:
+                hostile = quick_hostile_programs(executor)
+                _run_batch(executor, [correct_program(draw) for _ in range(min(programs // 2, MAX_WARM_UP_PROGRAMS))])
+                memory, descriptors = resident_bytes(), num_descriptors()
+                killer = Killer(programs_between_kills, seed) if programs_between_kills else None
+                while result["programs"] < programs:
+                    count = min(BATCH, programs - result["programs"])
+                    batch = [
+                        draw.choice(hostile) if draw.random() < hostile_share else correct_program(draw)
+                        for _ in range(count)
+                    ]
+                    for sample, outcome, message in _run_batch(executor, batch, killer):
+                        outcomes[outcome] += 1
+                        result["hostile"] += sample[3] not in ("call", "stdio")
+                        if outcome not in sample[2]:
+                            result["wrong"].append([sample[3], outcome, message])
+                    result["programs"] += count
+                    result["outcomes"] = dict(outcomes)
+                    result["kills"] = killer.kills if killer else 0
+                    result["growth_bytes"] = resident_bytes() - memory
+                    result["growth_descriptors"] = num_descriptors() - descriptors
+                    result["seconds"] = time.monotonic() - began
+                    result["memory"].append([result["programs"], resident_bytes()])
+                    after_batch(result)
+            result["processes_left"] = descendants()
+            result["folders_left"] = sorted(path.name for path in Path(folder).glob("stepcoder-*"))
+        finally:
+            tempfile.tempdir = usual
+    return result
+
+
+def _run_batch(
+    executor: CodeExecutor, batch: list[Sample], killer: Killer | None = None
+) -> list[tuple[Sample, str, str]]:
+    """Outcome of each program, in order, with its first message."""
+    futures = [executor.submit(sample[0], sample[1]) for sample in batch]
+    if killer is not None:
+        for future in futures:
+            future.add_done_callback(killer.on_result)
+    found = []
+    for sample, future in zip(batch, futures, strict=True):
+        try:
+            done = future.result()
+        except SandboxError as error:
+            found.append((sample, "error", str(error)))
+        else:
+            found.append((sample, done.outcome.value, next((test.message for test in done.tests if test.message), "")))
+    return found
+
+
+def problems(result: dict[str, Any]) -> list[str]:
+    """What is wrong with a run; empty if all is well."""
+    growth = result["growth_bytes"]
+    found = [f"{name}: {outcome} ({message})" for name, outcome, message in result["wrong"]]
+    if growth > MAX_GROWTH_BYTES:
+        found.append(f"{growth / 2**20:.1f} MiB grown")
+    if result["growth_descriptors"] > 0 and not result["kills"]:
+        found.append(f"{result['growth_descriptors']} descriptors more than at the start")
+    if result.get("processes_left"):
+        found.append(f"processes left: {result['processes_left']}")
+    if result.get("folders_left"):
+        found.append(f"folders left: {result['folders_left']}")
+    return found
+
+
+def main() -> int:
+    """Run, show progress, write JSON."""
+    from rich.progress import Progress
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=int, default=200_000, help="how many programs (200000)")
+    parser.add_argument("--workers", type=int, default=2, help="fork servers (2)")
+    parser.add_argument("--hostile-share", type=float, default=0.05, help="fraction of hostile programs (0.05)")
+    parser.add_argument(
+        "--kills", type=int, metavar="N", help="kill a worker after every so many programs (at least 20)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw (0)")
+    parser.add_argument("--out", type=Path, help="JSON file, written after every batch; an earlier run's is continued")
+    arguments = parser.parse_args()
+    earlier = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else {"legs": []}
+    done = sum(leg["programs"] for leg in earlier["legs"])
+    legs = earlier["legs"]
+
+    def write(result: dict[str, Any]) -> None:
+        if arguments.out:
+            text = json.dumps({"programs_wanted": arguments.programs, "legs": [*legs, result]})
+            temporary = arguments.out.with_suffix(".tmp")
+            temporary.write_text(text + "\n", encoding="utf-8")
+            temporary.replace(arguments.out)
+
+    with Progress() as bar:
+        task = bar.add_task("programs", total=arguments.programs, completed=done)
+
+        def after_batch(result: dict[str, Any]) -> None:
+            bar.update(task, completed=done + result["programs"])
+            write(result)
+
+        result = soak(
+            max(arguments.programs - done, 0),
+            workers=arguments.workers,
+            hostile_share=arguments.hostile_share,
+            programs_between_kills=arguments.kills,
+            seed=arguments.seed + len(legs),
+            after_batch=after_batch,
+        )
+    write(result)
+    found = [problem for leg in [*legs, result] if leg["programs"] for problem in problems(leg)]
+    print(
+        "\n".join(found) or f"{done + result['programs']} programs, growth {result.get('growth_bytes', 0)} bytes: well"
+    )
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
