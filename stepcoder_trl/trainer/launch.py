@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stepcoder_trl.data.formats import load_problems
@@ -27,6 +28,8 @@ class PPOScriptArguments:
     Args:
         problems (`str`):
             File of problems: this package's rows, APPS+, APPS, MBPP, HumanEval or LeetCodeDataset.
+        eval_problems (`str`, *optional*):
+            File of problems for `eval_strategy`.
         max_problems (`int`, *optional*):
             Use only the first so many. Defaults to all.
         prompt_style (`str`, *optional*, defaults to `"plain"`):
@@ -35,6 +38,9 @@ class PPOScriptArguments:
 
     problems: str = field(
         metadata={"help": "File of problems: this package's rows, APPS+, APPS, MBPP, HumanEval or LeetCodeDataset."}
+    )
+    eval_problems: str | None = field(
+        default=None, metadata={"help": "File of problems for `eval_strategy`, in any of the forms of `problems`."}
     )
     max_problems: int | None = field(default=None, metadata={"help": "Use only the first so many. Defaults to all."})
     prompt_style: Literal["plain", "chat"] = field(
@@ -77,6 +83,12 @@ def run_ppo(
         raise BadInputError(f"{script_args.problems}: no problem is left to train on. Name another file of problems.")
     problems = [_styled(problem, script_args.prompt_style) for problem in problems[: script_args.max_problems]]
     quiet_unless_first(libraries=True)
+    evaluated = None
+    if script_args.eval_problems is not None:
+        loaded = load_problems(script_args.eval_problems)
+        evaluated = [_styled(problem, script_args.prompt_style) for problem in loaded]
+        training_args.eval_data_name = training_args.eval_data_name or Path(script_args.eval_problems).name
+    training_args.training_data_name = training_args.training_data_name or Path(script_args.problems).name
     revision = model_args.model_revision
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, padding_side="left", revision=revision)
 
@@ -98,6 +110,7 @@ def run_ppo(
         model,
         ref_model=load() if spread else None,
         train_dataset=problems,
+        eval_dataset=evaluated,
         peft_config=get_peft_config(model_args),
     )
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))

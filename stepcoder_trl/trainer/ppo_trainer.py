@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
+from datasets import Dataset
 from peft import PeftConfig, PeftModel
 from rich.console import Console
 from torch.utils.data import DataLoader
@@ -32,6 +33,7 @@ from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
 from stepcoder_trl.reports.completions import write_completions
+from stepcoder_trl.reports.model_card import CardFacts, measured_pass_rates
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import completions_table
 from stepcoder_trl.rewards import unit_test_reward
@@ -41,6 +43,7 @@ from stepcoder_trl.trainer._trl import (
     RewardCarrier,
     renamed_attributes_allowed,
 )
+from stepcoder_trl.trainer.card import defaults_of, public_name, settings_of, versions, write_card
 from stepcoder_trl.trainer.completions import COMPLETIONS, print_completions, rollout_views, send_completions
 from stepcoder_trl.trainer.config import EOS, StepCoderPPOConfig
 from stepcoder_trl.trainer.evaluate import (
@@ -227,6 +230,9 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.eval_sets = self._eval_sets(eval_dataset, model)
         self._log_history: list[dict[str, float]] = []
         self._completions: list[RolloutView] = []
+        self._backend: str | None = None
+        self._layers: dict[str, bool] = {}
+        self._update_of_weights: int | None = None  # where that is not the number of updates done
         self._signals: StopSignals | None = None
         self._before_update: dict[str, Any] | None = None
         self._evaluation_due = False
@@ -785,6 +791,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         if errors:
             logger.warning(f"{len(errors)} programs could not be run and are left out of training: {errors[0]}")
         done = sum(execution is not None for execution in executions)
+        if done:
+            self._note_backend(self.get_executor())
         took_s = max(self._finished_s - self._submitted_s, 1e-9)
         return Feedback(
             tuple(executions),
@@ -1199,6 +1207,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.optimizer.zero_grad()
         self._log_history = []
         self._before_update, self._saved_step, self._evaluation_due = None, None, False
+        self._update_of_weights = None
 
     def _tidy_output(self, *, resuming: bool) -> None:
         """Clear away what a killed run left half written; a fresh run says so if there are whole checkpoints."""
@@ -1278,6 +1287,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         self._log_metrics()
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             checkpoint.load_models(Path(self.state.best_model_checkpoint), self.accelerator, self.model)
+            self._update_of_weights = self.state.best_global_step
         self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
         logged = [entry for entry in self.state.log_history if "loss/policy_avg" in entry]
         losses = [entry["loss/policy_avg"] + self.args.vf_coef * entry["loss/value_avg"] for entry in logged]
@@ -1304,12 +1314,81 @@ class StepCoderPPOTrainer(PPOTrainer):
             self.processing_class.save_pretrained(target)
             if self.curriculum is not None:
                 self.curriculum.save(target / checkpoint.CURRICULUM)
+            write_card(self.card_facts(), target)  # over the one that PEFT writes
         self.accelerator.wait_for_everyone()
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write no card: upstream's looks things up on the Hub, and fails on a wrapped model."""
+    def create_model_card(
+        self,
+        model_name: str | None = None,
+        dataset_name: str | None = None,
+        tags: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Write the model card to `args.output_dir`. Nothing is looked up on the Hub.
+
+        `save_model` and every checkpoint write one by themselves.
+
+        Args:
+            model_name (`str`, *optional*):
+                Name of the model; by default that of its repository or of `output_dir`.
+            dataset_name (`str`, *optional*):
+                Name of the training set; by default `training_data_name`.
+            tags (`str` or `Sequence[str]`, *optional*):
+                Further tags.
+            **kwargs:
+                Without effect, upstream's.
+        """
+        if not self.is_world_process_zero():
+            return
+        facts = self.card_facts()
+        facts = replace(
+            facts,
+            model_name=model_name or facts.model_name,
+            training_data=dataset_name or facts.training_data,
+            tags=[tags] if isinstance(tags, str) else list(tags or ()),
+        )
+        target = Path(self.args.output_dir)
+        target.mkdir(parents=True, exist_ok=True)
+        write_card(facts, target)
+
+    def card_facts(self) -> CardFacts:
+        """What a model card says of the weights as they are."""
+        args, state = self.args, self.state
+        policy = self.accelerator.unwrap_model(self.model).policy
+        update = self._update_of_weights if self._update_of_weights is not None else state.global_step
+        info = self.train_dataset.info if isinstance(self.train_dataset, Dataset) else None
+        return CardFacts(
+            model_name=args.hub_model_id or Path(args.output_dir).resolve().name,
+            base_model=public_name(base_of(policy).config.name_or_path),
+            adapter=isinstance(policy, PeftModel),
+            training_data=args.training_data_name,
+            training_data_license=args.training_data_license or (info.license if info is not None else None),
+            num_problems=len(self.rows),
+            update=update,
+            num_updates=self.plan.num_updates,
+            episodes=update * self.plan.batch_size,
+            num_processes=self.accelerator.num_processes,
+            pass_rates=measured_pass_rates(state.log_history, update, args.eval_data_name),
+            history=state.log_history,
+            settings=settings_of(args),
+            defaults=defaults_of(args),
+            versions=versions(),
+            backend=self._backend,
+            layers=self._layers,
+        )
+
+    def _note_backend(self, executor: Backend) -> None:
+        """Remember what runs the programs, and its layers of isolation, where it tells."""
+        if self._backend is None:
+            from stepcoder_trl.executor import RemoteExecutor  # brings HTTP along, which few need
+
+            self._backend = type(executor).__name__
+            if isinstance(executor, CodeExecutor | RemoteExecutor):
+                with suppress(SandboxError):  # nothing could be run: the next call may tell
+                    self._layers = executor.layers
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
         """Write a checkpoint of the current update; it has its name only when it is complete."""

@@ -1,0 +1,364 @@
+"""
+Model card: what was trained from what, how, with which settings, and what was measured.
+
+Everything in it is handed in; nothing is looked up. The metadata are those of the Hugging Face Hub.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepcoder_trl.reports.terminal import evenly_spaced
+
+
+CARD = "README.md"
+CURVE = "learning_curve.png"
+TAGS = ("trl", "ppo", "stepcoder", "code", "reinforcement-learning")
+_MOST_ROWS = 12
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_PASS_AT = re.compile(r"eval_(?:(?P<name>.+)_)?pass@(?P<k>\d+)")
+
+# Where a run or a machine is called by name, or secrets may stand.
+_LOCAL_SETTINGS = {
+    "deepspeed",
+    "hub_token",
+    "logging_dir",
+    "output_dir",
+    "push_to_hub_token",
+    "resume_from_checkpoint",
+    "reward_model_path",
+    "run_name",
+    "sft_model_path",
+}
+
+_CITATIONS = """```bibtex
+@article{dou2024stepcoder,
+  title   = {StepCoder: Improve Code Generation with Reinforcement Learning from Compiler Feedback},
+  author  = {Dou, Shihan and Liu, Yan and Jia, Haoxiang and others},
+  journal = {arXiv preprint arXiv:2402.01391},
+  year    = {2024}
+}
+
+@article{schulman2017proximal,
+  title   = {Proximal Policy Optimization Algorithms},
+  author  = {Schulman, John and Wolski, Filip and Dhariwal, Prafulla and Radford, Alec and Klimov, Oleg},
+  journal = {arXiv preprint arXiv:1707.06347},
+  year    = {2017}
+}
+
+@software{vonwerra2020trl,
+  title  = {TRL: Transformers Reinforcement Learning},
+  author = {von Werra, Leandro and Belkada, Younes and Tunstall, Lewis and Beeching, Edward and others},
+  url    = {https://github.com/huggingface/trl},
+  year   = {2020}
+}
+```"""
+
+
+@dataclass(frozen=True)
+class PassRate:
+    """
+    One pass@k that was measured of the model in question.
+
+    Attributes:
+        data (`str`): What was evaluated on.
+        k (`int`): Budget.
+        value (`float`): Mean over the problems, in [0, 1].
+    """
+
+    data: str
+    k: int
+    value: float
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """
+    What a model card says.
+
+    Attributes:
+        model_name (`str`): Name of the model, or of its repository.
+        base_model (`str` or `None`): Model that training began from; with an owner, a name on the Hub.
+        adapter (`bool`): Whether the folder holds an adapter instead of a whole policy.
+        training_data (`str` or `None`): Training set; with an owner, a name on the Hub.
+        training_data_license (`str` or `None`): Its licence.
+        num_problems (`int`): Rows of it that were trained on.
+        update (`int`): Updates done.
+        num_updates (`int`): Updates of the run.
+        episodes (`int`): Completions so far.
+        num_processes (`int`): Processes that train.
+        pass_rates (`Sequence[PassRate]`): Measured of these very weights.
+        history (`Sequence[Mapping[str, float]]`): Logged metrics, with `step`.
+        settings (`Mapping[str, Any]`): All settings, JSON values.
+        defaults (`Mapping[str, Any]`): Their defaults.
+        versions (`Mapping[str, str]`): Version of each package.
+        backend (`str` or `None`): What ran the programs, `None` if none was run.
+        layers (`Mapping[str, bool]`): Sandbox layers and whether each was in force; empty where that is not known.
+        curve (`bool`): Whether the picture of the learning curve lies beside the card.
+        tags (`Sequence[str]`): Further tags.
+    """
+
+    model_name: str
+    base_model: str | None
+    adapter: bool
+    training_data: str | None
+    training_data_license: str | None
+    num_problems: int
+    update: int
+    num_updates: int
+    episodes: int
+    num_processes: int
+    pass_rates: Sequence[PassRate]
+    history: Sequence[Mapping[str, float]]
+    settings: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    versions: Mapping[str, str]
+    backend: str | None = None
+    layers: Mapping[str, bool] = field(default_factory=dict)
+    curve: bool = False
+    tags: Sequence[str] = ()
+
+
+def measured_pass_rates(history: Sequence[Mapping[str, float]], update: int, data: str | None) -> list[PassRate]:
+    """
+    Every pass@k of the last evaluation of certain weights.
+
+    Args:
+        history (`Sequence[Mapping[str, float]]`):
+            Logged metrics, with `step`.
+        update (`int`):
+            Updates that the weights have seen.
+        data (`str` or `None`):
+            Name of the evaluation set; of several sets each has its own.
+
+    Returns:
+        `list[PassRate]`: Empty if these weights were not evaluated.
+    """
+    rates: dict[tuple[str, int], PassRate] = {}
+    for entry in history:
+        for name, value in entry.items():
+            match = _PASS_AT.fullmatch(name)
+            if match and entry.get("step") == update:
+                of = match["name"] or data or "evaluation set"
+                rates[of, int(match["k"])] = PassRate(of, int(match["k"]), value)
+    return list(rates.values())
+
+
+def model_card(facts: CardFacts) -> str:
+    """
+    Write a model card.
+
+    Args:
+        facts ([`CardFacts`]):
+            What it says.
+
+    Returns:
+        `str`: Markdown with the Hub's metadata before it, for a file `README.md`.
+    """
+    sections = [
+        f"# {_line(facts.model_name)}",
+        _summary(facts),
+        "## Results",
+        _results(facts),
+        "## Learning curve",
+        _learning_curve(facts),
+        "## Method",
+        _method(facts),
+        "## Sandbox",
+        _sandbox(facts),
+        "## Use",
+        _use(facts),
+        "## Settings",
+        _settings(facts),
+        "## Versions",
+        ", ".join(f"{name} {version}" for name, version in facts.versions.items()) + ".",
+        "## Citation",
+        _CITATIONS,
+    ]
+    return f"---\n{_metadata(facts)}\n---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _metadata(facts: CardFacts) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            task_name="Code generation",
+            dataset_type=rate.data if _on_hub(rate.data) else _slug(rate.data),
+            dataset_name=_line(rate.data),
+            metric_type=f"pass@{rate.k}",
+            metric_name=f"pass@{rate.k}",
+            metric_value=round(rate.value, 6),
+        )
+        for rate in facts.pass_rates
+    ]
+    data = ModelCardData(
+        base_model=facts.base_model if _on_hub(facts.base_model) else None,
+        datasets=facts.training_data if _on_hub(facts.training_data) else None,
+        eval_results=results or None,
+        library_name="peft" if facts.adapter else "transformers",
+        model_name=_line(facts.model_name),
+        pipeline_tag="text-generation",
+        tags=list(dict.fromkeys([*TAGS, *facts.tags])),
+    )
+    return str(data.to_yaml())
+
+
+def _on_hub(name: str | None) -> bool:
+    return name is not None and _HUB_NAME.fullmatch(name) is not None
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-") or "local"
+
+
+def _line(text: str) -> str:
+    """Text for one line of Markdown."""
+    return " ".join(text.split())
+
+
+def _cell(value: Any) -> str:
+    """Value for one cell of a table."""
+    return _line(json.dumps(value) if not isinstance(value, str) else value).replace("|", "\\|")
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _summary(facts: CardFacts) -> str:
+    kind = "LoRA adapter" if facts.adapter else "model"
+    base = f"`{_line(facts.base_model)}`" if facts.base_model else "a model without a name"
+    data = f"`{_line(facts.training_data)}`" if facts.training_data else "a training set without a name"
+    licence = _line(facts.training_data_license) if facts.training_data_license else "not given"
+    return (
+        f"A {kind} for writing Python programs: {base}, trained with StepCoder PPO on the results of unit tests.\n\n"
+        f"- Base model: {base}. Its licence holds for this {kind} too.\n"
+        f"- Training data: {data}, {facts.num_problems} problems. Licence of the data: {licence}.\n"
+        f"- Progress: update {facts.update} of {facts.num_updates}, {facts.episodes} completions, seed "
+        f"{facts.settings.get('seed')}, {facts.num_processes} process{'es' if facts.num_processes > 1 else ''}."
+    )
+
+
+def _results(facts: CardFacts) -> str:
+    if not facts.pass_rates:
+        return "These weights were not evaluated. The learning curve shows what was measured on the way."
+    rows = [[_cell(rate.data), f"pass@{rate.k}", f"{rate.value:.4f}"] for rate in facts.pass_rates]
+    settings = facts.settings
+    return (
+        _table(["data", "metric", "value"], rows)
+        + f"\n\nFrom scratch, {settings.get('eval_num_generations')} completion(s) per problem, temperature "
+        f"{settings.get('eval_temperature')}, top-p {settings.get('eval_top_p')}, at most "
+        f"{settings.get('eval_response_length') or settings.get('response_length')} tokens. A program passes if it "
+        "passes every test of its problem."
+    )
+
+
+_CURVES = {
+    "objective/scores": "score",
+    "executor/passed": "passing",
+    "objective/kl": "KL",
+    "fgo/kept_share": "kept tokens",
+    "curriculum/scratch_share": "from scratch",
+}
+
+
+def curve_points(history: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[float, float]]]:
+    """
+    Learning curves.
+
+    Args:
+        history (`Sequence[Mapping[str, float]]`):
+            Logged metrics, with `step`.
+
+    Returns:
+        `dict[str, list[tuple[float, float]]]`: Points (update, value) of each curve that there is, by its heading.
+    """
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for entry in history:
+        for name, value in entry.items():
+            heading = _CURVES.get(name) or (name.removeprefix("eval_") if _PASS_AT.fullmatch(name) else None)
+            if heading is not None and "step" in entry:
+                curves.setdefault(heading, []).append((entry["step"], value))
+    return curves
+
+
+def _learning_curve(facts: CardFacts) -> str:
+    curves = {name: dict(points) for name, points in curve_points(facts.history).items()}
+    updates = sorted({update for points in curves.values() for update in points})
+    if not updates:
+        return "Nothing was logged."
+    rows = [
+        [f"{update:g}", *(f"{points[update]:.4g}" if update in points else "" for points in curves.values())]
+        for update in evenly_spaced(updates, _MOST_ROWS)
+    ]
+    picture = [f"![Learning curve]({CURVE})"] if facts.curve else []
+    return "\n\n".join([*picture, _table(["update", *map(_cell, curves)], rows)])
+
+
+def _method(facts: CardFacts) -> str:
+    settings = facts.settings
+    return (
+        "PPO (Schulman et al., arXiv:1707.06347) with the three parts of StepCoder (Dou et al., arXiv:2402.01391), by "
+        "stepcoder-trl on TRL:\n\n"
+        "- *Compiler feedback*: each program is run under the tests of its problem; passed 1, wrong answer -0.3, "
+        "runtime error or limit -0.6, compile error -1, unless reward functions replaced that.\n"
+        f"- *Curriculum of Code Completion Subtasks*: `curriculum` is `{settings.get('curriculum')}`: training begins "
+        "near the end of the reference solutions and moves toward their beginning.\n"
+        f"- *Fine-Grained Optimization*: `fgo` is `{settings.get('fgo')}`: with `lines`, tokens of lines that no test "
+        "ran are left out of the policy loss."
+    )
+
+
+def _sandbox(facts: CardFacts) -> str:
+    if facts.backend is None:
+        return "No program was run: the score came from elsewhere."
+    there = ", ".join(name for name, in_force in facts.layers.items() if in_force) or "not known"
+    missing = ", ".join(name for name, in_force in facts.layers.items() if not in_force)
+    lacking = f" Missing on that machine: {missing}." if missing else ""
+    return (
+        f"Programs were run by `{facts.backend}`. Layers of isolation in force: {there}.{lacking} What this model "
+        "writes is untrusted: run it only where it can do no harm."
+    )
+
+
+def _use(facts: CardFacts) -> str:
+    name = json.dumps(_line(facts.model_name))
+    lines = [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f"model = AutoModelForCausalLM.from_pretrained({name})",
+    ]
+    if facts.adapter:
+        lines = [
+            "from peft import AutoPeftModelForCausalLM",
+            "from transformers import AutoTokenizer",
+            "",
+            f"model = AutoPeftModelForCausalLM.from_pretrained({name})  # loads the base model too",
+        ]
+    lines.append(f"tokenizer = AutoTokenizer.from_pretrained({name})")
+    return (
+        "```python\n" + "\n".join(lines) + "\n```\n\n"
+        "A prompt ends with the starter code of its problem, without white space after it. The folder `value_model/` "
+        "holds the critic, which only further training needs."
+    )
+
+
+def _settings(facts: CardFacts) -> str:
+    shown = {name: value for name, value in facts.settings.items() if name not in _LOCAL_SETTINGS}
+    changed = [
+        [f"`{name}`", _cell(value), _cell(facts.defaults[name])]
+        for name, value in shown.items()
+        if name in facts.defaults and facts.defaults[name] != value
+    ]
+    everything = json.dumps(shown, indent=2, sort_keys=True)
+    return (
+        _table(["setting", "value", "default"], changed)
+        + f"\n\n<details><summary>All settings</summary>\n\n```json\n{everything}\n```\n\n</details>"
+    )

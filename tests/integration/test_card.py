@@ -1,0 +1,126 @@
+"""Model cards of checkpoints, of saved models and of what goes to the Hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+from transformers import Trainer
+
+from stepcoder_trl.reports.plots import can_plot
+from tests.integration.test_train import RIGHT, WRONG, lora
+
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture
+def make(make_trainer, script, problems, monkeypatch):
+    """Makes a trainer that evaluates, saves and never reaches the network."""
+    monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("asked the network"))
+
+    def make(keywords=None, **changes):
+        script(RIGHT, WRONG)
+        changes = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 1, **changes}
+        return make_trainer(keywords={"eval_dataset": problems[:2], **(keywords or {})}, **changes)
+
+    return make
+
+
+def card_in(folder):
+    return ModelCard.load(Path(folder) / "README.md")
+
+
+def test_every_checkpoint_has_a_card_with_what_was_measured_of_it(make, problems):
+    trainer = make(
+        training_data_name="someone/problems", training_data_license="MIT", eval_data_name="held-out", seed=7
+    )
+
+    trainer.train()
+
+    root = Path(trainer.args.output_dir)
+    first, second = card_in(root / "checkpoint-1"), card_in(root / "checkpoint-2")
+    assert first.data.eval_results is None  # nothing was measured of those weights
+    (result,) = second.data.eval_results
+    assert (result.dataset_name, result.metric_type) == ("held-out", "pass@1")
+    assert result.metric_value == trainer.state.log_history[-1]["eval_pass@1"]
+    facts = ["someone/problems", "Licence of the data: MIT", "update 2 of 2", "seed 7", "`CodeExecutor`", "2402.01391"]
+    for text in facts:
+        assert text in second.text
+    layers = [name for name, there in trainer.executor.layers.items() if there]
+    assert all(name in second.text for name in layers)
+    assert str(root) not in second.content
+    assert (root / "checkpoint-2" / "learning_curve.png").exists() == can_plot()
+
+
+def test_every_setting_is_in_the_card(make):
+    trainer = make(max_steps=1)
+
+    trainer.train()
+    trainer.save_model()
+
+    text = card_in(trainer.args.output_dir).text
+    settings = json.loads(text.split("```json\n")[1].split("\n```")[0])
+    assert settings["curriculum_pass_rate"] == 0.5
+    assert settings["learning_rate"] == 1e-3
+    assert "| `learning_rate` | 0.001 | 5e-07 |" in text
+    assert "output_dir" not in settings
+
+
+def test_the_card_of_an_adapter_takes_the_place_of_pefts(make):
+    trainer = make({"peft_config": lora()}, max_steps=1)
+
+    trainer.train()
+    trainer.save_model()
+
+    card = card_in(trainer.args.output_dir)
+    assert card.data.library_name == "peft"
+    assert "StepCoder" in card.text
+
+
+def test_a_model_that_was_loaded_at_the_end_has_its_own_result(make):
+    trainer = make(
+        max_steps=3, eval_steps=1, save_strategy="best", load_best_model_at_end=True, greater_is_better=True
+    )
+    trainer.train()
+    assert trainer.state.best_global_step == 1  # all are as good: the first stays
+
+    trainer.save_model()
+
+    card = card_in(trainer.args.output_dir)
+    assert "update 1 of 3" in card.text
+    assert card.data.eval_results[0].metric_value == trainer.state.best_metric
+
+
+def test_push_to_hub_carries_the_card(make, monkeypatch):
+    sent = {}
+
+    class Api:
+        def upload_folder(self, folder_path, **kwargs):
+            sent.update(kwargs, card=card_in(folder_path))
+
+    trainer = make(max_steps=1)
+    trainer.train()
+    trainer.hub_model_id = trainer.args.hub_model_id = "someone/model"
+    # One name in older transformers, the other in newer ones.
+    monkeypatch.setattr("transformers.trainer.hf_api", Api, raising=False)
+    monkeypatch.setattr("transformers.trainer.upload_folder", Api().upload_folder, raising=False)
+    monkeypatch.setattr(Trainer, "_finish_current_push", lambda self: None)
+
+    trainer.push_to_hub(tags="mine", dataset_name="someone/problems")
+
+    assert sent["repo_id"] == "someone/model"
+    assert "mine" in sent["card"].data.tags
+    assert sent["card"].data.datasets == ["someone/problems"]
+
+
+def test_create_model_card_writes_to_the_output_directory(make):
+    trainer = make()
+
+    trainer.create_model_card(model_name="mine")
+
+    text = card_in(trainer.args.output_dir).text
+    assert "# mine" in text
+    assert "not evaluated" in text
