@@ -199,7 +199,7 @@ def _metadata(facts: CardFacts) -> str:
     ]
     data = ModelCardData(
         base_model=facts.base_model if _on_hub(facts.base_model) else None,
-        datasets=facts.training_data if _on_hub(facts.training_data) else None,
+        datasets=[facts.training_data] if facts.training_data and _on_hub(facts.training_data) else None,
         eval_results=results or None,
         library_name="peft" if facts.adapter else "transformers",
         model_name=_line(facts.model_name),

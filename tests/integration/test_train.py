@@ -94,7 +94,9 @@ def test_every_option_is_documented():
     table = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text(encoding="utf-8")
 
     for name in StepCoderPPOConfig.__annotations__:
-        assert f"| `{name}` |" in table
+        assert f"| `{name}` |" in table, name
+    for name in StepCoderPPOConfig.__base__.__annotations__:  # upstream's
+        assert f"`{name}`" in table, name
 
 
 def test_outcomes_become_scores_shares_and_curriculum_moves(make_trainer, script, problems):
