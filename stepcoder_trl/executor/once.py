@@ -48,6 +48,10 @@ def _serve(request: dict[str, Any]) -> list[Any]:
         _private.extend((requests.fileno(), replies.fileno()))
         requests.write(frame({**request["settings"], "scratch": folder}) + frame(request["job"]))
         requests.seek(0)
+        # Nothing of the service's own environment; programs make their temporary files where they may.
+        os.environ.clear()
+        os.environ.update(PATH="/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8", HOME=folder, TMPDIR=folder)
+        tempfile.tempdir = None
         try:
             zygote.main(os.dup(requests.fileno()), os.dup(replies.fileno()))
         finally:
