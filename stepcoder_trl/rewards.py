@@ -123,7 +123,10 @@ def rltf_reward(
 
 
 def unit_test_reward(
-    completions: Sequence[Any], execution: Sequence[Execution | None] | None = None, **columns: Any
+    completions: Sequence[Any],
+    execution: Sequence[Execution | None] | None = None,
+    untrusted_passes: Literal["accept", "drop"] = "accept",
+    **columns: Any,
 ) -> list[float | None]:
     """
     Reward function with TRL's signature: compiler feedback of each completion.
@@ -134,14 +137,23 @@ def unit_test_reward(
     Args:
         completions (`Sequence`): Completions, as text or as chat messages.
         execution (`Sequence[Execution]`, *optional*): Results, `None` where the program could not be run.
+        untrusted_passes (`str`, *optional*, defaults to `"accept"`):
+            `"drop"` gives no score to a pass whose verdict the program could have forged; bind it with
+            `functools.partial`.
         **columns: Dataset columns; without `execution`, `tests` is needed.
 
     Returns:
         `list[float | None]`: One score per completion, `None` where there is no result.
     """
+    if untrusted_passes not in ("accept", "drop"):
+        raise BadInputError(f"`untrusted_passes` is {untrusted_passes!r}, but must be 'accept' or 'drop'.")
     if execution is None:
         execution = _execute(completions, **columns)
-    return [None if result is None else unit_test_score(result) for result in execution]
+    drop = untrusted_passes == "drop"
+    return [
+        None if result is None or (drop and result.is_untrusted_pass) else unit_test_score(result)
+        for result in execution
+    ]
 
 
 def _execute(completions: Sequence[Any], **columns: Any) -> list[Execution | None]:

@@ -86,6 +86,11 @@ class Execution:
     kept_spans: tuple[CharSpan, ...] | None = None
 
     @property
+    def is_untrusted_pass(self) -> bool:
+        """Whether it passed, but by a verdict that a hostile program could have forged."""
+        return self.outcome is Outcome.PASSED and not self.trusted
+
+    @property
     def num_passed(self) -> int:
         """Number of tests that passed."""
         return sum(test.outcome is Outcome.PASSED for test in self.tests)

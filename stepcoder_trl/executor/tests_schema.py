@@ -18,6 +18,7 @@ from keyword import iskeyword
 from typing import Any, NoReturn
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.protocol import MAX_CHARACTERS, MAX_DEPTH, MAX_ITEMS
 
 
 OPTIONAL_FIELDS = ("preamble", "timeout_s", "memory_limit_bytes")
@@ -108,6 +109,7 @@ class _Checker:
 
     def __init__(self, where: str) -> None:
         self.where = where
+        self.items_left = self.characters_left = 0
 
     def fail(self, message: str) -> NoReturn:
         raise BadInputError(f"{self.where}: {message}")
@@ -262,25 +264,46 @@ class _Checker:
         return text
 
     def value(self, field: str, value: Any) -> Any:
+        self.items_left, self.characters_left = MAX_ITEMS, MAX_CHARACTERS
         try:
             return self.plain(field, value)
         except RecursionError:
-            self.fail(f"`tests.{field}` is nested too deeply. Flatten it or drop the row.")
+            self.too_deep(field)
 
-    def plain(self, field: str, value: Any) -> Any:
+    def too_deep(self, field: str) -> NoReturn:
+        self.fail(f"`tests.{field}` is nested too deeply: more than {MAX_DEPTH} levels. Flatten it or drop the row.")
+
+    def charge(self, field: str, items: int, characters: int) -> None:
+        """Refuse what the executor does not send to programs, nor take from them."""
+        self.items_left -= items
+        self.characters_left -= characters
+        if self.items_left < 0 or self.characters_left < 0:
+            self.fail(
+                f"`tests.{field}` is too large: more than {MAX_ITEMS} elements or {MAX_CHARACTERS} characters. "
+                "Shorten it or drop the row."
+            )
+
+    def plain(self, field: str, value: Any, depth: int = 0) -> Any:
+        if type(value) is int and value.bit_length() > 64:
+            self.charge(field, 0, value.bit_length() // 4)
         if value is None or isinstance(value, (bool, int, float)):
             return value
         if isinstance(value, str):
+            self.charge(field, 0, len(value))
             return value
+        if depth > MAX_DEPTH - 1:
+            self.too_deep(field)
         if isinstance(value, (list, tuple)):
-            return [self.plain(field, item) for item in value]
+            self.charge(field, len(value), 0)
+            return [self.plain(field, item, depth + 1) for item in value]
         fix = "Use null, true/false, numbers, strings, lists and objects with string keys."
         if not isinstance(value, dict):
             self.wrong(field, value, "made of JSON values", fix)
         for key in value:
             if not isinstance(key, str):
                 self.wrong(field, value, "made of JSON values", f"The key {shown(key)} is not a string. {fix}")
-        return {key: self.plain(field, item) for key, item in value.items()}
+        self.charge(field, 3 * len(value), sum(map(len, value)))  # an element is a pair of two
+        return {key: self.plain(field, item, depth + 2) for key, item in value.items()}
 
 
 _FORMS = {"stdio": _Checker.stdio, "call": _Checker.call, "assert": _Checker.asserts}

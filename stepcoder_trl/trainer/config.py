@@ -111,6 +111,9 @@ class StepCoderPPOConfig(PPOConfig):
             Worker processes that run programs. `None` means this process's share of the cores.
         test_timeout_s (`float`, *optional*, defaults to `3.0`):
             CPU seconds a test may take. A problem's own limit beats it.
+        untrusted_passes (`str`, *optional*, defaults to `"accept"`):
+            What a pass counts whose verdict a hostile program could have forged: `"accept"` scores it, `"drop"` leaves
+            the completion out of the losses.
         eval_num_generations (`int`, *optional*, defaults to `1`):
             Completions per problem of an evaluation.
         eval_pass_at (`list[int]`, *optional*):
@@ -265,6 +268,13 @@ class StepCoderPPOConfig(PPOConfig):
         default=3.0,
         metadata={"help": "CPU seconds a test may take. A problem's own limit beats it."},
     )
+    untrusted_passes: Literal["accept", "drop"] = field(
+        default="accept",
+        metadata={
+            "help": 'What a pass counts whose verdict a hostile program could have forged: `"accept"` scores it, '
+            '`"drop"` leaves the completion out of the losses.'
+        },
+    )
     eval_num_generations: int = field(default=1, metadata={"help": "Completions per problem of an evaluation."})
     eval_pass_at: list[int] | None = field(
         default=None,
@@ -402,6 +412,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "fgo_granularity": ("lines", "expressions"),
     "fgo_denominator": ("kept", "valid"),
     "compile_error_mask": ("all", "up_to_error_line"),
+    "untrusted_passes": ("accept", "drop"),
     "stop_token": ("eos", None),
     "kl_estimator": ("k1", "k3"),
 }

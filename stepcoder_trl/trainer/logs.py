@@ -128,8 +128,9 @@ def rollout_totals(
 def _execution_totals(feedback: Feedback, once: float) -> Totals:
     ran = [execution for execution in feedback.executions if execution is not None]
     totals: Totals = {f"executor/{outcome}": (_count(ran, outcome), len(ran)) for outcome in Outcome}
-    untrusted = sum(one.outcome is Outcome.PASSED and not one.trusted for one in ran)
+    untrusted = sum(one.is_untrusted_pass for one in ran) + feedback.dropped_passes
     totals["executor/untrusted_passes"] = (untrusted, once)
+    totals["executor/untrusted_pass_rate"] = (untrusted, _count(ran, Outcome.PASSED) + feedback.dropped_passes)
     totals["executor/infrastructure_errors"] = (feedback.infrastructure_errors, once)
     totals["executor/programs_per_s"] = (feedback.programs_per_s, once)
     totals["executor/wait_s"] = (feedback.wait_s, 1.0)

@@ -625,6 +625,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         tokens = self.score_tokens(rollout)
         # 5. collect the executions
         feedback = self.collect_feedback(runs)
+        if self.args.untrusted_passes == "drop":
+            feedback = feedback.without_untrusted_passes()
         self.check_infrastructure(feedback)
         # 6. score the completions
         scores = self.score_completions(rollout, feedback)

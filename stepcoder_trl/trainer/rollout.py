@@ -347,6 +347,7 @@ class Feedback:
         wait_s (`float`): Seconds that training stood still for it.
         programs_per_s (`float`): From the first submission to the last result.
         first_error (`str`): What one of the infrastructure errors says, empty without any.
+        dropped_passes (`int`): Passes that were left out because their verdict could have been forged.
     """
 
     executions: tuple[Execution | None, ...]
@@ -354,6 +355,12 @@ class Feedback:
     wait_s: float = 0.0
     programs_per_s: float = 0.0
     first_error: str = ""
+    dropped_passes: int = 0
+
+    def without_untrusted_passes(self) -> Feedback:
+        """The same, with untrusted passes left out like programs that could not be run."""
+        kept = tuple(None if one is not None and one.is_untrusted_pass else one for one in self.executions)
+        return replace(self, executions=kept, dropped_passes=kept.count(None) - self.executions.count(None))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.rewards import (
     adaptive_score,
     error_lines,
@@ -52,6 +55,16 @@ def test_first_failure_decides_when_asked():
 
 def test_a_program_that_could_not_be_run_is_not_scored():
     assert unit_test_reward(["a", "b"], execution=[execution(Outcome.PASSED), None]) == [1.0, None]
+
+
+def test_a_pass_that_could_be_forged_is_scored_unless_dropped():
+    forged = replace(execution(Outcome.PASSED), trusted=False)
+    failed = replace(execution(Outcome.FAILED), trusted=False)
+
+    assert unit_test_reward(["a", "b"], execution=[forged, failed]) == [1.0, -0.3]
+    assert unit_test_reward(["a", "b"], execution=[forged, failed], untrusted_passes="drop") == [None, -0.3]
+    with pytest.raises(BadInputError, match="'accept' or 'drop'"):
+        unit_test_reward(["a"], execution=[forged], untrusted_passes="no")
 
 
 @pytest.mark.sandbox

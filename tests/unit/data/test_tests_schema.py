@@ -123,3 +123,29 @@ def test_an_error_names_the_place_the_field_and_the_fix(tests, parts):
 def test_a_message_shows_a_value_that_python_cannot_print():
     with pytest.raises(BadInputError, match="of type int"):
         validate_tests({**STDIO, "inputs": [10**5000]})
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (nested(300), "nested too deeply"),
+        ([0] * 2_000_001, "too large"),
+        ("x" * (16 * 2**20 + 1), "too large"),
+        (1 << 2**27, "too large"),
+    ],
+    ids=["deep", "many", "long", "digits"],
+)
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+def test_values_that_no_message_holds_are_refused_with_their_place(value, problem, field):
+    tests = {"type": "call", "fn_name": "f", "inputs": [[1], [1]], "outputs": [1, 1]}
+    tests[field] = [[1], [value]]
+
+    with pytest.raises(BadInputError, match=rf"^rows.jsonl:7: `tests.{field}\[1\]` is {problem}"):
+        validate_tests(tests, "rows.jsonl:7")

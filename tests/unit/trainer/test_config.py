@@ -48,6 +48,7 @@ def test_defaults_are_those_of_the_paper_and_of_the_design():
         "compile_error_mask": "all",
         "executor_workers": None,
         "test_timeout_s": 3.0,
+        "untrusted_passes": "accept",
         "eval_num_generations": 1,
         "eval_pass_at": None,
         "eval_temperature": 0.2,
@@ -97,6 +98,7 @@ def test_every_field_can_be_given_on_the_command_line():
         "--compile_error_mask": "up_to_error_line",
         "--executor_workers": "2",
         "--test_timeout_s": "1.5",
+        "--untrusted_passes": "drop",
         "--num_mini_batches": "2",
         "--gradient_accumulation_steps": "4",
     }

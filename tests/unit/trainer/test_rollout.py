@@ -359,6 +359,15 @@ def test_masks_are_padded_with_false():
     assert padded.tolist() == [[True, False, False, False], [True, False, True, False]]
 
 
+def test_untrusted_passes_are_left_out_and_counted():
+    passed, failed = execution(), replace(execution(), outcome=Outcome.FAILED, trusted=False)
+    forged = replace(execution(), outcome=Outcome.PASSED, trusted=False)
+
+    feedback = Feedback((passed, forged, None, failed)).without_untrusted_passes()
+
+    assert feedback == Feedback((passed, None, None, failed), dropped_passes=1)
+
+
 def test_columns_of_a_reward_function(tokenizer):
     made = rollout_of(" return 1", "def f():", tokenizer)
     run = execution()
