@@ -35,6 +35,7 @@ EXIT_REPORT_FAILED = 97
 _COMPILED, _READY, _OUT_OF_MEMORY = (frame({name: True}) for name in ("compiled", "ready", "memory"))
 
 _exit = os._exit
+_read, _lseek, _dup2, _getpid = os.read, os.lseek, os.dup2, os.getpid
 _exec = exec
 _eval = eval
 _compile = compile
@@ -64,13 +65,19 @@ class ChildTask:
     examiner: Channel | None = None
 
 
-def main(task: ChildTask) -> NoReturn:
+def begin(task: ChildTask) -> Reporter:
+    """Prepare to run; called before the process is confined, after which nobody can replace the signal's handler."""
+    report = Reporter(task)
+    report.heed_soft_limit()
+    return report
+
+
+def main(task: ChildTask, report: Reporter) -> NoReturn:
     """Run the tests from `task.first` on and end the process. Never returns."""
     try:
         gc.freeze()  # a collection would look at everything that the server made, and so copy it
         gc.enable()
-        report = _Reporter(task)
-        report.guard()
+        report.heed_exit()
         _run(task, report)
         report.send({"end": report.trace()})
         _exit(0)
@@ -93,7 +100,7 @@ def rehearse(tracer: LineTracer, modules: ModuleStates) -> None:
     descriptors = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        report = _Reporter(ChildTask(job, 0, null, None, [null], [null], 0, tracer, modules))
+        report = Reporter(ChildTask(job, 0, null, None, [null], [null], 0, tracer, modules))
         _run(report._task, report)
         report.send({"end": report.trace()})
     finally:
@@ -105,7 +112,7 @@ def rehearse(tracer: LineTracer, modules: ModuleStates) -> None:
     sys.modules["__main__"], sys.stdin, sys.__stdin__, sys.stdout, sys.__stdout__ = before  # type: ignore[misc]
 
 
-class _Reporter:
+class Reporter:
     """Child's end of the report pipe."""
 
     def __init__(self, task: ChildTask) -> None:
@@ -117,22 +124,25 @@ class _Reporter:
         self._sent: set[int] = set()
         self._reserve = mmap.mmap(-1, 2**20, mmap.MAP_PRIVATE)  # address space, never touched
 
-    def guard(self) -> None:
-        """Catch the ways of ending that skip the interpreter: the soft time limit and `os._exit`."""
-        task = self._task
+    def heed_soft_limit(self) -> None:
+        """Report and end at the soft time limit."""
 
         def on_soft_limit(number: int, where: FrameType | None) -> None:
             if not self._busy:
                 self.send({"soft": self.trace()})
                 _exit(0)
 
+        signal.signal(self._task.soft_signal, on_soft_limit)
+
+    def heed_exit(self) -> None:
+        """Report before `os._exit`, which skips the interpreter."""
+
         def exit_with_report(status: int = 0) -> None:
-            if not self._busy and os.getpid() == own_pid:
+            if not self._busy and _getpid() == own_pid:
                 self.send({"exit": self.trace()})
             _exit(status)
 
-        own_pid = os.getpid()
-        signal.signal(task.soft_signal, on_soft_limit)
+        own_pid = _getpid()
         os._exit = exit_with_report  # type: ignore[assignment]
         sys.modules["posix"]._exit = exit_with_report  # type: ignore[attr-defined]
 
@@ -161,7 +171,7 @@ class _Reporter:
             lines = [line for line in lines if line not in self._sent]
             self._sent.update(lines)
         self.send({"test": index, "lines": lines, **result})
-        if self._gate is not None and os.read(self._gate, 1) != b"g":
+        if self._gate is not None and _read(self._gate, 1) != b"g":
             self.send({"end": self.trace()})
             _exit(0)
 
@@ -171,7 +181,7 @@ class _Reporter:
         _exit(0)
 
 
-def _run(task: ChildTask, report: _Reporter) -> None:
+def _run(task: ChildTask, report: Reporter) -> None:
     job = task.job
     code = _compiled(job, report)
     if code is None:
@@ -185,7 +195,7 @@ def _run(task: ChildTask, report: _Reporter) -> None:
         _run_in_one_namespace(task, report, code)
 
 
-def _compiled(job: dict[str, Any], report: _Reporter) -> CodeType | None:
+def _compiled(job: dict[str, Any], report: Reporter) -> CodeType | None:
     """Code of the program, or `None` after reporting that it does not compile."""
     try:
         return compile_for_tracing(job["program"], job["filename"])
@@ -209,7 +219,7 @@ def _fresh_main(job: dict[str, Any]) -> ModuleType:
 # stdio: a fresh __main__ per test
 
 
-def _run_stdio(task: ChildTask, report: _Reporter, code: CodeType) -> None:
+def _run_stdio(task: ChildTask, report: Reporter, code: CodeType) -> None:
     baseline = Baseline()
     watch = task.modules.watch(names_in(code)) if len(task.stdin_fds) > 1 else None
     for offset, (stdin_fd, stdout_fd) in enumerate(zip(task.stdin_fds, task.stdout_fds, strict=True)):
@@ -227,7 +237,7 @@ def _run_stdio(task: ChildTask, report: _Reporter, code: CodeType) -> None:
             return
 
 
-def _run_script(task: ChildTask, report: _Reporter, code: CodeType, first: bool) -> dict[str, Any] | None:
+def _run_script(task: ChildTask, report: Reporter, code: CodeType, first: bool) -> dict[str, Any] | None:
     try:
         module = _fresh_main(task.job)
         if first:
@@ -244,8 +254,8 @@ def _run_script(task: ChildTask, report: _Reporter, code: CodeType, first: bool)
 
 def _connect(stdin_fd: int, stdout_fd: int) -> None:
     """Put the test's files at descriptors 0 and 1 and new text streams around them, UTF-8 whatever the locale."""
-    os.dup2(stdin_fd, 0)
-    os.dup2(stdout_fd, 1)
+    _dup2(stdin_fd, 0)
+    _dup2(stdout_fd, 1)
     raw_in, raw_out = io.FileIO(0, "r", closefd=False), io.FileIO(1, "w", closefd=False)
     raw_in.name, raw_out.name = "<stdin>", "<stdout>"
     stdin = io.TextIOWrapper(io.BufferedReader(raw_in), encoding="utf-8")
@@ -292,7 +302,7 @@ def _quietly(action: Callable[[], Any]) -> None:
 # call and assert: one namespace for all tests
 
 
-def _run_in_one_namespace(task: ChildTask, report: _Reporter, code: CodeType) -> None:
+def _run_in_one_namespace(task: ChildTask, report: Reporter, code: CodeType) -> None:
     _connect(task.stdin_fds[0], task.stdout_fds[0])
     job = task.job
     try:
@@ -310,7 +320,7 @@ def _run_in_one_namespace(task: ChildTask, report: _Reporter, code: CodeType) ->
     report.send_frame(_READY)
     last = task.first + 1 if job["fresh_process_per_test"] else len(job["tests"])
     for index in range(task.first, last):
-        os.lseek(1, 0, os.SEEK_SET)
+        _lseek(1, 0, os.SEEK_SET)
         try:
             result = _run_test(task, report, module, index)
         except SystemExit:
@@ -321,7 +331,7 @@ def _run_in_one_namespace(task: ChildTask, report: _Reporter, code: CodeType) ->
         report.test(index, **result)
 
 
-def _run_test(task: ChildTask, report: _Reporter, module: ModuleType, index: int) -> dict[str, Any]:
+def _run_test(task: ChildTask, report: Reporter, module: ModuleType, index: int) -> dict[str, Any]:
     test = task.job["tests"][index]
     if task.job["type"] == "call":
         return _run_call(task.job, module, test)
@@ -330,7 +340,7 @@ def _run_test(task: ChildTask, report: _Reporter, module: ModuleType, index: int
     return _run_assert(task.job, module, test)
 
 
-def _answer_examiner(task: ChildTask, report: _Reporter, module: ModuleType, index: int) -> dict[str, Any]:
+def _answer_examiner(task: ChildTask, report: Reporter, module: ModuleType, index: int) -> dict[str, Any]:
     """Offer functions of the program to the examiner; the verdict is not ours to report."""
     expressions = task.job["tests"][index]["candidates"]
     functions = [_eval(_compile(text, "<test>", "eval", dont_inherit=True), module.__dict__) for text in expressions]

@@ -325,6 +325,7 @@ class _Child:
                 for descriptor in (*questions[1:], *answers[:1]):
                     os.close(descriptor)
                 self.server.close_in_child()
+                report = child.begin(task)
                 self.server.hardening.enter_child(
                     memory_limit_bytes=self.job["memory_limit_bytes"],
                     cpu_limit_s=math.ceil(min(self.job["program_cpu_s"], _MAX_CPU_S)) + 2,
@@ -335,7 +336,7 @@ class _Child:
                 with contextlib.suppress(OSError):
                     os.write(report_write, frame({"not_started": f"{type(error).__name__}: {error}"}))
                 os._exit(1)
-            child.main(task)
+            child.main(task, report)
         for descriptor in (report_write, gate_read, *questions[:1], *answers[1:]):
             os.close(descriptor)
         self.examiner_ends = (*questions[1:], *answers[:1])

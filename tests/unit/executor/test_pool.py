@@ -434,3 +434,14 @@ def test_memory_is_released_after_each_program(executor):
     executor.run_many(["print('x' * 10**6)"] * 200, [DOUBLE] * 200)
 
     assert resident() - before < 30 * 2**20
+
+
+def test_the_handler_of_the_soft_limit_cannot_be_replaced(executor):
+    if not executor.layers["seccomp"]:
+        pytest.skip("seccomp keeps the handler, and this machine has none")
+    program = (
+        "import signal\ndef f(x):\n    number = signal.SIGRTMAX - 1\n    try:\n"
+        "        signal.signal(number, signal.SIG_IGN)\n    except OSError:\n        return x + 1\n"
+    )
+
+    assert executor.run(program, SUCCESSOR).outcome is Outcome.PASSED
