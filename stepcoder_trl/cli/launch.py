@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.resources
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,42 @@ def accelerate_arguments(launch: LaunchArguments, num_gpus: int) -> list[str]:
         "main_process_port": launch.main_process_port,
     }
     return [text for name, value in flags.items() if value is not None for text in (f"--{name}", str(value))]
+
+
+def here_or_launched(module: str, train: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """
+    Train in this process, or start a module in each of several.
+
+    Args:
+        module (`str`):
+            Module that calls `train` when it is run.
+        train (`Callable[[list[str]], int]`):
+            Parses all arguments and trains in its process; returns the exit status.
+        arguments (`list[str]`):
+            Arguments of the verb.
+
+    Returns:
+        `int`: Exit status.
+
+    Raises:
+        BadInputError: If several processes are asked for, but not how they share the work.
+    """
+    from trl import TrlParser
+
+    if "--help" in arguments or "-h" in arguments:
+        return train(arguments)
+    launch, _ = TrlParser((LaunchArguments,), allow_abbrev=False).parse_args_and_config(
+        arguments, return_remaining_strings=True
+    )
+    if launch.accelerate_config is not None:
+        return launch_module(module, arguments, launch)
+    for name in ("num_processes", "num_machines"):
+        if (getattr(launch, name) or 1) > 1:
+            raise BadInputError(
+                f"`{name}` is given without `accelerate_config`. Say how the processes share the work: "
+                "`--accelerate_config ddp`, `zero2` or `zero3`."
+            )
+    return train(arguments)
 
 
 def launch_module(module: str, arguments: list[str], launch: LaunchArguments) -> int:

@@ -20,6 +20,7 @@ VERBS = {
     "refine": ("refine", "make APPS+ out of APPS, by running everything"),
     "evaluate": ("evaluate", "pass@k of a model, or of samples that are there already"),
     "overlap": ("overlap", "lines that a benchmark shares with training solutions"),
+    "sft": ("sft", "fine-tune a model on canonical solutions"),
     "ppo": ("ppo", "train a model with StepCoder PPO"),
     "quickstart": ("quickstart", "the whole story on a generated problem family, in minutes on a CPU"),
     "selftest": ("selftest", "run hostile and correct programs through the sandbox: does it hold here?"),
@@ -59,8 +60,8 @@ def _run(arguments: list[str]) -> int:
     parser = _Parser(prog="stepcoder-trl", description="StepCoder for TRL: train code models from their unit tests.")
     parser.add_argument("--version", action="version", version=f"stepcoder-trl {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
-    if arguments and arguments[0] == "ppo":  # its flags are the trainer's: TRL's own parser reads them
-        return int(_module("ppo").main(arguments[1:]))
+    if arguments and arguments[0] in ("ppo", "sft"):  # their flags are the trainers': TRL's own parser reads them
+        return int(_module(arguments[0]).main(arguments[1:]))
     for verb, (_, summary) in VERBS.items():
         chosen = bool(arguments) and arguments[0] == verb
         module: Any = _module(VERBS[verb][0]) if chosen else None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepcoder_trl.evaluation.code_match import ppocoder_matches
-from stepcoder_trl.rewards import ppocoder_score, rltf_reward, unit_test_reward
+from stepcoder_trl.rewards import ppocoder_score, rltf_reward
 from stepcoder_trl.trainer.rollout import RewardFunc
 from stepcoder_trl.types import Execution
 
@@ -44,9 +44,8 @@ def ppocoder_reward(
     ]
 
 
-# Name on the command line -> reward function.
+# Name on the command line -> reward function; StepCoder's is the trainer's own.
 REWARDS: dict[str, RewardFunc] = {
-    "stepcoder": unit_test_reward,
     "ppocoder": ppocoder_reward,
     "rltf": rltf_reward,
 }

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer._trl import ModelConfig, get_peft_config, get_quantization_config
+from stepcoder_trl.trainer.baselines import REWARDS
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.processes import is_sharded, quiet_unless_first
+from stepcoder_trl.trainer.sft import sft_dataset
 
 
 if TYPE_CHECKING:
@@ -21,34 +24,88 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class PPOScriptArguments:
+class SFTScriptArguments:
     """
     Arguments of a training run that are neither the trainer's nor the model's.
 
     Args:
         problems (`str`):
             File of problems: this package's rows, APPS+, APPS, MBPP, HumanEval or LeetCodeDataset.
-        eval_problems (`str`, *optional*):
-            File of problems for `eval_strategy`.
         max_problems (`int`, *optional*):
             Use only the first so many. Defaults to all.
         prompt_style (`str`, *optional*, defaults to `"plain"`):
-            `"plain"` shows the prompt as it is, `"chat"` as a user's message in the tokenizer's chat template.
+            `"plain"` shows the prompt as it is, `"chat"` as a user's message in the tokenizer's chat template,
+            `"deepseek"` in the zero-shot form of the paper's models.
     """
 
     problems: str = field(
         metadata={"help": "File of problems: this package's rows, APPS+, APPS, MBPP, HumanEval or LeetCodeDataset."}
     )
+    max_problems: int | None = field(default=None, metadata={"help": "Use only the first so many. Defaults to all."})
+    prompt_style: Literal["plain", "chat", "deepseek"] = field(
+        default="plain",
+        metadata={
+            "help": "`plain` shows the prompt as it is, `chat` as a user's message in the tokenizer's chat template, "
+            "`deepseek` in the zero-shot form of the paper's models."
+        },
+    )
+
+
+@dataclass
+class PPOScriptArguments(SFTScriptArguments):
+    """
+    Arguments of a PPO run that are neither the trainer's nor the model's: those of `SFTScriptArguments`, and
+
+    Args:
+        eval_problems (`str`, *optional*):
+            File of problems for `eval_strategy`.
+        reward (`str`, *optional*, defaults to `"stepcoder"`):
+            What a completion is scored by: `"stepcoder"`, compiler feedback; `"ppocoder"`, also likeness to the
+            canonical solution; `"rltf"`, also the share of tests passed.
+    """
+
     eval_problems: str | None = field(
         default=None, metadata={"help": "File of problems for `eval_strategy`, in any of the forms of `problems`."}
     )
-    max_problems: int | None = field(default=None, metadata={"help": "Use only the first so many. Defaults to all."})
-    prompt_style: Literal["plain", "chat"] = field(
-        default="plain",
+    reward: Literal["stepcoder", "ppocoder", "rltf"] = field(
+        default="stepcoder",
         metadata={
-            "help": "`plain` shows the prompt as it is, `chat` as a user's message in the tokenizer's chat template."
+            "help": "What a completion is scored by: `stepcoder`, compiler feedback; `ppocoder`, also likeness to the "
+            "canonical solution; `rltf`, also the share of tests passed."
         },
     )
+
+
+def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: ModelConfig) -> list[str]:
+    """
+    Fine-tune a model on canonical solutions, and save it to `output_dir`.
+
+    Args:
+        script_args ([`SFTScriptArguments`]): What to train on.
+        training_args ([`~trl.SFTConfig`]): How to train.
+        model_args ([`~trl.ModelConfig`]): What to train; `use_peft` and its fields for LoRA.
+
+    Returns:
+        `list[str]`: Why each problem that was left out is.
+
+    Raises:
+        BadInputError: If the problems cannot be used or no model is named.
+    """
+    from trl import SFTTrainer
+
+    problems = _first(load_problems(script_args.problems), script_args)
+    tokenizer, load = _loaders(model_args)
+    dataset, left_out = sft_dataset(style_prompts(problems, script_args.prompt_style, tokenizer), tokenizer)
+    trainer = SFTTrainer(
+        load(),
+        training_args,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+    )
+    trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
+    trainer.save_model(training_args.output_dir)
+    return left_out
 
 
 def run_ppo(
@@ -72,23 +129,49 @@ def run_ppo(
     Raises:
         BadInputError: If the problems cannot be used or no model is named.
     """
+    if problems is None:
+        problems = load_problems(script_args.problems)
+    problems = _first(problems, script_args)
+    tokenizer, load = _loaders(model_args)
+    problems = style_prompts(problems, script_args.prompt_style, tokenizer)
+    evaluated = None
+    if script_args.eval_problems is not None:
+        evaluated = style_prompts(load_problems(script_args.eval_problems), script_args.prompt_style, tokenizer)
+        training_args.eval_data_name = training_args.eval_data_name or Path(script_args.eval_problems).name
+    training_args.training_data_name = training_args.training_data_name or Path(script_args.problems).name
+    model = load()
+    # Loaded again, the reference is spread from the beginning; a copy would be whole on every process for a moment.
+    spread = is_sharded(model.parameters()) and not model_args.use_peft
+    trainer = StepCoderPPOTrainer(
+        training_args,
+        tokenizer,
+        model,
+        ref_model=load() if spread else None,
+        train_dataset=problems,
+        eval_dataset=evaluated,
+        peft_config=get_peft_config(model_args),
+        reward_funcs=None if script_args.reward == "stepcoder" else REWARDS[script_args.reward],
+    )
+    trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
+    trainer.save_model(training_args.output_dir)
+    return trainer
+
+
+def _first(problems: Sequence[Problem], script_args: SFTScriptArguments) -> Sequence[Problem]:
+    """Problems that are used."""
+    if not problems:
+        raise BadInputError(f"{script_args.problems}: no problem is left to train on. Name another file of problems.")
+    return problems[: script_args.max_problems]
+
+
+def _loaders(model_args: ModelConfig) -> tuple[Any, Callable[[], PreTrainedModel]]:
+    """Tokenizer, and a function that loads the model."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not model_args.model_name_or_path:
         raise BadInputError("`model_name_or_path` is missing. Name a model's folder.")
-    if problems is None:
-        problems = load_problems(script_args.problems)
-    if not problems:
-        raise BadInputError(f"{script_args.problems}: no problem is left to train on. Name another file of problems.")
-    problems = [_styled(problem, script_args.prompt_style) for problem in problems[: script_args.max_problems]]
     quiet_unless_first(libraries=True)
-    evaluated = None
-    if script_args.eval_problems is not None:
-        loaded = load_problems(script_args.eval_problems)
-        evaluated = [_styled(problem, script_args.prompt_style) for problem in loaded]
-        training_args.eval_data_name = training_args.eval_data_name or Path(script_args.eval_problems).name
-    training_args.training_data_name = training_args.training_data_name or Path(script_args.problems).name
     revision = model_args.model_revision
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, padding_side="left", revision=revision)
 
@@ -101,31 +184,10 @@ def run_ppo(
             revision=revision,
         )
 
-    model = load()
-    # Loaded again, the reference is spread from the beginning; a copy would be whole on every process for a moment.
-    spread = is_sharded(model.parameters()) and not model_args.use_peft
-    trainer = StepCoderPPOTrainer(
-        training_args,
-        tokenizer,
-        model,
-        ref_model=load() if spread else None,
-        train_dataset=problems,
-        eval_dataset=evaluated,
-        peft_config=get_peft_config(model_args),
-    )
-    trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
-    trainer.save_model(training_args.output_dir)
-    return trainer
+    return tokenizer, load
 
 
 def _checkpoint(flag: str | bool | None) -> str | bool | None:
     """`--resume_from_checkpoint`: a folder, or `true` for the newest one of `output_dir`."""
     words: dict[str, bool] = {"true": True, "false": False}
     return words.get(flag.lower(), flag) if isinstance(flag, str) else flag
-
-
-def _styled(problem: Problem, style: str) -> Problem:
-    if style == "plain" or not isinstance(problem.prompt, str):
-        return problem
-    row = {**problem.to_row(), "prompt": [{"role": "user", "content": problem.prompt}]}
-    return Problem.from_row(row, where=problem.task_id)

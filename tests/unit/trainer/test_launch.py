@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -53,6 +54,35 @@ def test_ppo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path)
     assert (out / "checkpoint-1").is_dir()
     assert ppo(model_folder, problem_file, out, *lora, "--resume_from_checkpoint", str(out / "checkpoint-1")) == 0
     assert (out / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("reward", ["ppocoder", "rltf"])
+def test_ppo_trains_on_the_rewards_of_other_systems(model_folder, problem_file, tmp_path, reward):
+    pytest.importorskip("tree_sitter_python")
+    out = tmp_path / "run"
+
+    assert ppo(model_folder, problem_file, out, "--reward", reward, "--logging_steps", "1", "--save_steps", "1") == 0
+
+    state = json.loads((out / "checkpoint-2" / "trainer_state.json").read_text())
+    (first, *_) = state["log_history"]
+    assert first["executor/compile_error"] == 1.0
+    assert (first["objective/scores"] > -1) == (reward == "ppocoder")  # even such a program is like the solution
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6.*:FutureWarning")  # TRL's own settings
+def test_sft_learns_solutions_by_heart(model_folder, problem_file, tmp_path, capsys):
+    names = ["--problems", problem_file, "--model_name_or_path", model_folder, "--output_dir", tmp_path / "run"]
+    flags = ["--learning_rate", "1e-2", "--num_train_epochs", "30", "--per_device_train_batch_size", "4"]
+    flags += ["--gradient_accumulation_steps", "1", "--use_cpu", "--report_to", "none", "--save_strategy", "no"]
+    flags += ["--gradient_checkpointing", "false", "--logging_steps", "1", "--warmup_steps", "0"]
+
+    with pytest.raises(SystemExit) as stop:
+        main(["sft", *map(str, [*names, *flags])])
+
+    assert stop.value.code == 0
+    losses = [float(loss) for loss in re.findall(r"'loss': '?([\d.]+)", capsys.readouterr().out)]
+    assert losses[-1] < 0.2 < losses[0]
+    assert (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_an_empty_choice_of_problems_is_not_replaced_by_the_whole_file(model_folder, problem_file, tmp_path):

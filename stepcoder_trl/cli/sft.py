@@ -1,0 +1,33 @@
+"""`stepcoder-trl sft`: fine-tune a model on canonical solutions, in one process or in several."""
+
+from __future__ import annotations
+
+import sys
+
+from stepcoder_trl.cli.launch import LaunchArguments, here_or_launched
+
+
+def main(arguments: list[str]) -> int:
+    """Parse `--config x.yaml` and flags, and train, here or in the processes asked for; returns the exit status."""
+    return here_or_launched("stepcoder_trl.cli.sft", train, arguments)
+
+
+def train(arguments: list[str]) -> int:
+    """Train in this process, one of those that were launched or the only one; returns the exit status."""
+    from trl import ModelConfig, SFTConfig, TrlParser
+
+    from stepcoder_trl.trainer.launch import SFTScriptArguments, run_sft
+    from stepcoder_trl.trainer.sft import PAPER_SETTINGS
+
+    parser = TrlParser((SFTScriptArguments, LaunchArguments, SFTConfig, ModelConfig), prog="stepcoder-trl sft")
+    parser.set_defaults(**PAPER_SETTINGS, completion_only_loss=True, bf16=False)
+    script_args, _, training_args, model_args = parser.parse_args_and_config(arguments)
+    for reason in run_sft(script_args, training_args, model_args):
+        print(f"stepcoder-trl: left out: {reason}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":  # started in every process by `accelerate launch`
+    from stepcoder_trl.cli.main import report
+
+    sys.exit(report(lambda: train(sys.argv[1:])))

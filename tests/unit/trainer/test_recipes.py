@@ -1,0 +1,47 @@
+"""The recipes are read by the commands they are for, and differ in nothing but what they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+RECIPES = Path(__file__).parents[3] / "examples" / "recipes"
+ARMS = ("ppo", "ppocoder", "rltf", "stepcoder", "no_cccs", "no_fgo")
+OWN = {"reward", "curriculum", "fgo", "error_token_penalty", "output_dir"}
+
+
+def read(name):
+    return yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_ppo_recipes_are_read(name):
+    from trl import ModelConfig, TrlParser
+
+    from stepcoder_trl.trainer import StepCoderPPOConfig
+    from stepcoder_trl.trainer.launch import PPOScriptArguments
+
+    parser = TrlParser((PPOScriptArguments, StepCoderPPOConfig, ModelConfig))
+    flags = ["--config", str(RECIPES / f"{name}.yaml"), "--bf16", "false", "--use_cpu", "true", "--report_to", "none"]
+    script, args, _ = parser.parse_args_and_config(flags)
+
+    given = read(name)
+    assert script.reward == given.get("reward", "stepcoder")
+    assert (args.curriculum, args.fgo) == (given["curriculum"], given["fgo"])
+    assert args.error_token_penalty == given.get("error_token_penalty", 0.0)
+
+
+def test_recipes_share_everything_else():
+    shared = [{key: value for key, value in read(name).items() if key not in OWN} for name in ARMS]
+
+    assert all(one == shared[0] for one in shared)
+    assert len({read(name)["output_dir"] for name in ARMS}) == len(ARMS)
+
+
+def test_the_sft_recipe_has_the_paper_s_settings():
+    from stepcoder_trl.trainer.sft import PAPER_SETTINGS
+
+    assert {name: read("sft")[name] for name in PAPER_SETTINGS} == PAPER_SETTINGS

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.trainer.sft import sft_dataset, sft_row
+
+
+def test_the_solution_is_learnt_and_the_query_is_not(problems, tokenizer):
+    row = sft_row(problems[0], tokenizer)
+
+    learnt = [token for token, mask in zip(row["input_ids"], row["completion_mask"], strict=True) if mask]
+    shown = row["input_ids"][: row["completion_mask"].index(1)]
+    assert tokenizer.decode(shown) == "Write sign number 0.\ndef sign(x):"
+    assert learnt[-1] == tokenizer.eos_token_id
+    assert "def sign(x):" + tokenizer.decode(learnt[:-1]) == problems[0].canonical_solution.rstrip("\n")
+
+
+def test_an_opened_fence_is_closed(problems, tokenizer):
+    chat = dataclasses.replace(problems[0], prompt=[{"role": "user", "content": "Write it."}])
+
+    row = sft_row(chat, tokenizer)
+
+    assert tokenizer.decode(row["input_ids"][:-1]).endswith("return None\n```")
+
+
+def test_what_cannot_be_learnt_is_left_out_and_named(problems, tokenizer):
+    without = dataclasses.replace(problems[1], canonical_solution="")
+    other = dataclasses.replace(problems[2], canonical_solution="sign = None")
+
+    dataset, left_out = sft_dataset([problems[0], without, other], tokenizer)
+
+    assert len(dataset) == 1
+    assert "'sign/1' has no `canonical_solution`" in left_out[0]
+    assert "'sign/2' does not begin with its starter code" in left_out[1]
+    with pytest.raises(BadInputError, match="No problem can be learnt from"):
+        sft_dataset([without], tokenizer)
