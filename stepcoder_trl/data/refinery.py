@@ -297,7 +297,7 @@ def summarize_rows(rows: Sequence[RefinedRow]) -> dict[str, Any]:
     """
     kept = [row for row in rows if row.problem is not None]
     problems = [row.problem for row in kept if row.problem is not None]
-    rules = Counter((finding.action, finding.rule) for row in rows for finding in row.findings)
+    rules = Counter(pair for row in rows for pair in {(finding.action, finding.rule) for finding in row.findings})
     solutions = [(problem.canonical_solution, problem.starter_code) for problem in problems]
     return {
         "rows": len(rows),
