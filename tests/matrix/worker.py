@@ -24,6 +24,7 @@ from stepcoder_trl.trainer.processes import whole
 
 TABLED_UPDATES = 3  # of `UPDATES`
 UPDATES = 5
+MAX_GRAD_NORM = 0.05
 TABLE = [
     "\n    return (x > 0) - (x < 0)\n",
     "\n    return 1\n",
@@ -117,7 +118,7 @@ def main(path: str) -> None:
             "save_steps": TABLED_UPDATES,
             "learning_rate": 1e-3,
             "value_learning_rate": 3e-3,
-            "max_grad_norm": 0.5,
+            "max_grad_norm": MAX_GRAD_NORM,
             "gradient_checkpointing": False,
             "report_to": "none",
             "bf16": False,

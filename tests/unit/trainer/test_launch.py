@@ -32,7 +32,8 @@ def problem_file(problems, tmp_path):
 def ppo(model_folder, problem_file, out, *more):
     flags = ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2", "--num_generations", "2"]
     flags += ["--response_length", "8", "--max_steps", "2", "--use_cpu", "--bf16", "false", "--report_to", "none"]
-    flags += ["--gradient_checkpointing", "false", "--disable_tqdm", "true", "--executor_workers", "1", *more]
+    flags += ["--gradient_checkpointing", "false", "--disable_tqdm", "true", "--executor_workers", "1"]
+    flags += ["--logging_steps", "1", *more]
     names = ["--problems", str(problem_file), "--model_name_or_path", str(model_folder), "--output_dir", str(out)]
     with pytest.raises(SystemExit) as stop:
         main(["ppo", *names, *flags])
@@ -83,6 +84,19 @@ def test_sft_learns_solutions_by_heart(model_folder, problem_file, tmp_path, cap
     losses = [float(loss) for loss in re.findall(r"'loss': '?([\d.]+)", capsys.readouterr().out)]
     assert losses[-1] < 0.2 < losses[0]
     assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("kind", ["flag", "yaml"])
+def test_ppo_resumes_from_the_newest_checkpoint(model_folder, problem_file, tmp_path, kind):
+    out, config = tmp_path / "run", tmp_path / "run.yaml"
+    config.write_text("resume_from_checkpoint: true\n")
+    more = {"flag": ["--resume_from_checkpoint", "true"], "yaml": ["--config", str(config)]}[kind]
+
+    assert ppo(model_folder, problem_file, out, "--save_steps", "1", "--max_steps", "1") == 0
+    assert ppo(model_folder, problem_file, out, "--save_steps", "1", *more) == 0
+
+    state = json.loads((out / "checkpoint-2" / "trainer_state.json").read_text())
+    assert [entry["step"] for entry in state["log_history"]] == [1, 2]
 
 
 def test_an_empty_choice_of_problems_is_not_replaced_by_the_whole_file(model_folder, problem_file, tmp_path):
