@@ -7,73 +7,31 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
-from datasets import Dataset
+from accelerate.utils import gather_object
 from peft import PeftConfig, PeftModel
-from rich.console import Console
-from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
-from transformers.trainer_callback import ExportableState
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
 from stepcoder_trl.errors import SandboxError
-from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig
-from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
-from stepcoder_trl.reports.completions import write_completions
-from stepcoder_trl.reports.model_card import CardFacts, measured_pass_rates
 from stepcoder_trl.reports.rollouts import RolloutView
-from stepcoder_trl.reports.terminal import completions_table
-from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.trainer import checkpoint
-from stepcoder_trl.trainer._trl import (
-    PPOTrainer,
-    RewardCarrier,
-    renamed_attributes_allowed,
-)
-from stepcoder_trl.trainer.card import defaults_of, public_name, settings_of, versions, write_card
-from stepcoder_trl.trainer.completions import COMPLETIONS, print_completions, rollout_views, send_completions
-from stepcoder_trl.trainer.config import EOS, StepCoderPPOConfig
-from stepcoder_trl.trainer.evaluate import (
-    EvalItem,
-    best_metric_name,
-    eval_budgets,
-    eval_sampling,
-    evaluated_samples,
-    evaluation_sets,
-    share_of,
-    undisturbed,
-)
-from stepcoder_trl.trainer.logs import (
-    LossTerms,
-    Totals,
-    add,
-    add_losses,
-    rollout_totals,
-    summarize,
-    token_totals,
-)
-from stepcoder_trl.trainer.models import (
-    PolicyAndCritic,
-    base_of,
-    build_critic,
-    build_reference,
-    disable_dropout,
-    head_outputs,
-    response_logits,
-)
+from stepcoder_trl.trainer._trl import RewardCarrier
+from stepcoder_trl.trainer.bookkeeping import Bookkeeping
+from stepcoder_trl.trainer.completions import rollout_views
+from stepcoder_trl.trainer.config import StepCoderPPOConfig
+from stepcoder_trl.trainer.evaluating import Evaluating
+from stepcoder_trl.trainer.logs import LossTerms, Totals, add, add_losses, rollout_totals, token_totals
+from stepcoder_trl.trainer.models import build_critic, build_reference, head_outputs, response_logits
 from stepcoder_trl.trainer.ppo_math import (
     explained_variance,
     generalized_advantages,
@@ -87,20 +45,18 @@ from stepcoder_trl.trainer.ppo_math import (
     token_rewards,
     value_loss_terms,
 )
+from stepcoder_trl.trainer.preparation import Preparation
 from stepcoder_trl.trainer.processes import (
     check_identical,
     check_processes,
-    configure_deepspeed,
     num_cores_per_process,
     quiet_unless_first,
     whole_for_generation,
 )
 from stepcoder_trl.trainer.rollout import (
-    BatchPlan,
     Experience,
     Feedback,
     PromptRow,
-    PromptSampler,
     RewardFunc,
     Rewards,
     Rollout,
@@ -111,16 +67,13 @@ from stepcoder_trl.trainer.rollout import (
     by_length,
     call_reward,
     checked_scores,
-    collate,
     combine_scores,
-    dataset_digest,
     error_masks,
     group_shares,
     keep_rows,
     loss_masks,
     micro_batches,
     pad_masks,
-    plan_batches,
     reward_columns,
     reward_name,
 )
@@ -130,10 +83,8 @@ from stepcoder_trl.types import Execution, Outcome
 
 logger = logging.getLogger(__name__)
 
-COMPLETIONS_SHOWN = 5  # as upstream
 
-
-class StepCoderPPOTrainer(PPOTrainer):
+class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
     """
     PPO from compiler feedback (StepCoder, arXiv:2402.01391), on TRL's `PPOTrainer`.
 
@@ -178,11 +129,7 @@ class StepCoderPPOTrainer(PPOTrainer):
     _tag_names = ["trl", "ppo", "stepcoder"]  # noqa: RUF012 - upstream's attribute
     _name = "StepCoder PPO"
 
-    # Set by upstream's constructor.
-    state: Any
-    control: Any
-    optimizer: Any
-    reward_model: Any
+    reward_model: Any  # set by upstream's constructor
 
     def __init__(
         self,
@@ -277,216 +224,6 @@ class StepCoderPPOTrainer(PPOTrainer):
             if module is not None:
                 module.eval()
 
-    # What happens before training
-
-    def _choose_rewards(
-        self,
-        reward_funcs: RewardFunc | list[RewardFunc] | None,
-        reward_weights: list[float] | None,
-        reward_model: Any,
-    ) -> tuple[list[RewardFunc], list[float]]:
-        """Reward functions, and the weight of each and of the reward model."""
-        with_tests = sum(row.tests is not None for row in self.rows)
-        if reward_funcs is None:
-            funcs: list[RewardFunc] = [unit_test_reward] if with_tests else []
-        else:
-            funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
-        if not funcs and reward_funcs is not None and reward_model is None:
-            raise ValueError("`reward_funcs` is empty. Leave it out for compiler feedback of the tests.")
-        if reward_funcs is None and reward_model is None and with_tests < len(self.rows):
-            lacking = next(number for number, row in enumerate(self.rows) if row.tests is None)
-            raise ValueError(
-                f"Row {lacking} of `train_dataset` has no `tests`, and there is neither `reward_funcs` nor "
-                "`reward_model` to score it. Add the column or pass one of them."
-            )
-        number = len(funcs) + (reward_model is not None)
-        weights = [1.0] * number if reward_weights is None else [float(weight) for weight in reward_weights]
-        if len(weights) != number:
-            raise ValueError(
-                f"`reward_weights` has {len(weights)} values, but there are {len(funcs)} reward functions and "
-                f"{number - len(funcs)} reward models. Pass {number}."
-            )
-        return funcs, weights
-
-    @property
-    def has_problems(self) -> bool:
-        """Whether the training set has prompts as text or messages; otherwise it is of upstream's kind."""
-        return self.rows[0].token_ids is None
-
-    def build_curriculum(self, rows: Sequence[PromptRow]) -> Curriculum | None:
-        """
-        Make the curriculum of the training set.
-
-        Args:
-            rows (`Sequence[PromptRow]`):
-                Training set. A row without a solution, or whose solution is taken away here, starts from scratch.
-
-        Returns:
-            [`Curriculum`] or `None`: `None` for a dataset of upstream's kind.
-        """
-        if rows[0].token_ids is not None:
-            return None
-        args = self.args
-        config = CurriculumConfig(
-            mode=args.curriculum,
-            kinds=args.curriculum_kinds,
-            pass_rate=args.curriculum_pass_rate,
-            momentum=args.curriculum_momentum,
-            pass_score=args.curriculum_pass_score,
-            mix_probability=args.curriculum_mix_probability,
-            mix_from=args.curriculum_mix_from,
-            seed=args.seed,
-        )
-        return Curriculum(config, {row.task_id: (row.canonical_solution, row.starter_code) for row in rows})
-
-    def _rows_that_fit(
-        self, rows: Sequence[PromptRow], model: PreTrainedModel, for_evaluation: bool = False
-    ) -> list[PromptRow]:
-        """Rows whose longest query leaves room for the response; the others are named in a warning."""
-        limits = [self.args.max_prompt_length or math.inf]
-        positions = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)
-        length = self.args.response_length
-        if for_evaluation:
-            length = self.args.eval_response_length or length
-        if positions is not None:
-            limits.append(positions - length)
-        measure = self._scratch_query if for_evaluation else self._longest_query
-        too_long = {row.task_id for row in rows if measure(row) > min(limits)}
-        if too_long:
-            names = ", ".join(sorted(too_long)[:10]) + (", ..." if len(too_long) > 10 else "")
-            logger.warning(
-                f"{len(too_long)} of {len(rows)} problems are left out: their queries have more than {min(limits)} "
-                f"tokens ({names}). Raise `max_prompt_length`, lower `response_length`, or use a model with more "
-                "positions."
-            )
-        return [row for row in rows if row.task_id not in too_long]
-
-    def _longest_query(self, row: PromptRow) -> int:
-        if self.curriculum is None:
-            return len(row.token_ids or ())
-        codes = {stage.prefix or row.starter_code for stage in self.curriculum.stages(row.task_id)}
-        return max(len(build_query(row.prompt, code, self.processing_class).token_ids) for code in codes)
-
-    def _scratch_query(self, row: PromptRow) -> int:
-        return len(self.build_query(row, "").token_ids)
-
-    def _eval_sets(self, dataset: Any, model: PreTrainedModel) -> dict[str, list[PromptRow]]:
-        """Rows to evaluate that fit, by prefix of their metrics; empty without a dataset."""
-        if dataset is None:
-            if self.args.eval_strategy != "no" or self.args.eval_on_start:
-                raise ValueError("`eval_strategy` asks for evaluations, but there is no `eval_dataset`. Pass one.")
-            return {}
-        found = evaluation_sets(dataset, "eval")
-        fitting = {name: self._rows_that_fit(rows, model, for_evaluation=True) for name, rows in found.items()}
-        for name, rows in fitting.items():
-            if not rows:
-                raise ValueError(f"No row of `eval_dataset` is usable for {name!r}: see the warning.")
-        return fitting
-
-    def _plan(self, num_processes: int) -> BatchPlan:
-        """Sizes of the run, with the defaults that depend on the kind of the dataset."""
-        if not self.rows:
-            raise ValueError("No row of `train_dataset` is usable: every query is too long, see the warning.")
-        num_generations = self.args.num_generations or (16 if self.has_problems else 1)
-        return plan_batches(self.args, len(self.rows), num_generations, num_processes)
-
-    def _stop_token(self) -> str | None:
-        """Stop token of the kind of dataset and of a `stop_token_id`."""
-        args = self.args
-        if args.stop_token_id is not None:
-            return None  # "eos" is the default: an id beats it
-        if args.stop_token is EOS and not self.has_problems:
-            return None
-        if args.stop_token == "eos" and self.processing_class.eos_token_id is None:
-            raise ValueError("`stop_token` is 'eos', but the tokenizer has no EOS token. Set its `eos_token`.")
-        return args.stop_token
-
-    @contextmanager
-    def _as_upstream_expects(self, model: torch.nn.Module) -> Iterator[None]:
-        """
-        Show upstream's constructor arguments in its own meaning, and undo what it writes.
-
-        It tells the accelerator `gradient_accumulation_steps` where there may be several mini-batches in them, checks
-        the batch for `whiten_rewards` per process, and sets the EOS token in the model's generation settings.
-        """
-        args, plan = self.args, self.plan
-        changed: dict[str, Any] = {
-            "gradient_accumulation_steps": plan.accumulation_steps,
-            "num_mini_batches": 1,
-            "whiten_rewards": False,
-            "total_episodes": plan.num_updates * plan.batch_size,
-            "stop_token": self._stop_token(),
-        }
-        kept = {name: getattr(args, name) for name in changed}
-        base = base_of(model)
-        settings, base.generation_config = base.generation_config, copy.deepcopy(base.generation_config)
-        for name, value in changed.items():
-            setattr(args, name, value)
-        try:
-            with renamed_attributes_allowed(), _mixed_precision(args):
-                yield
-        finally:
-            base.generation_config = settings
-            for name, value in kept.items():
-                setattr(args, name, value)
-        args.world_size = self.accelerator.num_processes
-        args.num_total_batches = plan.num_updates
-        args.batch_size, args.local_batch_size = plan.batch_size, plan.local_batch_size
-        args.micro_batch_size = plan.micro_batch_size * args.world_size
-        args.local_mini_batch_size = plan.local_mini_batch_size
-        args.mini_batch_size = plan.local_mini_batch_size * args.world_size
-
-    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
-        """Put policy and critic into one module, and make its optimizer and schedule. The schedule counts updates."""
-        # Called by upstream's constructor between making its wrapper and preparing it: the place to put ours.
-        for model in (self.policy_model, self.value_model, self.ref_model, self.reward_model):
-            if model is not None:
-                disable_dropout(model)
-        self.model = PolicyAndCritic(self.policy_model, self.value_model)
-        self.model.config = self.policy_model.config
-        if self.args.gradient_checkpointing:
-            self.model.gradient_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
-        if self.accelerator.state.deepspeed_plugin is not None:
-            plan = self.plan
-            configure_deepspeed(
-                self.accelerator, plan.micro_batch_size, plan.accumulation_steps, self.args.max_grad_norm
-            )
-        super().create_optimizer_and_scheduler(self.plan.num_updates)
-
-    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """Make the optimizer: one group for the policy, one for the critic, each with its learning rate."""
-        if self.optimizer is None:
-            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = cls(self._parameter_groups(), **kwargs)
-        return self.optimizer
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        decays = set(self.get_decay_parameter_names(self.model))
-        groups = []
-        for part, lr in (("policy.", self.args.learning_rate), ("value_model.", self.args.value_learning_rate)):
-            named = [(n, p) for n, p in self.model.named_parameters() if n.startswith(part) and p.requires_grad]
-            if not self.args.weight_decay:
-                groups.append({"params": [p for _, p in named], "lr": lr, "weight_decay": 0.0})
-                continue
-            for decay in (self.args.weight_decay, 0.0):
-                params = [p for n, p in named if (n in decays) == bool(decay)]
-                groups.append({"params": params, "lr": lr, "weight_decay": decay})
-        return [group for group in groups if group["params"]]
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Rows of this process, update by update, from the next one on and without end."""
-        sampler = PromptSampler(
-            len(self.rows), self.plan, self.accelerator.process_index, self.args.seed, self.state.global_step
-        )
-        pad = self.processing_class.pad_token_id
-        # A generator of its own: iterating must not touch the random state that a checkpoint restores.
-        return DataLoader(
-            self.rows,
-            batch_sampler=sampler,
-            collate_fn=lambda rows: collate(rows, self.data_collator, pad),
-            generator=torch.Generator(),
-        )
-
     # Training
 
     def train(self, resume_from_checkpoint: bool | str | os.PathLike[str] | None = None) -> TrainOutput:
@@ -542,66 +279,6 @@ class StepCoderPPOTrainer(PPOTrainer):
             f"Training stops after update {step} of {self.plan.num_updates} ({interruption}). "
             f"{self.args.output_dir}/checkpoint-{step} holds everything; `train(resume_from_checkpoint=True)` goes on."
         )
-
-    def check_solutions(self) -> dict[str, dict[str, Any]]:
-        """
-        Run each canonical solution once, with ten times its limit, on the main process.
-
-        Returns:
-            `dict`: JSON values, the same on every process. `failing`: outcome of each solution that fails its tests,
-            by `task_id`. `timeouts_s`: limit of each problem whose solution needs more than a quarter of its own.
-        """
-        rows = [row for row in self._given_rows if row.tests is not None and row.canonical_solution.strip()]
-        found: list[Any] = [{"failing": {}, "timeouts_s": {}}]
-        if rows:
-            if self.accelerator.is_main_process:
-                found = [self._run_solutions(rows)]
-            broadcast_object_list(found)
-        checked: dict[str, dict[str, Any]] = found[0]
-        return checked
-
-    def _run_solutions(self, rows: Sequence[PromptRow]) -> dict[str, dict[str, Any]]:
-        executor = self.get_executor()
-        tests = [dict(row.tests or {}) for row in rows]
-        limits = [float(one.get("timeout_s", executor.timeout_s)) for one in tests]
-        generous = [{**one, "timeout_s": 10 * limit} for one, limit in zip(tests, limits, strict=True)]
-        runs = executor.run_many([row.canonical_solution for row in rows], generous, on_error="return")
-        failing: dict[str, Any] = {}
-        timeouts_s: dict[str, Any] = {}
-        for row, limit, run in zip(rows, limits, runs, strict=True):
-            if isinstance(run, SandboxError):
-                continue  # says nothing about the solution
-            # The limit of all tests together is a multiple of that of one.
-            longest_s = max([run.time_s / TESTS_PER_PROGRAM_LIMIT, *(test.time_s for test in run.tests)])
-            if run.outcome is not Outcome.PASSED:
-                failing[row.task_id] = str(run.outcome)
-            elif 4 * longest_s > limit:
-                timeouts_s[row.task_id] = 4 * longest_s
-        if failing:
-            names = [f"{task_id} ({outcome})" for task_id, outcome in failing.items()]
-            logger.warning(
-                f"{len(failing)} of {len(rows)} solutions fail their tests: {', '.join(names[:10])}"
-                f"{', ...' if len(names) > 10 else ''}. Their problems get no curriculum. Check solution and tests."
-            )
-        return {"failing": failing, "timeouts_s": timeouts_s}
-
-    def use_solutions(self, checked: dict[str, dict[str, Any]]) -> None:
-        """Take the solutions that fail away from their problems, and raise limits, as `check_solutions` found."""
-        self._solutions = checked
-        failing, timeouts_s = checked["failing"], checked["timeouts_s"]
-        rows = [replace(row, canonical_solution="") if row.task_id in failing else row for row in self._given_rows]
-        self.rows = [
-            replace(row, tests={**(row.tests or {}), "timeout_s": timeouts_s[row.task_id]})
-            if row.task_id in timeouts_s
-            else row
-            for row in rows
-        ]
-        if failing and self.curriculum is not None:
-            before, self.curriculum = self.curriculum, self.build_curriculum(self.rows)
-            if self.curriculum is not None:
-                state, fresh = before.state_dict(), self.curriculum.state_dict()
-                state["problems"].update({task_id: fresh["problems"][task_id] for task_id in failing})
-                self.curriculum.load_state_dict(state)
 
     def train_on(self, rows: Sequence[PromptRow]) -> dict[str, float]:
         """
@@ -1017,459 +694,3 @@ class StepCoderPPOTrainer(PPOTrainer):
     def _sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum over all processes."""
         return self.accelerator.reduce(tensor, "sum")
-
-    def generate_completions(self, sampling: bool = False) -> None:
-        """
-        Print completions of the evaluation set, from scratch, with their results.
-
-        For rows of upstream's kind with a reward model: the likeliest ones, with its scores, in upstream's table.
-
-        Args:
-            sampling (`bool`, *optional*, defaults to `False`):
-                Whether to stop after one batch.
-        """
-        if not self.eval_sets:
-            return
-        items = self._eval_items([row for rows in self.eval_sets.values() for row in rows], num_samples=1)
-        if sampling:
-            items = items[: self.args.per_device_eval_batch_size]
-        scored = not self.has_problems and self.reward_model is not None
-        shown: list[Any] = []
-        with self._executor_closed_again():
-            for judged in self._judge(items, temperature=0.0 if scored else None):
-                shown += self._with_model_scores(*judged) if scored else self._views(*judged)
-        shown = gather_object([one for one, item in zip(shown, items, strict=True) if item.counts])
-        if self.state.is_local_process_zero and scored:
-            Console().print(completions_table(shown[:COMPLETIONS_SHOWN]))
-        elif self.state.is_local_process_zero:
-            print_completions(shown, None, "Completions of the evaluation set")
-
-    def _views(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> list[RolloutView]:
-        return rollout_views(rollout, feedback, scores, self.build_loss_mask(rollout, feedback, scores))
-
-    def _with_model_scores(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> list[tuple[str, str, float]]:
-        """Query, completion and the reward model's score."""
-        queries = (sample.query.text for sample in rollout.samples)
-        texts = (completion.text for completion in rollout.completions)
-        return list(zip(queries, texts, self.reward_model_scores(rollout).tolist(), strict=True))
-
-    # Evaluation
-
-    def evaluate(
-        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
-    ) -> dict[str, float]:
-        """
-        Generate from scratch on an evaluation set, and measure pass@k.
-
-        Leaves the random state as it was. Every process evaluates its share.
-
-        Args:
-            eval_dataset (*optional*):
-                Rows, or a `dict` of sets by name. `None` takes the trainer's.
-            ignore_keys (`list[str]`, *optional*):
-                Without effect, upstream's.
-            metric_key_prefix (`str`, *optional*, defaults to `"eval"`):
-                Prefix of the metrics.
-
-        Returns:
-            `dict[str, float]`: `eval_pass@1`, `eval_pass@k`, shares of the outcomes, scores, lengths, the same on
-            every process. `docs/trainer.md` explains each.
-
-        Raises:
-            ValueError: If there is nothing to evaluate on.
-            SandboxError: If more programs than `max_infrastructure_error_rate` allows could not be run.
-        """
-        if eval_dataset is None and metric_key_prefix == "eval" and self.eval_sets:
-            sets = self.eval_sets
-        else:
-            sets = evaluation_sets(self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix)
-        metrics: dict[str, float] = {}
-        with self._executor_closed_again():
-            for prefix, rows in sets.items():
-                begun_s = time.perf_counter()
-                measured = self.evaluate_rows(rows).metrics(eval_budgets(self.args))
-                measured["runtime"] = time.perf_counter() - begun_s
-                metrics.update({f"{prefix}_{name}": value for name, value in measured.items()})
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    @contextmanager
-    def _executor_closed_again(self) -> Iterator[None]:
-        """Outside training: close an executor that was made for this, and raise what training would save before."""
-        training, opened = self._signals is not None, self.executor is None
-        try:
-            yield
-        except Interruption as interruption:
-            if training:
-                raise
-            raise interruption.reason from None
-        finally:
-            if opened and not training:
-                self._close_executor()
-
-    def evaluate_rows(self, rows: Sequence[PromptRow]) -> Evaluation:
-        """Samples of all processes for one set of problems, each from scratch, in their order."""
-        items = self._eval_items(rows, self.args.eval_num_generations)
-        judged = (sample for batch in self._judge(items) for sample in evaluated_samples(*batch))
-        samples = [sample for item, sample in zip(items, judged, strict=True) if item.counts]
-        return Evaluation(tuple(gather_object(samples)))
-
-    def _eval_items(self, rows: Sequence[PromptRow], num_samples: int) -> list[EvalItem]:
-        return share_of(rows, num_samples, self.accelerator.process_index, self.accelerator.num_processes)
-
-    def _judge(
-        self, items: Sequence[EvalItem], temperature: float | None = None
-    ) -> list[tuple[Rollout, Feedback, Scores]]:
-        """Generate from scratch, batch by batch, while the programs of those before run; then collect and score."""
-        args, sampling = self.args, eval_sampling(self.args, self.stop_token_id, temperature)
-        pending: list[tuple[Rollout, list[Future[Execution] | None]]] = []
-        with undisturbed(args.seed + self.accelerator.process_index):
-            try:
-                for start in range(0, len(items), args.per_device_eval_batch_size):
-                    self._heed_signals()
-                    batch = items[start : start + args.per_device_eval_batch_size]
-                    drawn = (Sample(item.row, None, self.build_query(item.row, ""), item.number) for item in batch)
-                    rollout = self.generate_rollout(tuple(drawn), sampling)
-                    pending.append((rollout, self.submit_programs(rollout)))
-                feedback = [self.collect_feedback(runs) for _, runs in pending]
-            finally:
-                for run in (run for _, runs in pending for run in runs if run is not None):
-                    run.cancel()  # what is done is not touched
-            self.check_infrastructure(*feedback)
-            return [
-                (rollout, one, self.score_completions(rollout, one))
-                for (rollout, _), one in zip(pending, feedback, strict=True)
-            ]
-
-    def _evaluate_if_due(self) -> None:
-        """Evaluate before the first update if that is asked for, or what was broken off when training stopped."""
-        if self._evaluation_due:
-            self.control.should_evaluate = True
-            self._log_and_save()
-        elif self.args.eval_on_start and self.state.global_step == 0:
-            self.evaluate()
-
-    def _evaluate_and_note_best(self) -> None:
-        """Evaluate; what is best so far is to be saved, and stays."""
-        self._evaluation_due = True
-        metrics = self.evaluate()
-        self._evaluation_due = False
-        args, state = self.args, self.state
-        name = best_metric_name(args, metrics)
-        if name is None:
-            return
-        value, sign = metrics[name], -1 if args.greater_is_better is False else 1
-        if state.best_metric is None or sign * value > sign * state.best_metric:
-            state.best_metric, state.best_global_step = value, state.global_step
-            if args.save_strategy != "no":
-                self.control.should_save = True
-
-    # Counters, callbacks, logging
-
-    def _begin(self, resume_from_checkpoint: bool | str | os.PathLike[str] | None) -> None:
-        """Set up the counters, from a checkpoint if there is one."""
-        args, state, plan = self.args, self.state, self.plan
-        state.global_step, state.episode, state.epoch = 0, 0, 0.0
-        self._discard_interrupted()
-        self._tidy_output(resuming=resume_from_checkpoint is not None)
-        if resume_from_checkpoint is None and self._solutions is None:
-            self.use_solutions(self.check_solutions())
-        set_seed(self.local_seed)  # a run is the same whatever was done since the trainer was made
-        source = None
-        if resume_from_checkpoint is not None:
-            source = checkpoint.find_checkpoint(resume_from_checkpoint, args.output_dir)
-            self._load_checkpoint(source)
-            state = self.state
-        else:
-            self._restart_schedule()
-        state.max_steps = plan.num_updates
-        state.num_train_epochs = math.ceil(plan.num_updates / plan.updates_per_epoch)
-        state.train_batch_size = args.per_device_train_batch_size
-        state.compute_steps(args, plan.num_updates)
-        self.control.should_training_stop = False
-        self._begun_s, self._begun_at = time.perf_counter(), state.global_step
-        if self.is_deepspeed_enabled:
-            self.deepspeed = self.model_wrapped = self.model
-        self.control = self.callback_handler.on_train_begin(args, state, self.control)
-        if resume_from_checkpoint is True and self.accelerator.is_main_process:
-            # A run that was killed when it had just saved did not come to this.
-            checkpoint.remove_old(args.output_dir, args.save_total_limit, source, state.best_model_checkpoint)
-        if source is not None:
-            checkpoint.load_random_state(source, self.accelerator)
-
-    def _discard_interrupted(self) -> None:
-        """Drop what a run that was interrupted between two optimizer steps, or another trainer, left behind."""
-        accumulation = self.accelerator.gradient_state
-        # All accelerators of a process share it: neither another's number of steps nor another's loader that stands at
-        # its end may end our accumulation.
-        accumulation.plugin_kwargs.update(num_steps=self.plan.accumulation_steps, sync_with_dataloader=False)
-        accumulation._set_sync_gradients(True)
-        self.accelerator.step = 0
-        self.optimizer.zero_grad()
-        self._log_history = []
-        self._before_update, self._saved_step, self._evaluation_due = None, None, False
-        self._update_of_weights = None
-
-    def _tidy_output(self, *, resuming: bool) -> None:
-        """Clear away what a killed run left half written; a fresh run says so if there are whole checkpoints."""
-        if not self.accelerator.is_main_process:
-            return
-        checkpoint.remove_interrupted(self.args.output_dir)
-        found = checkpoint.checkpoints(self.args.output_dir)
-        if found and not resuming and self.args.save_strategy != "no":
-            logger.warning(
-                f"{self.args.output_dir} holds checkpoints of an earlier run, up to {found[-1].name}: this one starts "
-                "anew beside them. Pass `resume_from_checkpoint=True` to go on, or choose another `output_dir`: the "
-                "newest is the one with the highest number."
-            )
-
-    def _restart_schedule(self) -> None:
-        """Set the learning rates to those of the first update."""
-        schedule, rates = self._schedule
-        self.lr_scheduler.load_state_dict(copy.deepcopy(schedule))
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-
-    def _begin_update(self) -> None:
-        position = self.state.global_step % self.plan.updates_per_epoch
-        if position == 0 or self.state.global_step == self._begun_at:
-            self.control = self.callback_handler.on_epoch_begin(self.args, self.state, self.control)
-        self._before_update = checkpoint.random_state()
-        self.control = self.callback_handler.on_step_begin(self.args, self.state, self.control)
-
-    def _end_update(self, metrics: dict[str, float]) -> None:
-        """Advance the counters and the learning rates, fire the events, and do what they ask for."""
-        state = self.state
-        self.lr_scheduler.step()
-        state.global_step += 1
-        self._before_update = None
-        state.episode += self.plan.batch_size
-        state.epoch = state.global_step / self.plan.updates_per_epoch
-        metrics["episode"] = state.episode
-        elapsed_s = time.perf_counter() - self._begun_s
-        metrics["eps"] = (state.global_step - self._begun_at) * self.plan.batch_size / elapsed_s
-        self._log_history.append(metrics)
-        self.control = self.callback_handler.on_step_end(self.args, state, self.control)
-        self._log_and_save()
-        if state.global_step % self.plan.updates_per_epoch == 0:
-            self.control = self.callback_handler.on_epoch_end(self.args, state, self.control)
-            self._log_and_save()
-
-    def _log_and_save(self) -> None:
-        if self.control.should_log:
-            self._log_metrics()
-        if self.control.should_evaluate:
-            self._evaluate_and_note_best()
-        if self.control.should_save:
-            self._save_checkpoint(self.model)
-            self.control = self.callback_handler.on_save(self.args, self.state, self.control)
-
-    def _log_metrics(self) -> None:
-        """Log the updates since the last time."""
-        if self._log_history:
-            self.log(summarize(self._log_history))
-            self._log_history = []
-            self._log_completions()
-
-    def _log_completions(self) -> None:
-        """Show the completions of the update that is logged, of all processes."""
-        if not self.args.log_completions:
-            return
-        args, update = self.args, self.state.global_step
-        rollouts, self._completions = gather_object(self._completions), []
-        if self.state.is_local_process_zero:
-            print_completions(rollouts, args.num_completions_to_print, f"Completions of update {update}")
-        if self.state.is_world_process_zero:
-            write_completions(rollouts, update, Path(args.output_dir) / COMPLETIONS)
-            send_completions(rollouts, update, args.report_to, self.callback_handler.callbacks)
-
-    def _end(self) -> TrainOutput:
-        """Log what is left, go back to the best checkpoint if that is asked for, and fire the last event."""
-        self._log_metrics()
-        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
-            checkpoint.load_models(Path(self.state.best_model_checkpoint), self.accelerator, self.model)
-            self._update_of_weights = self.state.best_global_step
-        self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
-        logged = [entry for entry in self.state.log_history if "loss/policy_avg" in entry]
-        losses = [entry["loss/policy_avg"] + self.args.vf_coef * entry["loss/value_avg"] for entry in logged]
-        metrics = dict(logged[-1]) if logged else {}
-        metrics["train_runtime"] = time.perf_counter() - self._begun_s
-        return TrainOutput(self.state.global_step, sum(losses) / max(1, len(losses)), metrics)
-
-    # Saving
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """
-        Save policy (or adapter) and tokenizer, the critic in `value_model/`, and the curriculum.
-
-        Args:
-            output_dir (`str`, *optional*):
-                Directory, `args.output_dir` by default.
-        """
-        target = Path(output_dir or self.args.output_dir)
-        state = self.accelerator.get_state_dict(self.model)  # every process: gathers sharded parameters
-        if self.accelerator.is_main_process:
-            bare = self.accelerator.unwrap_model(self.model)
-            bare.policy.save_pretrained(target, state_dict=_part(state, "policy."))
-            bare.value_model.save_pretrained(target / checkpoint.VALUE_MODEL, state_dict=_part(state, "value_model."))
-            self.processing_class.save_pretrained(target)
-            if self.curriculum is not None:
-                self.curriculum.save(target / checkpoint.CURRICULUM)
-            write_card(self.card_facts(), target)  # over the one that PEFT writes
-        self.accelerator.wait_for_everyone()
-        if self.args.push_to_hub and not _internal_call:
-            self.push_to_hub(commit_message="Model save")
-
-    def create_model_card(
-        self,
-        model_name: str | None = None,
-        dataset_name: str | None = None,
-        tags: str | Sequence[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """
-        Write the model card to `args.output_dir`. Nothing is looked up on the Hub.
-
-        `save_model` and every checkpoint write one by themselves.
-
-        Args:
-            model_name (`str`, *optional*):
-                Name of the model; by default that of its repository or of `output_dir`.
-            dataset_name (`str`, *optional*):
-                Name of the training set; by default `training_data_name`.
-            tags (`str` or `Sequence[str]`, *optional*):
-                Further tags.
-            **kwargs:
-                Without effect, upstream's.
-        """
-        if not self.is_world_process_zero():
-            return
-        facts = self.card_facts()
-        facts = replace(
-            facts,
-            model_name=model_name or facts.model_name,
-            training_data=dataset_name or facts.training_data,
-            tags=[tags] if isinstance(tags, str) else list(tags or ()),
-        )
-        target = Path(self.args.output_dir)
-        target.mkdir(parents=True, exist_ok=True)
-        write_card(facts, target)
-
-    def card_facts(self) -> CardFacts:
-        """What a model card says of the weights as they are."""
-        args, state = self.args, self.state
-        policy = self.accelerator.unwrap_model(self.model).policy
-        update = self._update_of_weights if self._update_of_weights is not None else state.global_step
-        info = self.train_dataset.info if isinstance(self.train_dataset, Dataset) else None
-        return CardFacts(
-            model_name=args.hub_model_id or Path(args.output_dir).resolve().name,
-            base_model=public_name(base_of(policy).config.name_or_path),
-            adapter=isinstance(policy, PeftModel),
-            training_data=args.training_data_name,
-            training_data_license=args.training_data_license or (info.license if info is not None else None),
-            num_problems=len(self.rows),
-            update=update,
-            num_updates=self.plan.num_updates,
-            episodes=update * self.plan.batch_size,
-            num_processes=self.accelerator.num_processes,
-            pass_rates=measured_pass_rates(state.log_history, update, args.eval_data_name),
-            history=state.log_history,
-            settings=settings_of(args),
-            defaults=defaults_of(args),
-            versions=versions(),
-            backend=self._backend,
-            layers=self._layers,
-        )
-
-    def _note_backend(self, executor: Backend) -> None:
-        """Remember what runs the programs, and its layers of isolation, where it tells."""
-        if self._backend is None:
-            from stepcoder_trl.executor import RemoteExecutor  # brings HTTP along, which few need
-
-            self._backend = type(executor).__name__
-            if isinstance(executor, CodeExecutor | RemoteExecutor):
-                with suppress(SandboxError):  # nothing could be run: the next call may tell
-                    self._layers = executor.layers
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
-        """Write a checkpoint of the current update; it has its name only when it is complete."""
-        args, accelerator = self.args, self.accelerator
-        path = Path(args.output_dir) / f"checkpoint-{self.state.global_step}"
-        if self.state.best_global_step == self.state.global_step:
-            self.state.best_model_checkpoint = str(path)
-        with checkpoint.new_directory(path, accelerator.is_main_process, accelerator.wait_for_everyone) as directory:
-            self.save_model(str(directory), _internal_call=True)
-            if accelerator.is_main_process:
-                self._note_callback_states()
-                self.state.save_to_json(str(directory / "trainer_state.json"))
-            if not args.save_only_model:
-                checkpoint.save_training_state(
-                    directory, accelerator, self.model, self.optimizer, self.lr_scheduler, self._own_state()
-                )
-        if accelerator.is_main_process:
-            checkpoint.remove_old(args.output_dir, args.save_total_limit, path, self.state.best_model_checkpoint)
-        self._saved_step = self.state.global_step
-
-    def _own_state(self) -> dict[str, Any]:
-        return {
-            "log_history": self._log_history,
-            "evaluation_due": self._evaluation_due,
-            "solutions": self._solutions,
-            **self._settings(),
-        }
-
-    def _settings(self) -> dict[str, Any]:
-        """What must be the same for a run to be the same when it is resumed."""
-        plugin = self.accelerator.state.deepspeed_plugin
-        return {
-            "dataset": dataset_digest(self._given_rows),
-            "num_rows": len(self._given_rows),
-            "batch_size": self.plan.batch_size,
-            "num_generations": self.plan.num_generations,
-            "num_processes": self.accelerator.num_processes,
-            "deepspeed": 0 if plugin is None else plugin.zero_stage,
-            "seed": self.args.seed,
-        }
-
-    def _note_callback_states(self) -> None:
-        stateful = [cb for cb in [*self.callback_handler.callbacks, self.control] if isinstance(cb, ExportableState)]
-        states: dict[str, Any] = {}
-        for callback in stateful:
-            states.setdefault(type(callback).__name__, []).append(callback.state())
-        self.state.stateful_callbacks = {name: one[0] if len(one) == 1 else one for name, one in states.items()}
-
-    def _load_checkpoint(self, path: Path) -> None:
-        """Take over everything but the random state."""
-        checkpoint.check_same_run(checkpoint.own_state(path), self._settings())
-        own = checkpoint.load_training_state(path, self.accelerator, self.model, self.optimizer, self.lr_scheduler)
-        self.use_solutions(own.get("solutions") or self.check_solutions())
-        self._log_history = own["log_history"]
-        self._evaluation_due = own.get("evaluation_due", False)
-        flags = self.state.is_local_process_zero, self.state.is_world_process_zero
-        self.state = type(self.state).load_from_json(str(path / "trainer_state.json"))
-        self.state.is_local_process_zero, self.state.is_world_process_zero = flags
-        self._load_callback_state()
-        if self.curriculum is not None:
-            self.curriculum.load(path / checkpoint.CURRICULUM)
-
-
-def _part(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-
-@contextmanager
-def _mixed_precision(args: StepCoderPPOConfig) -> Iterator[None]:
-    """Tell the accelerator that upstream makes about `bf16` and `fp16`: it passes nothing on."""
-    name = "ACCELERATE_MIXED_PRECISION"
-    wanted = "bf16" if args.bf16 else "fp16" if args.fp16 else None
-    before = os.environ.get(name)
-    if wanted is not None:
-        os.environ[name] = wanted
-    try:
-        yield
-    finally:
-        if wanted is not None:
-            os.environ.pop(name)
-            if before is not None:
-                os.environ[name] = before

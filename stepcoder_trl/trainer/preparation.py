@@ -1,0 +1,326 @@
+"""What the trainer settles before the first update: rewards, rows, sizes, optimizer, sound solutions."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
+
+from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
+from stepcoder_trl.generation import build_query
+from stepcoder_trl.rewards import unit_test_reward
+from stepcoder_trl.trainer._trl import PPOTrainer, renamed_attributes_allowed
+from stepcoder_trl.trainer.config import EOS, StepCoderPPOConfig
+from stepcoder_trl.trainer.evaluate import evaluation_sets
+from stepcoder_trl.trainer.models import PolicyAndCritic, base_of, disable_dropout
+from stepcoder_trl.trainer.processes import configure_deepspeed
+from stepcoder_trl.trainer.rollout import BatchPlan, PromptRow, PromptSampler, RewardFunc, collate, plan_batches
+from stepcoder_trl.types import Outcome
+
+
+logger = logging.getLogger(__name__)
+
+
+class Preparation(PPOTrainer):
+    """Part of `StepCoderPPOTrainer`: everything that is settled before training."""
+
+    optimizer: Any
+    curriculum: Curriculum | None
+    _solutions: dict[str, dict[str, Any]] | None
+
+    def _choose_rewards(
+        self,
+        reward_funcs: RewardFunc | list[RewardFunc] | None,
+        reward_weights: list[float] | None,
+        reward_model: Any,
+    ) -> tuple[list[RewardFunc], list[float]]:
+        """Reward functions, and the weight of each and of the reward model."""
+        with_tests = sum(row.tests is not None for row in self.rows)
+        if reward_funcs is None:
+            funcs: list[RewardFunc] = [unit_test_reward] if with_tests else []
+        else:
+            funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
+        if not funcs and reward_funcs is not None and reward_model is None:
+            raise ValueError("`reward_funcs` is empty. Leave it out for compiler feedback of the tests.")
+        if reward_funcs is None and reward_model is None and with_tests < len(self.rows):
+            lacking = next(number for number, row in enumerate(self.rows) if row.tests is None)
+            raise ValueError(
+                f"Row {lacking} of `train_dataset` has no `tests`, and there is neither `reward_funcs` nor "
+                "`reward_model` to score it. Add the column or pass one of them."
+            )
+        number = len(funcs) + (reward_model is not None)
+        weights = [1.0] * number if reward_weights is None else [float(weight) for weight in reward_weights]
+        if len(weights) != number:
+            raise ValueError(
+                f"`reward_weights` has {len(weights)} values, but there are {len(funcs)} reward functions and "
+                f"{number - len(funcs)} reward models. Pass {number}."
+            )
+        return funcs, weights
+
+    @property
+    def has_problems(self) -> bool:
+        """Whether the training set has prompts as text or messages; otherwise it is of upstream's kind."""
+        return self.rows[0].token_ids is None
+
+    def build_curriculum(self, rows: Sequence[PromptRow]) -> Curriculum | None:
+        """
+        Make the curriculum of the training set.
+
+        Args:
+            rows (`Sequence[PromptRow]`):
+                Training set. A row without a solution, or whose solution is taken away here, starts from scratch.
+
+        Returns:
+            [`Curriculum`] or `None`: `None` for a dataset of upstream's kind.
+        """
+        if rows[0].token_ids is not None:
+            return None
+        args = self.args
+        config = CurriculumConfig(
+            mode=args.curriculum,
+            kinds=args.curriculum_kinds,
+            pass_rate=args.curriculum_pass_rate,
+            momentum=args.curriculum_momentum,
+            pass_score=args.curriculum_pass_score,
+            mix_probability=args.curriculum_mix_probability,
+            mix_from=args.curriculum_mix_from,
+            seed=args.seed,
+        )
+        return Curriculum(config, {row.task_id: (row.canonical_solution, row.starter_code) for row in rows})
+
+    def _rows_that_fit(
+        self, rows: Sequence[PromptRow], model: PreTrainedModel, for_evaluation: bool = False
+    ) -> list[PromptRow]:
+        """Rows whose longest query leaves room for the response; the others are named in a warning."""
+        limits = [self.args.max_prompt_length or math.inf]
+        positions = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)
+        length = self.args.response_length
+        if for_evaluation:
+            length = self.args.eval_response_length or length
+        if positions is not None:
+            limits.append(positions - length)
+        measure = self._scratch_query if for_evaluation else self._longest_query
+        too_long = {row.task_id for row in rows if measure(row) > min(limits)}
+        if too_long:
+            names = ", ".join(sorted(too_long)[:10]) + (", ..." if len(too_long) > 10 else "")
+            logger.warning(
+                f"{len(too_long)} of {len(rows)} problems are left out: their queries have more than {min(limits)} "
+                f"tokens ({names}). Raise `max_prompt_length`, lower `response_length`, or use a model with more "
+                "positions."
+            )
+        return [row for row in rows if row.task_id not in too_long]
+
+    def _longest_query(self, row: PromptRow) -> int:
+        if self.curriculum is None:
+            return len(row.token_ids or ())
+        codes = {stage.prefix or row.starter_code for stage in self.curriculum.stages(row.task_id)}
+        return max(len(build_query(row.prompt, code, self.processing_class).token_ids) for code in codes)
+
+    def _scratch_query(self, row: PromptRow) -> int:
+        return len(self.build_query(row, "").token_ids)
+
+    def _eval_sets(self, dataset: Any, model: PreTrainedModel) -> dict[str, list[PromptRow]]:
+        """Rows to evaluate that fit, by prefix of their metrics; empty without a dataset."""
+        if dataset is None:
+            if self.args.eval_strategy != "no" or self.args.eval_on_start:
+                raise ValueError("`eval_strategy` asks for evaluations, but there is no `eval_dataset`. Pass one.")
+            return {}
+        found = evaluation_sets(dataset, "eval")
+        fitting = {name: self._rows_that_fit(rows, model, for_evaluation=True) for name, rows in found.items()}
+        for name, rows in fitting.items():
+            if not rows:
+                raise ValueError(f"No row of `eval_dataset` is usable for {name!r}: see the warning.")
+        return fitting
+
+    def _plan(self, num_processes: int) -> BatchPlan:
+        """Sizes of the run, with the defaults that depend on the kind of the dataset."""
+        if not self.rows:
+            raise ValueError("No row of `train_dataset` is usable: every query is too long, see the warning.")
+        num_generations = self.args.num_generations or (16 if self.has_problems else 1)
+        return plan_batches(self.args, len(self.rows), num_generations, num_processes)
+
+    def _stop_token(self) -> str | None:
+        """Stop token of the kind of dataset and of a `stop_token_id`."""
+        args = self.args
+        if args.stop_token_id is not None:
+            return None  # "eos" is the default: an id beats it
+        if args.stop_token is EOS and not self.has_problems:
+            return None
+        if args.stop_token == "eos" and self.processing_class.eos_token_id is None:
+            raise ValueError("`stop_token` is 'eos', but the tokenizer has no EOS token. Set its `eos_token`.")
+        return args.stop_token
+
+    @contextmanager
+    def _as_upstream_expects(self, model: torch.nn.Module) -> Iterator[None]:
+        """
+        Show upstream's constructor arguments in its own meaning, and undo what it writes.
+
+        It tells the accelerator `gradient_accumulation_steps` where there may be several mini-batches in them, checks
+        the batch for `whiten_rewards` per process, and sets the EOS token in the model's generation settings.
+        """
+        args, plan = self.args, self.plan
+        changed: dict[str, Any] = {
+            "gradient_accumulation_steps": plan.accumulation_steps,
+            "num_mini_batches": 1,
+            "whiten_rewards": False,
+            "total_episodes": plan.num_updates * plan.batch_size,
+            "stop_token": self._stop_token(),
+        }
+        kept = {name: getattr(args, name) for name in changed}
+        base = base_of(model)
+        settings, base.generation_config = base.generation_config, copy.deepcopy(base.generation_config)
+        for name, value in changed.items():
+            setattr(args, name, value)
+        try:
+            with renamed_attributes_allowed(), _mixed_precision(args):
+                yield
+        finally:
+            base.generation_config = settings
+            for name, value in kept.items():
+                setattr(args, name, value)
+        args.world_size = self.accelerator.num_processes
+        args.num_total_batches = plan.num_updates
+        args.batch_size, args.local_batch_size = plan.batch_size, plan.local_batch_size
+        args.micro_batch_size = plan.micro_batch_size * args.world_size
+        args.local_mini_batch_size = plan.local_mini_batch_size
+        args.mini_batch_size = plan.local_mini_batch_size * args.world_size
+
+    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
+        """Put policy and critic into one module, and make its optimizer and schedule. The schedule counts updates."""
+        # Called by upstream's constructor between making its wrapper and preparing it: the place to put ours.
+        for model in (self.policy_model, self.value_model, self.ref_model, self.reward_model):
+            if model is not None:
+                disable_dropout(model)
+        self.model = PolicyAndCritic(self.policy_model, self.value_model)
+        self.model.config = self.policy_model.config
+        if self.args.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
+        if self.accelerator.state.deepspeed_plugin is not None:
+            plan = self.plan
+            configure_deepspeed(
+                self.accelerator, plan.micro_batch_size, plan.accumulation_steps, self.args.max_grad_norm
+            )
+        super().create_optimizer_and_scheduler(self.plan.num_updates)
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Make the optimizer: one group for the policy, one for the critic, each with its learning rate."""
+        if self.optimizer is None:
+            cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = cls(self._parameter_groups(), **kwargs)
+        return self.optimizer
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        decays = set(self.get_decay_parameter_names(self.model))
+        groups = []
+        for part, lr in (("policy.", self.args.learning_rate), ("value_model.", self.args.value_learning_rate)):
+            named = [(n, p) for n, p in self.model.named_parameters() if n.startswith(part) and p.requires_grad]
+            if not self.args.weight_decay:
+                groups.append({"params": [p for _, p in named], "lr": lr, "weight_decay": 0.0})
+                continue
+            for decay in (self.args.weight_decay, 0.0):
+                params = [p for n, p in named if (n in decays) == bool(decay)]
+                groups.append({"params": params, "lr": lr, "weight_decay": decay})
+        return [group for group in groups if group["params"]]
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Rows of this process, update by update, from the next one on and without end."""
+        sampler = PromptSampler(
+            len(self.rows), self.plan, self.accelerator.process_index, self.args.seed, self.state.global_step
+        )
+        pad = self.processing_class.pad_token_id
+        # A generator of its own: iterating must not touch the random state that a checkpoint restores.
+        return DataLoader(
+            self.rows,
+            batch_sampler=sampler,
+            collate_fn=lambda rows: collate(rows, self.data_collator, pad),
+            generator=torch.Generator(),
+        )
+
+    def check_solutions(self) -> dict[str, dict[str, Any]]:
+        """
+        Run each canonical solution once, with ten times its limit, on the main process.
+
+        Returns:
+            `dict`: JSON values, the same on every process. `failing`: outcome of each solution that fails its tests,
+            by `task_id`. `timeouts_s`: limit of each problem whose solution needs more than a quarter of its own.
+        """
+        rows = [row for row in self._given_rows if row.tests is not None and row.canonical_solution.strip()]
+        found: list[Any] = [{"failing": {}, "timeouts_s": {}}]
+        if rows:
+            if self.accelerator.is_main_process:
+                found = [self._run_solutions(rows)]
+            broadcast_object_list(found)
+        checked: dict[str, dict[str, Any]] = found[0]
+        return checked
+
+    def _run_solutions(self, rows: Sequence[PromptRow]) -> dict[str, dict[str, Any]]:
+        executor = self.get_executor()
+        tests = [dict(row.tests or {}) for row in rows]
+        limits = [float(one.get("timeout_s", executor.timeout_s)) for one in tests]
+        generous = [{**one, "timeout_s": 10 * limit} for one, limit in zip(tests, limits, strict=True)]
+        runs = executor.run_many([row.canonical_solution for row in rows], generous, on_error="return")
+        failing: dict[str, Any] = {}
+        timeouts_s: dict[str, Any] = {}
+        for row, limit, run in zip(rows, limits, runs, strict=True):
+            if isinstance(run, SandboxError):
+                continue  # says nothing about the solution
+            # The limit of all tests together is a multiple of that of one.
+            longest_s = max([run.time_s / TESTS_PER_PROGRAM_LIMIT, *(test.time_s for test in run.tests)])
+            if run.outcome is not Outcome.PASSED:
+                failing[row.task_id] = str(run.outcome)
+            elif 4 * longest_s > limit:
+                timeouts_s[row.task_id] = 4 * longest_s
+        if failing:
+            names = [f"{task_id} ({outcome})" for task_id, outcome in failing.items()]
+            logger.warning(
+                f"{len(failing)} of {len(rows)} solutions fail their tests: {', '.join(names[:10])}"
+                f"{', ...' if len(names) > 10 else ''}. Their problems get no curriculum. Check solution and tests."
+            )
+        return {"failing": failing, "timeouts_s": timeouts_s}
+
+    def use_solutions(self, checked: dict[str, dict[str, Any]]) -> None:
+        """Take the solutions that fail away from their problems, and raise limits, as `check_solutions` found."""
+        self._solutions = checked
+        failing, timeouts_s = checked["failing"], checked["timeouts_s"]
+        rows = [replace(row, canonical_solution="") if row.task_id in failing else row for row in self._given_rows]
+        self.rows = [
+            replace(row, tests={**(row.tests or {}), "timeout_s": timeouts_s[row.task_id]})
+            if row.task_id in timeouts_s
+            else row
+            for row in rows
+        ]
+        if failing and self.curriculum is not None:
+            before, self.curriculum = self.curriculum, self.build_curriculum(self.rows)
+            if self.curriculum is not None:
+                state, fresh = before.state_dict(), self.curriculum.state_dict()
+                state["problems"].update({task_id: fresh["problems"][task_id] for task_id in failing})
+                self.curriculum.load_state_dict(state)
+
+
+@contextmanager
+def _mixed_precision(args: StepCoderPPOConfig) -> Iterator[None]:
+    """Tell the accelerator that upstream makes about `bf16` and `fp16`: it passes nothing on."""
+    name = "ACCELERATE_MIXED_PRECISION"
+    wanted = "bf16" if args.bf16 else "fp16" if args.fp16 else None
+    before = os.environ.get(name)
+    if wanted is not None:
+        os.environ[name] = wanted
+    try:
+        yield
+    finally:
+        if wanted is not None:
+            os.environ.pop(name)
+            if before is not None:
+                os.environ[name] = before
