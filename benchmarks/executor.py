@@ -324,19 +324,27 @@ def cpu_of_tree() -> dict[str, float]:
     """CPU seconds so far: of this process, of its living children, and of all that have ended under them."""
     times = os.times()
     living = ended = 0.0
-    for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-                user, system, ended_user, ended_system = (int(field) for field in fields[11:15])
-                ticks = os.sysconf("SC_CLK_TCK")
-                living += (user + system) / ticks
-                ended += (ended_user + ended_system) / ticks
+    for pid in _descendants("self"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            user, system, ended_user, ended_system = (int(field) for field in fields[11:15])
+            ticks = os.sysconf("SC_CLK_TCK")
+            living += (user + system) / ticks
+            ended += (ended_user + ended_system) / ticks
     return {
         "self": time.process_time(),
         "living": living,
         "ended": ended + times.children_user + times.children_system,
     }
+
+
+def _descendants(pid: str) -> Iterator[str]:
+    """Living children of a process and theirs, such as the examiners of our servers."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield child
+                yield from _descendants(child)
 
 
 def _make_heavy(gib: float) -> object:
@@ -359,7 +367,7 @@ def limit_of(rows: list[dict[str, Any]]) -> Callable[[], dict[str, float]]:
     requests, _ = os.pipe()
     programs = [(solution(row), f"{row['test']}\ncheck({row['entry_point']})\n") for row in rows]
     replies = os.open(os.devnull, os.O_WRONLY)
-    server = zygote._Server({"scratch": scratch, "isolation": "auto"}, requests, replies)
+    server = zygote._Server({"scratch": scratch, "isolation": "auto"}, requests, replies, None)
 
     def fork(confined: bool) -> None:
         pid = os.fork()

@@ -1,23 +1,36 @@
-"""Sandbox: runs untrusted programs under unit tests and says what became of them and which lines ran."""
+"""
+Sandbox: runs untrusted programs under unit tests and says what became of them and which lines ran.
+
+Public names are loaded on first use. Fork servers are started from this package too and need none of them: every page
+of memory that a server has makes each of its forks slower. Nor do most callers need the remote backend's HTTP.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from stepcoder_trl.executor.backend import Backend, BaseBackend
-from stepcoder_trl.executor.pool import CodeExecutor, ExecutorConfig
 
 
 if TYPE_CHECKING:
+    from stepcoder_trl.executor.backend import Backend, BaseBackend
+    from stepcoder_trl.executor.pool import CodeExecutor, ExecutorConfig
     from stepcoder_trl.executor.remote import RemoteConfig, RemoteExecutor
+
+_HOME = {
+    "Backend": "backend",
+    "BaseBackend": "backend",
+    "CodeExecutor": "pool",
+    "ExecutorConfig": "pool",
+    "RemoteConfig": "remote",
+    "RemoteExecutor": "remote",
+}
 
 __all__ = ["Backend", "BaseBackend", "CodeExecutor", "ExecutorConfig", "RemoteConfig", "RemoteExecutor"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the remote backend on first use: most callers have no need of HTTP."""
-    if name not in ("RemoteConfig", "RemoteExecutor"):
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from stepcoder_trl.executor import remote
-
-    return getattr(remote, name)
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from stepcoder_trl.executor.protocol import Channel, TooLarge, decode, encode
 from stepcoder_trl.executor.raised import builtin_form, describe
@@ -15,7 +15,15 @@ _PLAIN_TYPES = frozenset((type(None), bool, int, float, complex, str, bytes, lis
 OVER = "over"  # what the examiner says at the end of a test
 
 
-def answer_questions(channel: Channel, functions: Sequence[Callable[..., Any]], filename: str) -> None:
+class Tracer(Protocol):
+    """What can be told not to look, and to look again."""
+
+    def rest(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+
+def answer_questions(channel: Channel, functions: Sequence[Callable[..., Any]], filename: str, tracer: Tracer) -> None:
     """
     Call functions of the program until the examiner has no more questions.
 
@@ -23,18 +31,26 @@ def answer_questions(channel: Channel, functions: Sequence[Callable[..., Any]], 
         channel (`Channel`): To the examiner.
         functions (`Sequence[Callable]`): What its questions name by number.
         filename (`str`): Path that the program is compiled under.
+        tracer (`Tracer`): Rests while none of the program's code can run: it makes all code slower, not only traced.
 
     Raises:
         EOFError: If the examiner is gone.
     """
+    tracer.rest()
     while (question := channel.receive()) != OVER:
-        channel.send({"to": question["id"], **_answer(functions, question, filename)})
+        answer = _answer(functions, question, filename, tracer)
+        tracer.rest()
+        channel.send({"to": question["id"], **answer})
+    tracer.wake()
 
 
-def _answer(functions: Sequence[Callable[..., Any]], question: dict[str, Any], filename: str) -> dict[str, Any]:
+def _answer(
+    functions: Sequence[Callable[..., Any]], question: dict[str, Any], filename: str, tracer: Tracer
+) -> dict[str, Any]:
     try:
         arguments = decode(question["arguments"])
         positional, named = arguments
+        tracer.wake()
         value = functions[question["candidate"]](*positional, **named)
         if question["iterators"] and _is_iterable(value):
             value = _list(value)  # as the test would

@@ -166,6 +166,7 @@ class Reporter:
 
     def test(self, index: int, **result: Any) -> None:
         """Report one test, and wait for leave to go on where the caller wants to look at it first."""
+        self._task.tracer.rest()
         lines = self.trace()
         if lines is not None:
             lines = [line for line in lines if line not in self._sent]
@@ -174,6 +175,7 @@ class Reporter:
         if self._gate is not None and _read(self._gate, 1) != b"g":
             self.send({"end": self.trace()})
             _exit(0)
+        self._task.tracer.wake()
 
     def out_of_memory(self) -> None:
         self._reserve.close()
@@ -225,6 +227,7 @@ def _run_stdio(task: ChildTask, report: Reporter, code: CodeType) -> None:
     for offset, (stdin_fd, stdout_fd) in enumerate(zip(task.stdin_fds, task.stdout_fds, strict=True)):
         index = task.first + offset
         if offset:
+            task.tracer.rest()
             baseline.restore_builtins()
             if watch is not None and watch.has_changed():
                 return
@@ -242,6 +245,8 @@ def _run_script(task: ChildTask, report: Reporter, code: CodeType, first: bool) 
         module = _fresh_main(task.job)
         if first:
             report.start_trace()
+        else:
+            task.tracer.wake()
         _exec(code, module.__dict__)
         if task.job["fn_name"] is not None:
             _find_function(module, task.job["fn_name"])()
@@ -346,7 +351,7 @@ def _answer_examiner(task: ChildTask, report: Reporter, module: ModuleType, inde
     functions = [_eval(_compile(text, "<test>", "eval", dont_inherit=True), module.__dict__) for text in expressions]
     assert task.examiner is not None
     report.send({"serving": index})
-    answer_questions(task.examiner, functions, task.job["filename"])
+    answer_questions(task.examiner, functions, task.job["filename"], task.tracer)
     return {"served": True}
 
 
