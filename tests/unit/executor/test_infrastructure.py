@@ -45,9 +45,9 @@ def fail(*args, **kwargs):
 {fault}
 """
 
-        def bootstrap(requests: int, replies: int) -> str:
+        def bootstrap(requests: int, replies: int, checks: int) -> str:
             starts.append(1)
-            code = healthy(requests, replies)
+            code = healthy(requests, replies, checks)
             return code.replace("sys.path.pop(0);", f"exec({setup!r});") if len(starts) <= count else code
 
         monkeypatch.setattr(pool, "_bootstrap", bootstrap)
