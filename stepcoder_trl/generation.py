@@ -16,6 +16,7 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.masking import token_texts
@@ -251,6 +252,9 @@ def _shared_prompts(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tenso
     columns = ids.shape[1]
     unique_ids, unique_mask = unique[:, : columns - 1], unique[:, columns : 2 * columns - 1]
     cache = DynamicCache(config=base.config.get_text_config(decoder=True))
+    # The state of recurrent layers, which hybrid models mix in, cannot be handed out per query.
+    if not {type(layer) for layer in cache.layers} <= {DynamicLayer, DynamicSlidingWindowLayer}:
+        return {}
     model(
         input_ids=unique_ids,
         attention_mask=unique_mask,

@@ -30,7 +30,8 @@ DIR then holds
   results.jsonl   {"task_id", "sample", "passed", "outcome", "tests_passed", "tests", "trusted", "message"}
   summary.json    pass@k with 95 % bootstrap intervals, strict accuracy, test-case average, outcomes per difficulty
   outcomes.png    the outcomes as a picture (with the extra `plots`)
-A run that was broken off goes on where it stopped when the command is given again. Several GPUs:
+A run that was broken off goes on where it stopped when the command is given again; with other settings, or a model
+whose files have changed, name another DIR. Several GPUs:
   accelerate launch -m stepcoder_trl.cli.main evaluate --model DIR --problems FILE --out DIR
 
 examples:
@@ -60,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="plain",
         help="plain: as it stands (default); chat: the model's chat template; deepseek: the paper's zero-shot form",
     )
-    drawing.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16, float16")
+    drawing.add_argument(
+        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="of the weights"
+    )
     drawing.add_argument("--engine", choices=("transformers", "vllm"), default="transformers", help="what draws")
     drawing.add_argument("--seed", type=int, default=0, help="of drawing and of the intervals (default: 0)")
     scoring = parser.add_argument_group("scoring")
@@ -81,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Draw, score, sum up; returns the exit status."""
     _check(arguments)
-    other = [row.fields for row in read_rows(arguments.compare)] if arguments.compare else None
+    other = _results(arguments.compare) if arguments.compare else None
     problems = load_problems(arguments.problems)[: arguments.max_problems]
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,6 +118,19 @@ def _check(arguments: argparse.Namespace) -> None:
     for form, _ in arguments.export:
         if form not in EXPORTS:
             raise BadInputError(f"`--export {form}` is not known. Write one of {', '.join(EXPORTS)}.")
+    for name in ("num_samples", "max_new_tokens", "batch_size", "max_problems"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise BadInputError(f"`--{name.replace('_', '-')}` is {value}, but must be at least 1.")
+    if arguments.temperature < 0:
+        raise BadInputError(f"`--temperature` is {arguments.temperature}, but must be at least 0. Write 0 for greedy.")
+    if not 0 < arguments.top_p <= 1:
+        raise BadInputError(f"`--top-p` is {arguments.top_p}, but must be in (0, 1]. Write 0.95 for 95%.")
+
+
+def _results(path: str) -> list[dict[str, Any]]:
+    """Rows of another run's results, as far as they are compared."""
+    return [{name: row.get(name) for name in ("task_id", "sample", "passed")} for row in read_rows(path)]
 
 
 def _candidates(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Path) -> list[Candidate] | None:
@@ -142,15 +158,20 @@ def _drawn(arguments: argparse.Namespace, problems: Sequence[Problem], folder: P
 
     names = ("model", "num_samples", "batch_size", "max_new_tokens", "temperature", "top_p")
     plan = sampling.SamplingPlan(
-        **{name: getattr(arguments, name) for name in (*names, "prompt_style", "dtype", "engine", "seed")}
+        **{name: getattr(arguments, name) for name in (*names, "prompt_style", "dtype", "engine", "seed")},
+        weights=sampling.weights_mark(arguments.model),
     )
     state = PartialState()
-    tokenizer = AutoTokenizer.from_pretrained(plan.model, padding_side="left")
-    styled = style_prompts(problems, plan.prompt_style, tokenizer)
-    if plan.engine == "vllm":
-        engine = sampling.vllm_engine(plan, tokenizer)
-    else:
-        engine = sampling.transformers_engine(plan, tokenizer, state.device)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(plan.model, padding_side="left")
+        styled = style_prompts(problems, plan.prompt_style, tokenizer)
+        if plan.engine == "vllm":
+            engine = sampling.vllm_engine(plan, tokenizer)
+        else:
+            engine = sampling.transformers_engine(plan, tokenizer, state.device)
+    except OSError as error:  # what transformers raises when there is no such model
+        reason = str(error).partition("\n")[0]
+        raise BadInputError(f"`--model` is {plan.model!r}, which cannot be loaded: {reason} Check the path.") from None
     parts = folder / "drawn"
     sampling.draw_samples(
         styled,

@@ -12,7 +12,7 @@ from typing import Any
 
 from stepcoder_trl.cli.jsonl import write_rows, write_text
 from stepcoder_trl.cli.progress import Progress
-from stepcoder_trl.data.formats import load_problems, read_raw_rows
+from stepcoder_trl.data.formats import RawRow, load_problems, read_raw_rows
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.refine import RULES
 from stepcoder_trl.data.refinery import RefinedRow, RefineSettings, refine, summarize_rows
@@ -90,7 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     benchmark = [problem for path in arguments.benchmark for problem in load_problems(path)]
     source, folder = Path(arguments.source), Path(arguments.out)
-    with Progress("refining", len(read_raw_rows(source))) as bar:
+    raw_rows = read_raw_rows(source)
+    _refuse_chats(raw_rows)
+    with Progress("refining", len(raw_rows)) as bar:
         rows = refine(source, folder, settings, benchmark, arguments.workers, bar.advance)
     summary = summarize_rows(rows)
     problems = [row.problem for row in rows if row.problem is not None]
@@ -114,6 +116,13 @@ def _settings(arguments: argparse.Namespace) -> RefineSettings:
     return RefineSettings(**{name: getattr(arguments, name) for name in names})
 
 
+def _refuse_chats(rows: Sequence[RawRow]) -> None:
+    """Before any work: parquet has one type per column, and messages as JSON text would not be read back as such."""
+    for row in rows:
+        if row.problem is not None and not isinstance(row.problem.prompt, str):
+            raise BadInputError(f"{row.task_id}: chat prompts cannot be refined. Pass prompts as text.")
+
+
 def _write_parquet(path: Path, problems: Sequence[Problem]) -> None:
     import pyarrow
     import pyarrow.parquet
@@ -121,9 +130,6 @@ def _write_parquet(path: Path, problems: Sequence[Problem]) -> None:
     text = pyarrow.string()
     columns = ("task_id", "prompt", "starter_code", "canonical_solution", "tests", "difficulty")
     rows = [problem.to_row() for problem in problems]
-    for row in rows:  # one type per column: chat messages as JSON text would not be read back as such
-        if not isinstance(row["prompt"], str):
-            raise BadInputError(f"{row['task_id']}: chat prompts cannot be refined. Pass prompts as text.")
     table = pyarrow.table({name: pyarrow.array([row[name] for row in rows], text) for name in columns})
     temporary = path.with_suffix(".tmp")
     pyarrow.parquet.write_table(table, temporary)

@@ -14,9 +14,9 @@ PROMPT_STYLES = ("plain", "chat", "deepseek")
 
 # The instruct format of DeepSeek-Coder (its repository's README), with the request that the paper's models were given.
 DEEPSEEK_TEMPLATE = (
-    "You are an AI programming assistant, utilizing the Deepseek Coder model, developed by Deepseek Company, and you "
-    "only answer questions related to computer science. For politically sensitive questions, security and privacy "
-    "issues, and other non-computer science questions, you will refuse to answer.\n"
+    "{{ bos_token }}You are an AI programming assistant, utilizing the Deepseek Coder model, developed by Deepseek "
+    "Company, and you only answer questions related to computer science. For politically sensitive questions, "
+    "security and privacy issues, and other non-computer science questions, you will refuse to answer.\n"
     "{% for message in messages %}{% if message['role'] == 'user' %}### Instruction:\nwrite an algorithm in python:\n"
     "{{ message['content'] }}\n{% else %}{{ message['content'] }}\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}### Response:\n{% endif %}"

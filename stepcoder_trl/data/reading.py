@@ -176,6 +176,16 @@ def _as_row(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
+def cut_to_whole_lines(path: Path) -> None:
+    """Cut off the last line of a file, if there is one, whose end was never written: the process was stopped."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+
+
 def _source_name(path: Path) -> str:
     name = path.name
     while name.endswith(_SUFFIXES):

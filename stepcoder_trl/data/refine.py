@@ -19,7 +19,7 @@ from typing import Any, Literal
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.executor.compare import stdout_matches, values_match
 from stepcoder_trl.metrics import line_overlaps
-from stepcoder_trl.parsing import parse
+from stepcoder_trl.parsing import line_spans, parse
 from stepcoder_trl.types import Execution, Outcome
 
 
@@ -76,6 +76,7 @@ RULES: dict[str, str] = {
     BAD_SOLUTIONS: "solutions that were set aside, by their defects",
 }
 
+LONGEST_NUMBER = 18  # digits
 IRRELEVANT_SHARE = 0.3  # of the solution's lines; above, it is noted
 Action = Literal["drop", "repair", "note"]
 
@@ -175,17 +176,20 @@ def _code_length(program: str) -> int:
 
 def unexecuted_share(program: str, run: Execution) -> float:
     """Share of the lines that hold code which ran in no test."""
-    lines = program.splitlines()
+    lines = [program[start:end] for start, end in line_spans(program)]
     code = [number for number, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")]
     return sum(number not in run.executed_lines for number in code) / len(code) if code else 0.0
 
 
 # Rules on answers
 
+_ASKED = r"(print|output|return|display|report|give|find|produce)"
 _SEVERAL_WORDS = re.compile(
-    r"\b(any (one )?of them|any (valid|correct|possible|suitable|such) \w+|(if )?(there are|there is|exist|exists) "
-    r"(several|multiple|many|more than one)|multiple (answers|solutions|outputs|possible)|several (answers|solutions)"
-    r"|(in )?any order|print any|output any|return any|(are|is) (all )?accepted|not unique)\b",
+    rf"(?<!not )(?<!n't )\b{_ASKED}( out)? (any|(an |one )?arbitrary)\b(?! (other|more|extra|additional|spaces?)\b)"
+    r"|\bany (valid|correct|possible|suitable|optimal) (answer|solution|output)s?\b"
+    r"|\b(any|all|each|either)\b[^.\n]{0,40}\baccepted\b"
+    r"|\b(in )?any order\b"
+    r"|\b(answer|solution|output)s? (is|are|may be|might be) not (necessarily )?unique\b",
     re.IGNORECASE,
 )
 
@@ -221,12 +225,24 @@ def mismatch(kind: str, actual: Any, expected: Any) -> str | None:
     if kind == "stdio":
         if str(actual).split() == str(expected).split():
             return WHITE_SPACE
-        if stdout_matches(" ".join(str(actual).split()), " ".join(str(expected).split()), 1e-6):
+        if _same_numbers(str(actual).split(), str(expected).split()):
             return FLOAT_FORMAT
         return ORDER if sorted(str(actual).split()) == sorted(str(expected).split()) else WRONG_OUTPUT
     if isinstance(actual, list) and isinstance(expected, (list, tuple)) and _same_parts(actual, list(expected)):
         return ORDER
     return WRONG_OUTPUT
+
+
+def _same_numbers(actual: list[str], expected: list[str]) -> bool:
+    """Whether words differ in the digits of numbers only. Two whole numbers are the same or not, however large."""
+    return len(actual) == len(expected) and all(
+        a == b or (not (_is_whole(a) and _is_whole(b)) and stdout_matches(a, b, 1e-6))
+        for a, b in zip(actual, expected, strict=True)
+    )
+
+
+def _is_whole(word: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+", word) is not None
 
 
 def _same_parts(first: list[Any], second: list[Any]) -> bool:
@@ -381,7 +397,7 @@ def duplicates(problems: Sequence[Problem]) -> dict[int, str]:
     seen: dict[tuple[str, str], str] = {}
     found: dict[int, str] = {}
     for place, problem in enumerate(problems):
-        key = re.sub(r"[^0-9a-z]+", " ", statement_of(problem).lower()).strip(), problem.starter_code.strip()
+        key = re.sub(r"[\W_]+", " ", statement_of(problem).lower()).strip(), problem.starter_code.strip()
         earlier = seen.setdefault(key, problem.task_id)
         if earlier != problem.task_id:
             found[place] = earlier
@@ -445,8 +461,10 @@ def mutated(tests: dict[str, Any], index: int, draw: Callable[[int], int]) -> An
         return given
     chosen = places[draw(len(places))]
     text = chosen[0]
-    new = str(_changed(int(text), draw)) if text.lstrip("-").isdigit() else _changed(text, draw)
-    return given[: chosen.start()] + str(new) + given[chosen.end() :]
+    # Python refuses to read a number of thousands of digits: of a long one a digit changes, as of a word a letter.
+    is_number = text.lstrip("-").isdigit() and len(text) <= LONGEST_NUMBER
+    new = str(_changed(int(text), draw)) if is_number else _changed(text, draw)
+    return given[: chosen.start()] + new + given[chosen.end() :]
 
 
 def _changed(value: Any, draw: Callable[[int], int]) -> Any:

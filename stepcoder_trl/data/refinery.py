@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from typing import Any
 from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
 from stepcoder_trl.data.formats import RawRow, read_raw_rows
 from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.data.reading import cut_to_whole_lines
 from stepcoder_trl.data.refine import (
     CONTAMINATED,
     DUPLICATE,
@@ -245,7 +245,7 @@ class _Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._settings = json.dumps(asdict(settings), sort_keys=True)
-        self._rows = {row["key"]: row for row in _complete_lines(path)}
+        self._rows = {row["key"]: row for row in _whole_rows(path)}
 
     def _key(self, row: RawRow) -> str:
         text = json.dumps([self._settings, row.number, row.task_id, dict(row.values)], sort_keys=True, default=repr)
@@ -272,16 +272,9 @@ class _Store:
         return RefinedRow(row.number, row.task_id, problem, findings, entry["unexecuted"])
 
 
-def _complete_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a file whose last line may have been cut off; it is cut back to the last whole one."""
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
-        os.truncate(path, len(whole))
-    for line in whole.splitlines():
-        yield json.loads(line)
+def _whole_rows(path: Path) -> list[dict[str, Any]]:
+    cut_to_whole_lines(path)
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
 # Figures

@@ -45,7 +45,9 @@ def _human_eval(candidates: Sequence[Candidate], problems: Sequence[Problem]) ->
 def _pass_stub(starter: str) -> str:
     """A body for the stub that is defined again below: one without a docstring has none yet."""
     last = starter.rstrip("\n").rsplit("\n", 1)[-1]
-    indentation = last[: len(last) - len(last.lstrip())] or "    "
+    indentation = last[: len(last) - len(last.lstrip())]
+    if last.endswith(":") or not indentation:
+        indentation += "    "
     return f"{indentation}pass\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -13,12 +14,14 @@ from typing import Any
 import torch
 
 from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.data.reading import cut_to_whole_lines
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.samples import Candidate
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
 
 
+_WEIGHTS = (".safetensors", ".bin", ".gguf")
 Engine = Callable[[Sequence[Query], int], Sequence[str]]  # queries and a seed -> completions
 
 
@@ -38,6 +41,7 @@ class SamplingPlan:
         dtype (`str`): Numbers that the model computes with.
         engine (`str`): What draws: `"transformers"` or `"vllm"`.
         seed (`int`): Seed.
+        weights (`str`): What tells the model's files from others in the same folder, see [`weights_mark`].
     """
 
     model: str
@@ -50,10 +54,27 @@ class SamplingPlan:
     dtype: str = "auto"
     engine: str = "transformers"
     seed: int = 0
+    weights: str = ""
 
     def sampling(self, stop_token_id: int | None) -> SamplingConfig:
         """How completions are drawn."""
         return SamplingConfig(self.max_new_tokens, self.temperature, self.top_p, stop_token_id)
+
+
+def weights_mark(model: str) -> str:
+    """
+    What tells a model's files from others that stood in the same folder: a digest of their names, sizes and times.
+
+    Args:
+        model (`str`):
+            Folder or name of a model.
+
+    Returns:
+        `str`: Empty for a name on the Hub.
+    """
+    files = sorted(path for path in Path(model).glob("*") if path.suffix in _WEIGHTS)
+    marks = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(marks).encode()).hexdigest()[:16] if marks else ""
 
 
 def transformers_engine(plan: SamplingPlan, tokenizer: Any, device: torch.device) -> Engine:
@@ -155,9 +176,11 @@ def draw_samples(
         BadInputError: If the folder holds samples of another plan.
     """
     _check_plan(folder, plan)
-    done = {(candidate.task_id, candidate.sample) for candidate in _kept(folder)}
+    done = _kept(folder, problems).keys()
     batches = list(_batches(problems, plan, tokenizer))
-    with (folder / f"part-{rank}.jsonl").open("a", encoding="ascii", newline="\n") as stream:
+    part = folder / f"part-{rank}.jsonl"
+    cut_to_whole_lines(part)  # what follows half a line would be lost with it
+    with part.open("a", encoding="ascii", newline="\n") as stream:
         for number, batch in follow(list(enumerate(batches))[rank::num_processes]):
             if all((item.problem.task_id, item.sample) in done for item in batch):
                 continue
@@ -165,7 +188,8 @@ def draw_samples(
             for item, completion in zip(batch, completions, strict=True):
                 program = program_of(item.query, completion).text
                 candidate = Candidate(item.problem.task_id, item.sample, completion, program)
-                stream.write(json.dumps(candidate.to_row()) + "\n")
+                row = {**candidate.to_row(), "problem": _digest(item.problem)}
+                stream.write(json.dumps(row) + "\n")
             stream.flush()
 
 
@@ -199,14 +223,24 @@ def _check_plan(folder: Path, plan: SamplingPlan) -> None:
         )
 
 
-def _kept(folder: Path) -> Iterator[Candidate]:
-    """Samples drawn so far; a line that was cut off by a sudden end does not count."""
+def _digest(problem: Problem) -> str:
+    """What a sample was drawn for: another file may have another problem of the same name."""
+    return hashlib.sha256(json.dumps([problem.prompt, problem.starter_code]).encode()).hexdigest()[:16]
+
+
+def _kept(folder: Path, problems: Sequence[Problem]) -> dict[tuple[str, int], Candidate]:
+    """Samples drawn so far for these problems; a line that was cut off by a sudden end does not count."""
+    digests = {problem.task_id: _digest(problem) for problem in problems}
+    kept = {}
     for path in sorted(folder.glob("part-*.jsonl")):
         for line in path.read_text(encoding="ascii").splitlines():
             try:
-                yield Candidate(**json.loads(line))
-            except (ValueError, TypeError):
+                row = json.loads(line)
+            except ValueError:
                 continue
+            if row.pop("problem", None) == digests.get(row["task_id"], ""):
+                kept[row["task_id"], row["sample"]] = Candidate(**row)
+    return kept
 
 
 def collect_samples(folder: Path, problems: Sequence[Problem], plan: SamplingPlan) -> list[Candidate]:
@@ -216,7 +250,7 @@ def collect_samples(folder: Path, problems: Sequence[Problem], plan: SamplingPla
     Raises:
         BadInputError: If some are missing.
     """
-    found = {(candidate.task_id, candidate.sample): candidate for candidate in _kept(folder)}
+    found = _kept(folder, problems)
     wanted = [(problem.task_id, sample) for problem in problems for sample in range(plan.num_samples)]
     missing = [key for key in wanted if key not in found]
     if missing:

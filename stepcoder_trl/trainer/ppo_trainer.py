@@ -546,7 +546,8 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
             blamed = pad_masks(error_masks(rollout, feedback.executions), rollout.generation.response_ids)
             rewards = rewards - self.args.error_token_penalty * (blamed & scores.scored[:, None])
         if self.args.whiten_rewards:
-            rewards = masked_whiten(rewards, valid, self._sum, shift_mean=False).masked_fill(~valid, 0.0)
+            used = valid & scores.scored[:, None]
+            rewards = masked_whiten(rewards, used, self._sum, shift_mean=False).masked_fill(~valid, 0.0)
         return Rewards(kl, rewards)
 
     def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:

@@ -168,3 +168,16 @@ def test_benchmark_lines_are_kept_out_and_tests_are_added(source, tmp_path):
         (1, "keep"),
         (2, "contaminated"),
     ]
+
+
+def test_chat_prompts_are_refused_before_any_work(tmp_path, capsys):
+    tests = {"type": "stdio", "inputs": ["1"], "outputs": ["1"]}
+    chat = {"task_id": "a", "prompt": [{"role": "user", "content": "Square."}], "tests": tests}
+    (tmp_path / "chat.jsonl").write_text(json.dumps(chat) + "\n")
+
+    with pytest.raises(SystemExit) as ended:
+        main(["refine", str(tmp_path / "chat.jsonl"), "--out", str(tmp_path / "out")])
+
+    assert ended.value.code == 2
+    assert "a: chat prompts cannot be refined" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

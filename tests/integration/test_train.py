@@ -1134,3 +1134,21 @@ def test_rltf_takes_from_the_tokens_of_the_line_with_the_error(script, make_trai
     blamed = [one for one, part in zip(tokenizer(crash)["input_ids"], taken, strict=False) if part > 0]
     assert tokenizer.decode(blamed).strip() == "return 1 / 0"
     assert {round(part, 6) for part in taken} == {0.0, 0.3}
+
+
+def test_rewards_are_whitened_over_the_completions_that_have_a_score(make_trainer):
+    found = []
+
+    class RewardSpy(StepCoderPPOTrainer):
+        def compute_rewards(self, rollout, tokens, scores, feedback):
+            rewards = super().compute_rewards(rollout, tokens, scores, feedback)
+            valid = torch.arange(rewards.rewards.shape[1])[None] < rollout.generation.lengths[:, None]
+            found.append(rewards.rewards[valid & scores.scored[:, None]])
+            return rewards
+
+    def half(completions, **columns):
+        return [2.0 * number if number % 2 else None for number in range(len(completions))]
+
+    make_trainer(cls=RewardSpy, whiten_rewards=True, kl_coef=0.0, max_steps=1, keywords={"reward_funcs": half}).train()
+
+    assert found[0].var().item() == pytest.approx(1.0, abs=1e-4)

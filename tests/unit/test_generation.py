@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, Lfm2Config, Lfm2ForCausalLM
 
 from stepcoder_trl import generation
 from stepcoder_trl.errors import BadInputError
@@ -161,6 +161,26 @@ def test_equal_queries_are_read_once_and_give_the_same_completions(tokenizer, ma
     assert read[0] == (2, longest - 1)
     assert read[1] == (4, 1)
     assert shared.completion_ids() == alone.completion_ids()
+
+
+def test_a_model_with_recurrent_layers_reads_equal_queries_again(tokenizer):
+    size = len(tokenizer)
+    config = Lfm2Config(
+        vocab_size=size,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        layer_types=["conv", "full_attention"],
+    )
+    model = Lfm2ForCausalLM(config).eval()
+    asked, greedy = queries(tokenizer, ["a prompt"] * 3), SamplingConfig(4, temperature=0.0)
+
+    made = generate(model, asked, tokenizer, greedy)
+
+    alone = generate(model, asked, tokenizer, greedy, share_prompts=False)
+    assert made.completion_ids() == alone.completion_ids()
 
 
 def test_many_queries_are_drawn_shortest_first_and_come_back_in_order(tokenizer, make_policy):

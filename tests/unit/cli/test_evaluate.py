@@ -96,6 +96,10 @@ def test_a_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, toke
         (["--model", "m", "--samples", "s"], "Both `--model` and `--samples` are given"),
         (["--samples", "missing.jsonl"], "missing.jsonl: there is no such file"),
         (["--model", "m", "--export", "word", "f"], "`--export word` is not known"),
+        (["--model", "m", "--num-samples", "0"], "`--num-samples` is 0, but must be at least 1"),
+        (["--model", "m", "--temperature", "-1"], "`--temperature` is -1.0, but must be at least 0"),
+        (["--model", "m", "--top-p", "95"], "`--top-p` is 95.0, but must be in (0, 1]"),
+        (["--model", "/no/such/model"], "`--model` is '/no/such/model', which cannot be loaded"),
     ],
 )
 def test_errors_are_one_line(tmp_path, problem_file, capsys, flags, message):
@@ -104,3 +108,10 @@ def test_errors_are_one_line(tmp_path, problem_file, capsys, flags, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_file_that_holds_no_results_is_named(tmp_path, problem_file, sample_file, capsys):
+    options = ["--samples", sample_file, "--out", tmp_path / "out", "--compare", sample_file]
+
+    assert run("--problems", problem_file, *options) == 2
+    assert "given.jsonl:1: field `sample` is missing" in capsys.readouterr().err

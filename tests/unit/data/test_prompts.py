@@ -26,7 +26,7 @@ def test_the_paper_s_form(problems, tokenizer):
     (styled, *_) = style_prompts(problems, "deepseek", own)
 
     text = build_query(styled.prompt, styled.starter_code, own).text
-    assert text.startswith("You are an AI programming assistant")
+    assert text.startswith("<bos>You are an AI programming assistant")  # as DeepSeek-Coder's own template
     assert text.endswith(
         "### Instruction:\nwrite an algorithm in python:\nWrite sign number 0.\n### Response:\n```python\ndef sign(x):"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,8 @@ def test_defects_of_a_solution(runs, code):
         ("stdio", "1 2\n", "1 2", None),
         ("stdio", "1 2", "1\n2", "white_space"),
         ("stdio", "0.50", "0.5", "float_format"),
+        ("stdio", "1000000007 2", "1000000007.0 2", "float_format"),
+        ("stdio", "1000000008", "1000000007", "wrong_output"),  # near, but whole numbers
         ("stdio", "2 1", "1 2", "order"),
         ("stdio", "1 3", "1 2", "wrong_output"),
         ("call", [1, 2], [1, 2], None),
@@ -83,13 +86,27 @@ def test_mismatches(kind, actual, expected, found):
         "Print any valid permutation.",
         "If several solutions exist you can print any.",
         "The answer is not unique.",
+        "Any valid answer will be accepted.",
+        "Find any point inside the rectangle.",
     ],
 )
 def test_statements_that_allow_several_answers(statement):
     assert rules.words_of_several_answers(statement)
 
 
-@pytest.mark.parametrize("statement", ["Print the sum of many numbers.", "Is there any number? Print YES or NO."])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "Print the sum of many numbers.",
+        "Is there any number? Print YES or NO.",
+        "If there are multiple such strings, print the lexicographically smallest one.",
+        "There are many students in the class.",
+        "Do not print any spaces.",
+        "If there is not any such rectangle, return 0.",
+        "The goal is achievable for any valid input data.",
+        "Your answer is accepted if its error is below 1e-6.",
+    ],
+)
 def test_statements_that_do_not(statement):
     assert not rules.words_of_several_answers(statement)
 
@@ -178,6 +195,12 @@ def test_duplicates_differ_in_letter_case_and_punctuation_alone():
     assert rules.duplicates(rows) == {1: "a"}
 
 
+def test_statements_without_a_latin_letter_are_told_apart():
+    rows = [replace(problem("Сложите числа."), task_id="a"), replace(problem("求最大值。"), task_id="b")]
+
+    assert rules.duplicates(rows) == {}
+
+
 def test_rows_with_lines_of_a_benchmark():
     def row(name, *lines):
         return Problem(name, name, canonical_solution="\n".join(lines), tests=STDIO)
@@ -201,3 +224,18 @@ def test_mutated_inputs_have_one_part_changed():
         assert sum(old != new for old, new in zip([[4, 5], "ab", True], call, strict=True)) <= 1
         assert [type(value) for value in call] == [list, str, bool]
     assert rules.mutated({**STDIO, "inputs": ["?\n"]}, 0, rng.randrange) == "?\n"
+
+
+def test_a_number_of_thousands_of_digits_changes_in_one():
+    number = "12345" * 2000
+
+    changed = rules.mutated({**STDIO, "inputs": [number]}, 0, random.Random(1).randrange)
+
+    assert len(changed) == len(number)
+    assert sum(a != b for a, b in zip(changed, number, strict=True)) == 1
+
+
+def test_a_form_feed_ends_no_line_of_a_solution():
+    program = "x = 1\x0c\nprint(x)\n"
+
+    assert rules.unexecuted_share(program, replace(run("1"), executed_lines=frozenset({1, 2}))) == 0.0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,19 @@ def test_exports():
     assert lines("evalplus")[0] == {"task_id": "a", "solution": STUB + "    return 1"}
     assert lines("bigcode") == [[[STUB + "    return 1"], ["x", "y"]]]
     assert lines("livecodebench")[0][1] == {"question_id": "b", "code_list": ["x", "y"]}
+
+
+def test_a_stub_that_ends_with_the_header_of_a_method_gets_a_body_inside_it():
+    stub = "class Solution:\n    def f(self):\n"
+    problem = Problem("a", "p", stub, tests={**TESTS, "fn_name": "f"})
+
+    (row,) = export_samples(
+        [Candidate("a", 0, "", "class Solution:\n  def f(self): return 1")], [problem], "human-eval"
+    ).splitlines()
+
+    namespace: dict[str, Any] = {}
+    exec(stub + json.loads(row)["completion"], namespace)
+    assert namespace["Solution"]().f() == 1
 
 
 def test_a_program_with_another_header_still_means_the_same_behind_the_stub():

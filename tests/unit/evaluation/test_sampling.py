@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -67,6 +68,48 @@ def test_samples_of_another_plan_are_not_mixed_in(tmp_path, problems, tokenizer)
 
     with pytest.raises(BadInputError, match=r"drawn with `temperature` 0\.2, not 0\.9"):
         draw_samples(problems, SamplingPlan("model", 2, 3, temperature=0.9), tokenizer, engine(), tmp_path)
+
+
+def test_what_was_kept_after_a_cut_line_is_not_lost_with_it(tmp_path, problems, tokenizer):
+    draw_samples(problems, PLAN, tokenizer, engine(), tmp_path)
+    part = tmp_path / "part-0.jsonl"
+    part.write_text(part.read_text()[:-20])
+    again: list[tuple[int, int]] = []
+
+    draw_samples(problems, PLAN, tokenizer, engine(again), tmp_path)
+
+    assert len(again) == 1
+    assert all(json.loads(line) for line in part.read_text().splitlines())
+
+
+def test_samples_of_another_problem_of_the_same_name_are_drawn_anew(tmp_path, problems, tokenizer):
+    draw_samples(problems, PLAN, tokenizer, engine(), tmp_path)
+    other = [replace(problems[0], prompt="Something else."), *problems[1:]]
+    with pytest.raises(BadInputError, match=f"2 of {2 * len(problems)} samples are missing"):
+        collect_samples(tmp_path, other, PLAN)
+    again: list[tuple[int, int]] = []
+
+    draw_samples(other, PLAN, tokenizer, engine(again), tmp_path)
+
+    assert again
+    assert len(collect_samples(tmp_path, other, PLAN)) == 2 * len(problems)
+
+
+def test_a_model_that_was_trained_on_is_another_one(tmp_path, problems, tokenizer):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"1")
+    before = sampling.weights_mark(str(model))
+    draw_samples(problems[:1], replace(PLAN, weights=before), tokenizer, engine(), tmp_path / "d")
+    assert sampling.weights_mark(str(model)) == before
+
+    (model / "model.safetensors").write_bytes(b"12")
+
+    with pytest.raises(BadInputError, match="drawn with `weights`"):
+        draw_samples(
+            problems[:1], replace(PLAN, weights=sampling.weights_mark(str(model))), tokenizer, engine(), tmp_path / "d"
+        )
+    assert sampling.weights_mark("a-name/on-the-hub") == ""
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
