@@ -162,16 +162,13 @@ def _drawn(arguments: argparse.Namespace, problems: Sequence[Problem], folder: P
         weights=sampling.weights_mark(arguments.model),
     )
     state = PartialState()
-    try:
+    with sampling.loading(plan.model):
         tokenizer = AutoTokenizer.from_pretrained(plan.model, padding_side="left")
         styled = style_prompts(problems, plan.prompt_style, tokenizer)
         if plan.engine == "vllm":
             engine = sampling.vllm_engine(plan, tokenizer)
         else:
             engine = sampling.transformers_engine(plan, tokenizer, state.device)
-    except OSError as error:  # what transformers raises when there is no such model
-        reason = str(error).partition("\n")[0]
-        raise BadInputError(f"`--model` is {plan.model!r}, which cannot be loaded: {reason} Check the path.") from None
     parts = folder / "drawn"
     sampling.draw_samples(
         styled,

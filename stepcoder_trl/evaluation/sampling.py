@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,21 @@ def weights_mark(model: str) -> str:
     files = sorted(path for path in Path(model).glob("*") if path.suffix in _WEIGHTS)
     marks = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr(marks).encode()).hexdigest()[:16] if marks else ""
+
+
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """
+    Around what loads a model or its tokenizer.
+
+    Raises:
+        BadInputError: If there is no such model; transformers raises an `OSError` of many lines.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = str(error).partition("\n")[0]
+        raise BadInputError(f"The model {model!r} cannot be loaded: {reason} Check the path.") from error
 
 
 def transformers_engine(plan: SamplingPlan, tokenizer: Any, device: torch.device) -> Engine:

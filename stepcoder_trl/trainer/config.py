@@ -11,6 +11,7 @@ from typing import Any, Literal
 from transformers import TrainingArguments
 from transformers.utils import is_torch_bf16_gpu_available
 
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer._trl import PPOConfig
 from stepcoder_trl.trainer.processes import launch_settings
 
@@ -353,7 +354,7 @@ class StepCoderPPOConfig(PPOConfig):
 
 
 def _refuse(name: str, value: Any, allowed: str, fix: str) -> None:
-    raise ValueError(f"`{name}` is {value!r}, but must be {allowed}. {fix}")
+    raise BadInputError(f"`{name}` is {value!r}, but must be {allowed}. {fix}")
 
 
 def _check_ranges(args: StepCoderPPOConfig) -> None:
@@ -438,7 +439,7 @@ def _check_batches(args: StepCoderPPOConfig) -> None:
     steps, parts = args.gradient_accumulation_steps, args.num_mini_batches
     if steps % parts:
         fits = [n for n in range(1, steps + 1) if steps % n == 0]
-        raise ValueError(
+        raise BadInputError(
             f"`num_mini_batches` is {parts}, but must divide `gradient_accumulation_steps`, which is {steps}: a "
             f"mini-batch is a whole number of micro-batches. Choose one of {fits} or raise "
             f"`gradient_accumulation_steps` to {-(-steps // parts) * parts}."

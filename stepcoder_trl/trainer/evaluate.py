@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.results import EvaluatedSample
 from stepcoder_trl.generation import SamplingConfig
 from stepcoder_trl.trainer.checkpoint import random_state, set_random_state
@@ -49,15 +50,15 @@ def evaluation_sets(dataset: Any, prefix: str) -> dict[str, list[PromptRow]]:
         `dict[str, list[PromptRow]]`
 
     Raises:
-        ValueError: If there is none, or one without rows.
+        BadInputError: If there is none, or one without rows.
     """
     if dataset is None:
-        raise ValueError("There is no `eval_dataset`. Pass problems with tests to the trainer, or to `evaluate`.")
+        raise BadInputError("There is no `eval_dataset`. Pass problems with tests to the trainer, or to `evaluate`.")
     named = {f"{prefix}_{name}": rows for name, rows in dataset.items()} if isinstance(dataset, Mapping) else None
     sets = {name: as_rows(rows, "eval_dataset") for name, rows in (named or {prefix: dataset}).items()}
     for name, rows in sets.items():
         if not rows:
-            raise ValueError(f"`eval_dataset` has no rows for {name!r}. Pass problems with tests, or leave it out.")
+            raise BadInputError(f"`eval_dataset` has no rows for {name!r}. Pass problems with tests, or leave it out.")
     return sets
 
 
@@ -157,7 +158,7 @@ def best_metric_name(args: StepCoderPPOConfig, metrics: Mapping[str, float], pre
         the metric was not measured this time because nothing could be run.
 
     Raises:
-        ValueError: If `metric_for_best_model` names no metric.
+        BadInputError: If `metric_for_best_model` names no metric.
     """
     given: str | None = args.metric_for_best_model
     if given is None:
@@ -171,7 +172,7 @@ def best_metric_name(args: StepCoderPPOConfig, metrics: Mapping[str, float], pre
         return name
     if any(metrics[one] for one in metrics if one.endswith("infrastructure_errors")):
         return None
-    raise ValueError(
+    raise BadInputError(
         f"`metric_for_best_model` is {given!r}, but an evaluation measures {', '.join(sorted(metrics))}. Name one of "
         "them."
     )

@@ -11,6 +11,7 @@ from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.evaluation.sampling import loading
 from stepcoder_trl.trainer._trl import ModelConfig, get_peft_config, get_quantization_config
 from stepcoder_trl.trainer.baselines import REWARDS
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
@@ -173,16 +174,19 @@ def _loaders(model_args: ModelConfig) -> tuple[Any, Callable[[], PreTrainedModel
         raise BadInputError("`model_name_or_path` is missing. Name a model's folder.")
     quiet_unless_first(libraries=True)
     revision = model_args.model_revision
-    tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, padding_side="left", revision=revision)
+    name = model_args.model_name_or_path
+    with loading(name):
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", revision=revision)
 
     def load() -> PreTrainedModel:
-        return AutoModelForCausalLM.from_pretrained(
-            model_args.model_name_or_path,
-            dtype=model_args.dtype if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype),
-            attn_implementation=model_args.attn_implementation,
-            quantization_config=get_quantization_config(model_args),
-            revision=revision,
-        )
+        with loading(name):
+            return AutoModelForCausalLM.from_pretrained(
+                name,
+                dtype=model_args.dtype if model_args.dtype in (None, "auto") else getattr(torch, model_args.dtype),
+                attn_implementation=model_args.attn_implementation,
+                quantization_config=get_quantization_config(model_args),
+                revision=revision,
+            )
 
     return tokenizer, load
 

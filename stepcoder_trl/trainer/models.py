@@ -11,6 +11,7 @@ import torch
 from peft import PeftConfig, PeftModel, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer.processes import is_sharded, unspread, whole_copy
 
@@ -171,7 +172,7 @@ def build_critic(policy: torch.nn.Module, peft_config: PeftConfig | None, seed: 
         `torch.nn.Module`: Sequence classifier with one output per token, under `score`.
 
     Raises:
-        ValueError: If the architecture has no sequence classifier with a head `score`.
+        BadInputError: If the architecture has no sequence classifier with a head `score`.
     """
     if isinstance(policy, PeftModel):
         peft_config = policy.peft_config[policy.active_adapter]
@@ -224,12 +225,14 @@ def _classifier_around(causal_lm: PreTrainedModel) -> PreTrainedModel:
         with unspread(), torch.device("meta"):
             critic = AutoModelForSequenceClassification.from_config(config)
     except ValueError as error:
-        raise ValueError(f"transformers has no sequence classifier for {type(causal_lm).__name__}. {why}") from error
+        raise BadInputError(
+            f"transformers has no sequence classifier for {type(causal_lm).__name__}. {why}"
+        ) from error
     reference = next(causal_lm.parameters())
     setattr(critic, critic.base_model_prefix, causal_lm.base_model)
     head = torch.nn.Linear(config.get_text_config().hidden_size, 1, bias=False)
     torch.nn.init.normal_(head.weight, std=0.02)
     critic.score = head.to(device=reference.device, dtype=reference.dtype)
     if any(parameter.is_meta for parameter in critic.parameters()):
-        raise ValueError(f"The head of {type(critic).__name__} is not called `score`. {why}")
+        raise BadInputError(f"The head of {type(critic).__name__} is not called `score`. {why}")
     return critic

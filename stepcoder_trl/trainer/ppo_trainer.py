@@ -19,7 +19,7 @@ from peft import PeftConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
@@ -151,12 +151,12 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         executor: Backend | None = None,
     ) -> None:
         if train_dataset is None:
-            raise ValueError("`train_dataset` is missing. Pass problems with tests, or rows with `input_ids`.")
+            raise BadInputError("`train_dataset` is missing. Pass problems with tests, or rows with `input_ids`.")
         if len(train_dataset) == 0:
-            raise ValueError("`train_dataset` has no rows. Pass problems with tests, or rows with `input_ids`.")
+            raise BadInputError("`train_dataset` has no rows. Pass problems with tests, or rows with `input_ids`.")
         by_lines = isinstance(executor, CodeExecutor) and executor.config.granularity == "lines"
         if by_lines and args.fgo_granularity == "expressions":
-            raise ValueError(
+            raise BadInputError(
                 "`fgo_granularity` is 'expressions', but the `executor` traces lines. Create it with "
                 "`ExecutorConfig(granularity='expressions')`, or leave it out."
             )
@@ -515,6 +515,9 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         if self.reward_model is not None:
             by_source["reward_model"] = checked_scores("reward_model", self.reward_model_scores(rollout).tolist())
         combined = combine_scores(by_source, self.reward_weights)
+        rows = zip(rollout.samples, feedback.executions, combined, strict=True)
+        # Of a program that could not be run some source may know a part: that is not its score.
+        combined = [None if sample.row.tests is not None and run is None else score for sample, run, score in rows]
         device = rollout.generation.lengths.device
         scored = torch.tensor([score is not None for score in combined], device=device)
         scores = torch.tensor([score or 0.0 for score in combined], device=device)

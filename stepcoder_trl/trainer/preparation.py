@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
-from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.generation import build_query
 from stepcoder_trl.rewards import unit_test_reward
@@ -53,17 +53,17 @@ class Preparation(PPOTrainer):
         else:
             funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
         if not funcs and reward_funcs is not None and reward_model is None:
-            raise ValueError("`reward_funcs` is empty. Leave it out for compiler feedback of the tests.")
+            raise BadInputError("`reward_funcs` is empty. Leave it out for compiler feedback of the tests.")
         if reward_funcs is None and reward_model is None and with_tests < len(self.rows):
             lacking = next(number for number, row in enumerate(self.rows) if row.tests is None)
-            raise ValueError(
+            raise BadInputError(
                 f"Row {lacking} of `train_dataset` has no `tests`, and there is neither `reward_funcs` nor "
                 "`reward_model` to score it. Add the column or pass one of them."
             )
         number = len(funcs) + (reward_model is not None)
         weights = [1.0] * number if reward_weights is None else [float(weight) for weight in reward_weights]
         if len(weights) != number:
-            raise ValueError(
+            raise BadInputError(
                 f"`reward_weights` has {len(weights)} values, but there are {len(funcs)} reward functions and "
                 f"{number - len(funcs)} reward models. Pass {number}."
             )
@@ -135,19 +135,19 @@ class Preparation(PPOTrainer):
         """Rows to evaluate that fit, by prefix of their metrics; empty without a dataset."""
         if dataset is None:
             if self.args.eval_strategy != "no" or self.args.eval_on_start:
-                raise ValueError("`eval_strategy` asks for evaluations, but there is no `eval_dataset`. Pass one.")
+                raise BadInputError("`eval_strategy` asks for evaluations, but there is no `eval_dataset`. Pass one.")
             return {}
         found = evaluation_sets(dataset, "eval")
         fitting = {name: self._rows_that_fit(rows, model, for_evaluation=True) for name, rows in found.items()}
         for name, rows in fitting.items():
             if not rows:
-                raise ValueError(f"No row of `eval_dataset` is usable for {name!r}: see the warning.")
+                raise BadInputError(f"No row of `eval_dataset` is usable for {name!r}: see the warning.")
         return fitting
 
     def _plan(self, num_processes: int) -> BatchPlan:
         """Sizes of the run, with the defaults that depend on the kind of the dataset."""
         if not self.rows:
-            raise ValueError("No row of `train_dataset` is usable: every query is too long, see the warning.")
+            raise BadInputError("No row of `train_dataset` is usable: every query is too long, see the warning.")
         num_generations = self.args.num_generations or (16 if self.has_problems else 1)
         return plan_batches(self.args, len(self.rows), num_generations, num_processes)
 
@@ -159,7 +159,7 @@ class Preparation(PPOTrainer):
         if args.stop_token is EOS and not self.has_problems:
             return None
         if args.stop_token == "eos" and self.processing_class.eos_token_id is None:
-            raise ValueError("`stop_token` is 'eos', but the tokenizer has no EOS token. Set its `eos_token`.")
+            raise BadInputError("`stop_token` is 'eos', but the tokenizer has no EOS token. Set its `eos_token`.")
         return args.stop_token
 
     @contextmanager

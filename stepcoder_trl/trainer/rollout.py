@@ -239,7 +239,7 @@ def plan_batches(args: Any, num_rows: int, num_generations: int, num_processes: 
         [`BatchPlan`]
 
     Raises:
-        ValueError: If the global batch is not a multiple of `num_generations`, the training set does not fill an
+        BadInputError: If the global batch is not a multiple of `num_generations`, the training set does not fill an
             update, or there is no whole update to do.
     """
     local = args.per_device_train_batch_size * args.gradient_accumulation_steps
@@ -251,13 +251,13 @@ def plan_batches(args: Any, num_rows: int, num_generations: int, num_processes: 
     if total % num_generations:
         below, above = total // num_generations * num_generations, -(-total // num_generations) * num_generations
         nearest = f"{below} and {above}" if below else str(above)
-        raise ValueError(
+        raise BadInputError(
             f"{sizes} per update, which is not a multiple of `num_generations`, {num_generations}. The nearest that "
             f"fit: {nearest}. Change one of the three."
         )
     prompts = total // num_generations
     if num_rows < prompts:
-        raise ValueError(
+        raise BadInputError(
             f"`train_dataset` has {num_rows} usable rows, but an update takes {prompts} prompts: {sizes}, "
             f"{num_generations} per prompt. Lower the batch, raise `num_generations`, or add rows."
         )
@@ -267,7 +267,7 @@ def plan_batches(args: Any, num_rows: int, num_generations: int, num_processes: 
     if args.max_steps > 0:
         updates = args.max_steps if episodes is None else min(updates, args.max_steps)
     if updates < 1:
-        raise ValueError(
+        raise BadInputError(
             f"`total_episodes` {episodes}, `num_train_epochs` {args.num_train_epochs} leave no whole update: {sizes}. "
             "Raise one of them or lower the batch."
         )
@@ -512,11 +512,11 @@ def call_reward(func: RewardFunc, columns: Mapping[str, Any]) -> tuple[float | N
     Call a reward function and check what it returns.
 
     Raises:
-        ValueError: If it does not return one value per completion, or an infinite one.
+        BadInputError: If it does not return one value per completion, or an infinite one.
     """
     values = list(func(**columns))
     if len(values) != len(columns["completions"]):
-        raise ValueError(
+        raise BadInputError(
             f"The reward function `{reward_name(func)}` returned {len(values)} values for "
             f"{len(columns['completions'])} completions. Return one per completion, `None` for one without a score."
         )
@@ -537,12 +537,12 @@ def checked_scores(name: str, values: Sequence[float | None]) -> tuple[float | N
         `tuple[float | None, ...]`
 
     Raises:
-        ValueError: If a score is infinite.
+        BadInputError: If a score is infinite.
     """
     scores = [math.nan if value is None else float(value) for value in values]
     for number, score in enumerate(scores):
         if math.isinf(score):
-            raise ValueError(
+            raise BadInputError(
                 f"`{name}` gave {score} for completion {number}, but a score must be finite. Return `None` for a "
                 "completion without a score."
             )

@@ -21,6 +21,7 @@ from trl import TrlParser
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.rewards import unit_test_reward
 from tests.integration.conftest import Spy
 
 
@@ -604,6 +605,26 @@ def test_a_program_that_could_not_be_run_is_left_out_and_counted(make_trainer, s
     assert metrics["executor/failed"] == 1.0
     assert metrics["curriculum/advanced"] == 0
     assert "2 programs could not be run" in caplog.text
+
+
+def test_no_other_reward_speaks_for_a_program_that_could_not_be_run(make_trainer, script, executor):
+    script(RIGHT)
+
+    def always(completions, **columns):
+        return [5.0] * len(completions)
+
+    trainer = make_trainer(
+        max_steps=1,
+        max_infrastructure_error_rate=0.5,
+        keywords={"executor": Unreliable(executor), "reward_funcs": [unit_test_reward, always]},
+    )
+
+    trainer.train()
+
+    _, scores, experience = trainer.seen[0]
+    assert scores.scored.tolist() == [True, False, True, False]
+    assert scores.scores.tolist() == [6.0, 0.0, 6.0, 0.0]
+    assert not experience.valid_mask[1].any()
 
 
 def test_an_update_without_any_score_moves_nothing_to_nan(make_trainer, executor):

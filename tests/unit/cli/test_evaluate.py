@@ -99,7 +99,7 @@ def test_a_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, toke
         (["--model", "m", "--num-samples", "0"], "`--num-samples` is 0, but must be at least 1"),
         (["--model", "m", "--temperature", "-1"], "`--temperature` is -1.0, but must be at least 0"),
         (["--model", "m", "--top-p", "95"], "`--top-p` is 95.0, but must be in (0, 1]"),
-        (["--model", "/no/such/model"], "`--model` is '/no/such/model', which cannot be loaded"),
+        (["--model", "/no/such/model"], "The model '/no/such/model' cannot be loaded"),
     ],
 )
 def test_errors_are_one_line(tmp_path, problem_file, capsys, flags, message):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from stepcoder_trl.cli import ppo
+from stepcoder_trl.cli import launch, ppo
 from stepcoder_trl.cli.launch import CONFIG_NAMES, LaunchArguments, accelerate_arguments, find_config, read_config
+from stepcoder_trl.cli.main import main
 from stepcoder_trl.errors import BadInputError
 
 
@@ -81,7 +84,7 @@ def test_processes_that_do_not_fill_the_machines_are_refused():
 def launched(monkeypatch):
     """What `ppo` does, instead of doing it."""
     calls = []
-    monkeypatch.setattr(ppo, "launch_module", lambda *arguments: calls.append(arguments) or 0)
+    monkeypatch.setattr(launch, "launch_module", lambda *arguments: calls.append(arguments) or 0)
     monkeypatch.setattr(ppo, "train", lambda arguments: calls.append(arguments) or 0)
     return calls
 
@@ -93,9 +96,9 @@ def test_the_command_is_started_anew_with_the_same_words(launched, tmp_path):
 
     assert ppo.main(words) == 0
 
-    module, passed, launch = launched[0]
+    module, passed, how = launched[0]
     assert (module, passed) == ("stepcoder_trl.cli.ppo", words)
-    assert (launch.accelerate_config, launch.num_processes) == ("zero3", 2)
+    assert (how.accelerate_config, how.num_processes) == ("zero3", 2)
 
 
 def test_without_a_configuration_it_trains_here(launched):
@@ -109,3 +112,25 @@ def test_several_processes_need_a_configuration(launched):
         ppo.main(["--problems", "p.jsonl", "--num_processes", "2"])
 
     assert launched == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--top_p", "5"], "`top_p` is 5.0, but must be in (0, 1]"),
+        (["--num_mini_batches", "2"], "`num_mini_batches` is 2, but must divide `gradient_accumulation_steps`"),
+        ([], "The model '/no/such/model' cannot be loaded"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(tmp_path, problems, capsys, flags, message):
+    path = tmp_path / "problems.jsonl"
+    path.write_text("".join(json.dumps(problem.to_row()) + "\n" for problem in problems))
+    given = ["ppo", "--problems", str(path), "--model_name_or_path", "/no/such/model", "--report_to", "none"]
+
+    with pytest.raises(SystemExit) as ended:
+        main([*given, "--output_dir", str(tmp_path / "run"), *flags])
+
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message in error
+    assert error.count("\n") == 1
