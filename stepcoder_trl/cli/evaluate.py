@@ -92,6 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
     if candidates is None:  # another process scores
         return 0
     scored = {candidate.task_id for candidate in candidates}
+    if len(scored) < len(problems):
+        print(
+            f"{len(problems) - len(scored)} of {len(problems)} problems have no sample: not counted", file=sys.stderr
+        )
     problems = [problem for problem in problems if problem.task_id in scored]
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
     with CodeExecutor(config) as executor:

@@ -115,3 +115,10 @@ def test_a_file_that_holds_no_results_is_named(tmp_path, problem_file, sample_fi
 
     assert run("--problems", problem_file, *options) == 2
     assert "given.jsonl:1: field `sample` is missing" in capsys.readouterr().err
+
+
+def test_problems_without_a_sample_are_not_left_out_silently(tmp_path, problem_file, problems, capsys):
+    path = write(tmp_path / "one.jsonl", [{"task_id": problems[0].task_id, "completion": GOOD}])
+
+    assert run("--problems", problem_file, "--samples", path, "--out", tmp_path / "out") == 0
+    assert "2 of 3 problems have no sample: not counted" in capsys.readouterr().err
