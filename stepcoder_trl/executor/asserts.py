@@ -16,7 +16,7 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from stepcoder_trl.executor.compare import python_equal
+from stepcoder_trl.executor.compare import contains, python_equal
 
 
 # Evaluated outside on literals. A program may define a function of the same name: see `_Splitter.side`.
@@ -56,7 +56,7 @@ class Split:
             Exception: What Python raises for this comparison, e.g. TypeError for `None < 1`.
         """
         names = {f"_{index}": value for index, value in enumerate(values)}
-        scope = {"__builtins__": {}, "_equal": python_equal, "math": math, **_BUILTINS, **names}
+        scope = {"__builtins__": {}, "_equal": python_equal, "_contains": contains, "math": math, **_BUILTINS, **names}
         return bool(eval(self._judgement, scope))
 
 
@@ -190,6 +190,8 @@ class _Splitter:
             if not any(_is_singleton(side) for side in (left, right)):
                 raise _Unsplittable  # identity of other objects does not cross a process boundary
             return ast.Compare(left, [operator], [right])
+        if isinstance(operator, (ast.In, ast.NotIn)):
+            return _negate_if(isinstance(operator, ast.NotIn), _named_call("_contains", right, left))
         return ast.Compare(left, [operator], [right])
 
     def _call(self, node: ast.Call) -> ast.expr:

@@ -11,35 +11,38 @@ from __future__ import annotations
 import ast
 import builtins
 import symtable
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 
-# Modules without state that a program and its test might share, and without doors to the outside.
+# Modules without state that a program and its test might share, and without doors to the outside. Not `datetime`,
+# `decimal`, `fractions`: tests use them where answers are of their types, which no message carries.
 _PURE_MODULES = frozenset(
     (
+        *("array", "bisect", "cmath", "collections", "copy", "dataclasses", "enum", "functools", "heapq", "itertools"),
         *(
-            "array",
-            "bisect",
-            "cmath",
-            "collections",
-            "copy",
-            "dataclasses",
-            "datetime",
-            "decimal",
-            "enum",
-            "fractions",
+            "json",
+            "math",
+            "numbers",
+            "numpy",
+            "operator",
+            "random",
+            "re",
+            "statistics",
+            "string",
+            "textwrap",
+            "typing",
         ),
-        *("functools", "heapq", "itertools", "json", "math", "numbers", "numpy", "operator", "random", "re"),
-        *("statistics", "string", "textwrap", "typing", "unicodedata"),
+        "unicodedata",
     )
 )
-# What needs the program's namespace, process or terminal, or could leave something behind for the next check.
+# What needs the program's namespace, process or terminal, or could leave something behind for the next check; and
+# `deque`, as which a message carries none.
 _FORBIDDEN_NAMES = frozenset(
     (
         *("open", "input", "exec", "eval", "compile", "globals", "locals", "vars", "breakpoint", "exit", "quit"),
-        *("setattr", "delattr", "help", "memoryview", "id", "seed", "setstate", "setcontext", "getcontext"),
+        *("setattr", "delattr", "help", "memoryview", "id", "seed", "setstate", "deque"),
     )
 )
 _BUILTIN_NAMES = frozenset(dir(builtins))
@@ -171,8 +174,10 @@ class _Plan:
         statement = ast.fix_missing_locations(candidates.visit(self.statement))
         if not candidates.expressions:
             raise _WithProgram  # e.g. `check(sum)`: whose `sum`?
-        names = {candidate_name(number) for number in range(len(candidates.expressions))}
-        self.follow(statement, names, depth=0)
+        names = {candidate_name(number): ast.unparse(node) for number, node in enumerate(candidates.expressions)}
+        if any(_mixes_answers(node, names) for node in ast.walk(statement)):
+            raise _WithProgram
+        self.follow(statement, set(names), depth=0)
         return Check(
             statement=ast.unparse(statement),
             candidates=tuple(map(ast.unparse, candidates.expressions)),
@@ -328,6 +333,23 @@ class _Results:
         return any(
             id(part) in self.calls or (isinstance(part, ast.Name) and part.id in self.names) for part in ast.walk(node)
         )
+
+
+def _mixes_answers(node: ast.AST, functions: Mapping[str, str]) -> bool:
+    """Whether answers of two functions meet, which may be objects: `same(Node(1), Node(1))`, `f(1) == Node(2)`."""
+    if isinstance(node, ast.Compare):
+        sides = {_asked(side, functions) for side in (node.left, *node.comparators)}
+        return len(sides - {None}) > 1
+    own = _asked(node, functions)
+    if own is None or not isinstance(node, ast.Call):
+        return False
+    return any(_asked(part, functions) not in (None, own) for item in _arguments(node) for part in ast.walk(item))
+
+
+def _asked(node: ast.AST, functions: Mapping[str, str]) -> str | None:
+    """Which of these functions an expression calls, if it is such a call."""
+    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    return functions.get(node.func.id) if is_call else None  # type: ignore[attr-defined]
 
 
 def _treats_as_object(node: ast.AST, results: _Results) -> bool:

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.executor.candidate import answer_questions
 from stepcoder_trl.executor.protocol import Channel, TooLarge, decode, encode, frame, write_all
-from stepcoder_trl.executor.raised import MESSAGE_LENGTH, MissingFunction, describe, message_of, raised_in
+from stepcoder_trl.executor.raised import MESSAGE_LENGTH, MissingFunction, describe, is_of_the_test, message_of
 from stepcoder_trl.executor.state import Baseline, ModuleStates, names_in
 from stepcoder_trl.executor.tracer import LineTracer, ProbeRecord, SharedLineTracer
 from stepcoder_trl.parsing import compile_for_tracing
@@ -362,7 +362,7 @@ def _run_call(job: dict[str, Any], module: ModuleType, test: Any) -> dict[str, A
 
 def _run_assert(job: dict[str, Any], module: ModuleType, test: dict[str, Any]) -> dict[str, Any]:
     if "code" in test:
-        return _run_assert_inside(module, test["code"])
+        return _run_assert_inside(job, module, test["code"])
     values = []
     for expression in test["expressions"]:
         value = _eval(_compile(expression, "<test>", "eval", dont_inherit=True), module.__dict__)
@@ -370,11 +370,11 @@ def _run_assert(job: dict[str, Any], module: ModuleType, test: dict[str, Any]) -
     return {"value": values}
 
 
-def _run_assert_inside(module: ModuleType, code: str) -> dict[str, Any]:
+def _run_assert_inside(job: dict[str, Any], module: ModuleType, code: str) -> dict[str, Any]:
     try:
         _exec(_compile(code, "<test>", "exec", dont_inherit=True), module.__dict__)
     except AssertionError as error:
-        if raised_in(error) not in ("<test>", "<setup>"):
+        if not is_of_the_test(error, job["filename"]):
             raise
         return {"asserted": message_of(error)}
     return {"held": True}

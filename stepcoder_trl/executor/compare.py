@@ -137,3 +137,15 @@ def python_equal(left: Any, right: Any) -> bool:
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(python_equal(value, right[key]) for key, value in left.items())
     return False
+
+
+def contains(container: Any, item: Any) -> bool:
+    """
+    Python's own `item in container`, at once for a range.
+
+    Python looks for anything but an int in a range by going through it, however long the program made it.
+    """
+    if type(container) is range and type(item) is not int:
+        is_whole = type(item) is bool or (type(item) is float and item.is_integer())
+        return is_whole and int(item) in container
+    return item in container

@@ -24,6 +24,7 @@ from stepcoder_trl.types import CharSpan, Execution, Outcome, TestResult
 
 
 MIN_OUTPUT_BYTES = 16 * 2**20
+MIN_KEPT_BYTES = 4 * MIN_OUTPUT_BYTES  # of all tests together
 MAX_MEMORY_BYTES = 2**50  # more than any machine has, and less than a limit may be
 WALL_PER_CPU = 3.0  # a program that sleeps may take this many times its CPU limit
 SERVER_SLACK_S = 30.0  # a server that is silent for longer than its program may take, and this, is lost
@@ -109,7 +110,7 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits, examine:
     # Everything that happens for one program: on a busy machine, repeated after a killing, once more for its lines.
     hard_wall_s = STARVED_WALL_FACTOR * WALL_PER_CPU * (program_s + timeout_s)
     parts = _PREPARERS[tests["type"]](tests, limits, examine)
-    expected_bytes = _longest_expected(tests)
+    expected = _expected_bytes(tests)
     message = {
         "program": program,
         "type": tests["type"],
@@ -124,7 +125,8 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits, examine:
         "program_wall_s": WALL_PER_CPU * program_s,
         "hard_wall_s": hard_wall_s,
         "memory_limit_bytes": min(int(tests.get("memory_limit_bytes", limits.memory_limit_bytes)), MAX_MEMORY_BYTES),
-        "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * expected_bytes),
+        "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * max(expected)),
+        "max_kept_bytes": max(MIN_KEPT_BYTES, 2 * sum(expected)),
         "gated": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,
         "granularity": limits.granularity,
@@ -141,10 +143,11 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits, examine:
     )
 
 
-def _longest_expected(tests: Mapping[str, Any]) -> int:
+def _expected_bytes(tests: Mapping[str, Any]) -> list[int]:
+    """Length of the standard output that each test expects."""
     if tests["type"] != "stdio":
-        return 0
-    return max(len(text.encode("utf-8", "surrogatepass")) for text in tests["outputs"])
+        return [0]
+    return [len(text.encode("utf-8", "surrogatepass")) for text in tests["outputs"]]
 
 
 def _prepare_stdio(tests: Mapping[str, Any], limits: Limits, examine: bool) -> _Parts:

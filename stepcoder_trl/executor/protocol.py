@@ -19,6 +19,7 @@ from typing import Any, Protocol
 MAX_DEPTH = 200  # nesting of a value; json's own scanner gives up near the recursion limit
 MAX_ITEMS = 2_000_000  # elements of a value, shared parts counted each time: bounds a list that contains itself twice
 MAX_CHARACTERS = 16 * 2**20  # text, bytes and hexadecimal digits of a value together
+MAX_COLLISIONS = 1000  # keys of a set or dict whose hash another one has, too
 STARVED_WALL_FACTOR = 4.0  # a program that the machine keeps waiting may take this many times its wall limit
 _SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
 _HEADER = struct.Struct("<I")
@@ -323,15 +324,27 @@ def _decode(tree: Any) -> Any:
     return _DECODERS[tag](body)
 
 
+def _hashed_apart(keys: list[Any]) -> list[Any]:
+    """Refuse keys of which many have one hash: a set of them takes time that grows with the square of its size."""
+    if len(keys) > MAX_COLLISIONS and len(keys) - len(set(map(hash, keys))) > MAX_COLLISIONS:
+        raise ValueError("keys that were made to collide")
+    return keys
+
+
+def _dict_of(pairs: list[Any]) -> dict[Any, Any]:
+    _hashed_apart([key for key, _ in pairs])
+    return dict(pairs)
+
+
 _DECODERS: dict[str, Any] = {
     "i": lambda body: int(body, 16),
     "f": float.fromhex,
     "c": lambda body: complex(*map(float.fromhex, body)),
     "b": bytes.fromhex,
     "t": lambda body: tuple(_decode(item) for item in body),
-    "s": lambda body: {_decode(item) for item in body},
-    "z": lambda body: frozenset(_decode(item) for item in body),
-    "d": lambda body: dict(_decode(pair) for pair in body),
+    "s": lambda body: set(_hashed_apart([_decode(item) for item in body])),
+    "z": lambda body: frozenset(_hashed_apart([_decode(item) for item in body])),
+    "d": lambda body: _dict_of([_decode(pair) for pair in body]),
     "r": lambda body: range(*(_decode(part) for part in body)),
     "u": lambda body: Unserializable(str(body)),
 }

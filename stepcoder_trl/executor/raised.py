@@ -60,11 +60,11 @@ def _is_short(value: Any) -> bool:
     return _type(value) is str or (_type(value) is int and -(2**64) < value < 2**64)
 
 
-def raised_in(error: BaseException) -> str:
-    """Name of the file in which an exception was raised."""
+def is_of_the_test(error: BaseException, filename: str) -> bool:
+    """Whether a test raised an exception, or a library that it asked, rather than the program under this path."""
     traceback = error.__traceback__
-    filename = ""
+    files = []
     while traceback is not None:
-        filename = traceback.tb_frame.f_code.co_filename
+        files.append(traceback.tb_frame.f_code.co_filename)
         traceback = traceback.tb_next
-    return filename
+    return filename not in files or files[-1] in ("<test>", "<setup>")

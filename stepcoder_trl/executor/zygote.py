@@ -212,6 +212,7 @@ class _Run:
         self.lines: set[int] = set()
         self.lines_known = True
         self.probes = ProbeRecord() if job["granularity"] == "expressions" else None
+        self.kept_bytes = 0  # of what the program wrote and reported, in all
         self.recovery_cpu_s = 0.0
         self.cpu_s = 0.0
         self.repeated = False
@@ -233,6 +234,9 @@ class _Run:
             if self.cpu_s >= self.job["program_cpu_s"] or time.monotonic() >= self.wall_deadline:
                 self.fill(following, {"timeout": True, "unrun": True})
                 break
+            if self.has_too_much:
+                self.fill(following, {"error": self.too_much})
+                break
             following = _Child(self, following).run()
             if self.not_plain:
                 break
@@ -241,6 +245,15 @@ class _Run:
         if self.not_plain:
             return {"not_plain": True}
         return {"tests": self.results, "lines": lines, "probes": probes, "cpu_s": self.cpu_s}
+
+    @property
+    def has_too_much(self) -> bool:
+        """Whether this process and the trainer would have to hold more of the program than they should."""
+        return self.kept_bytes > int(self.job["max_kept_bytes"])
+
+    @property
+    def too_much(self) -> str:
+        return f"wrote or returned more than {self.job['max_kept_bytes']} bytes in all tests together"
 
     def fill(self, first: int, result: dict[str, Any]) -> None:
         """Give every test from `first` on this result."""
@@ -405,6 +418,7 @@ class _Child:
                         poll.unregister(reports)
                     elif not garbage:
                         try:
+                            self.count_reported(len(data))
                             for message in buffer.feed(data):
                                 self.take(message, clock, gate)
                         except (OverflowError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
@@ -566,13 +580,23 @@ class _Child:
         self.next = len(run.results)
         return False
 
+    def count_reported(self, size: int) -> None:
+        if self.phase != "compile":
+            self.run_state.kept_bytes += size
+            if self.run_state.has_too_much:
+                raise OverflowError("too much in all")
+
     def finish_test(self, result: dict[str, Any], cpu_s: float) -> None:
         """Store the next test's result, with its output for stdio tests."""
         stdio = self.job["type"] == "stdio"
         descriptor = self.stdout_fds[self.next - self.first if stdio else 0]
         size = os.fstat(descriptor).st_size
+        if stdio and "ended" in result:
+            self.run_state.kept_bytes += size
         if size > self.job["max_output_bytes"]:
             result = {"error": f"wrote more than {self.job['max_output_bytes']} bytes to standard output"}
+        elif self.run_state.has_too_much:
+            result = {"error": self.run_state.too_much}
         elif stdio and "ended" in result:
             text = os.pread(descriptor, size, 0).decode("utf-8", "surrogateescape")
             result = {"output": text}

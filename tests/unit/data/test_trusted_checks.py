@@ -15,7 +15,7 @@ from stepcoder_trl.executor.jobs import Limits, prepare_job
     ("name", "rows", "not_trusted"),
     [
         ("humaneval.jsonl", 82, 3),
-        ("mbpp.jsonl", 474, 0),
+        ("mbpp.jsonl", 474, 1),
         ("leetcode_v0.2.0_test.jsonl", 100, 0),
         pytest.param("leetcode_v0.2.0_train.jsonl.gz", 944, 59, marks=pytest.mark.slow),
         pytest.param("leetcode_v0.3.1_test.jsonl.gz", 112, 1, marks=pytest.mark.slow),

@@ -78,3 +78,22 @@ def test_values_of_unknown_type_satisfy_no_comparison():
 
     assert split is not None
     assert not split.holds([Unserializable("Liar")])
+
+
+@pytest.mark.parametrize(
+    ("statement", "value", "holds"),
+    [
+        ("assert 2.5 in f(1)", range(2**60), False),
+        ("assert 2.0 in f(1)", range(2**60), True),
+        ("assert 'a' not in f(1)", range(2**60), True),
+        ("assert True in f(1)", range(2**60), True),
+        ("assert None in f(1)", range(2**60), False),
+        ("assert f(1) in range(10 ** 17)", "a", False),
+        ("assert f(1) in range(10 ** 17)", 7, True),
+    ],
+)
+def test_nothing_is_sought_in_a_long_range_one_by_one(statement, value, holds):
+    split = split_assert(statement)
+
+    assert split is not None
+    assert split.holds([value]) is holds

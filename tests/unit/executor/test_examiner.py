@@ -94,9 +94,9 @@ def test_names_that_tests_leave_to_each_other_keep_them_in_one_process(executor)
 
 
 def test_arguments_that_no_message_carries_send_the_test_to_the_program(executor):
-    setup = "from collections import deque\ndef check(candidate):\n    assert candidate(deque([1])) == 1\n"
+    setup = "def check(candidate):\n    assert candidate(bytearray([1])) == 1\n"
 
-    execution = executor.run("def f(x):\n    return x.popleft()\n", checks(setup))
+    execution = executor.run("def f(x):\n    return x.pop()\n", checks(setup))
 
     assert execution.outcome is Outcome.PASSED
     assert not execution.trusted
@@ -178,3 +178,17 @@ def test_a_killed_examiner_is_replaced():
     assert execution.outcome is Outcome.PASSED
     assert successor != examiner
     assert set(examiners()) <= others
+
+
+@pytest.mark.parametrize("with_program", ["", "import os\n"], ids=["examiner", "with the program"])
+def test_an_assertion_of_a_library_is_a_wrong_answer_if_the_test_asked_it(executor, with_program):
+    setup = (
+        f"{with_program}import numpy as np\ndef check(candidate):\n    np.testing.assert_allclose(candidate(1), 2)\n"
+    )
+    asked_by_the_program = "import numpy as np\ndef f(x):\n    np.testing.assert_allclose(1, 2)\n"
+
+    wrong = executor.run("def f(x):\n    return 3\n", checks(setup))
+    broken = executor.run(asked_by_the_program, checks(setup))
+
+    assert (wrong.outcome, broken.outcome) == (Outcome.FAILED, Outcome.RUNTIME_ERROR)
+    assert wrong.trusted is not bool(with_program)

@@ -230,6 +230,17 @@ def test_a_flood_of_one_test_is_not_charged_to_the_next(executor):
     assert outcomes(executor.run(program, tests)) == ["runtime_error", "passed", "passed"]
 
 
+def test_all_tests_together_may_not_write_without_end(executor):
+    tests = {"type": "stdio", "inputs": [""] * 8, "outputs": ["x"] * 8}
+    program = "import sys\nsys.stdout.write('x' * 15 * 2**20)\n"
+
+    execution = executor.run(program, tests)
+
+    assert outcomes(execution) == ["failed"] * 4 + ["runtime_error"] * 4
+    assert execution.tests[-1].message == "wrote or returned more than 67108864 bytes in all tests together"
+    assert execution.executed_lines == {1, 2}
+
+
 def test_a_tracer_switched_off_and_on_again_is_noticed(executor):
     if sys.version_info >= (3, 12):
         pytest.skip("sys.monitoring does not go through sys.settrace")

@@ -145,3 +145,20 @@ def test_numpy_values_count_as_python_values():
     numpy = pytest.importorskip("numpy")
 
     assert decode(encode([numpy.int64(3), numpy.float32(0.5), numpy.array([[1, 2]])])) == [3, 0.5, [[1, 2]]]
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [lambda keys: {"s": keys}, lambda keys: {"z": keys}, lambda keys: {"d": [{"t": [key, 0]} for key in keys]}],
+)
+def test_keys_made_to_collide_are_refused(forge):
+    colliding = [{"i": hex(number * (2**61 - 1))} for number in range(1, 2000)]
+
+    with pytest.raises(ValueError, match="collide"):
+        decode(forge(colliding))
+
+
+def test_large_sets_and_dicts_travel():
+    value = {number: {number - 1, -number} for number in range(5000)}
+
+    assert decode(encode([value, set(value), frozenset(value)])) == [value, set(value), frozenset(value)]
