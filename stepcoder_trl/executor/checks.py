@@ -38,11 +38,11 @@ _PURE_MODULES = frozenset(
     )
 )
 # What needs the program's namespace, process or terminal, or could leave something behind for the next check; and
-# `deque`, as which a message carries none.
+# `deque`, as which a message carries none. Programs cannot end a check's iterations: none may wait for it.
 _FORBIDDEN_NAMES = frozenset(
     (
         *("open", "input", "exec", "eval", "compile", "globals", "locals", "vars", "breakpoint", "exit", "quit"),
-        *("setattr", "delattr", "help", "memoryview", "id", "seed", "setstate", "deque"),
+        *("setattr", "delattr", "help", "memoryview", "id", "seed", "setstate", "deque", "StopIteration"),
     )
 )
 _BUILTIN_NAMES = frozenset(dir(builtins))
