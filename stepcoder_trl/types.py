@@ -74,6 +74,8 @@ class Execution:
         kept_spans (`tuple[CharSpan, ...]` or `None`):
             Characters whose tokens Fine-Grained Optimization keeps: `executed_spans`, or the whole program where all
             lines are kept. `None` means those of `kept_lines`.
+        trace_lost (`bool`):
+            Whether it is not known which lines ran: the trace was lost or tampered with. All lines are kept then.
     """
 
     outcome: Outcome
@@ -84,6 +86,7 @@ class Execution:
     trusted: bool
     executed_spans: tuple[CharSpan, ...] | None = None
     kept_spans: tuple[CharSpan, ...] | None = None
+    trace_lost: bool = False
 
     @property
     def is_untrusted_pass(self) -> bool:

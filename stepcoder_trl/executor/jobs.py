@@ -350,7 +350,8 @@ def make_execution(
     if raw_lines is not None and not all(1 <= line <= len(all_lines) + 1 for line in raw_lines):
         raw_lines = None
     unexecuted = _unexecuted(program, probes)
-    if worst.outcome is Outcome.COMPILE_ERROR or raw_lines is None or unexecuted is None:
+    compiled = worst.outcome is not Outcome.COMPILE_ERROR
+    if not compiled or raw_lines is None or unexecuted is None:
         executed, kept = frozenset[int](), all_lines
         ran = executed_spans(program, executed)
         kept_spans = executed_spans(program, all_lines)
@@ -358,7 +359,8 @@ def make_execution(
         executed = kept = executed_lines(program, raw_lines)
         ran = kept_spans = executed_spans(program, executed, unexecuted)
     trusted = all(result.trusted for result in results)
-    return Execution(worst.outcome, tuple(results), executed, kept, time_s, trusted, ran, kept_spans)
+    lost = compiled and (raw_lines is None or unexecuted is None)
+    return Execution(worst.outcome, tuple(results), executed, kept, time_s, trusted, ran, kept_spans, lost)
 
 
 def _unexecuted(program: str, probes: Any) -> list[CharSpan] | None:

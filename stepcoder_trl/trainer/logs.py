@@ -15,7 +15,11 @@ from stepcoder_trl.types import Execution, Outcome
 Totals = dict[str, tuple[float, float]]  # numerator and denominator of a mean, to be added up over processes
 
 _LATEST = ("lr", "episode", "eps")  # metrics of which the last value is logged, with those of the curriculum
-_COUNTS = ("executor/infrastructure_errors", "executor/untrusted_passes", "val/num_eos_tokens")  # logged as sums
+# Logged as sums.
+_COUNTS = (
+    *("executor/infrastructure_errors", "executor/lost_traces", "executor/untrusted_passes"),
+    "val/num_eos_tokens",
+)
 
 
 def add(totals: Totals, name: str, numerator: float, denominator: float) -> None:
@@ -131,6 +135,7 @@ def _execution_totals(feedback: Feedback, once: float) -> Totals:
     untrusted = sum(one.is_untrusted_pass for one in ran) + feedback.dropped_passes
     totals["executor/untrusted_passes"] = (untrusted, once)
     totals["executor/untrusted_pass_rate"] = (untrusted, _count(ran, Outcome.PASSED) + feedback.dropped_passes)
+    totals["executor/lost_traces"] = (sum(one.trace_lost for one in ran), once)
     totals["executor/infrastructure_errors"] = (feedback.infrastructure_errors, once)
     totals["executor/programs_per_s"] = (feedback.programs_per_s, once)
     totals["executor/wait_s"] = (feedback.wait_s, 1.0)

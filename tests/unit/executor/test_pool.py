@@ -164,6 +164,7 @@ def test_without_a_trace_all_lines_are_kept(executor, program):
 
     assert execution.executed_lines == frozenset()
     assert execution.kept_lines == set(range(1, program.count("\n") + 1))
+    assert execution.trace_lost == ("settrace" in program)
 
 
 FORGE = """
