@@ -104,7 +104,10 @@ def run(arguments: argparse.Namespace) -> int:
     if can_plot() and problems:
         plot_histograms({title: summary[name] for name, title in PLOTTED.items()}, folder / "plots.png", "rows")
     _show(summary, rows)
-    return 0
+    not_run = sum(row.not_run for row in rows)
+    if not_run:
+        print(f"stepcoder-trl: {not_run} rows could not be run; give the command again to try them.", file=sys.stderr)
+    return 1 if not_run else 0
 
 
 def _settings(arguments: argparse.Namespace) -> RefineSettings:

@@ -41,6 +41,7 @@ SOLUTIONS_DISAGREE = "solutions_disagree"
 HARD_CODED = "hard_coded"
 DUPLICATE = "duplicate"
 CONTAMINATED = "contaminated"
+NOT_RUN = "not_run"
 # Of an expected output that is corrected:
 WHITE_SPACE = "white_space"
 FLOAT_FORMAT = "float_format"
@@ -68,6 +69,7 @@ RULES: dict[str, str] = {
     HARD_CODED: "the solutions do not read their input",
     DUPLICATE: "the same problem stands in an earlier row",
     CONTAMINATED: "the solution shares its lines with a benchmark's",
+    NOT_RUN: "its solutions could not be run, for no fault of theirs: given again, the command tries again",
     WHITE_SPACE: "the expected output had other white space",
     FLOAT_FORMAT: "the expected output had other digits of the same numbers",
     CORRECTED_OUTPUT: "the solutions agree on another output than the expected one",
@@ -389,7 +391,7 @@ def _gives_the_answers(problem: Problem, run: Execution) -> bool:
 
 def duplicates(problems: Sequence[Problem]) -> dict[int, str]:
     """
-    Rows whose statement stands in an earlier row, letter case, punctuation and white space aside.
+    Rows whose statement stands in an earlier row, letter case, marks of punctuation and white space aside.
 
     Returns:
         `dict[int, str]`: Place of each such row, and the `task_id` of the earlier one.
@@ -397,7 +399,9 @@ def duplicates(problems: Sequence[Problem]) -> dict[int, str]:
     seen: dict[tuple[str, str], str] = {}
     found: dict[int, str] = {}
     for place, problem in enumerate(problems):
-        key = re.sub(r"[\W_]+", " ", statement_of(problem).lower()).strip(), problem.starter_code.strip()
+        # Operators tell tasks apart; at the beginning of a line they are bullets and headings.
+        text = re.sub(r"^[ \t*#-]+", "", statement_of(problem).lower(), flags=re.MULTILINE)
+        key = re.sub(r"[\s.,;:!?'\"`()\[\]_]+", " ", text).strip(), problem.starter_code.strip()
         earlier = seen.setdefault(key, problem.task_id)
         if earlier != problem.task_id:
             found[place] = earlier

@@ -28,6 +28,7 @@ from stepcoder_trl.data.refine import (
     EXTENDED_TESTS,
     MALFORMED,
     NO_TESTS,
+    NOT_RUN,
     Finding,
     RawProblem,
     Refined,
@@ -37,6 +38,7 @@ from stepcoder_trl.data.refine import (
     mutated,
     refine_row,
 )
+from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.types import Execution
 
@@ -86,6 +88,11 @@ class RefinedRow:
     findings: tuple[Finding, ...]
     unexecuted: float | None = None
 
+    @property
+    def not_run(self) -> bool:
+        """Whether its solutions could not be run for a reason that is ours."""
+        return any(finding.rule == NOT_RUN for finding in self.findings)
+
     def log_rows(self) -> Iterator[dict[str, Any]]:
         """Rows of the log: one per finding, and for a row that is kept one that says so."""
         where = {"row": self.number, "task_id": self.task_id}
@@ -125,7 +132,6 @@ def refine(
 
     Raises:
         BadInputError: If the file cannot be read at all.
-        SandboxError: If programs cannot be executed.
     """
     raw_rows = read_raw_rows(source)
     store = _Store(folder / "rows.jsonl", settings)
@@ -136,9 +142,12 @@ def refine(
             window = raw_rows[start : start + WINDOW]
             pending = [None if store.has(row) else _submit(row, settings, executors) for row in window]
             for row, runs in zip(window, pending, strict=True):
-                if runs is not None:
-                    store.add(row, _refined(row, runs, settings, executors))
-                rows.append(store.get(row))
+                if runs is None:
+                    rows.append(store.get(row))
+                else:
+                    rows.append(_refined(row, runs, settings, executors))
+                    if not rows[-1].not_run:
+                        store.add(row, rows[-1])
                 on_row()
     return _across(rows, benchmark, settings.max_overlap)
 
@@ -166,9 +175,12 @@ def _refined(row: RawRow, runs: _Runs, settings: RefineSettings, executors: Sequ
     if row.problem is None:
         return RefinedRow(row.number, row.task_id, None, (Finding(_reason(row.error), "drop", row.error),))
     raw = RawProblem(row.problem, row.solutions[: settings.max_solutions])
-    refined = refine_row(raw, [[future.result() for future in futures] for futures in runs])
-    if refined.problem is not None and settings.extend_to:
-        refined = _extended(refined, refined.problem, settings, executors)
+    try:
+        refined = refine_row(raw, [[future.result() for future in futures] for futures in runs])
+        if refined.problem is not None and settings.extend_to:
+            refined = _extended(refined, refined.problem, settings, executors)
+    except SandboxError as error:
+        return RefinedRow(row.number, row.task_id, None, (Finding(NOT_RUN, "drop", str(error)),))
     return RefinedRow(row.number, row.task_id, refined.problem, refined.findings, refined.unexecuted)
 
 

@@ -705,13 +705,6 @@ def prepare(*, scratch: str, readable: Sequence[str], isolation: str, portable: 
     return hardening
 
 
-def describe(layers: Mapping[str, bool]) -> str:
-    """Layers in one line for the log: those in force, then those that are missing."""
-    there = ", ".join(layer for layer, in_force in layers.items() if in_force) or "none"
-    lacking = ", ".join(layer for layer, in_force in layers.items() if not in_force)
-    return f"{there} (missing: {lacking})" if lacking else there
-
-
 def _apply(hardening: Hardening, scratch: str, readable: Sequence[str], wanted: Sequence[str]) -> None:
     kernel = hardening._kernel = _Kernel()
     before = [path for path in readable if os.access(path, os.R_OK)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from concurrent.futures import Future
 
 import pytest
 
-from stepcoder_trl import load_problems
+from stepcoder_trl import CodeExecutor, SandboxError, load_problems
 from stepcoder_trl.cli.main import main
 
 
@@ -70,7 +71,7 @@ PLANTED = [
     (row("white", ["print(input().strip(), 1)"], wrong(["3  1\n", "4\n1\n"])), "white_space"),
     (row("float", ["print(int(input()) / 3)"], wrong(["1.00\n", "1.3333333\n"])), "float_format"),
     (row("corrected", [SQUARE, ALSO_SQUARE], wrong(["9\n", "17\n"])), "corrected_output"),
-    (row("sound0 ", [SQUARE], question="task SOUND0 -- square the number"), "duplicate"),
+    (row("sound0 ", [SQUARE], question="task   SOUND0; square the number!"), "duplicate"),
 ]
 
 
@@ -181,3 +182,28 @@ def test_chat_prompts_are_refused_before_any_work(tmp_path, capsys):
     assert ended.value.code == 2
     assert "a: chat prompts cannot be refined" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_that_could_not_be_run_are_named_and_tried_again(source, refined, tmp_path, monkeypatch, capsys):
+    submit = CodeExecutor.submit
+
+    def unlucky(self, program, tests):
+        if "int(input()) ** 2" not in program:
+            return submit(self, program, tests)
+        future = Future()
+        future.set_exception(SandboxError("disk full"))
+        return future
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CodeExecutor, "submit", unlucky)
+        with pytest.raises(SystemExit) as ended:
+            main(["refine", str(source), "--out", str(tmp_path), "--timeout-s", "1", "--workers", "1"])
+    assert ended.value.code == 1
+    assert "rows could not be run" in capsys.readouterr().err
+    assert {"row": 1, "task_id": "apps/sound0", "rule": "not_run", "action": "drop", "detail": "disk full"} in log(
+        tmp_path
+    )
+
+    refine(source, tmp_path)
+
+    assert log(tmp_path) == log(refined)

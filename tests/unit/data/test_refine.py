@@ -195,6 +195,12 @@ def test_duplicates_differ_in_letter_case_and_punctuation_alone():
     assert rules.duplicates(rows) == {1: "a"}
 
 
+def test_operators_tell_statements_apart_and_bullets_do_not():
+    texts = [("a", "Print a + b."), ("b", "Print a - b."), ("c", "- Print a + b"), ("d", "Print a * b.")]
+
+    assert rules.duplicates([Problem(name, text, tests=STDIO) for name, text in texts]) == {2: "a"}
+
+
 def test_statements_without_a_latin_letter_are_told_apart():
     rows = [replace(problem("Сложите числа."), task_id="a"), replace(problem("求最大值。"), task_id="b")]
 

@@ -616,13 +616,6 @@ def test_whole_file_system_is_not_readable(tmp_path):
         hardening.prepare(scratch=str(tmp_path), readable=["/usr/.."], isolation="none")
 
 
-def test_describe_names_what_is_there_and_what_is_not():
-    line = hardening.describe({"rlimits": True, "seccomp": True, "landlock": False})
-
-    assert line == "rlimits, seccomp (missing: landlock)"
-    assert hardening.describe({"rlimits": False}) == "none (missing: rlimits)"
-
-
 # --- the filter as a program, for both architectures -----------------------------------------------------------------
 
 

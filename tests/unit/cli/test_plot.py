@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stepcoder_trl.cli.main import main
+
+
+pytest.importorskip("matplotlib")
+
+
+def plot(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["plot", *map(str, arguments)])
+    return ended.value.code
+
+
+def make_run(folder, *checkpoints):
+    for step in checkpoints:
+        (folder / f"checkpoint-{step}").mkdir(parents=True)
+        history = [{"step": number, "executor/passed": number / 10, "lr": 0.1} for number in range(1, step + 1)]
+        history.append({"step": step, "eval_pass@1": 0.5})
+        (folder / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    return folder
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What is drawn, instead of drawing it."""
+    seen = {}
+    monkeypatch.setattr(
+        "stepcoder_trl.cli.plot.plot_curves", lambda panels, path: seen.update(panels=panels, path=path)
+    )
+    return seen
+
+
+def test_the_newest_checkpoint_is_read(tmp_path, drawn):
+    run = make_run(tmp_path / "run", 2, 10)
+
+    assert plot(run) == 0
+
+    assert drawn["path"] == run / "curves.png"
+    assert list(drawn["panels"]) == ["Evaluation: pass@1", "Training: share of programs that pass"]
+    assert len(drawn["panels"]["Training: share of programs that pass"]["run"]) == 10
+
+
+def test_runs_are_compared(tmp_path, drawn):
+    runs = [make_run(tmp_path / "a" / "run", 3), make_run(tmp_path / "b" / "run", 2)]
+
+    assert plot(*runs, "--metrics", "lr", "--out", tmp_path / "x.png") == 0
+
+    assert {name: len(points) for name, points in drawn["panels"]["lr"].items()} == {str(runs[0]): 3, str(runs[1]): 2}
+
+
+def test_curves_of_the_quickstart_are_read(tmp_path, drawn):
+    lines = ['{"phase": "sft", "step": 7, "loss": 1}', '{"phase": "evaluation", "update": 1, "heldout": 0.25}']
+    (tmp_path / "curves.jsonl").write_text("\n".join(lines))
+
+    assert plot(tmp_path) == 0
+
+    assert list(drawn["panels"].values()) == [{tmp_path.name: [(1, 0.25)]}]
+
+
+def test_a_picture_is_written(tmp_path):
+    assert plot(make_run(tmp_path / "run", 2)) == 0
+
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--metrics", "word"], "No run has the metric 'word'. There are: eval_pass@1, executor/passed, lr, step."),
+        (["--out", "/no/such/folder/x.png"], "the folder does not exist"),
+    ],
+)
+def test_errors_say_what_to_do(tmp_path, capsys, flags, message):
+    assert plot(make_run(tmp_path / "run", 1), *flags) == 2
+
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_without_a_log_is_named(tmp_path, capsys):
+    assert plot(tmp_path) == 2
+
+    assert "there is neither a checkpoint" in capsys.readouterr().err
