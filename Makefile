@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/quickstart
 
-.PHONY: quickstart test test-matrix lint clean
+.PHONY: quickstart test test-matrix test-versions lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/stepcoder-trl quickstart --out $(RUN)
@@ -13,9 +13,13 @@ quickstart: $(VENV)/.installed
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
-# Other interpreters, other releases of TRL, several processes.
+# Several processes; verdicts of other harnesses.
 test-matrix: $(VENV)/.matrix
-	$(BIN)/python -m pytest tests/matrix
+	$(BIN)/python -m pytest tests/matrix --ignore-glob='*_versions.py'
+
+# Other interpreters and other releases of TRL: most of the suite again for each.
+test-versions: $(VENV)/.matrix
+	$(BIN)/python -m pytest tests/matrix/test_trl_versions.py tests/matrix/test_python_versions.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
