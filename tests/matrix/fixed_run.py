@@ -51,7 +51,8 @@ def main(directory: Path) -> None:
     """Do all runs."""
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
     tokenizer = build_tokenizer()
-    found: dict[str, Any] = {"trl": trl.__version__, "parent": StepCoderPPOTrainer.__mro__[1].__module__, "runs": {}}
+    parent = next(one for one in StepCoderPPOTrainer.__mro__ if one.__name__ == "PPOTrainer")
+    found: dict[str, Any] = {"trl": trl.__version__, "parent": parent.__module__, "runs": {}}
     for name, (arguments, options) in runs(tokenizer).items():
         args = StepCoderPPOConfig(output_dir=str(directory / name), **{**OPTIONS, **options})
         trainer = StepCoderPPOTrainer(args=args, processing_class=tokenizer, **arguments)
