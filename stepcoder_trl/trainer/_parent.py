@@ -254,4 +254,5 @@ def _inference_engine(model: torch.nn.Module, accelerator: Accelerator) -> torch
     if zero["stage"] != 3:
         zero["stage"] = 0
     engine = deepspeed.initialize(model=model, config=config)[0]
-    return engine.eval()
+    engine.eval()  # unlike a module's, it returns nothing
+    return engine
