@@ -7,12 +7,13 @@ checked for form, compared with the expectations here, and whatever is wrong wit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
-from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.asserts import split_assert
 from stepcoder_trl.executor.checks import binds_names, functions_of, plan_check, root_name
 from stepcoder_trl.executor.compare import stdout_matches, values_match
@@ -29,6 +30,8 @@ MAX_MEMORY_BYTES = 2**50  # more than any machine has, and less than a limit may
 WALL_PER_CPU = 3.0  # a program that sleeps may take this many times its CPU limit
 SERVER_SLACK_S = 30.0  # a server that is silent for longer than its program may take, and this, is lost
 TESTS_PER_PROGRAM_LIMIT = 5  # default limit for all tests together, in limits for one
+# Program and tests that every sandbox passes: asks one that lost a job whether the fault was its own.
+CANARY: tuple[str, dict[str, Any]] = ("print(input())\n", {"type": "stdio", "inputs": ["ok"], "outputs": ["ok"]})
 _SEVERITY = {
     Outcome.PASSED: 0,
     Outcome.FAILED: 1,
@@ -53,6 +56,38 @@ class Limits:
     fresh_process_per_test: bool = False
     keep_outputs: bool = False
     granularity: str = "lines"
+
+
+def check_limits(settings: Any, *durations: str) -> None:
+    """
+    Refuse settings of a backend that no job could run under.
+
+    Args:
+        settings (`Any`): Object with the fields of `Limits` that every backend has, and `isolation`.
+        *durations (`str`): Further fields that hold seconds.
+
+    Raises:
+        BadInputError: If a value cannot be used; names the field and the fix.
+    """
+    for name in ("timeout_s", "program_timeout_s", *durations):
+        value = getattr(settings, name)
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise BadInputError(f"`{name}` is {value}, but must be a positive number of seconds.")
+    if settings.memory_limit_bytes < 2**20:
+        raise BadInputError(
+            f"`memory_limit_bytes` is {settings.memory_limit_bytes}, but must be at least 1048576. It counts bytes: "
+            f"write 512 * 2**20 for 512 MiB."
+        )
+    if settings.isolation not in ("auto", "strict", "none"):
+        raise BadInputError(f"`isolation` is {settings.isolation!r}, but must be 'auto', 'strict' or 'none'.")
+    if settings.granularity not in ("lines", "expressions"):
+        raise BadInputError(f"`granularity` is {settings.granularity!r}, but must be 'lines' or 'expressions'.")
+
+
+def limits_of(settings: Any) -> Limits:
+    """Limits among the settings of a backend; it need not have all of them."""
+    names = (one.name for one in fields(Limits))
+    return Limits(**{name: getattr(settings, name) for name in names if hasattr(settings, name)})
 
 
 @dataclass(frozen=True)
@@ -361,6 +396,12 @@ def make_execution(
     trusted = all(result.trusted for result in results)
     lost = compiled and (raw_lines is None or unexecuted is None)
     return Execution(worst.outcome, tuple(results), executed, kept, time_s, trusted, ran, kept_spans, lost)
+
+
+def worker_lost(job: Job) -> Execution:
+    """Result of a job that took its worker along, while others pass."""
+    result = TestResult(Outcome.RUNTIME_ERROR, message="worker lost")
+    return make_execution(job.program, [result] * len(job.judges), None, 0.0)
 
 
 def _unexecuted(program: str, probes: Any) -> list[CharSpan] | None:

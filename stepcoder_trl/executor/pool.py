@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
 import queue
 import select
@@ -31,12 +30,22 @@ from typing import Any, Literal
 from stepcoder_trl.errors import BadInputError, IsolationError, SandboxError
 from stepcoder_trl.executor.backend import BaseBackend
 from stepcoder_trl.executor.isolation import announce, start_failure
-from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, prepare_job
+from stepcoder_trl.executor.jobs import (
+    CANARY,
+    Job,
+    Limits,
+    check_limits,
+    judge_job,
+    judge_test,
+    limits_of,
+    prepare_job,
+    worker_lost,
+)
 from stepcoder_trl.executor.protocol import frame
 from stepcoder_trl.executor.scratch import remove
 from stepcoder_trl.executor.system import is_portable, num_cores
 from stepcoder_trl.executor.tests_schema import validate_tests
-from stepcoder_trl.types import Execution, Outcome, TestResult
+from stepcoder_trl.types import Execution, Outcome
 
 
 START_TIMEOUT_S = 120.0
@@ -45,8 +54,6 @@ PORTABLE = is_portable()  # a fork server per program; tests switch it on under 
 _ATTEMPTS = 2
 _KILLINGS = 50  # a server that someone else killed says nothing about the program: tried again this often
 _CLOSED = "This executor is closed. Create a new one."
-_CANARY_PROGRAM = "print(input())\n"
-_CANARY_TESTS: dict[str, Any] = {"type": "stdio", "inputs": ["ok"], "outputs": ["ok"]}
 
 logger = logging.getLogger(__name__)
 
@@ -101,35 +108,14 @@ class ExecutorConfig:
             raise BadInputError(
                 f"`num_workers` is {self.num_workers}, but must be at least 1. Leave it out for one per core."
             )
-        for name in ("timeout_s", "program_timeout_s"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise BadInputError(f"`{name}` is {value}, but must be a positive number of seconds.")
-        if self.memory_limit_bytes < 2**20:
-            raise BadInputError(
-                f"`memory_limit_bytes` is {self.memory_limit_bytes}, but must be at least 1048576. It counts bytes: "
-                f"write 512 * 2**20 for 512 MiB."
-            )
+        check_limits(self)
         if not 0 <= self.hash_seed < 2**32:
             raise BadInputError(f"`hash_seed` is {self.hash_seed}, but must be from 0 to 4294967295.")
-        if self.isolation not in ("auto", "strict", "none"):
-            raise BadInputError(f"`isolation` is {self.isolation!r}, but must be 'auto', 'strict' or 'none'.")
-        if self.granularity not in ("lines", "expressions"):
-            raise BadInputError(f"`granularity` is {self.granularity!r}, but must be 'lines' or 'expressions'.")
 
     @property
     def limits(self) -> Limits:
         """Limits that a job gets unless its tests say otherwise."""
-        return Limits(
-            timeout_s=self.timeout_s,
-            program_timeout_s=self.program_timeout_s,
-            memory_limit_bytes=self.memory_limit_bytes,
-            float_tolerance=self.float_tolerance,
-            stop_on_first_failure=self.stop_on_first_failure,
-            fresh_process_per_test=self.fresh_process_per_test,
-            keep_outputs=self.keep_outputs,
-            granularity=self.granularity,
-        )
+        return limits_of(self)
 
 
 class _WorkerLost(Exception):
@@ -418,7 +404,7 @@ class _Workers:
         if losses == _ATTEMPTS:
             server = self._healthy_server()
             if server is not None:
-                return server, _worker_lost(job)
+                return server, worker_lost(job)
         return None, SandboxError(
             f"A program could not be executed ({error}). Check free disk space, memory and the number of "
             f"processes allowed; `stepcoder-trl env` shows the sandbox's layers."
@@ -432,7 +418,7 @@ class _Workers:
 
     def _healthy_server(self) -> _Server | None:
         """New server that runs a harmless program as it should, or `None`: then the fault is not the job's."""
-        job = prepare_job(_CANARY_PROGRAM, _CANARY_TESTS, Limits(10.0, None, 512 * 2**20))
+        job = prepare_job(*CANARY, Limits(10.0, None, 512 * 2**20))
         server, result = None, None
         try:
             server = _Server(self.config, self.wakeup)
@@ -459,11 +445,6 @@ class _Workers:
             return
         for thread in self.threads:
             thread.join()
-
-
-def _worker_lost(job: Job) -> Execution:
-    result = TestResult(Outcome.RUNTIME_ERROR, message="worker lost")
-    return make_execution(job.program, [result] * len(job.judges), None, 0.0)
 
 
 class CodeExecutor(BaseBackend):
@@ -529,7 +510,7 @@ class CodeExecutor(BaseBackend):
     def layers(self) -> dict[str, bool]:
         """Sandbox layers by name and whether each is in force. Starts a worker if none runs."""
         if not (self._workers and self._workers.layers):
-            self.run(_CANARY_PROGRAM, _CANARY_TESTS)
+            self.run(*CANARY)
         return dict(self._running_workers().layers)
 
     @property

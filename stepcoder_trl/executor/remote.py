@@ -19,7 +19,7 @@ import secrets
 import threading
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -27,9 +27,19 @@ from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.backend import BaseBackend, Tests
 from stepcoder_trl.executor.bundle import server_script
 from stepcoder_trl.executor.isolation import announce, start_failure
-from stepcoder_trl.executor.jobs import Job, Limits, judge_job, judge_test, make_execution, prepare_job
+from stepcoder_trl.executor.jobs import (
+    CANARY,
+    Job,
+    Limits,
+    check_limits,
+    judge_job,
+    judge_test,
+    limits_of,
+    prepare_job,
+    worker_lost,
+)
 from stepcoder_trl.executor.tests_schema import validate_tests
-from stepcoder_trl.types import Execution, Outcome, TestResult
+from stepcoder_trl.types import Execution, Outcome
 
 
 TOKEN_VARIABLE = "STEPCODER_BACKEND_TOKEN"
@@ -38,7 +48,6 @@ _MAX_REPORT_BYTES = 256 * 2**20  # unpacked
 _MAX_LOSSES = 2
 _MAX_WAIT_S = 60.0
 _SERVER_MEMORY_BYTES = 2**30  # for the fork server itself, on top of the program's
-_CANARY: tuple[str, dict[str, Any]] = ("print(input())", {"type": "stdio", "inputs": ["ok"], "outputs": ["ok"]})
 
 
 @dataclass(frozen=True)
@@ -82,20 +91,13 @@ class RemoteConfig:
     queue_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.granularity not in ("lines", "expressions"):
-            raise BadInputError(f"`granularity` is {self.granularity!r}, but must be 'lines' or 'expressions'.")
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise BadInputError(f"`url` is {self.url!r}, but must be an address like 'http://sandbox:8080'.")
         for name in ("num_workers", "max_attempts"):
             if getattr(self, name) < 1:
                 raise BadInputError(f"`{name}` is {getattr(self, name)}, but must be at least 1.")
-        for name in ("timeout_s", "program_timeout_s", "backoff_s", "queue_timeout_s"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise BadInputError(f"`{name}` is {value}, but must be a positive number of seconds.")
-        if self.isolation not in ("auto", "strict", "none"):
-            raise BadInputError(f"`isolation` is {self.isolation!r}, but must be 'auto', 'strict' or 'none'.")
+        check_limits(self, "backoff_s", "queue_timeout_s")
 
     @property
     def endpoint(self) -> str:
@@ -106,14 +108,7 @@ class RemoteConfig:
     @property
     def limits(self) -> Limits:
         """Limits that a job gets unless its tests say otherwise."""
-        return Limits(
-            timeout_s=self.timeout_s,
-            program_timeout_s=self.program_timeout_s,
-            memory_limit_bytes=self.memory_limit_bytes,
-            float_tolerance=self.float_tolerance,
-            fresh_process_per_test=self.fresh_process_per_test,
-            granularity=self.granularity,
-        )
+        return replace(limits_of(self), stop_on_first_failure=False)  # here the tests that count are chosen
 
 
 class _Passing(Exception):
@@ -216,7 +211,7 @@ class RemoteExecutor(BaseBackend):
 
     def _greeted(self) -> dict[str, Any]:
         if self._greeting is None:
-            self.run(*_CANARY)
+            self.run(*CANARY)
         assert self._greeting is not None  # every report has one
         return self._greeting
 
@@ -231,7 +226,7 @@ class RemoteExecutor(BaseBackend):
                 problem = str(error)
                 losses += 1
                 if losses == _MAX_LOSSES and self._healthy():
-                    return _worker_lost(job)
+                    return worker_lost(job)
             except _Passing as error:
                 problem = str(error)
                 wait_s = min(error.wait_s or wait_s, _MAX_WAIT_S)
@@ -240,7 +235,7 @@ class RemoteExecutor(BaseBackend):
         raise self._failure(f"{problem}, {self.config.max_attempts} times. Check that the service is up")
 
     def _healthy(self) -> bool:
-        job = prepare_job(*_CANARY, self.config.limits)
+        job = prepare_job(*CANARY, self.config.limits)
         try:
             return self._judged(job, self._report(job)).outcome is Outcome.PASSED
         except (_NoReport, _Passing):
@@ -398,11 +393,6 @@ def _cut_after_failure(job: Job, reply: dict[str, Any]) -> dict[str, Any]:
     kept = passed.index(False) + 1 if False in passed else len(passed)
     unrun = {"timeout": True, "unrun": True, "cpu_s": 0.0}
     return {**reply, "tests": reply["tests"][:kept] + [unrun] * (len(passed) - kept)}
-
-
-def _worker_lost(job: Job) -> Execution:
-    result = TestResult(Outcome.RUNTIME_ERROR, message="worker lost")
-    return make_execution(job.program, [result] * len(job.judges), None, 0.0)
 
 
 def _seconds(header: str | None) -> float | None:
