@@ -8,12 +8,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from stepcoder_trl.data.formats import read_raw_rows
 from stepcoder_trl.data.refinery import RefineSettings, refine
 
 
 def main(source: str, folder: str) -> None:
     """Refine, and print why rows were dropped, with an example of each reason."""
-    rows = refine(Path(source), Path(folder), RefineSettings())
+    rows = refine(read_raw_rows(source), Path(folder), RefineSettings())
     dropped = [(finding.rule, row.task_id) for row in rows for finding in row.findings if finding.action == "drop"]
     examples = dict(reversed(dropped))
     print(f"{sum(row.problem is not None for row in rows)} of {len(rows)} rows kept")

@@ -5,6 +5,7 @@ What a *program* does wrong is an [`Outcome`], never an exception. The tree:
 
     StepCoderError
     ├── BadInputError (also a ValueError)   a row, a flag or a file is not what it must be; says where and the fix
+    │   └── NoTestsError                    a problem has no test at all
     └── SandboxError (also a RuntimeError)  an execution could not be carried out; never a score
         └── IsolationError                  `isolation="strict"`, and a layer of the sandbox is missing here
 """
@@ -16,6 +17,10 @@ class StepCoderError(Exception):
 
 class BadInputError(StepCoderError, ValueError):
     """Raised for input that cannot be used: the message names the file, the row, the field and the fix."""
+
+
+class NoTestsError(BadInputError):
+    """Raised for a problem without a single test."""
 
 
 class SandboxError(StepCoderError, RuntimeError):

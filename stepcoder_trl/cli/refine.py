@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     raw_rows = read_raw_rows(source)
     _refuse_chats(raw_rows)
     with Progress("refining", len(raw_rows)) as bar:
-        rows = refine(source, folder, settings, benchmark, arguments.workers, bar.advance)
+        rows = refine(raw_rows, folder, settings, benchmark, arguments.workers, bar.advance)
     summary = summarize_rows(rows)
     problems = [row.problem for row in rows if row.problem is not None]
     write_rows(str(folder / "log.jsonl"), (entry for row in rows for entry in row.log_rows()))

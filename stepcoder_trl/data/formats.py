@@ -31,7 +31,7 @@ from typing import Any
 from stepcoder_trl.data.imports import MODULE_IMPORTS, USUAL_IMPORTS, explicit_imports
 from stepcoder_trl.data.problems import Problem, check_unique_task_ids
 from stepcoder_trl.data.reading import SourceRow, read_rows
-from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.errors import BadInputError, NoTestsError
 from stepcoder_trl.executor.tests_schema import parse_json, shown
 from stepcoder_trl.parsing import parse
 
@@ -96,7 +96,7 @@ class RawRow:
         number (`int`): Place in the input, counted from 1.
         task_id (`str`): Name, made up where the row has none that can be used.
         problem ([`Problem`] or `None`): `None` if the row cannot be used.
-        error (`str`): Why not, else empty.
+        error ([`BadInputError`] or `None`): Why not.
         solutions (`tuple[str, ...]`): Programs, without repetitions and blank ones.
         values (`Mapping[str, Any]`): Columns as they stand.
     """
@@ -104,7 +104,7 @@ class RawRow:
     number: int
     task_id: str
     problem: Problem | None
-    error: str
+    error: BadInputError | None
     solutions: tuple[str, ...]
     values: Mapping[str, Any]
 
@@ -129,14 +129,15 @@ def read_raw_rows(path: str | os.PathLike[str]) -> list[RawRow]:
     raw: list[RawRow] = []
     for number, row in enumerate(rows, 1):
         problem: Problem | None = None
-        error, solutions = "", tuple[str, ...]()
+        error: BadInputError | None = None
+        solutions: tuple[str, ...] = ()
         try:
             problem = chosen.load(row)
             solutions = _solutions(row, problem)
         except BadInputError as reason:
-            error = str(reason)
+            error = reason
         except KeyError as missing:
-            error = f"{row.where}: {missing} is missing"
+            error = BadInputError(f"{row.where}: {missing} is missing")
         task_id = f"{row.source}/{row.number}" if problem is None else problem.task_id
         while task_id in seen:
             task_id = f"{task_id}#{number}"
@@ -384,7 +385,7 @@ def _first_that_parses(row: SourceRow) -> str:
 def _apps_tests(row: SourceRow, starter_code: str) -> dict[str, Any]:
     tests = _json(row, "input_output")
     if not tests or not isinstance(tests, Mapping) or not tests.get("inputs"):
-        raise BadInputError(f"{row.where}: `input_output` holds no tests. Drop the row.")
+        raise NoTestsError(f"{row.where}: `input_output` holds no tests. Drop the row.")
     inputs, outputs = tests["inputs"], tests.get("outputs")
     if not isinstance(inputs, list) or not isinstance(outputs, list):
         raise BadInputError(f"{row.where}: `input_output` must hold lists `inputs` and `outputs`. Correct it.")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
-from stepcoder_trl.data.formats import RawRow, read_raw_rows
+from stepcoder_trl.data.formats import RawRow
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.reading import cut_to_whole_lines
 from stepcoder_trl.data.refine import (
@@ -38,7 +38,7 @@ from stepcoder_trl.data.refine import (
     mutated,
     refine_row,
 )
-from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.errors import NoTestsError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.types import Execution
 
@@ -103,7 +103,7 @@ class RefinedRow:
 
 
 def refine(
-    source: Path,
+    raw_rows: Sequence[RawRow],
     folder: Path,
     settings: RefineSettings,
     benchmark: Sequence[Problem] = (),
@@ -114,8 +114,8 @@ def refine(
     Refine a data set. Rows that are done are kept in `folder`, so that the work can go on after it was broken off.
 
     Args:
-        source (`Path`):
-            File or folder, in any form that `load_problems` reads.
+        raw_rows (`Sequence[RawRow]`):
+            Rows as `read_raw_rows` reads them.
         folder (`Path`):
             Where to keep what is done.
         settings ([`RefineSettings`]):
@@ -129,11 +129,7 @@ def refine(
 
     Returns:
         `list[RefinedRow]`: All rows, in order.
-
-    Raises:
-        BadInputError: If the file cannot be read at all.
     """
-    raw_rows = read_raw_rows(source)
     store = _Store(folder / "rows.jsonl", settings)
     with ExitStack() as stack:
         executors = [stack.enter_context(_executor(settings, number, num_workers)) for number in range(settings.runs)]
@@ -173,7 +169,8 @@ def _submit(row: RawRow, settings: RefineSettings, executors: Sequence[CodeExecu
 
 def _refined(row: RawRow, runs: _Runs, settings: RefineSettings, executors: Sequence[CodeExecutor]) -> RefinedRow:
     if row.problem is None:
-        return RefinedRow(row.number, row.task_id, None, (Finding(_reason(row.error), "drop", row.error),))
+        reason = NO_TESTS if isinstance(row.error, NoTestsError) else MALFORMED
+        return RefinedRow(row.number, row.task_id, None, (Finding(reason, "drop", str(row.error)),))
     raw = RawProblem(row.problem, row.solutions[: settings.max_solutions])
     try:
         refined = refine_row(raw, [[future.result() for future in futures] for futures in runs])
@@ -182,11 +179,6 @@ def _refined(row: RawRow, runs: _Runs, settings: RefineSettings, executors: Sequ
     except SandboxError as error:
         return RefinedRow(row.number, row.task_id, None, (Finding(NOT_RUN, "drop", str(error)),))
     return RefinedRow(row.number, row.task_id, refined.problem, refined.findings, refined.unexecuted)
-
-
-def _reason(error: str) -> str:
-    """Reason code of a row that the loader refuses."""
-    return NO_TESTS if "no test" in error else MALFORMED
 
 
 def _extended(

@@ -17,7 +17,7 @@ from functools import lru_cache
 from keyword import iskeyword
 from typing import Any, NoReturn
 
-from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.errors import BadInputError, NoTestsError
 from stepcoder_trl.executor.protocol import MAX_CHARACTERS, MAX_DEPTH, MAX_ITEMS
 
 
@@ -221,7 +221,10 @@ class _Checker:
         if not isinstance(value, (list, tuple)):
             self.wrong(field, value, "a list with one entry per test", "Put a single test in a list: `[...]`.")
         if not value:
-            self.fail(f"`tests.{field}` is empty: there is no test at all. Give at least one test, or drop the row.")
+            raise NoTestsError(
+                f"{self.where}: `tests.{field}` is empty: there is no test at all. Give at least one test, or drop the "
+                "row."
+            )
         return value
 
     def same_length(self, checked: Mapping[str, Any]) -> None:
