@@ -222,8 +222,8 @@ class _Checker:
             self.wrong(field, value, "a list with one entry per test", "Put a single test in a list: `[...]`.")
         if not value:
             raise NoTestsError(
-                f"{self.where}: `tests.{field}` is empty: there is no test at all. Give at least one test, or drop the "
-                "row."
+                f"{self.where}: `tests.{field}` is empty: there is no test at all. Give at least one test, or drop "
+                "the row."
             )
         return value
 
