@@ -36,18 +36,21 @@ class LineTracer:
     """
 
     def __init__(self, filename: str) -> None:
-        # The C tracer before 3.12; from there on `sys.settrace` is slow and sys.monitoring is not.
-        os.environ["COVERAGE_CORE"] = "sysmon" if sys.version_info >= (3, 12) else "ctrace"
-        from coverage import Coverage
-
         self.filename = filename
-        self._coverage = Coverage(data_file=None, config_file=False, include=[filename], messages=False)
         self._lines: set[int] = set()
         self._tracer: Any = None
         self._tampered = False
         self._switch: Any = None  # coverage.py's C tracer
         self._rests = False
         self._originals: dict[tuple[str, ModuleType], Any] = {}
+        self._set_up()
+
+    def _set_up(self) -> None:
+        # The C tracer before 3.12; from there on `sys.settrace` is slow and sys.monitoring is not.
+        os.environ["COVERAGE_CORE"] = "sysmon" if sys.version_info >= (3, 12) else "ctrace"
+        from coverage import Coverage
+
+        self._coverage = Coverage(data_file=None, config_file=False, include=[self.filename], messages=False)
         self._warm_up()
         self._know_files()
 
@@ -130,7 +133,7 @@ class LineTracer:
     def stop(self) -> list[int] | None:
         """Stop and return `lines()`."""
         lines = self.lines()
-        self._coverage.stop()
+        self.pause()
         return lines
 
     def _installed(self) -> Any:
@@ -149,14 +152,7 @@ class CLineTracer(LineTracer):
         ImportError: Where coverage.py has no C tracer, or one whose settings are not known here.
     """
 
-    def __init__(self, filename: str) -> None:
-        self.filename = filename
-        self._lines: set[int] = set()
-        self._tracer: Any = None
-        self._tampered = False
-        self._switch: Any = None
-        self._rests = False
-        self._originals: dict[tuple[str, ModuleType], Any] = {}
+    def _set_up(self) -> None:
         self._module = _load_c_tracer()
         self._data: dict[str, set[int]] = {}
         self._own_tracer = self._new_tracer()
@@ -190,12 +186,6 @@ class CLineTracer(LineTracer):
         sys.settrace(None)
         trace = self._new_tracer().start()
         return trace(frame, event, argument)
-
-    def stop(self) -> list[int] | None:
-        """Stop and return `lines()`."""
-        lines = self.lines()
-        self._pause()
-        return lines
 
     def _pause(self) -> None:
         self._own_tracer.stop()
@@ -237,23 +227,15 @@ def _do_nothing(*arguments: Any) -> None:
 class PlainLineTracer(LineTracer):
     """Collects the same lines without coverage.py: slower, for machines that do not have it."""
 
-    def __init__(self, filename: str) -> None:
-        self.filename = filename
-        self._lines: set[int] = set()
-        self._tracer: Any = None
-        self._tampered = False
-        self._switch: Any = None  # coverage.py's C tracer
-        self._rests = False
-        self._originals: dict[tuple[str, ModuleType], Any] = {}
+    def _set_up(self) -> None:
+        """There is nothing to prepare."""
 
-    def start(self) -> None:
-        """Start to collect, in this thread and in those the program starts."""
-        lines = self._lines = set()
-        filename = self.filename
+    def _resume(self) -> None:
+        filename, note = self.filename, self._lines.add
 
         def on_line(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
             if event == "line":
-                lines.add(frame.f_lineno)
+                note(frame.f_lineno)
             return on_line
 
         def on_call(frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
@@ -261,16 +243,6 @@ class PlainLineTracer(LineTracer):
 
         threading.settrace(on_call)
         sys.settrace(on_call)
-        self._tracer = on_call
-        self._tampered = False
-        self._watch("settrace", sys)
-        self._watch("settrace", threading)
-
-    def stop(self) -> list[int] | None:
-        """Stop and return `lines()`."""
-        lines = self.lines()
-        self._pause()
-        return lines
 
     def _pause(self) -> None:
         threading.settrace(None)
@@ -327,11 +299,6 @@ class SharedLineTracer:
 
     def wake(self) -> None:
         """Nothing."""
-
-    def stop(self) -> list[int] | None:
-        """Stop to collect."""
-        sys.settrace(None)
-        return None
 
 
 class ProbeRecord:

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -38,6 +37,7 @@ from stepcoder_trl.data.synthetic import SyntheticConfig, noisy_demonstrations, 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation import Evaluation, evaluate_pass_at_1
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.system import num_cores
 from stepcoder_trl.generation import build_query
 from stepcoder_trl.quickstart.tiny_model import (
     SFTConfig,
@@ -289,8 +289,7 @@ def _cpu_seconds() -> float:
 
 
 def _num_workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return min(2, cores)
+    return min(2, num_cores())
 
 
 # Chapters

@@ -7,7 +7,6 @@ What differs between them is here and in `checkpoint`; the trainer's steps are t
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,6 +19,7 @@ from accelerate.utils import gather_object
 from accelerate.utils.environment import get_int_from_env, parse_flag_from_env
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.system import num_cores
 from stepcoder_trl.trainer._trl import add_hooks, remove_hooks
 
 
@@ -106,7 +106,7 @@ def quiet_unless_first(*, libraries: bool = False) -> None:
 
 def num_cores_per_process() -> int:
     """This process's share of the cores of its machine, at least 1."""
-    return max(1, len(os.sched_getaffinity(0)) // get_int_from_env(_LOCAL_SIZES, 1))
+    return max(1, num_cores() // get_int_from_env(_LOCAL_SIZES, 1))
 
 
 def check_identical(what: str, digest: str, num_processes: int) -> None:
