@@ -49,13 +49,8 @@ SIGN = (
 )
 
 
-def build_tokenizer() -> Any:
-    """Byte-level BPE tokenizer with about 400 tokens and separate padding and EOS tokens."""
-    return make_tokenizer()
-
-
 def make_tokenizer() -> Any:
-    """Train that tokenizer."""
+    """Byte-level BPE tokenizer with about 400 tokens and separate padding and EOS tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -83,7 +78,7 @@ def make_tokenizer() -> Any:
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """Byte-level BPE tokenizer with about 400 tokens and separate padding and EOS tokens."""
-    return build_tokenizer()
+    return make_tokenizer()
 
 
 def tiny_config(tokenizer: Any, **changes: Any) -> Any:

@@ -15,8 +15,8 @@ import time
 import torch
 from transformers import LlamaForCausalLM
 
-from stepcoder_trl import Problem, StepCoderPPOConfig, StepCoderPPOTrainer
-from tests.conftest import SIGN, make_tokenizer, tiny_config
+from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
+from tests.conftest import make_tokenizer, sign_problems, tiny_config
 
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
@@ -54,8 +54,7 @@ class Announcing(StepCoderPPOTrainer):
 
 
 def make_trainer(output_dir: str) -> Announcing:
-    tests = {"type": "call", "fn_name": "sign", "inputs": [[5], [-2], [0]], "outputs": [1, -1, 0]}
-    problems = [Problem(f"sign/{n}", f"Write sign {n}.\n", "def sign(x):\n", SIGN, tests) for n in range(8)]
+    problems = sign_problems()
     tokenizer = make_tokenizer()
     torch.manual_seed(0)
     args = StepCoderPPOConfig(

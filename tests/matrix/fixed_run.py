@@ -22,7 +22,7 @@ import trl
 from peft import LoraConfig
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
-from tests.conftest import build_tokenizer, sign_problems
+from tests.conftest import make_tokenizer, sign_problems
 from tests.integration.upstream import OPTIONS, models, token_rows
 
 
@@ -50,7 +50,7 @@ def runs(tokenizer: Any) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
 def main(directory: Path) -> None:
     """Do all runs."""
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
-    tokenizer = build_tokenizer()
+    tokenizer = make_tokenizer()
     parent = next(one for one in StepCoderPPOTrainer.__mro__ if one.__name__ == "PPOTrainer")
     found: dict[str, Any] = {"trl": trl.__version__, "parent": parent.__module__, "runs": {}}
     for name, (arguments, options) in runs(tokenizer).items():
