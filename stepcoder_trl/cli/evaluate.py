@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,16 @@ from typing import Any
 from stepcoder_trl.cli.jsonl import read_rows, write_rows, write_text
 from stepcoder_trl.cli.progress import progress
 from stepcoder_trl.data import Problem, load_problems
-from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
-from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.evaluation.samples import Candidate, read_samples
-from stepcoder_trl.evaluation.scoring import compare_runs, result_rows, score_candidates, summarize
+from stepcoder_trl.evaluation.scoring import (
+    check_budgets,
+    compare_runs,
+    result_rows,
+    score_candidates,
+    summarize,
+)
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.reports.plots import can_plot, plot_shares
 
@@ -28,11 +35,12 @@ and "program" (this command's own), "solution" (EvalPlus) or "completion" (human
 DIR then holds
   samples.jsonl   {"task_id", "sample", "completion", "program"}
   results.jsonl   {"task_id", "sample", "passed", "outcome", "tests_passed", "tests", "trusted", "message"}
-  summary.json    pass@k with 95 % bootstrap intervals, strict accuracy, test-case average, outcomes per difficulty
+  summary.json    pass@k with 95 % intervals, strict accuracy, test-case average, outcomes per difficulty
   outcomes.png    the outcomes as a picture (with the extra `plots`)
 A run that was broken off goes on where it stopped when the command is given again; with other settings, or a model
-whose files have changed, name another DIR. Several GPUs:
-  accelerate launch -m stepcoder_trl.cli.main evaluate --model DIR --problems FILE --out DIR
+whose files have changed, name another DIR. Several GPUs (one process scores):
+  accelerate launch -m stepcoder_trl evaluate --model DIR --problems FILE --out DIR
+exit status: 0 done, 1 some or all samples could not be run (null in results.jsonl, with a message), 2 bad input.
 
 examples:
   stepcoder-trl evaluate --model runs/ppo --problems humaneval.jsonl --out runs/humaneval
@@ -84,34 +92,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Draw, score, sum up; returns the exit status."""
     _check(arguments)
+    if _only_scores(arguments) and not _is_first_process():
+        return 0
     other = _results(arguments.compare) if arguments.compare else None
-    problems = load_problems(arguments.problems)[: arguments.max_problems]
+    problems = load_problems(arguments.problems)
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
     candidates = _candidates(arguments, problems, folder)
     if candidates is None:  # another process scores
         return 0
-    scored = {candidate.task_id for candidate in candidates}
-    if len(scored) < len(problems):
-        print(
-            f"{len(problems) - len(scored)} of {len(problems)} problems have no sample: not counted", file=sys.stderr
-        )
-    problems = [problem for problem in problems if problem.task_id in scored]
+    problems = problems[: arguments.max_problems]
+    budgets = _budgets(arguments, candidates)
+    check_budgets(budgets, candidates)
+    problems = _with_samples(problems, candidates)
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
     with CodeExecutor(config) as executor:
         evaluation = score_candidates(candidates, problems, executor, lambda jobs: progress(jobs, "scoring"))
     write_rows(str(folder / "results.jsonl"), result_rows(evaluation))
-    summary = summarize(evaluation, problems, _budgets(arguments, evaluation), arguments.seed)
+    for form, path in arguments.export:
+        write_text(path, export_samples(candidates, problems, form))
+    if evaluation.infrastructure_errors == len(candidates):
+        raise SandboxError(
+            f"None of the {len(candidates)} samples could be run: {evaluation.samples[0].error} The samples are kept "
+            f"in {folder}: mend that, and score them with `--score-only`."
+        )
+    summary = summarize(evaluation, problems, budgets, arguments.seed)
     if other is not None:
         summary["comparison"] = {"with": arguments.compare, **compare_runs(result_rows(evaluation), other)}
     write_text(str(folder / "summary.json"), json.dumps(summary, indent=2) + "\n")
-    for form, path in arguments.export:
-        write_text(path, export_samples(candidates, problems, form))
     if can_plot():
         plot_shares(summary["outcomes"], folder / "outcomes.png", "Outcomes per difficulty")
     _show(summary)
     print(f"samples, results and summary are in {folder}")
     return 1 if evaluation.infrastructure_errors else 0
+
+
+def _only_scores(arguments: argparse.Namespace) -> bool:
+    return arguments.samples is not None or bool(arguments.score_only)
+
+
+def _is_first_process() -> bool:
+    """Whether this process scores: launchers start several, and tell each its number."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _with_samples(problems: Sequence[Problem], candidates: Sequence[Candidate]) -> list[Problem]:
+    """Problems that have a sample; says how many have none."""
+    scored = {candidate.task_id for candidate in candidates}
+    missing = len(problems) - len(scored)
+    if missing:
+        print(f"{missing} of {len(problems)} problems have no sample: not counted", file=sys.stderr)
+    return [problem for problem in problems if problem.task_id in scored]
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -126,6 +157,13 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise BadInputError(f"`--{name.replace('_', '-')}` is {value}, but must be at least 1.")
+    smallest, largest = min(arguments.pass_at or [1]), max(arguments.pass_at or [1])
+    if smallest < 1:
+        raise BadInputError(f"`--pass-at` is {smallest}, but must be at least 1.")
+    if not _only_scores(arguments) and largest > arguments.num_samples:
+        raise BadInputError(
+            f"`--pass-at` is {largest}, but `--num-samples` is {arguments.num_samples}. Draw at least as many samples."
+        )
     if arguments.temperature < 0:
         raise BadInputError(f"`--temperature` is {arguments.temperature}, but must be at least 0. Write 0 for greedy.")
     if not 0 < arguments.top_p <= 1:
@@ -139,22 +177,26 @@ def _results(path: str) -> list[dict[str, Any]]:
 
 def _candidates(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Path) -> list[Candidate] | None:
     """Samples to score; `None` on a process that only draws."""
+    chosen = problems[: arguments.max_problems]
     kept = folder / "samples.jsonl"
-    if arguments.samples is not None or arguments.score_only:
-        source = arguments.samples or str(kept)
-        candidates = read_samples(source, problems)
+    if _only_scores(arguments):
+        source = Path(arguments.samples or kept)
+        names = {problem.task_id for problem in chosen}
+        candidates = [candidate for candidate in read_samples(source, problems) if candidate.task_id in names]
+        if not candidates:
+            raise BadInputError(f"{source}: no sample is of the first {len(chosen)} problems. Raise `--max-problems`.")
+        if kept.exists() and kept.samefile(source):
+            return candidates
     else:
-        drawn = _drawn(arguments, problems, folder)
+        drawn = _drawn(arguments, chosen, folder)
         if drawn is None:
             return None
         candidates = drawn
-    if arguments.samples != str(kept):
-        write_rows(str(kept), (candidate.to_row() for candidate in candidates))
+    write_rows(str(kept), (candidate.to_row() for candidate in candidates))
     return candidates
 
 
 def _drawn(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Path) -> list[Candidate] | None:
-    from accelerate import PartialState
     from transformers import AutoTokenizer
 
     from stepcoder_trl.data.prompts import style_prompts
@@ -165,9 +207,11 @@ def _drawn(arguments: argparse.Namespace, problems: Sequence[Problem], folder: P
         **{name: getattr(arguments, name) for name in (*names, "prompt_style", "dtype", "engine", "seed")},
         weights=sampling.weights_mark(arguments.model),
     )
-    state = PartialState()
+    state = sampling.process_state()
+    if plan.engine == "vllm" and state.num_processes > 1:
+        raise BadInputError("`--engine vllm` draws in one process, but several were started. Leave the launcher out.")
     with sampling.loading(plan.model):
-        tokenizer = AutoTokenizer.from_pretrained(plan.model, padding_side="left")
+        tokenizer = AutoTokenizer.from_pretrained(sampling.tokenizer_of(plan.model), padding_side="left")
         styled = style_prompts(problems, plan.prompt_style, tokenizer)
         if plan.engine == "vllm":
             engine = sampling.vllm_engine(plan, tokenizer)
@@ -188,11 +232,11 @@ def _drawn(arguments: argparse.Namespace, problems: Sequence[Problem], folder: P
     return sampling.collect_samples(parts, styled, plan) if state.is_main_process else None
 
 
-def _budgets(arguments: argparse.Namespace, evaluation: Evaluation) -> list[int]:
+def _budgets(arguments: argparse.Namespace, candidates: Sequence[Candidate]) -> list[int]:
     if arguments.pass_at:
         return sorted(set(arguments.pass_at))
-    most = max(n for n, _ in evaluation.counts().values())
-    return [k for k in (1, 10, 100) if k <= max(most, 1)]
+    most = max(Counter(candidate.task_id for candidate in candidates).values())
+    return [k for k in (1, 10, 100) if k <= most]
 
 
 def _show(summary: dict[str, Any]) -> None:
@@ -204,7 +248,7 @@ def _show(summary: dict[str, Any]) -> None:
     for name in ("figure", "value", "95 % interval"):
         figures.add_column(name)
     for name, value in summary.items():
-        if name.startswith("pass@"):
+        if name.startswith("pass@") and value is not None:
             figures.add_row(name, f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
     for name in ("strict_accuracy", "test_case_average"):
         if summary[name] is not None:

@@ -68,8 +68,9 @@ def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[
             Seed of the bootstrap.
 
     Returns:
-        `dict[str, Any]`: JSON values. `pass@k`: `value`, the 95 % bootstrap interval over problems from `low` to
-        `high`, and how many `problems` have enough samples. `strict_accuracy`: share of samples that pass every test.
+        `dict[str, Any]`: JSON values. `pass@k`: `value`, its 95 % interval over problems from `low` to `high` (see
+        [`bootstrap_interval`]), and how many `problems` have enough samples that could be run; `None` if no problem
+        has. `strict_accuracy`: share of samples that pass every test.
         `test_case_average`: share of tests passed, averaged over the samples of a problem, then over problems (APPS).
         `outcomes`: share of each outcome among the samples of a difficulty. Samples that could not be run count in
         nothing but `infrastructure_errors`.
@@ -77,6 +78,7 @@ def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[
     Raises:
         BadInputError: If no problem has enough samples for a budget.
     """
+    check_budgets(ks, evaluation.samples)
     counts = evaluation.counts()
     run = [sample for sample in evaluation.samples if sample.execution is not None]
     return {
@@ -91,14 +93,25 @@ def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[
     }
 
 
-def _pass_at_k(counts: Mapping[str, tuple[int, int]], k: int, seed: int) -> dict[str, Any]:
-    values = [pass_at_k(n, c, k) for n, c in counts.values() if n >= k]
-    if not values:
-        most = max((n for n, _ in counts.values()), default=0)
+def check_budgets(ks: Sequence[int], samples: Sequence[Candidate | EvaluatedSample]) -> None:
+    """
+    Refuse budgets that no problem has enough samples for.
+
+    Raises:
+        BadInputError: Names the budget and the fix.
+    """
+    most = max(Counter(sample.task_id for sample in samples).values(), default=0)
+    if max(ks, default=0) > most:
         raise BadInputError(
-            f"pass@{k} needs {k} scored samples of a problem, but there are at most {most}. Draw more, or ask for a "
-            "smaller k."
+            f"pass@{max(ks)} needs {max(ks)} samples of a problem, but there are at most {most}. Draw more, or ask "
+            "for a smaller k."
         )
+
+
+def _pass_at_k(counts: Mapping[str, tuple[int, int]], k: int, seed: int) -> dict[str, Any] | None:
+    values = [pass_at_k(n, c, k) for n, c in counts.values() if n >= k]
+    if not values:  # too many could not be run
+        return None
     interval = bootstrap_interval(values, seed)
     return {"value": fmean(values), "low": interval.low, "high": interval.high, "problems": len(values)}
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.metrics import (
-    Interval,
     LineOverlap,
     bootstrap_interval,
     line_overlaps,
@@ -71,14 +70,30 @@ def test_wilson_interval_holds_the_proportion(total, data):
 
 
 def test_bootstrap_interval_depends_on_its_seed_alone():
-    values = [math.sqrt(n) for n in range(50)]
+    values = [math.sqrt(n) / 7 for n in range(50)]
 
     assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
     assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
 
 
-def test_bootstrap_interval_of_equal_values_is_that_value():
-    assert bootstrap_interval([0.5] * 4, seed=0) == Interval(0.5, 0.5)
+# Quantiles of Beta(solved + 1/2, problems - solved + 1/2), to three places.
+@pytest.mark.parametrize(
+    ("solved", "problems", "low", "high"),
+    [(0, 10, 0.0, 0.217), (1, 10, 0.011, 0.381), (5, 10, 0.224, 0.776), (10, 10, 0.783, 1.0), (0, 82, 0.0, 0.030)],
+)
+def test_bootstrap_interval_of_one_sample_per_problem_is_jeffreys(solved, problems, low, high):
+    interval = bootstrap_interval([1.0] * solved + [0.0] * (problems - solved), seed=0)
+
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.012)
+
+
+@given(values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.999, 1.0]), min_size=1, max_size=20))
+def test_bootstrap_interval_holds_the_mean_and_is_never_a_point(values):
+    interval = bootstrap_interval(values, seed=0, resamples=200)
+
+    assert 0 <= interval.low <= sum(values) / len(values) + 1e-12
+    assert sum(values) / len(values) - 1e-12 <= interval.high <= 1
+    assert interval.low < interval.high
 
 
 def test_bootstrap_interval_agrees_with_the_normal_one_on_many_values():
@@ -93,6 +108,7 @@ def test_bootstrap_interval_agrees_with_the_normal_one_on_many_values():
     [
         lambda: bootstrap_interval([], seed=0),
         lambda: bootstrap_interval([1.0], seed=0, resamples=0),
+        lambda: bootstrap_interval([2.0], seed=0),
         lambda: bootstrap_interval([1.0], seed=0, confidence=95),
         lambda: wilson_interval(3, 2),
         lambda: wilson_interval(1, 2, confidence=1.0),

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
 
 import pytest
 
+from stepcoder_trl.cli import evaluate
 from stepcoder_trl.cli.main import main
+from stepcoder_trl.errors import SandboxError
 
 
 pytestmark = pytest.mark.sandbox
@@ -100,6 +103,8 @@ def test_a_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, toke
         (["--model", "m", "--temperature", "-1"], "`--temperature` is -1.0, but must be at least 0"),
         (["--model", "m", "--top-p", "95"], "`--top-p` is 95.0, but must be in (0, 1]"),
         (["--model", "/no/such/model"], "The model '/no/such/model' cannot be loaded"),
+        (["--samples", "s", "--pass-at", "0"], "`--pass-at` is 0, but must be at least 1"),
+        (["--model", "m", "--pass-at", "1", "10"], "`--pass-at` is 10, but `--num-samples` is 1"),
     ],
 )
 def test_errors_are_one_line(tmp_path, problem_file, capsys, flags, message):
@@ -122,3 +127,62 @@ def test_problems_without_a_sample_are_not_left_out_silently(tmp_path, problem_f
 
     assert run("--problems", problem_file, "--samples", path, "--out", tmp_path / "out") == 0
     assert "2 of 3 problems have no sample: not counted" in capsys.readouterr().err
+
+
+def test_budgets_that_no_problem_can_fill_are_refused_at_once(tmp_path, problem_file, sample_file, capsys):
+    options = ["--samples", sample_file, "--out", tmp_path / "out", "--pass-at", 1, 5]
+
+    assert run("--problems", problem_file, *options) == 2
+    assert "pass@5 needs 5 samples of a problem, but there are at most 1" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+class Broken:
+    """Executor on a machine whose disk is full."""
+
+    def __init__(self, config):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, program, tests):
+        future: Future = Future()
+        future.set_exception(SandboxError("No space left on device."))
+        return future
+
+
+def test_nothing_that_could_be_run_is_an_error_and_no_table_of_zeros(
+    tmp_path, problem_file, sample_file, monkeypatch, capsys
+):
+    monkeypatch.setattr(evaluate, "CodeExecutor", Broken)
+
+    assert run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "out") == 1
+
+    printed = capsys.readouterr()
+    assert "None of the 3 samples could be run: No space left on device." in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert [row["passed"] for row in read(tmp_path / "out" / "results.jsonl")] == [None] * 3
+    assert not (tmp_path / "out" / "summary.json").exists()
+    assert len(read(tmp_path / "out" / "samples.jsonl")) == 3
+
+
+def test_one_process_of_several_scores(tmp_path, problem_file, sample_file, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(evaluate, "CodeExecutor", Broken)
+
+    assert run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "out", "--score-only") == 0
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_scoring_the_first_problems_keeps_the_samples_of_the_others(tmp_path, problem_file, sample_file):
+    run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "out")
+
+    assert run("--problems", problem_file, "--score-only", "--out", tmp_path / "out", "--max-problems", 1) == 0
+    assert len(read(tmp_path / "out" / "results.jsonl")) == 1
+    assert len(read(tmp_path / "out" / "samples.jsonl")) == 3

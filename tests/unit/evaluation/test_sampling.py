@@ -133,33 +133,87 @@ def test_a_saved_model_draws_the_same_for_the_same_seed(tmp_path, problems, toke
     assert draw(queries, 3) != draw(queries, 4)
 
 
-def test_vllm_is_asked_for_what_the_plan_says(monkeypatch, problems, tokenizer):
-    asked = {}
+@pytest.fixture
+def vllm(monkeypatch, tokenizer):
+    """Stand-in for vLLM; returns what it was asked for."""
+    asked: dict = {}
 
     class LLM:
         def __init__(self, **settings):
             asked["model"] = settings
 
-        def generate(self, prompts, settings, use_tqdm):
-            asked["prompts"], asked["settings"] = prompts, settings
+        def generate(self, prompts, settings, use_tqdm, lora_request):
+            asked.update(prompts=prompts, settings=settings, adapter=lora_request)
             ids = tokenizer("\n    return 1")["input_ids"]
             return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=ids)]) for _ in prompts]
 
+    def request(name, number, path):
+        return (number, path)
+
     monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=LLM, SamplingParams=lambda **kwargs: kwargs))
+    monkeypatch.setitem(sys.modules, "vllm.lora.request", SimpleNamespace(LoRARequest=request))
+    return asked
+
+
+def test_vllm_is_asked_for_what_the_plan_says(vllm, problems, tokenizer):
     draw = sampling.vllm_engine(PLAN, tokenizer)
     query = sampling.build_query(problems[0].prompt, "", tokenizer)
 
     assert draw([query, query], 7) == ["\n    return 1"] * 2
-    assert asked["prompts"][0] == {"prompt_token_ids": list(query.token_ids)}
-    assert [one["seed"] for one in asked["settings"]] == [7, 8]
-    assert asked["settings"][0]["stop_token_ids"] == [tokenizer.eos_token_id]
+    assert vllm["model"]["model"] == "model"
+    assert vllm["prompts"][0] == {"prompt_token_ids": list(query.token_ids)}
+    assert [one["seed"] for one in vllm["settings"]] == [7, 8]
+    assert vllm["settings"][0]["stop_token_ids"] == [tokenizer.eos_token_id]
+    assert vllm["adapter"] is None
+
+
+def adapter(folder, **changes):
+    """Folder of an adapter, without its weights."""
+    from peft import LoraConfig
+
+    LoraConfig(r=20, base_model_name_or_path="base", task_type="CAUSAL_LM", **changes).save_pretrained(str(folder))
+    return str(folder)
+
+
+def test_vllm_applies_an_adapter_to_its_base_model(vllm, tmp_path, problems, tokenizer):
+    folder = adapter(tmp_path)
+    draw = sampling.vllm_engine(replace(PLAN, model=folder), tokenizer)
+    draw([sampling.build_query(problems[0].prompt, "", tokenizer)], 7)
+
+    assert (vllm["model"]["model"], vllm["model"]["enable_lora"], vllm["model"]["max_lora_rank"]) == ("base", True, 32)
+    assert vllm["adapter"] == (1, folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"use_dora": True}, "it has `use_dora`"),
+        ({"modules_to_save": ["lm_head"]}, "it has `modules_to_save`"),
+        ({"rank_pattern": {"q_proj": 300}}, "its rank is 300, above 256"),
+    ],
+)
+def test_adapters_that_vllm_does_not_apply_are_refused(vllm, tmp_path, tokenizer, changes, reason):
+    plan = replace(PLAN, model=adapter(tmp_path, **changes))
+
+    with pytest.raises(BadInputError, match=rf"cannot apply the adapter .*: {reason}\. Merge it"):
+        sampling.vllm_engine(plan, tokenizer)
 
 
 def test_without_vllm_the_error_says_what_to_install(monkeypatch, tokenizer):
     monkeypatch.setitem(sys.modules, "vllm", None)
 
-    with pytest.raises(BadInputError, match="pip install vllm"):
+    with pytest.raises(BadInputError, match=r"pip install stepcoder-trl\[vllm\]"):
         sampling.vllm_engine(PLAN, tokenizer)
+
+
+def test_an_adapter_saved_without_a_tokenizer_has_that_of_its_base(tmp_path, tokenizer):
+    folder = adapter(tmp_path / "adapter")
+    assert sampling.tokenizer_of(folder) == "base"
+
+    tokenizer.save_pretrained(folder)
+
+    assert sampling.tokenizer_of(folder) == folder
+    assert sampling.tokenizer_of("a-name/on-the-hub") == "a-name/on-the-hub"
 
 
 def test_the_plan_is_kept_beside_the_samples(tmp_path, problems, tokenizer):
