@@ -1,25 +1,39 @@
 """
 APPS -> APPS+ from Python: what `stepcoder-trl refine` does, and how to look at what it dropped.
 
-    python examples/refine_apps.py APPS/train apps_plus
+    python examples/refine_apps.py examples/data/apps.jsonl runs/apps_plus
+
+The first argument may be APPS itself, as a folder or a file. The last lines:
+
+    drop   does_not_compile 1 (e.g. apps/2)
+    drop   duplicate        1 (e.g. apps/7)
+    drop   no_solution      1 (e.g. apps/8)
+    drop   nondeterministic 1 (e.g. apps/5)
+    drop   several_answers  1 (e.g. apps/4)
+    note   bad_solutions    1 (e.g. apps/1)
+    repair corrected_output 1 (e.g. apps/6)
+    repair float_format     1 (e.g. apps/3)
+    3 of 8 rows kept
 """
+
+from __future__ import annotations
 
 import sys
 from collections import Counter
 from pathlib import Path
 
-from stepcoder_trl.data.formats import read_raw_rows
-from stepcoder_trl.data.refinery import RefineSettings, refine
-
 
 def main(source: str, folder: str) -> None:
-    """Refine, and print why rows were dropped, with an example of each reason."""
+    """Refine, and print what was found in how many rows, with an example of each."""
+    from stepcoder_trl.data.formats import read_raw_rows
+    from stepcoder_trl.data.refinery import RefineSettings, refine
+
     rows = refine(read_raw_rows(source), Path(folder), RefineSettings())
-    dropped = [(finding.rule, row.task_id) for row in rows for finding in row.findings if finding.action == "drop"]
-    examples = dict(reversed(dropped))
+    found = [(finding.action, finding.rule, row.task_id) for row in rows for finding in row.findings]
+    examples = {(action, rule): task_id for action, rule, task_id in reversed(found)}
+    for (action, rule), count in sorted(Counter((action, rule) for action, rule, _ in found).items()):
+        print(f"{action:6} {rule:16} {count} (e.g. {examples[action, rule]})")
     print(f"{sum(row.problem is not None for row in rows)} of {len(rows)} rows kept")
-    for rule, count in Counter(rule for rule, _ in dropped).most_common():
-        print(f"{count:6} {rule} (e.g. {examples[rule]})")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,41 @@
 """
 Fine-tune a model on the canonical solutions of any problem file: what PPO runs begin with.
 
-    python examples/sft.py --problems apps_plus/problems.jsonl --model_name_or_path MODEL --output_dir runs/sft
+    python examples/sft.py --problems examples/data/problems.jsonl --model_name_or_path MODEL --output_dir runs/sft
 
-The same as `stepcoder-trl sft`, which also starts several processes (`--accelerate_config zero3`).
+The paper's settings hold (batch 64, 3 epochs, learning rate 2e-5) where no flag changes them. `stepcoder-trl sft` takes
+the same flags, and also starts several processes (`--accelerate_config zero3`). The last lines:
+
+    saved to runs/sft
 """
 
-from trl import ModelConfig, SFTConfig, TrlParser
+from __future__ import annotations
 
-from stepcoder_trl.trainer.launch import SFTScriptArguments, run_sft
-from stepcoder_trl.trainer.sft import PAPER_SETTINGS
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from trl import ModelConfig, SFTConfig
+
+    from stepcoder_trl.trainer.launch import SFTScriptArguments
+
+
+def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig) -> None:
+    """Fine-tune on the problems of a file."""
+    from stepcoder_trl.trainer.launch import run_sft
+
+    left_out = run_sft(script_args, training_args, model_args)
+    for reason in left_out:
+        print(f"left out: {reason}")
+    print(f"saved to {training_args.output_dir}")
 
 
 if __name__ == "__main__":
+    from trl import ModelConfig, SFTConfig, TrlParser
+
+    from stepcoder_trl.trainer.launch import SFTScriptArguments
+    from stepcoder_trl.trainer.sft import PAPER_SETTINGS
+
     parser = TrlParser((SFTScriptArguments, SFTConfig, ModelConfig))
     parser.set_defaults(**PAPER_SETTINGS, completion_only_loss=True, bf16=False)
-    for reason in run_sft(*parser.parse_args_and_config()):
-        print(f"left out: {reason}")
+    main(*parser.parse_args_and_config())

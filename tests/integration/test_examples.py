@@ -1,0 +1,78 @@
+"""The commands in the docstrings of the examples print what the docstrings say."""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+
+pytestmark = pytest.mark.sandbox
+
+ROOT = Path(__file__).parents[2]
+
+
+def promise(name):
+    """Command of an example, without `python`, and the last lines of its output."""
+    text = ast.get_docstring(ast.parse((ROOT / "examples" / name).read_text())) or ""
+    blocks = re.findall(r"(?:^    .*\n?)+", text, re.MULTILINE)
+    command = next(block for block in blocks if block.lstrip().startswith(f"python examples/{name}"))
+    return shlex.split(command.replace("\\\n", " "))[1:], [line[4:] for line in blocks[-1].splitlines()]
+
+
+def printed_by(command, places, monkeypatch, capsys):
+    """Lines that an example prints, its folders exchanged for those of the test."""
+    arguments = [places.get(word, word) for word in command]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", arguments)
+    runpy.run_path(arguments[0], run_name="__main__")
+    output = capsys.readouterr().out
+    for shown, real in places.items():
+        output = output.replace(real, shown)
+    return output.splitlines()
+
+
+@pytest.mark.parametrize("name", ["evaluate.py", "refine_apps.py"])
+def test_examples_on_data_print_what_they_promise(name, tmp_path, monkeypatch, capsys):
+    command, last_lines = promise(name)
+
+    lines = printed_by(command, {"runs/apps_plus": str(tmp_path / "out")}, monkeypatch, capsys)
+
+    assert lines == last_lines
+
+
+SMALL = {
+    "sft.py": ["--gradient_checkpointing", "false"],
+    "ppo.py": [
+        *("--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2", "--num_generations", "2"),
+        *("--response_length", "8", "--max_steps", "1", "--prompt_style", "plain", "--lora_r", "2"),
+        *("--bf16", "false", "--gradient_checkpointing", "false", "--disable_tqdm", "true"),
+    ],
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6.*:FutureWarning")  # TRL's own settings
+@pytest.mark.parametrize("name", SMALL)
+def test_examples_that_train_print_what_they_promise(name, tmp_path, monkeypatch, capsys, make_policy, tokenizer):
+    make_policy().save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    command, last_lines = promise(name)
+    model, out = command[command.index("--model_name_or_path") + 1], command[command.index("--output_dir") + 1]
+    places = {model: str(tmp_path / "model"), out: str(tmp_path / "out")}
+    places["problems.jsonl"] = "examples/data/problems.jsonl"
+
+    lines = printed_by([*command, *SMALL[name], "--use_cpu", "--report_to", "none"], places, monkeypatch, capsys)
+
+    assert lines[-len(last_lines) :] == last_lines
+    assert list((tmp_path / "out").glob("*model.safetensors"))
+
+
+def test_the_problems_of_the_examples_are_solved_by_their_solutions(executor):
+    from stepcoder_trl import load_problems
+
+    for problem in load_problems(ROOT / "examples" / "data" / "problems.jsonl"):
+        assert executor.run(problem.canonical_solution, problem.tests).outcome == "passed", problem.task_id
