@@ -23,6 +23,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any, NoReturn
 
 from stepcoder_trl.executor.candidate import answer_questions
+from stepcoder_trl.executor.progress import Progress
 from stepcoder_trl.executor.protocol import Channel, TooLarge, decode, encode, frame, write_all
 from stepcoder_trl.executor.raised import MESSAGE_LENGTH, MissingFunction, describe, is_of_the_test, message_of
 from stepcoder_trl.executor.state import Baseline, ModuleStates, names_in
@@ -31,8 +32,8 @@ from stepcoder_trl.parsing import compile_for_tracing
 
 
 EXIT_REPORT_FAILED = 97
-# Made before the fork: what every child says, and what one says that has no memory left to make it.
-_COMPILED, _READY, _OUT_OF_MEMORY = (frame({name: True}) for name in ("compiled", "ready", "memory"))
+# Made before the fork, for children that have no memory left to make it.
+_OUT_OF_MEMORY = frame({"memory": True})
 
 _exit = os._exit
 _read, _lseek, _dup2, _getpid = os.read, os.lseek, os.dup2, os.getpid
@@ -61,6 +62,7 @@ class ChildTask:
     soft_signal: int
     tracer: LineTracer | SharedLineTracer
     modules: ModuleStates
+    progress: Progress
     probes: ProbeRecord | None = None
     examiner: Channel | None = None
 
@@ -87,7 +89,7 @@ def main(task: ChildTask, report: Reporter) -> NoReturn:
         _exit(EXIT_REPORT_FAILED)
 
 
-def rehearse(tracer: LineTracer, modules: ModuleStates) -> None:
+def rehearse(tracer: LineTracer, modules: ModuleStates, progress: Progress) -> None:
     """
     Run a program of our own the way children do, once, in the fork server.
 
@@ -100,7 +102,7 @@ def rehearse(tracer: LineTracer, modules: ModuleStates) -> None:
     descriptors = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        report = Reporter(ChildTask(job, 0, null, None, [null], [null], 0, tracer, modules))
+        report = Reporter(ChildTask(job, 0, null, None, [null], [null], 0, tracer, modules, progress))
         _run(report._task, report)
         report.send({"end": report.trace()})
     finally:
@@ -122,6 +124,7 @@ class Reporter:
         self._busy = False
         self._traced = False
         self._sent: set[int] = set()
+        self._held = b""
         self._reserve = mmap.mmap(-1, 2**20, mmap.MAP_PRIVATE)  # address space, never touched
 
     def heed_soft_limit(self) -> None:
@@ -157,21 +160,27 @@ class Reporter:
         return self._task.tracer.lines() if self._traced else []
 
     def send(self, message: dict[str, Any]) -> None:
-        self.send_frame(frame(message))
-
-    def send_frame(self, data: bytes) -> None:
         self._busy = True
-        write_all(self._fd, data)
+        held, self._held = self._held, b""
+        write_all(self._fd, held + frame(message))
         self._busy = False
 
-    def test(self, index: int, **result: Any) -> None:
-        """Report one test, and wait for leave to go on where the caller wants to look at it first."""
+    def test(self, index: int, is_last: bool, result: dict[str, Any]) -> None:
+        """
+        Report one test, and wait for leave to go on where the caller wants to look at it first.
+
+        The last one is held back until the next report, with which it leaves: the server is woken once.
+        """
         self._task.tracer.rest()
         lines = self.trace()
         if lines is not None:
             lines = [line for line in lines if line not in self._sent]
             self._sent.update(lines)
-        self.send({"test": index, "lines": lines, **result})
+        message = {"test": index, "lines": lines, **result}
+        if is_last and self._gate is None:
+            self._held = frame(message)
+            return
+        self.send(message)
         if self._gate is not None and _read(self._gate, 1) != b"g":
             self.send({"end": self.trace()})
             _exit(0)
@@ -179,7 +188,7 @@ class Reporter:
 
     def out_of_memory(self) -> None:
         self._reserve.close()
-        write_all(self._fd, _OUT_OF_MEMORY)
+        write_all(self._fd, self._held + _OUT_OF_MEMORY)
         _exit(0)
 
 
@@ -190,7 +199,7 @@ def _run(task: ChildTask, report: Reporter) -> None:
         return
     if task.probes is not None:
         code = task.probes.compile(job["program"], job["filename"]) or code
-    report.send_frame(_COMPILED)
+    task.progress.note("compiled")
     if job["type"] == "stdio":
         _run_stdio(task, report, code)
     else:
@@ -235,7 +244,8 @@ def _run_stdio(task: ChildTask, report: Reporter, code: CodeType) -> None:
         _connect(stdin_fd, stdout_fd)
         failure = _run_script(task, report, code, first=offset == 0)
         needs_fresh_process = _finish_like_the_interpreter(baseline)
-        report.test(index, **(failure or {"ended": True}))
+        is_last = needs_fresh_process or offset == len(task.stdin_fds) - 1
+        report.test(index, is_last, failure or {"ended": True})
         if needs_fresh_process:
             return
 
@@ -322,7 +332,7 @@ def _run_in_one_namespace(task: ChildTask, report: Reporter, code: CodeType) -> 
     except BaseException as error:
         report.send({"module": describe(error, job["filename"])})
         return
-    report.send_frame(_READY)
+    task.progress.note("ready")
     last = task.first + 1 if job["fresh_process_per_test"] else len(job["tests"])
     for index in range(task.first, last):
         _lseek(1, 0, os.SEEK_SET)
@@ -333,7 +343,7 @@ def _run_in_one_namespace(task: ChildTask, report: Reporter, code: CodeType) -> 
         except BaseException as error:
             result = describe(error, job["filename"])
         _flush()
-        report.test(index, **result)
+        report.test(index, index == last - 1, result)
 
 
 def _run_test(task: ChildTask, report: Reporter, module: ModuleType, index: int) -> dict[str, Any]:

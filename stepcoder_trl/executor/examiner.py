@@ -184,9 +184,12 @@ def _serve(control: socket.socket, checks_fd: int, scratch: str) -> NoReturn:
             session = _Session(_compiled(text), Channel(answers, questions, request["max_bytes"]))
         assert session is not None
         control.send(json.dumps(session.examine(request["test"])).encode("ascii"))
-        if session.lost is None:
-            with contextlib.suppress(BrokenPipeError):
-                session.channel.send(OVER)
+        if session.lost is not None:
+            session.channel.close()  # the program's process is not to wait for more
+            session = None
+            continue
+        with contextlib.suppress(BrokenPipeError):
+            session.channel.send(OVER)
 
 
 class _CleanState:

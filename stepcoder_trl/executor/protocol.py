@@ -21,6 +21,7 @@ MAX_ITEMS = 2_000_000  # elements of a value, shared parts counted each time: bo
 MAX_CHARACTERS = 16 * 2**20  # text, bytes and hexadecimal digits of a value together
 MAX_COLLISIONS = 1000  # keys of a set or dict whose hash another one has, too
 STARVED_WALL_FACTOR = 4.0  # a program that the machine keeps waiting may take this many times its wall limit
+READ_BYTES = 2**16  # what a pipe holds; a buffer of more would be mapped and unmapped for every message
 _SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
 _HEADER = struct.Struct("<I")
 _write, _read = os.write, os.read  # bound before any program runs: one may replace them in its own process
@@ -173,7 +174,7 @@ class Channel:
             OverflowError, ValueError, RecursionError: If it sent garbage; see [`FrameBuffer`].
         """
         while not self._waiting:
-            data = _read(self._read_fd, 2**20)
+            data = _read(self._read_fd, READ_BYTES)
             if not data:
                 raise EOFError("the other side is gone")
             self._waiting.extend(self._buffer.feed(data))

@@ -32,6 +32,10 @@ class System:
         except OSError:
             return 0.0
 
+    def cpu_then(self, cpu_s: float, wall_s: float, started: float) -> float:
+        """What `cpu_s` would have said at a moment that the process noted by both clocks."""
+        return cpu_s
+
     def exit_descriptor(self, pid: int, reports: int) -> int:
         """Descriptor that has `exit_event`, or is hung up, when a child has ended; `reports` is its report pipe."""
         return os.pidfd_open(pid)
@@ -55,6 +59,10 @@ class PortableSystem(System):
     def cpu_s(self, pid: int, started: float) -> float:
         """Wall seconds: the clock of another process cannot be read."""
         return time.monotonic() - started
+
+    def cpu_then(self, cpu_s: float, wall_s: float, started: float) -> float:
+        """Wall seconds, too."""
+        return wall_s - started
 
     def exit_descriptor(self, pid: int, reports: int) -> int:
         """The report pipe once more: it is hung up when nobody holds its other end."""

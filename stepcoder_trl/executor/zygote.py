@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import glob
 import importlib
 import itertools
 import math
@@ -22,13 +21,21 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from stepcoder_trl.executor import child, scratch
-from stepcoder_trl.executor.examiner import GARBAGE, MEMORY_BYTES, NOT_PLAIN, Examiner, ExaminerLost
+from stepcoder_trl.executor.clock import Clock
+from stepcoder_trl.executor.examination import Examination
+from stepcoder_trl.executor.examiner import MEMORY_BYTES, Examiner, ExaminerLost
 from stepcoder_trl.executor.hardening import Hardening, IsolationUnavailable, prepare
-from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, Channel, FrameBuffer, frame, read_frame, write_all
+from stepcoder_trl.executor.progress import Progress
+from stepcoder_trl.executor.protocol import (
+    READ_BYTES,
+    FrameBuffer,
+    frame,
+    read_frame,
+    write_all,
+)
 from stepcoder_trl.executor.state import ModuleStates
 from stepcoder_trl.executor.system import PortableSystem, System, is_portable
 from stepcoder_trl.executor.tracer import ProbeRecord, SharedLineTracer, line_tracer
@@ -52,62 +59,10 @@ JOBS_PER_COLLECTION = 512
 TESTS_PER_CHILD = 128  # stdio tests hold two descriptors each
 MAX_SCRATCH_BYTES = 256 * 2**20
 _FRAME_SLACK = 65_536
-_QUESTION_BYTES = 2**30
 _ERROR_CLAIMS = frozenset({"error", "memory", "line"})
 _STDIO_CLAIMS = _ERROR_CLAIMS | {"ended"}
 _VALUE_CLAIMS = _ERROR_CLAIMS | {"value", "held", "asserted"}
 _MAX_CPU_S = 2**31
-
-
-@dataclass
-class _Clock:
-    """CPU and wall time of the running phase of one child, and what is left of the program's budget."""
-
-    system: System
-    pid: int
-    cpu_limit_s: float
-    wall_limit_s: float
-    program_cpu_s: float
-    program_wall_deadline: float
-    hard_deadline: float
-    examiner: Examiner | None = None
-    started: float = field(default_factory=time.monotonic)
-    cpu_start: float = 0.0
-    wall_start: float = 0.0
-
-    def cpu(self) -> float:
-        return self.system.cpu_s(self.pid, self.started)
-
-    def begin(self) -> float:
-        """Begin a phase; returns the CPU seconds of the one that ended."""
-        now = self.cpu()
-        used, self.cpu_start = now - self.cpu_start, now
-        self.wall_start = time.monotonic()
-        return max(used, 0.0)
-
-    def left_s(self) -> float:
-        """Seconds that may pass before the limits must be looked at again; not positive when one has passed."""
-        cpu, wall = self.cpu(), time.monotonic()
-        wall_left = min(self.wall_limit_s - (wall - self.wall_start), self.program_wall_deadline - wall)
-        if wall_left <= 0:
-            phase_end = self.wall_start + STARVED_WALL_FACTOR * self.wall_limit_s
-            wall_left = min(wall_left + self.waited_s(), phase_end - wall)
-        return min(
-            self.cpu_limit_s - (cpu - self.cpu_start), self.program_cpu_s - cpu, wall_left, self.hard_deadline - wall
-        )
-
-    def waited_s(self) -> float:
-        """
-        Seconds in which the machine was too busy to run the program although it could have run.
-
-        Wall limits are for sleepers: a program that was kept waiting gets this time on top. Of the running threads the
-        one counts that waited longest; 0 where the kernel does not keep account. So does what its examiner waited.
-        """
-        longest = 0
-        for path in glob.iglob(f"/proc/{self.pid}/task/*/schedstat"):
-            with contextlib.suppress(OSError, ValueError, IndexError), open(path) as account:
-                longest = max(longest, int(account.read().split()[1]))
-        return longest / 1e9 + (0.0 if self.examiner is None else self.examiner.waited_s())
 
 
 class _Server:
@@ -130,7 +85,8 @@ class _Server:
             scratch=self.scratch, readable=_readable_paths(), isolation=settings["isolation"], portable=portable
         )
         self.modules = ModuleStates()
-        child.rehearse(self.tracer, self.modules)
+        self.progress = Progress()
+        child.rehearse(self.tracer, self.modules, self.progress)
         gc.collect()
         gc.freeze()
 
@@ -278,10 +234,12 @@ class _Child:
         self.ended = False  # whether the child said how it ended and what it traced
         self.expired = False
         self.killed = False
-        self.examiner = self.server.running_examiner() if self.job["checks_bytes"] else None
-        self.examiner_ends: tuple[int, ...] = ()
-        self.examiner_used_up = False
-        self.verdict: dict[str, Any] | None = None  # of the examiner, on the next test
+        self.examination = Examination(
+            self.server.running_examiner() if self.job["checks_bytes"] else None,
+            self.server.end_examiner,
+            self.job["checks_bytes"],
+            self.max_frame_bytes,
+        )
         stdio = self.job["type"] == "stdio"
         alone = shared is not None or run.alone
         count = 1 if alone else min(TESTS_PER_CHILD, len(self.job["tests"]) - first)
@@ -298,7 +256,7 @@ class _Child:
             finally:
                 os.close(reports)
                 os.close(gate)
-                self.close_examiner_ends()
+                self.examination.close()
             if self.ended and not self.expired and self.first < self.next < self.last:
                 self.run_state.alone = True  # it left state for which the next test needs a process of its own
             return self.next
@@ -310,8 +268,6 @@ class _Child:
     def fork(self) -> tuple[int, int, int]:
         report_read, report_write = os.pipe()
         gate_read, gate_write = os.pipe()
-        questions: tuple[int, ...] = os.pipe() if self.examiner else ()
-        answers: tuple[int, ...] = os.pipe() if self.examiner else ()
         task = child.ChildTask(
             job=self.job if self.shared is None else {**self.job, "fresh_process_per_test": True},
             first=self.first,
@@ -321,22 +277,24 @@ class _Child:
             stdout_fds=self.stdout_fds,
             soft_signal=self.server.hardening.soft_signal,
             modules=self.server.modules,
+            progress=self.server.progress,
             tracer=self.server.tracer if self.shared is None else SharedLineTracer(self.server.filename, self.shared),
             probes=self.run_state.probes,
-            examiner=Channel(questions[0], answers[1], _QUESTION_BYTES) if self.examiner else None,
+            examiner=self.examination.connect(),
         )
+        self.server.progress.clear()
         try:
             pid = os.fork()
         except OSError:
-            for descriptor in (report_read, report_write, gate_read, gate_write, *questions, *answers):
+            for descriptor in (report_read, report_write, gate_read, gate_write):
                 os.close(descriptor)
+            self.examination.close()
             raise
         if pid == 0:
             try:
                 os.close(report_read)
                 os.close(gate_write)
-                for descriptor in (*questions[1:], *answers[:1]):
-                    os.close(descriptor)
+                self.examination.close_in_child()
                 self.server.close_in_child()
                 report = child.begin(task)
                 self.server.hardening.enter_child(
@@ -350,14 +308,14 @@ class _Child:
                     os.write(report_write, frame({"not_started": f"{type(error).__name__}: {error}"}))
                 os._exit(1)
             child.main(task, report)
-        for descriptor in (report_write, gate_read, *questions[:1], *answers[1:]):
-            os.close(descriptor)
-        self.examiner_ends = (*questions[1:], *answers[:1])
+        os.close(report_write)
+        os.close(gate_read)
+        self.examination.leave_to_child()
         return pid, report_read, gate_write
 
     def watch(self, pid: int, reports: int, gate: int) -> None:
         job, run = self.job, self.run_state
-        clock = _Clock(
+        clock = Clock(
             self.server.system,
             pid,
             cpu_limit_s=job["timeout_s"],
@@ -365,7 +323,7 @@ class _Child:
             program_cpu_s=job["program_cpu_s"] - run.cpu_s,
             program_wall_deadline=run.wall_deadline,
             hard_deadline=run.hard_deadline,
-            examiner=self.examiner,
+            waited_elsewhere_s=self.examination.waited_s,
         )
         began = time.monotonic()
         clock.begin()
@@ -375,14 +333,14 @@ class _Child:
         poll.register(reports, select.POLLIN)
         poll.register(exit_fd, self.server.system.exit_event)
         poll.register(self.server.requests.fileno(), 0)  # hang-up only: the trainer is gone
-        if self.examiner is not None:
-            poll.register(self.examiner, select.POLLIN)
+        self.examination.watch_for_end(poll)
         kill_at: float | None = None
         waited_before = 0.0
         open_reports, alive, garbage = True, True, False
         look_at = time.monotonic() + POLL_S  # when to measure the scratch folder
         try:
-            while open_reports or alive or self.is_examined:
+            while (open_reports or alive or self.examination.is_under_way) and not self.is_over:
+                self.catch_up(clock)
                 left = self.left_s(clock) if kill_at is None else kill_at - time.monotonic()
                 if left <= 0:
                     if kill_at is None:
@@ -390,14 +348,14 @@ class _Child:
                         kill_at = time.monotonic() + SOFT_LIMIT_GRACE_S
                         waited_before = clock.waited_s()
                         _signal(pid, self.server.hardening.soft_signal)
-                    elif not self.killed or self.is_examined:
+                    elif not self.killed or self.examination.is_under_way:
                         waited = min(clock.waited_s() - waited_before, STARVED_GRACE_S)
                         if kill_at + waited > time.monotonic():
                             kill_at, waited_before = kill_at + waited, waited_before + waited
                             continue
                         self.killed = True
                         _signal(pid, signal.SIGKILL)
-                        self.stop_examiner(poll)
+                        self.examination.stop(poll)
                         kill_at = time.monotonic() + 3600
                     continue
                 for descriptor, _event in poll.poll(max(1, math.ceil(min(left, POLL_S) * 1000))):
@@ -405,26 +363,26 @@ class _Child:
                         self.server.bury(pid)
                         self.server.leave()
                         os._exit(0)
-                    elif self.examiner is not None and descriptor == self.examiner.fileno():
-                        self.hear_examiner()
-                        if self.verdict is not None and self.verdict.get("lost") in (GARBAGE, NOT_PLAIN):
-                            garbage = self.killed = True
-                            _signal(pid, signal.SIGKILL)
+                    elif self.examination.is_descriptor(descriptor):
+                        self.examination.hear()
                     elif descriptor == exit_fd:
                         alive = False
                         poll.unregister(exit_fd)
-                    elif not (data := os.read(reports, 2**20)):
+                    elif not (data := os.read(reports, READ_BYTES)):
                         open_reports = False
                         poll.unregister(reports)
                     elif not garbage:
                         try:
+                            self.catch_up(clock)
                             self.count_reported(len(data))
                             for message in buffer.feed(data):
                                 self.take(message, clock, gate)
                         except (OverflowError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
                             garbage = self.killed = True
                             _signal(pid, signal.SIGKILL)
-                if garbage and self.is_examined and kill_at is None:
+                if garbage or not alive or not open_reports:
+                    self.examination.watch_for_verdict(poll)
+                if garbage and self.examination.is_under_way and kill_at is None:
                     # Time for the examiner to see that its program is gone.
                     kill_at, waited_before = time.monotonic() + SOFT_LIMIT_GRACE_S, clock.waited_s()
                 if not alive and open_reports and not any(fd == reports for fd, _ in poll.poll(0)):
@@ -435,11 +393,13 @@ class _Child:
                         garbage = self.killed = True
                         _signal(pid, signal.SIGKILL)
         finally:
+            self.catch_up(clock)
             os.close(exit_fd)
             if time.monotonic() - began > 1.0:
                 run.wall_deadline += clock.waited_s()
             status, cpu_s = self.server.bury(pid)
-            self.settle()
+            self.examination.settle(wait_s=SOFT_LIMIT_GRACE_S)
+            run.not_plain |= self.examination.was_not_plain
             repeat = self.was_killed_from_outside(status) and not run.repeated
             if repeat:
                 run.repeated = True
@@ -452,7 +412,25 @@ class _Child:
         if self.shared is None and not repeat and not run.not_plain:
             self.conclude(status, garbage, clock, cpu_s)
 
-    def take(self, message: dict[str, Any], clock: _Clock, gate: int) -> None:
+    @property
+    def is_over(self) -> bool:
+        """Whether the child has said all that it had to say: it is not waited for, but ended."""
+        return self.ended and self.phase != "exit" and not self.expired and self.first < self.next
+
+    def catch_up(self, clock: Clock) -> None:
+        """Move on to the phase that the child has come to."""
+        if self.shared is not None or self.phase not in ("compile", "module"):
+            return
+        if self.phase == "compile" and (moment := self.server.progress.moment("compiled")):
+            self.phase = "module"
+            if self.job["type"] == "stdio":
+                self.phase = "test"
+                clock.begin_then(*moment)
+        if self.phase == "module" and (moment := self.server.progress.moment("ready")):
+            self.phase = "test"
+            clock.begin_then(*moment)
+
+    def take(self, message: dict[str, Any], clock: Clock, gate: int) -> None:
         """Digest one report; anything out of order raises and counts as garbage."""
         run = self.run_state
         if "serving" in message and not self.ended:
@@ -463,13 +441,6 @@ class _Child:
             raise Infrastructure(str(message["not_started"]))
         if "serving" in message:
             pass
-        elif "compiled" in message:
-            self.phase = "module" if self.job["type"] != "stdio" else "test"
-            if self.phase == "test":
-                clock.begin()
-        elif "ready" in message:
-            self.phase = "test"
-            clock.begin()
         elif "test" in message:
             self.take_test(message, clock)
             if self.job["gated"]:
@@ -495,7 +466,7 @@ class _Child:
         else:
             raise ValueError("unknown report")
 
-    def take_test(self, message: dict[str, Any], clock: _Clock) -> None:
+    def take_test(self, message: dict[str, Any], clock: Clock) -> None:
         if message["test"] != self.next or self.phase != "test" or self.next >= self.last:
             raise ValueError("report out of order")
         claims = {key: value for key, value in message.items() if key not in ("test", "lines")}
@@ -511,64 +482,29 @@ class _Child:
     def max_frame_bytes(self) -> int:
         return int(self.job["max_output_bytes"] * 2 + _FRAME_SLACK)
 
-    @property
-    def is_examined(self) -> bool:
-        """Whether the examiner owes a verdict."""
-        return self.examiner is not None and self.examiner.busy
-
-    def left_s(self, clock: _Clock) -> float:
+    def left_s(self, clock: Clock) -> float:
         left = clock.left_s()
-        if self.examiner is not None and self.examiner.busy:
-            left = min(left, self.job["timeout_s"] - self.examiner.cpu_s())
+        if self.examination.is_under_way:
+            left = min(left, self.job["timeout_s"] - self.examination.cpu_s())
         return left
 
     def begin_examination(self, index: Any) -> None:
         expected = self.first if self.shared is not None else self.next
         in_order = index == expected < self.last and (self.shared is not None or self.phase == "test")
-        if self.examiner is None or self.examiner.busy or self.verdict is not None or not in_order:
+        if not in_order or "candidates" not in self.job["tests"][index]:
             raise ValueError("report out of order")
-        if "candidates" not in self.job["tests"][index]:
-            raise ValueError("nothing to examine")
-        request = {"test": index, "size": self.job["checks_bytes"], "max_bytes": self.max_frame_bytes}
-        self.examiner.begin(request, self.examiner_ends)
-        self.close_examiner_ends()  # so that each side sees when the other is gone
-
-    def close_examiner_ends(self) -> None:
-        for descriptor in self.examiner_ends:
-            os.close(descriptor)
-        self.examiner_ends = ()
-
-    def hear_examiner(self, wait_s: float = 0.0) -> None:
-        assert self.examiner is not None
-        verdict = self.examiner.verdict(wait_s)
-        if verdict is not None:
-            self.verdict = verdict
-            self.run_state.not_plain |= verdict.get("lost") == NOT_PLAIN
-            self.examiner_used_up |= "memory" in verdict
+        self.examination.begin(index)
 
     def examined_claims(self, claims: dict[str, Any]) -> dict[str, Any]:
         """What the examiner found, once the program says that it has answered; or what kept it from that."""
-        if self.is_examined:
-            self.hear_examiner()
-        if claims.keys() <= _ERROR_CLAIMS and not self.is_examined and self.verdict is None:
+        if self.examination.is_under_way:
+            self.examination.hear()
+        verdict = self.examination.verdict
+        if claims.keys() <= _ERROR_CLAIMS and not self.examination.is_under_way and verdict is None:
             return claims
-        if claims != {"served": True} or self.verdict is None or "lost" in self.verdict:
+        if claims != {"served": True} or verdict is None or self.examination.lost:
             raise ValueError("report out of order")
-        return self.verdict
-
-    def settle(self) -> None:
-        """Leave no examination under way: its program is gone."""
-        if self.is_examined:
-            self.hear_examiner(wait_s=SOFT_LIMIT_GRACE_S)
-        if self.is_examined or self.examiner_used_up:
-            self.server.end_examiner()
-
-    def stop_examiner(self, poll: select.poll) -> None:
-        if self.is_examined:
-            assert self.examiner is not None
-            poll.unregister(self.examiner)
-            self.server.end_examiner()
-            self.examiner.busy = False
+        return verdict
 
     def may_go_on(self) -> bool:
         """Ask the trainer about the test that was finished last; if it says no, the others are not run."""
@@ -604,16 +540,14 @@ class _Child:
             os.ftruncate(descriptor, 0)  # what one test writes is not charged to the next
         self.run_state.results[self.next] = {**result, "cpu_s": cpu_s}
         self.next += 1
-        self.verdict = None
+        self.examination.verdict = None
 
-    def conclude(self, status: int, garbage: bool, clock: _Clock, cpu_s: float) -> None:
+    def conclude(self, status: int, garbage: bool, clock: Clock, cpu_s: float) -> None:
         """Give the test at which the child died its result, and recover the lines it could not report."""
         run = self.run_state
         used = max(cpu_s - clock.cpu_start, 0.0)
         died_at = self.next
-        if self.next < self.last and not (
-            self.ended and self.phase != "exit" and not self.expired and self.next > self.first
-        ):
+        if self.next < self.last and not self.is_over:
             result = self.result_of_death(status, garbage)
             if self.phase == "compile" and "broken" in result:
                 run.fill(0, {"memory": "no memory to begin with"})
@@ -645,8 +579,9 @@ class _Child:
     def result_of_death(self, status: int, garbage: bool) -> dict[str, Any]:
         if garbage:
             return {"error": "the program sent garbage or wrote too much"}
-        if self.verdict is not None and "lost" not in self.verdict and not self.expired:
-            return self.verdict  # what it does after its last answer changes nothing
+        verdict = self.examination.verdict
+        if verdict is not None and not self.examination.lost and not self.expired:
+            return verdict  # what it does after its last answer changes nothing
         if self.expired or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
             return {"timeout": True}
         if os.WIFSIGNALED(status):

@@ -33,9 +33,10 @@ def scratch_root() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def executor(scratch_root: Path) -> Iterator[CodeExecutor]:
+    before = set(leftovers.descendants())  # servers of executors that other tests left to the garbage collector
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         yield executor
-    assert leftovers.descendants() == []
+    assert set(leftovers.descendants()) <= before
     assert list(scratch_root.iterdir()) == []
 
 
