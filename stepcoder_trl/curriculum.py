@@ -302,6 +302,10 @@ class CurriculumConfig:
             no value.
         momentum (`float`, *optional*, defaults to `0.3`):
             Weight of the newest group in the moving average of the pass rate, in (0, 1]. The paper gives no value.
+        rate_of (`str`, *optional*, defaults to `"problem"`):
+            Whose pass rate decides, for `paper` and `mix`: each `problem`'s own, as in the paper, or that of all
+            problems at the same `stage`, which then move on together. The latter needs no number of visits to every
+            problem, and a smaller `momentum`: it sees every group.
         pass_score (`float`, *optional*):
             Reward above which a sample without tests counts as passing; for whoever computes the shares.
         mix_probability (`float`, *optional*, defaults to `0.1`):
@@ -316,6 +320,7 @@ class CurriculumConfig:
     kinds: Kinds = "statements"
     pass_rate: float = 0.5
     momentum: float = 0.3
+    rate_of: Literal["problem", "stage"] = "problem"
     pass_score: float | None = None
     mix_probability: float = 0.1
     mix_from: Literal["scratch", "any"] = "scratch"
@@ -324,6 +329,7 @@ class CurriculumConfig:
     def __post_init__(self) -> None:
         _check_choice("mode", self.mode, get_args(Mode))
         _check_choice("kinds", self.kinds, get_args(Kinds))
+        _check_choice("rate_of", self.rate_of, ("problem", "stage"))
         _check_choice("mix_from", self.mix_from, ("scratch", "any"))
         _check_fraction("pass_rate", self.pass_rate, 0 <= self.pass_rate <= 1, "[0, 1]")
         _check_fraction("momentum", self.momentum, 0 < self.momentum <= 1, "(0, 1]")
@@ -366,7 +372,7 @@ class Curriculum:
     `paper` and `mix`: a problem starts at its highest stage; the share of a group's samples that pass enters a moving
     average, `rate <- (1 - momentum) * rate + momentum * share`; when that exceeds `pass_rate` the problem moves to its
     next lower stage and the average starts again at 0. Only groups drawn at the current stage count. At scratch the
-    average just goes on.
+    average just goes on. With `rate_of="stage"` all problems at a stage have one average, and move on together.
 
     `adaptive`: a share is drawn uniformly from the problem's interval, [0, 1] at first, and the solution is cut before
     a statement, as late as reveals no more than that share. A group whose share exceeds `pass_rate` makes the revealed
@@ -393,6 +399,7 @@ class Curriculum:
         self._starts = {task_id: self._starts_of(*texts) for task_id, texts in problems.items()}
         self._progress = {task_id: _Progress(stage=starts[0].stage) for task_id, starts in self._starts.items()}
         self._level = _Level()
+        self._stage_rates: dict[int, float] = {}
         self._advanced = 0
 
     def _starts_of(self, solution: str, starter_code: str) -> list[_Start]:
@@ -474,12 +481,24 @@ class Curriculum:
             self._average(task_id, share)
             if self.config.mode == "global":
                 self._count(share)
+            elif self.config.rate_of == "stage":
+                self._average_stage(number, share)
             elif self._progress[task_id].pass_rate > self.config.pass_rate:
                 self._advance(task_id)
 
     def _average(self, task_id: str, share: float) -> None:
         progress = self._progress[task_id]
         progress.pass_rate += self.config.momentum * (share - progress.pass_rate)
+
+    def _average_stage(self, stage: int, share: float) -> None:
+        """Take in a share for all problems at a stage; they move on together."""
+        rate = self._stage_rates.get(stage, 0.0)
+        self._stage_rates[stage] = rate + self.config.momentum * (share - rate)
+        if stage > 0 and self._stage_rates[stage] > self.config.pass_rate:
+            self._stage_rates[stage] = 0.0
+            for task_id, progress in self._progress.items():
+                if progress.stage == stage:
+                    self._advance(task_id)
 
     def _advance(self, task_id: str) -> None:
         progress = self._progress[task_id]
@@ -546,6 +565,7 @@ class Curriculum:
             "kinds": self.config.kinds,
             "advanced": self._advanced,
             "level": asdict(self._level),
+            "stage_rates": {str(stage): rate for stage, rate in self._stage_rates.items()},
             "problems": {task_id: asdict(progress) for task_id, progress in self._progress.items()},
         }
 
@@ -567,10 +587,13 @@ class Curriculum:
         try:
             level, advanced = _Level(**state["level"]), int(state["advanced"])
             progress = {task_id: _Progress(**values) for task_id, values in state["problems"].items()}
+            # States that were written before there were rates of stages have none.
+            stage_rates = {int(stage): float(rate) for stage, rate in state.get("stage_rates", {}).items()}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInputError(f"Curriculum state: damaged ({error!r}). Use one that `save` wrote.") from error
         self._check_problems(progress)
         self._level, self._advanced, self._progress = level, advanced, {key: progress[key] for key in self._starts}
+        self._stage_rates = stage_rates
 
     def _check_problems(self, progress: Mapping[str, _Progress]) -> None:
         other = sorted(progress.keys() ^ self._starts.keys())

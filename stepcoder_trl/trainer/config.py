@@ -90,6 +90,9 @@ class StepCoderPPOConfig(PPOConfig):
             Pass rate above which a problem moves to its next stage, in [0, 1]. The paper gives no value.
         curriculum_momentum (`float`, *optional*, defaults to `0.3`):
             Weight of the newest group in the moving pass rate, in (0, 1]. The paper gives no value.
+        curriculum_rate_of (`str`, *optional*, defaults to `"problem"`):
+            Whose pass rate decides in `"paper"` and `"mix"`: each `"problem"`'s own, or that of all problems at the
+            same `"stage"`, which then move on together. Give the latter a smaller `curriculum_momentum`.
         curriculum_pass_score (`float`, *optional*):
             Score above which a completion counts as passing where a problem has no tests.
         curriculum_mix_probability (`float`, *optional*, defaults to `0.1`):
@@ -222,6 +225,14 @@ class StepCoderPPOConfig(PPOConfig):
     curriculum_momentum: float = field(
         default=0.3,
         metadata={"help": "Weight of the newest group in the moving pass rate, in (0, 1]. The paper gives no value."},
+    )
+    curriculum_rate_of: Literal["problem", "stage"] = field(
+        default="problem",
+        metadata={
+            "help": 'Whose pass rate decides in `"paper"` and `"mix"`: each `"problem"`\'s own, or that of all '
+            'problems at the same `"stage"`, which then move on together. Give the latter a smaller '
+            "`curriculum_momentum`."
+        },
     )
     curriculum_pass_score: float | None = field(
         default=None,
@@ -408,6 +419,7 @@ def _check_ranges(args: StepCoderPPOConfig) -> None:
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "curriculum": ("paper", "mix", "adaptive", "global", "off"),
     "curriculum_kinds": ("statements", "scope"),
+    "curriculum_rate_of": ("problem", "stage"),
     "curriculum_mix_from": ("scratch", "any"),
     "fgo": ("lines", "off", "random"),
     "fgo_granularity": ("lines", "expressions"),

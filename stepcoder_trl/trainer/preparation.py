@@ -93,6 +93,7 @@ class Preparation(PPOTrainer):
             kinds=args.curriculum_kinds,
             pass_rate=args.curriculum_pass_rate,
             momentum=args.curriculum_momentum,
+            rate_of=args.curriculum_rate_of,
             pass_score=args.curriculum_pass_score,
             mix_probability=args.curriculum_mix_probability,
             mix_from=args.curriculum_mix_from,

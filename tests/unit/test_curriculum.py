@@ -338,6 +338,7 @@ def test_stages_start_at_conditionals_behind_each_other(program, starter, kinds)
     [
         ({"mode": "fast"}, "`mode` is 'fast', but must be one of paper, mix, adaptive, global, off"),
         ({"kinds": "if"}, "`kinds` is 'if'"),
+        ({"rate_of": "all"}, "`rate_of` is 'all'"),
         ({"mix_from": "end"}, "`mix_from` is 'end'"),
         ({"pass_rate": 50}, "`pass_rate` is 50, but must be in .*write 0.5 for 50%"),
         ({"momentum": 0.0}, "`momentum` is 0.0"),
@@ -418,6 +419,41 @@ def test_scratch_is_never_left_and_its_average_goes_on():
     state.update("none", 0, 0.75)
 
     assert (state.stage("none"), state.pass_rate("none")) == (0, 0.75)
+
+
+def test_problems_at_a_stage_share_a_rate_and_move_on_together():
+    problems = {"a": (TEN, ""), "b": (TEN, ""), "c": ("x = 1\n", "")}
+    state = Curriculum(CurriculumConfig(rate_of="stage"), problems)
+    seen = []
+    for task_id in ("a", "b", "c", "b", "a"):
+        seen.append([state.stage(one) for one in problems])
+        state.update(task_id, state.stage(task_id), 1.0)
+
+    # As for one problem, 0.3 and then 0.51 exceed 0.5, but it is a group of each that gives them. "c" is at scratch.
+    assert seen == [[3, 3, 0], [3, 3, 0], [2, 2, 0], [2, 2, 0], [2, 2, 0]]
+    assert [state.stage(one) for one in problems] == [1, 1, 0]
+    assert state.summary()["curriculum/advanced"] == 4
+
+
+def test_those_who_come_later_to_a_stage_find_its_rate_as_it_is():
+    problems = {"early": ("if x:\n    y()\nif z:\n    y()\n", ""), "late": (TEN, "")}
+    state = Curriculum(CurriculumConfig(rate_of="stage", momentum=0.4), problems)
+    state.update("early", 1, 1.0)
+    for stage in (3, 3, 2, 2):
+        state.update("late", stage, 1.0)
+    state.update("late", 1, 1.0)
+
+    assert [state.stage(one) for one in problems] == [0, 0]
+
+
+def test_state_without_rates_of_stages_is_an_older_one():
+    old = curriculum(rate_of="stage").state_dict()
+    del old["stage_rates"]
+    state = curriculum(rate_of="stage", momentum=1.0, pass_rate=1.0)
+    state.update("ten", 3, 1.0)
+    state.load_state_dict(old)
+
+    assert state.state_dict() == curriculum(rate_of="stage").state_dict()
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
@@ -648,6 +684,8 @@ def changed(**changes) -> dict:
         (changed(problems={"ten": {"place": 9}}), "damaged"),
         (changed(problems=[1]), "damaged"),
         (changed(level=None), "damaged"),
+        (changed(stage_rates=None), "damaged"),
+        (changed(stage_rates={"first": 0.5}), "damaged"),
     ],
 )
 def test_state_that_does_not_fit_is_refused_and_changes_nothing(state, message):

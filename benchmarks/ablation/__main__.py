@@ -1,0 +1,58 @@
+"""
+Which part of StepCoder helps, where, and by how much: tiny models, generated problems, paired seeds.
+
+    python -m benchmarks.ablation                       # the main grid; continues what was begun
+    python -m benchmarks.ablation --processes 2 --arms sft ppo stepcoder
+    python -m benchmarks.ablation --report              # only writes the results of what is finished
+    python -m benchmarks.ablation --smoke               # two seeds of three arms, too small to mean anything
+
+Every run is a process of its own with one thread; runs that are finished are never done again. `--work` holds them,
+with the fine-tuned models; `--out` gets `results.json`, `tables.md` and pictures. docs/results/ablation/README.md
+explains both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.ablation.grid import run_grid
+from benchmarks.ablation.report import write_report
+from benchmarks.ablation.settings import ARMS, MAIN, SETTINGS, SMOKE, TIERS, plan
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse arguments, run the grid, write the report; 1 if a run failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ablation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, help="folder of the results (default: docs/results/ablation)")
+    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs (%(default)s)")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[MAIN.name], help="default: %(default)s")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="default: all")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="default: 0 to 4")
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time (default: %(default)s)")
+    parser.add_argument("--report", action="store_true", help="run nothing, report what is finished")
+    parser.add_argument("--smoke", action="store_true", help="two tiny seeds of SFT, PPO and StepCoder, into --work")
+    chosen = parser.parse_args(arguments)
+    settings = [SETTINGS[name] for name in chosen.settings]
+    arms, seeds, out = chosen.arms, chosen.seeds, chosen.out or Path("docs/results/ablation")
+    if chosen.smoke:
+        settings, arms, seeds, out = [SMOKE], ["sft", "ppo", "stepcoder"], [0, 1], chosen.out or chosen.work / "smoke"
+    failed = []
+    if not chosen.report:
+        tiers = [[arm for arm in tier if arm in arms] for tier in TIERS]
+        failed = run_grid(list(plan(settings, tiers, seeds)), chosen.work, chosen.processes)
+    for name in write_report(settings, chosen.work, out):
+        print(f"{out}: {name}")
+    for job in failed:
+        print(f"{job} failed, see {job.path(chosen.work).with_suffix('.log')}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

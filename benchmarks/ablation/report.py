@@ -1,0 +1,194 @@
+"""Writes what was found: `results.json`, a table in Markdown, pictures."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ablation.analysis import SETS, Runs, curves, read_runs, summarize, training_curve
+from benchmarks.ablation.intervals import Estimate
+from benchmarks.ablation.run import write_json
+from benchmarks.ablation.settings import ARMS, Setting
+from stepcoder_trl.reports.plots import MISSING, can_plot
+
+
+# Each part against the whole, and every system against PPO.
+PAIRS = (
+    *((arm, "ppo") for arm in ARMS if arm not in ("sft", "ppo")),
+    *(("stepcoder", arm) for arm in ARMS if arm not in ("sft", "ppo", "stepcoder")),
+    ("ppo", "sft"),
+)
+TITLES = {"training": "training problems", "heldout": "held-out problems"}
+
+
+def write_report(settings: Sequence[Setting], work: Path, out: Path) -> list[str]:
+    """
+    Write the results of the runs that are finished.
+
+    Args:
+        settings (`Sequence[Setting]`):
+            Settings; those without a finished run are left out.
+        work (`Path`):
+            Where the runs are.
+        out (`Path`):
+            Folder to write to.
+
+    Returns:
+        `list[str]`: Names of the settings reported.
+    """
+    found = {setting.name: read_runs(setting, work) for setting in settings}
+    found = {name: runs for name, runs in found.items() if runs.by_arm}
+    out.mkdir(parents=True, exist_ok=True)
+    summaries = {name: summarize(runs, PAIRS) for name, runs in found.items()}
+    write_json(out / "results.json", {name: _result(runs, summaries[name]) for name, runs in found.items()})
+    text = "\n".join(tables(runs, summaries[name]) for name, runs in found.items())
+    (out / "tables.md").write_text(text)
+    if not can_plot():
+        print(f"No pictures: {MISSING}")
+        return list(found)
+    for name, runs in found.items():
+        plot(runs, out / f"{name}.png")
+    return list(found)
+
+
+def _result(runs: Runs, summary: Mapping[str, Any]) -> dict[str, Any]:
+    one = next(iter(runs.by_arm["sft"].values()))
+    return {
+        "setting": asdict(runs.setting),
+        "machine": one["machine"],
+        "versions": one["versions"],
+        **summary,
+        "runs": [run for by_seed in runs.by_arm.values() for run in by_seed.values()],
+    }
+
+
+# Tables
+
+
+def tables(runs: Runs, summary: Mapping[str, Any]) -> str:
+    """Three tables of a setting: the arms, their paired differences, and what happened in training."""
+    setting = runs.setting
+    parts = [
+        f"## {setting.name}",
+        f"{setting.reason}",
+        f"{setting.updates * setting.rollouts_per_update} rollouts a run, {setting.num_problems} training and "
+        f"{setting.num_heldout} held-out problems per seed. pass@1, greedy, from scratch, under all tests; mean and "
+        "95 % interval over seeds.",
+        _arms_table(summary),
+        _differences_table(summary),
+        _training_table(summary),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _arms_table(summary: Mapping[str, Any]) -> str:
+    columns = [f"{name}_{measure}" for measure in ("curve", "end") for name in SETS]
+    head = ["arm", "seeds", "training, curve", "held-out, curve", "training, end", "held-out, end"]
+    rows = [
+        [ARMS[arm].label, str(len(figures["seeds"])), *(_interval(figures[column]) for column in columns)]
+        for arm, figures in summary["arms"].items()
+    ]
+    return _markdown(head, rows)
+
+
+def _differences_table(summary: Mapping[str, Any]) -> str:
+    head = ["paired difference", "problems", "over the curve", "relative", "at the end", "over the curve by CPU time"]
+    head += ["seeds above 0", "p (t), curve", "p (signs), curve"]
+    rows = []
+    for pair, figures in summary["differences"].items():
+        arm, other = pair.split(" - ")
+        for name in SETS:
+            curve, end, by_cpu = (figures[f"{name}_{measure}"] for measure in ("curve", "end", "curve_by_cpu"))
+            if curve is None:
+                continue
+            relative = "" if curve["relative"] is None else f"{100 * curve['relative']:+.0f} %"
+            rows.append(
+                [
+                    f"{ARMS[arm].label} - {ARMS[other].label}",
+                    TITLES[name].removesuffix(" problems"),
+                    _interval(curve, signed=True),
+                    relative,
+                    _interval(end, signed=True),
+                    _interval(by_cpu, signed=True),
+                    f"{curve['above']} of {curve['n']}",
+                    _p(curve["p_t"]),
+                    _p(curve["p_signs"]),
+                ]
+            )
+    return _markdown(head, rows)
+
+
+def _training_table(summary: Mapping[str, Any]) -> str:
+    names = {
+        "reward_rate_first": "passing, first update",
+        "reward_rate": "passing, all updates",
+        "unexecuted_share": "tokens unexecuted",
+        "scratch_share_end": "problems at scratch, end",
+        "scratch_reached_rollouts": "rollouts until 90 % at scratch",
+        "mean_length": "tokens a completion",
+        "kl_end": "KL, end",
+        "cpu_s": "CPU s of training",
+    }
+    rows = [
+        [ARMS[arm].label, *("never in all" if figures[name] is None else f"{figures[name]:.3g}" for name in names)]
+        for arm, figures in summary["training"].items()
+    ]
+    return _markdown(["in training", *names.values()], rows)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _interval(figures: Mapping[str, Any], signed: bool = False) -> str:
+    form = "+.3f" if signed else ".3f"
+    if figures["low"] is None:
+        return f"{figures['mean']:{form}}"
+    return f"{figures['mean']:{form}} [{figures['low']:{form}}, {figures['high']:{form}}]"
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+# Pictures
+
+
+def plot(runs: Runs, path: Path) -> None:
+    """Learning curves on both sets against rollouts and CPU seconds, and three metrics of training."""
+    figure = importlib.import_module("matplotlib.figure").Figure(figsize=(12, 10), layout="constrained")
+    panels = figure.subplots(3, 2)
+    arms = [arm for arm in runs.by_arm if arm != "sft"]
+    for column, name in enumerate(SETS):
+        for row, (axis, unit) in enumerate((("rollouts", "rollouts"), ("cpu_s", "CPU seconds of training"))):
+            panel = panels[row][column]
+            _lines(panel, arms, lambda arm, name=name, axis=axis: curves(runs, arm, name, axis))
+            panel.set_title(f"pass@1, {TITLES[name]}", loc="left", fontsize="medium")
+            panel.set_xlabel(unit)
+    for panel, name, title in (
+        (panels[2][0], "reward_rate", "share of completions that pass, from where they start"),
+        (panels[2][1], "scratch_share", "share of problems at scratch"),
+    ):
+        _lines(panel, arms, lambda arm, name=name: training_curve(runs, arm, name), band=False)
+        panel.set_title(title, loc="left", fontsize="medium")
+        panel.set_xlabel("rollouts")
+    panels[0][0].legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
+def _lines(
+    panel: Any, arms: Sequence[str], curve: Callable[[str], Sequence[tuple[float, Estimate]]], band: bool = True
+) -> None:
+    """One line per arm, with the interval of its mean as a band."""
+    for number, arm in enumerate(arms):
+        points = curve(arm)
+        xs = [x for x, _ in points]
+        panel.plot(xs, [value.mean for _, value in points], label=ARMS[arm].label, color=f"C{number}")
+        if band and points[0][1].n > 1:
+            low, high = [value.low for _, value in points], [value.high for _, value in points]
+            panel.fill_between(xs, low, high, color=f"C{number}", alpha=0.12, linewidth=0)
+    panel.grid(alpha=0.3)

@@ -1,0 +1,213 @@
+"""One run: an arm trains on the problems of a seed, and is evaluated from scratch on its way."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, TrainerCallback
+
+from benchmarks.ablation.material import Material, prepare
+from benchmarks.ablation.settings import ARMS, COMMON, SETTINGS, Arm, Job, Setting
+from benchmarks.executor import cpu_of_tree
+from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOConfig, StepCoderPPOTrainer
+from stepcoder_trl.evaluation import evaluate_pass_at_1
+from stepcoder_trl.trainer.baselines import REWARDS
+from stepcoder_trl.trainer.rollout import Feedback, PromptRow, Rollout, Scores, sample_loss_mask
+
+
+PACKAGES = ("stepcoder-trl", "trl", "transformers", "torch", "accelerate", "coverage")
+# Metrics of an update that are kept, by their names in the results.
+KEPT = {
+    "reward_rate": "executor/passed",
+    "score": "objective/scores",
+    "kl": "objective/kl",
+    "scratch_share": "curriculum/scratch_share",
+    "mean_stage": "curriculum/mean_stage",
+    "kept_share": "fgo/kept_share",
+    "unexecuted_share": "ablation/unexecuted_share",
+    "mean_length": "completions/mean_length",
+    "cpu_s": "ablation/cpu_s",
+}
+
+
+class MeasuredTrainer(StepCoderPPOTrainer):
+    """Trainer that also measures the CPU seconds of an update, and the share of tokens that no test ran."""
+
+    def train_on(self, rows: Sequence[PromptRow]) -> dict[str, float]:
+        """As in training, with two more metrics. CPU seconds are those of the whole process tree."""
+        begun_s = cpu_seconds()
+        metrics = super().train_on(rows)
+        return {
+            **metrics,
+            "ablation/cpu_s": cpu_seconds() - begun_s,
+            "ablation/unexecuted_share": 1 - self._executed / self._sampled,
+        }
+
+    def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
+        """As in training; counts the tokens that FGO would keep, whatever the arm does."""
+        runs = zip(rollout.completions, rollout.programs, feedback.executions, strict=True)
+        masks = [sample_loss_mask(completion, program, execution) for completion, program, execution in runs]
+        self._executed, self._sampled = sum(map(sum, masks)), sum(map(len, masks))
+        return super().build_loss_mask(rollout, feedback, scores)
+
+
+class Evaluator(TrainerCallback):
+    """Evaluates the policy now and then, greedy, from scratch, under all tests."""
+
+    def __init__(self, setting: Setting, material: Material, executor: CodeExecutor) -> None:
+        self.setting, self.material, self.executor = setting, material, executor
+        self.points: list[dict[str, float]] = []
+
+    def evaluate(self, update: int) -> None:
+        """Add a point to the learning curve."""
+        point: dict[str, float] = {"update": update, "rollouts": update * self.setting.rollouts_per_update}
+        for name, problems in self.material.evaluated.items():
+            evaluation = evaluate_pass_at_1(
+                self.material.model,
+                self.material.tokenizer,
+                problems,
+                self.executor,
+                max_new_tokens=self.material.response_length,
+                temperature=0.0,
+                batch_size=128,
+            )
+            if evaluation.infrastructure_errors:
+                raise RuntimeError(f"{evaluation.infrastructure_errors} programs could not be run. Run it again.")
+            point[name] = evaluation.pass_at_1
+        self.points.append(point)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluate at every so many updates, and after the last."""
+        step = state.global_step
+        if step % self.setting.evaluate_every == 0 or step == self.setting.updates:
+            self.evaluate(step)
+
+
+def ppo_config(setting: Setting, arm: Arm, seed: int, response_length: int, folder: str) -> StepCoderPPOConfig:
+    """Settings of the trainer: two optimizer steps per update, nothing saved, what arm and setting say."""
+    half = setting.rollouts_per_update // 2
+    return StepCoderPPOConfig(
+        output_dir=folder,
+        per_device_train_batch_size=half,
+        gradient_accumulation_steps=2,
+        num_mini_batches=2,
+        local_rollout_forward_batch_size=2 * half,
+        num_generations=setting.num_generations,
+        max_steps=setting.updates,
+        num_train_epochs=setting.updates,
+        response_length=response_length,
+        test_timeout_s=1.0,
+        seed=seed,
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+        disable_tqdm=True,
+        **{**COMMON, **setting.options, **(arm.options or {})},
+    )
+
+
+def run(job: Job, folder: Path) -> dict[str, Any]:
+    """
+    Do one run of the grid.
+
+    Args:
+        job ([`Job`]):
+            What to run.
+        folder (`Path`):
+            Where problems and models are kept.
+
+    Returns:
+        `dict[str, Any]`: `points`, the learning curve; `updates`, the metrics of training; `sft`; and what they are
+        of.
+    """
+    setting, arm = job.setting, ARMS[job.arm]
+    begun_s = time.perf_counter()
+    material = prepare(setting, job.seed, folder)
+    history: list[dict[str, float]] = []
+    with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor:
+        evaluator = Evaluator(setting, material, executor)
+        if arm.options is None:
+            evaluator.evaluate(0)
+        else:
+            history = _train(job, material, executor, evaluator)
+    return {
+        "setting": setting.key,
+        "arm": job.arm,
+        "seed": job.seed,
+        "points": _with_cpu_seconds(evaluator.points, history),
+        "updates": history,
+        "sft": material.sft,
+        "wall_s": round(time.perf_counter() - begun_s, 1),
+        "cpu_s": round(cpu_seconds(), 1),
+        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+    }
+
+
+def _train(job: Job, material: Material, executor: CodeExecutor, evaluator: Evaluator) -> list[dict[str, float]]:
+    """Train, evaluating on the way; the metrics of each update."""
+    arm = ARMS[job.arm]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = MeasuredTrainer(
+            ppo_config(job.setting, arm, job.seed, material.response_length, folder),
+            material.tokenizer,
+            material.model,
+            train_dataset=material.training,
+            executor=executor,
+            callbacks=[evaluator],
+            reward_funcs=REWARDS[arm.reward] if arm.reward else None,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "ablation/cpu_s" in entry]
+    return [{name: round(entry[metric], 6) for name, metric in KEPT.items()} for entry in logged]
+
+
+def _with_cpu_seconds(points: list[dict[str, float]], history: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Points of the learning curve with the CPU seconds of training up to there."""
+    return [
+        {**point, "cpu_s": round(sum(entry["cpu_s"] for entry in history[: int(point["update"])]), 2)}
+        for point in points
+    ]
+
+
+def cpu_seconds() -> float:
+    """CPU seconds so far of this process and all its descendants."""
+    return sum(cpu_of_tree().values())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+def main() -> None:
+    """Do one run in this process and write its result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--setting", choices=SETTINGS, required=True)
+    parser.add_argument("--arm", choices=ARMS, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    job = Job(SETTINGS[arguments.setting], arguments.arm, arguments.seed)
+    write_json(job.path(arguments.work), run(job, arguments.work))
+
+
+if __name__ == "__main__":
+    main()

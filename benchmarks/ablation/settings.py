@@ -1,0 +1,184 @@
+"""What is compared: families of problems, arms, and the order in which they are run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stepcoder_trl.data.synthetic import SyntheticConfig
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """
+    What the tiny model is fine-tuned on before anything is compared.
+
+    Args:
+        dials (`SyntheticConfig`): Dials of the demonstrations.
+        steps (`int`): Steps of 32 demonstrations.
+        easy_accuracy, hard_accuracy (`float`): How often easy and hard concepts are written right.
+    """
+
+    dials: SyntheticConfig
+    steps: int = 900
+    easy_accuracy: float = 0.85
+    hard_accuracy: float = 0.35
+
+
+@dataclass(frozen=True)
+class Setting:
+    """
+    Family of problems, and how much is done with it.
+
+    Args:
+        name (`str`): Name, also of folders.
+        reason (`str`): Why it can show an effect; said before it is run.
+        dials (`SyntheticConfig`): Dials of the problems, with the tests of the evaluation.
+        corpus (`Corpus`): What the model starts from.
+        training_tests (`int` or `None`): Tests of a problem in training, the first of all; `None` takes all.
+        num_problems (`int`): Problems to train on.
+        num_heldout (`int`): Problems that are only evaluated.
+        updates (`int`): Updates of PPO.
+        prompts_per_update (`int`): Problems per update.
+        num_generations (`int`): Completions per problem and update.
+        evaluate_every (`int`): Updates between two evaluations.
+        options (`dict`): Fields of `StepCoderPPOConfig` that all arms share.
+    """
+
+    name: str
+    reason: str
+    dials: SyntheticConfig
+    corpus: Corpus
+    training_tests: int | None = 2
+    num_problems: int = 128
+    num_heldout: int = 256
+    updates: int = 32
+    prompts_per_update: int = 16
+    num_generations: int = 8
+    evaluate_every: int = 4
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rollouts_per_update(self) -> int:
+        """Completions that an update trains on."""
+        return self.prompts_per_update * self.num_generations
+
+    @property
+    def key(self) -> str:
+        """Name and digest: runs of other settings never mix with these."""
+        return f"{self.name}-{digest(asdict(self))}"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """
+    System that is compared.
+
+    Args:
+        label (`str`): Name in tables and plots.
+        options (`dict` or `None`): Fields of `StepCoderPPOConfig`; `None` trains nothing.
+        reward (`str` or `None`): Name in `REWARDS`; `None` takes the compiler feedback of the trainer.
+    """
+
+    label: str
+    options: dict[str, Any] | None = field(default_factory=dict)
+    reward: str | None = None
+
+
+# The same configurations as examples/recipes, on a model 20,000 times smaller.
+ARMS = {
+    "sft": Arm("SFT", None),
+    "ppo": Arm("PPO", {"curriculum": "off", "fgo": "off"}),
+    "stepcoder": Arm("StepCoder"),
+    "no_cccs": Arm("w/o CCCS", {"curriculum": "off"}),
+    "no_fgo": Arm("w/o FGO", {"fgo": "off"}),
+    "random_mask": Arm("random masks", {"fgo": "random"}),
+    "mix": Arm("CCCS mix", {"curriculum": "mix"}),
+    "adaptive": Arm("CCCS adaptive", {"curriculum": "adaptive"}),
+    "ppocoder": Arm("PPOCoder", {"curriculum": "off", "fgo": "off"}, "ppocoder"),
+    "rltf": Arm("RLTF", {"curriculum": "off", "fgo": "off", "error_token_penalty": 0.3}, "rltf"),
+}
+# Whenever the grid is stopped, what is there is complete for fewer arms.
+TIERS = (
+    ("sft", "ppo", "stepcoder"),
+    ("no_cccs",),
+    ("no_fgo",),
+    ("random_mask",),
+    ("mix",),
+    ("adaptive",),
+    ("ppocoder",),
+    ("rltf",),
+)
+# For all arms alike, see `ppo_config` in stepcoder_trl/quickstart/run.py: a policy of 0.3 million parameters wants
+# larger learning rates than one of 6.7 billion, and lambda 1 lets the score reach the first token.
+COMMON: dict[str, Any] = {
+    "learning_rate": 4e-4,
+    "value_learning_rate": 1e-3,
+    "kl_coef": 0.05,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "lam": 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the grid."""
+
+    setting: Setting
+    arm: str
+    seed: int
+
+    def path(self, folder: Path) -> Path:
+        """Where its result is written when it is done."""
+        return folder / "runs" / self.setting.key / f"{self.arm}_seed{self.seed}.json"
+
+    def __str__(self) -> str:
+        return f"{self.setting.name}, {ARMS[self.arm].label}, seed {self.seed}"
+
+
+def plan(settings: Sequence[Setting], tiers: Sequence[Sequence[str]], seeds: Sequence[int]) -> Iterator[Job]:
+    """Jobs in the order of their worth: tier by tier, in each all settings and seeds."""
+    for tier in tiers:
+        for seed in seeds:
+            for setting in settings:
+                for arm in tier:
+                    yield Job(setting, arm, seed)
+
+
+def digest(value: Any) -> str:
+    """Short digest of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+
+
+# Families. The pass rates and shares in the reasons are those of programs with planted errors, without any model.
+
+_FOUR_ARMS = SyntheticConfig(style="scalar", min_clauses=3, max_clauses=3, min_arms=4, max_arms=4)
+
+MAIN = Setting(
+    name="sparse",
+    reason=(
+        "Three chains of four arms: a program from scratch is right once in 250 under two tests, its last chain alone "
+        "once in 5. So PPO from scratch sees a reward in few updates and CCCS sees one in all. A test takes one arm "
+        "of each chain, so that with two tests a third of the tokens never runs: what FGO masks."
+    ),
+    dials=_FOUR_ARMS,
+    corpus=Corpus(_FOUR_ARMS),
+)
+SMOKE = Setting(
+    name="smoke",
+    reason="Shows that everything runs; nothing can be concluded from it.",
+    dials=SyntheticConfig(style="scalar", min_clauses=2, max_clauses=2, min_arms=2, max_arms=2),
+    corpus=Corpus(SyntheticConfig(style="scalar", min_clauses=2, max_clauses=2, min_arms=2, max_arms=2), steps=20),
+    num_problems=4,
+    num_heldout=8,
+    updates=2,
+    prompts_per_update=2,
+    num_generations=2,
+    evaluate_every=1,
+)
+SETTINGS = {setting.name: setting for setting in (MAIN, SMOKE)}

@@ -1,0 +1,44 @@
+"""The short form of benchmarks/ablation: real runs of three arms, each in its process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def run_smoke(work: Path) -> str:
+    command = [sys.executable, "-m", "benchmarks.ablation", "--smoke", "--work", str(work)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=290, cwd=CHECKOUT)
+    logs = "\n".join(log.read_text() for log in work.rglob("*.log"))
+    assert done.returncode == 0, done.stdout + done.stderr + logs
+    return done.stdout
+
+
+def test_smoke_compares_three_arms_and_continues_where_it_was(tmp_path):
+    first = run_smoke(tmp_path)
+    (lost,) = tmp_path.glob("runs/*/ppo_seed1.json")
+    lost.unlink()
+    second = run_smoke(tmp_path)
+
+    assert first.count("done after") == 6
+    assert second.count("done after") == 1
+    assert "smoke, PPO, seed 1: done" in second
+    results = json.loads((tmp_path / "smoke" / "results.json").read_text())["smoke"]
+    assert {arm: figures["seeds"] for arm, figures in results["arms"].items()} == {
+        "sft": [0, 1],
+        "ppo": [0, 1],
+        "stepcoder": [0, 1],
+    }
+    for run in results["runs"]:
+        if run["arm"] != "sft":
+            assert [point["rollouts"] for point in run["points"]] == [4, 8]
+            assert all(update["cpu_s"] > 0 for update in run["updates"])

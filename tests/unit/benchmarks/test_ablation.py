@@ -1,0 +1,234 @@
+"""Arithmetic, order and books of benchmarks/ablation; the runs themselves are in tests/integration."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+
+import pytest
+
+from benchmarks.ablation import grid
+from benchmarks.ablation.analysis import curves, difference, read_runs, summarize, values
+from benchmarks.ablation.intervals import (
+    area,
+    estimate,
+    p_of_signs,
+    p_of_t,
+    paired_difference,
+    t_quantile,
+    t_within,
+)
+from benchmarks.ablation.material import with_first_tests
+from benchmarks.ablation.report import PAIRS, tables, write_report
+from benchmarks.ablation.run import ppo_config, write_json
+from benchmarks.ablation.settings import ARMS, MAIN, SETTINGS, SMOKE, TIERS, Job, plan
+from stepcoder_trl.data.synthetic import synthetic_problems
+
+
+# Intervals
+
+
+@pytest.mark.parametrize(
+    ("freedom", "bound"),
+    [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (10, 2.2281), (30, 2.0423)],
+)
+def test_quantiles_are_those_of_the_tables(freedom, bound):
+    assert t_quantile(freedom) == pytest.approx(bound, abs=1e-4)
+
+
+def test_with_one_degree_of_freedom_t_is_the_cauchy_distribution():
+    assert t_within(1.0, 1) == pytest.approx(0.5)
+    assert t_within(0.0, 7) == 0.0
+
+
+def test_with_two_degrees_of_freedom_there_is_a_closed_form():
+    assert t_within(1.5, 2) == pytest.approx(1.5 / math.sqrt(2 + 1.5**2))
+
+
+def test_interval_of_a_mean():
+    found = estimate([1.0, 2.0, 3.0])
+
+    assert (found.mean, found.n) == (2.0, 3)
+    assert found.high - 2.0 == pytest.approx(4.3027 / math.sqrt(3), abs=1e-4)
+
+
+def test_one_value_has_no_interval():
+    assert math.isnan(estimate([0.5]).low)
+
+
+def test_paired_difference_of_five_seeds():
+    found = paired_difference([1, 2, 3, 4, 5], [0, 1, 1, 3, 3])
+
+    # Differences 1, 1, 2, 1, 2: mean 1.4, standard error 0.2449, t 5.715.
+    assert found.mean == pytest.approx(1.4)
+    assert found.above == 5
+    assert found.p_t == pytest.approx(0.00464, abs=1e-5)
+    assert found.p_signs == 2 / 32
+
+
+def test_differences_that_cancel_are_no_evidence():
+    assert p_of_signs([1.0, -1.0]) == 1.0
+    assert p_of_t([1.0, -1.0]) == pytest.approx(1.0)
+    assert math.isnan(p_of_t([0.0, 0.0]))
+
+
+def test_mean_height_of_a_curve():
+    curve = [(0.0, 0.0), (2.0, 1.0), (4.0, 1.0)]
+
+    assert area(curve, 4.0) == pytest.approx(0.75)
+    assert area(curve, 1.0) == pytest.approx(0.25)
+    assert area(curve, 8.0) == pytest.approx(0.875)
+
+
+# Plan
+
+
+def test_the_first_arms_come_first_over_all_seeds():
+    jobs = list(plan([MAIN], TIERS, [0, 1]))
+
+    assert [(job.arm, job.seed) for job in jobs[:6]] == [
+        *(("sft", 0), ("ppo", 0), ("stepcoder", 0)),
+        *(("sft", 1), ("ppo", 1), ("stepcoder", 1)),
+    ]
+    assert sorted({job.arm for job in jobs}) == sorted(ARMS)
+
+
+def test_another_setting_has_another_folder(tmp_path):
+    other = dataclasses.replace(MAIN, updates=MAIN.updates + 1)
+
+    assert Job(other, "ppo", 0).path(tmp_path) != Job(MAIN, "ppo", 0).path(tmp_path)
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.options is not None])
+def test_every_arm_is_a_configuration_of_the_trainer(setting, arm, tmp_path):
+    args = ppo_config(setting, ARMS[arm], 3, response_length=50, folder=str(tmp_path))
+
+    assert args.per_device_train_batch_size * args.gradient_accumulation_steps == setting.rollouts_per_update
+    assert (args.seed, args.response_length) == (3, 50)
+    assert (args.curriculum == "off") == (arm in ("ppo", "no_cccs", "ppocoder", "rltf"))
+    assert (args.fgo == "off") == (arm in ("ppo", "no_fgo", "ppocoder", "rltf"))
+
+
+def test_first_tests_are_those_that_few_tests_are():
+    few = dataclasses.replace(SMOKE.dials, test_strength="few", num_tests=2)
+    (expected,), (problem,) = synthetic_problems(1, 0, few), synthetic_problems(1, 0, SMOKE.dials)
+
+    assert with_first_tests(problem, 2) == expected
+    assert with_first_tests(problem, None) == problem
+
+
+# Grid
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Runs write down what they were asked for; those of seed 1 fail."""
+    script = (
+        "import sys, pathlib; from benchmarks.ablation.settings import *; seed = int(sys.argv[6])\n"
+        "path = Job(SETTINGS[sys.argv[2]], sys.argv[4], seed).path(pathlib.Path(sys.argv[8]))\n"
+        "print('begun'); seed != 1 or sys.exit(3); path.write_text('done')\n"
+    )
+    real = grid.subprocess.run
+
+    def run(command, **keywords):
+        return real([sys.executable, "-c", script, *command[3:]], **keywords)
+
+    monkeypatch.setattr(grid.subprocess, "run", run)
+
+
+def test_what_is_done_is_not_done_again_and_what_failed_is(tmp_path, scripted, capsys):
+    jobs = [Job(SMOKE, "ppo", seed) for seed in range(3)]
+    first = grid.run_grid(jobs, tmp_path, processes=2)
+    jobs[0].path(tmp_path).write_text("kept")
+    capsys.readouterr()
+    second = grid.run_grid(jobs, tmp_path, processes=1)
+
+    assert first == second == [jobs[1]]
+    assert jobs[0].path(tmp_path).read_text() == "kept"
+    assert capsys.readouterr().out.startswith("smoke, PPO, seed 1: FAILED")
+    assert "begun" in jobs[1].path(tmp_path).with_suffix(".log").read_text()
+
+
+def test_what_another_grid_works_on_is_left_to_it(tmp_path, scripted):
+    job = Job(SMOKE, "ppo", 0)
+    with grid._claimed(job.path(tmp_path)) as lock:
+        assert lock is not None
+        grid.run_grid([job], tmp_path, processes=1)
+
+        assert not job.path(tmp_path).exists()
+    grid.run_grid([job], tmp_path, processes=1)
+    assert job.path(tmp_path).exists()
+
+
+# Analysis
+
+
+def finished(work, arm, seed, rates, cpu_s=1.0):
+    """Write a run with the same rate on both sets at each of two evaluations."""
+    rollouts = SMOKE.rollouts_per_update
+    updates = [1, 2] if arm != "sft" else [0]
+    points = [
+        {"update": update, "rollouts": update * rollouts, "training": rate, "heldout": rate, "cpu_s": update * cpu_s}
+        for update, rate in zip(updates, rates, strict=True)
+    ]
+    names = ("reward_rate", "unexecuted_share", "mean_length", "kl", "scratch_share")
+    history = [dict.fromkeys(names, 0.5 * update) for update in updates] if arm != "sft" else []
+    sft = {"loss": 0.1, "floor": 0.09}
+    run = {"setting": SMOKE.key, "arm": arm, "seed": seed, "points": points, "updates": history, "sft": sft}
+    run |= {"machine": "abacus", "versions": {"python": "3"}}
+    write_json(Job(SMOKE, arm, seed).path(work), run)
+
+
+@pytest.fixture
+def work(tmp_path):
+    for seed in (0, 1):
+        finished(tmp_path, "sft", seed, [0.1 * seed])
+        finished(tmp_path, "ppo", seed, [0.2, 0.4], cpu_s=2.0)
+    finished(tmp_path, "stepcoder", 0, [0.4, 0.8])
+    finished(tmp_path, "ppo", 7, [1.0, 1.0])  # its fine-tuned model was not evaluated
+    return tmp_path
+
+
+def test_curves_begin_at_the_fine_tuned_model(work):
+    runs = read_runs(SMOKE, work)
+
+    assert runs.curve("ppo", 1, "heldout") == [(0, 0.1), (4, 0.2), (8, 0.4)]
+    assert values(runs, "ppo", "curve", "heldout") == {0: pytest.approx(0.2), 1: pytest.approx(0.225)}
+    assert [value.mean for _, value in curves(runs, "ppo", "training")] == pytest.approx([0.05, 0.2, 0.4])
+
+
+def test_arms_are_compared_over_the_seeds_that_both_have(work):
+    found = difference(read_runs(SMOKE, work), "stepcoder", "ppo", "end", "training")
+
+    assert found["mean"] == pytest.approx(0.4)
+    assert (found["n"], found["above"], found["relative"]) == (1, 1, 1.0)
+    assert found["low"] is None
+
+
+def test_by_cpu_time_curves_are_compared_up_to_what_all_arms_have_spent(work):
+    found = difference(read_runs(SMOKE, work), "stepcoder", "ppo", "curve_by_cpu", "training")
+
+    # Two CPU seconds: StepCoder's both evaluations, PPO's first.
+    assert found["mean"] == pytest.approx((0.2 + 0.6) / 2 - 0.1)
+
+
+def test_rollouts_until_most_problems_are_at_scratch(work):
+    training = summarize(read_runs(SMOKE, work), PAIRS)["training"]
+
+    assert training["ppo"]["scratch_reached_rollouts"] == 8
+    assert training["ppo"]["reward_rate"] == 0.75
+
+
+def test_report_names_every_finished_arm_and_is_valid_json(work, tmp_path):
+    names = write_report([SMOKE, MAIN], work, tmp_path / "out")
+
+    results = json.loads((tmp_path / "out" / "results.json").read_text(), parse_constant=pytest.fail)
+    assert names == list(results) == ["smoke"]
+    assert len(results["smoke"]["runs"]) == 5
+    table = (tmp_path / "out" / "tables.md").read_text()
+    assert "| StepCoder - PPO | training | +0.200 | +100 % | +0.400 | +0.300 | 1 of 1 |" in table
+    assert tables(read_runs(SMOKE, work), summarize(read_runs(SMOKE, work), PAIRS)) == table
+    assert (tmp_path / "out" / "smoke.png").stat().st_size > 1000
