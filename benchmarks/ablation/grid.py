@@ -40,29 +40,23 @@ def run_grid(jobs: Sequence[Job], folder: Path, processes: int) -> list[Job]:
     """
     stop = threading.Event()
     with ThreadPoolExecutor(processes) as pool:
-        loops = [pool.submit(_work, jobs, folder, stop) for _ in range(processes)]
         try:
-            return [job for loop in loops for job in loop.result()]
+            done = list(pool.map(lambda job: stop.is_set() or _done(job, folder), jobs))
         finally:
             stop.set()  # Ctrl-C ends the runs as well, and none is to follow
+    return [job for job, fine in zip(jobs, done, strict=True) if not fine]
 
 
-def _work(jobs: Sequence[Job], folder: Path, stop: threading.Event) -> list[Job]:
-    """Go through the jobs once, and do those that nobody else does."""
-    failed = []
-    for job in jobs:
-        path = job.path(folder)
-        if stop.is_set() or path.exists():
-            continue
-        with _claimed(path) as lock:
-            if lock is None or path.exists():
-                continue
-            begun_s = time.perf_counter()
-            done = _run(job, folder, lock)
-            print(f"{job}: {'done' if done else 'FAILED'} after {time.perf_counter() - begun_s:.0f} s", flush=True)
-            if not done:
-                failed.append(job)
-    return failed
+def _done(job: Job, folder: Path) -> bool:
+    """Do a job unless it is done or somebody else does it; whether it did not fail."""
+    path = job.path(folder)
+    with _claimed(path) as lock:
+        if lock is None or path.exists():
+            return True
+        begun_s = time.perf_counter()
+        fine = _run(job, folder, lock)
+        print(f"{job}: {'done' if fine else 'FAILED'} after {time.perf_counter() - begun_s:.0f} s", flush=True)
+        return fine
 
 
 def _run(job: Job, folder: Path, lock: int) -> bool:

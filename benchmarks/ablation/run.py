@@ -50,15 +50,20 @@ class MeasuredTrainer(StepCoderPPOTrainer):
         return {
             **metrics,
             "ablation/cpu_s": cpu_seconds() - begun_s,
-            "ablation/unexecuted_share": 1 - self._executed / self._sampled,
+            "ablation/unexecuted_share": self._unexecuted_share,
         }
 
     def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
-        """As in training; counts the tokens that FGO would keep, whatever the arm does."""
-        runs = zip(rollout.completions, rollout.programs, feedback.executions, strict=True)
-        masks = [sample_loss_mask(completion, program, execution) for completion, program, execution in runs]
-        self._executed, self._sampled = sum(map(sum, masks)), sum(map(len, masks))
+        """As in training; counts what FGO would leave out, whatever the arm does."""
+        self._unexecuted_share = unexecuted_share(rollout, feedback)
         return super().build_loss_mask(rollout, feedback, scores)
+
+
+def unexecuted_share(rollout: Rollout, feedback: Feedback) -> float:
+    """Share of the sampled tokens that FGO leaves out."""
+    runs = zip(rollout.completions, rollout.programs, feedback.executions, strict=True)
+    masks = [sample_loss_mask(completion, program, execution) for completion, program, execution in runs]
+    return 1 - sum(map(sum, masks)) / sum(map(len, masks))
 
 
 class Evaluator(TrainerCallback):

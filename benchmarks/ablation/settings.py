@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -181,4 +181,14 @@ SMOKE = Setting(
     num_generations=2,
     evaluate_every=1,
 )
-SETTINGS = {setting.name: setting for setting in (MAIN, SMOKE)}
+# The same problems and models with other tests in training: fewer leave more unexecuted, more make passing rarer.
+TESTS = tuple(
+    replace(
+        MAIN,
+        name=f"tests_{number or 'all'}",
+        reason=f"As the main setting, {words} in training.",
+        training_tests=number,
+    )
+    for number, words in ((1, "one test"), (4, "four tests"), (None, "all tests"))
+)
+SETTINGS = {setting.name: setting for setting in (MAIN, *TESTS, SMOKE)}

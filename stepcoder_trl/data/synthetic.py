@@ -391,12 +391,13 @@ def _test_inputs(spec: _Spec, config: SyntheticConfig, seed: str) -> list[_Argum
 def _strong_subset(spec: _Spec, config: SyntheticConfig, candidates: list[_Arguments]) -> list[int] | None:
     """Few candidates that tell the solution from all mutants and give different outputs, chosen greedily."""
     expected = _results(_program(spec, config), candidates)
-    alive = [
-        {i for i, result in enumerate(_results(_program(mutant, config), candidates)) if result != expected[i]}
-        for mutant in _mutants(spec)
-    ]
-    if not all(alive):
-        return None
+    alive = []
+    for mutant in _mutants(spec):
+        results = _results(_program(mutant, config), candidates)
+        killers = {i for i, result in enumerate(results) if result != expected[i]}
+        if not killers:  # so it is with most problems of many arms: the first mutant of that kind saves the others
+            return None
+        alive.append(killers)
     chosen: list[int] = []
     while alive:
         best = max(range(len(candidates)), key=lambda i: sum(i in killers for killers in alive))

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.ablation import grid
 from benchmarks.ablation.analysis import curves, difference, read_runs, summarize, values
+from benchmarks.ablation.gradients import compare, jackknife, squared_noise, squared_signal
 from benchmarks.ablation.intervals import (
     area,
     estimate,
@@ -232,3 +233,45 @@ def test_report_names_every_finished_arm_and_is_valid_json(work, tmp_path):
     assert "| StepCoder - PPO | training | +0.200 | +100 % | +0.400 | +0.300 | 1 of 1 |" in table
     assert tables(read_runs(SMOKE, work), summarize(read_runs(SMOKE, work), PAIRS)) == table
     assert (tmp_path / "out" / "smoke.png").stat().st_size > 1000
+
+
+# Signal and noise
+
+
+def products_of(gradients, others):
+    return [[sum(a * b for a, b in zip(one, other, strict=True)) for other in others] for one in gradients]
+
+
+def test_signal_is_the_mean_product_of_different_batches():
+    products = products_of([(1.0, 0.0), (3.0, 4.0), (0.0, 2.0)], [(1.0, 0.0), (3.0, 4.0), (0.0, 2.0)])
+
+    # Products of pairs: 3, 0 and 8. Squared norms: 1, 25 and 4.
+    assert squared_signal(products) == pytest.approx(11 / 3)
+    assert squared_noise(products) == pytest.approx(10 - 11 / 3)
+    assert squared_signal(products, without=1) == 0
+
+
+def test_leaving_noise_out_is_a_gain_and_scaling_is_none():
+    signal, noise = 1.0, (0.5, -0.5, 0.3, -0.3)
+    all_tokens = [(signal, -2 * one, one) for one in noise]
+    masked = [(3 * signal, 0.0, 3 * one) for one in noise]
+    products = {"off off": products_of(all_tokens, all_tokens), "lines lines": products_of(masked, masked)}
+
+    gain = compare(products, "lines")["gain"]
+
+    # Four fifths of the noise lie in the coordinate that is left out. The estimated signals differ a little.
+    noises = [squared_noise(products[name]) for name in ("off off", "lines lines")]
+    assert noises[1] / noises[0] == pytest.approx(9 / 5)
+    assert gain["mean"] > 5
+    assert gain["low"] < gain["mean"] < gain["high"]
+    assert compare(products, "off")["gain"]["mean"] == 1.0
+
+
+def test_jackknife_of_a_mean_is_the_interval_of_the_mean():
+    numbers = [1.0, 2.0, 4.0]
+
+    def mean(left_out):
+        kept = [number for place, number in enumerate(numbers) if place != left_out]
+        return sum(kept) / len(kept)
+
+    assert dataclasses.astuple(jackknife(mean, 3)) == pytest.approx(dataclasses.astuple(estimate(numbers)))

@@ -1,0 +1,252 @@
+"""
+Signal and noise of the policy gradient with and without FGO, at the fine-tuned model, from the same completions.
+
+    python -m benchmarks.ablation.gradients --settings tests_1 sparse tests_4 --out docs/results/ablation
+
+The policy is not trained; its critic is, for some updates first. Then every batch of completions from scratch gives
+three gradients: of all tokens, of those that FGO keeps, and of as many at random. With independent batches, the mean
+product of two different gradients is an unbiased estimate of the squared signal, and what is left of their mean
+square is the squared noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from transformers import PrinterCallback
+
+from benchmarks.ablation.intervals import Estimate, estimate, t_quantile
+from benchmarks.ablation.material import prepare
+from benchmarks.ablation.run import ppo_config, unexecuted_share, write_json
+from benchmarks.ablation.settings import MAIN, SETTINGS, Arm, Setting
+from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
+from stepcoder_trl.trainer.rollout import PromptRow, loss_masks, pad_masks
+
+
+MASKS = ("off", "lines", "random")
+FROM_SCRATCH = {"curriculum": "off", "fgo": "off"}
+CRITIC_UPDATES = 6
+PROMPTS = 8  # per batch
+
+
+class GradientProbe(StepCoderPPOTrainer):
+    """Trainer that hands out gradients instead of following them."""
+
+    def gradients(self, rows: Sequence[PromptRow], step: int) -> tuple[dict[str, torch.Tensor], float]:
+        """
+        Gradient of the policy loss under each mask, from one batch of completions.
+
+        Args:
+            rows (`Sequence[PromptRow]`):
+                Problem of each completion.
+            step (`int`):
+                Number of the batch: random masks depend on it.
+
+        Returns:
+            `tuple[dict[str, torch.Tensor], float]`: Gradients as vectors, and the share of tokens that no test ran.
+        """
+        rollout = self.generate_rollout(self.draw_samples(rows))
+        runs = self.submit_programs(rollout)
+        tokens = self.score_tokens(rollout)
+        feedback = self.collect_feedback(runs)
+        scores = self.score_completions(rollout, feedback)
+        rewards = self.compute_rewards(rollout, tokens, scores, feedback)
+        found = {}
+        for name in MASKS:
+            masks = loss_masks(rollout, feedback.executions, self._with_mask(name), step)
+            loss_mask = pad_masks(masks, rollout.generation.response_ids) & scores.scored[:, None]
+            experience = self.compute_advantages(rollout, tokens, rewards, scores, loss_mask)
+            self.optimizer.zero_grad()
+            self.backward(experience, loss_mask.sum().clamp(min=1), experience.valid_mask.sum().clamp(min=1), {})
+            parameters = self.accelerator.unwrap_model(self.model).policy.parameters()
+            found[name] = torch.cat([parameter.grad.flatten() for parameter in parameters])
+        self.optimizer.zero_grad()
+        return found, unexecuted_share(rollout, feedback)
+
+    def _with_mask(self, name: str) -> SimpleNamespace:
+        """What of the configuration the masks depend on, with another mask."""
+        fields = ("fgo_granularity", "fgo_outside_program", "compile_error_mask", "seed")
+        return SimpleNamespace(fgo=name, **{field: getattr(self.args, field) for field in fields})
+
+
+def probe(setting: Setting, seed: int, work: Path, batches: int) -> dict[str, Any]:
+    """
+    Gradients of a seed's fine-tuned model.
+
+    Args:
+        setting (`Setting`):
+            Family and tests.
+        seed (`int`):
+            Seed.
+        work (`Path`):
+            Where problems and models are kept.
+        batches (`int`):
+            Batches of completions.
+
+    Returns:
+        `dict[str, Any]`: `unexecuted_share`, and `products`: for each pair of masks the products of all gradients of
+        the one with all of the other.
+    """
+    material = prepare(setting, seed, work)
+    small = dataclasses.replace(setting, prompts_per_update=PROMPTS, updates=CRITIC_UPDATES)
+    arm = Arm("probe", {**FROM_SCRATCH, "critic_warmup_steps": CRITIC_UPDATES})
+    collected: dict[str, list[torch.Tensor]] = {name: [] for name in MASKS}
+    shares = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor,
+    ):
+        trainer = GradientProbe(
+            ppo_config(small, arm, seed, material.response_length, folder),
+            material.tokenizer,
+            material.model,
+            train_dataset=material.training,
+            executor=executor,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        for step, rows in enumerate(itertools.islice(trainer.get_train_dataloader(), batches)):
+            found, share = trainer.gradients(rows, step)
+            shares.append(share)
+            for name, gradient in found.items():
+                collected[name].append(gradient)
+    stacked = {name: torch.stack(gradients).double() for name, gradients in collected.items()}
+    products = {
+        f"{one} {other}": (stacked[one] @ stacked[other].T).tolist()
+        for one in MASKS
+        for other in MASKS
+        if one <= other
+    }
+    return {"unexecuted_share": sum(shares) / len(shares), "products": products}
+
+
+# Arithmetic, on the products of gradients
+
+
+Products = Sequence[Sequence[float]]  # of the gradient of batch i under one mask with that of batch j under another
+
+
+def squared_signal(products: Products, without: int | None = None) -> float:
+    """Unbiased estimate of the product of two mean gradients, without the batch `without`."""
+    kept = [i for i in range(len(products)) if i != without]
+    pairs = [products[i][j] for i in kept for j in kept if i != j]
+    return sum(pairs) / len(pairs)
+
+
+def squared_noise(products: Products, without: int | None = None) -> float:
+    """Variance of the gradient of one batch, summed over the parameters."""
+    kept = [i for i in range(len(products)) if i != without]
+    return sum(products[i][i] for i in kept) / len(kept) - squared_signal(products, without)
+
+
+def jackknife(statistic: Callable[[int | None], float], n: int) -> Estimate:
+    """A statistic of `n` batches, which takes the batch to leave out, with a 95 % interval by the jackknife."""
+    whole = statistic(None)
+    parts = [statistic(left_out) for left_out in range(n)]
+    center = sum(parts) / n
+    error = math.sqrt((n - 1) / n * sum((part - center) ** 2 for part in parts))
+    half = t_quantile(n - 1) * error
+    return Estimate(whole, whole - half, whole + half, n)
+
+
+def compare(products: dict[str, Products], name: str) -> dict[str, Any]:
+    """
+    Squared signal-to-noise ratio of a mask beside that of all tokens.
+
+    Args:
+        products (`dict[str, Products]`):
+            As `probe` gives them.
+        name (`str`):
+            Mask.
+
+    Returns:
+        `dict[str, Any]`: `snr`, of one batch; `noise_ratio`, `signal_ratio` and `gain`, squared and divided by those
+        of all tokens; the last, with its interval, is how many times as many completions all tokens would need.
+    """
+    mine, all_tokens = products[f"{name} {name}"], products["off off"]
+
+    def signal(left_out: int | None = None) -> float:
+        return squared_signal(mine, left_out) / squared_signal(all_tokens, left_out)
+
+    def noise(left_out: int | None = None) -> float:
+        return squared_noise(mine, left_out) / squared_noise(all_tokens, left_out)
+
+    return {
+        "snr": math.copysign(math.sqrt(abs(squared_signal(mine)) / squared_noise(mine)), squared_signal(mine)),
+        "signal_ratio": dataclasses.asdict(jackknife(signal, len(mine))),
+        "noise_ratio": dataclasses.asdict(jackknife(noise, len(mine))),
+        "gain": dataclasses.asdict(jackknife(lambda left_out: signal(left_out) / noise(left_out), len(mine))),
+    }
+
+
+# All settings and seeds
+
+
+def report(found: dict[str, dict[int, dict[str, Any]]]) -> tuple[dict[str, Any], str]:
+    """
+    Means over seeds, as JSON values and as a table in Markdown.
+
+    Args:
+        found (`dict[str, dict[int, dict[str, Any]]]`):
+            What `probe` found, by setting and seed.
+
+    Returns:
+        `tuple[dict[str, Any], str]`
+    """
+    results: dict[str, Any] = {}
+    lines = [
+        "| setting | seeds | tokens unexecuted | mask | signal², of all tokens' | noise² | signal²/noise² |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, by_seed in found.items():
+        share = sum(one["unexecuted_share"] for one in by_seed.values()) / len(by_seed)
+        seeds = {
+            seed: {mask: compare(one["products"], mask) for mask in MASKS} for seed, one in sorted(by_seed.items())
+        }
+        results[name] = {"unexecuted_share": share, "seeds": seeds}
+        for mask in MASKS[1:]:
+            figures = [
+                estimate([one[mask][key]["mean"] for one in seeds.values()])
+                for key in ("signal_ratio", "noise_ratio", "gain")
+            ]
+            cells = " | ".join(f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in figures)
+            lines.append(f"| {name} | {len(seeds)} | {100 * share:.0f} % | {mask} | {cells} |")
+    return results, "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure what is not measured yet, and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[MAIN.name])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--batches", type=int, default=32, help="of 64 completions, per setting and seed")
+    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/ablation"), help="default: %(default)s")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for name in chosen.settings:
+        for seed in chosen.seeds:
+            setting = SETTINGS[name]
+            path = chosen.work / "gradients" / f"{setting.key}-{chosen.batches}-seed{seed}.json"
+            if not path.exists():
+                write_json(path, probe(setting, seed, chosen.work, chosen.batches))
+            found.setdefault(name, {})[seed] = json.loads(path.read_text())
+    results, table = report(found)
+    write_json(chosen.out / "gradients.json", {"batches": chosen.batches, "settings": results})
+    (chosen.out / "gradients.md").write_text(table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
