@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.ablation.intervals import Estimate, area, estimate, paired_difference
-from benchmarks.ablation.settings import ARMS, Setting
+from benchmarks.ablation.settings import ARMS, Job, Setting
 
 
 Run = Mapping[str, Any]  # what benchmarks/ablation/run.py writes
@@ -50,10 +50,11 @@ class Runs:
 
 def read_runs(setting: Setting, work: Path) -> Runs:
     """Read what is finished. Seeds without the fine-tuned model's own evaluation are left out."""
-    folder = work / "runs" / setting.key
     by_arm: dict[str, dict[int, Run]] = {}
     for arm in ARMS:
-        runs = [json.loads(path.read_text()) for path in folder.glob(f"{arm}_seed*.json")]
+        pattern = Job(setting, arm, 0).path(work)
+        paths = pattern.parent.glob(f"{pattern.stem.removesuffix('0')}*.json")
+        runs = [json.loads(path.read_text()) for path in paths]
         by_arm[arm] = {run["seed"]: run for run in sorted(runs, key=lambda run: run["seed"])}
     begun = set(by_arm["sft"])
     kept = {arm: {seed: run for seed, run in runs.items() if seed in begun} for arm, runs in by_arm.items()}

@@ -25,10 +25,11 @@ from typing import Any
 import torch
 from transformers import PrinterCallback
 
+from benchmarks.ablation.files import write_json
 from benchmarks.ablation.intervals import Estimate, estimate, t_quantile
 from benchmarks.ablation.material import prepare
-from benchmarks.ablation.run import ppo_config, unexecuted_share, write_json
-from benchmarks.ablation.settings import MAIN, SETTINGS, Arm, Setting
+from benchmarks.ablation.run import ppo_config, unexecuted_share
+from benchmarks.ablation.settings import COMMON, MAIN, SETTINGS, Arm, Setting, digest
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
 from stepcoder_trl.trainer.rollout import PromptRow, loss_masks, pad_masks
 
@@ -36,7 +37,7 @@ from stepcoder_trl.trainer.rollout import PromptRow, loss_masks, pad_masks
 MASKS = ("off", "lines", "random")
 FROM_SCRATCH = {"curriculum": "off", "fgo": "off"}
 CRITIC_UPDATES = 6
-PROMPTS = 8  # per batch
+PROMPTS = 16  # per batch
 
 
 class GradientProbe(StepCoderPPOTrainer):
@@ -238,7 +239,8 @@ def main() -> None:
     for name in chosen.settings:
         for seed in chosen.seeds:
             setting = SETTINGS[name]
-            path = chosen.work / "gradients" / f"{setting.key}-{chosen.batches}-seed{seed}.json"
+            asked = [dataclasses.asdict(setting), COMMON, FROM_SCRATCH, CRITIC_UPDATES, PROMPTS, chosen.batches]
+            path = chosen.work / "gradients" / f"{setting.name}-{digest(asked)}-seed{seed}.json"
             if not path.exists():
                 write_json(path, probe(setting, seed, chosen.work, chosen.batches))
             found.setdefault(name, {})[seed] = json.loads(path.read_text())

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.ablation.files import locked
 from benchmarks.ablation.settings import Job
 
 
@@ -50,7 +49,7 @@ def run_grid(jobs: Sequence[Job], folder: Path, processes: int) -> list[Job]:
 def _done(job: Job, folder: Path) -> bool:
     """Do a job unless it is done or somebody else does it; whether it did not fail."""
     path = job.path(folder)
-    with _claimed(path) as lock:
+    with locked(path, wait=False) as lock:
         if lock is None or path.exists():
             return True
         begun_s = time.perf_counter()
@@ -67,16 +66,3 @@ def _run(job: Job, folder: Path, lock: int) -> bool:
     with job.path(folder).with_suffix(".log").open("w") as log:
         run = subprocess.run(command, cwd=CHECKOUT, env=surroundings, stdout=log, stderr=log, pass_fds=[lock])
     return run.returncode == 0 and job.path(folder).exists()
-
-
-@contextmanager
-def _claimed(path: Path) -> Iterator[int | None]:
-    """Lock of a job, or `None` if another process has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-        else:
-            yield stream.fileno()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from benchmarks.ablation.files import locked
 from benchmarks.ablation.settings import Corpus, Setting, digest
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.synthetic import noisy_demonstrations, synthetic_problems
@@ -144,12 +143,3 @@ def _once(target: Path, make: Callable[[Path], None]) -> Path:
             make(made)
             os.replace(made, target)
     return target
-
-
-@contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """Wait until no other process holds the lock beside a path. It is free again when its holder ends, however."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(f"{target}.lock", "w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

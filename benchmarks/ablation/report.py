@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ablation.analysis import SETS, Runs, curves, read_runs, summarize, training_curve
+from benchmarks.ablation.files import write_json
 from benchmarks.ablation.intervals import Estimate
-from benchmarks.ablation.run import write_json
 from benchmarks.ablation.settings import ARMS, Setting
 from stepcoder_trl.reports.plots import MISSING, can_plot
 

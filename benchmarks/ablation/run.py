@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import tempfile
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
+from benchmarks.ablation.files import write_json
 from benchmarks.ablation.material import Material, prepare
 from benchmarks.ablation.settings import ARMS, COMMON, SETTINGS, Arm, Job, Setting
 from benchmarks.executor import cpu_of_tree
@@ -119,7 +119,7 @@ def ppo_config(setting: Setting, arm: Arm, seed: int, response_length: int, fold
         save_strategy="no",
         logging_steps=1,
         disable_tqdm=True,
-        **{**COMMON, **setting.options, **(arm.options or {})},
+        **{**COMMON, **(arm.options or {})},
     )
 
 
@@ -148,7 +148,7 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
         else:
             history = _train(job, material, executor, evaluator)
     return {
-        "setting": setting.key,
+        "setting": setting.name,
         "arm": job.arm,
         "seed": job.seed,
         "points": _with_cpu_seconds(evaluator.points, history),
@@ -191,14 +191,6 @@ def _with_cpu_seconds(points: list[dict[str, float]], history: list[dict[str, fl
 def cpu_seconds() -> float:
     """CPU seconds so far of this process and all its descendants."""
     return sum(cpu_of_tree().values())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(temporary, path)
 
 
 def main() -> None:

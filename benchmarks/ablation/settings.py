@@ -24,9 +24,9 @@ class Corpus:
     """
 
     dials: SyntheticConfig
-    steps: int = 900
-    easy_accuracy: float = 0.85
-    hard_accuracy: float = 0.35
+    steps: int = 500
+    easy_accuracy: float = 0.8
+    hard_accuracy: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,6 @@ class Setting:
         prompts_per_update (`int`): Problems per update.
         num_generations (`int`): Completions per problem and update.
         evaluate_every (`int`): Updates between two evaluations.
-        options (`dict`): Fields of `StepCoderPPOConfig` that all arms share.
     """
 
     name: str
@@ -54,23 +53,17 @@ class Setting:
     dials: SyntheticConfig
     corpus: Corpus
     training_tests: int | None = 2
-    num_problems: int = 128
+    num_problems: int = 64
     num_heldout: int = 256
-    updates: int = 32
-    prompts_per_update: int = 16
-    num_generations: int = 8
-    evaluate_every: int = 4
-    options: dict[str, Any] = field(default_factory=dict)
+    updates: int = 30
+    prompts_per_update: int = 32
+    num_generations: int = 4
+    evaluate_every: int = 5
 
     @property
     def rollouts_per_update(self) -> int:
         """Completions that an update trains on."""
         return self.prompts_per_update * self.num_generations
-
-    @property
-    def key(self) -> str:
-        """Name and digest: runs of other settings never mix with these."""
-        return f"{self.name}-{digest(asdict(self))}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,17 @@ class Arm:
     reward: str | None = None
 
 
-# The same configurations as examples/recipes, on a model 20,000 times smaller.
+# For all arms alike, see `ppo_config` in stepcoder_trl/quickstart/run.py: a policy of 0.3 million parameters wants
+# larger learning rates than one of 6.7 billion, and lambda 1 lets the score reach the first token.
+COMMON: dict[str, Any] = {
+    "learning_rate": 4e-4,
+    "value_learning_rate": 1e-3,
+    "kl_coef": 0.05,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "lam": 1.0,
+}
+# The systems of examples/recipes, and variants of the curriculum. The shared rate averages over some 20 groups.
 ARMS = {
     "sft": Arm("SFT", None),
     "ppo": Arm("PPO", {"curriculum": "off", "fgo": "off"}),
@@ -97,6 +100,7 @@ ARMS = {
     "no_cccs": Arm("w/o CCCS", {"curriculum": "off"}),
     "no_fgo": Arm("w/o FGO", {"fgo": "off"}),
     "random_mask": Arm("random masks", {"fgo": "random"}),
+    "shared_rate": Arm("shared pass rate", {"curriculum_rate_of": "stage", "curriculum_momentum": 0.05}),
     "mix": Arm("CCCS mix", {"curriculum": "mix"}),
     "adaptive": Arm("CCCS adaptive", {"curriculum": "adaptive"}),
     "ppocoder": Arm("PPOCoder", {"curriculum": "off", "fgo": "off"}, "ppocoder"),
@@ -108,21 +112,12 @@ TIERS = (
     ("no_cccs",),
     ("no_fgo",),
     ("random_mask",),
+    ("shared_rate",),
     ("mix",),
     ("adaptive",),
     ("ppocoder",),
     ("rltf",),
 )
-# For all arms alike, see `ppo_config` in stepcoder_trl/quickstart/run.py: a policy of 0.3 million parameters wants
-# larger learning rates than one of 6.7 billion, and lambda 1 lets the score reach the first token.
-COMMON: dict[str, Any] = {
-    "learning_rate": 4e-4,
-    "value_learning_rate": 1e-3,
-    "kl_coef": 0.05,
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "lam": 1.0,
-}
 
 
 @dataclass(frozen=True)
@@ -134,8 +129,10 @@ class Job:
     seed: int
 
     def path(self, folder: Path) -> Path:
-        """Where its result is written when it is done."""
-        return folder / "runs" / self.setting.key / f"{self.arm}_seed{self.seed}.json"
+        """Where its result is written when it is done; another one if anything about it is changed."""
+        what = {**asdict(self.setting), "arm": asdict(ARMS[self.arm]), "common": COMMON}
+        del what["reason"]
+        return folder / "runs" / self.setting.name / f"{self.arm}-{digest(what)}-seed{self.seed}.json"
 
     def __str__(self) -> str:
         return f"{self.setting.name}, {ARMS[self.arm].label}, seed {self.seed}"
@@ -157,17 +154,18 @@ def digest(value: Any) -> str:
 
 # Families. The pass rates and shares in the reasons are those of programs with planted errors, without any model.
 
-_FOUR_ARMS = SyntheticConfig(style="scalar", min_clauses=3, max_clauses=3, min_arms=4, max_arms=4)
+_CHAINS = SyntheticConfig(style="scalar", min_clauses=3, max_clauses=3, min_arms=3, max_arms=3)
 
 MAIN = Setting(
     name="sparse",
     reason=(
-        "Three chains of four arms: a program from scratch is right once in 250 under two tests, its last chain alone "
-        "once in 5. So PPO from scratch sees a reward in few updates and CCCS sees one in all. A test takes one arm "
-        "of each chain, so that with two tests a third of the tokens never runs: what FGO masks."
+        "Three chains of three arms: under two tests a program from scratch is right once in 220, its last two chains "
+        "once in 27, its last one once in 4. So from scratch hardly a group sees a pass, and near the end most do: "
+        "what CCCS needs. A test takes one arm of each chain, and with two of them 30 % of the program never runs: "
+        "what FGO masks."
     ),
-    dials=_FOUR_ARMS,
-    corpus=Corpus(_FOUR_ARMS),
+    dials=_CHAINS,
+    corpus=Corpus(_CHAINS),
 )
 SMOKE = Setting(
     name="smoke",

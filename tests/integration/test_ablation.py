@@ -25,7 +25,7 @@ def run_smoke(work: Path) -> str:
 
 def test_smoke_compares_three_arms_and_continues_where_it_was(tmp_path):
     first = run_smoke(tmp_path)
-    (lost,) = tmp_path.glob("runs/*/ppo_seed1.json")
+    (lost,) = tmp_path.glob("runs/*/ppo-*-seed1.json")
     lost.unlink()
     second = run_smoke(tmp_path)
 

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.ablation import grid
 from benchmarks.ablation.analysis import curves, difference, read_runs, summarize, values
+from benchmarks.ablation.files import locked, write_json
 from benchmarks.ablation.gradients import compare, jackknife, squared_noise, squared_signal
 from benchmarks.ablation.intervals import (
     area,
@@ -23,7 +24,7 @@ from benchmarks.ablation.intervals import (
 )
 from benchmarks.ablation.material import with_first_tests
 from benchmarks.ablation.report import PAIRS, tables, write_report
-from benchmarks.ablation.run import ppo_config, write_json
+from benchmarks.ablation.run import ppo_config
 from benchmarks.ablation.settings import ARMS, MAIN, SETTINGS, SMOKE, TIERS, Job, plan
 from stepcoder_trl.data.synthetic import synthetic_problems
 
@@ -96,10 +97,20 @@ def test_the_first_arms_come_first_over_all_seeds():
     assert sorted({job.arm for job in jobs}) == sorted(ARMS)
 
 
-def test_another_setting_has_another_folder(tmp_path):
+def test_runs_of_another_setting_have_other_files(tmp_path):
     other = dataclasses.replace(MAIN, updates=MAIN.updates + 1)
 
+    told = dataclasses.replace(MAIN, reason="Told in other words.")
+
     assert Job(other, "ppo", 0).path(tmp_path) != Job(MAIN, "ppo", 0).path(tmp_path)
+    assert Job(told, "ppo", 0).path(tmp_path) == Job(MAIN, "ppo", 0).path(tmp_path)
+
+
+def test_another_arm_of_the_same_name_has_another_file(tmp_path, monkeypatch):
+    before = Job(MAIN, "ppo", 0).path(tmp_path)
+    monkeypatch.setitem(ARMS, "ppo", dataclasses.replace(ARMS["ppo"], options={"curriculum": "off"}))
+
+    assert Job(MAIN, "ppo", 0).path(tmp_path) != before
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
@@ -155,7 +166,7 @@ def test_what_is_done_is_not_done_again_and_what_failed_is(tmp_path, scripted, c
 
 def test_what_another_grid_works_on_is_left_to_it(tmp_path, scripted):
     job = Job(SMOKE, "ppo", 0)
-    with grid._claimed(job.path(tmp_path)) as lock:
+    with locked(job.path(tmp_path)) as lock:
         assert lock is not None
         grid.run_grid([job], tmp_path, processes=1)
 
@@ -178,7 +189,7 @@ def finished(work, arm, seed, rates, cpu_s=1.0):
     names = ("reward_rate", "unexecuted_share", "mean_length", "kl", "scratch_share")
     history = [dict.fromkeys(names, 0.5 * update) for update in updates] if arm != "sft" else []
     sft = {"loss": 0.1, "floor": 0.09}
-    run = {"setting": SMOKE.key, "arm": arm, "seed": seed, "points": points, "updates": history, "sft": sft}
+    run = {"setting": SMOKE.name, "arm": arm, "seed": seed, "points": points, "updates": history, "sft": sft}
     run |= {"machine": "abacus", "versions": {"python": "3"}}
     write_json(Job(SMOKE, arm, seed).path(work), run)
 

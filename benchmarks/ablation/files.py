@@ -1,0 +1,44 @@
+"""Files that several processes share: whole or not there, and locks that end with whoever holds them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+@contextmanager
+def locked(target: Path, wait: bool = True) -> Iterator[int | None]:
+    """
+    Hold the lock of a path, a file beside it.
+
+    Args:
+        target (`Path`):
+            Path.
+        wait (`bool`, *optional*, defaults to `True`):
+            Whether to wait for another process that holds it.
+
+    Returns:
+        `Iterator[int | None]`: Descriptor of the lock, or `None` if another process holds it and `wait` is off. A
+        child that inherits the descriptor holds the lock as well.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{target}.lock", "w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield None
+        else:
+            yield stream.fileno()
