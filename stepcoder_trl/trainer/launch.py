@@ -21,7 +21,7 @@ from stepcoder_trl.trainer.sft import sft_dataset
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, TrainerCallback
 
 
 @dataclass
@@ -114,6 +114,7 @@ def run_ppo(
     training_args: StepCoderPPOConfig,
     model_args: ModelConfig,
     problems: Sequence[Problem] | None = None,
+    callbacks: list[TrainerCallback] | None = None,
 ) -> StepCoderPPOTrainer:
     """
     Load problems and model, train, save to `output_dir`.
@@ -123,6 +124,7 @@ def run_ppo(
         training_args ([`StepCoderPPOConfig`]): How to train.
         model_args ([`~trl.ModelConfig`]): What to train; `use_peft` and its fields for LoRA.
         problems (`Sequence[Problem]`, *optional*): Problems of `script_args`, already loaded and chosen from.
+        callbacks (`list[TrainerCallback]`, *optional*): Callbacks of the trainer, besides its own.
 
     Returns:
         [`StepCoderPPOTrainer`]: After training.
@@ -150,6 +152,7 @@ def run_ppo(
         ref_model=load() if spread else None,
         train_dataset=problems,
         eval_dataset=evaluated,
+        callbacks=callbacks,
         peft_config=get_peft_config(model_args),
         reward_funcs=None if script_args.reward == "stepcoder" else REWARDS[script_args.reward],
     )

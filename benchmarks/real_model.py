@@ -1,0 +1,278 @@
+"""
+PPO and StepCoder on a pretrained model: LoRA on MBPP's training problems, pass@1 on its validation problems.
+
+    python benchmarks/real_model.py --model smollm2 --mbpp mbpp.jsonl --work runs/real --out docs/results/real_model
+
+Both arms of a seed have the same initial weights, problems, order and number of completions. Every (seed, arm) is a
+training run of its own, with one thread, that writes a checkpoint now and then: the command goes on where it was
+broken off, and with a larger `--updates` it takes the runs further. Before the first update and after the last, every
+validation problem is answered `--samples` times from scratch, at the paper's temperature 0.2 and top-p 0.95.
+
+`--minutes` ends the command once the run that is under way has written its next checkpoint. The report, `results.json`
+and `curves.png`, is made of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+ARMS = {
+    "ppo": {"curriculum": "off", "fgo": "off"},
+    "stepcoder": {"curriculum": "paper", "fgo": "lines"},
+}
+TRAIN, VALIDATION = range(601, 975), range(511, 601)  # MBPP's own split
+PACKAGES = ("stepcoder-trl", "trl", "transformers", "torch", "peft", "coverage")
+RESAMPLES = 10_000
+COMPLETIONS = 8  # of an update, for two problems
+
+
+# One training run, in a process of its own
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train one arm of one seed up to `updates`, or to the next checkpoint after the time is over."""
+    import torch
+    from transformers import TrainerCallback
+    from trl import ModelConfig
+
+    from stepcoder_trl import StepCoderPPOConfig, load_problems
+    from stepcoder_trl.trainer.launch import PPOScriptArguments, run_ppo
+
+    class UntilTheTimeIsOver(TrainerCallback):  # type: ignore[misc]
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            control.should_training_stop |= time.time() > arguments.until
+
+    torch.set_num_threads(1)
+    folder = _run_folder(arguments, arguments.seeds[0], arguments.arm)
+    config = StepCoderPPOConfig(
+        output_dir=str(folder),
+        seed=arguments.seeds[0],
+        learning_rate=1e-4,
+        value_learning_rate=3e-4,
+        lr_scheduler_type="constant",  # runs may be taken further
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        num_generations=COMPLETIONS // 2,
+        response_length=96,
+        max_steps=arguments.updates,
+        logging_steps=1,
+        save_steps=arguments.save_steps,
+        save_total_limit=1,
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        executor_workers=1,
+        resume_from_checkpoint="true" if any(folder.glob("checkpoint-*")) else None,
+        **ARMS[arguments.arm],
+    )
+    run_ppo(
+        PPOScriptArguments(problems=str(arguments.mbpp), prompt_style="chat"),
+        config,
+        ModelConfig(model_name_or_path=arguments.model, use_peft=True, lora_r=16, dtype="float32"),
+        [problem for problem in load_problems(arguments.mbpp) if _number(problem.task_id) in TRAIN],
+        callbacks=[UntilTheTimeIsOver()],
+    )
+
+
+def _number(task_id: str) -> int:
+    return int(task_id.rpartition("/")[2])
+
+
+def _run_folder(arguments: argparse.Namespace, seed: int, arm: str) -> Path:
+    return Path(arguments.work) / f"seed{seed}" / arm
+
+
+# All runs
+
+
+def run_all(arguments: argparse.Namespace) -> None:
+    """Train and evaluate what is not yet trained and evaluated, one run after the other, until the time is over."""
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    validation = arguments.work / "validation.jsonl"
+    rows = [json.loads(line) for line in arguments.mbpp.read_text(encoding="utf-8").splitlines() if line.strip()]
+    validation.write_text(
+        "".join(json.dumps(row) + "\n" for row in rows if row["task_id"] in VALIDATION), encoding="utf-8"
+    )
+    _evaluate(arguments, str(arguments.model), arguments.work / "initial")
+    for seed in arguments.seeds:
+        for arm in ARMS:
+            if time.time() > arguments.until:
+                return
+            folder = _run_folder(arguments, seed, arm)
+            if _updates(folder) < arguments.updates:
+                _call(__file__, "--one", arm, "--seeds", str(seed), *_passed_on(arguments))
+            if _updates(folder) >= arguments.updates:
+                _evaluate(arguments, str(folder), _evaluation_folder(folder, arguments.updates))
+
+
+def _passed_on(arguments: argparse.Namespace) -> list[str]:
+    names = ("model", "mbpp", "work", "updates", "save_steps", "until")
+    return [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(arguments, name)))]
+
+
+def _evaluate(arguments: argparse.Namespace, model: str, out: Path) -> None:
+    if (out / "summary.json").exists():
+        return
+    settings = ("--num-samples", str(arguments.samples), "--prompt-style", "chat", "--max-new-tokens", "256")
+    problems = str(arguments.work / "validation.jsonl")
+    drawing = (*settings, "--batch-size", "32", "--dtype", "bfloat16")
+    _call("-m", "stepcoder_trl", "evaluate", "--model", model, "--problems", problems, "--out", str(out), *drawing)
+
+
+def _call(*command: str) -> None:
+    """Run Python with one thread; its output is ours."""
+    subprocess.run([sys.executable, *command], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def _evaluation_folder(folder: Path, updates: int) -> Path:
+    return folder.with_name(f"{folder.name}-evaluated-{updates}")
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    """What the newest checkpoint of a run logged."""
+    states = list(folder.glob("checkpoint-*/trainer_state.json"))
+    if not states:
+        return []
+    newest = max(states, key=lambda path: int(path.parent.name.removeprefix("checkpoint-")))
+    history: list[dict[str, Any]] = json.loads(newest.read_text(encoding="utf-8"))["log_history"]
+    return history
+
+
+def _updates(folder: Path) -> int:
+    return max((entry["step"] for entry in _history(folder)), default=0)
+
+
+# The report
+
+
+def report(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the finished runs found; intervals by resampling problems."""
+    runs = {(seed, arm): _run_folder(arguments, seed, arm) for seed in arguments.seeds for arm in ARMS}
+    seeds = [seed for seed in arguments.seeds if all(_is_finished(arguments, runs[seed, arm]) for arm in ARMS)]
+    initial = _pass_rates(arguments.work / "initial")
+    result: dict[str, Any] = {
+        "updates": arguments.updates,
+        "seeds": seeds,
+        "completions_per_update": COMPLETIONS,
+        "validation_problems": len(initial),
+        "samples_per_problem": arguments.samples,
+        "pass@1": {"initial": _interval(list(initial.values()))},
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+        "curves": {f"{arm}, seed {seed}": _curve(folder) for (seed, arm), folder in runs.items()},
+    }
+    if seeds:
+        rates = {run: _pass_rates(_evaluation_folder(runs[run], arguments.updates)) for run in runs if run[0] in seeds}
+        means = {
+            arm: {task: statistics.fmean(rates[seed, arm][task] for seed in seeds) for task in initial} for arm in ARMS
+        }
+        result["pass@1"] |= {arm: _interval(list(means[arm].values())) for arm in ARMS}
+        result["stepcoder - ppo"] = _interval([means["stepcoder"][task] - means["ppo"][task] for task in initial])
+        result["by seed"] = [
+            {"seed": seed, **{arm: statistics.fmean(rates[seed, arm].values()) for arm in ARMS}} for seed in seeds
+        ]
+    return result
+
+
+def _is_finished(arguments: argparse.Namespace, folder: Path) -> bool:
+    return (_evaluation_folder(folder, arguments.updates) / "summary.json").exists()
+
+
+def _pass_rates(folder: Path) -> dict[str, float]:
+    """Share of samples that pass, for each problem."""
+    by_task: dict[str, list[bool]] = {}
+    for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        by_task.setdefault(row["task_id"], []).append(bool(row["passed"]))
+    return {task: statistics.fmean(passed) for task, passed in by_task.items()}
+
+
+def _interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean with a 95 % bootstrap interval over problems."""
+    draw = random.Random(0)
+    means = sorted(statistics.fmean(draw.choices(values, k=len(values))) for _ in range(RESAMPLES))
+    return {"value": statistics.fmean(values), "low": means[RESAMPLES // 40], "high": means[-RESAMPLES // 40]}
+
+
+def _curve(folder: Path) -> list[dict[str, float]]:
+    names = ("step", "objective/scores", "executor/passed", "objective/kl", "fgo/kept_share")
+    return [{name: entry[name] for name in names if name in entry} for entry in _history(folder)]
+
+
+def write(result: dict[str, Any], folder: Path) -> None:
+    """Write `results.json`, and `curves.png` with the extra `plots`."""
+    from stepcoder_trl.reports.plots import can_plot, plot_curves
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    curves = {name: points for name, points in result["curves"].items() if points}
+    panels = {
+        "share of completions that passed (StepCoder: of subtasks)": "executor/passed",
+        "KL divergence from the initial model, nats per completion": "objective/kl",
+    }
+    if can_plot() and curves:
+        lines = {
+            title: {name: [(point["step"], point[key]) for point in points] for name, points in curves.items()}
+            for title, key in panels.items()
+        }
+        plot_curves(lines, folder / "curves.png")
+
+
+def show(result: dict[str, Any]) -> Iterator[str]:
+    """Lines of the report."""
+    yield f"pass@1 on {result['validation_problems']} problems, {result['samples_per_problem']} samples each"
+    for name, rate in result["pass@1"].items():
+        yield f"  {name:10s} {rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f})"
+    if "stepcoder - ppo" in result:
+        rate = result["stepcoder - ppo"]
+        yield f"  difference {rate['value']:+.3f} ({rate['low']:+.3f} to {rate['high']:+.3f}), seeds {result['seeds']}"
+    for name, points in result["curves"].items():
+        yield f"  {name}: {len(points)} of {result['updates']} updates"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder of a pretrained model")
+    parser.add_argument("--mbpp", required=True, type=Path, help="mbpp.jsonl, as its authors publish it")
+    parser.add_argument("--work", type=Path, default=Path("runs/real_model"), help="runs and checkpoints")
+    parser.add_argument("--out", type=Path, help="folder for results.json and curves.png")
+    parser.add_argument("--updates", type=int, default=32, help="updates of a run, 8 completions each (32)")
+    parser.add_argument("--save-steps", type=int, default=4, help="updates between two checkpoints (4)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--samples", type=int, default=2, help="per validation problem (2)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop at the next checkpoint after this time")
+    parser.add_argument("--report-only", action="store_true", help="train nothing")
+    parser.add_argument("--one", dest="arm", choices=ARMS, help=argparse.SUPPRESS)
+    parser.add_argument("--until", type=float, default=math.inf, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.arm:
+        train(arguments)
+        return
+    arguments.until = min(arguments.until, time.time() + 60 * arguments.minutes)
+    if not arguments.report_only:
+        run_all(arguments)
+    result = report(arguments)
+    print("\n".join(show(result)))
+    if arguments.out:
+        write(result, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
