@@ -21,6 +21,8 @@ PAIRS = (
     *(("stepcoder", arm) for arm in ARMS if arm not in ("sft", "ppo", "stepcoder")),
     ("ppo", "sft"),
 )
+# What a part is worth: StepCoder against the arm that lacks it.
+GAINS = {"no_cccs": "CCCS", "no_fgo": "FGO", "random_mask": "FGO, over random masks"}
 TITLES = {"training": "training problems", "heldout": "held-out problems"}
 
 
@@ -44,13 +46,17 @@ def write_report(settings: Sequence[Setting], work: Path, out: Path) -> list[str
     out.mkdir(parents=True, exist_ok=True)
     summaries = {name: summarize(runs, PAIRS) for name, runs in found.items()}
     write_json(out / "results.json", {name: _result(runs, summaries[name]) for name, runs in found.items()})
-    text = "\n".join(tables(runs, summaries[name]) for name, runs in found.items())
-    (out / "tables.md").write_text(text)
+    texts = [tables(runs, summaries[name]) for name, runs in found.items()]
+    if len(found) > 1:
+        texts.append(gains_table(summaries))
+    (out / "tables.md").write_text("\n".join(texts))
     if not can_plot():
         print(f"No pictures: {MISSING}")
         return list(found)
     for name, runs in found.items():
         plot(runs, out / f"{name}.png")
+    if len(found) > 1:
+        plot_gains(summaries, out / "gains.png")
     return list(found)
 
 
@@ -139,6 +145,23 @@ def _training_table(summary: Mapping[str, Any]) -> str:
     return _markdown(["in training", *names.values()], rows)
 
 
+def gains_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
+    """What each part gains in each setting, beside what it should depend on."""
+    head = ["setting", "passing from scratch, first update", "tokens unexecuted", "problems"]
+    head += [f"{part}, over the curve" for part in GAINS.values()]
+    rows = []
+    for setting, summary in summaries.items():
+        training = summary["training"]
+        scratch = next((training[arm]["reward_rate_first"] for arm in ("no_cccs", "ppo") if arm in training), None)
+        share = training["stepcoder"]["unexecuted_share"] if "stepcoder" in training else None
+        for name in SETS:
+            gains = [summary["differences"].get(f"stepcoder - {arm}", {}).get(f"{name}_curve") for arm in GAINS]
+            start = [setting, *("" if one is None else f"{one:.3f}" for one in (scratch, share))]
+            cells = ["" if gain is None else f"{_interval(gain, signed=True)} (n = {gain['n']})" for gain in gains]
+            rows.append([*start, TITLES[name].removesuffix(" problems"), *cells])
+    return "## Where each part pays\n\n" + _markdown(head, rows) + "\n"
+
+
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -192,3 +215,24 @@ def _lines(
             low, high = [value.low for _, value in points], [value.high for _, value in points]
             panel.fill_between(xs, low, high, color=f"C{number}", alpha=0.12, linewidth=0)
     panel.grid(alpha=0.3)
+
+
+def plot_gains(summaries: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """What each part gains on held-out problems, setting by setting, with intervals."""
+    figure = importlib.import_module("matplotlib.figure").Figure(figsize=(9, 4), layout="constrained")
+    panel = figure.subplots()
+    for number, (arm, part) in enumerate(GAINS.items()):
+        found = {
+            place: summary["differences"].get(f"stepcoder - {arm}", {}).get("heldout_curve")
+            for place, summary in enumerate(summaries.values())
+        }
+        gains = {place + 0.15 * (number - 1): gain for place, gain in found.items() if gain is not None}
+        errors = [0.0 if gain["low"] is None else gain["high"] - gain["mean"] for gain in gains.values()]
+        means = [gain["mean"] for gain in gains.values()]
+        panel.errorbar(list(gains), means, yerr=errors, fmt="o", capsize=3, label=part)
+    panel.axhline(0, color="black", linewidth=0.8)
+    panel.set_xticks(range(len(summaries)), list(summaries))
+    panel.set_title("gain in pass@1 over the curve, held-out problems", loc="left", fontsize="medium")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")
+    figure.savefig(path, dpi=110)

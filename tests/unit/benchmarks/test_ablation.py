@@ -23,7 +23,7 @@ from benchmarks.ablation.intervals import (
     t_within,
 )
 from benchmarks.ablation.material import with_first_tests
-from benchmarks.ablation.report import PAIRS, tables, write_report
+from benchmarks.ablation.report import PAIRS, gains_table, plot_gains, tables, write_report
 from benchmarks.ablation.run import ppo_config
 from benchmarks.ablation.settings import ARMS, MAIN, SETTINGS, SMOKE, TIERS, Job, plan
 from stepcoder_trl.data.synthetic import synthetic_problems
@@ -244,6 +244,19 @@ def test_report_names_every_finished_arm_and_is_valid_json(work, tmp_path):
     assert "| StepCoder - PPO | training | +0.200 | +100 % | +0.400 | +0.300 | 1 of 1 |" in table
     assert tables(read_runs(SMOKE, work), summarize(read_runs(SMOKE, work), PAIRS)) == table
     assert (tmp_path / "out" / "smoke.png").stat().st_size > 1000
+
+
+def test_settings_side_by_side_show_what_each_part_gains(work, tmp_path):
+    summary = summarize(read_runs(SMOKE, work), PAIRS)
+    finished(work, "no_fgo", 0, [0.3, 0.5])
+
+    summaries = {"without": summary, "with": summarize(read_runs(SMOKE, work), PAIRS)}
+    table = gains_table(summaries)
+    plot_gains(summaries, tmp_path / "gains.png")
+
+    assert "| without | 0.500 | 0.750 | held-out |  |  |  |" in table
+    assert "| with | 0.500 | 0.750 | held-out |  | +0.125 (n = 1) |  |" in table
+    assert (tmp_path / "gains.png").stat().st_size > 1000
 
 
 # Signal and noise
