@@ -493,6 +493,7 @@ def ppo_config(config: QuickstartConfig, output_dir: str, response_length: int) 
         temperature=1.0,
         top_p=1.0,
         lam=1.0,
+        gradient_checkpointing=False,  # a tiny model fits
         test_timeout_s=1.0,
         seed=config.seed,
         use_cpu=True,
