@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import errno
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from stepcoder_trl.executor.protocol import Channel, TooLarge, decode, encode
+from stepcoder_trl.executor.protocol import Channel, TooLarge
 from stepcoder_trl.executor.raised import builtin_form, describe
+from stepcoder_trl.executor.values import Objects, Reader, Writer
 
 
-_isinstance, _hasattr, _type, _list = isinstance, hasattr, type, list
-_PLAIN_TYPES = frozenset((type(None), bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range))
+_isinstance = isinstance
 OVER = "over"  # what the examiner says at the end of a test
+# What it may ask of objects that stay here. Bound before any program runs.
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    **{function.__name__: function for function in (str, repr, len, list, bool, int, float)},
+    **{function.__name__: function for function in (operator.getitem, operator.eq)},
+}
 
 
 class Tracer(Protocol):
@@ -37,26 +43,26 @@ def answer_questions(channel: Channel, functions: Sequence[Callable[..., Any]], 
         EOFError: If the examiner is gone.
     """
     tracer.rest()
+    objects = Objects()
     while (question := channel.receive()) != OVER:
-        answer = _answer(functions, question, filename, tracer)
+        answer = _answer(functions, objects, question, filename, tracer)
         tracer.rest()
         channel.send({"to": question["id"], **answer})
     tracer.wake()
 
 
 def _answer(
-    functions: Sequence[Callable[..., Any]], question: dict[str, Any], filename: str, tracer: Tracer
+    functions: Sequence[Callable[..., Any]], objects: Objects, question: dict[str, Any], filename: str, tracer: Tracer
 ) -> dict[str, Any]:
     try:
-        arguments = decode(question["arguments"])
+        arguments = Reader(lambda number, _: objects[number]).read(question["arguments"])
         positional, named = arguments
+        asked = question["function"]
+        function = _OPERATIONS[asked] if asked in _OPERATIONS else functions[asked]
         tracer.wake()
-        value = functions[question["candidate"]](*positional, **named)
-        if question["iterators"] and _is_iterable(value):
-            value = _list(value)  # as the test would
-        answer = {"value": encode(value)}
+        answer = {"value": Writer(objects.number).encode(function(*positional, **named), 0)}
         if question["shared"]:
-            left = encode(arguments)
+            left = Writer(objects.number, shares=True).encode(arguments, 0)
             if left != question["arguments"]:
                 answer["changed"] = left
         return answer
@@ -64,12 +70,6 @@ def _answer(
         return _raised(OSError(errno.EFBIG, "returned value is too large"), filename)
     except BaseException as error:
         return _raised(error, filename)
-
-
-def _is_iterable(value: Any) -> bool:
-    """Whether a value that is not plain can be gone through: a generator, `map`, the keys of a dict."""
-    kind = _type(value)
-    return kind not in _PLAIN_TYPES and _hasattr(kind, "__iter__")
 
 
 def _raised(error: BaseException, filename: str) -> dict[str, Any]:

@@ -16,42 +16,32 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 
-# Modules without state that a program and its test might share, and without doors to the outside. Not `datetime`,
-# `decimal`, `fractions`: tests use them where answers are of their types, which no message carries.
+# Modules without state that a program and its test might share, and without doors to the outside.
 _PURE_MODULES = frozenset(
     (
-        *("array", "bisect", "cmath", "collections", "copy", "dataclasses", "enum", "functools", "heapq", "itertools"),
-        *(
-            "json",
-            "math",
-            "numbers",
-            "numpy",
-            "operator",
-            "random",
-            "re",
-            "statistics",
-            "string",
-            "textwrap",
-            "typing",
-        ),
-        "unicodedata",
+        *("array", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"),
+        *("fractions", "functools", "heapq", "itertools", "json", "math", "numbers", "numpy", "operator"),
+        *("random", "re", "statistics", "string", "textwrap", "typing", "unicodedata"),
     )
 )
-# What needs the program's namespace, process or terminal, or could leave something behind for the next check; and
-# `deque`, as which a message carries none. Programs cannot end a check's iterations: none may wait for it.
+# What needs the program's namespace, process or terminal, or could leave something behind for the next check. Programs
+# cannot end a check's iterations: none may wait for it.
 _FORBIDDEN_NAMES = frozenset(
     (
         *("open", "input", "exec", "eval", "compile", "globals", "locals", "vars", "breakpoint", "exit", "quit"),
-        *("setattr", "delattr", "help", "memoryview", "id", "seed", "setstate", "deque", "StopIteration"),
+        *("setattr", "delattr", "help", "memoryview", "id", "seed", "setstate", "StopIteration"),
+        *("getcontext", "setcontext", "localcontext"),
     )
 )
 _BUILTIN_NAMES = frozenset(dir(builtins))
 _PLAIN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range)
 _PLAIN_ATTRIBUTES = frozenset(name for kind in _PLAIN_TYPES for name in dir(kind))
-_TAKE_ITERATORS = frozenset(
+_ASK_FOR_MORE = frozenset({"next", "callable", "iter"})  # than stand-ins for objects offer
+_CARRIED = frozenset(
     (
-        *("list", "tuple", "set", "frozenset", "sorted", "dict", "sum", "max", "min", "any", "all", "enumerate"),
-        *("zip", "map", "filter", "iter"),
+        *(kind.__name__ for kind in _PLAIN_TYPES),
+        *("Counter", "OrderedDict", "defaultdict", "deque", "bytearray", "array", "Fraction", "Decimal"),
+        *("date", "time", "datetime", "timedelta"),
     )
 )
 _PREAMBLE_STATEMENTS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
@@ -68,7 +58,6 @@ class Check:
         statement (`str`): Its code, with names of [`candidate_name`] where it calls the program.
         candidates (`tuple[str, ...]`): Expressions that name these functions, for the program's process.
         shares_arguments (`bool`): Whether it may look at an argument after the call, which changed it.
-        takes_iterators (`bool`): Whether it makes a list of what the program returns, or goes through it.
         may_fall_back (`bool`):
             Whether arguments are made without results of the program. If then one turns out not to be plain, that is
             the test's doing, and it may run with the program instead.
@@ -77,7 +66,6 @@ class Check:
     statement: str
     candidates: tuple[str, ...]
     shares_arguments: bool
-    takes_iterators: bool
     may_fall_back: bool
 
 
@@ -163,7 +151,6 @@ class _Plan:
         )
         self.calls: list[ast.Call] = []  # those that reach the program
         self.tainted = False
-        self.takes_iterators = False
 
     def check(self) -> Check:
         trees = [self.setup, self.statement, *self.used_preamble()]
@@ -182,7 +169,6 @@ class _Plan:
             statement=ast.unparse(statement),
             candidates=tuple(map(ast.unparse, candidates.expressions)),
             shares_arguments=any(map(_takes_variables, self.calls)),
-            takes_iterators=self.takes_iterators,
             may_fall_back=not self.tainted,
         )
 
@@ -234,10 +220,8 @@ class _Plan:
         self.calls += [call for call in own_calls if _is_one_of(call.func, names)]
         results = _Results(code, own_calls, self.modules)
         self.tainted |= any(results.reach(argument) for call in own_calls for argument in _arguments(call))
-        for node in ast.walk(code):
-            if _treats_as_object(node, results):
-                raise _WithProgram
-            self.takes_iterators |= _goes_through(node, results)
+        if any(_treats_as_object(node, results) for node in ast.walk(code)):
+            raise _WithProgram
 
     def handed_on(self, call: ast.Call, names: set[str]) -> Iterator[tuple[str, ast.expr]]:
         """Parameters of a function of the setup that get the program's function in this call."""
@@ -353,22 +337,21 @@ def _asked(node: ast.AST, functions: Mapping[str, str]) -> str | None:
 
 
 def _treats_as_object(node: ast.AST, results: _Results) -> bool:
-    """Whether code expects more of an answer than plain values offer: `f(1).left`, `f(1)(2)`, `next(f(1))`."""
+    """Whether code expects more of an answer than messages carry: `f(1).left`, `f(1)(2)`, `next(f(1))`."""
     if isinstance(node, ast.Attribute):
         return node.attr not in _PLAIN_ATTRIBUTES and results.are_asked_of(node.value)
-    if isinstance(node, ast.Call):
-        wants_iterator = isinstance(node.func, ast.Name) and node.func.id == "next"
-        called = node.func if not wants_iterator or not node.args else node.args[0]
-        return results.are_asked_of(called)
-    return False
+    if not isinstance(node, ast.Call):
+        return False
+    name = node.func.id if isinstance(node.func, ast.Name) else ""
+    if name == "isinstance" and len(node.args) == 2 and results.are_asked_of(node.args[0]):
+        kinds = node.args[1].elts if isinstance(node.args[1], ast.Tuple) else [node.args[1]]
+        return not all(_last_name(kind) in _CARRIED for kind in kinds)
+    return results.are_asked_of(node.args[0] if name in _ASK_FOR_MORE and node.args else node.func)
 
 
-def _goes_through(node: ast.AST, results: _Results) -> bool:
-    if isinstance(node, (ast.For, ast.comprehension)):
-        return results.are_asked_of(node.iter)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _TAKE_ITERATORS:
-        return any(map(results.are_asked_of, node.args))
-    return False
+def _last_name(node: ast.expr) -> str:
+    """`deque` of `collections.deque` and of `deque`."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _refuse_what_needs_the_program(node: ast.AST) -> None:

@@ -20,6 +20,8 @@ import random
 import signal
 import socket
 import sys
+from array import array
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,9 +30,10 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.executor.candidate import OVER
 from stepcoder_trl.executor.checks import candidate_name
-from stepcoder_trl.executor.protocol import Channel, NotPlain, TooLarge, Unserializable, decode, encode
+from stepcoder_trl.executor.protocol import Channel, TooLarge, Unserializable
 from stepcoder_trl.executor.raised import MESSAGE_LENGTH, describe, message_of
 from stepcoder_trl.executor.system import System
+from stepcoder_trl.executor.values import NotPlain, Reader, References, StrictWriter
 
 
 PROCESS_NAME = "examiner"
@@ -208,7 +211,6 @@ class _Test:
     code: CodeType
     candidates: int
     shares_arguments: bool
-    takes_iterators: bool
     may_fall_back: bool
 
 
@@ -229,7 +231,6 @@ def _compiled(text: bytes) -> _Checks:
             compile(test["statement"], "<test>", "exec", dont_inherit=True),
             test["candidates"],
             test["shares_arguments"],
-            test["takes_iterators"],
             test["may_fall_back"],
         )
         for number, test in checks["tests"].items()
@@ -252,10 +253,12 @@ class _Session:
         self.questions = 0
         self.raised: BaseException | None = None  # what the program raised last, and what its process says of it
         self.claims: dict[str, Any] = {}
+        self.references = References(self.operate)
 
     def examine(self, number: int) -> dict[str, Any]:
         """Verdict on one test."""
         test = self.checks.tests[number]
+        self.references = References(self.operate)
         try:
             namespace = self.prepared()
             for candidate in range(test.candidates):
@@ -285,17 +288,20 @@ class _Session:
 
     def ask(self, test: _Test, candidate: int, positional: Sequence[Any], named: dict[str, Any]) -> Any:
         """Have the program's function called."""
+        arguments = [list(positional), named]
+        return self.converse(candidate, arguments, test.shares_arguments, test.may_fall_back)
+
+    def operate(self, operation: str, *operands: Any) -> Any:
+        """Have the program say something of an object of its own: its text, its length, ..."""
+        return self.converse(operation, [list(operands), {}], shared=False, may_fall_back=False)
+
+    def converse(self, function: int | str, arguments: list[Any], shared: bool, may_fall_back: bool) -> Any:
+        """Ask a question and wait for the answer."""
         if self.lost is not None:
             raise _Lost
         self.raised = None
-        arguments = [list(positional), named]
-        question = {
-            "id": self.questions,
-            "candidate": candidate,
-            "arguments": self.encoded(arguments, test),
-            "shared": test.shares_arguments,
-            "iterators": test.takes_iterators,
-        }
+        tree = self.encoded(arguments, may_fall_back)
+        question = {"id": self.questions, "function": function, "arguments": tree, "shared": shared}
         try:
             self.channel.send(question)
             value = self.take(self.channel.receive(), arguments)
@@ -307,11 +313,11 @@ class _Session:
             raise self.raised
         return value
 
-    def encoded(self, arguments: list[Any], test: _Test) -> Any:
+    def encoded(self, arguments: list[Any], may_fall_back: bool) -> Any:
         try:
-            return encode(arguments, exact=True)
+            return StrictWriter(self.references.number, shares=True).encode(arguments, 0)
         except NotPlain as error:
-            if test.may_fall_back and type(error.value) is not Unserializable:
+            if may_fall_back and type(error.value) is not Unserializable:
                 self.lose(NOT_PLAIN)
             raise TypeError(f"a {error} cannot be passed on") from None
         except TooLarge:
@@ -328,10 +334,13 @@ class _Session:
             self.claims = _checked_claims(answer["claims"])
             self.raised = _rebuilt(*answer["raised"])
             return None
-        value = decode(answer["value"])
+        value = self.decoded(answer["value"], shares=False)
         if "changed" in answer:
-            _change(arguments, decode(answer["changed"]))
+            _change(arguments, self.decoded(answer["changed"], shares=True))
         return value
+
+    def decoded(self, tree: Any, shares: bool) -> Any:
+        return Reader(self.references.referred, self.references.derived, shares).read(tree)
 
     def lose(self, why: str) -> NoReturn:
         self.lost = why
@@ -373,7 +382,7 @@ def _rebuilt(name: Any, arguments: Any) -> BaseException:
 
 def _change(ours: Any, theirs: Any) -> None:
     """Make an argument what the program made of it, in place: the check may hold it, or a part of it."""
-    if type(ours) is not type(theirs):
+    if type(ours) is not type(theirs) or ours is theirs:
         return
     if isinstance(ours, list):
         ours[:] = [_changed(old, new) for old, new in zip(ours, theirs, strict=False)] + theirs[len(ours) :]
@@ -384,6 +393,11 @@ def _change(ours: Any, theirs: Any) -> None:
     elif isinstance(ours, set):
         ours.clear()
         ours.update(theirs)
+    elif isinstance(ours, deque):
+        ours.clear()
+        ours.extend(theirs)
+    elif isinstance(ours, (bytearray, array)):
+        ours[:] = theirs
     elif isinstance(ours, tuple):
         for old, new in zip(ours, theirs, strict=False):
             _change(old, new)
@@ -391,7 +405,7 @@ def _change(ours: Any, theirs: Any) -> None:
 
 def _changed(old: Any, new: Any) -> Any:
     """What stands in a container afterwards: the old object, changed, if it still is one of its kind."""
-    if type(old) is type(new) and isinstance(old, (list, dict, set)):
+    if type(old) is type(new) and isinstance(old, (list, dict, set, deque, bytearray, array)):
         _change(old, new)
         return old
     if type(old) is tuple and type(new) is tuple and len(old) == len(new):

@@ -8,6 +8,7 @@ checked for form, compared with the expectations here, and whatever is wrong wit
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -188,7 +189,7 @@ def _expected_bytes(tests: Mapping[str, Any]) -> list[int]:
 def _prepare_stdio(tests: Mapping[str, Any], limits: Limits, examine: bool) -> _Parts:
     def judge_for(expected: str) -> Judge:
         def judge(report: dict[str, Any]) -> TestResult:
-            if stdout_matches(str(report["output"]), expected, limits.float_tolerance):
+            if stdout_matches(_printed(report), expected, limits.float_tolerance):
                 return _passed(report)
             return _failed(report, "wrong standard output")
 
@@ -309,8 +310,15 @@ def _answer(job: Job, report: dict[str, Any]) -> Any:
     """What a test that came to its end printed or returned; `None` for an assert."""
     kind = job.message["type"]
     if kind == "stdio":
-        return str(report["output"])
+        return _printed(report)
     return decode(report["value"]) if kind == "call" else None
+
+
+def _printed(report: dict[str, Any]) -> str:
+    """Standard output of a test; bytes that are not UTF-8 are escaped."""
+    if "base64" in report:
+        return b64decode(report["base64"]).decode("utf-8", "surrogateescape")
+    return str(report["output"])
 
 
 def _judge_ending(report: dict[str, Any]) -> TestResult | None:

@@ -30,11 +30,6 @@ _NUMPY_SCALARS = (
     *("float16", "float32", "float64", "complex64", "complex128", "str_", "bytes_"),
 )
 
-_DICTS = (dict, Counter, OrderedDict, defaultdict)
-_PLAIN_SCALARS = (bool, type(None))
-_ARRIVE_AS_OTHERS = (Counter, OrderedDict, defaultdict, deque)
-_CONTAINERS = (list, tuple, dict, set, frozenset)
-
 
 class Unserializable:
     """Stands for a value that is not on the list of plain types; equal to nothing, itself included."""
@@ -56,19 +51,6 @@ class Unserializable:
 
 class TooLarge(Exception):
     """Raised by `encode` for a value with more than `MAX_ITEMS` elements or `MAX_CHARACTERS` of text."""
-
-
-class NotPlain(Exception):
-    """
-    Raised by `encode` for a value that would arrive as another one.
-
-    Attributes:
-        value (`Any`): The object that is in the way.
-    """
-
-    def __init__(self, value: Any) -> None:
-        super().__init__(f"value of type {type(value).__name__}")
-        self.value = value
 
 
 class Readable(Protocol):
@@ -186,7 +168,7 @@ class Channel:
         os.close(self._write_fd)
 
 
-def encode(value: Any, exact: bool = False) -> Any:
+def encode(value: Any) -> Any:
     """
     Plain Python value as a JSON tree that keeps its exact type.
 
@@ -195,20 +177,23 @@ def encode(value: Any, exact: bool = False) -> Any:
             None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range; Counter, OrderedDict
             and defaultdict count as dict, deque as list, numpy scalars and arrays as Python values. Anything else,
             subclasses included, becomes a marker that decodes to [`Unserializable`].
-        exact (`bool`, *optional*, defaults to `False`):
-            Refuse what would be decoded to a value of another type, and what is nested too deeply. For values of ours.
 
     Returns:
         `Any`: Tree of None, bool, int, str, list and one-key dicts.
 
     Raises:
         TooLarge: If the value has more than `MAX_ITEMS` elements or `MAX_CHARACTERS` of text.
-        NotPlain: With `exact`, if it is not made of plain values alone.
     """
-    return _ExactEncoder().encode(value, 0) if exact else _Encoder().encode(value, 0)
+    return Encoder().encode(value, 0)
 
 
-class _Encoder:
+class Encoder:
+    """Encodes one value; see [`encode`]."""
+
+    # Classes that travel as lists and dicts, by identity: a program's class may say that it equals one of them.
+    lists = frozenset(map(id, (list, deque)))
+    dicts = frozenset(map(id, (dict, Counter, OrderedDict, defaultdict)))
+
     def __init__(self) -> None:
         self.items_left = MAX_ITEMS
         self.characters_left = MAX_CHARACTERS
@@ -216,53 +201,56 @@ class _Encoder:
 
     def encode(self, value: Any, depth: int) -> Any:
         if id(value) in self.open:
-            return {"u": "value that contains itself"}
+            return self.cut_off(value, "value that contains itself")
         kind = type(value)
         if kind is str:
-            self._charge(len(value))
+            self.charge(len(value))
             return value
-        if kind in _PLAIN_SCALARS:
+        if kind is bool or value is None:
             return value
         if kind is int:
             return value if -_SMALL_INT < value < _SMALL_INT else self._long_int(value)
         if kind is float:
             return {"f": float.hex(value)}
         if depth >= MAX_DEPTH:
-            return {"u": "value nested too deeply"}
-        if kind is list:
-            return self._all(list.__iter__(value), depth, value)
+            return self.cut_off(value, "value nested too deeply")
+        if id(kind) in self.lists:
+            return self.all(kind.__iter__(value), depth, value)
         if kind is tuple:
-            return {"t": self._all(tuple.__iter__(value), depth, value)}
-        if kind in _DICTS:
-            return {"d": self._all(dict.items(value), depth, value)}
+            return {"t": self.all(tuple.__iter__(value), depth, value)}
+        if id(kind) in self.dicts:
+            return {"d": self.all(dict.items(value), depth, value)}
         if kind is set:
-            return {"s": self._all(set.__iter__(value), depth, value)}
+            return {"s": self.all(set.__iter__(value), depth, value)}
         if kind is frozenset:
-            return {"z": self._all(frozenset.__iter__(value), depth, value)}
-        if kind is deque:
-            return self._all(deque.__iter__(value), depth, value)
+            return {"z": self.all(frozenset.__iter__(value), depth, value)}
         if kind is complex:
             return {"c": [float.hex(value.real), float.hex(value.imag)]}
         if kind is bytes:
-            self._charge(2 * len(value))
+            self.charge(2 * len(value))
             return {"b": bytes.hex(value)}
         if kind is range:
             return {"r": [self.encode(part, depth) for part in (value.start, value.stop, value.step)]}
-        return self._foreign(value, kind, depth)
+        return self.other(value, kind, depth)
 
-    def _charge(self, characters: int) -> None:
+    def cut_off(self, value: Any, why: str) -> Any:
+        """What stands for a part that cannot be written in full."""
+        return {"u": why}
+
+    def charge(self, characters: int) -> None:
         """Refuse what is too long before it is copied: the copy would use up the program's CPU time."""
         self.characters_left -= characters
         if self.characters_left < 0:
             raise TooLarge
 
     def _long_int(self, value: int) -> dict[str, str]:
-        self._charge(value.bit_length() // 4)
+        self.charge(value.bit_length() // 4)
         return {"i": hex(value)}
 
-    def _all(self, items: Any, depth: int, container: object) -> list[Any]:
+    def all(self, items: Any, depth: int, container: object) -> list[Any]:
+        """Elements of a container."""
         self.open.add(id(container))
-        encoded = []
+        encoded: list[Any] = []
         for item in items:
             self.items_left -= 1
             if self.items_left < 0:
@@ -271,7 +259,7 @@ class _Encoder:
         self.open.discard(id(container))
         return encoded
 
-    def _foreign(self, value: Any, kind: type, depth: int) -> Any:
+    def other(self, value: Any, kind: type, depth: int) -> Any:
         """numpy's values, if numpy is loaded and the type is really numpy's; a marker otherwise."""
         numpy: Any = sys.modules.get("numpy")
         if numpy is not None:
@@ -279,28 +267,19 @@ class _Encoder:
                 if value.size > self.items_left:
                     raise TooLarge
                 return self.encode(value.tolist(), depth)  # the type is numpy's own, and so is the method
-            if kind in _numpy_scalars(numpy):
+            if id(kind) in _numpy_scalars(numpy):
                 return self.encode(numpy.generic.item(value), depth)
-        name = type.__dict__["__name__"].__get__(kind)  # a metaclass may define `__name__`; this asks `type` itself
-        return {"u": name}
+        return {"u": name_of(kind)}
 
 
-class _ExactEncoder(_Encoder):
-    """For values of ours, whose types have to arrive as they are."""
-
-    def encode(self, value: Any, depth: int) -> Any:
-        if type(value) in _ARRIVE_AS_OTHERS or id(value) in self.open:
-            raise NotPlain(value)
-        if depth >= MAX_DEPTH and isinstance(value, _CONTAINERS):
-            raise TooLarge
-        return super().encode(value, depth)
-
-    def _foreign(self, value: Any, kind: type, depth: int) -> Any:
-        raise NotPlain(value)
+def name_of(kind: type) -> str:
+    """Name of a class. A metaclass may define `__name__`; this asks `type` itself."""
+    name: str = type.__dict__["__name__"].__get__(kind)
+    return name
 
 
-def _numpy_scalars(numpy: Any) -> frozenset[type]:
-    return frozenset(getattr(numpy, name) for name in _NUMPY_SCALARS)
+def _numpy_scalars(numpy: Any) -> frozenset[int]:
+    return frozenset(id(getattr(numpy, name)) for name in _NUMPY_SCALARS)
 
 
 def decode(tree: Any) -> Any:
@@ -325,15 +304,16 @@ def _decode(tree: Any) -> Any:
     return _DECODERS[tag](body)
 
 
-def _hashed_apart(keys: list[Any]) -> list[Any]:
+def hashed_apart(keys: list[Any]) -> list[Any]:
     """Refuse keys of which many have one hash: a set of them takes time that grows with the square of its size."""
     if len(keys) > MAX_COLLISIONS and len(keys) - len(set(map(hash, keys))) > MAX_COLLISIONS:
         raise ValueError("keys that were made to collide")
     return keys
 
 
-def _dict_of(pairs: list[Any]) -> dict[Any, Any]:
-    _hashed_apart([key for key, _ in pairs])
+def dict_of(pairs: list[Any]) -> dict[Any, Any]:
+    """Dict of pairs whose keys may have been made to collide."""
+    hashed_apart([key for key, _ in pairs])
     return dict(pairs)
 
 
@@ -343,9 +323,9 @@ _DECODERS: dict[str, Any] = {
     "c": lambda body: complex(*map(float.fromhex, body)),
     "b": bytes.fromhex,
     "t": lambda body: tuple(_decode(item) for item in body),
-    "s": lambda body: set(_hashed_apart([_decode(item) for item in body])),
-    "z": lambda body: frozenset(_hashed_apart([_decode(item) for item in body])),
-    "d": lambda body: _dict_of([_decode(pair) for pair in body]),
+    "s": lambda body: set(hashed_apart([_decode(item) for item in body])),
+    "z": lambda body: frozenset(hashed_apart([_decode(item) for item in body])),
+    "d": lambda body: dict_of([_decode(pair) for pair in body]),
     "r": lambda body: range(*(_decode(part) for part in body)),
     "u": lambda body: Unserializable(str(body)),
 }

@@ -20,6 +20,7 @@ import select
 import signal
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
@@ -534,8 +535,9 @@ class _Child:
         elif self.run_state.has_too_much:
             result = {"error": self.run_state.too_much}
         elif stdio and "ended" in result:
-            text = os.pread(descriptor, size, 0).decode("utf-8", "surrogateescape")
-            result = {"output": text}
+            data = os.pread(descriptor, size, 0)
+            # As JSON text, an escaped byte would be six characters.
+            result = {"output": data.decode()} if data.isascii() else {"base64": b64encode(data).decode()}
         if not stdio:
             os.ftruncate(descriptor, 0)  # what one test writes is not charged to the next
         self.run_state.results[self.next] = {**result, "cpu_s": cpu_s}

@@ -51,8 +51,8 @@ def test_calls_of_the_program_are_found(statement, candidates):
         "assert same(Node(1), Node(1))",
         "assert f(1) == Point(1, 2)",
         "assert f('2020-01-01') == date(2020, 1, 1)",
-        "from decimal import Decimal\nassert f(1) == Decimal(1)",
-        "import collections\nassert f(1) == collections.deque([1])",
+        "assert callable(f(1))",
+        "assert iter(f(1)) is not None",
         "f.x = 1",
         "del f",
         "import os",
@@ -83,6 +83,10 @@ def test_what_a_message_does_not_carry_runs_with_the_program(statement):
         "assert eval('candidate')(1) == 2",
         "assert candidate(1).__class__ == int",
         "from math import *; assert candidate(1) == 2",
+        "from decimal import getcontext; assert candidate(1) == getcontext().prec",
+        "import decimal; decimal.setcontext(decimal.Context()); assert candidate(1) == 2",
+        "from collections.abc import Iterator; assert isinstance(candidate(1), Iterator)",
+        "from enum import Enum; assert isinstance(candidate(1), Enum)",
     ],
 )
 def test_checks_that_need_the_program_or_its_process_stay_with_it(line):
@@ -138,21 +142,18 @@ def test_a_program_that_makes_arguments_cannot_move_the_test(line, may_fall_back
 
 
 @pytest.mark.parametrize(
-    ("line", "takes"),
+    "line",
     [
-        ("assert candidate(1) == [2]", False),
-        ("assert list(candidate(1)) == [2]", True),
-        ("x = candidate(1); assert sorted(x) == [2]", True),
-        ("for x in candidate(1): assert x", True),
-        ("assert candidate(1).upper() == 'A'", False),
-        ("import math; assert math.fabs(candidate(1)) < math.pi", False),
+        "import collections; assert candidate(1) == collections.deque([1])",
+        "from fractions import Fraction; assert candidate(1) == Fraction(1, 2)",
+        "from decimal import Decimal; assert isinstance(candidate(1), (int, Decimal))",
+        "import datetime; assert candidate(1) == datetime.date(2020, 1, 2)",
+        "assert list(candidate(1)) == [2]",
+        "assert str(candidate(1)) == 'A'",
     ],
 )
-def test_generators_are_asked_for_as_lists_where_the_check_goes_through_them(line, takes):
-    check = plan_check("check(f)", check_with(line), "")
-
-    assert check is not None
-    assert check.takes_iterators is takes
+def test_values_of_the_standard_library_travel(line):
+    assert plan_check("check(f)", check_with(line), "") is not None
 
 
 def test_helpers_may_be_handed_the_function():

@@ -94,9 +94,9 @@ def test_names_that_tests_leave_to_each_other_keep_them_in_one_process(executor)
 
 
 def test_arguments_that_no_message_carries_send_the_test_to_the_program(executor):
-    setup = "def check(candidate):\n    assert candidate(bytearray([1])) == 1\n"
+    setup = "import numpy as np\ndef check(candidate):\n    assert candidate(np.array([1])) == 1\n"
 
-    execution = executor.run("def f(x):\n    return x.pop()\n", checks(setup))
+    execution = executor.run("def f(x):\n    return x.sum()\n", checks(setup))
 
     assert execution.outcome is Outcome.PASSED
     assert not execution.trusted
@@ -192,3 +192,114 @@ def test_an_assertion_of_a_library_is_a_wrong_answer_if_the_test_asked_it(execut
 
     assert (wrong.outcome, broken.outcome) == (Outcome.FAILED, Outcome.RUNTIME_ERROR)
     assert wrong.trusted is not bool(with_program)
+
+
+# Definitions and an expression for the answer. No class here says what it equals: that convinces nobody, see below.
+ANSWERS = [
+    ("from collections import namedtuple\nP = namedtuple('P', 'x y')\n", "P(1, 2)"),
+    ("from collections import namedtuple\nP = namedtuple('P', 'x y')\n", "[P(1, 2)]"),
+    ("class O:\n    def __str__(self):\n        return 'ab'\n    __repr__ = __str__\n", "O()"),
+    ("class O:\n    def __getitem__(self, n):\n        return [1, 2][n]\n", "O()"),
+    ("class O:\n    def __init__(self):\n        self.n = [1, 2]\n    def __len__(self):\n        return 2\n", "O()"),
+    ("class N(int):\n    pass\n", "N(3)"),
+    ("class S(str):\n    pass\n", "S('ab')"),
+    ("class L(list):\n    pass\n", "L([1, 2])"),
+    ("from enum import IntEnum\nclass E(IntEnum):\n    A = 3\n", "E.A"),
+    ("from enum import Enum\nclass E(Enum):\n    A = 3\n", "E.A"),
+    ("", "{1: 0, 2: 0}.keys()"),
+    ("", "{0: 1, 3: 2}.values()"),
+    ("", "{1: 2}.items()"),
+    ("", "(x for x in (1, 2))"),
+    ("", "map(int, '12')"),
+    ("from collections import Counter\n", "Counter({1: 2})"),
+    ("from collections import defaultdict\n", "defaultdict(list, {1: 2})"),
+    ("from collections import OrderedDict\n", "OrderedDict([(1, 2)])"),
+    ("from collections import deque\n", "deque([1, 2])"),
+    ("from fractions import Fraction\n", "Fraction(1, 2)"),
+    ("from fractions import Fraction\n", "Fraction(3)"),
+    ("from decimal import Decimal\n", "Decimal('0.5')"),
+    ("from datetime import date\n", "date(2020, 1, 2)"),
+    ("", "bytearray(b'ab')"),
+    ("from array import array\n", "array('i', [1, 2])"),
+    ("", "..."),
+    ("", "1 // 0"),
+]
+QUESTIONS = [
+    *("{} == 3", "{} == 0.5", "{} == 'ab'", "{} == [1, 2]", "{} == (1, 2)", "{} == {{1: 2}}", "{} == {{1, 2}}"),
+    *("{} != [1, 2]", "{} == [(1, 2)]", "{} == b'ab'", "{} == {}", "{}", "not {}", "{} is not None", "{} > 0"),
+    *("str({}) == 'ab'", "list({}) == [1, 2]", "len({}) == 2", "isinstance({}, tuple)", "isinstance({}, dict)"),
+    *("type({}) == list", "{}[0] == 1", "abs({} - 0.5) < 1e-6", "sum({}) == 3", "1 in {}", "dict({}) == {{1: 2}}"),
+    *("[*{}] == [1, 2]", "float({}) == 0.5", "{} * 2 == 6", "{} in (3, 'ab', [1, 2])", "{} + [3] == [1, 2, 3]"),
+]
+
+
+CHECKS = "".join(
+    f"def check_{number}(candidate):\n    assert {text.format(*['candidate(0)'] * 2)}\n"
+    for number, text in enumerate(QUESTIONS)
+)
+CALLS = [f"check_{number}(f)" for number in range(len(QUESTIONS))]
+
+
+def plain_outcome(namespace: dict[str, object], call: str) -> str:
+    """What Python says where nothing stands between a check and the program."""
+    try:
+        exec(call, namespace)
+    except AssertionError:
+        return "failed"
+    except Exception:
+        return "runtime_error"
+    return "passed"
+
+
+@pytest.mark.parametrize(("definitions", "expression"), ANSWERS, ids=lambda text: text[-20:].strip())
+def test_verdicts_on_answers_of_any_type_are_those_of_plain_python(executor, definitions, expression):
+    program = f"{definitions}def f(n):\n    return {expression}\n"
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    exec(program + CHECKS, namespace)
+
+    execution = executor.run(program, checks(CHECKS, *CALLS))
+
+    expected = {question: plain_outcome(namespace, call) for question, call in zip(QUESTIONS, CALLS, strict=True)}
+    assert dict(zip(QUESTIONS, outcomes(execution), strict=True)) == expected
+    assert execution.trusted
+
+
+def test_a_class_that_says_what_it_equals_convinces_nobody(executor):
+    program = "class O(list):\n    def __eq__(self, other):\n        return True\ndef f(n):\n    return O([n])\n"
+
+    execution = executor.run(program, checks(CHECK))
+
+    assert (execution.outcome, execution.trusted) == (Outcome.FAILED, True)
+
+
+def test_an_argument_that_is_passed_twice_is_one_object(executor):
+    setup = (
+        "def check(candidate):\n    row = [0]\n    table = [row, row]\n    assert candidate(table, row) == [5, 5]\n"
+        "    assert table == [[0, 5], [0, 5]] and table[0] is not None\n    table[0].append(1)\n"
+        "    assert row == table[1] == [0, 5, 1]\n"
+    )
+    program = "def f(table, row):\n    row.append(5)\n    return [row[-1] for row in table]\n"
+
+    execution = executor.run(program, checks(setup))
+
+    assert (execution.outcome, execution.trusted) == (Outcome.PASSED, True)
+
+
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        ("deque([1])", "x.appendleft(0)"),
+        ("bytearray([1])", "x.insert(0, 0)"),
+        ("{1: [2]}", "x[1].append(3)"),
+        ("{1}", "x.add(0)"),
+    ],
+)
+def test_what_a_program_changes_in_arguments_is_changed_in_the_check(executor, make, change):
+    setup = (
+        f"from collections import deque\ndef check(candidate):\n    x = {make}\n    candidate(x)\n"
+        f"    y = {make}\n    assert x != y\n    {change.replace('x', 'y')}\n    assert x == y\n"
+    )
+
+    execution = executor.run(f"def f(x):\n    {change}\n", checks(setup))
+
+    assert (execution.outcome, execution.trusted) == (Outcome.PASSED, True)

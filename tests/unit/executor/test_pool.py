@@ -457,3 +457,24 @@ def test_the_handler_of_the_soft_limit_cannot_be_replaced(executor):
     )
 
     assert executor.run(program, SUCCESSOR).outcome is Outcome.PASSED
+
+
+OUTPUT_OF_BYTES = """
+import re
+from stepcoder_trl import CodeExecutor, ExecutorConfig
+
+program = "import sys\\nsys.stdout.buffer.write(b'\\\\xff' * (2**24 - 1))\\n"
+with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+    execution = executor.run(program, {"type": "stdio", "inputs": [""], "outputs": ["x"]})
+peak_kib = re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]
+print(execution.outcome.value, int(peak_kib) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_output_that_is_no_text_does_not_fill_the_trainers_memory():
+    printed = subprocess.run([sys.executable, "-c", OUTPUT_OF_BYTES], capture_output=True, text=True, check=True).stdout
+
+    outcome, peak_mib = printed.split()
+    assert outcome == "failed"
+    assert int(peak_mib) < 160  # of 16 MiB of output; escaped in JSON they took more than 210
