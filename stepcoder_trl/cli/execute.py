@@ -46,11 +46,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CPU seconds per test (default: 3); a row's value wins",
     )
     parser.add_argument(
+        "--program-timeout-s",
+        type=float,
+        metavar="S",
+        help="CPU seconds of all tests of a program together (default: five times the limit of one)",
+    )
+    parser.add_argument(
         "--memory-mb",
         type=float,
         default=512.0,
         metavar="M",
         help="address space in MiB (default: 512); a row's value wins",
+    )
+    parser.add_argument(
+        "--stop-on-first-failure", action="store_true", help="do not run the tests after the first that does not pass"
+    )
+    parser.add_argument(
+        "--fresh-process-per-test",
+        action="store_true",
+        help="a process for every test, so that nothing one leaves in imported modules reaches the next",
+    )
+    parser.add_argument(
+        "--float-tolerance",
+        type=float,
+        metavar="T",
+        help="compare words of standard output that are numbers with this tolerance (default: as text)",
     )
     parser.add_argument(
         "--backend-url",
@@ -101,12 +121,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+# Flags that are settings of every backend.
+_SAME_NAMES = (
+    *("timeout_s", "program_timeout_s", "isolation", "granularity"),
+    *("stop_on_first_failure", "fresh_process_per_test", "float_tolerance"),
+)
+
+
 def _backend(arguments: argparse.Namespace) -> BaseBackend:
     limits = {
-        "timeout_s": arguments.timeout_s,
+        **{name: getattr(arguments, name) for name in _SAME_NAMES},
         "memory_limit_bytes": _bytes(arguments.memory_mb),
-        "isolation": arguments.isolation,
-        "granularity": arguments.granularity,
     }
     if arguments.backend_url is None:
         return CodeExecutor(ExecutorConfig(num_workers=arguments.workers, **limits))

@@ -79,6 +79,9 @@ def check_limits(settings: Any, *durations: str) -> None:
             f"`memory_limit_bytes` is {settings.memory_limit_bytes}, but must be at least 1048576. It counts bytes: "
             f"write 512 * 2**20 for 512 MiB."
         )
+    tolerance = settings.float_tolerance
+    if tolerance is not None and not (tolerance >= 0 and math.isfinite(tolerance)):
+        raise BadInputError(f"`float_tolerance` is {tolerance}, but must be at least 0. Leave it out to compare text.")
     if settings.isolation not in ("auto", "strict", "none"):
         raise BadInputError(f"`isolation` is {settings.isolation!r}, but must be 'auto', 'strict' or 'none'.")
     if settings.granularity not in ("lines", "expressions"):

@@ -77,6 +77,30 @@ def test_execute_tells_what_ran_by_expressions(tmp_path):
     assert row["executed_spans"] == row["kept_spans"] == [[0, 39], [40, 42]]
 
 
+def messages(tmp_path, program, tests, *flags):
+    """Outcome and message of each test of one program."""
+    programs = write(tmp_path / "programs.jsonl", {"id": 1, "program": program, "tests": tests})
+    assert run("execute", programs, "--out", tmp_path / "results.jsonl", "--workers", 1, *flags) == 0
+    (row,) = read(tmp_path / "results.jsonl")
+    return [(test["outcome"], test["message"]) for test in row["tests"]]
+
+
+@pytest.mark.sandbox
+def test_execute_passes_its_flags_on(tmp_path):
+    counted = {"type": "call", "fn_name": "f", "inputs": [[], []], "outputs": [1, 1]}
+    program = "seen = []\ndef f():\n    seen.append(1)\n    return len(seen)\n"
+    twice = {"type": "stdio", "inputs": ["", ""], "outputs": ["0.5", "0.5"]}
+
+    assert [outcome for outcome, _ in messages(tmp_path, program, counted)] == ["passed", "failed"]
+    fresh = messages(tmp_path, program, counted, "--fresh-process-per-test")
+    assert [outcome for outcome, _ in fresh] == ["passed", "passed"]
+    assert messages(tmp_path, "print(0.500001)", twice)[1][1] == "wrong standard output"
+    assert messages(tmp_path, "print(0.500001)", twice, "--stop-on-first-failure")[1][1] == "not run"
+    assert messages(tmp_path, "print(0.500001)", twice, "--float-tolerance", "1e-4") == [("passed", "")] * 2
+    limited = messages(tmp_path, "while True: pass", twice, "--timeout-s", "0.5", "--program-timeout-s", "0.5")
+    assert limited == [("timeout", "time limit exceeded"), ("timeout", "not run")]
+
+
 @pytest.mark.sandbox
 def test_execute_reads_and_writes_standard_streams(monkeypatch, capsys):
     row = json.dumps({"id": 1, "program": "print(2 * int(input()))", "tests": DOUBLE})

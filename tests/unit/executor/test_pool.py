@@ -429,6 +429,7 @@ def processes_with(folder):
         ({"timeout_s": 0}, "timeout_s"),
         ({"memory_limit_bytes": 512}, "512 \\* 2\\*\\*20"),
         ({"isolation": "off"}, "isolation"),
+        ({"float_tolerance": -1.0}, "float_tolerance"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
@@ -473,8 +474,8 @@ print(execution.outcome.value, int(peak_kib) // 1024)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_output_that_is_no_text_does_not_fill_the_trainers_memory():
-    printed = subprocess.run([sys.executable, "-c", OUTPUT_OF_BYTES], capture_output=True, text=True, check=True).stdout
+    done = subprocess.run([sys.executable, "-c", OUTPUT_OF_BYTES], capture_output=True, text=True, check=True)
 
-    outcome, peak_mib = printed.split()
+    outcome, peak_mib = done.stdout.split()
     assert outcome == "failed"
     assert int(peak_mib) < 160  # of 16 MiB of output; escaped in JSON they took more than 210
