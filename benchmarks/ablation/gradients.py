@@ -99,7 +99,7 @@ def probe(setting: Setting, seed: int, work: Path, batches: int) -> dict[str, An
         the one with all of the other.
     """
     material = prepare(setting, seed, work)
-    small = dataclasses.replace(setting, prompts_per_update=PROMPTS, updates=CRITIC_UPDATES)
+    small = dataclasses.replace(setting, prompts_per_update=min(PROMPTS, setting.num_problems), updates=CRITIC_UPDATES)
     arm = Arm("probe", {**FROM_SCRATCH, "critic_warmup_steps": CRITIC_UPDATES})
     collected: dict[str, list[torch.Tensor]] = {name: [] for name in MASKS}
     shares = []

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ablation.gradients import MASKS, compare, probe
+from benchmarks.ablation.settings import SMOKE
+
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 
@@ -42,3 +45,15 @@ def test_smoke_compares_three_arms_and_continues_where_it_was(tmp_path):
         if run["arm"] != "sft":
             assert [point["rollouts"] for point in run["points"]] == [4, 8]
             assert all(update["cpu_s"] > 0 for update in run["updates"])
+
+
+def test_programs_that_do_not_compile_give_the_same_gradient_under_every_mask(tmp_path):
+    found = probe(SMOKE, 0, tmp_path, batches=3)
+
+    # After twenty steps of fine-tuning nothing compiles, so that every token is kept.
+    assert found["unexecuted_share"] == 0
+    assert {tuple(map(tuple, products)) for products in found["products"].values()} == {
+        tuple(map(tuple, found["products"]["off off"]))
+    }
+    assert all(found["products"]["off off"][i][i] > 0 for i in range(3))
+    assert [compare(found["products"], mask)["gain"]["mean"] for mask in MASKS] == [1, 1, 1]
