@@ -643,9 +643,14 @@ updates = st.lists(
 
 
 @settings(deadline=None)
-@given(st.sampled_from(["paper", "mix", "adaptive", "global", "off"]), updates, updates)
-def test_state_restored_from_json_goes_on_as_if_nothing_had_happened(mode, before, after):
-    original, restored = curriculum(mode=mode), curriculum(mode=mode)
+@given(
+    st.sampled_from(["paper", "mix", "adaptive", "global", "off"]),
+    st.sampled_from(["problem", "stage"]),
+    updates,
+    updates,
+)
+def test_state_restored_from_json_goes_on_as_if_nothing_had_happened(mode, rate_of, before, after):
+    original, restored = curriculum(mode=mode, rate_of=rate_of), curriculum(mode=mode, rate_of=rate_of)
     for update in before:
         original.update(*update)
     restored.load_state_dict(json.loads(json.dumps(original.state_dict())))
