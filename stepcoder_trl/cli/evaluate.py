@@ -101,16 +101,16 @@ def run(arguments: argparse.Namespace) -> int:
     candidates = _candidates(arguments, problems, folder)
     if candidates is None:  # another process scores
         return 0
-    problems = problems[: arguments.max_problems]
+    chosen = problems[: arguments.max_problems]
     budgets = _budgets(arguments, candidates)
     check_budgets(budgets, candidates)
-    problems = _with_samples(problems, candidates)
+    problems = _with_samples(chosen, candidates)
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
     with CodeExecutor(config) as executor:
         evaluation = score_candidates(candidates, problems, executor, lambda jobs: progress(jobs, "scoring"))
     write_rows(str(folder / "results.jsonl"), result_rows(evaluation))
     for form, path in arguments.export:
-        write_text(path, export_samples(candidates, problems, form))
+        write_text(path, export_samples(candidates, chosen, form))
     if evaluation.infrastructure_errors == len(candidates):
         raise SandboxError(
             f"None of the {len(candidates)} samples could be run: {evaluation.samples[0].error} The samples are kept "

@@ -36,6 +36,7 @@ TOO_SLOW = "too_slow"
 TOO_MUCH_MEMORY = "too_much_memory"
 WRONG_OUTPUT = "wrong_output"
 ORDER = "order"
+LETTER_CASE = "letter_case"
 SEVERAL_ANSWERS = "several_answers"
 SOLUTIONS_DISAGREE = "solutions_disagree"
 HARD_CODED = "hard_coded"
@@ -64,7 +65,8 @@ RULES: dict[str, str] = {
     TOO_MUCH_MEMORY: "the solutions exceed the memory limit",
     WRONG_OUTPUT: "the only solution that runs gives another answer than expected",
     ORDER: "the solutions give the expected parts in another order",
-    SEVERAL_ANSWERS: "the statement allows several answers, and the solutions give different ones",
+    LETTER_CASE: "the solutions give the expected words in other letter case",
+    SEVERAL_ANSWERS: "the statement allows several answers; dropped if a solution gives another than expected",
     SOLUTIONS_DISAGREE: "the solutions give different answers, none of them the expected one",
     HARD_CODED: "the solutions do not read their input",
     DUPLICATE: "the same problem stands in an earlier row",
@@ -126,7 +128,7 @@ def solution_defect(runs: Observations) -> str | None:
             code = _defect_of(test.outcome, test.message)
             if code is not None:
                 return code
-    outputs = [[test.output for test in run.tests] for run in runs]
+    outputs = [[(test.outcome, test.output) for test in run.tests] for run in runs]
     return NONDETERMINISTIC if any(other != outputs[0] for other in outputs[1:]) else None
 
 
@@ -220,16 +222,20 @@ def mismatch(kind: str, actual: Any, expected: Any) -> str | None:
             Standard output, or value returned.
 
     Returns:
-        `str` or `None`: `white_space`, `float_format`, `order`, or `wrong_output`; `None` if they match.
+        `str` or `None`: `white_space`, `float_format`, `letter_case`, `order` or `wrong_output`; `None` if they
+        match.
     """
     if answers_match(kind, actual, expected):
         return None
     if kind == "stdio":
-        if str(actual).split() == str(expected).split():
+        words, wanted = str(actual).split(), str(expected).split()
+        if words == wanted:
             return WHITE_SPACE
-        if _same_numbers(str(actual).split(), str(expected).split()):
+        if _same_numbers(words, wanted):
             return FLOAT_FORMAT
-        return ORDER if sorted(str(actual).split()) == sorted(str(expected).split()) else WRONG_OUTPUT
+        if [word.casefold() for word in words] == [word.casefold() for word in wanted]:
+            return LETTER_CASE
+        return ORDER if sorted(words) == sorted(wanted) else WRONG_OUTPUT
     if isinstance(actual, list) and isinstance(expected, (list, tuple)) and _same_parts(actual, list(expected)):
         return ORDER
     return WRONG_OUTPUT
@@ -314,7 +320,7 @@ def refine_row(raw: RawProblem, observed: Sequence[Observations]) -> Refined:
     sound = [number for number in running if _gives_the_answers(problem, observed[number][0])]
     wrong = len(running) - len(sound)
     words = words_of_several_answers(statement_of(problem))
-    if wrong and words and len(running) > 1:
+    if wrong and words:
         return _dropped(findings, SEVERAL_ANSWERS, f"{wrong} of {len(running)} solutions differ; {words!r}")
     if not sound:
         return _dropped(findings, WRONG_OUTPUT if len(running) == 1 else SOLUTIONS_DISAGREE)
@@ -323,6 +329,8 @@ def refine_row(raw: RawProblem, observed: Sequence[Observations]) -> Refined:
     honest = [number for number in sound if not is_hard_coded(raw.solutions[number], problem.tests)]
     if not honest:
         return _dropped(findings, HARD_CODED)
+    if words:
+        findings.append(Finding(SEVERAL_ANSWERS, "note", repr(words)))
     canonical = shortest([raw.solutions[number] for number in honest])
     unexecuted = unexecuted_share(canonical, observed[raw.solutions.index(canonical)][0])
     if unexecuted > IRRELEVANT_SHARE:
@@ -364,10 +372,10 @@ def _repaired(problem: Problem, runs: Sequence[Execution]) -> tuple[Problem | No
         where = f"test {index}, {votes} of {len(answers)} solutions"
         if kind in (WHITE_SPACE, FLOAT_FORMAT):
             findings.append(Finding(kind, "repair", where))
-        elif words and len(answers) > 1:
+        elif words:
             return None, [*findings, Finding(SEVERAL_ANSWERS, "drop", f"{where}; {words!r}")]
-        elif kind == ORDER:
-            return None, [*findings, Finding(ORDER, "drop", where)]
+        elif kind in (ORDER, LETTER_CASE):
+            return None, [*findings, Finding(kind, "drop", where)]
         elif votes >= 2 and 2 * votes > len(answers):
             findings.append(Finding(CORRECTED_OUTPUT, "repair", where))
         else:

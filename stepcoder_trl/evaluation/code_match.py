@@ -59,10 +59,13 @@ class _Node:
 
     raw: Any
     children: tuple[_Node, ...]
-    shape: int = field(init=False)  # hash of the subtree's kinds: its text would be quadratic in the depth
+    shape: int = field(init=False)  # hash of the subtree's S-expression: its text would be quadratic in the depth
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", hash((self.raw.type, *(child.shape for child in self.children))))
+        places = (number for number, child in enumerate(self.raw.children) if child.type != "comment")
+        roles = [self.raw.field_name_for_child(number) for number in places]
+        named = [(role, child.shape) for role, child in zip(roles, self.children, strict=True) if child.raw.is_named]
+        object.__setattr__(self, "shape", hash((self.raw.type, *named)))
 
     @property
     def kind(self) -> str:
@@ -82,8 +85,8 @@ def syntax_match(candidate: str, reference: str) -> float:
     """
     Share of the reference's subtrees that occur in the candidate's syntax tree.
 
-    Subtrees are compared by the kinds of their nodes, names and constants left out; leaves do not count, and one
-    subtree of the candidate may match several of the reference, as in CodeBLEU.
+    Subtrees are compared by their S-expressions, in which names, constants and operators do not show; leaves do not
+    count, and one subtree of the candidate may match several of the reference, as in CodeBLEU.
 
     Args:
         candidate (`str`):

@@ -60,7 +60,7 @@ def _bigcode(candidates: Sequence[Candidate], problems: Sequence[Problem]) -> st
 
 
 def _livecodebench(candidates: Sequence[Candidate], problems: Sequence[Problem]) -> str:
-    found = _by_problem(candidates, problems)
+    found = {task_id: codes for task_id, codes in _by_problem(candidates, problems).items() if codes}
     return json.dumps([{"question_id": task_id, "code_list": codes} for task_id, codes in found.items()]) + "\n"
 
 

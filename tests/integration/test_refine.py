@@ -65,6 +65,8 @@ PLANTED = [
     (row("answer", ["print(int(input()) + 1)"]), "wrong_output"),
     (row("order", ["a = int(input())\nprint(a, 1)"], wrong(["1 3\n", "1 4\n"])), "order"),
     (row("several", [SQUARE, "print(-int(input()) ** 2)"], question="Give a root." + MANY), "several_answers"),
+    (row("another", ["print(-int(input()) ** 2)"], question="Give the other root." + MANY), "several_answers"),
+    (row("loud", ["print('YES' if input() else 0)"], wrong(["Yes\n", "YES\n"])), "letter_case"),
     (row("disagree", [SQUARE, "print(-int(input()))"], wrong(["1\n", "2\n"])), "solutions_disagree"),
     (row("halves", ["print(input() and 9)", "print(input() and 16)"]), "solutions_disagree"),
     (row("spaces", [SQUARE], wrong(["9\n", "1 6\n"])), "wrong_output"),

@@ -125,8 +125,11 @@ def test_a_file_that_holds_no_results_is_named(tmp_path, problem_file, sample_fi
 def test_problems_without_a_sample_are_not_left_out_silently(tmp_path, problem_file, problems, capsys):
     path = write(tmp_path / "one.jsonl", [{"task_id": problems[0].task_id, "completion": GOOD}])
 
-    assert run("--problems", problem_file, "--samples", path, "--out", tmp_path / "out") == 0
+    export = ["--export", "bigcode", tmp_path / "bigcode.json"]
+    assert run("--problems", problem_file, "--samples", path, "--out", tmp_path / "out", *export) == 0
     assert "2 of 3 problems have no sample: not counted" in capsys.readouterr().err
+    # That harness knows a problem by its place alone.
+    assert [len(programs) for programs in json.loads((tmp_path / "bigcode.json").read_text())] == [1, 0, 0]
 
 
 def test_budgets_that_no_problem_can_fill_are_refused_at_once(tmp_path, problem_file, sample_file, capsys):

@@ -45,6 +45,7 @@ def findings(row):
     [
         ([run("1", "4")], None),
         ([run("1", "4"), run("1", "5")], "nondeterministic"),
+        ([broken(PASSED), broken(FAILED)], "nondeterministic"),
         ([broken(Outcome.COMPILE_ERROR)], "does_not_compile"),
         ([broken(Outcome.TIMEOUT)], "too_slow"),
         ([broken(Outcome.MEMORY_EXCEEDED)], "too_much_memory"),
@@ -67,6 +68,7 @@ def test_defects_of_a_solution(runs, code):
         ("stdio", "0.50", "0.5", "float_format"),
         ("stdio", "1000000007 2", "1000000007.0 2", "float_format"),
         ("stdio", "1000000008", "1000000007", "wrong_output"),  # near, but whole numbers
+        ("stdio", "YES\n1", "Yes\n1", "letter_case"),
         ("stdio", "2 1", "1 2", "order"),
         ("stdio", "1 3", "1 2", "wrong_output"),
         ("call", [1, 2], [1, 2], None),
@@ -158,6 +160,8 @@ def test_the_shortest_sound_solution_is_chosen_and_the_others_are_noted():
         ([run("1", "5"), run("1", "6")], "Print any of them.", [("drop", "several_answers")]),
         ([run("1", "4"), run("1", "6")], "Print any of them.", [("drop", "several_answers")]),
         ([run("1", "4"), run("1", "6")], "p", [("note", "bad_solutions")]),
+        ([run("1", "5")], "Print any of them.", [("drop", "several_answers")]),
+        ([run("1", "4"), run("1", "4")], "Print any of them.", [("note", "several_answers")]),
         ([broken(Outcome.TIMEOUT), broken(Outcome.TIMEOUT)], "p", [("drop", "too_slow")]),
     ],
 )

@@ -21,6 +21,23 @@ def test_names_and_constants_do_not_matter():
     assert data_flow_match(renamed, REFERENCE) == 1.0
 
 
+SUMMED = "def f(n):\n    total = 0\n    for i in range(n):\n        total += i\n    return total\n"
+
+
+# Figures of codebleu 0.7.0.
+@pytest.mark.parametrize(
+    ("candidate", "reference", "figure"),
+    [
+        ("def f(a, b):\n    return a - b\n", "def f(a, b):\n    return a + b\n", 1.0),
+        ("def f(x):\n    if x > 0:\n        return 1\n", "def f(x):\n    if x:\n        return 1\n", 3 / 7),
+        (SUMMED, "def f(n):\n    return sum(range(n))\n", 1 / 3),
+        ("x = [1, 2]\nprint(x)\n", "for a in b:\n    print(a)\n", 0.5),
+    ],
+)
+def test_syntax_match_is_that_of_codebleu(candidate, reference, figure):
+    assert syntax_match(candidate, reference) == pytest.approx(figure)
+
+
 def test_edges_by_hand():
     # a and b are bound by the header, read in the sum, which c is computed from; then c is read.
     assert data_flow(REFERENCE) == [
