@@ -90,6 +90,7 @@ class Evaluator(TrainerCallback):
                 raise RuntimeError(f"{evaluation.infrastructure_errors} programs could not be run. Run it again.")
             point[name] = evaluation.pass_at_1
         self.points.append(point)
+        print(point, flush=True)  # into the log of the run
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Evaluate at every so many updates, and after the last."""
