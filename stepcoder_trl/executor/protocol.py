@@ -214,6 +214,9 @@ class Encoder:
             return {"f": float.hex(value)}
         if depth >= MAX_DEPTH:
             return self.cut_off(value, "value nested too deeply")
+        earlier = self.earlier(value, kind)
+        if earlier is not None:
+            return earlier
         if id(kind) in self.lists:
             return self.all(kind.__iter__(value), depth, value)
         if kind is tuple:
@@ -236,6 +239,10 @@ class Encoder:
     def cut_off(self, value: Any, why: str) -> Any:
         """What stands for a part that cannot be written in full."""
         return {"u": why}
+
+    def earlier(self, value: Any, kind: type) -> Any:
+        """What stands for a container that occurred before, if such are to be told; `None` for any other value."""
+        return None
 
     def charge(self, characters: int) -> None:
         """Refuse what is too long before it is copied: the copy would use up the program's CPU time."""

@@ -82,13 +82,14 @@ class Writer(Encoder):
         self._places: dict[int, tuple[int, Any]] = {}  # by identity, with the object: no other may take its place
         self._num_containers = 0
 
-    def encode(self, value: Any, depth: int) -> Any:
-        if self._shares and id(type(value)) in _MUTABLE and id(value) not in self.open:
-            if id(value) in self._places:
-                return {"@": self._places[id(value)][0]}
-            self._places[id(value)] = self._num_containers, value
-            self._num_containers += 1
-        return super().encode(value, depth)
+    def earlier(self, value: Any, kind: type) -> Any:
+        if not self._shares or id(kind) not in _MUTABLE:
+            return None
+        if id(value) in self._places:
+            return {"@": self._places[id(value)][0]}
+        self._places[id(value)] = self._num_containers, value
+        self._num_containers += 1
+        return None
 
     def other(self, value: Any, kind: type, depth: int) -> Any:
         tree = super().other(value, kind, depth)
