@@ -94,10 +94,13 @@ class RefinedRow:
         return any(finding.rule == NOT_RUN for finding in self.findings)
 
     def log_rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of the log: one per finding, and for a row that is kept one that says so."""
+        """Rows of the log: one per rule that found something, and for a row that is kept one that says so."""
         where = {"row": self.number, "task_id": self.task_id}
+        details: dict[tuple[str, str], list[str]] = {}
         for finding in self.findings:
-            yield {**where, "rule": finding.rule, "action": finding.action, "detail": finding.detail}
+            details.setdefault((finding.rule, finding.action), []).append(finding.detail)
+        for (rule, action), found in details.items():
+            yield {**where, "rule": rule, "action": action, "detail": "; ".join(found)}
         if self.problem is not None:
             yield {**where, "rule": KEEP, "action": KEEP, "detail": ""}
 

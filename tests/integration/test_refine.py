@@ -72,6 +72,7 @@ PLANTED = [
     (row("spaces", [SQUARE], wrong(["9\n", "1 6\n"])), "wrong_output"),
     (row("white", ["print(input().strip(), 1)"], wrong(["3  1\n", "4\n1\n"])), "white_space"),
     (row("float", ["print(int(input()) / 3)"], wrong(["1.00\n", "1.3333333\n"])), "float_format"),
+    (row("floats", ["print(int(input()) / 2)"], wrong(["1.50\n", "2\n"])), "float_format"),
     (row("corrected", [SQUARE, ALSO_SQUARE], wrong(["9\n", "17\n"])), "corrected_output"),
     (row("sound0 ", [SQUARE], question="task   SOUND0; square the number!"), "duplicate"),
 ]
@@ -116,6 +117,14 @@ def test_precision_and_recall_of_every_rule_on_planted_defects(refined, capsys):
             said = sum(count for (_, one), count in found.items() if one == rule)
             print(f"\n{rule:20} precision {right}/{said} recall {right}/{planted}", end="")
     assert {pair: count for pair, count in found.items() if pair[0] != pair[1]} == {}
+
+
+def test_the_log_has_one_line_per_row_and_rule(refined):
+    entries = log(refined)
+
+    assert len({(entry["row"], entry["rule"]) for entry in entries}) == len(entries)
+    (floats,) = (entry for entry in entries if entry["task_id"] == "apps/floats" and entry["action"] == "repair")
+    assert floats["detail"] == "test 0, 1 of 1 solutions; test 1, 1 of 1 solutions"
 
 
 def test_rows_kept_pass_their_tests(refined, executor):
