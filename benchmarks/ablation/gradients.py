@@ -195,7 +195,7 @@ def compare(products: dict[str, Products], name: str) -> dict[str, Any]:
 
 def report(found: dict[str, dict[int, dict[str, Any]]]) -> tuple[dict[str, Any], str]:
     """
-    Means over seeds, as JSON values and as a table in Markdown.
+    Means over seeds, as JSON values and as a table in Markdown. Intervals are over seeds, or of one over its batches.
 
     Args:
         found (`dict[str, dict[int, dict[str, Any]]]`):
@@ -216,13 +216,16 @@ def report(found: dict[str, dict[int, dict[str, Any]]]) -> tuple[dict[str, Any],
         }
         results[name] = {"unexecuted_share": share, "seeds": seeds}
         for mask in MASKS[1:]:
-            figures = [
-                estimate([one[mask][key]["mean"] for one in seeds.values()])
-                for key in ("signal_ratio", "noise_ratio", "gain")
-            ]
-            cells = " | ".join(f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in figures)
+            keys = ("signal_ratio", "noise_ratio", "gain")
+            cells = " | ".join(_cell([one[mask][key] for one in seeds.values()]) for key in keys)
             lines.append(f"| {name} | {len(seeds)} | {100 * share:.0f} % | {mask} | {cells} |")
     return results, "\n".join(lines) + "\n"
+
+
+def _cell(figures: Sequence[dict[str, float]]) -> str:
+    """Mean over seeds with its interval; of one seed the interval over its batches."""
+    found = estimate([one["mean"] for one in figures]) if len(figures) > 1 else Estimate(**figures[0])
+    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def main() -> None:

@@ -107,9 +107,10 @@ ARMS = {
     "ppocoder": Arm("PPOCoder", {"curriculum": "off", "fgo": "off"}, "ppocoder"),
     "rltf": Arm("RLTF", {"curriculum": "off", "fgo": "off", "error_token_penalty": 0.3}, "rltf"),
 }
-# Whenever the grid is stopped, what is there is complete for fewer arms.
+# Whenever the grid is stopped, what is there is complete for fewer arms. Fine-tuning comes first: runs wait for it.
 TIERS = (
-    ("sft", "ppo", "stepcoder"),
+    ("sft",),
+    ("ppo", "stepcoder"),
     ("no_cccs",),
     ("no_fgo",),
     ("random_mask",),

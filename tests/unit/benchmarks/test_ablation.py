@@ -12,7 +12,7 @@ import pytest
 from benchmarks.ablation import grid
 from benchmarks.ablation.analysis import curves, difference, read_runs, summarize, values
 from benchmarks.ablation.files import locked, write_json
-from benchmarks.ablation.gradients import compare, jackknife, squared_noise, squared_signal
+from benchmarks.ablation.gradients import compare, jackknife, report, squared_noise, squared_signal
 from benchmarks.ablation.intervals import (
     area,
     estimate,
@@ -91,8 +91,8 @@ def test_the_first_arms_come_first_over_all_seeds():
     jobs = list(plan([MAIN], TIERS, [0, 1]))
 
     assert [(job.arm, job.seed) for job in jobs[:6]] == [
-        *(("sft", 0), ("ppo", 0), ("stepcoder", 0)),
-        *(("sft", 1), ("ppo", 1), ("stepcoder", 1)),
+        *(("sft", 0), ("sft", 1)),
+        *(("ppo", 0), ("stepcoder", 0), ("ppo", 1), ("stepcoder", 1)),
     ]
     assert sorted({job.arm for job in jobs}) == sorted(ARMS)
 
@@ -289,6 +289,15 @@ def test_leaving_noise_out_is_a_gain_and_scaling_is_none():
     assert gain["mean"] > 5
     assert gain["low"] < gain["mean"] < gain["high"]
     assert compare(products, "off")["gain"]["mean"] == 1.0
+
+
+def test_gradients_are_reported_by_setting_and_mask():
+    vectors = [(1.0, 0.5), (1.0, -0.5), (1.0, 0.1)]
+    products = {f"{mask} {mask}": products_of(vectors, vectors) for mask in ("off", "lines", "random")}
+    results, table = report({"some": {0: {"unexecuted_share": 0.25, "products": products}}})
+
+    assert results["some"]["seeds"][0]["lines"]["gain"]["mean"] == 1.0
+    assert "| some | 1 | 25 % | lines | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |" in table
 
 
 def test_jackknife_of_a_mean_is_the_interval_of_the_mean():
