@@ -93,7 +93,10 @@ COMMON: dict[str, Any] = {
     "lam": 1.0,
     "gradient_checkpointing": False,  # upstream's default takes an eighth of the time, to save memory that is there
 }
-# The systems of examples/recipes, and variants of the curriculum. The shared rate averages over some 20 groups.
+# One average of some 20 groups. Its bound is lower than the default: that all problems together pass more than half of
+# the time is much more than that each does so once.
+SHARED_RATE = {"curriculum_rate_of": "stage", "curriculum_momentum": 0.05, "curriculum_pass_rate": 0.3}
+# The systems of examples/recipes, and variants of the curriculum.
 ARMS = {
     "sft": Arm("SFT", None),
     "ppo": Arm("PPO", {"curriculum": "off", "fgo": "off"}),
@@ -101,7 +104,7 @@ ARMS = {
     "no_cccs": Arm("w/o CCCS", {"curriculum": "off"}),
     "no_fgo": Arm("w/o FGO", {"fgo": "off"}),
     "random_mask": Arm("random masks", {"fgo": "random"}),
-    "shared_rate": Arm("shared pass rate", {"curriculum_rate_of": "stage", "curriculum_momentum": 0.05}),
+    "shared_rate": Arm("shared pass rate", SHARED_RATE),
     "mix": Arm("CCCS mix", {"curriculum": "mix"}),
     "adaptive": Arm("CCCS adaptive", {"curriculum": "adaptive"}),
     "ppocoder": Arm("PPOCoder", {"curriculum": "off", "fgo": "off"}, "ppocoder"),
@@ -181,6 +184,15 @@ SMOKE = Setting(
     num_generations=2,
     evaluate_every=1,
 )
+MODERATE = replace(
+    MAIN,
+    name="moderate",
+    reason=(
+        "As the main setting, but a model that is wrong less often to begin with: right once in 70 from scratch, once "
+        "in 14 for the last two chains, once in 3 for the last."
+    ),
+    corpus=Corpus(_CHAINS, easy_accuracy=0.85, hard_accuracy=0.35),
+)
 # The same problems and models with other tests in training: fewer leave more unexecuted, more make passing rarer.
 TESTS = tuple(
     replace(
@@ -191,4 +203,4 @@ TESTS = tuple(
     )
     for number, words in ((1, "one test"), (4, "four tests"), (None, "all tests"))
 )
-SETTINGS = {setting.name: setting for setting in (MAIN, *TESTS, SMOKE)}
+SETTINGS = {setting.name: setting for setting in (MAIN, MODERATE, *TESTS, SMOKE)}
