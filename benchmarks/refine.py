@@ -39,7 +39,8 @@ FILES = (
     *("leetcode_v0.2.0_test.jsonl", "leetcode_v0.2.0_train.jsonl.gz"),
 )
 PER_KIND = 12  # rows that a defect is planted in
-EXPENSIVE = {"too_slow": 3}
+EXPENSIVE = {"too_slow": 2}
+TIMEOUT_S = 5.0  # of their tests
 MAX_TESTS = 3  # of a row that a defect is planted in
 
 # Rows by their numbers; of others nothing is to be found.
@@ -50,7 +51,7 @@ KNOWN: dict[str, dict[str, Sequence[int]]] = {
         "duplicate": (6, 25, 34, 48, 51, 85, 124, 128),
         "several_answers": (
             *(1, 15, 28, 38, 39, 66, 69, 83, 86, 97, 107, 113, 134, 141, 142),  # the solution gives another answer
-            *(5, 20, 24, 61, 101, 103, 104, 105, 137),  # it gives the expected one
+            *(5, 20, 24, 61, 101, 103, 104, 105, 137, 6, 25),  # it gives the expected one
         ),
         "letter_case": (44, 108),
         "float_format": (2, 13, 64, 68, 93, 94, 95, 96, 98, 138),
@@ -240,6 +241,9 @@ DEFECTS: dict[str, Callable[[RawRow, random.Random], RawRow | None]] = {
 def plant(rows: Sequence[RawRow], seed: int) -> tuple[list[RawRow], list[str], list[Problem]]:
     """Rows with defects, the rule that is to find each, and a benchmark that some of them are in."""
     rng = random.Random(seed)
+    long = [row for row in rows if len(row.solutions[0].splitlines()) > 8]
+    leaked = rng.sample(long, PER_KIND)
+    rows = [row for row in rows if row not in leaked]
     planted: list[RawRow] = []
     wanted: list[str] = []
     for rule, defect in DEFECTS.items():
@@ -256,17 +260,15 @@ def plant(rows: Sequence[RawRow], seed: int) -> tuple[list[RawRow], list[str], l
         again = replace(first.problem, prompt=str(first.problem.prompt).upper().replace(".", " !"))
         planted += [first, replace(first, problem=replace(again, task_id=first.task_id + " again"))]
         wanted += [KEEP, "duplicate"]
-    long = [row for row in rows if len(row.solutions[0].splitlines()) > 8]
-    leaked = [named(row, f"leaked {number}") for number, row in enumerate(rng.sample(long, PER_KIND))]
+    leaked = [named(row, f"contaminated {number}") for number, row in enumerate(leaked)]
     benchmark = [
         replace(row.problem, canonical_solution=row.solutions[0]) for row in leaked if row.problem is not None
     ]
-    # The same statements stand in other planted rows: only their names tell them apart.
     return [*planted, *leaked], [*wanted, *["contaminated"] * len(leaked)], benchmark
 
 
 def named(row: RawRow, name: str) -> RawRow:
-    """Row of a name, and a statement, of its own."""
+    """Row of a name of its own, which its statement tells too: several defects are planted in copies of one row."""
     assert row.problem is not None
     problem = replace(row.problem, task_id=name, prompt=f"{row.problem.prompt}\n\nRow {name}.")
     return replace(row, task_id=name, problem=problem, values={"planted": name})
@@ -338,7 +340,7 @@ def main() -> None:
                 pool += sound(raw, rows)
         planted, rules, benchmark = plant(pool, arguments.seed)
         numbered = [replace(row, number=number) for number, row in enumerate(planted, 1)]
-        settings = RefineSettings(timeout_s=2.0)
+        settings = RefineSettings(timeout_s=TIMEOUT_S)
         rows = refine(numbered, Path(folder, "planted"), settings, benchmark, arguments.workers)
         figures["planted"] = show("planted", score(rows, [{rule} for rule in rules]), True)
     if arguments.json:

@@ -192,7 +192,7 @@ _SEVERAL_WORDS = re.compile(
     rf"(?<!not )(?<!n't )\b{_ASKED}( out)? (any|(an |one )?arbitrary)\b(?! (other|more|extra|additional|spaces?)\b)"
     r"|\bany (valid|correct|possible|suitable|optimal) (answer|solution|output)s?\b"
     r"|\b(any|all|each|either)\b[^.\n]{0,40}\baccepted\b"
-    r"|\b(in )?any order\b"
+    r"|\b(print|output|return|report|list|display|give)\w*\b[^.\n]{0,60}\bin any order\b"
     r"|\b(answer|solution|output)s? (is|are|may be|might be) not (necessarily )?unique\b",
     re.IGNORECASE,
 )

@@ -90,6 +90,7 @@ def test_mismatches(kind, actual, expected, found):
         "The answer is not unique.",
         "Any valid answer will be accepted.",
         "Find any point inside the rectangle.",
+        "The elements in original may be returned in any order.",
     ],
 )
 def test_statements_that_allow_several_answers(statement):
@@ -107,6 +108,8 @@ def test_statements_that_allow_several_answers(statement):
         "If there is not any such rectangle, return 0.",
         "The goal is achievable for any valid input data.",
         "Your answer is accepted if its error is below 1e-6.",
+        "The boy can buy the ice cream bars in any order.",
+        "We reorder the digits in any order. Return true if the result is a power of two.",
     ],
 )
 def test_statements_that_do_not(statement):
