@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
+from stepcoder_trl.data import refine as rules
 from stepcoder_trl.data.formats import RawRow
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.reading import cut_to_whole_lines
@@ -246,7 +248,7 @@ def _across(rows: list[RefinedRow], benchmark: Sequence[Problem], most: float) -
 
 
 class _Store:
-    """Rows that are done, by content and settings, in a file that grows line by line."""
+    """Rows that are done, by content, settings and rules, in a file that grows line by line."""
 
     def __init__(self, path: Path, settings: RefineSettings) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +257,8 @@ class _Store:
         self._rows = {row["key"]: row for row in _whole_rows(path)}
 
     def _key(self, row: RawRow) -> str:
-        text = json.dumps([self._settings, row.number, row.task_id, dict(row.values)], sort_keys=True, default=repr)
+        content = [_rules_mark(), self._settings, row.number, row.task_id, dict(row.values)]
+        text = json.dumps(content, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def has(self, row: RawRow) -> bool:
@@ -277,6 +280,12 @@ class _Store:
         problem = None if entry["problem"] is None else Problem.from_row(entry["problem"], row.task_id)
         findings = tuple(Finding(*finding) for finding in entry["findings"])
         return RefinedRow(row.number, row.task_id, problem, findings, entry["unexecuted"])
+
+
+@lru_cache(maxsize=1)
+def _rules_mark() -> str:
+    """What tells these rules from those of another release: what they decided is not taken over."""
+    return hashlib.sha256(Path(rules.__file__).read_bytes()).hexdigest()
 
 
 def _whole_rows(path: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import pytest
 
 from stepcoder_trl import CodeExecutor, SandboxError, load_problems
 from stepcoder_trl.cli.main import main
+from stepcoder_trl.data import refinery
 
 
 pytestmark = pytest.mark.sandbox
@@ -218,3 +219,15 @@ def test_rows_that_could_not_be_run_are_named_and_tried_again(source, refined, t
     refine(source, tmp_path)
 
     assert log(tmp_path) == log(refined)
+
+
+def test_what_other_rules_decided_is_not_taken_over(tmp_path, monkeypatch):
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps(row("sound")) + "\n")
+    refine(path, tmp_path / "out")
+    monkeypatch.setattr(refinery, "_rules_mark", lambda: "another release")
+
+    refine(path, tmp_path / "out")
+
+    first, second = (json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines())
+    assert first["key"] != second["key"]
