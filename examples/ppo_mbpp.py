@@ -37,6 +37,8 @@ def main(script_args: PPOScriptArguments, training_args: StepCoderPPOConfig, mod
 
     problems = [problem for problem in load_problems(script_args.problems) if _number(problem.task_id) in TRAIN_SPLIT]
     trainer = run_ppo(script_args, training_args, model_args, problems)
+    if not trainer.is_world_process_zero():
+        return
     print(f"saved to {training_args.output_dir}")
     if trainer.curriculum is not None:
         print(f"problems from scratch: {trainer.curriculum.summary()['curriculum/scratch_share']:.0%}")

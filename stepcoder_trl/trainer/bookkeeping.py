@@ -31,6 +31,7 @@ from stepcoder_trl.trainer import checkpoint
 from stepcoder_trl.trainer._trl import PPOTrainer
 from stepcoder_trl.trainer.card import defaults_of, public_name, settings_of, versions, write_card
 from stepcoder_trl.trainer.completions import COMPLETIONS, print_completions, send_completions
+from stepcoder_trl.trainer.hub import CheckpointUploads
 from stepcoder_trl.trainer.logs import summarize
 from stepcoder_trl.trainer.models import base_of
 from stepcoder_trl.trainer.rollout import dataset_digest
@@ -51,6 +52,7 @@ class Bookkeeping(PPOTrainer):
     _before_update: dict[str, Any] | None
     _saved_step: int | None
     _update_of_weights: int | None
+    _uploads: CheckpointUploads
 
     def _begin(self, resume_from_checkpoint: bool | str | os.PathLike[str] | None) -> None:
         """Set up the counters, from a checkpoint if there is one."""
@@ -172,6 +174,7 @@ class Bookkeeping(PPOTrainer):
     def _end(self) -> TrainOutput:
         """Log what is left, go back to the best checkpoint if that is asked for, and fire the last event."""
         self._log_metrics()
+        self._uploads.wait()
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             checkpoint.load_models(Path(self.state.best_model_checkpoint), self.accelerator, self.model)
             self._update_of_weights = self.state.best_global_step
@@ -205,6 +208,11 @@ class Bookkeeping(PPOTrainer):
         self.accelerator.wait_for_everyone()
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """Save the model and send it to the Hub, as [`~transformers.Trainer.push_to_hub`] does."""
+        self._uploads.wait()  # two commits at a time would be in each other's way
+        return super().push_to_hub(*args, **kwargs)
 
     def create_model_card(
         self,
@@ -283,6 +291,8 @@ class Bookkeeping(PPOTrainer):
         path = Path(args.output_dir) / f"checkpoint-{self.state.global_step}"
         if self.state.best_global_step == self.state.global_step:
             self.state.best_model_checkpoint = str(path)
+        if path in self._uploads.folders:  # of the same update, to be written anew
+            self._uploads.wait()
         with checkpoint.new_directory(path, accelerator.is_main_process, accelerator.wait_for_everyone) as directory:
             self.save_model(str(directory), _internal_call=True)
             if accelerator.is_main_process:
@@ -293,8 +303,16 @@ class Bookkeeping(PPOTrainer):
                     directory, accelerator, self.model, self.optimizer, self.lr_scheduler, self._own_state()
                 )
         if accelerator.is_main_process:
-            checkpoint.remove_old(args.output_dir, args.save_total_limit, path, self.state.best_model_checkpoint)
+            self._send_checkpoint(path)
+            kept = path, self.state.best_model_checkpoint, *self._uploads.folders
+            checkpoint.remove_old(args.output_dir, args.save_total_limit, *kept)
         self._saved_step = self.state.global_step
+
+    def _send_checkpoint(self, path: Path) -> None:
+        """Begin to send a checkpoint to the Hub, if that is asked for."""
+        if self._uploads.wanted():
+            self.control = self.callback_handler.on_push_begin(self.args, self.state, self.control)
+            self._uploads.begin(path, str(self.hub_model_id), f"Training in progress, update {self.state.global_step}")
 
     def _own_state(self) -> dict[str, Any]:
         return {

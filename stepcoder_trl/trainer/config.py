@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -13,7 +15,7 @@ from transformers.utils import is_torch_bf16_gpu_available
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer._trl import PPOConfig
-from stepcoder_trl.trainer.processes import launch_settings
+from stepcoder_trl.trainer.processes import asks_for_deepspeed, has_gpu, launch_settings, told_precision
 
 
 class UpstreamDefault(Enum):
@@ -361,7 +363,24 @@ class StepCoderPPOConfig(PPOConfig):
         # PPOConfig's field `world_size` hides the property of TrainingArguments, which a DeepSpeed file needs.
         if vars(self)["world_size"] is None:
             self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
-        super().__post_init__()
+        with _bf16_beside_deepspeed(self):
+            super().__post_init__()
+
+
+@contextmanager
+def _bf16_beside_deepspeed(args: StepCoderPPOConfig) -> Iterator[None]:
+    """
+    Hide `bf16` from transformers, where DeepSpeed trains on the CPU, and say it another way.
+
+    Transformers refuses it there without `use_cpu`, which turns DeepSpeed off. DeepSpeed itself can do it.
+    """
+    if not (args.bf16 and asks_for_deepspeed() and not has_gpu()):
+        yield
+        return
+    args.bf16 = False
+    with told_precision("bf16"):
+        yield
+    args.bf16 = True
 
 
 def _refuse(name: str, value: Any, allowed: str, fix: str) -> None:

@@ -87,7 +87,8 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
         model_args ([`~trl.ModelConfig`]): What to train; `use_peft` and its fields for LoRA.
 
     Returns:
-        `list[str]`: Why each problem that was left out is.
+        `list[str]`: Why each problem that was left out is. Of several processes of a machine the first has it, so that
+        it is printed once.
 
     Raises:
         BadInputError: If the problems cannot be used or no model is named.
@@ -106,7 +107,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     )
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     trainer.save_model(training_args.output_dir)
-    return left_out
+    return left_out if trainer.is_local_process_zero() else []
 
 
 def run_ppo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer.processes import is_sharded, unspread, whole_copy
+
+
+logger = logging.getLogger(__name__)
 
 
 def base_of(model: torch.nn.Module) -> torch.nn.Module:
@@ -69,7 +73,7 @@ def head_outputs(model: torch.nn.Module, input_ids: torch.Tensor, attention_mask
         position_ids=positions(attention_mask),
         use_cache=False,
     ).last_hidden_state
-    return base.score(hidden).squeeze(-1)
+    return base.score(hidden.to(next(base.score.parameters()).dtype)).squeeze(-1)
 
 
 def positions(attention_mask: torch.Tensor) -> torch.Tensor:
@@ -153,6 +157,17 @@ def disable_dropout(model: torch.nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
+def warn_of_lost_steps(model: torch.nn.Module) -> None:
+    """Warn of weights of 16 bits that are trained as they are, as DeepSpeed's are not: small steps get lost."""
+    dtypes = {parameter.dtype for parameter in model.parameters() if parameter.requires_grad}
+    short = sorted(str(dtype).removeprefix("torch.") for dtype in dtypes if dtype.itemsize == 2)
+    if short:
+        logger.warning(
+            f"The weights to be trained are {' and '.join(short)}: steps of a small learning rate are rounded away. "
+            "Load the model with `dtype=torch.float32`; `bf16=True` computes in bfloat16 all the same."
+        )
+
+
 def build_critic(policy: torch.nn.Module, peft_config: PeftConfig | None, seed: int) -> torch.nn.Module:
     """
     Make a critic from the policy: its backbone and a fresh scalar head.
@@ -232,7 +247,8 @@ def _classifier_around(causal_lm: PreTrainedModel) -> PreTrainedModel:
     setattr(critic, critic.base_model_prefix, causal_lm.base_model)
     head = torch.nn.Linear(config.get_text_config().hidden_size, 1, bias=False)
     torch.nn.init.normal_(head.weight, std=0.02)
-    critic.score = head.to(device=reference.device, dtype=reference.dtype)
+    # float32 whatever the backbone is: in 16 bits the steps of a small learning rate would be rounded away.
+    critic.score = head.to(reference.device)
     if any(parameter.is_meta for parameter in critic.parameters()):
         raise BadInputError(f"The head of {type(critic).__name__} is not called `score`. {why}")
     return critic

@@ -30,6 +30,7 @@ from stepcoder_trl.trainer.bookkeeping import Bookkeeping
 from stepcoder_trl.trainer.completions import rollout_views
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
 from stepcoder_trl.trainer.evaluating import Evaluating
+from stepcoder_trl.trainer.hub import CheckpointUploads
 from stepcoder_trl.trainer.logs import LossTerms, Totals, add, add_losses, rollout_totals, token_totals
 from stepcoder_trl.trainer.models import build_critic, build_reference, head_outputs, response_logits
 from stepcoder_trl.trainer.ppo_math import (
@@ -49,6 +50,7 @@ from stepcoder_trl.trainer.preparation import Preparation
 from stepcoder_trl.trainer.processes import (
     check_identical,
     check_processes,
+    mixed_precision,
     num_cores_per_process,
     quiet_unless_first,
     whole_for_generation,
@@ -184,6 +186,7 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         self._before_update: dict[str, Any] | None = None
         self._evaluation_due = False
         self._saved_step: int | None = None
+        self._uploads = CheckpointUploads(args)
         if value_model is None:
             value_model = build_critic(model, peft_config, args.seed)
         if ref_model is None and peft_config is None and not isinstance(model, PeftModel):
@@ -212,7 +215,7 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         self.data_collator = data_collator or keep_rows  # upstream's pads, for its evaluation
         rates = [group["lr"] for group in self.optimizer.param_groups]
         self._schedule = copy.deepcopy(self.lr_scheduler.state_dict()), rates
-        wanted = "bf16" if args.bf16 else "fp16" if args.fp16 else "no"
+        wanted = mixed_precision(args.bf16, args.fp16)
         if self.accelerator.mixed_precision != wanted:
             logger.warning(
                 f"Mixed precision is {self.accelerator.mixed_precision!r}, not {wanted!r}: accelerate's "
@@ -279,6 +282,7 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
             f"Training stops after update {step} of {self.plan.num_updates} ({interruption}). "
             f"{self.args.output_dir}/checkpoint-{step} holds everything; `train(resume_from_checkpoint=True)` goes on."
         )
+        self._uploads.wait()
 
     def train_on(self, rows: Sequence[PromptRow]) -> dict[str, float]:
         """

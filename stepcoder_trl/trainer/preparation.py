@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,10 +21,10 @@ from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.generation import build_query
 from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.trainer._trl import PPOTrainer, renamed_attributes_allowed
-from stepcoder_trl.trainer.config import EOS, StepCoderPPOConfig
+from stepcoder_trl.trainer.config import EOS
 from stepcoder_trl.trainer.evaluate import evaluation_sets
-from stepcoder_trl.trainer.models import PolicyAndCritic, base_of, disable_dropout
-from stepcoder_trl.trainer.processes import configure_deepspeed
+from stepcoder_trl.trainer.models import PolicyAndCritic, base_of, disable_dropout, warn_of_lost_steps
+from stepcoder_trl.trainer.processes import cast_unspread, configure_deepspeed, mixed_precision, told_precision
 from stepcoder_trl.trainer.rollout import BatchPlan, PromptRow, PromptSampler, RewardFunc, collate, plan_batches
 from stepcoder_trl.types import Outcome
 
@@ -185,7 +184,7 @@ class Preparation(PPOTrainer):
         for name, value in changed.items():
             setattr(args, name, value)
         try:
-            with renamed_attributes_allowed(), _mixed_precision(args):
+            with renamed_attributes_allowed(), told_precision(mixed_precision(args.bf16, args.fp16)):
                 yield
         finally:
             base.generation_config = settings
@@ -213,6 +212,9 @@ class Preparation(PPOTrainer):
             configure_deepspeed(
                 self.accelerator, plan.micro_batch_size, plan.accumulation_steps, self.args.max_grad_norm
             )
+            cast_unspread(self.model, mixed_precision(self.args.bf16, self.args.fp16))
+        else:
+            warn_of_lost_steps(self.model)
         super().create_optimizer_and_scheduler(self.plan.num_updates)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
@@ -308,20 +310,3 @@ class Preparation(PPOTrainer):
                 state, fresh = before.state_dict(), self.curriculum.state_dict()
                 state["problems"].update({task_id: fresh["problems"][task_id] for task_id in failing})
                 self.curriculum.load_state_dict(state)
-
-
-@contextmanager
-def _mixed_precision(args: StepCoderPPOConfig) -> Iterator[None]:
-    """Tell the accelerator that upstream makes about `bf16` and `fp16`: it passes nothing on."""
-    name = "ACCELERATE_MIXED_PRECISION"
-    wanted = "bf16" if args.bf16 else "fp16" if args.fp16 else None
-    before = os.environ.get(name)
-    if wanted is not None:
-        os.environ[name] = wanted
-    try:
-        yield
-    finally:
-        if wanted is not None:
-            os.environ.pop(name)
-            if before is not None:
-                os.environ[name] = before

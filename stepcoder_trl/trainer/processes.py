@@ -7,6 +7,7 @@ What differs between them is here and in `checkpoint`; the trainer's steps are t
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -34,6 +35,11 @@ def has_gpu() -> bool:
     return torch.accelerator.is_available()
 
 
+def asks_for_deepspeed() -> bool:
+    """Whether the launcher asks for DeepSpeed."""
+    return bool(parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"))
+
+
 def launch_settings(use_cpu: bool, ddp_backend: str | None, fsdp: Any) -> dict[str, Any]:
     """
     Settings of a process without a GPU that a launcher started with others; refuses what would go wrong silently.
@@ -50,24 +56,49 @@ def launch_settings(use_cpu: bool, ddp_backend: str | None, fsdp: Any) -> dict[s
         `dict[str, Any]`: `use_cpu` and `ddp_backend` to use.
 
     Raises:
-        BadInputError: If FSDP is asked for, or DeepSpeed together with `use_cpu`.
+        BadInputError: If FSDP is asked for, or DeepSpeed together with `use_cpu`, or DeepSpeed cannot compile how
+            its processes talk without a GPU.
     """
     if parse_flag_from_env("ACCELERATE_USE_FSDP") or fsdp:
         raise BadInputError(
             "FSDP is not supported: no test here covers it, and without a GPU each process would train for itself. "
             "Use DeepSpeed ZeRO-2 or ZeRO-3: `--accelerate_config zero3`."
         )
-    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+    if asks_for_deepspeed():
         if use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU"):
             raise BadInputError(
                 "`use_cpu` turns DeepSpeed off, without a word. Leave it out: without a GPU DeepSpeed trains on the "
                 "CPU by itself."
             )
+        if has_gpu():
+            return {"use_cpu": False, "ddp_backend": ddp_backend}
+        load_operator("ShareMemCommBuilder", "with which its processes talk on the CPU", optional=True)
         # Accelerate would take one process for each, and DeepSpeed all of them.
-        return {"use_cpu": False, "ddp_backend": ddp_backend or (None if has_gpu() else "gloo")}
+        return {"use_cpu": False, "ddp_backend": ddp_backend or "gloo"}
     if get_int_from_env(["WORLD_SIZE"], 1) > 1 and not has_gpu():
         return {"use_cpu": True, "ddp_backend": ddp_backend}
     return {"use_cpu": use_cpu, "ddp_backend": ddp_backend}
+
+
+def mixed_precision(bf16: bool | None, fp16: bool) -> str:
+    """Name that accelerate has for a precision: `bf16`, `fp16` or `no`."""
+    return "bf16" if bf16 else "fp16" if fp16 else "no"
+
+
+@contextmanager
+def told_precision(name: str) -> Iterator[None]:
+    """Tell accelerators, and configurations of training, that are made here about a precision other than `no`."""
+    variable = "ACCELERATE_MIXED_PRECISION"
+    before = os.environ.get(variable)
+    if name != "no":
+        os.environ[variable] = name
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[variable] = before
+        elif name != "no":
+            del os.environ[variable]
 
 
 def check_processes(accelerator: Accelerator) -> None:
@@ -83,7 +114,7 @@ def check_processes(accelerator: Accelerator) -> None:
             f"{started} processes were started, but accelerate sees {accelerator.num_processes}: each would train for "
             "itself. Use `--accelerate_config ddp`, `zero2` or `zero3`."
         )
-    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED") and not is_deepspeed(accelerator):
+    if asks_for_deepspeed() and not is_deepspeed(accelerator):
         raise RuntimeError("DeepSpeed was asked for, but is not on. Leave out `use_cpu`, and `cpu` of the launcher.")
 
 
@@ -143,6 +174,46 @@ def is_deepspeed(accelerator: Accelerator) -> bool:
     return accelerator.state.deepspeed_plugin is not None
 
 
+def load_operator(builder: str, purpose: str, *, optional: bool = False) -> None:
+    """
+    Load an operator of DeepSpeed, which compiles it on first use: here, where it can be said what is missing.
+
+    Args:
+        builder (`str`):
+            Class in `deepspeed.ops.op_builder`.
+        purpose (`str`):
+            What it is for, for the error.
+        optional (`bool`, *optional*, defaults to `False`):
+            Whether DeepSpeed goes without it on a machine that it is not made for.
+
+    Raises:
+        BadInputError: If DeepSpeed is not installed, or the operator cannot be compiled.
+    """
+    try:
+        from deepspeed.accelerator import get_accelerator
+    except ImportError as error:
+        raise BadInputError(
+            "DeepSpeed is asked for, but not installed. Run `pip install stepcoder-trl[deepspeed]`."
+        ) from error
+    operator = get_accelerator().create_op_builder(builder)
+    if optional and (operator is None or not operator.is_compatible(verbose=False)):
+        return
+    try:
+        operator.load(verbose=False)
+    except Exception as error:
+        raise BadInputError(
+            f"DeepSpeed could not compile `{operator.name}`, {purpose}: {_reason(error)}. Install a C++ compiler "
+            "and ninja, and have both on the PATH: `apt install g++`, `pip install ninja`."
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Telling line of a message that may hold all that a compiler was told and said."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    telling = [line for line in lines if "not found" in line or "error:" in line]
+    return (telling or lines)[0].strip()[:200].rstrip(".")
+
+
 def configure_deepspeed(
     accelerator: Accelerator, micro_batch_size: int, accumulation_steps: int, max_grad_norm: float | None
 ) -> None:
@@ -158,6 +229,9 @@ def configure_deepspeed(
             Backward passes per optimizer step.
         max_grad_norm (`float` or `None`):
             Clip of the gradient's norm; 0 or `None` does not clip.
+
+    Raises:
+        BadInputError: If the optimizer is to be in the memory of the CPU, and DeepSpeed's cannot be compiled.
     """
     wanted: Mapping[str, Any] = {
         "train_micro_batch_size_per_gpu": micro_batch_size,
@@ -173,14 +247,40 @@ def configure_deepspeed(
                 f"DeepSpeed's `{name}` is {given}, but the trainer's settings make it {value}: that is used."
             )
         config[name] = value
+    zero = config["zero_optimization"]
     # Without it no model could be saved.
-    config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
+    zero["stage3_gather_16bit_weights_on_model_save"] = True
+    if (zero.get("offload_optimizer") or {}).get("device", "none") != "none":
+        load_operator("CPUAdamBuilder", "its optimizer for offloaded parameters")
     accelerator.gradient_accumulation_steps = accumulation_steps
 
 
 def is_sharded(parameters: Iterable[torch.nn.Parameter]) -> bool:
     """Whether ZeRO-3 has spread parameters over the processes."""
     return any("ds_id" in vars(parameter) for parameter in parameters)
+
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def cast_unspread(model: torch.nn.Module, precision: str) -> None:
+    """
+    Give parameters that ZeRO-3 has not spread the precision of training.
+
+    Those it spread were made in it; adapters and the head of a critic were not, and ZeRO-3 takes them as they are and
+    fails where precisions are mixed. Its optimizer keeps float32 copies of what is trained.
+
+    Args:
+        model (`torch.nn.Module`):
+            Policy and critic, before DeepSpeed gets them.
+        precision (`str`):
+            `bf16`, `fp16`, or `no`: then nothing is done.
+    """
+    if precision not in _DTYPES:
+        return
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and not is_sharded([parameter]):
+            parameter.data = parameter.data.to(_DTYPES[precision])
 
 
 @contextmanager

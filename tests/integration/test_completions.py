@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import json
 import sys
 import types
 from pathlib import Path
@@ -103,21 +105,58 @@ def test_trackers_are_told_of_metrics_and_evaluations(make, problems):
     assert any("eval_pass@1" in logs for logs in told)
 
 
+class Tracker(types.ModuleType):
+    """Stand-in of wandb and of trackio: what transformers' callbacks and ours use of them."""
+
+    __version__ = "0.1"
+
+    class Settings(dict):
+        def update(self, values, allow_val_change):
+            json.dumps(values, default=str)
+            super().update(values)
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        self.config, self.sent, self.begun, self.finished = self.Settings(), [], 0, 0
+        self.run = None
+        self.context_vars = types.SimpleNamespace(current_space_id=types.SimpleNamespace(get=lambda: None))
+
+    def init(self, **settings):
+        self.begun += 1
+        self.run = types.SimpleNamespace(_label=lambda code: None)
+
+    def define_metric(self, *args, **settings):
+        pass
+
+    def Table(self, dataframe):
+        return dataframe
+
+    def log(self, values, **settings):
+        assert self.begun == 1
+        self.sent.append(values)
+
+    def finish(self):
+        self.finished += 1
+
+
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_trackers_with_tables_get_one(make, monkeypatch, name):
-    sent = []
-    module = types.ModuleType(name)
-    module.Table = lambda dataframe: dataframe
-    module.log = sent.append
-    monkeypatch.setitem(sys.modules, name, module)
-    trainer = make()
-    trainer.args.report_to = [name]  # the callback of the same name was not made: there is no such tracker here
+def test_trackers_get_settings_metrics_evaluations_and_tables(make, monkeypatch, problems, name):
+    tracker = Tracker(name)
+    monkeypatch.setitem(sys.modules, name, tracker)
+    parts = types.ModuleType("wandb.sdk.lib.config_util")
+    parts.ConfigError = KeyError
+    monkeypatch.setitem(sys.modules, "wandb.sdk.lib.config_util", parts)
+    keywords = {"eval_dataset": problems[:2]}
 
-    trainer.train()
+    make(report_to=[name], eval_strategy="steps", eval_steps=1, keywords=keywords).train()
 
-    (message,) = sent
-    assert list(message) == ["completions"]
-    assert message["completions"]["outcome"].tolist() == ["passed", "failed", "failed", "compile_error"]
+    assert (tracker.config["curriculum"], tracker.config["fgo"]) == ("off", "lines")
+    (metrics,) = (one for one in tracker.sent if "train/objective/scores" in one)
+    assert metrics["train/executor/passed"] == 0.25
+    assert any("eval/pass@1" in one for one in tracker.sent)
+    (table,) = (one["completions"] for one in tracker.sent if "completions" in one)
+    assert table["outcome"].tolist() == ["passed", "failed", "failed", "compile_error"]
 
 
 def test_tensorboard_gets_text_that_no_program_breaks_out_of(make):

@@ -100,6 +100,20 @@ def test_every_option_is_documented():
         assert f"`{name}`" in table, name
 
 
+def test_the_curriculum_of_all_processes_is_compared_in_every_update(make_trainer, script, monkeypatch):
+    script(RIGHT, RIGHT, WRONG, UNPARSABLE)
+    compared = []
+    monkeypatch.setattr("stepcoder_trl.trainer.ppo_trainer.check_identical", lambda *given: compared.append(given))
+    trainer = make_trainer(curriculum_momentum=1.0, curriculum_pass_rate=0.4)
+    before = trainer.curriculum.digest()
+
+    trainer.train()
+
+    assert [(what, number) for what, _, number in compared] == [("The curriculum", 1)] * 2
+    assert compared[1][1] == trainer.curriculum.digest()
+    assert compared[0][1] != before
+
+
 def test_outcomes_become_scores_shares_and_curriculum_moves(make_trainer, script, problems):
     script(RIGHT, RIGHT, WRONG, UNPARSABLE)
     trainer = make_trainer(max_steps=1, curriculum_momentum=1.0, curriculum_pass_rate=0.4)
@@ -825,17 +839,39 @@ def test_adapters_of_policy_and_critic_are_trained_saved_and_resumed(make_traine
         assert torch.equal(p, trainer.model.get_parameter(name)), name
 
 
-def test_settings_of_the_checkpoint_do_not_reach_the_rollouts(make_trainer, make_policy):
+@pytest.mark.parametrize("adapter", [None, lora()], ids=["full", "lora"])
+def test_settings_of_the_checkpoint_do_not_reach_the_rollouts(make_trainer, make_policy, problems, tmp_path, adapter):
     policy = make_policy()
-    settings = policy.generation_config = GenerationConfig(repetition_penalty=50.0, eos_token_id=7)
-    plain, other = make_trainer(max_steps=1), make_trainer(policy=policy, max_steps=1)
+    policy.generation_config = GenerationConfig(
+        do_sample=True,
+        repetition_penalty=50.0,
+        eos_token_id=7,
+        top_k=1,
+        min_new_tokens=9,
+        suppress_tokens=list(range(40, 100)),
+    )
+    policy.save_pretrained(tmp_path / "policy")
+    policy = AutoModelForCausalLM.from_pretrained(tmp_path / "policy")
+    settings = policy.generation_config
+    assert settings.suppress_tokens  # they came with the weights
+    changes = {"max_steps": 1, "keywords": {"peft_config": adapter, "eval_dataset": problems[:4]}}
+    trainers = [make_trainer(**changes), make_trainer(policy=policy, **changes)]
+    evaluated = []
 
-    plain.train()
-    other.train()
+    for trainer in trainers:
+        torch.manual_seed(0)
+        trainer.train()
+        trainer.args.eval_temperature = 1.0
+        evaluated.append([one.completion for one in trainer.evaluate_rows(trainer.eval_sets["eval"]).samples])
+        trainer._close_executor()
+    trainers[1].save_model(str(tmp_path / "saved"))
 
-    assert plain.seen[0][0].generation.completion_ids() == other.seen[0][0].generation.completion_ids()
+    plain, other = (trainer.seen[0][0].generation.completion_ids() for trainer in trainers)
+    assert plain == other
+    assert evaluated[0] == evaluated[1]
     assert policy.generation_config is settings
-    assert settings.eos_token_id == 7
+    if adapter is None:
+        assert GenerationConfig.from_pretrained(tmp_path / "saved").to_diff_dict() == settings.to_diff_dict()
 
 
 def test_where_padding_is_eos_the_eos_is_in_the_loss(make_trainer, script, tokenizer, make_args, problems, executor):

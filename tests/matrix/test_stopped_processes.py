@@ -50,3 +50,16 @@ def test_a_signal_for_one_process_stops_both_and_the_run_can_go_on(tmp_path):
     assert first == second
     rows = pyarrow.parquet.read_table(out / "completions" / "completions_00003.parquet")
     assert rows.num_rows == 8  # of both processes
+
+
+def test_what_one_process_cannot_run_stops_both(tmp_path):
+    out = tmp_path / "run"
+
+    status, stopped = run_two("disk full", out)
+
+    assert status != 0
+    assert [one["step"] for one in stopped] == [1, 1]
+    for one in stopped:  # 4 of the 8 completions are the second process's
+        assert "4 of 8 programs could not be run" in one["error"]
+        assert "No space left on device" in one["error"]
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-1"]

@@ -90,6 +90,12 @@ class Rates(TrainerCallback):
         self.seen.append([group["lr"] for group in inner.param_groups])
 
 
+def inner_optimizer(trainer: Any) -> Any:
+    """What steps, inside whatever DeepSpeed and accelerate wrap around it."""
+    optimizer = trainer.optimizer.optimizer
+    return getattr(optimizer, "optimizer", optimizer)
+
+
 GENERATE = ppo_trainer.generate
 RANDPERM = torch.randperm
 
@@ -147,6 +153,8 @@ def main(path: str) -> None:
         "wrapper": type(trainer.model).__name__,
         "distributed_type": str(trainer.accelerator.distributed_type.value),
         "num_processes": trainer.accelerator.num_processes,
+        "dtype": str(next(bare.parameters()).dtype),
+        "optimizer": type(inner_optimizer(trainer)).__name__,
         "curriculum": trainer.curriculum.digest(),
         "workers": trainer.workers,
         "rates": rates.seen,

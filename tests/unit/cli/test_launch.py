@@ -120,6 +120,9 @@ def test_several_processes_need_a_configuration(launched):
         (["--top_p", "5"], "`top_p` is 5.0, but must be in (0, 1]"),
         (["--num_mini_batches", "2"], "`num_mini_batches` is 2, but must divide `gradient_accumulation_steps`"),
         ([], "The model '/no/such/model' cannot be loaded"),
+        (["--fsdp", "full_shard"], "FSDP is not supported"),
+        (["--accelerate_config", "fsdp"], "FSDP is not supported"),
+        (["--accelerate_config", "zero4"], "one of single, ddp, zero2, zero3, zero3_offload"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(tmp_path, problems, capsys, flags, message):

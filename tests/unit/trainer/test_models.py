@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import logging
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -78,6 +81,31 @@ def test_a_critic_can_be_saved_and_loaded(make_policy, tmp_path):
 
     ids, mask = sequences()
     assert torch.equal(models.head_outputs(again, ids, mask), models.head_outputs(critic, ids, mask))
+
+
+@pytest.mark.parametrize("with_adapter", [False, True])
+def test_the_head_of_a_critic_is_float32_whatever_the_backbone_is(make_policy, with_adapter):
+    critic = models.build_critic(make_policy().to(torch.bfloat16), lora() if with_adapter else None, seed=0)
+    ids, mask = torch.ones(1, 4, dtype=torch.long), torch.ones(1, 4, dtype=torch.bool)
+
+    values = models.head_outputs(critic, ids, mask)
+
+    assert values.dtype is torch.float32
+    values.sum().backward()
+    assert all(p.grad is not None for p in models.base_of(critic).score.parameters() if p.requires_grad)
+
+
+def test_weights_of_16_bits_that_are_trained_are_warned_of(make_policy, caplog):
+    whole, half = make_policy(), make_policy().to(torch.bfloat16)
+    with caplog.at_level(logging.WARNING):
+        models.warn_of_lost_steps(whole)
+        models.warn_of_lost_steps(get_peft_model(copy.deepcopy(half), lora()))  # its adapter is float32
+    assert caplog.text == ""
+
+    with caplog.at_level(logging.WARNING):
+        models.warn_of_lost_steps(half)
+
+    assert "are bfloat16: steps of a small learning rate are rounded away" in caplog.text
 
 
 @pytest.mark.parametrize("adapted_before", [False, True])

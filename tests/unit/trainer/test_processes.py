@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import logging
 import os
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -28,11 +29,80 @@ def test_several_processes_without_a_gpu_know_of_each_other(without_gpu, monkeyp
     assert processes.launch_settings(False, None, []) == {"use_cpu": True, "ddp_backend": None}
 
 
-def test_deepspeed_without_a_gpu_talks_through_gloo(without_gpu, monkeypatch):
+class Operator:
+    """Stand-in for what compiles an operator of DeepSpeed."""
+
+    def __init__(self, error=None, fits=True):
+        self.name, self.error, self.fits, self.loaded = "cpu_adam", error, fits, 0
+
+    def is_compatible(self, verbose):
+        return self.fits
+
+    def load(self, verbose):
+        self.loaded += 1
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def operators(monkeypatch):
+    """Operators that DeepSpeed can compile, by name; there are none yet."""
+    found = {}
+    module = ModuleType("deepspeed.accelerator")
+    module.get_accelerator = lambda: SimpleNamespace(create_op_builder=found.get)
+    monkeypatch.setitem(sys.modules, "deepspeed", ModuleType("deepspeed"))
+    monkeypatch.setitem(sys.modules, "deepspeed.accelerator", module)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            RuntimeError("Unable to load: ninja is missing."),
+            "its optimizer: Unable to load: ninja is missing. Install",
+        ),
+        (
+            RuntimeError("Error building 'x': [1/2] c++ -c x.cpp\n/bin/sh: 1: c++: not found\nstopped"),
+            "c++: not found.",
+        ),
+        (OSError(), "its optimizer: OSError."),
+    ],
+)
+def test_an_operator_that_cannot_be_compiled_is_named_with_what_to_install(operators, error, reason):
+    operators["CPUAdamBuilder"] = Operator(error)
+
+    with pytest.raises(BadInputError) as raised:
+        processes.load_operator("CPUAdamBuilder", "its optimizer")
+
+    assert str(raised.value).startswith("DeepSpeed could not compile `cpu_adam`, its optimizer: ")
+    assert reason in str(raised.value)
+    assert "`apt install g++`, `pip install ninja`" in str(raised.value)
+
+
+def test_an_operator_that_deepspeed_goes_without_is_not_compiled(operators):
+    operators["ShareMemCommBuilder"] = Operator(RuntimeError("no"), fits=False)
+
+    processes.load_operator("ShareMemCommBuilder", "talk", optional=True)
+    processes.load_operator("Unknown", "talk", optional=True)
+
+    assert operators["ShareMemCommBuilder"].loaded == 0
+
+
+def test_deepspeed_that_is_not_installed_is_named_with_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "deepspeed", None)
+
+    with pytest.raises(BadInputError, match=r"pip install stepcoder-trl\[deepspeed\]"):
+        processes.load_operator("CPUAdamBuilder", "its optimizer")
+
+
+def test_deepspeed_without_a_gpu_talks_through_gloo(without_gpu, monkeypatch, operators):
+    operators["ShareMemCommBuilder"] = Operator()
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setenv("WORLD_SIZE", "2")
 
     assert processes.launch_settings(False, None, []) == {"use_cpu": False, "ddp_backend": "gloo"}
+    assert operators["ShareMemCommBuilder"].loaded == 1
 
 
 def test_deepspeed_is_not_turned_off_without_a_word(monkeypatch):
@@ -83,21 +153,60 @@ def test_what_differs_between_processes_is_named(monkeypatch):
         processes.check_identical("The curriculum", "b", 3)
 
 
+@pytest.mark.parametrize(("device", "loaded"), [("none", 0), ("cpu", 1)])
+def test_an_offloaded_optimizer_is_compiled_before_anything_is_prepared(operators, device, loaded):
+    operators["CPUAdamBuilder"] = Operator()
+
+    told({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": device}}})
+
+    assert operators["CPUAdamBuilder"].loaded == loaded
+
+
+def told(config):
+    """Accelerator whose DeepSpeed was told the trainer's settings."""
+    state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(deepspeed_config=config))
+    accelerator = SimpleNamespace(state=state, num_processes=2, gradient_accumulation_steps=1)
+    processes.configure_deepspeed(accelerator, 4, 3, 0.5)
+    return accelerator
+
+
 def test_deepspeed_is_told_the_trainers_settings(caplog):
     config = {"gradient_clipping": 9.0, "train_batch_size": "auto", "zero_optimization": {"stage": 3}}
-    plugin = SimpleNamespace(deepspeed_config=config)
-    accelerator = SimpleNamespace(
-        state=SimpleNamespace(deepspeed_plugin=plugin), num_processes=2, gradient_accumulation_steps=1
-    )
 
     with caplog.at_level(logging.WARNING):
-        processes.configure_deepspeed(accelerator, 4, 3, 0.5)
+        accelerator = told(config)
 
     assert config["train_batch_size"] == 24
     assert config["gradient_accumulation_steps"] == accelerator.gradient_accumulation_steps == 3
     assert config["gradient_clipping"] == 0.5
     assert config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
     assert "`gradient_clipping` is 9.0" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("no", torch.float32)]
+)
+def test_parameters_that_are_not_spread_get_the_precision_of_training(precision, dtype):
+    model = torch.nn.Linear(2, 2)
+    model.bias.ds_id = 0  # spread
+    model.counts = torch.nn.Parameter(torch.ones(2, dtype=torch.uint8), requires_grad=False)
+
+    processes.cast_unspread(model, precision)
+
+    assert (model.weight.dtype, model.bias.dtype, model.counts.dtype) == (dtype, torch.float32, torch.uint8)
+
+
+def test_the_precision_told_to_accelerators_is_taken_back(monkeypatch):
+    variable = "ACCELERATE_MIXED_PRECISION"
+    for before in (None, "fp16"):
+        monkeypatch.delenv(variable, raising=False)
+        if before:
+            monkeypatch.setenv(variable, before)
+        with processes.told_precision(processes.mixed_precision(True, False)):
+            assert os.environ[variable] == "bf16"
+        with processes.told_precision(processes.mixed_precision(None, False)):
+            assert os.environ.get(variable) == before
+        assert os.environ.get(variable) == before
 
 
 def test_without_sharding_parameters_are_whole_as_they_are():

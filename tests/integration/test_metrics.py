@@ -1,0 +1,257 @@
+"""Every metric of an update against its definition in docs/trainer.md, computed the slow way."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from concurrent.futures import Future
+from pathlib import Path
+from statistics import fmean, pvariance
+
+import pytest
+import torch
+
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.rewards import unit_test_reward
+from stepcoder_trl.types import Execution, Outcome, TestResult
+from tests.integration.conftest import Spy
+
+
+pytestmark = pytest.mark.sandbox
+
+TEXTS = ["\n    return (x > 0) - (x < 0)\n", "\n    if x > 99:\n        return x\n    return 1\n", "\n    y = x\n"]
+VERDICTS = (*Outcome, Outcome.PASSED, None)  # what becomes of each completion, in turn; one could not be run
+KL_COEF, TEMPERATURE, VF_COEF, CLIP, CLIP_VALUE = 0.2, 0.7, 0.3, 0.05, 0.01
+
+
+def scripted_execution(number: int, outcome: Outcome) -> Execution:
+    """Result of completion `number`: the first one's verdict could be forged, the second one's trace was lost."""
+    kept = frozenset() if number == 2 else frozenset(range(1, 7))
+    test = TestResult(outcome, trusted=number != 0)
+    return Execution(outcome, (test,), kept, kept, 0.1, trusted=number != 0, trace_lost=number == 1)
+
+
+class Scripted:
+    """Executor that knows its verdicts beforehand."""
+
+    def __init__(self, executor):
+        self.executor, self.timeout_s, self.count = executor, executor.timeout_s, 0
+
+    def run_many(self, *args, **keywords):
+        return self.executor.run_many(*args, **keywords)
+
+    def submit(self, program, tests):
+        outcome, future = VERDICTS[self.count], Future()
+        if outcome is None:
+            future.set_exception(SandboxError("disk full"))
+        else:
+            future.set_result(scripted_execution(self.count, outcome))
+        self.count += 1
+        return future
+
+
+class Slow(Spy):
+    """Notes of every token of every pass what the losses are made of, before the gradient is."""
+
+    def __init__(self, *args, **keywords):
+        super().__init__(*args, **keywords)
+        self.steps, self.norms = [], []
+
+    def optimizer_step(self, experience, indices, totals):
+        self.steps.append([])
+        super().optimizer_step(experience, indices, totals)
+
+    @torch.no_grad()
+    def backward(self, batch, policy_tokens, value_tokens, totals):
+        bare = self.model
+        for row in range(len(batch.lengths)):
+            query = batch.query_ids[row][batch.query_mask[row]].tolist()
+            ids = batch.response_ids[row][: batch.lengths[row]].tolist()
+            tokens, place = torch.tensor([query + ids]), slice(len(query) - 1, -1)
+            scores = (bare.policy(tokens).logits[0, place] / TEMPERATURE).log_softmax(-1)
+            values = bare.value_model.score(bare.value_model.model(tokens).last_hidden_state)[0, place, 0]
+            for t, token in enumerate(ids):
+                self.steps[-1].append(
+                    {
+                        "new": scores[t, token].item(),
+                        "old": batch.log_probs[row, t].item(),
+                        "entropy": -(scores[t].exp() * scores[t]).sum().item(),
+                        "value": values[t].item(),
+                        "old value": batch.values[row, t].item(),
+                        "return": batch.returns[row, t].item(),
+                        "advantage": batch.advantages[row, t].item(),
+                        "valid": batch.valid_mask[row, t].item(),
+                        "kept": batch.loss_mask[row, t].item(),
+                    }
+                )
+        with torch.enable_grad():
+            super().backward(batch, policy_tokens, value_tokens, totals)
+
+    def _clip_gradient(self, totals):
+        gradients = [p.grad.flatten() for p in self.model.parameters() if p.grad is not None]
+        self.norms.append(torch.cat(gradients).norm().item())
+        super()._clip_gradient(totals)
+
+
+def policy_terms(token):
+    """Ratio, loss, and whether it was clipped."""
+    ratio = math.exp(token["new"] - token["old"])
+    plain, clipped = (-token["advantage"] * one for one in (ratio, min(max(ratio, 1 - CLIP), 1 + CLIP)))
+    return ratio, max(plain, clipped), clipped > plain
+
+
+def value_terms(token):
+    """Loss, and whether it was clipped."""
+    near = min(max(token["value"], token["old value"] - CLIP_VALUE), token["old value"] + CLIP_VALUE)
+    plain, clipped = ((one - token["return"]) ** 2 for one in (token["value"], near))
+    return max(plain, clipped) / 2, clipped > plain
+
+
+def expected_of_losses(steps, norms):
+    """Metrics of the optimizer steps: means over tokens of all passes, or over steps."""
+    valid = [token for step in steps for token in step if token["valid"]]
+    kept = [token for token in valid if token["kept"]]
+    ratios = [policy_terms(token)[0] for token in valid]
+    return {
+        "loss/policy_avg": fmean(fmean(policy_terms(token)[1] for token in step if token["kept"]) for step in steps),
+        "loss/value_avg": fmean(fmean(value_terms(token)[0] for token in step if token["valid"]) for step in steps),
+        "policy/approxkl_avg": fmean((token["new"] - token["old"]) ** 2 / 2 for token in valid),
+        "policy/clipfrac_avg": fmean(policy_terms(token)[2] for token in kept),
+        "policy/entropy_avg": fmean(token["entropy"] for token in valid),
+        "val/clipfrac_avg": fmean(value_terms(token)[1] for token in valid),
+        "val/ratio": fmean(ratios),
+        "val/ratio_var": pvariance(ratios),
+        "grad_norm": fmean(norms),
+    }
+
+
+def expected_of_rollout(rollout, experience, models, functions):
+    """Metrics of completions: means over completions, scored ones, programs run, or tokens of scored ones."""
+    ran = [(number, one) for number, one in enumerate(VERDICTS) if one is not None]
+    kl, surprise = [], []
+    for sample, ids in zip(rollout.samples, rollout.generation.completion_ids(), strict=True):
+        tokens, place = torch.tensor([[*sample.query.token_ids, *ids]]), slice(len(sample.query.token_ids) - 1, -1)
+        with torch.no_grad():
+            own, other = ((one(tokens).logits[0, place] / TEMPERATURE).log_softmax(-1) for one in models)
+        kl.append(sum(own[t, token].item() - other[t, token].item() for t, token in enumerate(ids)))
+        surprise.append(-sum(own[t, token].item() for t, token in enumerate(ids)))
+    feedback = {Outcome.PASSED: 1.0, Outcome.FAILED: -0.3, Outcome.COMPILE_ERROR: -1.0}
+    first = [feedback.get(outcome, -0.6) for _, outcome in ran]
+    second = [value for value in functions if value is not None]
+    total = [2 * one + (functions[number] or 0.0) for one, (number, _) in zip(first, ran, strict=True)]
+    ids = rollout.generation.completion_ids()
+    masks = [experience.valid_mask, experience.loss_mask]
+    valid, kept = ([row[: len(ids[n])].tolist() for n, row in enumerate(mask)] for mask in masks)
+    scored = [number for number, _ in ran]
+    returns, values = (one[experience.valid_mask].tolist() for one in (experience.returns, experience.values))
+    left = [goal - guess for goal, guess in zip(returns, values, strict=True)]
+    shares = {f"executor/{one}": fmean(outcome is one for _, outcome in ran) for one in Outcome}
+    return {
+        "objective/kl": fmean(kl),
+        "objective/entropy": fmean(surprise),
+        "objective/non_score_reward": -KL_COEF * fmean(kl),
+        "objective/scores": fmean(total),
+        "objective/rlhf_reward": fmean(total) - KL_COEF * fmean(kl),
+        "rewards/unit_test_reward": fmean(first),
+        "rewards/sometimes": fmean(second),
+        "val/num_eos_tokens": sum(one.count(2) for one in ids),
+        "val/explained_variance": 1 - pvariance(left) / pvariance(returns),
+        "completions/mean_length": fmean(map(len, ids)),
+        "completions/stopped": 0.5,
+        "fgo/kept_share": sum(map(sum, kept)) / sum(map(sum, valid)),
+        "fgo/empty_share": fmean(not any(kept[number]) for number in scored),
+        **shares,
+        "executor/lost_traces": 1,
+        "executor/untrusted_passes": 1,
+        "executor/untrusted_pass_rate": 1 / 2,
+        "executor/infrastructure_errors": 1,
+    }
+
+
+def expected_of_curriculum(curriculum, rows, advanced):
+    stages = [curriculum.stage(row.task_id) for row in rows]
+    state = curriculum.state_dict()["problems"]
+    starts = [
+        next(start for start in curriculum.stages(row.task_id) if start.stage == now)
+        for row, now in zip(rows, stages, strict=True)
+    ]
+    return {
+        "curriculum/scratch_share": fmean(stage == 0 for stage in stages),
+        "curriculum/mean_stage": fmean(stages),
+        "curriculum/pass_rate": fmean(state[row.task_id]["pass_rate"] for row in rows),
+        "curriculum/revealed_share": fmean(
+            len(start.prefix) / len(row.canonical_solution) if start.stage else 0.0
+            for start, row in zip(starts, rows, strict=True)
+        ),
+        "curriculum/advanced": advanced,
+    }
+
+
+def documented():
+    """Metrics of the table in docs/trainer.md."""
+    page = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text(encoding="utf-8")
+    table = page.split("## Metrics")[1].split("\n## ")[0]
+    return set(re.findall(r"^\| `([^`]+)`", table, re.MULTILINE))
+
+
+TIMES = {"eps", "executor/programs_per_s", "executor/wait_s"}
+
+
+def test_every_metric_is_what_the_documentation_says(make_trainer, make_policy, script, executor):
+    script(*TEXTS)
+    policy, reference = make_policy(), make_policy(seed=5)
+    start = copy.deepcopy(policy)
+    given = [None, 2.0, None, 3.0, 4.0, None, 0.5, None]
+
+    def sometimes(completions, **columns):
+        return given
+
+    trainer = make_trainer(
+        policy=policy,
+        cls=Slow,
+        keywords={
+            "ref_model": reference,
+            "executor": Scripted(executor),
+            "reward_funcs": [unit_test_reward, sometimes],
+            "reward_weights": [2.0, 1.0],
+        },
+        gradient_accumulation_steps=4,
+        num_mini_batches=2,
+        num_ppo_epochs=2,
+        max_steps=1,
+        learning_rate=3e-3,
+        fgo_outside_program=False,
+        temperature=TEMPERATURE,
+        kl_coef=KL_COEF,
+        vf_coef=VF_COEF,
+        cliprange=CLIP,
+        cliprange_value=CLIP_VALUE,
+        max_infrastructure_error_rate=0.5,
+        curriculum_pass_rate=0.2,
+    )
+    generate = trainer.generate_rollout
+
+    def half_of_them_cut_off(samples):
+        rollout = generate(samples)
+        rollout.generation.stopped[::2] = False
+        return rollout
+
+    trainer.generate_rollout = half_of_them_cut_off
+
+    trainer.train()
+
+    (rollout, _, experience), metrics = trainer.seen[0], trainer.state.log_history[0]
+    expected = {
+        **expected_of_losses(trainer.steps, trainer.norms),
+        **expected_of_rollout(rollout, experience, (start, reference), given),
+        **expected_of_curriculum(trainer.curriculum, trainer.rows, advanced=1),
+        "lr": 3e-3,
+        "episode": 8,
+        "epoch": 0.5,
+    }
+    assert {re.sub("^rewards/.*", "rewards/NAME", name) for name in expected} == documented() - TIMES
+    assert metrics["policy/clipfrac_avg"] > 0
+    assert metrics["val/clipfrac_avg"] > 0
+    assert metrics["fgo/empty_share"] > 0
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected, rel=1e-3, abs=1e-5)
