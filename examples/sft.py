@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 
 def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig) -> None:
     """Fine-tune on the problems of a file."""
+    from accelerate import PartialState
+
     from stepcoder_trl.trainer.launch import run_sft
 
     left_out = run_sft(script_args, training_args, model_args)
+    if not PartialState().is_main_process:
+        return
     for reason in left_out:
         print(f"left out: {reason}")
     print(f"saved to {training_args.output_dir}")

@@ -14,6 +14,7 @@ def main(arguments: list[str]) -> int:
 
 def train(arguments: list[str]) -> int:
     """Train in this process, one of those that were launched or the only one; returns the exit status."""
+    from accelerate import PartialState
     from trl import ModelConfig, SFTConfig, TrlParser
 
     from stepcoder_trl.trainer.launch import SFTScriptArguments, run_sft
@@ -22,8 +23,10 @@ def train(arguments: list[str]) -> int:
     parser = TrlParser((SFTScriptArguments, LaunchArguments, SFTConfig, ModelConfig), prog="stepcoder-trl sft")
     parser.set_defaults(**PAPER_SETTINGS, completion_only_loss=True, bf16=False)
     script_args, _, training_args, model_args = parser.parse_args_and_config(arguments)
-    for reason in run_sft(script_args, training_args, model_args):
-        print(f"stepcoder-trl: left out: {reason}", file=sys.stderr)
+    left_out = run_sft(script_args, training_args, model_args)
+    if PartialState().is_main_process:
+        for reason in left_out:
+            print(f"stepcoder-trl: left out: {reason}", file=sys.stderr)
     return 0
 
 

@@ -16,7 +16,7 @@ from stepcoder_trl.trainer._trl import ModelConfig, get_peft_config, get_quantiz
 from stepcoder_trl.trainer.baselines import REWARDS
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
-from stepcoder_trl.trainer.processes import is_sharded, quiet_unless_first
+from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_unless_first
 from stepcoder_trl.trainer.sft import sft_dataset
 
 
@@ -87,8 +87,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
         model_args ([`~trl.ModelConfig`]): What to train; `use_peft` and its fields for LoRA.
 
     Returns:
-        `list[str]`: Why each problem that was left out is. Of several processes of a machine the first has it, so that
-        it is printed once.
+        `list[str]`: Why each problem that was left out is.
 
     Raises:
         BadInputError: If the problems cannot be used or no model is named.
@@ -105,9 +104,10 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
         processing_class=tokenizer,
         peft_config=get_peft_config(model_args),
     )
+    check_processes(trainer.accelerator)
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     trainer.save_model(training_args.output_dir)
-    return left_out if trainer.is_local_process_zero() else []
+    return left_out
 
 
 def run_ppo(

@@ -109,7 +109,9 @@ def settings_of(folder: Path, mode: str, name: str, lora: bool, **more) -> Path:
 
 @lru_cache
 def compile_operators() -> None:
-    """Have DeepSpeed compile what it would on first use: on a busy machine that takes longer than all runs."""
+    """Have DeepSpeed compile what it would on first use, or skip: on a busy machine it takes longer than all runs."""
+    if not HAS_DEEPSPEED:
+        pytest.skip(REASON)
     load = "from stepcoder_trl.trainer.processes import load_operator as load; "
     names = "load('ShareMemCommBuilder', 'its processes'); load('CPUAdamBuilder', 'its optimizer')"
     subprocess.run([sys.executable, "-c", load + names], cwd=ROOT, env=ENVIRONMENT, check=True, timeout=COMPILE_S)
@@ -118,8 +120,6 @@ def compile_operators() -> None:
 def launch(mode: str, *settings: Path) -> list[Run]:
     """Do runs, one after the other, in one process (`one`) or in two."""
     if mode.startswith("zero"):
-        if not HAS_DEEPSPEED:
-            pytest.skip(REASON)
         compile_operators()
     number = 1 if mode == "one" else 2
     command = [sys.executable, "-m", "tests.matrix.worker"]

@@ -90,7 +90,8 @@ def test_an_operator_that_deepspeed_goes_without_is_not_compiled(operators):
 
 
 def test_deepspeed_that_is_not_installed_is_named_with_the_command(monkeypatch):
-    monkeypatch.setitem(sys.modules, "deepspeed", None)
+    for name in ("deepspeed", "deepspeed.accelerator"):
+        monkeypatch.setitem(sys.modules, name, None)
 
     with pytest.raises(BadInputError, match=r"pip install stepcoder-trl\[deepspeed\]"):
         processes.load_operator("CPUAdamBuilder", "its optimizer")

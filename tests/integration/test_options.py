@@ -1,0 +1,233 @@
+"""Options of the trainer reach what they are for; those that change the arithmetic are in test_train.py."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from stepcoder_trl.curriculum import CurriculumConfig
+from stepcoder_trl.trainer import ppo_trainer
+from stepcoder_trl.trainer.processes import num_cores_per_process
+from stepcoder_trl.types import Execution, Outcome, TestResult
+from tests.integration.conftest import Spy
+from tests.integration.test_train import BRANCH, RIGHT, WRONG, kept_text, logged
+from tests.integration.upstream import models, token_rows
+
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(3, 3), (None, num_cores_per_process())])
+def test_the_executor_has_the_settings_of_the_trainer(make_trainer, workers, expected):
+    trainer = make_trainer(
+        keywords={"executor": None}, executor_workers=workers, test_timeout_s=0.7, fgo_granularity="expressions"
+    )
+
+    config = trainer.get_executor().config
+
+    trainer._close_executor()
+    assert (config.num_workers, config.timeout_s, config.granularity) == (expected, 0.7, "expressions")
+
+
+def test_the_curriculum_has_the_settings_of_the_trainer(make_trainer):
+    trainer = make_trainer(
+        curriculum="mix",
+        curriculum_kinds="scope",
+        curriculum_pass_rate=0.4,
+        curriculum_momentum=0.2,
+        curriculum_rate_of="stage",
+        curriculum_pass_score=0.1,
+        curriculum_mix_probability=0.3,
+        curriculum_mix_from="any",
+        seed=7,
+    )
+
+    assert trainer.curriculum.config == CurriculumConfig(
+        mode="mix",
+        kinds="scope",
+        pass_rate=0.4,
+        momentum=0.2,
+        rate_of="stage",
+        pass_score=0.1,
+        mix_probability=0.3,
+        mix_from="any",
+        seed=7,
+    )
+
+
+def test_problems_are_answered_16_times_by_default_and_upstreams_rows_once(make_trainer, tokenizer):
+    sizes = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, "num_generations": None}
+
+    problems = make_trainer(**sizes)
+    tiny = models(tokenizer)
+    keywords = {"reward_model": tiny["reward_model"], "value_model": tiny["value_model"]}
+    tokens = make_trainer(dataset=token_rows(tokenizer, 16), policy=tiny["model"], keywords=keywords, **sizes)
+
+    assert (problems.plan.num_generations, problems.plan.prompts_per_update) == (16, 1)
+    assert (tokens.plan.num_generations, tokens.plan.prompts_per_update) == (1, 16)
+
+
+def test_completions_are_generated_as_many_at_a_time_as_asked(make_trainer, script, monkeypatch):
+    script(RIGHT)
+    scripted, sizes = ppo_trainer.generate, []
+
+    def watched(model, queries, tokenizer, sampling, batch_size, **options):
+        sizes.append(batch_size)
+        return scripted(model, queries, tokenizer, sampling, batch_size, **options)
+
+    monkeypatch.setattr(ppo_trainer, "generate", watched)
+    make_trainer(max_steps=1, local_rollout_forward_batch_size=3).train()
+
+    assert sizes == [3]
+
+
+def test_the_policy_loss_is_divided_by_kept_or_by_valid_tokens(make_trainer, script):
+    losses, shares = [], []
+    for denominator in ("kept", "valid"):
+        script(BRANCH, WRONG, RIGHT, RIGHT)
+        trainer = make_trainer(max_steps=1, curriculum="off", fgo_denominator=denominator, whiten_advantages=False)
+        trainer.train()
+        losses += logged(trainer, "loss/policy_avg")
+        shares += logged(trainer, "fgo/kept_share")
+
+    assert shares[0] == shares[1] < 1
+    assert losses[1] == pytest.approx(losses[0] * shares[0])
+
+
+@pytest.mark.parametrize("whiten", [True, False])
+def test_advantages_are_whitened_if_asked_for(make_trainer, script, whiten):
+    script(BRANCH, WRONG, RIGHT, RIGHT)
+    trainer = make_trainer(max_steps=1, curriculum="off", whiten_advantages=whiten)
+
+    trainer.train()
+
+    (_, _, experience), *_ = trainer.seen
+    kept = experience.advantages[experience.loss_mask]
+    white = (kept.mean().item(), kept.std().item()) == pytest.approx((0.0, 1.0), abs=1e-4)
+    assert white == whiten
+
+
+@pytest.mark.parametrize(("rule", "kept"), [("all", "return ( 1 2"), ("up_to_error_line", "return (")])
+def test_what_is_kept_of_a_program_that_does_not_compile(make_trainer, script, rule, kept):
+    script("\n    return (\n    1\n    2\n")
+    trainer = make_trainer(max_steps=1, curriculum="off", compile_error_mask=rule)
+
+    trainer.train()
+
+    rollout, _, experience = trainer.seen[0]
+    assert kept_text(rollout, experience, 0).split() == kept.split()
+
+
+@pytest.mark.parametrize(("granularity", "kept"), [("lines", "7"), ("expressions", "")])
+def test_what_was_not_evaluated_on_a_line_is_masked_if_asked_for(make_trainer, script, granularity, kept):
+    script("\n    return (x > 0) - (x < 0) if x < 99 else 7\n")
+    trainer = make_trainer(
+        max_steps=1, curriculum="off", fgo_granularity=granularity, executor_workers=1, keywords={"executor": None}
+    )
+
+    trainer.train()
+
+    rollout, _, experience = trainer.seen[0]
+    text = kept_text(rollout, experience, 0)
+    assert text.strip().startswith("return (x > 0)")
+    assert text.rpartition("99")[2].replace("else", "").strip() == kept
+
+
+class Answers:
+    """Executor that gives these futures."""
+
+    def __init__(self, executor, *futures):
+        self.executor, self.futures, self.timeout_s = executor, list(futures), executor.timeout_s
+
+    def run_many(self, *args, **keywords):
+        return self.executor.run_many(*args, **keywords)
+
+    def submit(self, program, tests):
+        return self.futures.pop(0)
+
+
+def ran(outcome=Outcome.PASSED, *, trusted=True, future=None):
+    future = future or Future()
+    lines = frozenset(range(1, 9))
+    test = TestResult(outcome, trusted=trusted)
+    future.set_result(Execution(outcome, (test,), lines, lines, 0.1, trusted=trusted))
+    return future
+
+
+@pytest.mark.parametrize(("choice", "scored"), [("accept", [True] * 4), ("drop", [False, True, True, True])])
+def test_passes_that_could_be_forged_are_dropped_if_asked_for(make_trainer, script, executor, choice, scored):
+    script(RIGHT)
+    answers = Answers(executor, ran(trusted=False), ran(), ran(Outcome.FAILED, trusted=False), ran(Outcome.FAILED))
+    trainer = make_trainer(max_steps=1, untrusted_passes=choice, keywords={"executor": answers})
+
+    trainer.train()
+
+    assert trainer.seen[0][1].scored.tolist() == scored
+    assert logged(trainer, "executor/untrusted_passes") == [1]
+    assert logged(trainer, "executor/untrusted_pass_rate") == [0.5]
+    assert logged(trainer, "executor/passed") == [2 / 4 if choice == "accept" else pytest.approx(1 / 3)]
+    assert logged(trainer, "executor/infrastructure_errors") == [0]
+
+
+def test_programs_run_while_the_models_read_the_completions(make_trainer, script, executor):
+    script(RIGHT)
+    waiting = [Future() for _ in range(4)]
+
+    class Reading(Spy):
+        def score_tokens(self, rollout):
+            tokens = super().score_tokens(rollout)
+            for future in waiting:  # asked for before, they would keep training waiting for ever
+                ran(future=future)
+            return tokens
+
+        def collect_feedback(self, runs):
+            assert all(run.done() for run in runs)
+            return super().collect_feedback(runs)
+
+    trainer = make_trainer(max_steps=1, cls=Reading, keywords={"executor": Answers(executor, *waiting)})
+
+    trainer.train()
+
+    assert logged(trainer, "executor/passed") == [1.0]
+
+
+# PEFT calls what transformers 5.23 renamed.
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+def test_an_adapter_may_be_the_reference(make_trainer, make_policy, script):
+    script(RIGHT, WRONG)
+    adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    torch.manual_seed(0)
+    policy = get_peft_model(make_policy(), adapter, adapter_name="trained")
+    policy.add_adapter("fixed", adapter)
+    policy.set_adapter("trained")
+    fixed = {name: p.detach().clone() for name, p in policy.named_parameters() if ".fixed." in name}
+    trainer = make_trainer(
+        policy=policy, max_steps=1, curriculum="off", model_adapter_name="trained", ref_adapter_name="fixed"
+    )
+    score, seen = trainer.score_tokens, []
+    trainer.score_tokens = lambda rollout: seen.append(score(rollout)) or seen[0]
+    expected = []
+
+    def by_hand(rollout):
+        for name in ("trained", "fixed"):
+            policy.set_adapter(name)
+            for sample, ids in zip(rollout.samples, rollout.generation.completion_ids(), strict=True):
+                tokens, place = torch.tensor([[*sample.query.token_ids, *ids]]), len(sample.query.token_ids) - 1
+                with torch.no_grad():
+                    rows = (policy(tokens).logits[0, place:-1] / trainer.args.temperature).log_softmax(-1)
+                expected.append(rows[range(len(ids)), ids].sum().item())
+        policy.set_adapter("trained")
+
+    submit = trainer.submit_programs
+    trainer.submit_programs = lambda rollout: by_hand(rollout) or submit(rollout)
+
+    trainer.train()
+
+    found = [*seen[0].log_probs.sum(1).tolist(), *seen[0].ref_log_probs.sum(1).tolist()]
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert abs(logged(trainer, "objective/kl")[0]) > 0.01
+    assert policy.active_adapter == "trained"
+    assert all(torch.equal(p, policy.get_parameter(name)) for name, p in fixed.items())
