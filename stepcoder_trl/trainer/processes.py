@@ -112,7 +112,7 @@ def check_processes(accelerator: Accelerator) -> None:
     if accelerator.num_processes != started:
         raise RuntimeError(
             f"{started} processes were started, but accelerate sees {accelerator.num_processes}: each would train for "
-            "itself. Use `--accelerate_config ddp`, `zero2` or `zero3`; without a GPU `sft` under DDP needs `--use_cpu`."
+            "itself. Use `--accelerate_config ddp`, `zero2` or `zero3`; `sft` with `ddp` needs `--use_cpu` on CPUs."
         )
     if asks_for_deepspeed() and not is_deepspeed(accelerator):
         raise RuntimeError("DeepSpeed was asked for, but is not on. Leave out `use_cpu`, and `cpu` of the launcher.")
