@@ -35,6 +35,7 @@ from stepcoder_trl.trainer.hub import CheckpointUploads
 from stepcoder_trl.trainer.logs import summarize
 from stepcoder_trl.trainer.models import base_of
 from stepcoder_trl.trainer.rollout import dataset_digest
+from stepcoder_trl.trainer.signals import StopSignals
 
 
 logger = logging.getLogger(__name__)
@@ -46,13 +47,26 @@ class Bookkeeping(PPOTrainer):
     state: Any
     control: Any
     curriculum: Curriculum | None
-    _log_history: list[dict[str, float]]
-    _completions: list[RolloutView]
-    _backend: str | None
-    _before_update: dict[str, Any] | None
-    _saved_step: int | None
-    _update_of_weights: int | None
-    _uploads: CheckpointUploads
+    _solutions: dict[str, dict[str, Any]] | None
+    _signals: StopSignals | None
+
+    def _open_books(self) -> None:
+        """Make what is kept between updates and beside the state of transformers."""
+        self._solutions = None
+        self._completions: list[RolloutView] = []
+        self._backend: str | None = None
+        self._layers: dict[str, bool] = {}
+        self._uploads = CheckpointUploads(self.args)
+        self._signals = None
+        self._forget_run()
+
+    def _forget_run(self) -> None:
+        """Drop what is known of a run that was before."""
+        self._log_history: list[dict[str, float]] = []
+        self._before_update: dict[str, Any] | None = None
+        self._saved_step: int | None = None
+        self._evaluation_due = False
+        self._update_of_weights: int | None = None  # where that is not the number of updates done
 
     def _begin(self, resume_from_checkpoint: bool | str | os.PathLike[str] | None) -> None:
         """Set up the counters, from a checkpoint if there is one."""
@@ -94,9 +108,7 @@ class Bookkeeping(PPOTrainer):
         accumulation._set_sync_gradients(True)
         self.accelerator.step = 0
         self.optimizer.zero_grad()
-        self._log_history = []
-        self._before_update, self._saved_step, self._evaluation_due = None, None, False
-        self._update_of_weights = None
+        self._forget_run()
 
     def _tidy_output(self, *, resuming: bool) -> None:
         """Clear away what a killed run left half written; a fresh run says so if there are whole checkpoints."""

@@ -19,18 +19,16 @@ from peft import PeftConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
-from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.trainer import checkpoint
 from stepcoder_trl.trainer._trl import RewardCarrier
 from stepcoder_trl.trainer.bookkeeping import Bookkeeping
 from stepcoder_trl.trainer.completions import rollout_views
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
 from stepcoder_trl.trainer.evaluating import Evaluating
-from stepcoder_trl.trainer.hub import CheckpointUploads
 from stepcoder_trl.trainer.logs import LossTerms, Totals, add, add_losses, rollout_totals, token_totals
 from stepcoder_trl.trainer.models import build_critic, build_reference, head_outputs, response_logits
 from stepcoder_trl.trainer.ppo_math import (
@@ -46,7 +44,7 @@ from stepcoder_trl.trainer.ppo_math import (
     token_rewards,
     value_loss_terms,
 )
-from stepcoder_trl.trainer.preparation import Preparation
+from stepcoder_trl.trainer.preparation import Preparation, check_given
 from stepcoder_trl.trainer.processes import (
     check_identical,
     check_processes,
@@ -152,16 +150,7 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         reward_weights: list[float] | None = None,
         executor: Backend | None = None,
     ) -> None:
-        if train_dataset is None:
-            raise BadInputError("`train_dataset` is missing. Pass problems with tests, or rows with `input_ids`.")
-        if len(train_dataset) == 0:
-            raise BadInputError("`train_dataset` has no rows. Pass problems with tests, or rows with `input_ids`.")
-        by_lines = isinstance(executor, CodeExecutor) and executor.config.granularity == "lines"
-        if by_lines and args.fgo_granularity == "expressions":
-            raise BadInputError(
-                "`fgo_granularity` is 'expressions', but the `executor` traces lines. Create it with "
-                "`ExecutorConfig(granularity='expressions')`, or leave it out."
-            )
+        check_given(args, train_dataset, executor)
         quiet_unless_first()
         self.args = args
         self.processing_class = processing_class
@@ -174,19 +163,9 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         if 0 < len(fitting) < len(self.rows):
             self.curriculum = self.build_curriculum(fitting)
         self.rows = self._given_rows = fitting
-        self._solutions: dict[str, dict[str, Any]] | None = None
         self.plan = self._plan(PartialState().num_processes)
         self.eval_sets = self._eval_sets(eval_dataset, model)
-        self._log_history: list[dict[str, float]] = []
-        self._completions: list[RolloutView] = []
-        self._backend: str | None = None
-        self._layers: dict[str, bool] = {}
-        self._update_of_weights: int | None = None  # where that is not the number of updates done
-        self._signals: StopSignals | None = None
-        self._before_update: dict[str, Any] | None = None
-        self._evaluation_due = False
-        self._saved_step: int | None = None
-        self._uploads = CheckpointUploads(args)
+        self._open_books()
         if value_model is None:
             value_model = build_critic(model, peft_config, args.seed)
         if ref_model is None and peft_config is None and not isinstance(model, PeftModel):

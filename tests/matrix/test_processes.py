@@ -336,15 +336,20 @@ def command(folder, tmp_path):
     return run
 
 
-def test_the_command_starts_every_process_and_one_of_them_prints(command, tmp_path):
+def test_the_command_starts_every_process_and_one_of_them_prints(command, folder, tmp_path):
+    rows = (folder / "problems.jsonl").read_text().splitlines()
+    long = {**json.loads(rows[0]), "task_id": "long", "prompt": "Write sign. " * 100}
+    (tmp_path / "problems.jsonl").write_text("\n".join([*rows, json.dumps(long)]) + "\n")
+    more = ["--problems", str(tmp_path / "problems.jsonl"), "--max_prompt_length", "150", "--log_completions", "true"]
+
     status, log = command(
-        "--accelerate_config", "ddp", "--num_processes", "2", "--main_process_port", str(free_port())
+        *more, "--accelerate_config", "ddp", "--num_processes", "2", "--main_process_port", str(free_port())
     )
 
     assert status == 0, log
     assert (tmp_path / "run" / "model.safetensors").exists()
-    assert log.count("objective/scores") == 1
-    assert log.count("100%") >= 1
+    for once in ("'objective/scores'", "1 of 9 problems are left out", "Completions of update 1"):
+        assert log.count(once) == 1, log
 
 
 def test_what_every_process_refuses_is_bad_input_here_too(command):

@@ -1,6 +1,7 @@
 """
 What needs no torch, under every Python of the supported range that is there, and the same answers under all of them.
 
+`make test-matrix` compares verdicts and lines, and runs a choice of hostile programs; `make test-versions` runs all.
 Interpreters are looked for in `STEPCODER_PYTHONS` (paths, separated as in `PATH`), on the `PATH` and among pyenv's.
 """
 
@@ -19,23 +20,26 @@ from typing import Any
 
 import pytest
 
+from stepcoder_trl.executor.selftest import load
 from tests.fixed_verdicts import new_executor, samples, verdicts
 
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-# No torch; transformers and tokenizers make the tokenizers that the masks are tested with.
+# No torch.
 PACKAGES = (
     *("coverage>=7.6", "hypothesis>=6.100", "numpy", "pytest>=8", "pytest-timeout>=2.3", "rich>=13"),
-    *("sentencepiece>=0.2", "tokenizers", "transformers>=5.0", "setuptools>=77", "wheel"),
+    *("setuptools>=77", "wheel"),
 )
+TOKENIZERS = ("sentencepiece>=0.2", "tokenizers", "transformers>=5.0")  # for tests of masks; twice as much to install
 TESTS = (
     *("tests/unit/executor", "tests/unit/test_parsing.py", "tests/unit/test_masking.py", "tests/unit/test_metrics.py"),
     *("tests/unit/test_curriculum.py", "tests/unit/test_rewards.py", "tests/unit/cli/test_main.py"),
     *("tests/unit/cli/test_mask.py", "tests/unit/data", "tests/adversarial"),
     "--ignore=tests/unit/data/test_canonical_solutions.py",  # minutes; a choice of them is compared below
 )
+HOSTILE = [case.name for case in load("hostile")][::12]  # of hundreds
 pytestmark = pytest.mark.timeout(1200)  # a first run installs the packages
 
 
@@ -60,25 +64,26 @@ def interpreters() -> dict[str, str]:
 
 
 @lru_cache
-def environment(version: str) -> str:
+def environment(version: str, *more: str) -> str:
     """Python of a virtual environment with the package and what its tests need, made once for each set of these."""
     if version not in interpreters():
         pytest.skip(f"no interpreter of Python {version}; name one in STEPCODER_PYTHONS")
-    key = hashlib.sha256(repr((interpreters()[version], PACKAGES)).encode()).hexdigest()[:12]
+    packages = (*PACKAGES, *more)
+    key = hashlib.sha256(repr((interpreters()[version], packages)).encode()).hexdigest()[:12]
     folder = ROOT / ".matrix" / f"python-{version}-{key}"
     python = str(folder / "bin" / "python")
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([interpreters()[version], "-m", "venv", str(folder)], check=True)
         install = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-        subprocess.run([*install, *PACKAGES], check=True)
+        subprocess.run([*install, *packages], check=True)
         subprocess.run([*install, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)], check=True)
         (folder / "ready").touch()
     return python
 
 
-def run(version: str, *arguments: str) -> None:
-    done = subprocess.run([environment(version), *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+def run(python: str, *arguments: str) -> None:
+    done = subprocess.run([python, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
 
 
@@ -91,13 +96,23 @@ def expected() -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])
 def test_verdicts_and_lines_are_those_of_this_python(version, expected, tmp_path):
-    run(version, "-m", "tests.fixed_verdicts", str(tmp_path / "verdicts.json"))
+    run(environment(version), "-m", "tests.fixed_verdicts", str(tmp_path / "verdicts.json"))
 
     found = json.loads((tmp_path / "verdicts.json").read_text(encoding="utf-8"))
     assert {name: (expected[name], found[name]) for name in expected if expected[name] != found[name]} == {}
 
 
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])
+def test_hostile_programs_get_their_outcomes(version):
+    test = "tests/adversarial/test_corpus.py::test_hostile_program_gets_its_outcome_and_leaves_nothing"
+
+    run(environment(version), "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"{test}[{name}]" for name in HOSTILE))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])
 def test_what_needs_no_torch_works(version):
-    run(version, "-c", "import importlib.util; assert importlib.util.find_spec('torch') is None")
-    run(version, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS)
+    python = environment(version, *TOKENIZERS)
+
+    run(python, "-c", "import importlib.util; assert importlib.util.find_spec('torch') is None")
+    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS)
