@@ -9,7 +9,7 @@ questions are asked:
 - *Planted*: a defect of each kind is planted in rows that are sound without it. What does each rule find?
 - *As they are*: the rows themselves. What is known of them stands in `KNOWN`: whose solutions fail and how, whose
   answers differ in digits or white space, which rows come twice, which solutions have code that `coverage` never sees
-  run, and which statements allow several answers, as a person who read them judges.
+  run, and which statements allow several answers, as judged by reading them.
 
 A row that is dropped or repaired counts for the first rule that said so, and for all rules that noted something. Takes
 about ten CPU minutes.

@@ -66,7 +66,7 @@ RULES: dict[str, str] = {
     WRONG_OUTPUT: "the only solution that runs gives another answer than expected",
     ORDER: "the solutions give the expected parts in another order",
     LETTER_CASE: "the solutions give the expected words in other letter case",
-    SEVERAL_ANSWERS: "the statement allows several answers; dropped if a solution gives another than expected",
+    SEVERAL_ANSWERS: "several answers are right; dropped where a solution gives another",
     SOLUTIONS_DISAGREE: "the solutions give different answers, none of them the expected one",
     HARD_CODED: "the solutions do not read their input",
     DUPLICATE: "the same problem stands in an earlier row",
