@@ -12,7 +12,12 @@ from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.sampling import loading
-from stepcoder_trl.trainer._trl import ModelConfig, get_peft_config, get_quantization_config
+from stepcoder_trl.trainer._trl import (
+    ModelConfig,
+    get_peft_config,
+    get_quantization_config,
+    renamed_attributes_allowed,
+)
 from stepcoder_trl.trainer.baselines import REWARDS
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
@@ -97,13 +102,14 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     problems = _first(load_problems(script_args.problems), script_args)
     tokenizer, load = _loaders(model_args)
     dataset, left_out = sft_dataset(style_prompts(problems, script_args.prompt_style, tokenizer), tokenizer)
-    trainer = SFTTrainer(
-        load(),
-        training_args,
-        train_dataset=dataset,
-        processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
-    )
+    with renamed_attributes_allowed():
+        trainer = SFTTrainer(
+            load(),
+            training_args,
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model_args),
+        )
     check_processes(trainer.accelerator)
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     trainer.save_model(training_args.output_dir)

@@ -86,6 +86,18 @@ def test_sft_learns_solutions_by_heart(model_folder, problem_file, tmp_path, cap
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6. Use `activation:FutureWarning")  # TRL's
+def test_sft_trains_an_adapter(model_folder, problem_file, tmp_path):
+    names = ["--problems", problem_file, "--model_name_or_path", model_folder, "--output_dir", tmp_path / "run"]
+    flags = ["--use_peft", "--lora_r", "2", "--max_steps", "1", "--use_cpu", "--report_to", "none"]
+
+    with pytest.raises(SystemExit) as stop:
+        main(["sft", *map(str, [*names, *flags, "--gradient_checkpointing", "false"])])
+
+    assert stop.value.code == 0
+    assert (tmp_path / "run" / "adapter_model.safetensors").exists()
+
+
 @pytest.mark.parametrize("kind", ["flag", "yaml"])
 def test_ppo_resumes_from_the_newest_checkpoint(model_folder, problem_file, tmp_path, kind):
     out, config = tmp_path / "run", tmp_path / "run.yaml"
