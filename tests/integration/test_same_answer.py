@@ -93,17 +93,21 @@ def interpreter_for_all(folder: Path) -> str:
     library = home / "lib" / packages.name
     unneeded = shutil.ignore_patterns("site-packages", "test", "tests", "idlelib", "__pycache__", "config-*", "*.a")
     shutil.copytree(packages, library, ignore=unneeded)
-    import coverage
-
-    ours = library / "site-packages"
-    shutil.copytree(Path(coverage.__file__).parent, ours / "coverage")
-    shutil.copytree(ROOT / "stepcoder_trl", ours / "stepcoder_trl", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "tests", ours / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    (home / "bin").mkdir()
-    shutil.copy(Path(sys.executable).resolve(), home / "bin" / "python")
+    python = home / "bin" / "python"
+    python.parent.mkdir()
+    shutil.copy(Path(sys.executable).resolve(), python)
     for shared in Path(sysconfig.get_config_var("LIBDIR")).glob("libpython*.so*"):
         shutil.copy(shared, home / "lib")
-    return str(home / "bin" / "python")
+    # Distributions have names of their own for it.
+    asked = [str(python), "-c", "import site; print(site.getsitepackages()[0])"]
+    surroundings = {"LD_LIBRARY_PATH": str(home / "lib")}
+    ours = Path(subprocess.run(asked, capture_output=True, text=True, check=True, env=surroundings).stdout.strip())
+    import coverage
+
+    shutil.copytree(Path(coverage.__file__).parent, ours / "coverage")
+    for name in ("stepcoder_trl", "tests"):
+        shutil.copytree(ROOT / name, ours / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return str(python)
 
 
 def as_nobody() -> None:
