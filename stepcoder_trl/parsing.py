@@ -8,10 +8,12 @@ separators of `str.splitlines`.
 from __future__ import annotations
 
 import ast
+import os
 import re
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import CodeType
@@ -34,7 +36,11 @@ _ANNOTATION_BEGINS_SUITE = re.compile(
     r"(?:\A|:)(?:[\s\\]|#[^\r\n]*[\r\n])*(?!(?:else|try|finally|lambda)\b)"
     r"(?:\([(\s]*[^\W\d]\w*[\s\\)]*|[^\W\d]\w*[\s\\]*):(?!=)"
 )
-warnings_lock = threading.Lock()
+_parser_lock = threading.RLock()  # not `Lock`: a collection amid parsing may run a finalizer that parses
+# Else a fork amid another thread's parsing would leave the lock held for ever in the new process.
+os.register_at_fork(
+    before=_parser_lock.acquire, after_in_parent=_parser_lock.release, after_in_child=_parser_lock.release
+)
 
 
 def line_spans(text: str) -> list[CharSpan]:
@@ -106,6 +112,31 @@ def _is_python(info: str) -> bool:
 # Syntax trees
 
 
+@contextmanager
+def quiet_parser() -> Iterator[None]:
+    """
+    Around calls of Python's parser and compiler: no warnings, and one thread at a time.
+
+    Warnings (of invalid escapes) would become errors where warnings are errors, and `catch_warnings` serves one thread
+    only. Threads that make syntax trees side by side may get a SystemError, "AST constructor recursion depth mismatch"
+    (CPython issue 106905; seen on 3.11).
+    """
+    with _parser_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def syntax_tree(source: str) -> ast.Module:
+    """
+    Syntax tree of a text, as `ast.parse` makes it; see [`quiet_parser`].
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: If the text is no program.
+    """
+    with quiet_parser():
+        return ast.parse(source)
+
+
 def parse(program: str) -> ast.Module | None:
     """
     Syntax tree of a program, or `None` if it is not one. Gives no warnings.
@@ -115,9 +146,7 @@ def parse(program: str) -> ast.Module | None:
             Text of any origin: bad syntax, null bytes, lone surrogates and hostile nesting give `None`.
     """
     try:
-        with warnings_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes: they would become errors where warnings are errors
-            return ast.parse(without_mark(program))
+        return syntax_tree(without_mark(program))
     except COMPILE_ERRORS:
         return None
 

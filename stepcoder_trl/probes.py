@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import secrets
 import sys
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -24,8 +23,8 @@ from stepcoder_trl.parsing import (
     line_spans,
     mark_silent_suites,
     parse,
+    quiet_parser,
     suites,
-    warnings_lock,
     without_mark,
 )
 from stepcoder_trl.types import CharSpan
@@ -161,8 +160,7 @@ def compile_with_probes(program: str, filename: str, table: object) -> ProbedCod
     _insert(sites, token)
     mark_silent_suites(tree)
     try:
-        with warnings_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the program itself was compiled before, and gave them
+        with quiet_parser():  # the program itself was compiled before, and gave its warnings
             code = compile(tree, filename, "exec", dont_inherit=True, optimize=0)
         return ProbedCode(_with_constant(code, token, table), len(sites))
     except COMPILE_ERRORS:

@@ -17,6 +17,7 @@ from types import CodeType
 from typing import Any
 
 from stepcoder_trl.executor.compare import contains, python_equal
+from stepcoder_trl.parsing import syntax_tree
 
 
 # Evaluated outside on literals. A program may define a function of the same name: see `_Splitter.side`.
@@ -76,7 +77,7 @@ def split_assert(statement: str) -> Split | None:
         `Split` or `None`: `None` if it is not a single assert of a form whose comparison can be taken outside.
     """
     try:
-        body = ast.parse(statement.strip()).body
+        body = syntax_tree(statement.strip()).body
         if len(body) != 1 or not isinstance(body[0], ast.Assert):
             return None
         return _split(body[0].test)

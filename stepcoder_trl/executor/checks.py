@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from stepcoder_trl.parsing import syntax_tree
+
 
 # Modules without state that a program and its test might share, and without doors to the outside.
 _PURE_MODULES = frozenset(
@@ -98,7 +100,7 @@ def plan_check(statement: str, setup: str, preamble: str) -> Check | None:
 def functions_of(setup: str) -> frozenset[str]:
     """Names of the functions that a setup defines."""
     try:
-        return frozenset(node.name for node in ast.parse(setup).body if isinstance(node, ast.FunctionDef))
+        return frozenset(node.name for node in syntax_tree(setup).body if isinstance(node, ast.FunctionDef))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
 
@@ -115,7 +117,9 @@ def binds_names(statement: str) -> bool:
 @lru_cache(maxsize=8192)
 def root_name(expression: str) -> str:
     """Name of the function that an expression calls in the end: `f` of `len(f(2))`; empty if there is none."""
-    node = ast.parse(expression, mode="eval").body
+    (statement,) = syntax_tree(expression).body
+    assert isinstance(statement, ast.Expr)
+    node = statement.value
     while not isinstance(node, ast.Name):
         if isinstance(node, ast.Call):
             wrapped = node.args if isinstance(node.func, ast.Name) and node.func.id in _BUILTIN_NAMES else ()
@@ -133,9 +137,9 @@ class _WithProgram(Exception):
 
 class _Plan:
     def __init__(self, statement: str, setup: str, preamble: str) -> None:
-        self.setup = ast.parse(setup)
-        self.statement = ast.parse(statement)
-        self.preamble = ast.parse(preamble)
+        self.setup = syntax_tree(setup)
+        self.statement = syntax_tree(statement)
+        self.preamble = syntax_tree(preamble)
         self.functions = {node.name: node for node in self.setup.body if isinstance(node, ast.FunctionDef)}
         known = _bound_by(setup) | _bound_by(preamble) | _BUILTIN_NAMES
         if _used_by(setup) - known:

@@ -7,11 +7,8 @@ and how to put it right.
 
 from __future__ import annotations
 
-import ast
 import json
 import math
-import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from keyword import iskeyword
@@ -19,6 +16,7 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.errors import BadInputError, NoTestsError
 from stepcoder_trl.executor.protocol import MAX_CHARACTERS, MAX_DEPTH, MAX_ITEMS
+from stepcoder_trl.parsing import syntax_tree
 
 
 OPTIONAL_FIELDS = ("preamble", "timeout_s", "memory_limit_bytes")
@@ -31,7 +29,6 @@ MIN_MEMORY_LIMIT_BYTES = 2**20
 _ALLOWED_TYPES = '`"stdio"`, `"call"` and `"assert"`'
 _SHOWN_LENGTH = 80
 _INT_DIGITS = 4000  # below the interpreter's limit on the digits of one conversion
-_warnings_lock = threading.Lock()
 
 
 def shown(value: Any) -> str:
@@ -320,9 +317,7 @@ def _is_empty(value: Any) -> bool:
 def _syntax_error(text: str) -> str | None:
     """What keeps a text from being Python, or `None`."""
     try:
-        with _warnings_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes: they would become errors where warnings are errors
-            ast.parse(text)
+        syntax_tree(text)
     except SyntaxError as error:
         return f"{error.msg}, line {error.lineno}"
     except (ValueError, RecursionError, MemoryError) as error:

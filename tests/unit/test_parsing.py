@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
+import os
 import sys
+import threading
 import time
 import warnings
 
@@ -16,6 +19,7 @@ from stepcoder_trl.parsing import (
     indentation,
     line_spans,
     parse,
+    syntax_tree,
 )
 from stepcoder_trl.types import Program
 from tests.strategies import answers, programs, source_like_texts
@@ -363,3 +367,62 @@ def test_compile_errors_are_those_of_the_program(program):
         compile(program, "/solution.py", "exec")
 
     assert (type(ours.value), str(ours.value)) == (type(theirs.value), str(theirs.value))
+
+
+class Cycle:
+    """Garbage whose collection, amid a parser's work, gives another thread its turn."""
+
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        for _ in range(50):
+            pass
+
+
+def test_threads_make_syntax_trees_side_by_side():
+    text = "\n".join(f"def f{n}(x):\n    return [x + {n} for x in range({n}) if x]" for n in range(60))
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    found = []
+
+    def work():
+        for _ in range(40):
+            for _ in range(30):
+                Cycle()
+            found.append(len(syntax_tree(text).body))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(20)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
+
+    assert found == [60] * 160  # `ast.parse` alone raises SystemError now and then, up to Python 3.12
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # of Python 3.12: it is what we test
+def test_a_process_forked_while_another_thread_parses_can_parse():
+    text = "x = 1\n" * 2000
+    ending = threading.Event()
+
+    def work():
+        while not ending.is_set():
+            syntax_tree(text)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(20):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0 if len(syntax_tree("a = 1").body) == 1 else 1)
+            assert os.waitpid(pid, 0)[1] == 0
+    finally:
+        ending.set()
+        thread.join()
