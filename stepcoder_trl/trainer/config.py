@@ -348,6 +348,7 @@ class StepCoderPPOConfig(PPOConfig):
         _check_ranges(self)
         _check_batches(self)
         _check_evaluation(self)
+        _check_supported(self)
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             # transformers would take the loss, which no evaluation measures.
             self.metric_for_best_model: str | None = "pass@1"
@@ -448,6 +449,35 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "stop_token": ("eos", None),
     "kl_estimator": ("k1", "k3"),
 }
+
+
+# Options of transformers that do nothing in this trainer, where it matters that they do not.
+WITHOUT_EFFECT = {
+    *("auto_find_batch_size", "bf16_full_eval", "data_seed", "dataloader_num_workers", "fp16_full_eval"),
+    *("ddp_broadcast_buffers", "ddp_bucket_cap_mb", "ddp_find_unused_parameters", "ddp_static_graph"),
+    *("enable_jit_checkpoint", "full_determinism", "include_num_input_tokens_seen", "label_smoothing_factor"),
+    *("neftune_noise_alpha", "parallelism_config", "save_on_each_node", "torch_compile", "torch_empty_cache_steps"),
+    *("train_sampling_strategy", "use_liger_kernel"),
+}
+
+
+def options_without_effect(args: StepCoderPPOConfig) -> list[str]:
+    """Options that are set to something, but do nothing in this trainer."""
+    fields = (field for field in dataclasses.fields(args) if field.name in WITHOUT_EFFECT)
+    return [field.name for field in fields if getattr(args, field.name) != field.default]
+
+
+def _check_supported(args: StepCoderPPOConfig) -> None:
+    """Refuse what transformers can do and this trainer cannot."""
+    schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
+    if schedule in ("reduce_lr_on_plateau", "greedy"):
+        _refuse("lr_scheduler_type", schedule, "a schedule that counts updates", "It would wait for a metric.")
+    if args.deepspeed:
+        raise BadInputError(
+            "`deepspeed` is not supported: accelerate sets DeepSpeed up here. Name the file in an accelerate "
+            "configuration, as `deepspeed_config: {deepspeed_config_file: FILE}`, and start with "
+            "`--accelerate_config`."
+        )
 
 
 def _check_evaluation(args: StepCoderPPOConfig) -> None:

@@ -27,7 +27,7 @@ from stepcoder_trl.trainer import checkpoint
 from stepcoder_trl.trainer._trl import RewardCarrier
 from stepcoder_trl.trainer.bookkeeping import Bookkeeping
 from stepcoder_trl.trainer.completions import rollout_views
-from stepcoder_trl.trainer.config import StepCoderPPOConfig
+from stepcoder_trl.trainer.config import StepCoderPPOConfig, options_without_effect
 from stepcoder_trl.trainer.evaluating import Evaluating
 from stepcoder_trl.trainer.logs import LossTerms, Totals, add, add_losses, rollout_totals, token_totals
 from stepcoder_trl.trainer.models import build_critic, build_reference, head_outputs, response_logits
@@ -152,6 +152,8 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
     ) -> None:
         check_given(args, train_dataset, executor)
         quiet_unless_first()
+        if idle := options_without_effect(args):
+            logger.warning(f"Without effect in this trainer: {', '.join(f'`{name}`' for name in idle)}.")
         self.args = args
         self.processing_class = processing_class
         self.executor = executor

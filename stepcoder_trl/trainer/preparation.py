@@ -241,6 +241,11 @@ class Preparation(PPOTrainer):
         """Make the optimizer: one group for the policy, one for the critic, each with its learning rate."""
         if self.optimizer is None:
             cls, kwargs = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            if {"params", "model", "optimizer_dict"} & kwargs.keys():
+                raise BadInputError(
+                    f"`optim` is {str(self.args.optim.value)!r}, which picks its parameters itself and knows of one "
+                    "learning rate: policy and critic have two here. Choose another, such as 'adamw_torch'."
+                )
             self.optimizer = cls(self._parameter_groups(), **kwargs)
         return self.optimizer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Future
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from stepcoder_trl.curriculum import CurriculumConfig
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer import ppo_trainer
 from stepcoder_trl.trainer.processes import num_cores_per_process
 from stepcoder_trl.types import Execution, Outcome, TestResult
@@ -68,6 +70,25 @@ def test_problems_are_answered_16_times_by_default_and_upstreams_rows_once(make_
 
     assert (problems.plan.num_generations, problems.plan.prompts_per_update) == (16, 1)
     assert (tokens.plan.num_generations, tokens.plan.prompts_per_update) == (1, 16)
+
+
+def test_options_without_effect_are_named(make_trainer, caplog):
+    with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
+        make_trainer()
+    assert caplog.text == ""
+
+    with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
+        make_trainer(data_seed=3, torch_empty_cache_steps=2)
+
+    assert "Without effect in this trainer: `torch_empty_cache_steps`, `data_seed`." in caplog.text
+
+
+def test_an_optimizer_that_picks_its_parameters_itself_is_refused(make_trainer, monkeypatch):
+    chosen = (torch.optim.SGD, {"optimizer_dict": {}})
+    monkeypatch.setattr(Spy, "get_optimizer_cls_and_kwargs", lambda self, args, model: chosen)
+
+    with pytest.raises(BadInputError, match="`optim` is 'galore_adamw', which picks its parameters itself"):
+        make_trainer(optim="galore_adamw")
 
 
 def test_completions_are_generated_as_many_at_a_time_as_asked(make_trainer, script, monkeypatch):

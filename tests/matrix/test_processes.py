@@ -47,7 +47,13 @@ ENVIRONMENT = {
     "TORCH_EXTENSIONS_DIR": str(ROOT / ".matrix" / "torch_extensions"),
 }
 REASON = "DeepSpeed is not installed, or g++ or ninja, with which it compiles, is missing"
-SHORTER = {"max_steps": 1, "save_strategy": "no"}
+SHORTER = {
+    "max_steps": 2,
+    "logging_steps": 2,
+    "eval_strategy": "steps",
+    "eval_steps": 1,
+    "load_best_model_at_end": True,
+}
 HAS_DEEPSPEED = bool(importlib.util.find_spec("deepspeed") and shutil.which("g++") and NINJA)
 
 
@@ -307,6 +313,13 @@ def test_a_process_with_shorter_completions_does_not_hang_the_others(folder, mod
 
     for run in runs:
         assert [entry["completions/mean_length"] > 2 for entry in run.history] == [True]
+        first, second = run.ranks
+        # No sample passes: the first evaluation stays the best, and its weights come back.
+        assert first["evaluations"] == second["evaluations"] == [0.0, 0.0]
+        assert first["best"] == second["best"] == 1
+        policy = AutoModelForCausalLM.from_pretrained(run.out / "checkpoint-1")
+        for name, tensor in policy.named_parameters():
+            assert torch.equal(tensor.detach(), run.weights[f"policy.{name}"]), name
 
 
 @pytest.fixture

@@ -137,7 +137,15 @@ def main(path: str) -> None:
     rates = Rates()
     cls = ShorterOnOthers if settings.get("shorter") else FromTable
     problems = load_problems(settings["problems"])
-    trainer = cls(args, tokenizer, model, train_dataset=problems, peft_config=lora, callbacks=[rates])
+    trainer = cls(
+        args,
+        tokenizer,
+        model,
+        train_dataset=problems,
+        eval_dataset=problems[:3] if args.eval_strategy != "no" else None,  # the processes' shares are not equal
+        peft_config=lora,
+        callbacks=[rates],
+    )
     rates.trainer = trainer
     ppo_trainer.generate = trainer.generate
     torch.randperm = in_order(settings["order"])
@@ -158,6 +166,8 @@ def main(path: str) -> None:
         "curriculum": trainer.curriculum.digest(),
         "workers": trainer.workers,
         "rates": rates.seen,
+        "evaluations": [entry["eval_pass@1"] for entry in trainer.state.log_history if "eval_pass@1" in entry],
+        "best": trainer.state.best_global_step,
         "history": [entry for entry in trainer.state.log_history if "loss/policy_avg" in entry],
     }
     (out / f"rank-{trainer.accelerator.process_index}.json").write_text(json.dumps(seen))

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import ast
 import dataclasses
+import fnmatch
 import re
+from pathlib import Path
 
 import pytest
+from transformers import TrainingArguments
 from trl import TrlParser
 
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer import StepCoderPPOConfig
+from stepcoder_trl.trainer.config import WITHOUT_EFFECT, options_without_effect
 
 
 OWN = list(StepCoderPPOConfig.__annotations__)
@@ -182,3 +188,67 @@ def test_a_copy_of_the_configuration_is_equal():
     again = dataclasses.replace(args)
 
     assert {name: getattr(again, name) for name in OWN} == {name: getattr(args, name) for name in OWN}
+
+
+def test_options_that_do_nothing_here_are_known():
+    idle = make(neftune_noise_alpha=5.0, data_seed=3, full_determinism=True)
+
+    assert options_without_effect(make()) == []
+    assert set(options_without_effect(idle)) == {"neftune_noise_alpha", "data_seed", "full_determinism"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "epoch"}, "`lr_scheduler_type`"),
+        ({"deepspeed": "ds.json"}, "deepspeed_config_file"),
+        ({"fsdp": "full_shard"}, "FSDP is not supported"),
+    ],
+)
+def test_what_only_transformers_trainer_can_do_is_refused(changes, message):
+    with pytest.raises(BadInputError, match=message):
+        make(**changes)
+
+
+OPTIONS = (Path(__file__).parents[3] / "docs" / "trainer.md").read_text(encoding="utf-8").split("\n## ")
+OPTIONS = next(section for section in OPTIONS if section.startswith("Options\n"))
+USED = {
+    *("activation_checkpointing", "activation_checkpointing_kwargs", "adam_beta1", "adam_beta2", "adam_epsilon"),
+    *("bf16", "ddp_backend", "ddp_timeout", "deepspeed", "disable_tqdm", "do_eval", "do_predict", "do_train"),
+    *("eval_delay", "eval_on_start", "eval_steps", "eval_strategy", "fp16", "fsdp", "fsdp_config"),
+    *("gradient_accumulation_steps", "gradient_checkpointing", "gradient_checkpointing_kwargs", "greater_is_better"),
+    *("hub_always_push", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_token"),
+    *("learning_rate", "load_best_model_at_end", "local_rank", "logging_first_step", "logging_steps"),
+    *("logging_strategy", "lr_scheduler_kwargs", "lr_scheduler_type", "max_grad_norm", "max_steps"),
+    *("metric_for_best_model", "num_train_epochs", "optim", "optim_args", "optim_target_modules", "output_dir"),
+    *("per_device_eval_batch_size", "per_device_train_batch_size", "project", "push_to_hub", "report_to"),
+    *("restore_callback_states_from_checkpoint", "resume_from_checkpoint", "run_name", "save_only_model"),
+    *("save_steps", "save_strategy", "save_total_limit", "seed", "tf32", "trackio_bucket_id", "trackio_space_id"),
+    *("trackio_static_space_id", "use_cpu", "warmup_steps", "weight_decay"),
+}
+
+
+def test_every_option_of_transformers_is_used_or_said_to_have_no_effect():
+    """An option that a new release brings is to be decided on here."""
+    listed = OPTIONS.split("These have no effect here:")[1].split("A warning names those")[0]
+    patterns = re.findall(r"`([a-z_0-9*]+)`", listed)
+    theirs = {field.name for field in dataclasses.fields(TrainingArguments)}
+    idle = {name for name in theirs if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)}
+
+    assert theirs - idle <= USED
+    assert not idle & USED
+    assert theirs & WITHOUT_EFFECT <= idle
+
+
+def test_defaults_are_those_that_the_documentation_gives():
+    defaults = {field.name: field.default for field in dataclasses.fields(StepCoderPPOConfig)}
+    compared = set()
+    for cell, given in re.findall(r"^\| (`[a-z_0-9`, ]+`) \| ([^|]+) \|", OPTIONS, re.MULTILINE):
+        names = re.findall(r"`([a-z_0-9]+)`", cell)
+        values = [ast.literal_eval(one.strip("` ")) for one in given.split(", ") if one.strip()]
+        if values:
+            values *= len(names) // len(values)
+            assert [defaults[name] for name in names] == values
+            compared.update(names)
+
+    assert compared >= set(OWN)
