@@ -73,7 +73,7 @@ def train(arguments: argparse.Namespace) -> None:
         save_steps=arguments.save_steps,
         save_total_limit=1,
         gradient_checkpointing=False,
-        bf16=False,
+        bf16=arguments.bf16,
         use_cpu=True,
         report_to="none",
         disable_tqdm=True,
@@ -259,6 +259,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2, help="per validation problem (2)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop at the next checkpoint after this time")
     parser.add_argument("--report-only", action="store_true", help="train nothing")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where the CPU has it")
     parser.add_argument("--one", dest="arm", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--until", type=float, default=math.inf, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -7,8 +7,9 @@ Which part of StepCoder helps, where, and by how much: tiny models, generated pr
     python -m benchmarks.ablation --smoke               # one seed of three arms, too small to mean anything
 
 Every run is a process of its own with one thread; runs that are finished are never done again. `--work` holds them,
-with the fine-tuned models; `--out` gets `results.json`, `tables.md` and pictures. docs/results/ablation/README.md
-explains both.
+with the fine-tuned models; `--out` gets `results.json`, `tables.md` and pictures of everything that is finished.
+`results.json` holds the runs as well: where `--work` lacks them, they are taken from there.
+docs/results/ablation/README.md explains both.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.ablation.grid import run_grid
+from benchmarks.ablation.grid import restore_runs, run_grid
 from benchmarks.ablation.report import write_report
 from benchmarks.ablation.settings import ARMS, MAIN, SETTINGS, SMOKE, TIERS, plan
 
@@ -40,14 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="a tiny seed of SFT, PPO and StepCoder, into --work")
     chosen = parser.parse_args(arguments)
     settings = [SETTINGS[name] for name in chosen.settings]
+    reported = [setting for setting in SETTINGS.values() if setting is not SMOKE]
     arms, seeds, out = chosen.arms, chosen.seeds, chosen.out or Path("docs/results/ablation")
     if chosen.smoke:
-        settings, arms, seeds, out = [SMOKE], ["sft", "ppo", "stepcoder"], [0], chosen.out or chosen.work / "smoke"
+        settings = reported = [SMOKE]
+        arms, seeds, out = ["sft", "ppo", "stepcoder"], [0], chosen.out or chosen.work / "smoke"
+    else:
+        restore_runs(out / "results.json", chosen.work)
     failed = []
     if not chosen.report:
         tiers = [[arm for arm in tier if arm in arms] for tier in TIERS]
         failed = run_grid(list(plan(settings, tiers, seeds)), chosen.work, chosen.processes)
-    for name in write_report(settings, chosen.work, out):
+    for name in write_report(reported, chosen.work, out):
         print(f"{out}: {name}")
     for job in failed:
         print(f"{job} failed, see {job.path(chosen.work).with_suffix('.log')}", file=sys.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.ablation.intervals import Estimate, area, estimate, paired_difference
+from benchmarks.ablation.intervals import Difference, Estimate, area, estimate, paired_difference
 from benchmarks.ablation.settings import ARMS, Job, Setting
 
 
@@ -42,6 +42,11 @@ class Runs:
         points = [self.start(seed), *run["points"]] if arm != "sft" else run["points"]
         return [(point[axis], point[name]) for point in points]
 
+    @property
+    def rollouts(self) -> int:
+        """Completions that a run trains on."""
+        return self.setting.updates * self.setting.rollouts_per_update
+
     def shared_cpu_s(self, seed: int) -> float:
         """CPU seconds of training that all finished arms of a seed have spent."""
         trained = (runs[seed] for arm, runs in self.by_arm.items() if arm != "sft" and seed in runs)
@@ -67,7 +72,7 @@ def read_runs(setting: Setting, work: Path) -> Runs:
 def _curve_mean(runs: Runs, arm: str, seed: int, name: str) -> float:
     if arm == "sft":
         return runs.start(seed)[name]
-    return area(runs.curve(arm, seed, name), runs.setting.updates * runs.setting.rollouts_per_update)
+    return area(runs.curve(arm, seed, name), runs.rollouts)
 
 
 def _curve_mean_by_cpu(runs: Runs, arm: str, seed: int, name: str) -> float:
@@ -100,7 +105,22 @@ def difference(runs: Runs, arm: str, other: str, measure: str, name: str) -> dic
         return None
     base = fmean(theirs[seed] for seed in seeds)
     found = paired_difference([mine[seed] for seed in seeds], [theirs[seed] for seed in seeds])
-    return {**_rounded(asdict(found)), "relative": round(found.mean / base, 3) if base else None}
+    return {**rounded(asdict(found)), "relative": round(found.mean / base, 3) if base else None}
+
+
+def gain(runs: Runs, arm: str, other: str, name: str, rollouts: int) -> Difference | None:
+    """Paired difference between two arms over the curve up to a number of rollouts; `None` if no seed has both."""
+    seeds = sorted(runs.by_arm.get(arm, {}).keys() & runs.by_arm.get(other, {}).keys())
+    if not seeds:
+        return None
+    mine, theirs = ([area(runs.curve(one, seed, name), rollouts) for seed in seeds] for one in (arm, other))
+    return paired_difference(mine, theirs)
+
+
+def start(runs: Runs) -> dict[str, Estimate]:
+    """How the fine-tuned models' completions from scratch fare in training: shares that pass and that do not run."""
+    found = [run["start"] for run in runs.by_arm["sft"].values() if "start" in run]  # the first runs did not ask
+    return {name: estimate([one[name] for one in found]) for name in (found[0] if found else ())}
 
 
 def summarize(runs: Runs, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -123,7 +143,7 @@ def summarize(runs: Runs, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
             arm: {
                 "seeds": sorted(runs.by_arm[arm]),
                 **{
-                    f"{name}_{measure}": _rounded(asdict(estimate(list(values(runs, arm, measure, name).values()))))
+                    f"{name}_{measure}": rounded(asdict(estimate(list(values(runs, arm, measure, name).values()))))
                     for measure in MEASURES
                     for name in SETS
                 },
@@ -139,7 +159,8 @@ def summarize(runs: Runs, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
             for arm, other in present
         },
         "training": {arm: _training(list(runs.by_arm[arm].values())) for arm in runs.by_arm if arm != "sft"},
-        "sft": {seed: run["sft"] for seed, run in runs.by_arm.get("sft", {}).items()},
+        "sft": {seed: run["sft"] for seed, run in runs.by_arm["sft"].items()},
+        "start": {name: rounded(asdict(share)) for name, share in start(runs).items()},
     }
 
 
@@ -162,7 +183,7 @@ def _training(runs: Sequence[Run]) -> dict[str, float]:
         "kl_end": last("kl"),
         "cpu_s": fmean(run["points"][-1]["cpu_s"] for run in runs),
     }
-    return _rounded(found)
+    return rounded(found)
 
 
 def _rollouts_to_scratch(run: Run, share: float = 0.9) -> float:
@@ -190,7 +211,7 @@ def training_curve(runs: Runs, arm: str, name: str) -> list[tuple[float, Estimat
     ]
 
 
-def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
+def rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
     """To five digits after the point; what is not a finite number becomes `None`."""
     return {name: _round(value) for name, value in figures.items()}
 

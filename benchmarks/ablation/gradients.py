@@ -1,12 +1,13 @@
 """
-Signal and noise of the policy gradient with and without FGO, at the fine-tuned model, from the same completions.
+Signal and noise of the policy gradient with and without FGO, from the same completions.
 
     python -m benchmarks.ablation.gradients --settings tests_1 sparse tests_4 --out docs/results/ablation
 
-The policy is not trained; its critic is, for some updates first. Then every batch of completions from scratch gives
-three gradients: of all tokens, of those that FGO keeps, and of as many at random. With independent batches, the mean
-product of two different gradients is an unbiased estimate of the squared signal, and what is left of their mean
-square is the squared noise.
+Two moments are looked at. `start`: the fine-tuned model, whose completions begin from scratch; its critic alone was
+trained for some updates first. `midway`: policy, critic and curriculum after a third of StepCoder's training. There
+training stops, and every batch of completions gives three gradients: of all tokens, of those that FGO keeps, and of as
+many at random. With independent batches, the mean product of two different gradients is an unbiased estimate of the
+squared signal, and what is left of their mean square is the squared noise.
 """
 
 from __future__ import annotations
@@ -23,21 +24,45 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.intervals import Estimate, estimate, t_quantile
 from benchmarks.ablation.material import prepare
 from benchmarks.ablation.run import ppo_config, unexecuted_share
-from benchmarks.ablation.settings import COMMON, MAIN, SETTINGS, Arm, Setting, digest
+from benchmarks.ablation.settings import ARMS, COMMON, MAIN, SETTINGS, Arm, Setting, digest
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
 from stepcoder_trl.trainer.rollout import PromptRow, loss_masks, pad_masks
 
 
 MASKS = ("off", "lines", "random")
-FROM_SCRATCH = {"curriculum": "off", "fgo": "off"}
-CRITIC_UPDATES = 6
 PROMPTS = 16  # per batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """When the gradient is looked at: the options of training, and the share of a run's updates before."""
+
+    options: dict[str, Any]
+    share: float
+
+
+CRITIC_UPDATES = 6
+MOMENTS = {
+    "start": Moment({"curriculum": "off", "fgo": "off", "critic_warmup_steps": CRITIC_UPDATES}, 0.0),
+    "midway": Moment(ARMS["stepcoder"].options or {}, 1 / 3),
+}
+
+
+class StopAfter(TrainerCallback):
+    """Ends training after some updates, in the middle of its schedules."""
+
+    def __init__(self, updates: int) -> None:
+        self.updates = updates
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop once they are done."""
+        control.should_training_stop |= state.global_step >= self.updates
 
 
 class GradientProbe(StepCoderPPOTrainer):
@@ -80,9 +105,9 @@ class GradientProbe(StepCoderPPOTrainer):
         return SimpleNamespace(fgo=name, **{field: getattr(self.args, field) for field in fields})
 
 
-def probe(setting: Setting, seed: int, work: Path, batches: int) -> dict[str, Any]:
+def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) -> dict[str, Any]:
     """
-    Gradients of a seed's fine-tuned model.
+    Gradients of a seed's model.
 
     Args:
         setting (`Setting`):
@@ -93,29 +118,40 @@ def probe(setting: Setting, seed: int, work: Path, batches: int) -> dict[str, An
             Where problems and models are kept.
         batches (`int`):
             Batches of completions.
+        moment (`str`):
+            When, see `MOMENTS`.
 
     Returns:
         `dict[str, Any]`: `unexecuted_share`, and `products`: for each pair of masks the products of all gradients of
         the one with all of the other.
     """
     material = prepare(setting, seed, work)
-    small = dataclasses.replace(setting, prompts_per_update=min(PROMPTS, setting.num_problems), updates=CRITIC_UPDATES)
-    arm = Arm("probe", {**FROM_SCRATCH, "critic_warmup_steps": CRITIC_UPDATES})
+    setting = dataclasses.replace(setting, prompts_per_update=min(PROMPTS, setting.num_problems))
+    before = max(CRITIC_UPDATES, round(MOMENTS[moment].share * setting.updates))
     collected: dict[str, list[torch.Tensor]] = {name: [] for name in MASKS}
     shares = []
     with (
         tempfile.TemporaryDirectory() as folder,
         CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor,
     ):
+        args = ppo_config(
+            dataclasses.replace(setting, updates=max(before, setting.updates)),
+            Arm("probe", MOMENTS[moment].options),
+            seed,
+            material.response_length,
+            folder,
+        )
         trainer = GradientProbe(
-            ppo_config(small, arm, seed, material.response_length, folder),
+            args,
             material.tokenizer,
             material.model,
             train_dataset=material.training,
             executor=executor,
+            callbacks=[StopAfter(before)],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+        trainer.accelerator.unwrap_model(trainer.model).value_model.requires_grad_(False)  # costs time, is not asked
         for step, rows in enumerate(itertools.islice(trainer.get_train_dataloader(), batches)):
             found, share = trainer.gradients(rows, step)
             shares.append(share)
@@ -199,7 +235,7 @@ def report(found: dict[str, dict[int, dict[str, Any]]]) -> tuple[dict[str, Any],
 
     Args:
         found (`dict[str, dict[int, dict[str, Any]]]`):
-            What `probe` found, by setting and seed.
+            What `probe` found, by setting with moment, and seed.
 
     Returns:
         `tuple[dict[str, Any], str]`
@@ -232,21 +268,21 @@ def main() -> None:
     """Measure what is not measured yet, and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[MAIN.name])
+    parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=list(MOMENTS), help="default: both")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--batches", type=int, default=32, help="of 64 completions, per setting and seed")
+    parser.add_argument("--batches", type=int, default=24, help="of 64 completions, per setting and seed")
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs/results/ablation"), help="default: %(default)s")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, dict[int, dict[str, Any]]] = {}
-    for name in chosen.settings:
-        for seed in chosen.seeds:
-            setting = SETTINGS[name]
-            asked = [dataclasses.asdict(setting), COMMON, FROM_SCRATCH, CRITIC_UPDATES, PROMPTS, chosen.batches]
-            path = chosen.work / "gradients" / f"{setting.name}-{digest(asked)}-seed{seed}.json"
-            if not path.exists():
-                write_json(path, probe(setting, seed, chosen.work, chosen.batches))
-            found.setdefault(name, {})[seed] = json.loads(path.read_text())
+    for seed, name, moment in itertools.product(chosen.seeds, chosen.settings, chosen.moments):
+        setting = SETTINGS[name]
+        asked = [dataclasses.asdict(setting), COMMON, dataclasses.asdict(MOMENTS[moment]), PROMPTS, chosen.batches]
+        path = chosen.work / "gradients" / f"{name}-{moment}-{digest(asked)}-seed{seed}.json"
+        if not path.exists():
+            write_json(path, probe(setting, seed, chosen.work, chosen.batches, moment))
+        found.setdefault(f"{name}, {moment}", {})[seed] = json.loads(path.read_text())
     results, table = report(found)
     write_json(chosen.out / "gradients.json", {"batches": chosen.batches, "settings": results})
     (chosen.out / "gradients.md").write_text(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,8 +12,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.ablation.files import locked
-from benchmarks.ablation.settings import Job
+from benchmarks.ablation.files import locked, write_json
+from benchmarks.ablation.settings import Job, path_of_run
 
 
 CHECKOUT = Path(__file__).parents[2]
@@ -44,6 +45,28 @@ def run_grid(jobs: Sequence[Job], folder: Path, processes: int) -> list[Job]:
         finally:
             stop.set()  # Ctrl-C ends the runs as well, and none is to follow
     return [job for job, fine in zip(jobs, done, strict=True) if not fine]
+
+
+def restore_runs(results: Path, folder: Path) -> int:
+    """
+    Bring back runs that were reported before, maybe from another machine: they need not be done again.
+
+    Args:
+        results (`Path`):
+            `results.json` of a report, which holds its runs; need not exist.
+        folder (`Path`):
+            Where results are kept. What is there already stays.
+
+    Returns:
+        `int`: Runs brought back.
+    """
+    if not results.exists():
+        return 0
+    reported = [run for setting in json.loads(results.read_text()).values() for run in setting["runs"]]
+    missing = [run for run in reported if not path_of_run(run["job"], folder).exists()]
+    for run in missing:
+        write_json(path_of_run(run["job"], folder), run)
+    return len(missing)
 
 
 def _done(job: Job, folder: Path) -> bool:

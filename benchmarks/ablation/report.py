@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation.analysis import SETS, Runs, curves, read_runs, summarize, training_curve
+from benchmarks.ablation.analysis import SETS, Runs, curves, gain, read_runs, rounded, start, summarize, training_curve
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.intervals import Estimate
 from benchmarks.ablation.settings import ARMS, Setting
@@ -21,8 +22,14 @@ PAIRS = (
     *(("stepcoder", arm) for arm in ARMS if arm not in ("sft", "ppo", "stepcoder")),
     ("ppo", "sft"),
 )
-# What a part is worth: StepCoder against the arm that lacks it.
-GAINS = {"no_cccs": "CCCS", "no_fgo": "FGO", "random_mask": "FGO, over random masks"}
+# What a part is worth: arms with it against those without.
+GAINS = {
+    "CCCS": ("stepcoder", "no_cccs"),
+    "CCCS, without FGO": ("no_fgo", "ppo"),
+    "FGO": ("stepcoder", "no_fgo"),
+    "FGO, without CCCS": ("no_cccs", "ppo"),
+    "FGO, over random masks": ("stepcoder", "random_mask"),
+}
 TITLES = {"training": "training problems", "heldout": "held-out problems"}
 
 
@@ -47,16 +54,17 @@ def write_report(settings: Sequence[Setting], work: Path, out: Path) -> list[str
     summaries = {name: summarize(runs, PAIRS) for name, runs in found.items()}
     write_json(out / "results.json", {name: _result(runs, summaries[name]) for name, runs in found.items()})
     texts = [tables(runs, summaries[name]) for name, runs in found.items()]
-    if len(found) > 1:
-        texts.append(gains_table(summaries))
+    compared = with_gains(found)
+    if compared:
+        texts.append(gains_table(compared))
     (out / "tables.md").write_text("\n".join(texts))
     if not can_plot():
         print(f"No pictures: {MISSING}")
         return list(found)
     for name, runs in found.items():
         plot(runs, out / f"{name}.png")
-    if len(found) > 1:
-        plot_gains(summaries, out / "gains.png")
+    if compared:
+        plot_gains(compared, out / "gains.png")
     return list(found)
 
 
@@ -145,21 +153,31 @@ def _training_table(summary: Mapping[str, Any]) -> str:
     return _markdown(["in training", *names.values()], rows)
 
 
-def gains_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
-    """What each part gains in each setting, beside what it should depend on."""
-    head = ["setting", "passing from scratch, first update", "tokens unexecuted", "problems"]
-    head += [f"{part}, over the curve" for part in GAINS.values()]
+def with_gains(found: Mapping[str, Runs]) -> list[Runs]:
+    """Settings in which a part can be compared with its absence, from the sparsest on."""
+    compared = [runs for runs in found.values() if any(set(pair) <= runs.by_arm.keys() for pair in GAINS.values())]
+    return sorted(compared, key=lambda runs: start(runs)["pass_rate"].mean)
+
+
+def gains_table(settings: Sequence[Runs]) -> str:
+    """What each part gains over the curve, as far as all settings have come, beside what it should depend on."""
+    rollouts = min(runs.rollouts for runs in settings)
+    head = ["setting", "passing from scratch, at the start", "tokens unexecuted, at the start", "problems", *GAINS]
     rows = []
-    for setting, summary in summaries.items():
-        training = summary["training"]
-        scratch = next((training[arm]["reward_rate_first"] for arm in ("no_cccs", "ppo") if arm in training), None)
-        share = training["stepcoder"]["unexecuted_share"] if "stepcoder" in training else None
+    for runs in settings:
+        shares = start(runs)
+        begin = [runs.setting.name, f"{shares['pass_rate'].mean:.4f}", f"{shares['unexecuted_share'].mean:.2f}"]
         for name in SETS:
-            gains = [summary["differences"].get(f"stepcoder - {arm}", {}).get(f"{name}_curve") for arm in GAINS]
-            start = [setting, *("" if one is None else f"{one:.3f}" for one in (scratch, share))]
-            cells = ["" if gain is None else f"{_interval(gain, signed=True)} (n = {gain['n']})" for gain in gains]
-            rows.append([*start, TITLES[name].removesuffix(" problems"), *cells])
-    return "## Where each part pays\n\n" + _markdown(head, rows) + "\n"
+            gains = [gain(runs, *pair, name, rollouts) for pair in GAINS.values()]
+            cells = [
+                "" if one is None else f"{_interval(rounded(asdict(one)), signed=True)}, n {one.n}" for one in gains
+            ]
+            rows.append([*begin, TITLES[name].removesuffix(" problems"), *cells])
+    return (
+        "## Where each part pays\n\n"
+        f"Paired differences of pass@1 over the first {rollouts:,} rollouts of the curve; n seeds.\n\n"
+        f"{_markdown(head, rows)}\n"
+    )
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -217,22 +235,26 @@ def _lines(
     panel.grid(alpha=0.3)
 
 
-def plot_gains(summaries: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """What each part gains on held-out problems, setting by setting, with intervals."""
-    figure = importlib.import_module("matplotlib.figure").Figure(figsize=(9, 4), layout="constrained")
-    panel = figure.subplots()
-    for number, (arm, part) in enumerate(GAINS.items()):
-        found = {
-            place: summary["differences"].get(f"stepcoder - {arm}", {}).get("heldout_curve")
-            for place, summary in enumerate(summaries.values())
-        }
-        gains = {place + 0.15 * (number - 1): gain for place, gain in found.items() if gain is not None}
-        errors = [0.0 if gain["low"] is None else gain["high"] - gain["mean"] for gain in gains.values()]
-        means = [gain["mean"] for gain in gains.values()]
-        panel.errorbar(list(gains), means, yerr=errors, fmt="o", capsize=3, label=part)
-    panel.axhline(0, color="black", linewidth=0.8)
-    panel.set_xticks(range(len(summaries)), list(summaries))
-    panel.set_title("gain in pass@1 over the curve, held-out problems", loc="left", fontsize="medium")
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize="small")
+def plot_gains(settings: Sequence[Runs], path: Path) -> None:
+    """What each part gains on held-out problems against what it should depend on, with intervals."""
+    figure = importlib.import_module("matplotlib.figure").Figure(figsize=(12, 4.5), layout="constrained")
+    rollouts = min(runs.rollouts for runs in settings)
+    for panel, key, part, label in zip(
+        figure.subplots(1, 2),
+        ("pass_rate", "unexecuted_share"),
+        ("CCCS", "FGO"),
+        ("completions from scratch that pass, at the start", "tokens from scratch that do not run, at the start"),
+        strict=True,
+    ):
+        for title in (title for title in GAINS if title.startswith(part)):
+            gains = [(start(runs)[key].mean, gain(runs, *GAINS[title], "heldout", rollouts)) for runs in settings]
+            points = sorted((x, one) for x, one in gains if one is not None)
+            errors = [0.0 if math.isnan(one.low) else one.high - one.mean for _, one in points]
+            xs, means = [x for x, _ in points], [one.mean for _, one in points]
+            panel.errorbar(xs, means, yerr=errors, fmt="o-", capsize=3, label=title)
+        panel.axhline(0, color="black", linewidth=0.8)
+        panel.set_xlabel(label)
+        panel.set_title("gain in pass@1 over the curve, held-out problems", loc="left", fontsize="medium")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize="small")
     figure.savefig(path, dpi=110)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import platform
 import tempfile
@@ -10,10 +11,11 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.material import Material, prepare
@@ -29,6 +31,7 @@ PACKAGES = ("stepcoder-trl", "trl", "transformers", "torch", "accelerate", "cove
 # Metrics of an update that are kept, by their names in the results.
 KEPT = {
     "reward_rate": "executor/passed",
+    "compile_error": "executor/compile_error",
     "score": "objective/scores",
     "kl": "objective/kl",
     "scratch_share": "curriculum/scratch_share",
@@ -38,6 +41,7 @@ KEPT = {
     "mean_length": "completions/mean_length",
     "cpu_s": "ablation/cpu_s",
 }
+START_BATCHES = 16  # of as many completions as an update has, for what the fine-tuned model does in training
 
 
 class MeasuredTrainer(StepCoderPPOTrainer):
@@ -57,6 +61,13 @@ class MeasuredTrainer(StepCoderPPOTrainer):
         """As in training; counts what FGO would leave out, whatever the arm does."""
         self._unexecuted_share = unexecuted_share(rollout, feedback)
         return super().build_loss_mask(rollout, feedback, scores)
+
+    def sample(self, rows: Sequence[PromptRow]) -> tuple[float, float]:
+        """Complete and run, without training: shares of completions that pass, and of tokens that no test ran."""
+        rollout = self.generate_rollout(self.draw_samples(rows))
+        feedback = self.collect_feedback(self.submit_programs(rollout))
+        outcomes = [execution.outcome for execution in feedback.executions if execution is not None]
+        return fmean(outcome == "passed" for outcome in outcomes), unexecuted_share(rollout, feedback)
 
 
 def unexecuted_share(rollout: Rollout, feedback: Feedback) -> float:
@@ -135,26 +146,30 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
             Where problems and models are kept.
 
     Returns:
-        `dict[str, Any]`: `points`, the learning curve; `updates`, the metrics of training; `sft`; and what they are
-        of.
+        `dict[str, Any]`: `points`, the learning curve; `updates`, the metrics of training; `sft`; `start`, of the arm
+        that trains nothing: how its completions from scratch fare in training; and what they are of.
     """
     setting, arm = job.setting, ARMS[job.arm]
     begun_s = time.perf_counter()
     material = prepare(setting, job.seed, folder)
     history: list[dict[str, float]] = []
+    start: dict[str, dict[str, float]] = {}
     with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor:
         evaluator = Evaluator(setting, material, executor)
         if arm.options is None:
             evaluator.evaluate(0)
+            start = {"start": _start(job, material, executor)}
         else:
             history = _train(job, material, executor, evaluator)
     return {
+        "job": job.name,
         "setting": setting.name,
         "arm": job.arm,
         "seed": job.seed,
         "points": _with_cpu_seconds(evaluator.points, history),
         "updates": history,
         "sft": material.sft,
+        **start,
         "wall_s": round(time.perf_counter() - begun_s, 1),
         "cpu_s": round(cpu_seconds(), 1),
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
@@ -164,21 +179,36 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
 
 def _train(job: Job, material: Material, executor: CodeExecutor, evaluator: Evaluator) -> list[dict[str, float]]:
     """Train, evaluating on the way; the metrics of each update."""
-    arm = ARMS[job.arm]
     with tempfile.TemporaryDirectory() as folder:
-        trainer = MeasuredTrainer(
-            ppo_config(job.setting, arm, job.seed, material.response_length, folder),
-            material.tokenizer,
-            material.model,
-            train_dataset=material.training,
-            executor=executor,
-            callbacks=[evaluator],
-            reward_funcs=REWARDS[arm.reward] if arm.reward else None,
-        )
-        trainer.remove_callback(PrinterCallback)
+        trainer = _trainer(job, ARMS[job.arm], material, executor, folder)
+        trainer.add_callback(evaluator)
         trainer.train()
     logged = [entry for entry in trainer.state.log_history if "ablation/cpu_s" in entry]
     return [{name: round(entry[metric], 6) for name, metric in KEPT.items()} for entry in logged]
+
+
+def _start(job: Job, material: Material, executor: CodeExecutor) -> dict[str, float]:
+    """How the fine-tuned model's completions from scratch fare under the tests of training."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(job, ARMS["ppo"], material, executor, folder)
+        set_seed(job.seed)
+        batches = itertools.islice(trainer.get_train_dataloader(), START_BATCHES)
+        passing, unexecuted = zip(*map(trainer.sample, batches), strict=True)
+    return {"pass_rate": round(fmean(passing), 6), "unexecuted_share": round(fmean(unexecuted), 6)}
+
+
+def _trainer(job: Job, arm: Arm, material: Material, executor: CodeExecutor, folder: str) -> MeasuredTrainer:
+    """Trainer of an arm, which prints nothing."""
+    trainer = MeasuredTrainer(
+        ppo_config(job.setting, arm, job.seed, material.response_length, folder),
+        material.tokenizer,
+        material.model,
+        train_dataset=material.training,
+        executor=executor,
+        reward_funcs=REWARDS[arm.reward] if arm.reward else None,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _with_cpu_seconds(points: list[dict[str, float]], history: list[dict[str, float]]) -> list[dict[str, float]]:

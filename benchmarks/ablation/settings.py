@@ -24,9 +24,9 @@ class Corpus:
     """
 
     dials: SyntheticConfig
-    steps: int = 500
-    easy_accuracy: float = 0.8
-    hard_accuracy: float = 0.25
+    steps: int = 700
+    easy_accuracy: float = 0.85
+    hard_accuracy: float = 0.35
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Setting:
     training_tests: int | None = 2
     num_problems: int = 64
     num_heldout: int = 256
-    updates: int = 30
-    prompts_per_update: int = 32
+    updates: int = 48
+    prompts_per_update: int = 16
     num_generations: int = 4
-    evaluate_every: int = 5
+    evaluate_every: int = 8
 
     @property
     def rollouts_per_update(self) -> int:
@@ -93,9 +93,8 @@ COMMON: dict[str, Any] = {
     "lam": 1.0,
     "gradient_checkpointing": False,  # upstream's default takes an eighth of the time, to save memory that is there
 }
-# One average of some 20 groups. Its bound is lower than the default: that all problems together pass more than half of
-# the time is much more than that each does so once.
-SHARED_RATE = {"curriculum_rate_of": "stage", "curriculum_momentum": 0.05, "curriculum_pass_rate": 0.3}
+# One average of some 20 groups.
+SHARED_RATE = {"curriculum_rate_of": "stage", "curriculum_momentum": 0.05}
 # The systems of examples/recipes, and variants of the curriculum.
 ARMS = {
     "sft": Arm("SFT", None),
@@ -114,14 +113,13 @@ ARMS = {
 TIERS = (
     ("sft",),
     ("ppo", "stepcoder"),
-    ("no_cccs",),
-    ("no_fgo",),
+    ("no_cccs", "no_fgo"),
     ("random_mask",),
-    ("shared_rate",),
     ("mix",),
     ("adaptive",),
     ("ppocoder",),
     ("rltf",),
+    ("shared_rate",),
 )
 
 
@@ -133,11 +131,16 @@ class Job:
     arm: str
     seed: int
 
-    def path(self, folder: Path) -> Path:
-        """Where its result is written when it is done; another one if anything about it is changed."""
+    @property
+    def name(self) -> str:
+        """Name of its result; another one if anything about it is changed."""
         what = {**asdict(self.setting), "arm": asdict(ARMS[self.arm]), "common": COMMON}
         del what["reason"]
-        return folder / "runs" / self.setting.name / f"{self.arm}-{digest(what)}-seed{self.seed}.json"
+        return f"{self.setting.name}/{self.arm}-{digest(what)}-seed{self.seed}"
+
+    def path(self, folder: Path) -> Path:
+        """Where its result is written when it is done."""
+        return path_of_run(self.name, folder)
 
     def __str__(self) -> str:
         return f"{self.setting.name}, {ARMS[self.arm].label}, seed {self.seed}"
@@ -152,6 +155,11 @@ def plan(settings: Sequence[Setting], tiers: Sequence[Sequence[str]], seeds: Seq
                     yield Job(setting, arm, seed)
 
 
+def path_of_run(name: str, folder: Path) -> Path:
+    """File of a run's result in the folder of all runs."""
+    return folder / "runs" / f"{name}.json"
+
+
 def digest(value: Any) -> str:
     """Short digest of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
@@ -164,13 +172,42 @@ _CHAINS = SyntheticConfig(style="scalar", min_clauses=3, max_clauses=3, min_arms
 MAIN = Setting(
     name="sparse",
     reason=(
-        "Three chains of three arms: under two tests a program from scratch is right once in 220, its last two chains "
-        "once in 27, its last one once in 4. So from scratch hardly a group sees a pass, and near the end most do: "
-        "what CCCS needs. A test takes one arm of each chain, and with two of them 30 % of the program never runs: "
-        "what FGO masks."
+        "Three chains of three arms: under two tests a program from scratch is right once in 82, its last two chains "
+        "once in 14, its last one once in 4. So from scratch few groups of completions see a pass, and near the end "
+        "most do: what CCCS needs. A test takes one arm of each chain, and with two of them a quarter of the program "
+        "never runs: what FGO masks."
     ),
     dials=_CHAINS,
     corpus=Corpus(_CHAINS),
+)
+# The same problems and models with other tests in training: fewer leave more unexecuted, more make passing rarer.
+# Half as long as the main setting: what they are for, gains over the curve, shows by then.
+TESTS = tuple(
+    replace(
+        MAIN,
+        name=f"tests_{number or 'all'}",
+        reason=f"As the main setting, with {words} in training: a program from scratch is right {right}.",
+        training_tests=number,
+        updates=MAIN.updates // 2,
+    )
+    for number, words, right in (
+        (1, "one test", "once in 15, and 47 % of it never runs"),
+        (4, "four tests", "once in 400, and 10 % of it never runs"),
+        (None, "all tests", "once in 800, and 3 % of it never runs"),
+    )
+)
+# Where the first runs were made, with updates of twice as many completions.
+SPARSER = replace(
+    MAIN,
+    name="sparser",
+    reason=(
+        "As the main setting, with a model that is wrong more often to begin with: right once in 220 from scratch, "
+        "once in 27 for the last two chains, once in 4 for the last."
+    ),
+    corpus=Corpus(_CHAINS, steps=500, easy_accuracy=0.8, hard_accuracy=0.25),
+    updates=30,
+    prompts_per_update=32,
+    evaluate_every=5,
 )
 SMOKE = Setting(
     name="smoke",
@@ -184,23 +221,4 @@ SMOKE = Setting(
     num_generations=2,
     evaluate_every=1,
 )
-MODERATE = replace(
-    MAIN,
-    name="moderate",
-    reason=(
-        "As the main setting, but a model that is wrong less often to begin with: right once in 70 from scratch, once "
-        "in 14 for the last two chains, once in 3 for the last."
-    ),
-    corpus=Corpus(_CHAINS, easy_accuracy=0.85, hard_accuracy=0.35),
-)
-# The same problems and models with other tests in training: fewer leave more unexecuted, more make passing rarer.
-TESTS = tuple(
-    replace(
-        MAIN,
-        name=f"tests_{number or 'all'}",
-        reason=f"As the main setting, {words} in training.",
-        training_tests=number,
-    )
-    for number, words in ((1, "one test"), (4, "four tests"), (None, "all tests"))
-)
-SETTINGS = {setting.name: setting for setting in (MAIN, MODERATE, *TESTS, SMOKE)}
+SETTINGS = {setting.name: setting for setting in (MAIN, *TESTS, SPARSER, SMOKE)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ablation.gradients import MASKS, compare, probe
+from benchmarks.ablation.gradients import MASKS, MOMENTS, compare, probe
 from benchmarks.ablation.settings import SMOKE
 
 
@@ -41,14 +41,16 @@ def test_smoke_compares_three_arms_and_continues_where_it_was(tmp_path):
         "ppo": [0],
         "stepcoder": [0],
     }
+    assert results["start"]["pass_rate"]["n"] == 1
     for run in results["runs"]:
         if run["arm"] != "sft":
             assert [point["rollouts"] for point in run["points"]] == [4, 8]
             assert all(update["cpu_s"] > 0 for update in run["updates"])
 
 
-def test_programs_that_do_not_compile_give_the_same_gradient_under_every_mask(tmp_path):
-    found = probe(SMOKE, 0, tmp_path, batches=3)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_programs_that_do_not_compile_give_the_same_gradient_under_every_mask(tmp_path, moment):
+    found = probe(SMOKE, 0, tmp_path, 3, moment)
 
     # After twenty steps of fine-tuning nothing compiles, so that every token is kept.
     assert found["unexecuted_share"] == 0

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from benchmarks.ablation import grid
-from benchmarks.ablation.analysis import curves, difference, read_runs, summarize, values
+from benchmarks.ablation.analysis import curves, difference, gain, read_runs, summarize, values
 from benchmarks.ablation.files import locked, write_json
 from benchmarks.ablation.gradients import compare, jackknife, report, squared_noise, squared_signal
 from benchmarks.ablation.intervals import (
@@ -23,7 +23,7 @@ from benchmarks.ablation.intervals import (
     t_within,
 )
 from benchmarks.ablation.material import with_first_tests
-from benchmarks.ablation.report import PAIRS, gains_table, plot_gains, tables, write_report
+from benchmarks.ablation.report import PAIRS, gains_table, plot_gains, tables, with_gains, write_report
 from benchmarks.ablation.run import ppo_config
 from benchmarks.ablation.settings import ARMS, MAIN, SETTINGS, SMOKE, TIERS, Job, plan
 from stepcoder_trl.data.synthetic import synthetic_problems
@@ -190,7 +190,9 @@ def finished(work, arm, seed, rates, cpu_s=1.0):
     history = [dict.fromkeys(names, 0.5 * update) for update in updates] if arm != "sft" else []
     sft = {"loss": 0.1, "floor": 0.09}
     run = {"setting": SMOKE.name, "arm": arm, "seed": seed, "points": points, "updates": history, "sft": sft}
-    run |= {"machine": "abacus", "versions": {"python": "3"}}
+    run |= {"machine": "abacus", "versions": {"python": "3"}, "job": Job(SMOKE, arm, seed).name}
+    if arm == "sft":
+        run["start"] = {"pass_rate": 0.25 + 0.5 * seed, "unexecuted_share": 0.3}
     write_json(Job(SMOKE, arm, seed).path(work), run)
 
 
@@ -246,16 +248,40 @@ def test_report_names_every_finished_arm_and_is_valid_json(work, tmp_path):
     assert (tmp_path / "out" / "smoke.png").stat().st_size > 1000
 
 
-def test_settings_side_by_side_show_what_each_part_gains(work, tmp_path):
-    summary = summarize(read_runs(SMOKE, work), PAIRS)
+def test_runs_are_brought_back_from_a_report(work, tmp_path):
+    write_report([SMOKE], work, tmp_path / "out")
+    elsewhere = tmp_path / "elsewhere"
+    finished(elsewhere, "ppo", 0, [0.0, 0.0])
+
+    assert grid.restore_runs(tmp_path / "out" / "results.json", elsewhere) == 4
+    assert grid.restore_runs(tmp_path / "out" / "results.json", elsewhere) == 0
+    assert grid.restore_runs(tmp_path / "none.json", elsewhere) == 0
+    runs, before = read_runs(SMOKE, elsewhere), read_runs(SMOKE, work)
+    assert runs.by_arm["stepcoder"] == before.by_arm["stepcoder"]
+    assert runs.by_arm["ppo"][1] == before.by_arm["ppo"][1]
+    assert runs.curve("ppo", 0, "heldout")[-1][1] == 0.0  # what was there stays
+
+
+def test_gains_are_differences_over_as_many_rollouts_as_all_settings_have(work):
     finished(work, "no_fgo", 0, [0.3, 0.5])
+    runs = read_runs(SMOKE, work)
 
-    summaries = {"without": summary, "with": summarize(read_runs(SMOKE, work), PAIRS)}
-    table = gains_table(summaries)
-    plot_gains(summaries, tmp_path / "gains.png")
+    # Up to the first evaluation the curves rise from 0 to 0.4 and 0.3, up to the second to 0.8 and 0.5.
+    assert gain(runs, "stepcoder", "no_fgo", "heldout", 4).mean == pytest.approx(0.05)
+    assert gain(runs, "stepcoder", "no_fgo", "heldout", 8).mean == pytest.approx((0.05 + 0.2) / 2)
+    assert gain(runs, "stepcoder", "no_cccs", "heldout", 8) is None
 
-    assert "| without | 0.500 | 0.750 | held-out |  |  |  |" in table
-    assert "| with | 0.500 | 0.750 | held-out |  | +0.125 (n = 1) |  |" in table
+
+def test_settings_side_by_side_show_what_each_part_gains(work, tmp_path):
+    without = read_runs(SMOKE, work)
+    finished(work, "no_fgo", 0, [0.3, 0.5])
+    found = read_runs(SMOKE, work)
+    (compared,) = with_gains({"without": without, "with": found})
+    plot_gains([compared], tmp_path / "gains.png")
+
+    assert compared is found
+    columns = "| smoke | 0.5000 | 0.30 | held-out |  | +0.075, n 1 | +0.125, n 1 |  |  |"
+    assert columns in gains_table([compared]).splitlines()
     assert (tmp_path / "gains.png").stat().st_size > 1000
 
 
