@@ -48,8 +48,8 @@ class Runs:
         return self.setting.updates * self.setting.rollouts_per_update
 
     def shared_cpu_s(self, seed: int) -> float:
-        """CPU seconds of training that all finished arms of a seed have spent."""
-        trained = (runs[seed] for arm, runs in self.by_arm.items() if arm != "sft" and seed in runs)
+        """CPU seconds that all finished arms which learn from tests have spent on a seed."""
+        trained = (runs[seed] for arm, runs in self.by_arm.items() if ARMS[arm].reinforced and seed in runs)
         return min((run["points"][-1]["cpu_s"] for run in trained), default=0.0)
 
 
@@ -158,7 +158,7 @@ def summarize(runs: Runs, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
             }
             for arm, other in present
         },
-        "training": {arm: _training(list(runs.by_arm[arm].values())) for arm in runs.by_arm if arm != "sft"},
+        "training": {arm: _training(list(runs.by_arm[arm].values())) for arm in runs.by_arm if ARMS[arm].reinforced},
         "sft": {seed: run["sft"] for seed, run in runs.by_arm["sft"].items()},
         "start": {name: rounded(asdict(share)) for name, share in start(runs).items()},
     }

@@ -204,6 +204,7 @@ def plot(runs: Runs, path: Path) -> None:
     figure = importlib.import_module("matplotlib.figure").Figure(figsize=(12, 10), layout="constrained")
     panels = figure.subplots(3, 2)
     arms = [arm for arm in runs.by_arm if arm != "sft"]
+    reinforced = [arm for arm in arms if ARMS[arm].reinforced]
     for column, name in enumerate(SETS):
         for row, (axis, unit) in enumerate((("rollouts", "rollouts"), ("cpu_s", "CPU seconds of training"))):
             panel = panels[row][column]
@@ -214,7 +215,7 @@ def plot(runs: Runs, path: Path) -> None:
         (panels[2][0], "reward_rate", "share of completions that pass, from where they start"),
         (panels[2][1], "scratch_share", "share of problems at scratch"),
     ):
-        _lines(panel, arms, lambda arm, name=name: training_curve(runs, arm, name), band=False)
+        _lines(panel, reinforced, lambda arm, name=name: training_curve(runs, arm, name), band=False)
         panel.set_title(title, loc="left", fontsize="medium")
         panel.set_xlabel("rollouts")
     panels[0][0].legend(fontsize="small")
@@ -225,8 +226,8 @@ def _lines(
     panel: Any, arms: Sequence[str], curve: Callable[[str], Sequence[tuple[float, Estimate]]], band: bool = True
 ) -> None:
     """One line per arm, with the interval of its mean as a band."""
-    for number, arm in enumerate(arms):
-        points = curve(arm)
+    for arm in arms:
+        points, number = curve(arm), list(ARMS).index(arm)
         xs = [x for x, _ in points]
         panel.plot(xs, [value.mean for _, value in points], label=ARMS[arm].label, color=f"C{number}")
         if band and points[0][1].n > 1:

@@ -19,10 +19,12 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.material import Material, prepare
-from benchmarks.ablation.settings import ARMS, COMMON, SETTINGS, Arm, Job, Setting
+from benchmarks.ablation.settings import ARMS, COMMON, SETTINGS, Arm, Imitation, Job, Setting
 from benchmarks.executor import cpu_of_tree
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOConfig, StepCoderPPOTrainer
+from stepcoder_trl.data.synthetic import Demonstration
 from stepcoder_trl.evaluation import evaluate_pass_at_1
+from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, fine_tune
 from stepcoder_trl.trainer.baselines import REWARDS
 from stepcoder_trl.trainer.rollout import Feedback, PromptRow, Rollout, Scores, sample_loss_mask
 
@@ -104,10 +106,13 @@ class Evaluator(TrainerCallback):
         print(point, flush=True)  # into the log of the run
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluate where it is due."""
+        self.after(state.global_step)
+
+    def after(self, update: int) -> None:
         """Evaluate at every so many updates, and after the last."""
-        step = state.global_step
-        if step % self.setting.evaluate_every == 0 or step == self.setting.updates:
-            self.evaluate(step)
+        if update % self.setting.evaluate_every == 0 or update == self.setting.updates:
+            self.evaluate(update)
 
 
 def ppo_config(setting: Setting, arm: Arm, seed: int, response_length: int, folder: str) -> StepCoderPPOConfig:
@@ -156,7 +161,9 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     start: dict[str, dict[str, float]] = {}
     with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor:
         evaluator = Evaluator(setting, material, executor)
-        if arm.options is None:
+        if isinstance(arm, Imitation):
+            history = _imitate(job, arm, material, evaluator)
+        elif arm.options is None:
             evaluator.evaluate(0)
             start = {"start": _start(job, material, executor)}
         else:
@@ -185,6 +192,36 @@ def _train(job: Job, material: Material, executor: CodeExecutor, evaluator: Eval
         trainer.train()
     logged = [entry for entry in trainer.state.log_history if "ablation/cpu_s" in entry]
     return [{name: round(entry[metric], 6) for name, metric in KEPT.items()} for entry in logged]
+
+
+def _imitate(job: Job, arm: Imitation, material: Material, evaluator: Evaluator) -> list[dict[str, float]]:
+    """Fine-tune on the canonical solutions of the training problems, evaluating on the way; seconds of each step."""
+    solutions = (
+        Demonstration(str(problem.prompt), problem.starter_code, problem.canonical_solution, 0.0)
+        for problem in itertools.cycle(material.training)
+    )
+    size = job.setting.rollouts_per_update
+    settings = SFTConfig(
+        num_steps=job.setting.updates,
+        batch_size=size,
+        learning_rate=arm.learning_rate,
+        matrix_learning_rate=arm.matrix_learning_rate,
+        warmup_steps=1,
+    )
+
+    history = []
+    begun_s = cpu_seconds()
+
+    def on_step(step: SFTStep) -> None:
+        nonlocal begun_s
+        history.append({"loss": round(step.loss, 6), "cpu_s": round(cpu_seconds() - begun_s, 6)})
+        material.model.eval()
+        evaluator.after(step.step)
+        material.model.train()
+        begun_s = cpu_seconds()
+
+    fine_tune(material.model, material.tokenizer, solutions, settings, on_step)
+    return history
 
 
 def _start(job: Job, material: Material, executor: CodeExecutor) -> dict[str, float]:

@@ -81,6 +81,27 @@ class Arm:
     options: dict[str, Any] | None = field(default_factory=dict)
     reward: str | None = None
 
+    @property
+    def reinforced(self) -> bool:
+        """Whether it learns from tests."""
+        return self.options is not None
+
+
+@dataclass(frozen=True)
+class Imitation(Arm):
+    """
+    System that is fine-tuned on the canonical solutions of the training problems, which CCCS shows in part.
+
+    As many are seen as other arms draw completions, over and over.
+
+    Args:
+        learning_rate, matrix_learning_rate (`float`):
+            Peak learning rates, see [`SFTConfig`]: a quarter of those that the model came from.
+    """
+
+    learning_rate: float = 1e-3
+    matrix_learning_rate: float = 1.5e-3
+
 
 # For all arms alike, see `ppo_config` in stepcoder_trl/quickstart/run.py: a policy of 0.3 million parameters wants
 # larger learning rates than one of 6.7 billion, and lambda 1 lets the score reach the first token.
@@ -98,6 +119,7 @@ SHARED_RATE = {"curriculum_rate_of": "stage", "curriculum_momentum": 0.05}
 # The systems of examples/recipes, and variants of the curriculum.
 ARMS = {
     "sft": Arm("SFT", None),
+    "imitation": Imitation("SFT on solutions", None),
     "ppo": Arm("PPO", {"curriculum": "off", "fgo": "off"}),
     "stepcoder": Arm("StepCoder"),
     "no_cccs": Arm("w/o CCCS", {"curriculum": "off"}),
@@ -120,6 +142,7 @@ TIERS = (
     ("ppocoder",),
     ("rltf",),
     ("shared_rate",),
+    ("imitation",),
 )
 
 

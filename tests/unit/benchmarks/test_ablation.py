@@ -114,7 +114,7 @@ def test_another_arm_of_the_same_name_has_another_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.options is not None])
+@pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.reinforced])
 def test_every_arm_is_a_configuration_of_the_trainer(setting, arm, tmp_path):
     args = ppo_config(setting, ARMS[arm], 3, response_length=50, folder=str(tmp_path))
 
