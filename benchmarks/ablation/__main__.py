@@ -4,7 +4,7 @@ Which part of StepCoder helps, where, and by how much: tiny models, generated pr
     python -m benchmarks.ablation                       # the main grid; continues what was begun
     python -m benchmarks.ablation --processes 2 --arms sft ppo stepcoder
     python -m benchmarks.ablation --report              # only writes the results of what is finished
-    python -m benchmarks.ablation --smoke               # one seed of three arms, too small to mean anything
+    python -m benchmarks.ablation --smoke               # one seed of four arms, too small to mean anything
 
 Every run is a process of its own with one thread; runs that are finished are never done again. `--work` holds them,
 with the fine-tuned models; `--out` gets `results.json`, `tables.md` and pictures of everything that is finished.
@@ -38,14 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="default: 0 to 4")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time (default: %(default)s)")
     parser.add_argument("--report", action="store_true", help="run nothing, report what is finished")
-    parser.add_argument("--smoke", action="store_true", help="a tiny seed of SFT, PPO and StepCoder, into --work")
+    parser.add_argument("--smoke", action="store_true", help="a tiny seed of four arms, into --work")
     chosen = parser.parse_args(arguments)
     settings = [SETTINGS[name] for name in chosen.settings]
     reported = [setting for setting in SETTINGS.values() if setting is not SMOKE]
     arms, seeds, out = chosen.arms, chosen.seeds, chosen.out or Path("docs/results/ablation")
     if chosen.smoke:
         settings = reported = [SMOKE]
-        arms, seeds, out = ["sft", "ppo", "stepcoder"], [0], chosen.out or chosen.work / "smoke"
+        arms, seeds, out = ["sft", "imitation", "ppo", "stepcoder"], [0], chosen.out or chosen.work / "smoke"
     else:
         restore_runs(out / "results.json", chosen.work)
     failed = []

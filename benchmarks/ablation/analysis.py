@@ -10,12 +10,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.ablation.intervals import Difference, Estimate, area, estimate, paired_difference
-from benchmarks.ablation.settings import ARMS, Job, Setting
+from benchmarks.ablation.intervals import Estimate, area, estimate, paired_difference
+from benchmarks.ablation.settings import ARMS, REINFORCED, Job, Setting
 
 
 Run = Mapping[str, Any]  # what benchmarks/ablation/run.py writes
 SETS = ("training", "heldout")
+AT_SCRATCH = 0.9  # share of problems from which on a curriculum counts as over
 
 
 @dataclass(frozen=True)
@@ -42,82 +43,100 @@ class Runs:
         points = [self.start(seed), *run["points"]] if arm != "sft" else run["points"]
         return [(point[axis], point[name]) for point in points]
 
-    @property
-    def rollouts(self) -> int:
-        """Completions that a run trains on."""
-        return self.setting.updates * self.setting.rollouts_per_update
-
-    def shared_cpu_s(self, seed: int) -> float:
-        """CPU seconds that all finished arms which learn from tests have spent on a seed."""
-        trained = (runs[seed] for arm, runs in self.by_arm.items() if ARMS[arm].reinforced and seed in runs)
-        return min((run["points"][-1]["cpu_s"] for run in trained), default=0.0)
-
 
 def read_runs(setting: Setting, work: Path) -> Runs:
-    """Read what is finished. Seeds without the fine-tuned model's own evaluation are left out."""
+    """
+    Read what is finished.
+
+    Seeds without the fine-tuned model's own evaluation are left out, and so are, with a message, runs that started
+    from another model or from other problems than it: they cannot be paired.
+    """
     by_arm: dict[str, dict[int, Run]] = {}
     for arm in ARMS:
         pattern = Job(setting, arm, 0).path(work)
         paths = pattern.parent.glob(f"{pattern.stem.removesuffix('0')}*.json")
         runs = [json.loads(path.read_text()) for path in paths]
         by_arm[arm] = {run["seed"]: run for run in sorted(runs, key=lambda run: run["seed"])}
-    begun = set(by_arm["sft"])
-    kept = {arm: {seed: run for seed, run in runs.items() if seed in begun} for arm, runs in by_arm.items()}
-    return Runs(setting, {arm: runs for arm, runs in kept.items() if runs})
+    bases = {seed: run.get("material") for seed, run in by_arm["sft"].items()}
+    kept: dict[str, dict[int, Run]] = {}
+    for arm, by_seed in by_arm.items():
+        begun = {seed: run for seed, run in by_seed.items() if seed in bases}
+        fitting = {seed: run for seed, run in begun.items() if run.get("material") == bases[seed]}
+        for seed in begun.keys() - fitting.keys():
+            print(f"{setting.name}, {ARMS[arm].label}, seed {seed}: left out, it began with another model than SFT.")
+        if fitting:
+            kept[arm] = fitting
+    return Runs(setting, kept)
 
 
-# What is compared: a number per run, by its name in the results.
+# What is compared: a number per run, by its name in the results. `until` is where a curve is cut, on its axis.
 
 
-def _curve_mean(runs: Runs, arm: str, seed: int, name: str) -> float:
-    if arm == "sft":
-        return runs.start(seed)[name]
-    return area(runs.curve(arm, seed, name), runs.rollouts)
+def _curve_mean(runs: Runs, arm: str, seed: int, name: str, until: float) -> float:
+    return area(runs.curve(arm, seed, name), until) if arm != "sft" else runs.start(seed)[name]
 
 
-def _curve_mean_by_cpu(runs: Runs, arm: str, seed: int, name: str) -> float:
-    if arm == "sft":
-        return runs.start(seed)[name]
-    return area(runs.curve(arm, seed, name, "cpu_s"), runs.shared_cpu_s(seed))
+def _curve_mean_by_cpu(runs: Runs, arm: str, seed: int, name: str, until: float) -> float:
+    return area(runs.curve(arm, seed, name, "cpu_s"), until) if arm != "sft" else runs.start(seed)[name]
 
 
-def _end(runs: Runs, arm: str, seed: int, name: str) -> float:
+def _end(runs: Runs, arm: str, seed: int, name: str, until: float) -> float:
     return runs.curve(arm, seed, name)[-1][1]
 
 
-MEASURES: dict[str, Callable[[Runs, str, int, str], float]] = {
+MEASURES: dict[str, Callable[[Runs, str, int, str, float], float]] = {
     "curve": _curve_mean,
     "curve_by_cpu": _curve_mean_by_cpu,
     "end": _end,
 }
 
 
-def values(runs: Runs, arm: str, measure: str, name: str) -> dict[int, float]:
-    """A measure of each seed of an arm."""
-    return {seed: MEASURES[measure](runs, arm, seed, name) for seed in runs.by_arm[arm]}
+def values(runs: Runs, arm: str, measure: str, name: str, seeds: Sequence[int] | None = None) -> list[float]:
+    """A measure of each seed of an arm, over all of its rollouts or CPU seconds."""
+    seeds = list(runs.by_arm[arm]) if seeds is None else seeds
+    axis = "cpu_s" if measure == "curve_by_cpu" else "rollouts"
+    ends = [runs.curve(arm, seed, name, axis)[-1][0] for seed in seeds]
+    return [MEASURES[measure](runs, arm, seed, name, end) for seed, end in zip(seeds, ends, strict=True)]
 
 
-def difference(runs: Runs, arm: str, other: str, measure: str, name: str) -> dict[str, Any] | None:
-    """Paired difference between two arms over the seeds that both have, and the gain relative to the other's mean."""
-    mine, theirs = (values(runs, one, measure, name) for one in (arm, other))
-    seeds = sorted(mine.keys() & theirs.keys())
-    if not seeds:
-        return None
-    base = fmean(theirs[seed] for seed in seeds)
-    found = paired_difference([mine[seed] for seed in seeds], [theirs[seed] for seed in seeds])
-    return {**rounded(asdict(found)), "relative": round(found.mean / base, 3) if base else None}
+def difference(
+    runs: Runs, arm: str, other: str, measure: str, name: str, rollouts: int | None = None
+) -> dict[str, Any] | None:
+    """
+    Paired difference between two arms over the seeds that both have.
 
+    Args:
+        runs ([`Runs`]):
+            Finished runs.
+        arm, other (`str`):
+            Arms.
+        measure (`str`):
+            Name in `MEASURES`. By CPU time both curves are cut where the cheaper run of the seed ends.
+        name (`str`):
+            Set of problems.
+        rollouts (`int`, *optional*):
+            Where curves over rollouts are cut; by default at their ends.
 
-def gain(runs: Runs, arm: str, other: str, name: str, rollouts: int) -> Difference | None:
-    """Paired difference between two arms over the curve up to a number of rollouts; `None` if no seed has both."""
+    Returns:
+        `dict[str, Any]` or `None`: Fields of [`Difference`], and the gain relative to the other's mean; `None` if no
+        seed has both.
+    """
     seeds = sorted(runs.by_arm.get(arm, {}).keys() & runs.by_arm.get(other, {}).keys())
     if not seeds:
         return None
-    mine, theirs = ([area(runs.curve(one, seed, name), rollouts) for seed in seeds] for one in (arm, other))
-    return paired_difference(mine, theirs)
+    mine, theirs = [], []
+    for seed in seeds:
+        until: float = rollouts or runs.setting.rollouts
+        if measure == "curve_by_cpu":
+            ends = (runs.curve(one, seed, name, "cpu_s")[-1][0] for one in (arm, other) if one != "sft")
+            until = min(ends)
+        for found, one in ((mine, arm), (theirs, other)):
+            found.append(MEASURES[measure](runs, one, seed, name, until))
+    base, found = fmean(theirs), paired_difference(mine, theirs)
+    return {**rounded(asdict(found)), "relative": round(found.mean / base, 3) if base else None}
 
 
-def start(runs: Runs) -> dict[str, Estimate]:
+def shares_at_start(runs: Runs) -> dict[str, Estimate]:
     """How the fine-tuned models' completions from scratch fare in training: shares that pass and that do not run."""
     found = [run["start"] for run in runs.by_arm["sft"].values() if "start" in run]  # the first runs did not ask
     return {name: estimate([one[name] for one in found]) for name in (found[0] if found else ())}
@@ -143,7 +162,7 @@ def summarize(runs: Runs, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
             arm: {
                 "seeds": sorted(runs.by_arm[arm]),
                 **{
-                    f"{name}_{measure}": rounded(asdict(estimate(list(values(runs, arm, measure, name).values()))))
+                    f"{name}_{measure}": rounded(asdict(estimate(values(runs, arm, measure, name))))
                     for measure in MEASURES
                     for name in SETS
                 },
@@ -158,41 +177,33 @@ def summarize(runs: Runs, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
             }
             for arm, other in present
         },
-        "training": {arm: _training(list(runs.by_arm[arm].values())) for arm in runs.by_arm if ARMS[arm].reinforced},
+        "training": {arm: _training(list(runs.by_arm[arm].values())) for arm in runs.by_arm if arm in REINFORCED},
         "sft": {seed: run["sft"] for seed, run in runs.by_arm["sft"].items()},
-        "start": {name: rounded(asdict(share)) for name, share in start(runs).items()},
+        "start": {name: rounded(asdict(share)) for name, share in shares_at_start(runs).items()},
     }
 
 
 def _training(runs: Sequence[Run]) -> dict[str, float]:
-    """Means over seeds of what happened in training."""
+    """Means over seeds of what happened in training; the number of seeds whose curriculum was over at the end."""
+    ends = [run["updates"][-1] for run in runs]
 
     def mean(name: str) -> float:
         return fmean(fmean(update[name] for update in run["updates"]) for run in runs)
 
     def last(name: str) -> float:
-        return fmean(run["updates"][-1][name] for run in runs)
+        return fmean(update[name] for update in ends)
 
     found = {
         "reward_rate_first": fmean(run["updates"][0]["reward_rate"] for run in runs),
         "reward_rate": mean("reward_rate"),
         "unexecuted_share": mean("unexecuted_share"),
         "scratch_share_end": last("scratch_share"),
-        "scratch_reached_rollouts": fmean(_rollouts_to_scratch(run) for run in runs),
+        "scratch_reached_seeds": sum(last["scratch_share"] >= AT_SCRATCH for last in ends),
         "mean_length": mean("mean_length"),
         "kl_end": last("kl"),
         "cpu_s": fmean(run["points"][-1]["cpu_s"] for run in runs),
     }
     return rounded(found)
-
-
-def _rollouts_to_scratch(run: Run, share: float = 0.9) -> float:
-    """Rollouts after which most problems were at scratch; infinite if they never were."""
-    per_update = run["points"][-1]["rollouts"] / run["points"][-1]["update"]
-    for number, update in enumerate(run["updates"], start=1):
-        if update["scratch_share"] >= share:
-            return per_update * number
-    return math.inf
 
 
 def curves(runs: Runs, arm: str, name: str, axis: str = "rollouts") -> list[tuple[float, Estimate]]:

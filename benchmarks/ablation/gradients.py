@@ -4,29 +4,31 @@ Signal and noise of the policy gradient with and without FGO, from the same comp
     python -m benchmarks.ablation.gradients --settings tests_1 sparse tests_4 --out docs/results/ablation
 
 Two moments are looked at. `start`: the fine-tuned model, whose completions begin from scratch; its critic alone was
-trained for some updates first. `midway`: policy, critic and curriculum after a third of StepCoder's training. There
-training stops, and every batch of completions gives three gradients: of all tokens, of those that FGO keeps, and of as
-many at random. With independent batches, the mean product of two different gradients is an unbiased estimate of the
-squared signal, and what is left of their mean square is the squared noise.
+trained for some updates first. `midway`: policy, critic and curriculum of StepCoder after the first update of which
+half of the completions passed. There training stops, and every batch of completions, of problems drawn anew, gives
+three gradients: of all tokens, of those that FGO keeps, and of as many at random. With independent batches, the mean
+product of two different gradients is an unbiased estimate of the squared signal, and what is left of their mean square
+is the squared noise.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import itertools
 import json
 import math
+import random
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
-from benchmarks.ablation.files import write_json
+from benchmarks.ablation.files import locked, write_json
 from benchmarks.ablation.intervals import Estimate, estimate, t_quantile
 from benchmarks.ablation.material import prepare
 from benchmarks.ablation.run import ppo_config, unexecuted_share
@@ -36,33 +38,24 @@ from stepcoder_trl.trainer.rollout import PromptRow, loss_masks, pad_masks
 
 
 MASKS = ("off", "lines", "random")
-PROMPTS = 16  # per batch
-
-
-@dataclasses.dataclass(frozen=True)
-class Moment:
-    """When the gradient is looked at: the options of training, and the share of a run's updates before."""
-
-    options: dict[str, Any]
-    share: float
-
-
 CRITIC_UPDATES = 6
-MOMENTS = {
-    "start": Moment({"curriculum": "off", "fgo": "off", "critic_warmup_steps": CRITIC_UPDATES}, 0.0),
-    "midway": Moment(ARMS["stepcoder"].options or {}, 1 / 3),
+MOMENTS: dict[str, dict[str, Any]] = {  # options of the training before
+    "start": {"curriculum": "off", "fgo": "off", "critic_warmup_steps": CRITIC_UPDATES},
+    "midway": ARMS["stepcoder"].options,
 }
+PASSING = 0.5  # share of an update's completions from which on StepCoder counts as midway
 
 
-class StopAfter(TrainerCallback):
-    """Ends training after some updates, in the middle of its schedules."""
+class StopAt(TrainerCallback):
+    """Ends training at a moment, in the middle of its schedules."""
 
-    def __init__(self, updates: int) -> None:
-        self.updates = updates
+    def __init__(self, moment: str) -> None:
+        self.moment = moment
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop once they are done."""
-        control.should_training_stop |= state.global_step >= self.updates
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Stop after the update that the metrics are of."""
+        done = {"start": state.global_step >= CRITIC_UPDATES, "midway": logs.get("executor/passed", 0) >= PASSING}
+        control.should_training_stop |= done[self.moment]
 
 
 class GradientProbe(StepCoderPPOTrainer):
@@ -89,7 +82,9 @@ class GradientProbe(StepCoderPPOTrainer):
         rewards = self.compute_rewards(rollout, tokens, scores, feedback)
         found = {}
         for name in MASKS:
-            masks = loss_masks(rollout, feedback.executions, self._with_mask(name), step)
+            args = copy.copy(self.args)
+            args.fgo = name
+            masks = loss_masks(rollout, feedback.executions, args, step)
             loss_mask = pad_masks(masks, rollout.generation.response_ids) & scores.scored[:, None]
             experience = self.compute_advantages(rollout, tokens, rewards, scores, loss_mask)
             self.optimizer.zero_grad()
@@ -98,11 +93,6 @@ class GradientProbe(StepCoderPPOTrainer):
             found[name] = torch.cat([parameter.grad.flatten() for parameter in parameters])
         self.optimizer.zero_grad()
         return found, unexecuted_share(rollout, feedback)
-
-    def _with_mask(self, name: str) -> SimpleNamespace:
-        """What of the configuration the masks depend on, with another mask."""
-        fields = ("fgo_granularity", "fgo_outside_program", "compile_error_mask", "seed")
-        return SimpleNamespace(fgo=name, **{field: getattr(self.args, field) for field in fields})
 
 
 def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) -> dict[str, Any]:
@@ -122,37 +112,31 @@ def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) ->
             When, see `MOMENTS`.
 
     Returns:
-        `dict[str, Any]`: `unexecuted_share`, and `products`: for each pair of masks the products of all gradients of
-        the one with all of the other.
+        `dict[str, Any]`: `updates` before; `unexecuted_share`; `products`: for each pair of masks the products of all
+        gradients of the one with all of the other.
     """
     material = prepare(setting, seed, work)
-    setting = dataclasses.replace(setting, prompts_per_update=min(PROMPTS, setting.num_problems))
-    before = max(CRITIC_UPDATES, round(MOMENTS[moment].share * setting.updates))
     collected: dict[str, list[torch.Tensor]] = {name: [] for name in MASKS}
     shares = []
     with (
         tempfile.TemporaryDirectory() as folder,
         CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor,
     ):
-        args = ppo_config(
-            dataclasses.replace(setting, updates=max(before, setting.updates)),
-            Arm("probe", MOMENTS[moment].options),
-            seed,
-            material.response_length,
-            folder,
-        )
         trainer = GradientProbe(
-            args,
+            ppo_config(setting, Arm("probe", MOMENTS[moment]), seed, material.response_length, folder),
             material.tokenizer,
             material.model,
             train_dataset=material.training,
             executor=executor,
-            callbacks=[StopAfter(before)],
+            callbacks=[StopAt(moment)],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
         trainer.accelerator.unwrap_model(trainer.model).value_model.requires_grad_(False)  # costs time, is not asked
-        for step, rows in enumerate(itertools.islice(trainer.get_train_dataloader(), batches)):
+        draw = random.Random(f"batches {seed}")
+        for step in range(batches):
+            problems = draw.choices(trainer.rows, k=setting.prompts_per_update)
+            rows = [row for row in problems for _ in range(setting.num_generations)]
             found, share = trainer.gradients(rows, step)
             shares.append(share)
             for name, gradient in found.items():
@@ -164,7 +148,8 @@ def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) ->
         for other in MASKS
         if one <= other
     }
-    return {"unexecuted_share": sum(shares) / len(shares), "products": products}
+    share = sum(shares) / len(shares)
+    return {"updates": trainer.state.global_step, "unexecuted_share": share, "products": products}
 
 
 # Arithmetic, on the products of gradients
@@ -208,9 +193,11 @@ def compare(products: dict[str, Products], name: str) -> dict[str, Any]:
 
     Returns:
         `dict[str, Any]`: `snr`, of one batch; `noise_ratio`, `signal_ratio` and `gain`, squared and divided by those
-        of all tokens; the last, with its interval, is how many times as many completions all tokens would need.
+        of all tokens; the last, with its interval, is how many times as many completions all tokens would need, if
+        both gradients point the same way; `cosine`, whether they do.
     """
     mine, all_tokens = products[f"{name} {name}"], products["off off"]
+    across = products[" ".join(sorted((name, "off")))]
 
     def signal(left_out: int | None = None) -> float:
         return squared_signal(mine, left_out) / squared_signal(all_tokens, left_out)
@@ -218,11 +205,16 @@ def compare(products: dict[str, Products], name: str) -> dict[str, Any]:
     def noise(left_out: int | None = None) -> float:
         return squared_noise(mine, left_out) / squared_noise(all_tokens, left_out)
 
+    def cosine(left_out: int | None = None) -> float:
+        lengths = squared_signal(mine, left_out) * squared_signal(all_tokens, left_out)
+        return squared_signal(across, left_out) / math.sqrt(lengths) if lengths > 0 else math.nan
+
     return {
         "snr": math.copysign(math.sqrt(abs(squared_signal(mine)) / squared_noise(mine)), squared_signal(mine)),
         "signal_ratio": dataclasses.asdict(jackknife(signal, len(mine))),
         "noise_ratio": dataclasses.asdict(jackknife(noise, len(mine))),
         "gain": dataclasses.asdict(jackknife(lambda left_out: signal(left_out) / noise(left_out), len(mine))),
+        "cosine": dataclasses.asdict(jackknife(cosine, len(mine))),
     }
 
 
@@ -242,8 +234,9 @@ def report(found: dict[str, dict[int, dict[str, Any]]]) -> tuple[dict[str, Any],
     """
     results: dict[str, Any] = {}
     lines = [
-        "| setting | seeds | tokens unexecuted | mask | signal², of all tokens' | noise² | signal²/noise² |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| setting, moment | seeds | tokens unexecuted | mask | signal², of all tokens' | noise² | signal²/noise² "
+        "| cosine |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, by_seed in found.items():
         share = sum(one["unexecuted_share"] for one in by_seed.values()) / len(by_seed)
@@ -252,7 +245,7 @@ def report(found: dict[str, dict[int, dict[str, Any]]]) -> tuple[dict[str, Any],
         }
         results[name] = {"unexecuted_share": share, "seeds": seeds}
         for mask in MASKS[1:]:
-            keys = ("signal_ratio", "noise_ratio", "gain")
+            keys = ("signal_ratio", "noise_ratio", "gain", "cosine")
             cells = " | ".join(_cell([one[mask][key] for one in seeds.values()]) for key in keys)
             lines.append(f"| {name} | {len(seeds)} | {100 * share:.0f} % | {mask} | {cells} |")
     return results, "\n".join(lines) + "\n"
@@ -275,18 +268,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/ablation"), help="default: %(default)s")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, dict[int, dict[str, Any]]] = {}
     for seed, name, moment in itertools.product(chosen.seeds, chosen.settings, chosen.moments):
-        setting = SETTINGS[name]
-        asked = [dataclasses.asdict(setting), COMMON, dataclasses.asdict(MOMENTS[moment]), PROMPTS, chosen.batches]
-        path = chosen.work / "gradients" / f"{name}-{moment}-{digest(asked)}-seed{seed}.json"
-        if not path.exists():
-            write_json(path, probe(setting, seed, chosen.work, chosen.batches, moment))
-        found.setdefault(f"{name}, {moment}", {})[seed] = json.loads(path.read_text())
+        path = _path(name, moment, chosen.batches, chosen.work, seed)
+        with locked(path, wait=False) as lock:
+            if lock is not None and not path.exists():
+                write_json(path, probe(SETTINGS[name], seed, chosen.work, chosen.batches, moment))
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for name, moment in itertools.product(SETTINGS, MOMENTS):
+        for path in sorted(chosen.work.glob(f"gradients/{_path(name, moment, chosen.batches).name}")):
+            seed = int(path.stem.rpartition("-seed")[2])
+            found.setdefault(f"{name}, {moment}", {})[seed] = json.loads(path.read_text())
     results, table = report(found)
     write_json(chosen.out / "gradients.json", {"batches": chosen.batches, "settings": results})
     (chosen.out / "gradients.md").write_text(table)
     print(table)
+
+
+def _path(name: str, moment: str, batches: int, work: Path = Path(), seed: int | str = "*") -> Path:
+    """File of what a probe found; another one if anything about it is changed."""
+    asked = {**dataclasses.asdict(SETTINGS[name]), "common": COMMON, "options": MOMENTS[moment], "batches": batches}
+    del asked["reason"]
+    return work / "gradients" / f"{name}-{moment}-{digest(asked)}-seed{seed}.json"
 
 
 if __name__ == "__main__":

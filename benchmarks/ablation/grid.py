@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.ablation.files import locked, write_json
-from benchmarks.ablation.settings import Job, path_of_run
+from benchmarks.ablation.settings import ARMS, SETTINGS, Job, path_of_run
 
 
 CHECKOUT = Path(__file__).parents[2]
@@ -59,10 +59,23 @@ def restore_runs(results: Path, folder: Path) -> int:
 
     Returns:
         `int`: Runs brought back.
+
+    Raises:
+        SystemExit: If a run is of a setting or arm that is no longer what it was: a report would drop it.
     """
     if not results.exists():
         return 0
     reported = [run for setting in json.loads(results.read_text()).values() for run in setting["runs"]]
+    stale = {run["job"] for run in reported} - {
+        Job(SETTINGS[run["setting"]], run["arm"], run["seed"]).name
+        for run in reported
+        if run["setting"] in SETTINGS and run["arm"] in ARMS
+    }
+    if stale:
+        raise SystemExit(
+            f"{results} has {len(stale)} runs of settings that have changed since, first {min(stale)}. Give the "
+            "changed setting another name, or move the file away."
+        )
     missing = [run for run in reported if not path_of_run(run["job"], folder).exists()]
     for run in missing:
         write_json(path_of_run(run["job"], folder), run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -44,6 +45,7 @@ class Material:
         model ([`~transformers.LlamaForCausalLM`]): Fine-tuned model.
         response_length (`int`): Most tokens of a completion.
         sft (`dict[str, float]`): Loss of fine-tuning and the floor that no model can beat, in nats per token.
+        digest (`str`): Digest of problems and weights: runs can be paired where it is the same.
     """
 
     training: list[Problem]
@@ -52,6 +54,7 @@ class Material:
     model: LlamaForCausalLM
     response_length: int
     sft: dict[str, float]
+    digest: str
 
 
 def prepare(setting: Setting, seed: int, folder: Path) -> Material:
@@ -71,6 +74,8 @@ def prepare(setting: Setting, seed: int, folder: Path) -> Material:
     """
     problems = _problems(setting, seed, folder)
     checkpoint = fine_tuned(setting.corpus, seed, folder)
+    rows = [problem.to_row() for problems_ in problems.values() for problem in problems_]
+    weights = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint)
     solutions = (problem.canonical_solution for problems_ in problems.values() for problem in problems_)
     return Material(
@@ -80,6 +85,7 @@ def prepare(setting: Setting, seed: int, folder: Path) -> Material:
         model=LlamaForCausalLM.from_pretrained(checkpoint).eval(),
         response_length=max(len(tokenizer(solution)["input_ids"]) for solution in solutions) + SPARE_TOKENS,
         sft=json.loads((checkpoint / "sft.json").read_text()),
+        digest=digest([rows, weights]),
     )
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablation.analysis import SETS, Runs, curves, gain, read_runs, rounded, start, summarize, training_curve
+from benchmarks.ablation.analysis import (
+    SETS,
+    Runs,
+    curves,
+    difference,
+    read_runs,
+    shares_at_start,
+    summarize,
+    training_curve,
+)
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.intervals import Estimate
-from benchmarks.ablation.settings import ARMS, Setting
+from benchmarks.ablation.settings import ARMS, REINFORCED, Setting
 from stepcoder_trl.reports.plots import MISSING, can_plot
 
 
@@ -88,7 +96,7 @@ def tables(runs: Runs, summary: Mapping[str, Any]) -> str:
     parts = [
         f"## {setting.name}",
         f"{setting.reason}",
-        f"{setting.updates * setting.rollouts_per_update} rollouts a run, {setting.num_problems} training and "
+        f"{setting.rollouts:,} rollouts a run, {setting.num_problems} training and "
         f"{setting.num_heldout} held-out problems per seed. pass@1, greedy, from scratch, under all tests; mean and "
         "95 % interval over seeds.",
         _arms_table(summary),
@@ -141,37 +149,38 @@ def _training_table(summary: Mapping[str, Any]) -> str:
         "reward_rate": "passing, all updates",
         "unexecuted_share": "tokens unexecuted",
         "scratch_share_end": "problems at scratch, end",
-        "scratch_reached_rollouts": "rollouts until 90 % at scratch",
+        "scratch_reached_seeds": "seeds with 90 % at scratch",
         "mean_length": "tokens a completion",
         "kl_end": "KL, end",
         "cpu_s": "CPU s of training",
     }
     rows = [
-        [ARMS[arm].label, *("never in all" if figures[name] is None else f"{figures[name]:.3g}" for name in names)]
-        for arm, figures in summary["training"].items()
+        [ARMS[arm].label, *(f"{figures[name]:.3g}" for name in names)] for arm, figures in summary["training"].items()
     ]
     return _markdown(["in training", *names.values()], rows)
 
 
 def with_gains(found: Mapping[str, Runs]) -> list[Runs]:
     """Settings in which a part can be compared with its absence, from the sparsest on."""
-    compared = [runs for runs in found.values() if any(set(pair) <= runs.by_arm.keys() for pair in GAINS.values())]
-    return sorted(compared, key=lambda runs: start(runs)["pass_rate"].mean)
+    compared = [
+        runs
+        for runs in found.values()
+        if shares_at_start(runs) and any(set(pair) <= runs.by_arm.keys() for pair in GAINS.values())
+    ]
+    return sorted(compared, key=lambda runs: shares_at_start(runs)["pass_rate"].mean)
 
 
 def gains_table(settings: Sequence[Runs]) -> str:
     """What each part gains over the curve, as far as all settings have come, beside what it should depend on."""
-    rollouts = min(runs.rollouts for runs in settings)
+    rollouts = min(runs.setting.rollouts for runs in settings)
     head = ["setting", "passing from scratch, at the start", "tokens unexecuted, at the start", "problems", *GAINS]
     rows = []
     for runs in settings:
-        shares = start(runs)
+        shares = shares_at_start(runs)
         begin = [runs.setting.name, f"{shares['pass_rate'].mean:.4f}", f"{shares['unexecuted_share'].mean:.2f}"]
         for name in SETS:
-            gains = [gain(runs, *pair, name, rollouts) for pair in GAINS.values()]
-            cells = [
-                "" if one is None else f"{_interval(rounded(asdict(one)), signed=True)}, n {one.n}" for one in gains
-            ]
+            gains = [difference(runs, *pair, "curve", name, rollouts) for pair in GAINS.values()]
+            cells = ["" if one is None else f"{_interval(one, signed=True)}, n {one['n']}" for one in gains]
             rows.append([*begin, TITLES[name].removesuffix(" problems"), *cells])
     return (
         "## Where each part pays\n\n"
@@ -204,7 +213,7 @@ def plot(runs: Runs, path: Path) -> None:
     figure = importlib.import_module("matplotlib.figure").Figure(figsize=(12, 10), layout="constrained")
     panels = figure.subplots(3, 2)
     arms = [arm for arm in runs.by_arm if arm != "sft"]
-    reinforced = [arm for arm in arms if ARMS[arm].reinforced]
+    reinforced = [arm for arm in arms if arm in REINFORCED]
     for column, name in enumerate(SETS):
         for row, (axis, unit) in enumerate((("rollouts", "rollouts"), ("cpu_s", "CPU seconds of training"))):
             panel = panels[row][column]
@@ -239,7 +248,7 @@ def _lines(
 def plot_gains(settings: Sequence[Runs], path: Path) -> None:
     """What each part gains on held-out problems against what it should depend on, with intervals."""
     figure = importlib.import_module("matplotlib.figure").Figure(figsize=(12, 4.5), layout="constrained")
-    rollouts = min(runs.rollouts for runs in settings)
+    rollouts = min(runs.setting.rollouts for runs in settings)
     for panel, key, part, label in zip(
         figure.subplots(1, 2),
         ("pass_rate", "unexecuted_share"),
@@ -248,11 +257,14 @@ def plot_gains(settings: Sequence[Runs], path: Path) -> None:
         strict=True,
     ):
         for title in (title for title in GAINS if title.startswith(part)):
-            gains = [(start(runs)[key].mean, gain(runs, *GAINS[title], "heldout", rollouts)) for runs in settings]
-            points = sorted((x, one) for x, one in gains if one is not None)
-            errors = [0.0 if math.isnan(one.low) else one.high - one.mean for _, one in points]
-            xs, means = [x for x, _ in points], [one.mean for _, one in points]
-            panel.errorbar(xs, means, yerr=errors, fmt="o-", capsize=3, label=title)
+            gains = {
+                shares_at_start(runs)[key].mean: difference(runs, *GAINS[title], "curve", "heldout", rollouts)
+                for runs in settings
+            }
+            points = {x: one for x, one in sorted(gains.items()) if one is not None}
+            errors = [0.0 if one["low"] is None else one["high"] - one["mean"] for one in points.values()]
+            means = [one["mean"] for one in points.values()]
+            panel.errorbar(list(points), means, yerr=errors, fmt="o", capsize=3, label=title)
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set_xlabel(label)
         panel.set_title("gain in pass@1 over the curve, held-out problems", loc="left", fontsize="medium")

@@ -19,7 +19,7 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.material import Material, prepare
-from benchmarks.ablation.settings import ARMS, COMMON, SETTINGS, Arm, Imitation, Job, Setting
+from benchmarks.ablation.settings import ARMS, COMMON, SETTINGS, Arm, Job, Setting
 from benchmarks.executor import cpu_of_tree
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.data.synthetic import Demonstration
@@ -106,12 +106,13 @@ class Evaluator(TrainerCallback):
         print(point, flush=True)  # into the log of the run
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Evaluate where it is due."""
+        """Evaluate where it is due, and stop where the setting says so."""
         self.after(state.global_step)
+        control.should_training_stop |= state.global_step >= self.setting.last_update
 
     def after(self, update: int) -> None:
         """Evaluate at every so many updates, and after the last."""
-        if update % self.setting.evaluate_every == 0 or update == self.setting.updates:
+        if update % self.setting.evaluate_every == 0 or update == self.setting.last_update:
             self.evaluate(update)
 
 
@@ -136,7 +137,7 @@ def ppo_config(setting: Setting, arm: Arm, seed: int, response_length: int, fold
         save_strategy="no",
         logging_steps=1,
         disable_tqdm=True,
-        **{**COMMON, **(arm.options or {})},
+        **{**COMMON, **arm.options},
     )
 
 
@@ -161,11 +162,11 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     start: dict[str, dict[str, float]] = {}
     with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor:
         evaluator = Evaluator(setting, material, executor)
-        if isinstance(arm, Imitation):
-            history = _imitate(job, arm, material, evaluator)
-        elif arm.options is None:
+        if arm.learns_from == "nothing":
             evaluator.evaluate(0)
             start = {"start": _start(job, material, executor)}
+        elif arm.learns_from == "solutions":
+            history = _imitate(job, material, evaluator)
         else:
             history = _train(job, material, executor, evaluator)
     return {
@@ -176,6 +177,7 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
         "points": _with_cpu_seconds(evaluator.points, history),
         "updates": history,
         "sft": material.sft,
+        "material": material.digest,
         **start,
         "wall_s": round(time.perf_counter() - begun_s, 1),
         "cpu_s": round(cpu_seconds(), 1),
@@ -194,21 +196,19 @@ def _train(job: Job, material: Material, executor: CodeExecutor, evaluator: Eval
     return [{name: round(entry[metric], 6) for name, metric in KEPT.items()} for entry in logged]
 
 
-def _imitate(job: Job, arm: Imitation, material: Material, evaluator: Evaluator) -> list[dict[str, float]]:
+def _imitate(job: Job, material: Material, evaluator: Evaluator) -> list[dict[str, float]]:
     """Fine-tune on the canonical solutions of the training problems, evaluating on the way; seconds of each step."""
     solutions = (
         Demonstration(str(problem.prompt), problem.starter_code, problem.canonical_solution, 0.0)
         for problem in itertools.cycle(material.training)
     )
-    size = job.setting.rollouts_per_update
     settings = SFTConfig(
-        num_steps=job.setting.updates,
-        batch_size=size,
-        learning_rate=arm.learning_rate,
-        matrix_learning_rate=arm.matrix_learning_rate,
+        num_steps=job.setting.last_update,
+        batch_size=job.setting.rollouts_per_update,
         warmup_steps=1,
+        batches_sorted_together=1,
+        **ARMS[job.arm].options,
     )
-
     history = []
     begun_s = cpu_seconds()
 

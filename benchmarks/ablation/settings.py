@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stepcoder_trl.data.synthetic import SyntheticConfig
 
@@ -46,6 +46,7 @@ class Setting:
         prompts_per_update (`int`): Problems per update.
         num_generations (`int`): Completions per problem and update.
         evaluate_every (`int`): Updates between two evaluations.
+        stop_after (`int` or `None`): Updates after which a run stops, in the middle of its schedules.
     """
 
     name: str
@@ -59,11 +60,22 @@ class Setting:
     prompts_per_update: int = 16
     num_generations: int = 4
     evaluate_every: int = 8
+    stop_after: int | None = None
 
     @property
     def rollouts_per_update(self) -> int:
         """Completions that an update trains on."""
         return self.prompts_per_update * self.num_generations
+
+    @property
+    def last_update(self) -> int:
+        """Update after which a run is over."""
+        return self.stop_after or self.updates
+
+    @property
+    def rollouts(self) -> int:
+        """Completions that a run trains on."""
+        return self.last_update * self.rollouts_per_update
 
 
 @dataclass(frozen=True)
@@ -73,34 +85,16 @@ class Arm:
 
     Args:
         label (`str`): Name in tables and plots.
-        options (`dict` or `None`): Fields of `StepCoderPPOConfig`; `None` trains nothing.
+        options (`dict`): Fields of `StepCoderPPOConfig`; of `SFTConfig` where solutions are learnt from.
         reward (`str` or `None`): Name in `REWARDS`; `None` takes the compiler feedback of the trainer.
+        learns_from (`str`): `"tests"`; `"solutions"`: it is fine-tuned on the canonical solutions of the training
+            problems, which CCCS shows in part, and sees as many as others draw completions; `"nothing"`.
     """
 
     label: str
-    options: dict[str, Any] | None = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     reward: str | None = None
-
-    @property
-    def reinforced(self) -> bool:
-        """Whether it learns from tests."""
-        return self.options is not None
-
-
-@dataclass(frozen=True)
-class Imitation(Arm):
-    """
-    System that is fine-tuned on the canonical solutions of the training problems, which CCCS shows in part.
-
-    As many are seen as other arms draw completions, over and over.
-
-    Args:
-        learning_rate, matrix_learning_rate (`float`):
-            Peak learning rates, see [`SFTConfig`]: a quarter of those that the model came from.
-    """
-
-    learning_rate: float = 1e-3
-    matrix_learning_rate: float = 1.5e-3
+    learns_from: Literal["tests", "solutions", "nothing"] = "tests"
 
 
 # For all arms alike, see `ppo_config` in stepcoder_trl/quickstart/run.py: a policy of 0.3 million parameters wants
@@ -116,33 +110,37 @@ COMMON: dict[str, Any] = {
 }
 # One average of some 20 groups.
 SHARED_RATE = {"curriculum_rate_of": "stage", "curriculum_momentum": 0.05}
+# The best of three learning rates, each a power of two apart, on a seed that is not reported.
+IMITATION = {"learning_rate": 1e-3, "matrix_learning_rate": 1.5e-3}
 # The systems of examples/recipes, and variants of the curriculum.
 ARMS = {
-    "sft": Arm("SFT", None),
-    "imitation": Imitation("SFT on solutions", None),
+    "sft": Arm("SFT", learns_from="nothing"),
+    "imitation": Arm("SFT on solutions", IMITATION, learns_from="solutions"),
     "ppo": Arm("PPO", {"curriculum": "off", "fgo": "off"}),
     "stepcoder": Arm("StepCoder"),
     "no_cccs": Arm("w/o CCCS", {"curriculum": "off"}),
     "no_fgo": Arm("w/o FGO", {"fgo": "off"}),
     "random_mask": Arm("random masks", {"fgo": "random"}),
+    "first_stage": Arm("CCCS, first stage only", {"curriculum_pass_rate": 1.0}),  # which no pass rate exceeds
     "shared_rate": Arm("shared pass rate", SHARED_RATE),
     "mix": Arm("CCCS mix", {"curriculum": "mix"}),
     "adaptive": Arm("CCCS adaptive", {"curriculum": "adaptive"}),
     "ppocoder": Arm("PPOCoder", {"curriculum": "off", "fgo": "off"}, "ppocoder"),
     "rltf": Arm("RLTF", {"curriculum": "off", "fgo": "off", "error_token_penalty": 0.3}, "rltf"),
 }
+REINFORCED = tuple(name for name, arm in ARMS.items() if arm.learns_from == "tests")
 # Whenever the grid is stopped, what is there is complete for fewer arms. Fine-tuning comes first: runs wait for it.
 TIERS = (
     ("sft",),
     ("ppo", "stepcoder"),
     ("no_cccs", "no_fgo"),
-    ("random_mask",),
-    ("mix",),
-    ("adaptive",),
+    ("random_mask", "first_stage"),
+    ("imitation",),
     ("ppocoder",),
     ("rltf",),
+    ("mix",),
+    ("adaptive",),
     ("shared_rate",),
-    ("imitation",),
 )
 
 
@@ -203,21 +201,44 @@ MAIN = Setting(
     dials=_CHAINS,
     corpus=Corpus(_CHAINS),
 )
+# Every chain has concepts of its own: what is learnt at the last one says nothing of the others, so that a curriculum
+# has to move on, and problems from scratch show the whole of it.
+_OWN = replace(_CHAINS, concepts="by_clause")
+OWN = replace(
+    MAIN,
+    name="own_concepts",
+    reason="As the main setting, but the first, second and last chain of a problem have different concepts.",
+    dials=_OWN,
+    corpus=Corpus(_OWN),
+)
 # The same problems and models with other tests in training: fewer leave more unexecuted, more make passing rarer.
-# Half as long as the main setting: what they are for, gains over the curve, shows by then.
+# They stop half-way, which is enough for gains over the curve.
 TESTS = tuple(
     replace(
         MAIN,
         name=f"tests_{number or 'all'}",
         reason=f"As the main setting, with {words} in training: a program from scratch is right {right}.",
         training_tests=number,
-        updates=MAIN.updates // 2,
+        stop_after=MAIN.updates // 2,
     )
     for number, words, right in (
         (1, "one test", "once in 15, and 47 % of it never runs"),
         (4, "four tests", "once in 400, and 10 % of it never runs"),
         (None, "all tests", "once in 800, and 3 % of it never runs"),
     )
+)
+# More chains make passing rarer, and leave as much unexecuted. One model per seed, for all three.
+_MIXED = Corpus(replace(_CHAINS, min_clauses=2, max_clauses=4))
+CHAINS = tuple(
+    replace(
+        MAIN,
+        name=f"chains_{number}",
+        reason=f"{words} chains of three arms under two tests, with a model that knows two to four chains.",
+        dials=replace(_CHAINS, min_clauses=number, max_clauses=number),
+        corpus=_MIXED,
+        stop_after=MAIN.updates // 2,
+    )
+    for number, words in ((2, "Two"), (3, "Three"), (4, "Four"))
 )
 # Where the first runs were made, with updates of twice as many completions.
 SPARSER = replace(
@@ -244,4 +265,4 @@ SMOKE = Setting(
     num_generations=2,
     evaluate_every=1,
 )
-SETTINGS = {setting.name: setting for setting in (MAIN, *TESTS, SPARSER, SMOKE)}
+SETTINGS = {setting.name: setting for setting in (MAIN, OWN, *TESTS, *CHAINS, SPARSER, SMOKE)}

@@ -72,7 +72,7 @@ MIN_CONSTANT = 2
 MAX_VALUE = 12  # arguments lie between minus this and this
 MIN_DISTINCT_OUTPUTS = 5
 NUM_CANDIDATES = 120  # inputs that strong tests are chosen from
-MAX_TRIES_PER_PROBLEM = 200
+MAX_TRIES_PER_PROBLEM = 500
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,9 @@ class SyntheticConfig:
             Most arms of a clause.
         max_constant (`int`, *optional*, defaults to `9`):
             Largest constant in a description. The smallest is 2.
+        concepts (`str`, *optional*, defaults to `"shared"`):
+            `"shared"`: any clause may have any concept, so that what is learnt at the end of solutions serves their
+            beginning too. `"by_clause"`: first, second, ... clauses have concepts of their own.
         test_strength (`str`, *optional*, defaults to `"strong"`):
             `"strong"`: tests on which every single wrong concept, and every left-out arm, changes the result; so they
             reach every line. `"few"`: the first of these, which tell most wrong programs apart but leave lines
@@ -111,11 +114,16 @@ class SyntheticConfig:
     min_arms: int = 1
     max_arms: int = 2
     max_constant: int = 9
+    concepts: Literal["shared", "by_clause"] = "shared"
     test_strength: Literal["strong", "few", "weak"] = "strong"
     num_tests: int = 12
 
     def __post_init__(self) -> None:
-        for name, allowed in (("style", ("list", "scalar")), ("test_strength", ("strong", "few", "weak"))):
+        for name, allowed in (
+            ("style", ("list", "scalar")),
+            ("concepts", ("shared", "by_clause")),
+            ("test_strength", ("strong", "few", "weak")),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}.")
         for low, high in (("min_clauses", "max_clauses"), ("min_arms", "max_arms")):
@@ -124,6 +132,11 @@ class SyntheticConfig:
                     f"`{low}` is {getattr(self, low)} and `{high}` is {getattr(self, high)}, but both must be at "
                     f"least 1, and `{low}` at most `{high}`."
                 )
+        if self.concepts == "by_clause" and self.max_clauses > len(CONDITIONS) // 2:
+            raise ValueError(
+                f"`max_clauses` is {self.max_clauses}, but must be at most {len(CONDITIONS) // 2} where `concepts` is "
+                "'by_clause': every clause needs two conditions of its own."
+            )
         if not MIN_CONSTANT <= self.max_constant <= MAX_VALUE:
             raise ValueError(
                 f"`max_constant` is {self.max_constant}, but must be in [{MIN_CONSTANT}, {MAX_VALUE}]: the tests' "
@@ -308,19 +321,21 @@ def _noisy_demonstrations(
 
 
 def _draw_spec(rng: random.Random, config: SyntheticConfig) -> _Spec:
-    """Draw the clauses of a problem; no two neighbouring updates are the same concept."""
+    """Draw the clauses of a problem."""
     variables = ("v",) if config.style == "list" else SCALARS
 
-    def phrase(concepts: Sequence[Concept]) -> _Phrase:
-        return _Phrase(rng.choice(concepts), rng.choice(variables), rng.randint(MIN_CONSTANT, config.max_constant))
+    def phrase(concepts: Sequence[Concept], place: int) -> _Phrase:
+        own = concepts if config.concepts == "shared" else concepts[place :: config.max_clauses]
+        return _Phrase(rng.choice(own), rng.choice(variables), rng.randint(MIN_CONSTANT, config.max_constant))
 
-    def clause() -> _Clause:
+    def clause(place: int) -> _Clause:
         arms = rng.randint(config.min_arms, config.max_arms)
         return tuple(
-            _Arm(phrase(CONDITIONS) if arm < arms - 1 or arms == 1 else None, phrase(UPDATES)) for arm in range(arms)
+            _Arm(phrase(CONDITIONS, place) if arm < arms - 1 or arms == 1 else None, phrase(UPDATES, place))
+            for arm in range(arms)
         )
 
-    return tuple(clause() for _ in range(rng.randint(config.min_clauses, config.max_clauses)))
+    return tuple(clause(place) for place in range(rng.randint(config.min_clauses, config.max_clauses)))
 
 
 def _map_phrases(spec: _Spec, change: Callable[[_Phrase], _Phrase]) -> _Spec:

@@ -23,7 +23,6 @@ PAD_TOKEN = "<|pad|>"
 # A line end takes the indentation after it along; words and operators take the space before them.
 _WORDS = r"\n *| ?[A-Za-z_]+| ?[0-9]| ?[^\sA-Za-z0-9_]+|\s"
 _MAX_VOCABULARY = 2048  # far above what the generated problems need: every word becomes one token
-_BATCHES_SORTED_TOGETHER = 16  # by length, so that little of a batch is padding
 _IGNORED = -100  # label without a loss
 
 
@@ -187,6 +186,9 @@ class SFTConfig:
             The same of the inner matrices (Muon).
         warmup_steps (`int`, *optional*, defaults to `50`):
             Steps over which the learning rate rises.
+        batches_sorted_together (`int`, *optional*, defaults to `16`):
+            Batches that are sorted by length before they are shuffled, so that little of a batch is padding. 1 where
+            demonstrations come again: equal ones would gather in a batch.
     """
 
     num_steps: int = 400
@@ -194,6 +196,7 @@ class SFTConfig:
     learning_rate: float = 4e-3
     matrix_learning_rate: float = 6e-3
     warmup_steps: int = 50
+    batches_sorted_together: int = 16
 
 
 @dataclass(frozen=True)
@@ -252,7 +255,7 @@ def fine_tune(
     """
     optimizers = _optimizers(model, config)
     schedules = [get_cosine_schedule_with_warmup(one, config.warmup_steps, config.num_steps) for one in optimizers]
-    batches = _batches(demonstrations, tokenizer, config.batch_size)
+    batches = _batches(demonstrations, tokenizer, config)
     begun_s = time.perf_counter()
     curve = []
     model.train()
@@ -282,13 +285,14 @@ def _optimizers(model: LlamaForCausalLM, config: SFTConfig) -> list[torch.optim.
 
 
 def _batches(
-    demonstrations: Iterator[Demonstration], tokenizer: PreTrainedTokenizerFast, batch_size: int
+    demonstrations: Iterator[Demonstration], tokenizer: PreTrainedTokenizerFast, config: SFTConfig
 ) -> Iterator[list[_Example]]:
     order = random.Random(0)
+    size = config.batch_size
     while True:
-        several = list(itertools.islice(demonstrations, batch_size * _BATCHES_SORTED_TOGETHER))
+        several = list(itertools.islice(demonstrations, size * config.batches_sorted_together))
         examples = sorted((_encode(one, tokenizer) for one in several), key=lambda example: example.length)
-        batches = [examples[start : start + batch_size] for start in range(0, len(examples), batch_size)]
+        batches = [examples[start : start + size] for start in range(0, len(examples), size)]
         order.shuffle(batches)
         yield from batches
 

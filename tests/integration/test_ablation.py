@@ -1,4 +1,4 @@
-"""The short form of benchmarks/ablation: real runs of three arms, each in its process."""
+"""The short form of benchmarks/ablation: real runs of four arms, each in its process."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ def run_smoke(work: Path) -> str:
     return done.stdout
 
 
-def test_smoke_compares_three_arms_and_continues_where_it_was(tmp_path):
+def test_smoke_compares_four_arms_and_continues_where_it_was(tmp_path):
     first = run_smoke(tmp_path)
     (lost,) = tmp_path.glob("runs/*/ppo-*-seed0.json")
     lost.unlink()
     second = run_smoke(tmp_path)
 
-    assert first.count("done after") == 3
+    assert first.count("done after") == 4
     assert second.count("done after") == 1
     assert "smoke, PPO, seed 0: done" in second
     results = json.loads((tmp_path / "smoke" / "results.json").read_text())["smoke"]
     assert {arm: figures["seeds"] for arm, figures in results["arms"].items()} == {
         "sft": [0],
+        "imitation": [0],
         "ppo": [0],
         "stepcoder": [0],
     }

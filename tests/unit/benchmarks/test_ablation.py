@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from benchmarks.ablation import grid
-from benchmarks.ablation.analysis import curves, difference, gain, read_runs, summarize, values
+from benchmarks.ablation.analysis import curves, difference, read_runs, summarize, values
 from benchmarks.ablation.files import locked, write_json
 from benchmarks.ablation.gradients import compare, jackknife, report, squared_noise, squared_signal
 from benchmarks.ablation.intervals import (
@@ -22,10 +22,10 @@ from benchmarks.ablation.intervals import (
     t_quantile,
     t_within,
 )
-from benchmarks.ablation.material import with_first_tests
+from benchmarks.ablation.material import prepare, with_first_tests
 from benchmarks.ablation.report import PAIRS, gains_table, plot_gains, tables, with_gains, write_report
 from benchmarks.ablation.run import ppo_config
-from benchmarks.ablation.settings import ARMS, MAIN, SETTINGS, SMOKE, TIERS, Job, plan
+from benchmarks.ablation.settings import ARMS, MAIN, REINFORCED, SETTINGS, SMOKE, TIERS, Job, plan
 from stepcoder_trl.data.synthetic import synthetic_problems
 
 
@@ -114,7 +114,7 @@ def test_another_arm_of_the_same_name_has_another_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize("arm", [name for name, arm in ARMS.items() if arm.reinforced])
+@pytest.mark.parametrize("arm", REINFORCED)
 def test_every_arm_is_a_configuration_of_the_trainer(setting, arm, tmp_path):
     args = ppo_config(setting, ARMS[arm], 3, response_length=50, folder=str(tmp_path))
 
@@ -210,7 +210,7 @@ def test_curves_begin_at_the_fine_tuned_model(work):
     runs = read_runs(SMOKE, work)
 
     assert runs.curve("ppo", 1, "heldout") == [(0, 0.1), (4, 0.2), (8, 0.4)]
-    assert values(runs, "ppo", "curve", "heldout") == {0: pytest.approx(0.2), 1: pytest.approx(0.225)}
+    assert values(runs, "ppo", "curve", "heldout") == pytest.approx([0.2, 0.225])
     assert [value.mean for _, value in curves(runs, "ppo", "training")] == pytest.approx([0.05, 0.2, 0.4])
 
 
@@ -222,18 +222,37 @@ def test_arms_are_compared_over_the_seeds_that_both_have(work):
     assert found["low"] is None
 
 
-def test_by_cpu_time_curves_are_compared_up_to_what_all_arms_have_spent(work):
+def test_by_cpu_time_curves_are_compared_up_to_what_the_cheaper_run_has_spent(work):
     found = difference(read_runs(SMOKE, work), "stepcoder", "ppo", "curve_by_cpu", "training")
 
     # Two CPU seconds: StepCoder's both evaluations, PPO's first.
     assert found["mean"] == pytest.approx((0.2 + 0.6) / 2 - 0.1)
 
 
-def test_rollouts_until_most_problems_are_at_scratch(work):
+def test_seeds_whose_curriculum_is_over_are_counted(work):
     training = summarize(read_runs(SMOKE, work), PAIRS)["training"]
 
-    assert training["ppo"]["scratch_reached_rollouts"] == 8
+    # At scratch are half of the problems after the first update, all after the second.
+    assert training["ppo"]["scratch_reached_seeds"] == 2
     assert training["ppo"]["reward_rate"] == 0.75
+
+
+def test_runs_from_another_model_are_not_paired(work, capsys):
+    path = Job(SMOKE, "ppo", 1).path(work)
+    write_json(path, {**json.loads(path.read_text()), "material": "another"})
+
+    assert list(read_runs(SMOKE, work).by_arm["ppo"]) == [0]
+    assert "smoke, PPO, seed 1: left out" in capsys.readouterr().out
+
+
+def test_material_tells_models_and_problems_apart(tmp_path):
+    tiny = dataclasses.replace(SMOKE, corpus=dataclasses.replace(SMOKE.corpus, steps=1), num_heldout=2)
+    once, again, other = (prepare(tiny, seed, tmp_path).digest for seed in (0, 0, 1))
+    (weights,) = tmp_path.glob("sft/*-seed0/model.safetensors")
+    weights.write_bytes((next(tmp_path.glob("sft/*-seed1")) / weights.name).read_bytes())
+
+    assert once == again != other
+    assert prepare(tiny, 0, tmp_path).digest not in (once, other)
 
 
 def test_report_names_every_finished_arm_and_is_valid_json(work, tmp_path):
@@ -262,14 +281,30 @@ def test_runs_are_brought_back_from_a_report(work, tmp_path):
     assert runs.curve("ppo", 0, "heldout")[-1][1] == 0.0  # what was there stays
 
 
-def test_gains_are_differences_over_as_many_rollouts_as_all_settings_have(work):
+def test_runs_of_a_setting_that_has_changed_are_not_dropped_without_a_word(work, tmp_path, monkeypatch):
+    write_report([SMOKE], work, tmp_path / "out")
+    monkeypatch.setitem(SETTINGS, "smoke", dataclasses.replace(SMOKE, updates=3))
+
+    with pytest.raises(SystemExit, match="5 runs of settings that have changed since, first smoke/ppo-"):
+        grid.restore_runs(tmp_path / "out" / "results.json", tmp_path / "elsewhere")
+
+
+def test_runs_that_are_published_are_those_of_todays_settings(tmp_path):
+    results = grid.CHECKOUT / "docs" / "results" / "ablation" / "results.json"
+
+    assert grid.restore_runs(results, tmp_path) == sum(
+        len(one["runs"]) for one in json.loads(results.read_text()).values()
+    )
+
+
+def test_differences_are_taken_over_as_many_rollouts_as_asked_for(work):
     finished(work, "no_fgo", 0, [0.3, 0.5])
     runs = read_runs(SMOKE, work)
 
     # Up to the first evaluation the curves rise from 0 to 0.4 and 0.3, up to the second to 0.8 and 0.5.
-    assert gain(runs, "stepcoder", "no_fgo", "heldout", 4).mean == pytest.approx(0.05)
-    assert gain(runs, "stepcoder", "no_fgo", "heldout", 8).mean == pytest.approx((0.05 + 0.2) / 2)
-    assert gain(runs, "stepcoder", "no_cccs", "heldout", 8) is None
+    assert difference(runs, "stepcoder", "no_fgo", "curve", "heldout", 4)["mean"] == pytest.approx(0.05)
+    assert difference(runs, "stepcoder", "no_fgo", "curve", "heldout")["mean"] == pytest.approx((0.05 + 0.2) / 2)
+    assert difference(runs, "stepcoder", "no_cccs", "curve", "heldout") is None
 
 
 def test_settings_side_by_side_show_what_each_part_gains(work, tmp_path):
@@ -286,6 +321,9 @@ def test_settings_side_by_side_show_what_each_part_gains(work, tmp_path):
 
 
 # Signal and noise
+
+
+PAIRS_OF_MASKS = ("off off", "lines lines", "lines off", "random random", "off random")
 
 
 def products_of(gradients, others):
@@ -306,6 +344,7 @@ def test_leaving_noise_out_is_a_gain_and_scaling_is_none():
     all_tokens = [(signal, -2 * one, one) for one in noise]
     masked = [(3 * signal, 0.0, 3 * one) for one in noise]
     products = {"off off": products_of(all_tokens, all_tokens), "lines lines": products_of(masked, masked)}
+    products["lines off"] = products_of(masked, all_tokens)
 
     gain = compare(products, "lines")["gain"]
 
@@ -314,16 +353,20 @@ def test_leaving_noise_out_is_a_gain_and_scaling_is_none():
     assert noises[1] / noises[0] == pytest.approx(9 / 5)
     assert gain["mean"] > 5
     assert gain["low"] < gain["mean"] < gain["high"]
+    assert compare(products, "off")["cosine"]["mean"] == 1.0
     assert compare(products, "off")["gain"]["mean"] == 1.0
 
 
 def test_gradients_are_reported_by_setting_and_mask():
     vectors = [(1.0, 0.5), (1.0, -0.5), (1.0, 0.1)]
-    products = {f"{mask} {mask}": products_of(vectors, vectors) for mask in ("off", "lines", "random")}
+    products = {pair: products_of(vectors, vectors) for pair in PAIRS_OF_MASKS}
     results, table = report({"some": {0: {"unexecuted_share": 0.25, "products": products}}})
 
     assert results["some"]["seeds"][0]["lines"]["gain"]["mean"] == 1.0
-    assert "| some | 1 | 25 % | lines | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |" in table
+    assert (
+        "| some | 1 | 25 % | lines | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |"
+        in table
+    )
 
 
 def test_jackknife_of_a_mean_is_the_interval_of_the_mean():

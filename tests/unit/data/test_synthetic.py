@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import sys
 from collections.abc import Iterator
 
@@ -160,6 +161,24 @@ def test_solutions_begin_with_their_starter_code():
         assert problem.canonical_solution.startswith(problem.starter_code)
 
 
+def test_clauses_can_have_concepts_of_their_own():
+    config = SyntheticConfig(style="scalar", min_clauses=2, max_clauses=2, concepts="by_clause")
+    clauses = zip(*(problem.prompt.splitlines()[1:3] for problem in synthetic_problems(40, 0, config)), strict=True)
+    first, second = (
+        {concept.words for concept in (*CONDITIONS, *UPDATES) if any(_mentions(text, concept) for text in texts)}
+        for texts in clauses
+    )
+
+    # In the first clause the total is 0, and no test tells whether something is added or assigned.
+    assert first == {concept.words for concept in (*CONDITIONS[::2], *UPDATES[::2])} - {"add {x}"}
+    assert second == {concept.words for concept in (*CONDITIONS[1::2], *UPDATES[1::2])}
+
+
+def _mentions(text, concept):
+    pattern = concept.words.replace("{x}", "[vabc]").replace("{n}", "[0-9]+")
+    return re.search(rf"\b{pattern}(?=[,;.])", text) is not None
+
+
 def test_too_narrow_dials_are_refused():
     config = SyntheticConfig(max_clauses=1, min_clauses=1, max_arms=1, max_constant=2)
 
@@ -171,6 +190,8 @@ def test_too_narrow_dials_are_refused():
     ("changes", "named"),
     [
         ({"style": "tree"}, "`style` is 'tree'"),
+        ({"concepts": "mine"}, "`concepts` is 'mine'"),
+        ({"concepts": "by_clause", "max_clauses": 5}, "`max_clauses` is 5"),
         ({"test_strength": "good"}, "`test_strength` is 'good'"),
         ({"min_clauses": 0}, "`min_clauses` is 0"),
         ({"min_arms": 4, "max_arms": 3}, "`min_arms` is 4"),
