@@ -3,10 +3,12 @@ PPO and StepCoder on a pretrained model: LoRA on MBPP's training problems, pass@
 
     python benchmarks/real_model.py --model smollm2 --mbpp mbpp.jsonl --work runs/real --out docs/results/real_model
 
-Both arms of a seed have the same initial weights, problems, order and number of completions. Every (seed, arm) is a
-training run of its own, with one thread, that writes a checkpoint now and then: the command goes on where it was
-broken off, and with a larger `--updates` it takes the runs further. Before the first update and after the last, every
-validation problem is answered `--samples` times from scratch, at the paper's temperature 0.2 and top-p 0.95.
+Two thirds of MBPP's solutions have no conditional to begin at. So each seed draws `--problems` of those that have, few
+enough to be visited several times: a curriculum moves with visits. Both arms of a seed have the same initial weights,
+problems, order, number and length of completions. Every (seed, arm) is a training run of its own, with one thread,
+that writes a checkpoint now and then: the command goes on where it was broken off, and with a larger `--updates` it
+takes the runs further. Before the first update and after the last, every validation problem is answered `--samples`
+times from scratch, at the paper's temperature 0.2 and top-p 0.95.
 
 `--minutes` ends the command once the run that is under way has written its next checkpoint. The report, `results.json`
 and `curves.png`, is made of what is there.
@@ -29,6 +31,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from stepcoder_trl import Problem
+from stepcoder_trl.curriculum import curriculum_stages
+
 
 ARMS = {
     "ppo": {"curriculum": "off", "fgo": "off"},
@@ -37,7 +42,9 @@ ARMS = {
 TRAIN, VALIDATION = range(601, 975), range(511, 601)  # MBPP's own split
 PACKAGES = ("stepcoder-trl", "trl", "transformers", "torch", "peft", "coverage")
 RESAMPLES = 10_000
-COMPLETIONS = 8  # of an update, for two problems
+PROMPTS, GENERATIONS = 4, 4  # of an update
+# What an evaluation that is kept depends on, besides the number of updates.
+ASKED = ("model", "mbpp", "problems", "samples", "response_length", "bf16")
 
 
 # One training run, in a process of its own
@@ -64,10 +71,10 @@ def train(arguments: argparse.Namespace) -> None:
         learning_rate=1e-4,
         value_learning_rate=3e-4,
         lr_scheduler_type="constant",  # runs may be taken further
-        per_device_train_batch_size=4,
-        gradient_accumulation_steps=2,
-        num_generations=COMPLETIONS // 2,
-        response_length=96,
+        per_device_train_batch_size=GENERATIONS,
+        gradient_accumulation_steps=PROMPTS,
+        num_generations=GENERATIONS,
+        response_length=arguments.response_length,
         max_steps=arguments.updates,
         logging_steps=1,
         save_steps=arguments.save_steps,
@@ -85,13 +92,20 @@ def train(arguments: argparse.Namespace) -> None:
         PPOScriptArguments(problems=str(arguments.mbpp), prompt_style="chat"),
         config,
         ModelConfig(model_name_or_path=arguments.model, use_peft=True, lora_r=16, dtype="float32"),
-        [problem for problem in load_problems(arguments.mbpp) if _number(problem.task_id) in TRAIN],
+        training_problems(load_problems(arguments.mbpp), arguments.problems, arguments.seeds[0]),
         callbacks=[UntilTheTimeIsOver()],
     )
 
 
-def _number(task_id: str) -> int:
-    return int(task_id.rpartition("/")[2])
+def training_problems(problems: Sequence[Problem], number: int, seed: int) -> list[Problem]:
+    """Training problems of a seed: drawn from those whose curriculum does not begin at scratch."""
+    fitting = [
+        problem
+        for problem in problems
+        if int(problem.task_id.rpartition("/")[2]) in TRAIN
+        and len(curriculum_stages(problem.canonical_solution, problem.starter_code)) > 1
+    ]
+    return random.Random(seed).sample(fitting, number)
 
 
 def _run_folder(arguments: argparse.Namespace, seed: int, arm: str) -> Path:
@@ -104,6 +118,7 @@ def _run_folder(arguments: argparse.Namespace, seed: int, arm: str) -> Path:
 def run_all(arguments: argparse.Namespace) -> None:
     """Train and evaluate what is not yet trained and evaluated, one run after the other, until the time is over."""
     arguments.work.mkdir(parents=True, exist_ok=True)
+    check_settings(arguments)
     validation = arguments.work / "validation.jsonl"
     rows = [json.loads(line) for line in arguments.mbpp.read_text(encoding="utf-8").splitlines() if line.strip()]
     validation.write_text(
@@ -112,24 +127,39 @@ def run_all(arguments: argparse.Namespace) -> None:
     _evaluate(arguments, str(arguments.model), arguments.work / "initial")
     for seed in arguments.seeds:
         for arm in ARMS:
-            if time.time() > arguments.until:
-                return
             folder = _run_folder(arguments, seed, arm)
-            if _updates(folder) < arguments.updates:
-                _call(__file__, "--one", arm, "--seeds", str(seed), *_passed_on(arguments))
-            if _updates(folder) >= arguments.updates:
+            if time.time() > arguments.until or _is_finished(arguments, folder):
+                continue
+            if _updates(folder) > arguments.updates:
+                raise SystemExit(f"{folder} has {_updates(folder)} updates. Ask for as many with `--updates`.")
+            _call(__file__, "--one", arm, "--seeds", str(seed), *_passed_on(arguments))
+            if _updates(folder) == arguments.updates:
                 _evaluate(arguments, str(folder), _evaluation_folder(folder, arguments.updates))
 
 
+def check_settings(arguments: argparse.Namespace) -> None:
+    """Note what the runs of a folder are of; exit if it was something else before."""
+    asked = {name: str(getattr(arguments, name)) for name in ASKED}
+    noted = arguments.work / "settings.json"
+    before = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else asked
+    for name in ASKED:
+        if asked[name] != before[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise SystemExit(f"{arguments.work} was begun with {flag} {before[name]}. Name another --work.")
+    noted.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+
+
 def _passed_on(arguments: argparse.Namespace) -> list[str]:
-    names = ("model", "mbpp", "work", "updates", "save_steps", "until")
-    return [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(arguments, name)))]
+    names = ("model", "mbpp", "work", "problems", "response_length", "updates", "save_steps", "until")
+    named = [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(arguments, name)))]
+    return [*named, *(["--bf16"] if arguments.bf16 else [])]
 
 
 def _evaluate(arguments: argparse.Namespace, model: str, out: Path) -> None:
     if (out / "summary.json").exists():
         return
-    settings = ("--num-samples", str(arguments.samples), "--prompt-style", "chat", "--max-new-tokens", "256")
+    length = str(arguments.response_length)
+    settings = ("--num-samples", str(arguments.samples), "--prompt-style", "chat", "--max-new-tokens", length)
     problems = str(arguments.work / "validation.jsonl")
     drawing = (*settings, "--batch-size", "32", "--dtype", "bfloat16")
     _call("-m", "stepcoder_trl", "evaluate", "--model", model, "--problems", problems, "--out", str(out), *drawing)
@@ -162,28 +192,28 @@ def _updates(folder: Path) -> int:
 
 
 def report(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the finished runs found; intervals by resampling problems."""
+    """What the finished runs found; intervals by resampling seeds, and problems in each."""
     runs = {(seed, arm): _run_folder(arguments, seed, arm) for seed in arguments.seeds for arm in ARMS}
     seeds = [seed for seed in arguments.seeds if all(_is_finished(arguments, runs[seed, arm]) for arm in ARMS)]
     initial = _pass_rates(arguments.work / "initial")
     result: dict[str, Any] = {
         "updates": arguments.updates,
         "seeds": seeds,
-        "completions_per_update": COMPLETIONS,
+        "completions_per_update": PROMPTS * GENERATIONS,
+        "training_problems": arguments.problems,
+        "response_length": arguments.response_length,
         "validation_problems": len(initial),
         "samples_per_problem": arguments.samples,
-        "pass@1": {"initial": _interval(list(initial.values()))},
+        "pass@1": {"initial": interval([list(initial.values())])},
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
         "curves": {f"{arm}, seed {seed}": _curve(folder) for (seed, arm), folder in runs.items()},
     }
     if seeds:
         rates = {run: _pass_rates(_evaluation_folder(runs[run], arguments.updates)) for run in runs if run[0] in seeds}
-        means = {
-            arm: {task: statistics.fmean(rates[seed, arm][task] for seed in seeds) for task in initial} for arm in ARMS
-        }
-        result["pass@1"] |= {arm: _interval(list(means[arm].values())) for arm in ARMS}
-        result["stepcoder - ppo"] = _interval([means["stepcoder"][task] - means["ppo"][task] for task in initial])
+        gaps = [[rates[seed, "stepcoder"][task] - rates[seed, "ppo"][task] for task in initial] for seed in seeds]
+        result["pass@1"] |= {arm: interval([list(rates[seed, arm].values()) for seed in seeds]) for arm in ARMS}
+        result["stepcoder - ppo"] = interval(gaps)
         result["by seed"] = [
             {"seed": seed, **{arm: statistics.fmean(rates[seed, arm].values()) for arm in ARMS}} for seed in seeds
         ]
@@ -203,15 +233,31 @@ def _pass_rates(folder: Path) -> dict[str, float]:
     return {task: statistics.fmean(passed) for task, passed in by_task.items()}
 
 
-def _interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean with a 95 % bootstrap interval over problems."""
+def interval(by_seed: Sequence[Sequence[float]]) -> dict[str, float]:
+    """
+    Mean with a 95 % bootstrap interval over seeds and, in each, problems.
+
+    Args:
+        by_seed (`Sequence[Sequence[float]]`):
+            Per seed, a value of each problem. With few seeds the interval is too narrow.
+
+    Returns:
+        `dict[str, float]`: `value`, `low`, `high`.
+    """
     draw = random.Random(0)
-    means = sorted(statistics.fmean(draw.choices(values, k=len(values))) for _ in range(RESAMPLES))
-    return {"value": statistics.fmean(values), "low": means[RESAMPLES // 40], "high": means[-RESAMPLES // 40]}
+
+    def resampled() -> float:
+        chosen = draw.choices(by_seed, k=len(by_seed))
+        return statistics.fmean(statistics.fmean(draw.choices(values, k=len(values))) for values in chosen)
+
+    means = sorted(resampled() for _ in range(RESAMPLES))
+    value = statistics.fmean(statistics.fmean(values) for values in by_seed)
+    return {"value": value, "low": means[RESAMPLES // 40], "high": means[-RESAMPLES // 40]}
 
 
 def _curve(folder: Path) -> list[dict[str, float]]:
     names = ("step", "objective/scores", "executor/passed", "objective/kl", "fgo/kept_share")
+    names += ("curriculum/scratch_share", "curriculum/advanced")
     return [{name: entry[name] for name in names if name in entry} for entry in _history(folder)]
 
 
@@ -253,7 +299,9 @@ def main() -> None:
     parser.add_argument("--mbpp", required=True, type=Path, help="mbpp.jsonl, as its authors publish it")
     parser.add_argument("--work", type=Path, default=Path("runs/real_model"), help="runs and checkpoints")
     parser.add_argument("--out", type=Path, help="folder for results.json and curves.png")
-    parser.add_argument("--updates", type=int, default=32, help="updates of a run, 8 completions each (32)")
+    parser.add_argument("--updates", type=int, default=32, help="updates of a run, 16 completions each (32)")
+    parser.add_argument("--problems", type=int, default=24, help="training problems of a seed (24)")
+    parser.add_argument("--response-length", type=int, default=128, help="most tokens of a completion (128)")
     parser.add_argument("--save-steps", type=int, default=4, help="updates between two checkpoints (4)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=2, help="per validation problem (2)")

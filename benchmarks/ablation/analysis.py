@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -162,7 +162,7 @@ def summarize(runs: Runs, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
             arm: {
                 "seeds": sorted(runs.by_arm[arm]),
                 **{
-                    f"{name}_{measure}": rounded(asdict(estimate(values(runs, arm, measure, name))))
+                    f"{name}_{measure}": rounded(asdict(_share(values(runs, arm, measure, name))))
                     for measure in MEASURES
                     for name in SETS
                 },
@@ -181,6 +181,12 @@ def summarize(runs: Runs, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         "sft": {seed: run["sft"] for seed, run in runs.by_arm["sft"].items()},
         "start": {name: rounded(asdict(share)) for name, share in shares_at_start(runs).items()},
     }
+
+
+def _share(shares: Sequence[float]) -> Estimate:
+    """Mean of shares; its interval is cut to [0, 1], which Student's t does not know of."""
+    found = estimate(shares)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0)) if found.n > 1 else found
 
 
 def _training(runs: Sequence[Run]) -> dict[str, float]:

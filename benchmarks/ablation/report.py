@@ -70,7 +70,8 @@ def write_report(settings: Sequence[Setting], work: Path, out: Path) -> list[str
         print(f"No pictures: {MISSING}")
         return list(found)
     for name, runs in found.items():
-        plot(runs, out / f"{name}.png")
+        if runs.by_arm.keys() - {"sft"}:
+            plot(runs, out / f"{name}.png")
     if compared:
         plot_gains(compared, out / "gains.png")
     return list(found)
@@ -235,13 +236,14 @@ def _lines(
     panel: Any, arms: Sequence[str], curve: Callable[[str], Sequence[tuple[float, Estimate]]], band: bool = True
 ) -> None:
     """One line per arm, with the interval of its mean as a band."""
+    colors = importlib.import_module("matplotlib").colormaps["tab20"].colors
     for arm in arms:
-        points, number = curve(arm), list(ARMS).index(arm)
+        points, color = curve(arm), colors[list(ARMS).index(arm)]
         xs = [x for x, _ in points]
-        panel.plot(xs, [value.mean for _, value in points], label=ARMS[arm].label, color=f"C{number}")
+        panel.plot(xs, [value.mean for _, value in points], label=ARMS[arm].label, color=color)
         if band and points[0][1].n > 1:
             low, high = [value.low for _, value in points], [value.high for _, value in points]
-            panel.fill_between(xs, low, high, color=f"C{number}", alpha=0.12, linewidth=0)
+            panel.fill_between(xs, low, high, color=color, alpha=0.12, linewidth=0)
     panel.grid(alpha=0.3)
 
 
