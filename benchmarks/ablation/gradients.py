@@ -132,6 +132,7 @@ def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) ->
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+        trainer.args.critic_warmup_steps = 0  # of a run that was too short for it, too
         trainer.accelerator.unwrap_model(trainer.model).value_model.requires_grad_(False)  # costs time, is not asked
         draw = random.Random(f"batches {seed}")
         for step in range(batches):
