@@ -162,12 +162,14 @@ def _training_table(summary: Mapping[str, Any]) -> str:
 
 
 def with_gains(found: Mapping[str, Runs]) -> list[Runs]:
-    """Settings in which a part can be compared with its absence, from the sparsest on."""
+    """Settings in which a part can be compared with its absence, from the sparsest on; none if it is one alone."""
     compared = [
         runs
         for runs in found.values()
         if shares_at_start(runs) and any(set(pair) <= runs.by_arm.keys() for pair in GAINS.values())
     ]
+    if len(compared) < 2:
+        return []
     return sorted(compared, key=lambda runs: shares_at_start(runs)["pass_rate"].mean)
 
 
@@ -221,29 +223,33 @@ def plot(runs: Runs, path: Path) -> None:
             _lines(panel, arms, lambda arm, name=name, axis=axis: curves(runs, arm, name, axis))
             panel.set_title(f"pass@1, {TITLES[name]}", loc="left", fontsize="medium")
             panel.set_xlabel(unit)
+            panel.set_ylim(-0.02, 1.02)
     for panel, name, title in (
         (panels[2][0], "reward_rate", "share of completions that pass, from where they start"),
         (panels[2][1], "scratch_share", "share of problems at scratch"),
     ):
-        _lines(panel, reinforced, lambda arm, name=name: training_curve(runs, arm, name), band=False)
+        _lines(panel, reinforced, lambda arm, name=name: training_curve(runs, arm, name), banded=())
         panel.set_title(title, loc="left", fontsize="medium")
         panel.set_xlabel("rollouts")
-    panels[0][0].legend(fontsize="small")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize="small")
     figure.savefig(path, dpi=110)
 
 
 def _lines(
-    panel: Any, arms: Sequence[str], curve: Callable[[str], Sequence[tuple[float, Estimate]]], band: bool = True
+    panel: Any,
+    arms: Sequence[str],
+    curve: Callable[[str], Sequence[tuple[float, Estimate]]],
+    banded: Sequence[str] = ("ppo", "stepcoder"),  # with all of them nothing would be seen
 ) -> None:
-    """One line per arm, with the interval of its mean as a band."""
+    """One line per arm, with the interval of its mean as a band where asked for."""
     colors = importlib.import_module("matplotlib").colormaps["tab20"].colors
     for arm in arms:
         points, color = curve(arm), colors[list(ARMS).index(arm)]
         xs = [x for x, _ in points]
         panel.plot(xs, [value.mean for _, value in points], label=ARMS[arm].label, color=color)
-        if band and points[0][1].n > 1:
+        if arm in banded and points[0][1].n > 1:
             low, high = [value.low for _, value in points], [value.high for _, value in points]
-            panel.fill_between(xs, low, high, color=color, alpha=0.12, linewidth=0)
+            panel.fill_between(xs, low, high, color=color, alpha=0.2, linewidth=0)
     panel.grid(alpha=0.3)
 
 
