@@ -242,7 +242,8 @@ def _lines(
     banded: Sequence[str] = ("ppo", "stepcoder"),  # with all of them nothing would be seen
 ) -> None:
     """One line per arm, with the interval of its mean as a band where asked for."""
-    colors = importlib.import_module("matplotlib").colormaps["tab20"].colors
+    pairs = importlib.import_module("matplotlib").colormaps["tab20"].colors
+    colors = (*pairs[::2], *pairs[1::2])  # first those that are far apart
     for arm in arms:
         points, color = curve(arm), colors[list(ARMS).index(arm)]
         xs = [x for x, _ in points]
