@@ -222,34 +222,30 @@ def compare(products: dict[str, Products], name: str) -> dict[str, Any]:
 # All settings and seeds
 
 
-def report(found: dict[str, dict[int, dict[str, Any]]]) -> tuple[dict[str, Any], str]:
-    """
-    Means over seeds, as JSON values and as a table in Markdown. Intervals are over seeds, or of one over its batches.
+Findings = dict[str, dict[str, Any]]  # by setting and moment: `probe`, its name, and `seeds`, what each of them found
 
-    Args:
-        found (`dict[str, dict[int, dict[str, Any]]]`):
-            What `probe` found, by setting with moment, and seed.
 
-    Returns:
-        `tuple[dict[str, Any], str]`
-    """
-    results: dict[str, Any] = {}
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    """What is said of a probe: `updates`, `unexecuted_share`, and `masks`, each beside all tokens."""
+    told = {name: found[name] for name in ("updates", "unexecuted_share")}
+    return {**told, "masks": {mask: compare(found["products"], mask) for mask in MASKS}}
+
+
+def table(findings: Findings) -> str:
+    """Means over seeds as a table in Markdown. Intervals are over seeds, or of one over its batches."""
     lines = [
         "| setting, moment | seeds | tokens unexecuted | mask | signal², of all tokens' | noise² | signal²/noise² "
         "| cosine |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, by_seed in found.items():
-        share = sum(one["unexecuted_share"] for one in by_seed.values()) / len(by_seed)
-        seeds = {
-            seed: {mask: compare(one["products"], mask) for mask in MASKS} for seed, one in sorted(by_seed.items())
-        }
-        results[name] = {"unexecuted_share": share, "seeds": seeds}
+    for name, one in findings.items():
+        seeds = list(one["seeds"].values())
+        share = sum(seed["unexecuted_share"] for seed in seeds) / len(seeds)
         for mask in MASKS[1:]:
             keys = ("signal_ratio", "noise_ratio", "gain", "cosine")
-            cells = " | ".join(_cell([one[mask][key] for one in seeds.values()]) for key in keys)
+            cells = " | ".join(_cell([seed["masks"][mask][key] for seed in seeds]) for key in keys)
             lines.append(f"| {name} | {len(seeds)} | {100 * share:.0f} % | {mask} | {cells} |")
-    return results, "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _cell(figures: Sequence[dict[str, float]]) -> str:
@@ -274,18 +270,28 @@ def main() -> None:
         with locked(path, wait=False) as lock:
             if lock is not None and not path.exists():
                 write_json(path, probe(SETTINGS[name], seed, chosen.work, chosen.batches, moment))
-    found: dict[str, dict[int, dict[str, Any]]] = {}
+    findings = collect(chosen.out / "gradients.json", chosen.work, chosen.batches)
+    write_json(chosen.out / "gradients.json", findings)
+    (chosen.out / "gradients.md").write_text(table(findings))
+    print(table(findings))
+
+
+def collect(reported: Path, work: Path, batches: int) -> Findings:
+    """All that is known: what was reported before, maybe from another machine, and what the probes of `work` found."""
+    before: Findings = json.loads(reported.read_text()) if reported.exists() else {}
+    findings: Findings = {}
     for name, moment in itertools.product(SETTINGS, MOMENTS):
-        for path in sorted(chosen.work.glob(f"gradients/{_path(name, moment, chosen.batches).name}")):
-            seed = int(path.stem.rpartition("-seed")[2])
-            found.setdefault(f"{name}, {moment}", {})[seed] = json.loads(path.read_text())
-    results, table = report(found)
-    write_json(chosen.out / "gradients.json", {"batches": chosen.batches, "settings": results})
-    (chosen.out / "gradients.md").write_text(table)
-    print(table)
+        label, pattern = f"{name}, {moment}", _path(name, moment, batches, work)
+        known = before.get(label, {})
+        seeds = dict(known["seeds"]) if known.get("probe") == pattern.stem else {}
+        for path in pattern.parent.glob(pattern.name):
+            seeds[path.stem.rpartition("-seed")[2]] = summary(json.loads(path.read_text()))
+        if seeds:
+            findings[label] = {"probe": pattern.stem, "seeds": dict(sorted(seeds.items()))}
+    return findings
 
 
-def _path(name: str, moment: str, batches: int, work: Path = Path(), seed: int | str = "*") -> Path:
+def _path(name: str, moment: str, batches: int, work: Path, seed: int | str = "*") -> Path:
     """File of what a probe found; another one if anything about it is changed."""
     asked = {**dataclasses.asdict(SETTINGS[name]), "common": COMMON, "options": MOMENTS[moment], "batches": batches}
     del asked["reason"]

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from benchmarks.ablation import grid
+from benchmarks.ablation import gradients, grid
 from benchmarks.ablation.analysis import curves, difference, read_runs, summarize, values
 from benchmarks.ablation.files import locked, write_json
-from benchmarks.ablation.gradients import compare, jackknife, report, squared_noise, squared_signal
+from benchmarks.ablation.gradients import compare, jackknife, squared_noise, squared_signal
 from benchmarks.ablation.intervals import (
     area,
     estimate,
@@ -359,16 +359,21 @@ def test_leaving_noise_out_is_a_gain_and_scaling_is_none():
     assert compare(products, "off")["gain"]["mean"] == 1.0
 
 
-def test_gradients_are_reported_by_setting_and_mask():
+def test_gradients_are_reported_by_setting_and_mask(tmp_path):
     vectors = [(1.0, 0.5), (1.0, -0.5), (1.0, 0.1)]
     products = {pair: products_of(vectors, vectors) for pair in PAIRS_OF_MASKS}
-    results, table = report({"some": {0: {"unexecuted_share": 0.25, "products": products}}})
+    path = gradients._path("smoke", "start", 3, tmp_path, seed=0)
+    write_json(path, {"updates": 6, "unexecuted_share": 0.25, "products": products})
 
-    assert results["some"]["seeds"][0]["lines"]["gain"]["mean"] == 1.0
-    assert (
-        "| some | 1 | 25 % | lines | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |"
-        in table
-    )
+    findings = gradients.collect(tmp_path / "gradients.json", tmp_path, 3)
+
+    row = "| smoke, start | 1 | 25 % | lines | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |"
+    assert findings["smoke, start"]["seeds"]["0"]["masks"]["lines"]["gain"]["mean"] == 1.0
+    assert f"{row} 1.00 [1.00, 1.00] |" in gradients.table(findings)
+    # On another machine, what was reported is still known, and no longer once the probe is another one.
+    write_json(tmp_path / "gradients.json", findings)
+    assert gradients.collect(tmp_path / "gradients.json", tmp_path / "elsewhere", 3) == findings
+    assert gradients.collect(tmp_path / "gradients.json", tmp_path / "elsewhere", 4) == {}
 
 
 def test_jackknife_of_a_mean_is_the_interval_of_the_mean():
