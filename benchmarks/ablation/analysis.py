@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -69,34 +69,22 @@ def read_runs(setting: Setting, work: Path) -> Runs:
     return Runs(setting, kept)
 
 
-# What is compared: a number per run, by its name in the results. `until` is where a curve is cut, on its axis.
+# What is compared: a number per run. Measures by their names in the results, with the axis of the curve they look at.
+MEASURES = {"curve": "rollouts", "curve_by_cpu": "cpu_s", "end": "rollouts"}
 
 
-def _curve_mean(runs: Runs, arm: str, seed: int, name: str, until: float) -> float:
-    return area(runs.curve(arm, seed, name), until) if arm != "sft" else runs.start(seed)[name]
+def value(runs: Runs, arm: str, seed: int, measure: str, name: str, until: float | None = None) -> float:
+    """A measure of a run; `until` is where its curve is cut, by default at its end."""
+    points = runs.curve(arm, seed, name, MEASURES[measure])
+    end, last = points[-1]
+    if measure == "end" or len(points) == 1:  # one point: nothing was trained
+        return last
+    return area(points, end if until is None else until)
 
 
-def _curve_mean_by_cpu(runs: Runs, arm: str, seed: int, name: str, until: float) -> float:
-    return area(runs.curve(arm, seed, name, "cpu_s"), until) if arm != "sft" else runs.start(seed)[name]
-
-
-def _end(runs: Runs, arm: str, seed: int, name: str, until: float) -> float:
-    return runs.curve(arm, seed, name)[-1][1]
-
-
-MEASURES: dict[str, Callable[[Runs, str, int, str, float], float]] = {
-    "curve": _curve_mean,
-    "curve_by_cpu": _curve_mean_by_cpu,
-    "end": _end,
-}
-
-
-def values(runs: Runs, arm: str, measure: str, name: str, seeds: Sequence[int] | None = None) -> list[float]:
-    """A measure of each seed of an arm, over all of its rollouts or CPU seconds."""
-    seeds = list(runs.by_arm[arm]) if seeds is None else seeds
-    axis = "cpu_s" if measure == "curve_by_cpu" else "rollouts"
-    ends = [runs.curve(arm, seed, name, axis)[-1][0] for seed in seeds]
-    return [MEASURES[measure](runs, arm, seed, name, end) for seed, end in zip(seeds, ends, strict=True)]
+def values(runs: Runs, arm: str, measure: str, name: str) -> list[float]:
+    """A measure of each seed of an arm."""
+    return [value(runs, arm, seed, measure, name) for seed in runs.by_arm[arm]]
 
 
 def difference(
@@ -126,12 +114,11 @@ def difference(
         return None
     mine, theirs = [], []
     for seed in seeds:
-        until: float = rollouts or runs.setting.rollouts
+        until: float | None = rollouts
         if measure == "curve_by_cpu":
-            ends = (runs.curve(one, seed, name, "cpu_s")[-1][0] for one in (arm, other) if one != "sft")
-            until = min(ends)
-        for found, one in ((mine, arm), (theirs, other)):
-            found.append(MEASURES[measure](runs, one, seed, name, until))
+            until = min(runs.curve(one, seed, name, "cpu_s")[-1][0] for one in (arm, other) if one != "sft")
+        mine.append(value(runs, arm, seed, measure, name, until))
+        theirs.append(value(runs, other, seed, measure, name, until))
     base, found = fmean(theirs), paired_difference(mine, theirs)
     return {**rounded(asdict(found)), "relative": round(found.mean / base, 3) if base else None}
 

@@ -359,6 +359,17 @@ def test_leaving_noise_out_is_a_gain_and_scaling_is_none():
     assert compare(products, "off")["gain"]["mean"] == 1.0
 
 
+def test_gradients_that_point_elsewhere_have_a_smaller_cosine():
+    noise = (0.5, -0.5, 0.3, -0.3)
+    all_tokens, masked = [(1.0, 0.0, one) for one in noise], [(1.0, 1.0, one) for one in noise]
+    products = {"off off": products_of(all_tokens, all_tokens), "lines lines": products_of(masked, masked)}
+    products["lines off"] = products_of(masked, all_tokens)
+
+    # Products of different batches of the noise have the mean -0.68 / 12.
+    shared = 1 - 0.68 / 12
+    assert compare(products, "lines")["cosine"]["mean"] == pytest.approx(shared / math.sqrt(shared * (1 + shared)))
+
+
 def test_gradients_are_reported_by_setting_and_mask(tmp_path):
     vectors = [(1.0, 0.5), (1.0, -0.5), (1.0, 0.1)]
     products = {pair: products_of(vectors, vectors) for pair in PAIRS_OF_MASKS}
