@@ -156,7 +156,7 @@ def _passed_on(arguments: argparse.Namespace) -> list[str]:
 
 
 def _evaluate(arguments: argparse.Namespace, model: str, out: Path) -> None:
-    if (out / "summary.json").exists():
+    if _is_evaluated(out):
         return
     length = str(arguments.response_length)
     settings = ("--num-samples", str(arguments.samples), "--prompt-style", "chat", "--max-new-tokens", length)
@@ -195,6 +195,8 @@ def report(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the finished runs found; intervals by resampling seeds, and problems in each."""
     runs = {(seed, arm): _run_folder(arguments, seed, arm) for seed in arguments.seeds for arm in ARMS}
     seeds = [seed for seed in arguments.seeds if all(_is_finished(arguments, runs[seed, arm]) for arm in ARMS)]
+    if not _is_evaluated(arguments.work / "initial"):
+        raise SystemExit(f"{arguments.work} has no evaluation of the model yet. Run it without --report-only.")
     initial = _pass_rates(arguments.work / "initial")
     result: dict[str, Any] = {
         "updates": arguments.updates,
@@ -221,7 +223,11 @@ def report(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _is_finished(arguments: argparse.Namespace, folder: Path) -> bool:
-    return (_evaluation_folder(folder, arguments.updates) / "summary.json").exists()
+    return _is_evaluated(_evaluation_folder(folder, arguments.updates))
+
+
+def _is_evaluated(folder: Path) -> bool:
+    return (folder / "summary.json").exists()
 
 
 def _pass_rates(folder: Path) -> dict[str, float]:
@@ -314,6 +320,10 @@ def main() -> None:
     if arguments.arm:
         train(arguments)
         return
+    if not arguments.mbpp.is_file():
+        parser.error(f"--mbpp {arguments.mbpp} is no file. Name mbpp.jsonl, as its authors publish it.")
+    if not Path(arguments.model).is_dir():
+        parser.error(f"--model {arguments.model} is no folder. docs/ppo_mbpp.md says where to get one.")
     arguments.until = min(arguments.until, time.time() + 60 * arguments.minutes)
     if not arguments.report_only:
         run_all(arguments)

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen.report:
         tiers = [[arm for arm in tier if arm in arms] for tier in TIERS]
         failed = run_grid(list(plan(settings, tiers, seeds)), chosen.work, chosen.processes)
-    for name in write_report(reported, chosen.work, out):
+    for name in write_report(reported, chosen.work, out) or ["no run is finished yet"]:
         print(f"{out}: {name}")
     for job in failed:
         print(f"{job} failed, see {job.path(chosen.work).with_suffix('.log')}", file=sys.stderr)

@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback
+from transformers import TrainerCallback
 
 from benchmarks.ablation.files import locked, write_json
 from benchmarks.ablation.intervals import Estimate, estimate, t_quantile
 from benchmarks.ablation.material import prepare
-from benchmarks.ablation.run import ppo_config, unexecuted_share
-from benchmarks.ablation.settings import ARMS, COMMON, MAIN, SETTINGS, Arm, Setting, digest
+from benchmarks.ablation.run import make_trainer, unexecuted_share
+from benchmarks.ablation.settings import ARMS, COMMON, MAIN, SETTINGS, Arm, Job, Setting, digest
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
 from stepcoder_trl.trainer.rollout import PromptRow, loss_masks, pad_masks
 
@@ -122,15 +122,9 @@ def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) ->
         tempfile.TemporaryDirectory() as folder,
         CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor,
     ):
-        trainer = GradientProbe(
-            ppo_config(setting, Arm("probe", MOMENTS[moment]), seed, material.response_length, folder),
-            material.tokenizer,
-            material.model,
-            train_dataset=material.training,
-            executor=executor,
-            callbacks=[StopAt(moment)],
-        )
-        trainer.remove_callback(PrinterCallback)
+        arm = Arm("probe", MOMENTS[moment])
+        trainer = make_trainer(GradientProbe, Job(setting, "probe", seed), arm, material, executor, folder)
+        trainer.add_callback(StopAt(moment))
         trainer.train()
         trainer.args.critic_warmup_steps = 0  # of a run that was too short for it, too
         trainer.accelerator.unwrap_model(trainer.model).value_model.requires_grad_(False)  # costs time, is not asked

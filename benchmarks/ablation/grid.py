@@ -61,15 +61,20 @@ def restore_runs(results: Path, folder: Path) -> int:
         `int`: Runs brought back.
 
     Raises:
-        SystemExit: If a run is of a setting or arm that is no longer what it was: a report would drop it.
+        SystemExit: If the file cannot be used, or a run is of a setting or arm that is no longer what it was: a report
+            would drop it.
     """
     if not results.exists():
         return 0
-    reported = [run for setting in json.loads(results.read_text()).values() for run in setting["runs"]]
-    stale = {run["job"] for run in reported} - {
-        Job(SETTINGS[run["setting"]], run["arm"], run["seed"]).name
-        for run in reported
-        if run["setting"] in SETTINGS and run["arm"] in ARMS
+    try:
+        reported = [run for setting in json.loads(results.read_text()).values() for run in setting["runs"]]
+        named = {run["job"]: (run["setting"], run["arm"], run["seed"]) for run in reported}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SystemExit(f"{results} holds no runs of this benchmark ({error!r}). Move it away.") from None
+    stale = named.keys() - {
+        Job(SETTINGS[setting], arm, seed).name
+        for setting, arm, seed in named.values()
+        if setting in SETTINGS and arm in ARMS
     }
     if stale:
         raise SystemExit(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import PrinterCallback, TrainerCallback, set_seed
@@ -189,7 +189,7 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
 def _train(job: Job, material: Material, executor: CodeExecutor, evaluator: Evaluator) -> list[dict[str, float]]:
     """Train, evaluating on the way; the metrics of each update."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(job, ARMS[job.arm], material, executor, folder)
+        trainer = make_trainer(MeasuredTrainer, job, ARMS[job.arm], material, executor, folder)
         trainer.add_callback(evaluator)
         trainer.train()
     logged = [entry for entry in trainer.state.log_history if "ablation/cpu_s" in entry]
@@ -227,16 +227,21 @@ def _imitate(job: Job, material: Material, evaluator: Evaluator) -> list[dict[st
 def _start(job: Job, material: Material, executor: CodeExecutor) -> dict[str, float]:
     """How the fine-tuned model's completions from scratch fare under the tests of training."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(job, ARMS["ppo"], material, executor, folder)
+        trainer = make_trainer(MeasuredTrainer, job, ARMS["ppo"], material, executor, folder)
         set_seed(job.seed)
         batches = itertools.islice(trainer.get_train_dataloader(), START_BATCHES)
         passing, unexecuted = zip(*map(trainer.sample, batches), strict=True)
     return {"pass_rate": round(fmean(passing), 6), "unexecuted_share": round(fmean(unexecuted), 6)}
 
 
-def _trainer(job: Job, arm: Arm, material: Material, executor: CodeExecutor, folder: str) -> MeasuredTrainer:
+TrainerT = TypeVar("TrainerT", bound=StepCoderPPOTrainer)
+
+
+def make_trainer(
+    kind: type[TrainerT], job: Job, arm: Arm, material: Material, executor: CodeExecutor, folder: str
+) -> TrainerT:
     """Trainer of an arm, which prints nothing."""
-    trainer = MeasuredTrainer(
+    trainer = kind(
         ppo_config(job.setting, arm, job.seed, material.response_length, folder),
         material.tokenizer,
         material.model,

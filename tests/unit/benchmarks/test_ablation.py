@@ -289,6 +289,15 @@ def test_runs_of_a_setting_that_has_changed_are_not_dropped_without_a_word(work,
         grid.restore_runs(tmp_path / "out" / "results.json", tmp_path / "elsewhere")
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}x", '{"sparse": {}}', '{"sparse": {"runs": [{"arm": "ppo"}]}}'])
+def test_files_that_hold_no_runs_are_named(tmp_path, text):
+    results = tmp_path / "results.json"
+    results.write_text(text)
+
+    with pytest.raises(SystemExit, match="holds no runs of this benchmark"):
+        grid.restore_runs(results, tmp_path)
+
+
 def test_runs_that_are_published_are_those_of_todays_settings(tmp_path):
     results = grid.CHECKOUT / "docs" / "results" / "ablation" / "results.json"
 
