@@ -7,8 +7,8 @@ Two thirds of MBPP's solutions have no conditional to begin at. So each seed dra
 enough to be visited several times: a curriculum moves with visits. Both arms of a seed have the same initial weights,
 problems, order, number and length of completions. Every (seed, arm) is a training run of its own, with one thread,
 that writes a checkpoint now and then: the command goes on where it was broken off, and with a larger `--updates` it
-takes the runs further. Before the first update and after the last, every validation problem is answered `--samples`
-times from scratch, at the paper's temperature 0.2 and top-p 0.95.
+takes the runs further. Before the first update and after the last, every validation problem and every training
+problem of the seed is answered `--samples` times from scratch, at the paper's temperature 0.2 and top-p 0.95.
 
 `--minutes` ends the command once the run that is under way has written its next checkpoint. The report, `results.json`
 and `curves.png`, is made of what is there.
@@ -31,7 +31,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl import Problem
+from stepcoder_trl import Problem, load_problems
 from stepcoder_trl.curriculum import curriculum_stages
 
 
@@ -42,7 +42,7 @@ ARMS = {
 TRAIN, VALIDATION = range(601, 975), range(511, 601)  # MBPP's own split
 PACKAGES = ("stepcoder-trl", "trl", "transformers", "torch", "peft", "coverage")
 RESAMPLES = 10_000
-PROMPTS, GENERATIONS = 4, 4  # of an update
+PROMPTS, GENERATIONS, BATCH = 4, 2, 4  # of an update; completions of a forward pass
 # What an evaluation that is kept depends on, besides the number of updates.
 ASKED = ("model", "mbpp", "problems", "samples", "response_length", "bf16")
 
@@ -56,7 +56,7 @@ def train(arguments: argparse.Namespace) -> None:
     from transformers import TrainerCallback
     from trl import ModelConfig
 
-    from stepcoder_trl import StepCoderPPOConfig, load_problems
+    from stepcoder_trl import StepCoderPPOConfig
     from stepcoder_trl.trainer.launch import PPOScriptArguments, run_ppo
 
     class UntilTheTimeIsOver(TrainerCallback):  # type: ignore[misc]
@@ -68,11 +68,11 @@ def train(arguments: argparse.Namespace) -> None:
     config = StepCoderPPOConfig(
         output_dir=str(folder),
         seed=arguments.seeds[0],
-        learning_rate=1e-4,
+        learning_rate=3e-4,
         value_learning_rate=3e-4,
         lr_scheduler_type="constant",  # runs may be taken further
-        per_device_train_batch_size=GENERATIONS,
-        gradient_accumulation_steps=PROMPTS,
+        per_device_train_batch_size=BATCH,
+        gradient_accumulation_steps=PROMPTS * GENERATIONS // BATCH,
         num_generations=GENERATIONS,
         response_length=arguments.response_length,
         max_steps=arguments.updates,
@@ -80,7 +80,6 @@ def train(arguments: argparse.Namespace) -> None:
         save_steps=arguments.save_steps,
         save_total_limit=1,
         gradient_checkpointing=False,
-        bf16=arguments.bf16,
         use_cpu=True,
         report_to="none",
         disable_tqdm=True,
@@ -91,21 +90,31 @@ def train(arguments: argparse.Namespace) -> None:
     run_ppo(
         PPOScriptArguments(problems=str(arguments.mbpp), prompt_style="chat"),
         config,
-        ModelConfig(model_name_or_path=arguments.model, use_peft=True, lora_r=16, dtype="float32"),
+        # Frozen weights in bfloat16, adapters and value head in float32: without autocast, which would convert the
+        # frozen weights again for every token that is generated.
+        ModelConfig(arguments.model, use_peft=True, lora_r=16, dtype="bfloat16" if arguments.bf16 else "float32"),
         training_problems(load_problems(arguments.mbpp), arguments.problems, arguments.seeds[0]),
         callbacks=[UntilTheTimeIsOver()],
     )
 
 
 def training_problems(problems: Sequence[Problem], number: int, seed: int) -> list[Problem]:
-    """Training problems of a seed: drawn from those whose curriculum does not begin at scratch."""
-    fitting = [
+    """Training problems of a seed: drawn from those that fit."""
+    return random.Random(seed).sample(fitting_problems(problems), number)
+
+
+def fitting_problems(problems: Sequence[Problem]) -> list[Problem]:
+    """MBPP's training problems whose curriculum does not begin at scratch."""
+    return [
         problem
         for problem in problems
-        if int(problem.task_id.rpartition("/")[2]) in TRAIN
+        if _number(problem.task_id) in TRAIN
         and len(curriculum_stages(problem.canonical_solution, problem.starter_code)) > 1
     ]
-    return random.Random(seed).sample(fitting, number)
+
+
+def _number(task_id: str) -> int:
+    return int(task_id.rpartition("/")[2])
 
 
 def _run_folder(arguments: argparse.Namespace, seed: int, arm: str) -> Path:
@@ -119,13 +128,11 @@ def run_all(arguments: argparse.Namespace) -> None:
     """Train and evaluate what is not yet trained and evaluated, one run after the other, until the time is over."""
     arguments.work.mkdir(parents=True, exist_ok=True)
     check_settings(arguments)
-    validation = arguments.work / "validation.jsonl"
-    rows = [json.loads(line) for line in arguments.mbpp.read_text(encoding="utf-8").splitlines() if line.strip()]
-    validation.write_text(
-        "".join(json.dumps(row) + "\n" for row in rows if row["task_id"] in VALIDATION), encoding="utf-8"
-    )
-    _evaluate(arguments, str(arguments.model), arguments.work / "initial")
+    problems = load_problems(arguments.mbpp)
+    validation = [problem for problem in problems if _number(problem.task_id) in VALIDATION]
+    _evaluate(arguments, str(arguments.model), arguments.work / "initial", [*validation, *fitting_problems(problems)])
     for seed in arguments.seeds:
+        evaluated = [*validation, *training_problems(problems, arguments.problems, seed)]
         for arm in ARMS:
             folder = _run_folder(arguments, seed, arm)
             if time.time() > arguments.until or _is_finished(arguments, folder):
@@ -134,7 +141,7 @@ def run_all(arguments: argparse.Namespace) -> None:
                 raise SystemExit(f"{folder} has {_updates(folder)} updates. Ask for as many with `--updates`.")
             _call(__file__, "--one", arm, "--seeds", str(seed), *_passed_on(arguments))
             if _updates(folder) == arguments.updates:
-                _evaluate(arguments, str(folder), _evaluation_folder(folder, arguments.updates))
+                _evaluate(arguments, str(folder), _evaluation_folder(folder, arguments.updates), evaluated)
 
 
 def check_settings(arguments: argparse.Namespace) -> None:
@@ -155,14 +162,16 @@ def _passed_on(arguments: argparse.Namespace) -> list[str]:
     return [*named, *(["--bf16"] if arguments.bf16 else [])]
 
 
-def _evaluate(arguments: argparse.Namespace, model: str, out: Path) -> None:
+def _evaluate(arguments: argparse.Namespace, model: str, out: Path, problems: Sequence[Problem]) -> None:
     if _is_evaluated(out):
         return
+    rows = out.with_name(f"{out.name}.jsonl")
+    rows.parent.mkdir(parents=True, exist_ok=True)
+    rows.write_text("".join(json.dumps(problem.to_row()) + "\n" for problem in problems), encoding="utf-8")
     length = str(arguments.response_length)
     settings = ("--num-samples", str(arguments.samples), "--prompt-style", "chat", "--max-new-tokens", length)
-    problems = str(arguments.work / "validation.jsonl")
     drawing = (*settings, "--batch-size", "32", "--dtype", "bfloat16")
-    _call("-m", "stepcoder_trl", "evaluate", "--model", model, "--problems", problems, "--out", str(out), *drawing)
+    _call("-m", "stepcoder_trl", "evaluate", "--model", model, "--problems", str(rows), "--out", str(out), *drawing)
 
 
 def _call(*command: str) -> None:
@@ -204,22 +213,40 @@ def report(arguments: argparse.Namespace) -> dict[str, Any]:
         "completions_per_update": PROMPTS * GENERATIONS,
         "training_problems": arguments.problems,
         "response_length": arguments.response_length,
-        "validation_problems": len(initial),
+        "validation_problems": sum(_number(task) in VALIDATION for task in initial),
         "samples_per_problem": arguments.samples,
-        "pass@1": {"initial": interval([list(initial.values())])},
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
         "curves": {f"{arm}, seed {seed}": _curve(folder) for (seed, arm), folder in runs.items()},
     }
     if seeds:
         rates = {run: _pass_rates(_evaluation_folder(runs[run], arguments.updates)) for run in runs if run[0] in seeds}
-        gaps = [[rates[seed, "stepcoder"][task] - rates[seed, "ppo"][task] for task in initial] for seed in seeds]
-        result["pass@1"] |= {arm: interval([list(rates[seed, arm].values()) for seed in seeds]) for arm in ARMS}
-        result["stepcoder - ppo"] = interval(gaps)
-        result["by seed"] = [
-            {"seed": seed, **{arm: statistics.fmean(rates[seed, arm].values()) for arm in ARMS}} for seed in seeds
-        ]
+        result["pass@1"] = {
+            name: compare(initial, [{arm: _of(numbers, rates[seed, arm]) for arm in ARMS} for seed in seeds])
+            for name, numbers in (("validation", VALIDATION), ("training", TRAIN))
+        }
     return result
+
+
+def compare(initial: dict[str, float], by_seed: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """
+    Pass rates of the arms and of the model they start from, on the same problems.
+
+    Args:
+        initial (`dict[str, float]`): Pass rates before training; those of other problems are left out.
+        by_seed (`Sequence[dict[str, dict[str, float]]]`): Per seed, the pass rates of each arm.
+
+    Returns:
+        `dict[str, Any]`: `"initial"`, each arm and the difference of the arms as [`interval`]s, and `"by seed"`.
+    """
+    before = [{task: initial[task] for task in rates["ppo"]} for rates in by_seed]
+    gaps = [{task: rates["stepcoder"][task] - rates["ppo"][task] for task in rates["ppo"]} for rates in by_seed]
+    columns = {"initial": before, **{arm: [rates[arm] for rates in by_seed] for arm in ARMS}, "stepcoder - ppo": gaps}
+    values = {name: [list(rates.values()) for rates in column] for name, column in columns.items()}
+    return {
+        **{name: interval(column) for name, column in values.items()},
+        "by seed": {name: [statistics.fmean(rates) for rates in column] for name, column in values.items()},
+    }
 
 
 def _is_finished(arguments: argparse.Namespace, folder: Path) -> bool:
@@ -237,6 +264,10 @@ def _pass_rates(folder: Path) -> dict[str, float]:
         row = json.loads(line)
         by_task.setdefault(row["task_id"], []).append(bool(row["passed"]))
     return {task: statistics.fmean(passed) for task, passed in by_task.items()}
+
+
+def _of(numbers: range, rates: dict[str, float]) -> dict[str, float]:
+    return {task: rate for task, rate in rates.items() if _number(task) in numbers}
 
 
 def interval(by_seed: Sequence[Sequence[float]]) -> dict[str, float]:
@@ -288,12 +319,11 @@ def write(result: dict[str, Any], folder: Path) -> None:
 
 def show(result: dict[str, Any]) -> Iterator[str]:
     """Lines of the report."""
-    yield f"pass@1 on {result['validation_problems']} problems, {result['samples_per_problem']} samples each"
-    for name, rate in result["pass@1"].items():
-        yield f"  {name:10s} {rate['value']:.3f} ({rate['low']:.3f} to {rate['high']:.3f})"
-    if "stepcoder - ppo" in result:
-        rate = result["stepcoder - ppo"]
-        yield f"  difference {rate['value']:+.3f} ({rate['low']:+.3f} to {rate['high']:+.3f}), seeds {result['seeds']}"
+    for problems, rates in result.get("pass@1", {}).items():
+        yield f"pass@1 on {problems} problems, {result['samples_per_problem']} samples each, seeds {result['seeds']}"
+        for name in ("initial", *ARMS, "stepcoder - ppo"):
+            rate, seeds = rates[name], " ".join(f"{value:.3f}" for value in rates["by seed"][name])
+            yield f"  {name:16s} {rate['value']:6.3f} ({rate['low']:.3f} to {rate['high']:.3f}); by seed {seeds}"
     for name, points in result["curves"].items():
         yield f"  {name}: {len(points)} of {result['updates']} updates"
 
@@ -305,7 +335,7 @@ def main() -> None:
     parser.add_argument("--mbpp", required=True, type=Path, help="mbpp.jsonl, as its authors publish it")
     parser.add_argument("--work", type=Path, default=Path("runs/real_model"), help="runs and checkpoints")
     parser.add_argument("--out", type=Path, help="folder for results.json and curves.png")
-    parser.add_argument("--updates", type=int, default=24, help="updates of a run, 16 completions each (24)")
+    parser.add_argument("--updates", type=int, default=32, help="updates of a run, 8 completions each (32)")
     parser.add_argument("--problems", type=int, default=16, help="training problems of a seed (16)")
     parser.add_argument("--response-length", type=int, default=128, help="most tokens of a completion (128)")
     parser.add_argument("--save-steps", type=int, default=4, help="updates between two checkpoints (4)")
@@ -313,7 +343,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2, help="per validation problem (2)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop at the next checkpoint after this time")
     parser.add_argument("--report-only", action="store_true", help="train nothing")
-    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where the CPU has it")
+    parser.add_argument("--bf16", action="store_true", help="frozen weights in bfloat16, for CPUs that compute in it")
     parser.add_argument("--one", dest="arm", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--until", type=float, default=math.inf, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
