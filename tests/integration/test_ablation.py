@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ablation.concepts import trace
 from benchmarks.ablation.gradients import MASKS, MOMENTS, compare, probe
-from benchmarks.ablation.settings import SMOKE
+from benchmarks.ablation.settings import SMOKE, Job
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -60,3 +61,14 @@ def test_programs_that_do_not_compile_give_the_same_gradient_under_every_mask(tm
     }
     assert all(found["products"]["off off"][i][i] > 0 for i in range(3))
     assert [compare(found["products"], mask)["gain"]["mean"] for mask in MASKS] == [1, 1, 1]
+
+
+def test_a_run_tells_what_was_written_in_the_place_of_each_concept(tmp_path):
+    rows = trace(Job(SMOKE, "stepcoder", 0), tmp_path)
+
+    # Two updates of four completions, whose curriculum is at the last of two chains of two arms each: three lines.
+    assert sum(row["written"] for row in rows) == 2 * 4 * 3
+    assert {row["chain"] for row in rows} == {1}
+    assert {tuple(row["updates"]) for row in rows} == {(1, 8)}
+    for row in rows:
+        assert row["right"] + sum(row["instead"].values()) <= row["written"]

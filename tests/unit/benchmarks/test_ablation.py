@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.ablation import gradients, grid
 from benchmarks.ablation.analysis import curves, difference, read_runs, summarize, values
+from benchmarks.ablation.concepts import concept_of, table, written_concepts
 from benchmarks.ablation.files import locked, write_json
 from benchmarks.ablation.gradients import compare, jackknife, squared_noise, squared_signal
 from benchmarks.ablation.intervals import (
@@ -26,7 +27,7 @@ from benchmarks.ablation.material import prepare, with_first_tests
 from benchmarks.ablation.report import PAIRS, gains_table, plot_gains, tables, with_gains, write_report
 from benchmarks.ablation.run import ppo_config
 from benchmarks.ablation.settings import ARMS, MAIN, REINFORCED, SETTINGS, SMOKE, TIERS, Job, plan
-from stepcoder_trl.data.synthetic import synthetic_problems
+from stepcoder_trl.data.synthetic import CONDITIONS, UPDATES, synthetic_problems
 
 
 # Intervals
@@ -404,3 +405,64 @@ def test_jackknife_of_a_mean_is_the_interval_of_the_mean():
         return sum(kept) / len(kept)
 
     assert dataclasses.astuple(jackknife(mean, 3)) == pytest.approx(dataclasses.astuple(estimate(numbers)))
+
+
+SOLUTION = """def f(a, b, c):
+    t = 0
+    if a > 3:
+        t += b * b
+    else:
+        t -= 4
+    if c % 2 == 1:
+        t *= 2
+    return t
+"""
+
+
+def test_programs_are_compared_with_solutions_concept_by_concept():
+    program = SOLUTION.replace("a > 3", "a >= 3").replace("t -= 4", "t -= 5").replace("% 2 == 1", "% 2 == 0")
+
+    lines = [(line.chain, line.concept.words, line.right) for line in written_concepts(program, SOLUTION)]
+
+    assert lines == [
+        (0, "{x} is above {n}", False),
+        (0, "add the square of {x}", True),
+        (0, "subtract {n}", False),
+        (1, "{x} is odd", False),
+        (1, "double the total", True),
+    ]
+
+
+def test_given_lines_are_left_out_and_lines_that_lack_are_wrong():
+    cut = SOLUTION[: SOLUTION.index("        t *= 2")]
+
+    lines = [(line.concept.words, line.code, line.right) for line in written_concepts(cut, SOLUTION, first_line=5)]
+
+    assert lines == [
+        ("subtract {n}", "t -= 4", True),
+        ("{x} is odd", "c % 2 == 1", True),
+        ("double the total", "", False),
+    ]
+
+
+def test_every_concept_is_known_by_its_right_code():
+    for concept in (*CONDITIONS, *UPDATES):
+        assert concept_of(concept.right.format(x="b", n=7)) == concept
+    assert concept_of("return t") is None
+    assert concept_of("t = max(a)") is None
+
+
+def test_concepts_are_told_by_chain_and_phase():
+    def row(first, chain, written, right, instead):
+        phase = {"updates": [first, first + 7], "chain": chain, "concept": "{x} is odd", "hard": True}
+        return {**phase, "written": written, "right": right, "instead": instead}
+
+    odd = [row(1, 1, 10, 5, {"a": 5}), row(9, 1, 100, 25, {"{x} is even": 75}), row(9, 0, 8, 8, {})]
+    found = {"smoke/ppo-0-seed0": odd, "smoke/ppo-0-seed1": [row(9, 1, 100, 75, {"{x} is even": 20, "b": 5})]}
+
+    lines = table(found).splitlines()
+
+    assert lines[0] == "## smoke, PPO: share of lines that are right, by updates"
+    assert lines[4] == "| chain | concept | 1 to 8 | 9 to 16 | written instead, at the end |"
+    assert lines[6] == "| first | {x} is odd* |  | 1.00 (8) |  |"
+    assert lines[7] == "| second | {x} is odd* | 0.50 (10) | 0.50 | {x} is even (95) |"

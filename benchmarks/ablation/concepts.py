@@ -1,0 +1,224 @@
+"""
+What a run learns, concept by concept: how often each is written right in each chain, and what stands there instead.
+
+    python -m benchmarks.ablation.concepts --settings own_concepts --arms stepcoder
+
+The runs are those of the grid, done once more with their programs looked at. Every sampled line that is an arm's
+condition or update is compared with the canonical solution's. `concepts.json` and `concepts.md` hold what was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.ablation.files import locked, write_json
+from benchmarks.ablation.material import prepare
+from benchmarks.ablation.run import make_trainer
+from benchmarks.ablation.settings import ARMS, OWN, REINFORCED, SETTINGS, Job
+from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
+from stepcoder_trl.data.synthetic import CONDITIONS, UPDATES, Concept
+from stepcoder_trl.trainer.rollout import Feedback, Rollout, Scores
+
+
+PHASE = 8  # updates that are told together
+CHAINS = ("first", "second", "third", "fourth")
+
+
+@dataclass(frozen=True)
+class Written:
+    """
+    Line that was sampled in the place of a concept.
+
+    Attributes:
+        chain (`int`): Number of the chain of arms, from 0.
+        concept (`Concept`): What the canonical solution has there.
+        code (`str`): What the program has there, without `if` and `elif`.
+        right (`bool`): Whether both are the same.
+    """
+
+    chain: int
+    concept: Concept
+    code: str
+    right: bool
+
+
+def written_concepts(program: str, solution: str, first_line: int = 0) -> Iterator[Written]:
+    """
+    Compare a program with the canonical solution, line by line.
+
+    Args:
+        program (`str`):
+            Program.
+        solution (`str`):
+            Canonical solution, of style `"scalar"`.
+        first_line (`int`, *optional*, defaults to `0`):
+            Lines before it were given, and are left out.
+    """
+    lines = program.splitlines()
+    chain = -1
+    for number, line in enumerate(solution.splitlines()):
+        chain += line.strip().startswith("if ")
+        concept = concept_of(_bare(line))
+        if concept is not None and number >= first_line:
+            code = _bare(lines[number]) if number < len(lines) else ""
+            yield Written(chain, concept, code, code == _bare(line))
+
+
+def concept_of(code: str) -> Concept | None:
+    """Concept whose right code this is, the first of those that have the same (a multiple of 2 is even)."""
+    return next((concept for concept, pattern in _PATTERNS if pattern.fullmatch(code)), None)
+
+
+def _bare(line: str) -> str:
+    """Condition of an arm, or its update."""
+    return re.sub(r"^(?:if|elif) (.*):$", r"\1", line.strip())
+
+
+def _pattern(concept: Concept) -> re.Pattern[str]:
+    return re.compile(re.escape(concept.right).replace(r"\{x\}", "[a-z]").replace(r"\{n\}", r"\d+"))
+
+
+_PATTERNS = [(concept, _pattern(concept)) for concept in (*CONDITIONS, *UPDATES)]
+
+
+class ConceptTrainer(StepCoderPPOTrainer):
+    """Trainer that counts what its completions hold. `counts` has, per update, a counter of [`Written`] lines."""
+
+    def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
+        """As in training; counts."""
+        count: Counter[Written] = Counter()
+        for sample, program in zip(rollout.samples, rollout.programs, strict=True):
+            begin, end = program.span
+            given = program.text[: len(program.text) - (end - begin)].rstrip().splitlines()
+            count.update(written_concepts(program.text, sample.row.canonical_solution, len(given)))
+        self.counts = [*getattr(self, "counts", []), count]
+        return super().build_loss_mask(rollout, feedback, scores)
+
+
+def trace(job: Job, work: Path) -> list[dict[str, Any]]:
+    """
+    Do a run of the grid and count.
+
+    Args:
+        job (`Job`):
+            Run.
+        work (`Path`):
+            Where problems and models are kept.
+
+    Returns:
+        `list[dict[str, Any]]`: Per phase, chain and concept: how many lines were `written` and `right`, and what stood
+        there `instead`, by concept where it is one's right code.
+    """
+    material = prepare(job.setting, job.seed, work)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor,
+    ):
+        trainer = make_trainer(ConceptTrainer, job, ARMS[job.arm], material, executor, folder)
+        trainer.train()
+    counts = trainer.counts[: job.setting.last_update]
+    return [row for begin in range(0, len(counts), PHASE) for row in _phase(counts, begin)]
+
+
+def _phase(counts: Sequence[Counter[Written]], begin: int) -> Iterator[dict[str, Any]]:
+    total: Counter[Written] = sum(counts[begin : begin + PHASE], Counter())
+    for chain, concept in sorted({(line.chain, line.concept) for line in total}, key=str):
+        here = {line: n for line, n in total.items() if (line.chain, line.concept) == (chain, concept)}
+        instead: Counter[str] = Counter()
+        for line, n in here.items():
+            if not line.right:
+                other = concept_of(line.code)
+                # The same concept with another variable or constant is told as code.
+                instead[line.code if other in (None, concept) else other.words] += n
+        yield {
+            "updates": [begin + 1, begin + PHASE],
+            "chain": chain,
+            "concept": concept.words,
+            "hard": concept.hard,
+            "written": sum(here.values()),
+            "right": sum(n for line, n in here.items() if line.right),
+            "instead": dict(instead.most_common(3)),
+        }
+
+
+# All runs
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Shares of right lines as tables in Markdown, a table per setting and arm, over all its seeds."""
+    parts = []
+    runs = sorted(found, key=lambda name: name.rpartition("-seed")[0])
+    for name, group in itertools.groupby(runs, key=lambda name: name.rpartition("-seed")[0]):
+        seeds = list(group)
+        rows = [row for run in seeds for row in found[run]]
+        phases = sorted({tuple(row["updates"]) for row in rows})
+        setting, _, arm = name.rpartition("-")[0].partition("/")
+        heads = " | ".join(f"{first} to {last}" for first, last in phases)
+        parts += [
+            f"## {setting}, {ARMS[arm].label}: share of lines that are right, by updates\n",
+            f"Seeds: {len(seeds)}. In brackets the lines, where they are fewer than 100. * marks hard concepts.\n",
+            f"| chain | concept | {heads} | written instead, at the end |",
+            f"| --- | --- |{' --- |' * len(phases)} --- |",
+            *_lines(rows, phases),
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def _lines(rows: Sequence[dict[str, Any]], phases: Sequence[tuple[int, ...]]) -> Iterator[str]:
+    for chain, concept, hard in sorted({(row["chain"], row["concept"], row["hard"]) for row in rows}):
+        here = [row for row in rows if (row["chain"], row["concept"]) == (chain, concept)]
+        cells = [_cell([row for row in here if tuple(row["updates"]) == phase]) for phase in phases]
+        instead: Counter[str] = Counter()
+        for row in here:
+            if tuple(row["updates"]) == phases[-1]:
+                instead.update(row["instead"])
+        told = ", ".join(f"{what} ({n})" for what, n in instead.most_common(1))
+        yield f"| {CHAINS[chain]} | {concept}{'*' if hard else ''} | {' | '.join(cells)} | {told} |"
+
+
+def _cell(rows: Sequence[dict[str, Any]]) -> str:
+    written, right = (sum(row[name] for row in rows) for name in ("written", "right"))
+    if not written:
+        return ""
+    return f"{right / written:.2f}{f' ({written})' if written < 100 else ''}"
+
+
+def main() -> None:
+    """Trace what is not traced yet, and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[OWN.name], help="default: %(default)s")
+    parser.add_argument("--arms", nargs="+", choices=REINFORCED, default=["stepcoder"], help="default: %(default)s")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 to 2")
+    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/ablation"), help="default: %(default)s")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    reported = chosen.out / "concepts.json"
+    found: dict[str, list[dict[str, Any]]] = json.loads(reported.read_text()) if reported.exists() else {}
+    for seed, setting, arm in itertools.product(chosen.seeds, chosen.settings, chosen.arms):
+        job = Job(SETTINGS[setting], arm, seed)
+        path = chosen.work / "concepts" / f"{job.name}.json"
+        with locked(path):
+            if job.name not in found and not path.exists():
+                write_json(path, trace(job, chosen.work))
+        if path.exists():
+            found[job.name] = json.loads(path.read_text())
+    write_json(reported, dict(sorted(found.items())))
+    (chosen.out / "concepts.md").write_text(table(found))
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
