@@ -38,34 +38,37 @@ class Concept:
         right (`str`): Code that does what the phrase says.
         wrong (`str`): Code that does something else, raises, or does not compile.
         hard (`bool`): Whether [`noisy_demonstrations`] prefers the wrong code.
+        family (`int`): Concepts whose codes are easily taken for each other are of one family.
     """
 
     words: str
     right: str
     wrong: str
     hard: bool = False
+    family: int = 0
 
 
 CONDITIONS = (
-    Concept("{x} is at least {n}", "{x} >= {n}", "{x} > {n}"),
-    Concept("{x} is below {n}", "{x} < {n}", "{x} <= {n}"),
-    Concept("{x} is even", "{x} % 2 == 0", "{x} % 2 == 1"),
-    Concept("{x} differs from {n}", "{x} != {n}", "{x} <> {n}"),
-    Concept("{x} is a multiple of {n}", "{x} % {n} == 0", "{x} // {n} == 0"),
-    Concept("{x} is at most {n}", "{x} <= {n}", "{x} < {n}", hard=True),
-    Concept("{x} is above {n}", "{x} > {n}", "{x} >= {n}", hard=True),
-    Concept("{x} is odd", "{x} % 2 == 1", "{x} % 2 == 0", hard=True),
+    Concept("{x} is at least {n}", "{x} >= {n}", "{x} > {n}", family=0),
+    Concept("{x} is below {n}", "{x} < {n}", "{x} <= {n}", family=2),
+    Concept("{x} is even", "{x} % 2 == 0", "{x} % 2 == 1", family=1),
+    Concept("{x} differs from {n}", "{x} != {n}", "{x} <> {n}", family=0),
+    Concept("{x} is a multiple of {n}", "{x} % {n} == 0", "{x} // {n} == 0", family=1),
+    Concept("{x} is at most {n}", "{x} <= {n}", "{x} < {n}", hard=True, family=2),
+    Concept("{x} is above {n}", "{x} > {n}", "{x} >= {n}", hard=True, family=0),
+    Concept("{x} is odd", "{x} % 2 == 1", "{x} % 2 == 0", hard=True, family=1),
 )
 UPDATES = (
-    Concept("add {x}", "t += {x}", "t = {x}"),
-    Concept("add {n}", "t += {n}", "t = {n}"),
-    Concept("subtract {n}", "t -= {n}", "t += {n}"),
-    Concept("double the total", "t *= 2", "t += 2"),
-    Concept("lower the total to {x}", "t = min(t, {x})", "t = max(t, {x})"),
-    Concept("subtract {x}", "t -= {x}", "t = {x} - t", hard=True),
-    Concept("add the square of {x}", "t += {x} * {x}", "t += {x} * 2", hard=True),
-    Concept("raise the total to {x}", "t = max(t, {x})", "t = max({x})", hard=True),
+    Concept("add {x}", "t += {x}", "t = {x}", family=2),
+    Concept("add {n}", "t += {n}", "t = {n}", family=0),
+    Concept("subtract {n}", "t -= {n}", "t += {n}", family=0),
+    Concept("double the total", "t *= 2", "t += 2", family=0),
+    Concept("lower the total to {x}", "t = min(t, {x})", "t = max(t, {x})", family=1),
+    Concept("subtract {x}", "t -= {x}", "t = {x} - t", hard=True, family=0),
+    Concept("add the square of {x}", "t += {x} * {x}", "t += {x} * 2", hard=True, family=2),
+    Concept("raise the total to {x}", "t = max(t, {x})", "t = max({x})", hard=True, family=1),
 )
+NUM_FAMILIES = 3
 
 SCALARS = ("a", "b", "c")  # arguments of `f` in style "scalar"
 MIN_CONSTANT = 2
@@ -96,7 +99,9 @@ class SyntheticConfig:
             Largest constant in a description. The smallest is 2.
         concepts (`str`, *optional*, defaults to `"shared"`):
             `"shared"`: any clause may have any concept, so that what is learnt at the end of solutions serves their
-            beginning too. `"by_clause"`: first, second, ... clauses have concepts of their own.
+            beginning too. `"by_clause"`: first, second, ... clauses have concepts of their own, dealt out in turn.
+            `"family_by_clause"`: each clause has a family of its own, so that concepts that are easily taken for each
+            other ("even" and "odd") are met in the same clause.
         test_strength (`str`, *optional*, defaults to `"strong"`):
             `"strong"`: tests on which every single wrong concept, and every left-out arm, changes the result; so they
             reach every line. `"few"`: the first of these, which tell most wrong programs apart but leave lines
@@ -114,14 +119,14 @@ class SyntheticConfig:
     min_arms: int = 1
     max_arms: int = 2
     max_constant: int = 9
-    concepts: Literal["shared", "by_clause"] = "shared"
+    concepts: Literal["shared", "by_clause", "family_by_clause"] = "shared"
     test_strength: Literal["strong", "few", "weak"] = "strong"
     num_tests: int = 12
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("style", ("list", "scalar")),
-            ("concepts", ("shared", "by_clause")),
+            ("concepts", ("shared", "by_clause", "family_by_clause")),
             ("test_strength", ("strong", "few", "weak")),
         ):
             if getattr(self, name) not in allowed:
@@ -132,10 +137,11 @@ class SyntheticConfig:
                     f"`{low}` is {getattr(self, low)} and `{high}` is {getattr(self, high)}, but both must be at "
                     f"least 1, and `{low}` at most `{high}`."
                 )
-        if self.concepts == "by_clause" and self.max_clauses > len(CONDITIONS) // 2:
+        most = {"by_clause": len(CONDITIONS) // 2, "family_by_clause": NUM_FAMILIES}.get(self.concepts, math.inf)
+        if self.max_clauses > most:
             raise ValueError(
-                f"`max_clauses` is {self.max_clauses}, but must be at most {len(CONDITIONS) // 2} where `concepts` is "
-                "'by_clause': every clause needs two conditions of its own."
+                f"`max_clauses` is {self.max_clauses}, but must be at most {most} where `concepts` is "
+                f"{self.concepts!r}: every clause needs two conditions of its own."
             )
         if not MIN_CONSTANT <= self.max_constant <= MAX_VALUE:
             raise ValueError(
@@ -325,8 +331,11 @@ def _draw_spec(rng: random.Random, config: SyntheticConfig) -> _Spec:
     variables = ("v",) if config.style == "list" else SCALARS
 
     def phrase(concepts: Sequence[Concept], place: int) -> _Phrase:
-        own = concepts if config.concepts == "shared" else concepts[place :: config.max_clauses]
-        return _Phrase(rng.choice(own), rng.choice(variables), rng.randint(MIN_CONSTANT, config.max_constant))
+        return _Phrase(
+            rng.choice(_concepts_of(concepts, place, config)),
+            rng.choice(variables),
+            rng.randint(MIN_CONSTANT, config.max_constant),
+        )
 
     def clause(place: int) -> _Clause:
         arms = rng.randint(config.min_arms, config.max_arms)
@@ -336,6 +345,15 @@ def _draw_spec(rng: random.Random, config: SyntheticConfig) -> _Spec:
         )
 
     return tuple(clause(place) for place in range(rng.randint(config.min_clauses, config.max_clauses)))
+
+
+def _concepts_of(concepts: Sequence[Concept], place: int, config: SyntheticConfig) -> Sequence[Concept]:
+    """Concepts that the clause at a place may have."""
+    if config.concepts == "by_clause":
+        return concepts[place :: config.max_clauses]
+    if config.concepts == "family_by_clause":
+        return [concept for concept in concepts if concept.family == place]
+    return concepts
 
 
 def _map_phrases(spec: _Spec, change: Callable[[_Phrase], _Phrase]) -> _Spec:

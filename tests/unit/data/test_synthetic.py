@@ -174,6 +174,25 @@ def test_clauses_can_have_concepts_of_their_own():
     assert second == {concept.words for concept in (*CONDITIONS[1::2], *UPDATES[1::2])}
 
 
+def test_clauses_can_have_a_family_of_concepts_each():
+    config = SyntheticConfig(style="scalar", min_clauses=3, max_clauses=3, concepts="family_by_clause")
+    clauses = zip(*(problem.prompt.splitlines()[1:4] for problem in synthetic_problems(60, 0, config)), strict=True)
+
+    for family, texts in enumerate(clauses):
+        met = {concept for concept in (*CONDITIONS, *UPDATES) if any(_mentions(text, concept) for text in texts)}
+        of_family = {concept for concept in (*CONDITIONS, *UPDATES) if concept.family == family}
+        # In the first clause the total is 0: no test tells adding from assigning, or doubling from doing nothing.
+        lost = set() if family else {"add {n}", "double the total"}
+        assert met == {concept for concept in of_family if concept.words not in lost}
+
+
+def test_concepts_of_which_one_is_the_others_error_are_of_one_family():
+    for concepts in (CONDITIONS, UPDATES):
+        for one, other in itertools.permutations(concepts, 2):
+            if one.wrong == other.right:
+                assert one.family == other.family
+
+
 def _mentions(text, concept):
     pattern = concept.words.replace("{x}", "[vabc]").replace("{n}", "[0-9]+")
     return re.search(rf"\b{pattern}(?=[,;.])", text) is not None
@@ -192,6 +211,7 @@ def test_too_narrow_dials_are_refused():
         ({"style": "tree"}, "`style` is 'tree'"),
         ({"concepts": "mine"}, "`concepts` is 'mine'"),
         ({"concepts": "by_clause", "max_clauses": 5}, "`max_clauses` is 5"),
+        ({"concepts": "family_by_clause", "max_clauses": 4}, "`max_clauses` is 4"),
         ({"test_strength": "good"}, "`test_strength` is 'good'"),
         ({"min_clauses": 0}, "`min_clauses` is 0"),
         ({"min_arms": 4, "max_arms": 3}, "`min_arms` is 4"),
