@@ -1,5 +1,5 @@
 """
-PPO and StepCoder on a pretrained model: LoRA on MBPP's training problems, pass@1 on its validation problems.
+PPO and StepCoder on a pretrained model: LoRA on some of MBPP's training problems, pass@1 on these and on validation.
 
     python benchmarks/real_model.py --model smollm2 --mbpp mbpp.jsonl --work runs/real --out docs/results/real_model
 
@@ -26,7 +26,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,18 @@ ARMS = {
 TRAIN, VALIDATION = range(601, 975), range(511, 601)  # MBPP's own split
 PACKAGES = ("stepcoder-trl", "trl", "transformers", "torch", "peft", "coverage")
 RESAMPLES = 10_000
-PROMPTS, GENERATIONS, BATCH = 4, 2, 4  # of an update; completions of a forward pass
-# What an evaluation that is kept depends on, besides the number of updates.
+# An update takes two completions of four problems each. The learning rate is constant: runs may be taken further.
+RECIPE: dict[str, Any] = {
+    "learning_rate": 3e-4,
+    "value_learning_rate": 3e-4,
+    "lr_scheduler_type": "constant",
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "num_generations": 2,
+}
+LORA_RANK = 16
+COMPLETIONS = RECIPE["per_device_train_batch_size"] * RECIPE["gradient_accumulation_steps"]
+# What a run depends on, besides the recipe and the number of updates.
 ASKED = ("model", "mbpp", "problems", "samples", "response_length", "bf16")
 
 
@@ -68,12 +78,6 @@ def train(arguments: argparse.Namespace) -> None:
     config = StepCoderPPOConfig(
         output_dir=str(folder),
         seed=arguments.seeds[0],
-        learning_rate=3e-4,
-        value_learning_rate=3e-4,
-        lr_scheduler_type="constant",  # runs may be taken further
-        per_device_train_batch_size=BATCH,
-        gradient_accumulation_steps=PROMPTS * GENERATIONS // BATCH,
-        num_generations=GENERATIONS,
         response_length=arguments.response_length,
         max_steps=arguments.updates,
         logging_steps=1,
@@ -85,6 +89,7 @@ def train(arguments: argparse.Namespace) -> None:
         disable_tqdm=True,
         executor_workers=1,
         resume_from_checkpoint="true" if any(folder.glob("checkpoint-*")) else None,
+        **RECIPE,
         **ARMS[arguments.arm],
     )
     run_ppo(
@@ -92,7 +97,9 @@ def train(arguments: argparse.Namespace) -> None:
         config,
         # Frozen weights in bfloat16, adapters and value head in float32: without autocast, which would convert the
         # frozen weights again for every token that is generated.
-        ModelConfig(arguments.model, use_peft=True, lora_r=16, dtype="bfloat16" if arguments.bf16 else "float32"),
+        ModelConfig(
+            arguments.model, use_peft=True, lora_r=LORA_RANK, dtype="bfloat16" if arguments.bf16 else "float32"
+        ),
         training_problems(load_problems(arguments.mbpp), arguments.problems, arguments.seeds[0]),
         callbacks=[UntilTheTimeIsOver()],
     )
@@ -139,20 +146,24 @@ def run_all(arguments: argparse.Namespace) -> None:
                 continue
             if _updates(folder) > arguments.updates:
                 raise SystemExit(f"{folder} has {_updates(folder)} updates. Ask for as many with `--updates`.")
-            _call(__file__, "--one", arm, "--seeds", str(seed), *_passed_on(arguments))
+            if _updates(folder) < arguments.updates:
+                _call(__file__, "--one", arm, "--seeds", str(seed), *_passed_on(arguments))
             if _updates(folder) == arguments.updates:
-                _evaluate(arguments, str(folder), _evaluation_folder(folder, arguments.updates), evaluated)
+                # The checkpoint stays as it is, whenever the evaluation goes on.
+                model = folder / f"checkpoint-{arguments.updates}"
+                _evaluate(arguments, str(model), _evaluation_folder(folder, arguments.updates), evaluated)
 
 
 def check_settings(arguments: argparse.Namespace) -> None:
     """Note what the runs of a folder are of; exit if it was something else before."""
     asked = {name: str(getattr(arguments, name)) for name in ASKED}
+    asked["recipe"] = json.dumps({**RECIPE, "lora_rank": LORA_RANK, "arms": ARMS})
     noted = arguments.work / "settings.json"
     before = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else asked
-    for name in ASKED:
-        if asked[name] != before[name]:
-            flag = f"--{name.replace('_', '-')}"
-            raise SystemExit(f"{arguments.work} was begun with {flag} {before[name]}. Name another --work.")
+    for name, value in asked.items():
+        if value != before.get(name):
+            what = "another recipe" if name == "recipe" else f"--{name.replace('_', '-')} {before.get(name)}"
+            raise SystemExit(f"{arguments.work} was begun with {what}. Name another --work.")
     noted.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
 
 
@@ -210,11 +221,13 @@ def report(arguments: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {
         "updates": arguments.updates,
         "seeds": seeds,
-        "completions_per_update": PROMPTS * GENERATIONS,
+        "completions_per_update": COMPLETIONS,
+        "recipe": {**RECIPE, "lora_rank": LORA_RANK},
         "training_problems": arguments.problems,
         "response_length": arguments.response_length,
         "validation_problems": sum(_number(task) in VALIDATION for task in initial),
         "samples_per_problem": arguments.samples,
+        "initial": interval([_of(VALIDATION, initial)]),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
         "curves": {f"{arm}, seed {seed}": _curve(folder) for (seed, arm), folder in runs.items()},
@@ -228,25 +241,28 @@ def report(arguments: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def compare(initial: dict[str, float], by_seed: Sequence[dict[str, dict[str, float]]]) -> dict[str, Any]:
+def compare(initial: Mapping[str, float], by_seed: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
     """
     Pass rates of the arms and of the model they start from, on the same problems.
 
     Args:
-        initial (`dict[str, float]`): Pass rates before training; those of other problems are left out.
-        by_seed (`Sequence[dict[str, dict[str, float]]]`): Per seed, the pass rates of each arm.
+        initial (`Mapping[str, float]`): Pass rates before training; those of other problems are left out.
+        by_seed (`Sequence[Mapping[str, Mapping[str, float]]]`): Per seed, the pass rates of each arm.
 
     Returns:
-        `dict[str, Any]`: `"initial"`, each arm and the difference of the arms as [`interval`]s, and `"by seed"`.
+        `dict[str, Any]`: `"initial"`, the arms and their difference as [`interval`]s; `"by seed"`, the means.
     """
-    before = [{task: initial[task] for task in rates["ppo"]} for rates in by_seed]
-    gaps = [{task: rates["stepcoder"][task] - rates["ppo"][task] for task in rates["ppo"]} for rates in by_seed]
-    columns = {"initial": before, **{arm: [rates[arm] for rates in by_seed] for arm in ARMS}, "stepcoder - ppo": gaps}
-    values = {name: [list(rates.values()) for rates in column] for name, column in columns.items()}
-    return {
-        **{name: interval(column) for name, column in values.items()},
-        "by seed": {name: [statistics.fmean(rates) for rates in column] for name, column in values.items()},
-    }
+    columns: dict[str, list[dict[str, float]]] = {"initial": [], **{arm: [] for arm in ARMS}, "stepcoder - ppo": []}
+    for rates in by_seed:
+        problems = [problem for problem in rates["ppo"] if problem in rates["stepcoder"] and problem in initial]
+        columns["initial"].append({problem: initial[problem] for problem in problems})
+        for arm in ARMS:
+            columns[arm].append({problem: rates[arm][problem] for problem in problems})
+        columns["stepcoder - ppo"].append(
+            {problem: rates["stepcoder"][problem] - rates["ppo"][problem] for problem in problems}
+        )
+    means = {name: [statistics.fmean(values.values()) for values in column] for name, column in columns.items()}
+    return {**{name: interval(column) for name, column in columns.items()}, "by seed": means}
 
 
 def _is_finished(arguments: argparse.Namespace, folder: Path) -> bool:
@@ -258,11 +274,12 @@ def _is_evaluated(folder: Path) -> bool:
 
 
 def _pass_rates(folder: Path) -> dict[str, float]:
-    """Share of samples that pass, for each problem."""
+    """Share of samples that pass, for each problem; those that could not be run are left out."""
     by_task: dict[str, list[bool]] = {}
     for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        by_task.setdefault(row["task_id"], []).append(bool(row["passed"]))
+        if row["passed"] is not None:
+            by_task.setdefault(row["task_id"], []).append(row["passed"])
     return {task: statistics.fmean(passed) for task, passed in by_task.items()}
 
 
@@ -270,25 +287,31 @@ def _of(numbers: range, rates: dict[str, float]) -> dict[str, float]:
     return {task: rate for task, rate in rates.items() if _number(task) in numbers}
 
 
-def interval(by_seed: Sequence[Sequence[float]]) -> dict[str, float]:
+def interval(by_seed: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """
-    Mean with a 95 % bootstrap interval over seeds and, in each, problems.
+    Mean with a 95 % bootstrap interval over seeds and problems.
 
     Args:
-        by_seed (`Sequence[Sequence[float]]`):
-            Per seed, a value of each problem. With few seeds the interval is too narrow.
+        by_seed (`Sequence[Mapping[str, float]]`):
+            Per seed, a value of each problem. Problems that all seeds share are resampled for all of them at once,
+            others in each seed. With few seeds the interval is too narrow.
 
     Returns:
         `dict[str, float]`: `value`, `low`, `high`.
     """
     draw = random.Random(0)
+    shared = all(values.keys() == by_seed[0].keys() for values in by_seed)
 
     def resampled() -> float:
-        chosen = draw.choices(by_seed, k=len(by_seed))
-        return statistics.fmean(statistics.fmean(draw.choices(values, k=len(values))) for values in chosen)
+        problems = draw.choices(list(by_seed[0]), k=len(by_seed[0]))
+        means = []
+        for values in draw.choices(by_seed, k=len(by_seed)):
+            drawn = problems if shared else draw.choices(list(values), k=len(values))
+            means.append(statistics.fmean(values[problem] for problem in drawn))
+        return statistics.fmean(means)
 
     means = sorted(resampled() for _ in range(RESAMPLES))
-    value = statistics.fmean(statistics.fmean(values) for values in by_seed)
+    value = statistics.fmean(statistics.fmean(values.values()) for values in by_seed)
     return {"value": value, "low": means[RESAMPLES // 40], "high": means[-RESAMPLES // 40]}
 
 
@@ -319,6 +342,8 @@ def write(result: dict[str, Any], folder: Path) -> None:
 
 def show(result: dict[str, Any]) -> Iterator[str]:
     """Lines of the report."""
+    rate = result["initial"]
+    yield f"{result['validation_problems']} validation problems, before training: {rate['value']:.3f}"
     for problems, rates in result.get("pass@1", {}).items():
         yield f"pass@1 on {problems} problems, {result['samples_per_problem']} samples each, seeds {result['seeds']}"
         for name in ("initial", *ARMS, "stepcoder - ppo"):
@@ -340,7 +365,7 @@ def main() -> None:
     parser.add_argument("--response-length", type=int, default=128, help="most tokens of a completion (128)")
     parser.add_argument("--save-steps", type=int, default=4, help="updates between two checkpoints (4)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--samples", type=int, default=2, help="per validation problem (2)")
+    parser.add_argument("--samples", type=int, default=2, help="of a problem in an evaluation (2)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop at the next checkpoint after this time")
     parser.add_argument("--report-only", action="store_true", help="train nothing")
     parser.add_argument("--bf16", action="store_true", help="frozen weights in bfloat16, for CPUs that compute in it")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 from benchmarks.ablation.files import locked, write_json
 from benchmarks.ablation.material import prepare
@@ -42,7 +43,7 @@ class Written:
 
     Attributes:
         chain (`int`): Number of the chain of arms, from 0.
-        concept (`Concept`): What the canonical solution has there.
+        concept (`Concept`): What the prompt asks for there.
         code (`str`): What the program has there, without `if` and `elif`.
         right (`bool`): Whether both are the same.
     """
@@ -53,31 +54,43 @@ class Written:
     right: bool
 
 
-def written_concepts(program: str, solution: str, first_line: int = 0) -> Iterator[Written]:
+def written_concepts(program: str, prompt: str, solution: str, first_line: int = 0) -> Iterator[Written]:
     """
     Compare a program with the canonical solution, line by line.
 
     Args:
         program (`str`):
             Program.
+        prompt (`str`):
+            Description of the problem, which tells concepts of one code apart ("is even", "is a multiple of 2").
         solution (`str`):
             Canonical solution, of style `"scalar"`.
         first_line (`int`, *optional*, defaults to `0`):
             Lines before it were given, and are left out.
     """
     lines = program.splitlines()
+    asked = (one for clause in re.findall(r"^\d+\. (.*)\.$", prompt, re.MULTILINE) for one in _concepts_of(clause))
     chain = -1
     for number, line in enumerate(solution.splitlines()):
         chain += line.strip().startswith("if ")
-        concept = concept_of(_bare(line))
-        if concept is not None and number >= first_line:
+        if chain < 0 or line.strip() == "else:" or line.strip().startswith("return "):
+            continue
+        concept = next(asked)
+        if number >= first_line:
             code = _bare(lines[number]) if number < len(lines) else ""
             yield Written(chain, concept, code, code == _bare(line))
 
 
+def _concepts_of(clause: str) -> Iterator[Concept]:
+    """Concepts of a clause of a description, in the order of the solution's lines."""
+    for phrase in re.split("; otherwise if |; otherwise |^if |, ", clause):
+        if phrase:
+            yield next(concept for concept, pattern in _WORDS if pattern.fullmatch(phrase))
+
+
 def concept_of(code: str) -> Concept | None:
     """Concept whose right code this is, the first of those that have the same (a multiple of 2 is even)."""
-    return next((concept for concept, pattern in _PATTERNS if pattern.fullmatch(code)), None)
+    return next((concept for concept, pattern in _CODES if pattern.fullmatch(code)), None)
 
 
 def _bare(line: str) -> str:
@@ -85,15 +98,21 @@ def _bare(line: str) -> str:
     return re.sub(r"^(?:if|elif) (.*):$", r"\1", line.strip())
 
 
-def _pattern(concept: Concept) -> re.Pattern[str]:
-    return re.compile(re.escape(concept.right).replace(r"\{x\}", "[a-z]").replace(r"\{n\}", r"\d+"))
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.escape(template).replace(r"\{x\}", "[a-z]").replace(r"\{n\}", r"\d+"))
 
 
-_PATTERNS = [(concept, _pattern(concept)) for concept in (*CONDITIONS, *UPDATES)]
+_CONCEPTS = (*CONDITIONS, *UPDATES)
+_WORDS = [(concept, _pattern(concept.words)) for concept in _CONCEPTS]
+_CODES = [(concept, _pattern(concept.right)) for concept in _CONCEPTS]
 
 
 class ConceptTrainer(StepCoderPPOTrainer):
     """Trainer that counts what its completions hold. `counts` has, per update, a counter of [`Written`] lines."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.counts: list[Counter[Written]] = []
 
     def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
         """As in training; counts."""
@@ -101,9 +120,21 @@ class ConceptTrainer(StepCoderPPOTrainer):
         for sample, program in zip(rollout.samples, rollout.programs, strict=True):
             begin, end = program.span
             given = program.text[: len(program.text) - (end - begin)].rstrip().splitlines()
-            count.update(written_concepts(program.text, sample.row.canonical_solution, len(given)))
-        self.counts = [*getattr(self, "counts", []), count]
+            row = sample.row
+            count.update(written_concepts(program.text, str(row.prompt), row.canonical_solution, len(given)))
+        self.counts.append(count)
         return super().build_loss_mask(rollout, feedback, scores)
+
+
+class StopAfter(TrainerCallback):
+    """Ends training after an update, in the middle of its schedules."""
+
+    def __init__(self, update: int) -> None:
+        self.update = update
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop where it is due."""
+        control.should_training_stop |= state.global_step >= self.update
 
 
 def trace(job: Job, work: Path) -> list[dict[str, Any]]:
@@ -126,13 +157,14 @@ def trace(job: Job, work: Path) -> list[dict[str, Any]]:
         CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor,
     ):
         trainer = make_trainer(ConceptTrainer, job, ARMS[job.arm], material, executor, folder)
+        trainer.add_callback(StopAfter(job.setting.last_update))
         trainer.train()
-    counts = trainer.counts[: job.setting.last_update]
-    return [row for begin in range(0, len(counts), PHASE) for row in _phase(counts, begin)]
+    phases = range(0, len(trainer.counts), PHASE)
+    return [row for begin in phases for row in _phase(trainer.counts[begin : begin + PHASE], begin)]
 
 
 def _phase(counts: Sequence[Counter[Written]], begin: int) -> Iterator[dict[str, Any]]:
-    total: Counter[Written] = sum(counts[begin : begin + PHASE], Counter())
+    total: Counter[Written] = sum(counts, Counter())
     for chain, concept in sorted({(line.chain, line.concept) for line in total}, key=str):
         here = {line: n for line, n in total.items() if (line.chain, line.concept) == (chain, concept)}
         instead: Counter[str] = Counter()
@@ -142,20 +174,23 @@ def _phase(counts: Sequence[Counter[Written]], begin: int) -> Iterator[dict[str,
                 # The same concept with another variable or constant is told as code.
                 instead[line.code if other in (None, concept) else other.words] += n
         yield {
-            "updates": [begin + 1, begin + PHASE],
+            "updates": [begin + 1, begin + len(counts)],
             "chain": chain,
             "concept": concept.words,
             "hard": concept.hard,
             "written": sum(here.values()),
             "right": sum(n for line, n in here.items() if line.right),
-            "instead": dict(instead.most_common(3)),
+            "instead": dict(instead.most_common()),
         }
 
 
 # All runs
 
 
-def table(found: dict[str, list[dict[str, Any]]]) -> str:
+Found = dict[str, list[dict[str, Any]]]  # by the name of the run, rows of `trace`
+
+
+def table(found: Found) -> str:
     """Shares of right lines as tables in Markdown, a table per setting and arm, over all its seeds."""
     parts = []
     runs = sorted(found, key=lambda name: name.rpartition("-seed")[0])
@@ -205,19 +240,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/ablation"), help="default: %(default)s")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    reported = chosen.out / "concepts.json"
-    found: dict[str, list[dict[str, Any]]] = json.loads(reported.read_text()) if reported.exists() else {}
     for seed, setting, arm in itertools.product(chosen.seeds, chosen.settings, chosen.arms):
         job = Job(SETTINGS[setting], arm, seed)
         path = chosen.work / "concepts" / f"{job.name}.json"
-        with locked(path):
-            if job.name not in found and not path.exists():
+        with locked(path, wait=False) as lock:
+            if lock is not None and not path.exists():
                 write_json(path, trace(job, chosen.work))
-        if path.exists():
-            found[job.name] = json.loads(path.read_text())
-    write_json(reported, dict(sorted(found.items())))
+    found = collect(chosen.out / "concepts.json", chosen.work)
+    write_json(chosen.out / "concepts.json", found)
     (chosen.out / "concepts.md").write_text(table(found))
     print(table(found))
+
+
+def collect(reported: Path, work: Path) -> Found:
+    """All that is known of today's settings: what was reported before, maybe from another machine, and what is new."""
+    found: Found = json.loads(reported.read_text()) if reported.exists() else {}
+    for path in work.glob("concepts/*/*.json"):
+        found[f"{path.parent.name}/{path.stem}"] = json.loads(path.read_text())
+    today = {Job(setting, arm, 0).name.removesuffix("0") for setting in SETTINGS.values() for arm in REINFORCED}
+    return {name: rows for name, rows in sorted(found.items()) if name.rstrip("0123456789") in today}
 
 
 if __name__ == "__main__":

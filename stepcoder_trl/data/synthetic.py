@@ -37,15 +37,15 @@ class Concept:
         words (`str`): Phrase in the description.
         right (`str`): Code that does what the phrase says.
         wrong (`str`): Code that does something else, raises, or does not compile.
-        hard (`bool`): Whether [`noisy_demonstrations`] prefers the wrong code.
         family (`int`): Concepts whose codes are easily taken for each other are of one family.
+        hard (`bool`): Whether [`noisy_demonstrations`] prefers the wrong code.
     """
 
     words: str
     right: str
     wrong: str
+    family: int
     hard: bool = False
-    family: int = 0
 
 
 CONDITIONS = (
@@ -54,9 +54,9 @@ CONDITIONS = (
     Concept("{x} is even", "{x} % 2 == 0", "{x} % 2 == 1", family=1),
     Concept("{x} differs from {n}", "{x} != {n}", "{x} <> {n}", family=0),
     Concept("{x} is a multiple of {n}", "{x} % {n} == 0", "{x} // {n} == 0", family=1),
-    Concept("{x} is at most {n}", "{x} <= {n}", "{x} < {n}", hard=True, family=2),
-    Concept("{x} is above {n}", "{x} > {n}", "{x} >= {n}", hard=True, family=0),
-    Concept("{x} is odd", "{x} % 2 == 1", "{x} % 2 == 0", hard=True, family=1),
+    Concept("{x} is at most {n}", "{x} <= {n}", "{x} < {n}", family=2, hard=True),
+    Concept("{x} is above {n}", "{x} > {n}", "{x} >= {n}", family=0, hard=True),
+    Concept("{x} is odd", "{x} % 2 == 1", "{x} % 2 == 0", family=1, hard=True),
 )
 UPDATES = (
     Concept("add {x}", "t += {x}", "t = {x}", family=2),
@@ -64,11 +64,11 @@ UPDATES = (
     Concept("subtract {n}", "t -= {n}", "t += {n}", family=0),
     Concept("double the total", "t *= 2", "t += 2", family=0),
     Concept("lower the total to {x}", "t = min(t, {x})", "t = max(t, {x})", family=1),
-    Concept("subtract {x}", "t -= {x}", "t = {x} - t", hard=True, family=0),
-    Concept("add the square of {x}", "t += {x} * {x}", "t += {x} * 2", hard=True, family=2),
-    Concept("raise the total to {x}", "t = max(t, {x})", "t = max({x})", hard=True, family=1),
+    Concept("subtract {x}", "t -= {x}", "t = {x} - t", family=0, hard=True),
+    Concept("add the square of {x}", "t += {x} * {x}", "t += {x} * 2", family=2, hard=True),
+    Concept("raise the total to {x}", "t = max(t, {x})", "t = max({x})", family=1, hard=True),
 )
-NUM_FAMILIES = 3
+NUM_FAMILIES = len({concept.family for concept in (*CONDITIONS, *UPDATES)})
 
 SCALARS = ("a", "b", "c")  # arguments of `f` in style "scalar"
 MIN_CONSTANT = 2
@@ -101,7 +101,8 @@ class SyntheticConfig:
             `"shared"`: any clause may have any concept, so that what is learnt at the end of solutions serves their
             beginning too. `"by_clause"`: first, second, ... clauses have concepts of their own, dealt out in turn.
             `"family_by_clause"`: each clause has a family of its own, so that concepts that are easily taken for each
-            other ("even" and "odd") are met in the same clause.
+            other ("even" and "odd") are met in the same clause. Where no loop runs, the first clause finds a total of
+            0, and has no concept that no test could tell there (adding from assigning).
         test_strength (`str`, *optional*, defaults to `"strong"`):
             `"strong"`: tests on which every single wrong concept, and every left-out arm, changes the result; so they
             reach every line. `"few"`: the first of these, which tell most wrong programs apart but leave lines
@@ -137,12 +138,15 @@ class SyntheticConfig:
                     f"`{low}` is {getattr(self, low)} and `{high}` is {getattr(self, high)}, but both must be at "
                     f"least 1, and `{low}` at most `{high}`."
                 )
-        most = {"by_clause": len(CONDITIONS) // 2, "family_by_clause": NUM_FAMILIES}.get(self.concepts, math.inf)
-        if self.max_clauses > most:
-            raise ValueError(
-                f"`max_clauses` is {self.max_clauses}, but must be at most {most} where `concepts` is "
-                f"{self.concepts!r}: every clause needs two conditions of its own."
-            )
+        for concepts, most, why in (
+            ("by_clause", len(CONDITIONS) // 2, "every clause needs two conditions of its own"),
+            ("family_by_clause", NUM_FAMILIES, "there are no more families"),
+        ):
+            if self.concepts == concepts and self.max_clauses > most:
+                raise ValueError(
+                    f"`max_clauses` is {self.max_clauses}, but must be at most {most} where `concepts` is "
+                    f"{concepts!r}: {why}."
+                )
         if not MIN_CONSTANT <= self.max_constant <= MAX_VALUE:
             raise ValueError(
                 f"`max_constant` is {self.max_constant}, but must be in [{MIN_CONSTANT}, {MAX_VALUE}]: the tests' "

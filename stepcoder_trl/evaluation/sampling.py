@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import importlib
 import json
@@ -22,6 +21,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.samples import Candidate
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
+from stepcoder_trl.process_group import leave_gloo_at_exit
 
 
 _WEIGHTS = (".safetensors", ".bin", ".gguf")
@@ -101,28 +101,6 @@ def process_state() -> Any:
         )
     leave_gloo_at_exit()
     return state
-
-
-def leave_gloo_at_exit() -> None:
-    """
-    Leave a gloo process group when the interpreter exits.
-
-    Its threads may still hold tensors of the last collective, and one that frees them while the interpreter is taken
-    down aborts the process ("terminate called without an active exception"), though all work is done: rare, but then
-    the launcher reports a failure. See pytorch/pytorch#179291. NCCL has no such threads, and leaving its group waits
-    for processes that may have failed.
-    """
-    if _is_in_group() and torch.distributed.get_backend() == "gloo":
-        atexit.register(_leave_group)
-
-
-def _leave_group() -> None:
-    if _is_in_group():
-        torch.distributed.destroy_process_group()
-
-
-def _is_in_group() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.sampling import loading
+from stepcoder_trl.process_group import leave_gloo_at_exit
 from stepcoder_trl.trainer._trl import (
     ModelConfig,
     get_peft_config,
@@ -111,6 +112,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
             peft_config=get_peft_config(model_args),
         )
     check_processes(trainer.accelerator)
+    leave_gloo_at_exit()
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     trainer.save_model(training_args.output_dir)
     return left_out

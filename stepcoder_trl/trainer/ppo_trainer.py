@@ -23,6 +23,7 @@ from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
 from stepcoder_trl.masking import token_texts
+from stepcoder_trl.process_group import leave_gloo_at_exit
 from stepcoder_trl.trainer import checkpoint
 from stepcoder_trl.trainer._trl import RewardCarrier
 from stepcoder_trl.trainer.bookkeeping import Bookkeeping
@@ -189,6 +190,7 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
                 peft_config=peft_config,
             )
         check_processes(self.accelerator)
+        leave_gloo_at_exit()
         if self.is_deepspeed_enabled:
             # The optimizer that steps may be another one, made in the place of ours: with offloading it is.
             self.lr_scheduler.optimizer = self.optimizer.optimizer

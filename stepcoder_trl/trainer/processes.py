@@ -20,7 +20,6 @@ from accelerate.utils import gather_object
 from accelerate.utils.environment import get_int_from_env, parse_flag_from_env
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.evaluation.sampling import leave_gloo_at_exit
 from stepcoder_trl.executor.system import num_cores
 from stepcoder_trl.trainer._trl import add_hooks, remove_hooks
 
@@ -104,7 +103,7 @@ def told_precision(name: str) -> Iterator[None]:
 
 def check_processes(accelerator: Accelerator) -> None:
     """
-    Refuse processes that would each train for itself, and have the others leave their group at exit.
+    Refuse processes that would each train for itself.
 
     Raises:
         RuntimeError: If the launcher started more processes than the accelerator knows, or DeepSpeed is not on.
@@ -117,7 +116,6 @@ def check_processes(accelerator: Accelerator) -> None:
         )
     if asks_for_deepspeed() and not is_deepspeed(accelerator):
         raise RuntimeError("DeepSpeed was asked for, but is not on. Leave out `use_cpu`, and `cpu` of the launcher.")
-    leave_gloo_at_exit()
 
 
 def quiet_unless_first(*, libraries: bool = False) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
+from pathlib import Path
 
 import pytest
 
@@ -32,12 +35,22 @@ def test_training_problems_have_a_curriculum_and_are_drawn_by_the_seed():
 
 
 def test_interval_covers_problems_and_seeds():
-    same = real_model.interval([[0.0, 1.0] * 50] * 3)
-    seeds = real_model.interval([[0.0] * 100, [0.5] * 100, [1.0] * 100])
+    problems = [{f"{seed}/{number}": float(number % 2) for number in range(100)} for seed in range(3)]
+    seeds = [{f"{seed}/{number}": seed / 2 for number in range(100)} for seed in range(3)]
 
-    assert same["value"] == seeds["value"] == 0.5
-    assert 0.4 < same["low"] < 0.5 < same["high"] < 0.6
-    assert (seeds["low"], seeds["high"]) == (0.0, 1.0)
+    of_problems, of_seeds = real_model.interval(problems), real_model.interval(seeds)
+
+    assert of_problems["value"] == of_seeds["value"] == 0.5
+    assert 0.4 < of_problems["low"] < 0.5 < of_problems["high"] < 0.6
+    assert (of_seeds["low"], of_seeds["high"]) == (0.0, 1.0)
+
+
+def test_the_same_problems_in_three_seeds_are_not_three_times_as_many():
+    rates = {str(number): float(number % 2) for number in range(90)}
+
+    once, thrice = real_model.interval([rates]), real_model.interval([rates] * 3)
+
+    assert thrice["high"] - thrice["low"] == pytest.approx(once["high"] - once["low"], rel=0.1)
 
 
 def test_arms_are_compared_with_each_other_and_with_the_model_on_the_same_problems():
@@ -95,7 +108,68 @@ def test_a_folder_keeps_to_what_it_was_begun_with(tmp_path):
 
     with pytest.raises(SystemExit, match="--response-length as before"):
         real_model.check_settings(arguments)
-    assert json.loads((tmp_path / "settings.json").read_text()) == asked
+    noted = json.loads((tmp_path / "settings.json").read_text())
+    assert {name: noted[name] for name in asked} == asked
+
+
+def test_a_folder_of_another_recipe_is_refused(tmp_path, monkeypatch):
+    arguments = argparse.Namespace(work=tmp_path, **dict.fromkeys(real_model.ASKED, "as before"))
+    real_model.check_settings(arguments)
+    monkeypatch.setitem(real_model.RECIPE, "learning_rate", 1e-4)
+
+    with pytest.raises(SystemExit, match="begun with another recipe"):
+        real_model.check_settings(arguments)
+
+
+class Commands:
+    """In the place of training and evaluation: writes what they leave, and can be broken off."""
+
+    def __init__(self, work):
+        self.work, self.called, self.breaks_off = work, [], False
+
+    def __call__(self, *command):
+        value = dict(itertools.pairwise(command))
+        if "--one" in command:
+            folder = self.work / f"seed{value['--seeds']}" / value["--one"]
+            self.called.append(("train", folder.name, value["--updates"]))
+            state = folder / f"checkpoint-{value['--updates']}" / "trainer_state.json"
+            state.parent.mkdir(parents=True)
+            history = [{"step": step + 1} for step in range(int(value["--updates"]))]
+            state.write_text(json.dumps({"log_history": history}))
+            return
+        self.called.append(("evaluate", Path(value["--model"]).name))
+        if self.breaks_off:
+            raise KeyboardInterrupt
+        out = Path(value["--out"])
+        out.mkdir(parents=True)
+        (out / "summary.json").write_text("{}")
+
+
+def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
+    problems = [problem(number, BRANCHED) for number in (511, 601, 602)]
+    commands = Commands(tmp_path / "work")
+    monkeypatch.setattr(real_model, "load_problems", lambda _: problems)
+    monkeypatch.setattr(real_model, "_call", commands)
+    arguments = argparse.Namespace(
+        model="m", mbpp="b", work=tmp_path / "work", problems=1, response_length=9, updates=2, save_steps=1,
+        until=math.inf, bf16=False, seeds=[0], samples=1,
+    )  # fmt: skip
+
+    real_model.run_all(arguments)
+    first, commands.called = commands.called, []
+    real_model.run_all(arguments)
+    ppo = [("train", "ppo", "2"), ("evaluate", "checkpoint-2")]
+    stepcoder = [("train", "stepcoder", "2"), ("evaluate", "checkpoint-2")]
+    assert first == [("evaluate", "m"), *ppo, *stepcoder]
+    assert commands.called == []
+
+    arguments.updates, commands.breaks_off = 4, True
+    with pytest.raises(KeyboardInterrupt):
+        real_model.run_all(arguments)
+    commands.breaks_off = False
+    real_model.run_all(arguments)
+    ppo = [("train", "ppo", "4"), ("evaluate", "checkpoint-4"), ("evaluate", "checkpoint-4")]
+    assert commands.called == [*ppo, ("train", "stepcoder", "4"), ("evaluate", "checkpoint-4")]
 
 
 def test_settings_reach_the_process_that_trains():

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -137,26 +136,6 @@ def test_deepspeed_that_is_not_on_is_refused(monkeypatch):
 
     with pytest.raises(RuntimeError, match="DeepSpeed was asked for"):
         processes.check_processes(plain)
-
-
-LEAVES = """
-import atexit, torch
-from types import SimpleNamespace
-from stepcoder_trl.trainer.processes import check_processes
-
-torch.distributed.init_process_group("gloo", init_method="file://{file}", rank=0, world_size=1)
-atexit.register(lambda: print("in a group" if torch.distributed.is_initialized() else "in no group"))
-for _ in range(2):
-    check_processes(SimpleNamespace(num_processes=1))
-"""
-
-
-def test_a_gloo_group_is_left_before_the_interpreter_is_taken_down(tmp_path):
-    program = LEAVES.format(file=tmp_path / "meeting")
-
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-
-    assert done.stdout == "in no group\n"
 
 
 def test_cores_are_shared_between_the_processes_of_a_machine(monkeypatch):

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+IN_GROUP = """
+import atexit
+from pathlib import Path
+
+import torch
+
+
+def threads():
+    comms = Path("/proc/self/task").glob("*/comm")
+    return sum("gloo" in comm.read_text() for comm in comms)
+
+
+atexit.register(lambda: print(threads(), "threads at exit"))
+torch.distributed.init_process_group("gloo", init_method="file://{file}", rank=0, world_size=1)
+torch.distributed.all_reduce(torch.ones(1))
+print("some" if threads() else "no", "threads before")
+{leave}
+"""
+LEAVE = "from stepcoder_trl.process_group import leave_gloo_at_exit\nleave_gloo_at_exit()"
+EVALUATE = "from stepcoder_trl.evaluation.sampling import process_state\nprocess_state()"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+@pytest.mark.parametrize(
+    ("leave", "left"), [("", False), (LEAVE, True), (f"{LEAVE}\n{LEAVE}", True), (EVALUATE, True)]
+)
+def test_gloo_has_no_threads_when_the_interpreter_is_taken_down(tmp_path: Path, leave: str, left: bool):
+    program = IN_GROUP.format(file=tmp_path / "meeting", leave=leave)
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    before, at_exit = done.stdout.splitlines()
+    assert before == "some threads before"
+    assert (at_exit == "0 threads at exit") == left
+
+
+def test_without_a_group_nothing_is_done():
+    program = f"{LEAVE}\nprint('done')"
+
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "done\n"
