@@ -219,7 +219,7 @@ def _lines(rows: Sequence[dict[str, Any]], phases: Sequence[tuple[int, ...]]) ->
         for row in here:
             if tuple(row["updates"]) == phases[-1]:
                 instead.update(row["instead"])
-        told = ", ".join(f"{what} ({n})" for what, n in instead.most_common(1))
+        told = ", ".join(f"{what or 'nothing'} ({n})" for what, n in instead.most_common(1))
         yield f"| {CHAINS[chain]} | {concept}{'*' if hard else ''} | {' | '.join(cells)} | {told} |"
 
 
