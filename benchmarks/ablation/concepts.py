@@ -240,14 +240,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/ablation"), help="default: %(default)s")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    reported = chosen.out / "concepts.json"
     for seed, setting, arm in itertools.product(chosen.seeds, chosen.settings, chosen.arms):
         job = Job(SETTINGS[setting], arm, seed)
         path = chosen.work / "concepts" / f"{job.name}.json"
         with locked(path, wait=False) as lock:
-            if lock is not None and not path.exists():
+            if lock is not None and job.name not in collect(reported, chosen.work):
                 write_json(path, trace(job, chosen.work))
-    found = collect(chosen.out / "concepts.json", chosen.work)
-    write_json(chosen.out / "concepts.json", found)
+    found = collect(reported, chosen.work)
+    write_json(reported, found)
     (chosen.out / "concepts.md").write_text(table(found))
     print(table(found))
 
