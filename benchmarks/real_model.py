@@ -33,6 +33,7 @@ from typing import Any
 
 from stepcoder_trl import Problem, load_problems
 from stepcoder_trl.curriculum import curriculum_stages
+from stepcoder_trl.errors import BadInputError
 
 
 ARMS = {
@@ -133,11 +134,17 @@ def _run_folder(arguments: argparse.Namespace, seed: int, arm: str) -> Path:
 
 def run_all(arguments: argparse.Namespace) -> None:
     """Train and evaluate what is not yet trained and evaluated, one run after the other, until the time is over."""
+    problems = load_problems(arguments.mbpp)
+    fitting = fitting_problems(problems)
+    if arguments.problems > len(fitting):
+        raise BadInputError(
+            f"{arguments.mbpp} has {len(fitting)} training problems to begin at a conditional, --problems asks for "
+            f"{arguments.problems}. Ask for fewer."
+        )
     arguments.work.mkdir(parents=True, exist_ok=True)
     check_settings(arguments)
-    problems = load_problems(arguments.mbpp)
     validation = [problem for problem in problems if _number(problem.task_id) in VALIDATION]
-    _evaluate(arguments, str(arguments.model), arguments.work / "initial", [*validation, *fitting_problems(problems)])
+    _evaluate(arguments, str(arguments.model), arguments.work / "initial", [*validation, *fitting])
     for seed in arguments.seeds:
         evaluated = [*validation, *training_problems(problems, arguments.problems, seed)]
         for arm in ARMS:
@@ -380,8 +387,13 @@ def main() -> None:
     if not Path(arguments.model).is_dir():
         parser.error(f"--model {arguments.model} is no folder. docs/ppo_mbpp.md says where to get one.")
     arguments.until = min(arguments.until, time.time() + 60 * arguments.minutes)
+    if arguments.updates < 1:
+        parser.error(f"--updates is {arguments.updates}. Ask for at least 1.")
     if not arguments.report_only:
-        run_all(arguments)
+        try:
+            run_all(arguments)
+        except BadInputError as error:
+            parser.error(str(error))
     result = report(arguments)
     print("\n".join(show(result)))
     if arguments.out:

@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
 
-from benchmarks.ablation.files import locked, write_json
+from benchmarks.ablation.files import locked, read_reported, write_json
 from benchmarks.ablation.material import prepare
-from benchmarks.ablation.run import make_trainer
+from benchmarks.ablation.run import StopAfter, make_trainer
 from benchmarks.ablation.settings import ARMS, OWN, REINFORCED, SETTINGS, Job
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
 from stepcoder_trl.data.synthetic import CONDITIONS, UPDATES, Concept
@@ -126,17 +125,6 @@ class ConceptTrainer(StepCoderPPOTrainer):
         return super().build_loss_mask(rollout, feedback, scores)
 
 
-class StopAfter(TrainerCallback):
-    """Ends training after an update, in the middle of its schedules."""
-
-    def __init__(self, update: int) -> None:
-        self.update = update
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop where it is due."""
-        control.should_training_stop |= state.global_step >= self.update
-
-
 def trace(job: Job, work: Path) -> list[dict[str, Any]]:
     """
     Do a run of the grid and count.
@@ -193,8 +181,7 @@ Found = dict[str, list[dict[str, Any]]]  # by the name of the run, rows of `trac
 def table(found: Found) -> str:
     """Shares of right lines as tables in Markdown, a table per setting and arm, over all its seeds."""
     parts = []
-    runs = sorted(found, key=lambda name: name.rpartition("-seed")[0])
-    for name, group in itertools.groupby(runs, key=lambda name: name.rpartition("-seed")[0]):
+    for name, group in itertools.groupby(sorted(found, key=_without_seed), key=_without_seed):
         seeds = list(group)
         rows = [row for run in seeds for row in found[run]]
         phases = sorted({tuple(row["updates"]) for row in rows})
@@ -241,11 +228,12 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     reported = chosen.out / "concepts.json"
+    known = collect(reported, chosen.work)
     for seed, setting, arm in itertools.product(chosen.seeds, chosen.settings, chosen.arms):
         job = Job(SETTINGS[setting], arm, seed)
         path = chosen.work / "concepts" / f"{job.name}.json"
         with locked(path, wait=False) as lock:
-            if lock is not None and job.name not in collect(reported, chosen.work):
+            if lock is not None and job.name not in known and not path.exists():
                 write_json(path, trace(job, chosen.work))
     found = collect(reported, chosen.work)
     write_json(reported, found)
@@ -255,11 +243,16 @@ def main() -> None:
 
 def collect(reported: Path, work: Path) -> Found:
     """All that is known of today's settings: what was reported before, maybe from another machine, and what is new."""
-    found: Found = json.loads(reported.read_text()) if reported.exists() else {}
+    found: Found = read_reported(reported)
     for path in work.glob("concepts/*/*.json"):
         found[f"{path.parent.name}/{path.stem}"] = json.loads(path.read_text())
-    today = {Job(setting, arm, 0).name.removesuffix("0") for setting in SETTINGS.values() for arm in REINFORCED}
-    return {name: rows for name, rows in sorted(found.items()) if name.rstrip("0123456789") in today}
+    today = {_without_seed(Job(setting, arm, 0).name) for setting in SETTINGS.values() for arm in REINFORCED}
+    return {name: rows for name, rows in sorted(found.items()) if _without_seed(name) in today}
+
+
+def _without_seed(run: str) -> str:
+    """Name of a run without its seed: what it is of."""
+    return run.rpartition("-seed")[0]
 
 
 if __name__ == "__main__":

@@ -19,6 +19,24 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
+def read_reported(path: Path) -> dict[str, Any]:
+    """
+    What a file says that was reported before; nothing where there is none.
+
+    Raises:
+        SystemExit: If it holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        reported = json.loads(path.read_text())
+    except ValueError as error:
+        raise SystemExit(f"{path} is no JSON ({error}). Move it away.") from None
+    if not isinstance(reported, dict):
+        raise SystemExit(f"{path} was not written by this benchmark. Move it away.")
+    return reported
+
+
 @contextmanager
 def locked(target: Path, wait: bool = True) -> Iterator[int | None]:
     """

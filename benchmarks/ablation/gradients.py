@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from benchmarks.ablation.files import locked, write_json
+from benchmarks.ablation.files import locked, read_reported, write_json
 from benchmarks.ablation.intervals import Estimate, estimate, t_quantile
 from benchmarks.ablation.material import prepare
 from benchmarks.ablation.run import make_trainer, unexecuted_share
@@ -272,7 +272,7 @@ def main() -> None:
 
 def collect(reported: Path, work: Path, batches: int) -> Findings:
     """All that is known: what was reported before, maybe from another machine, and what the probes of `work` found."""
-    before: Findings = json.loads(reported.read_text()) if reported.exists() else {}
+    before: Findings = read_reported(reported)
     findings: Findings = {}
     for name, moment in itertools.product(SETTINGS, MOMENTS):
         label, pattern = f"{name}, {moment}", _path(name, moment, batches, work)

@@ -79,6 +79,17 @@ def unexecuted_share(rollout: Rollout, feedback: Feedback) -> float:
     return 1 - sum(map(sum, masks)) / sum(map(len, masks))
 
 
+class StopAfter(TrainerCallback):
+    """Ends training after an update, in the middle of its schedules."""
+
+    def __init__(self, update: int) -> None:
+        self.update = update
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop where it is due."""
+        control.should_training_stop |= state.global_step >= self.update
+
+
 class Evaluator(TrainerCallback):
     """Evaluates the policy now and then, greedy, from scratch, under all tests."""
 
@@ -106,9 +117,8 @@ class Evaluator(TrainerCallback):
         print(point, flush=True)  # into the log of the run
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Evaluate where it is due, and stop where the setting says so."""
+        """Evaluate where it is due."""
         self.after(state.global_step)
-        control.should_training_stop |= state.global_step >= self.setting.last_update
 
     def after(self, update: int) -> None:
         """Evaluate at every so many updates, and after the last."""
@@ -191,6 +201,7 @@ def _train(job: Job, material: Material, executor: CodeExecutor, evaluator: Eval
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(MeasuredTrainer, job, ARMS[job.arm], material, executor, folder)
         trainer.add_callback(evaluator)
+        trainer.add_callback(StopAfter(job.setting.last_update))
         trainer.train()
     logged = [entry for entry in trainer.state.log_history if "ablation/cpu_s" in entry]
     return [{name: round(entry[metric], 6) for name, metric in KEPT.items()} for entry in logged]

@@ -201,24 +201,26 @@ MAIN = Setting(
     dials=_CHAINS,
     corpus=Corpus(_CHAINS),
 )
+
+
+def _with_concepts(concepts: str, name: str, reason: str) -> Setting:
+    """The main setting with other concepts, and with a model that was fine-tuned on such problems."""
+    dials = replace(_CHAINS, concepts=concepts)
+    return replace(MAIN, name=name, reason=reason, dials=dials, corpus=Corpus(dials))
+
+
 # Every chain has concepts of its own: what is learnt at the last one says nothing of the others, so that a curriculum
 # has to move on, and problems from scratch show the whole of it.
-_OWN = replace(_CHAINS, concepts="by_clause")
-OWN = replace(
-    MAIN,
-    name="own_concepts",
-    reason="As the main setting, but the first, second and last chain of a problem have different concepts.",
-    dials=_OWN,
-    corpus=Corpus(_OWN),
+OWN = _with_concepts(
+    "by_clause",
+    "own_concepts",
+    "As the main setting, but the first, second and last chain of a problem have different concepts.",
 )
 # What the last chain teaches cannot be wrong in the others: concepts that are easily confused are met in one chain.
-_FAMILIES = replace(_CHAINS, concepts="family_by_clause")
-FAMILIES = replace(
-    MAIN,
-    name="own_families",
-    reason="As `own_concepts`, but concepts that are easily taken for each other are met in the same chain.",
-    dials=_FAMILIES,
-    corpus=Corpus(_FAMILIES),
+FAMILIES = _with_concepts(
+    "family_by_clause",
+    "own_families",
+    "As `own_concepts`, but concepts that are easily taken for each other are met in the same chain.",
 )
 # The same problems and models with other tests in training: fewer leave more unexecuted, more make passing rarer.
 # They stop half-way, which is enough for gains over the curve.

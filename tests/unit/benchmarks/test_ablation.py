@@ -12,7 +12,7 @@ import pytest
 from benchmarks.ablation import gradients, grid
 from benchmarks.ablation.analysis import curves, difference, read_runs, summarize, values
 from benchmarks.ablation.concepts import collect, concept_of, table, written_concepts
-from benchmarks.ablation.files import locked, write_json
+from benchmarks.ablation.files import locked, read_reported, write_json
 from benchmarks.ablation.gradients import compare, jackknife, squared_noise, squared_signal
 from benchmarks.ablation.intervals import (
     area,
@@ -490,3 +490,12 @@ def test_concepts_are_told_by_chain_and_phase():
     assert lines[4] == "| chain | concept | 1 to 8 | 9 to 16 | written instead, at the end |"
     assert lines[6] == "| first | {x} is odd* |  | 1.00 (8) |  |"
     assert lines[7] == "| second | {x} is odd* | 0.50 (10) | 0.50 | {x} is even (95) |"
+
+
+@pytest.mark.parametrize("text", ['{"a":', "[1]"])
+def test_reports_that_cannot_be_used_are_named(tmp_path, text):
+    (tmp_path / "concepts.json").write_text(text)
+
+    with pytest.raises(SystemExit, match=r"concepts.json .* Move it away"):
+        read_reported(tmp_path / "concepts.json")
+    assert read_reported(tmp_path / "none.json") == {}

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import real_model
 from stepcoder_trl import Problem
+from stepcoder_trl.errors import BadInputError
 
 
 def problem(number, solution):
@@ -181,3 +182,41 @@ def test_settings_reach_the_process_that_trains():
 
     assert passed_on[passed_on.index("--response-length") + 1] == "9"
     assert passed_on[-1] == "--bf16"
+
+
+def test_too_few_problems_are_refused_before_anything_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(real_model, "load_problems", lambda _: [problem(601, BRANCHED), problem(602, STRAIGHT)])
+    arguments = argparse.Namespace(mbpp="b", work=tmp_path / "work", problems=2)
+
+    with pytest.raises(BadInputError, match=r"1 training problems .* asks for 2"):
+        real_model.run_all(arguments)
+    assert not arguments.work.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "message"),
+    [
+        ("", [], "holds no rows"),
+        ('{"task_id": 601}\n', [], "mbpp.jsonl:1: "),
+        ("", ["--updates", "0"], "--updates is 0"),
+    ],
+)
+def test_bad_input_is_named_in_one_line(tmp_path, monkeypatch, capsys, text, flags, message):
+    mbpp = tmp_path / "mbpp.jsonl"
+    mbpp.write_text(text)
+    command = [
+        "real_model.py",
+        "--model",
+        str(tmp_path),
+        "--mbpp",
+        str(mbpp),
+        "--work",
+        str(tmp_path / "work"),
+        *flags,
+    ]
+    monkeypatch.setattr("sys.argv", command)
+
+    with pytest.raises(SystemExit) as stopped:
+        real_model.main()
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
