@@ -123,6 +123,43 @@ def difference(
     return {**rounded(asdict(found)), "relative": round(found.mean / base, 3) if base else None}
 
 
+def change_of_gain(
+    runs: Runs, others: Runs, pair: tuple[str, str], measure: str, name: str, rollouts: int
+) -> dict[str, Any] | None:
+    """
+    What an arm gains over another in one setting, less what it gains in another setting, seed by seed.
+
+    Args:
+        runs, others ([`Runs`]):
+            Finished runs of both settings. Seeds whose problems or fine-tuned models differ are left out.
+        pair (`tuple[str, str]`):
+            Arms, the second as the base.
+        measure (`str`):
+            Name in `MEASURES`, over rollouts.
+        name (`str`):
+            Set of problems.
+        rollouts (`int`):
+            Where curves are cut.
+
+    Returns:
+        `dict[str, Any]` or `None`: Fields of [`Difference`]; `None` if no seed can be paired.
+    """
+    seeds = [
+        seed
+        for seed, run in runs.by_arm["sft"].items()
+        if run["material"] == others.by_arm["sft"].get(seed, {}).get("material")
+        and all(seed in one.by_arm.get(arm, {}) for one in (runs, others) for arm in pair)
+    ]
+    if not seeds:
+        return None
+
+    def gains(one: Runs) -> list[float]:
+        mine, theirs = ([value(one, arm, seed, measure, name, rollouts) for seed in seeds] for arm in pair)
+        return [a - b for a, b in zip(mine, theirs, strict=True)]
+
+    return rounded(asdict(paired_difference(gains(runs), gains(others))))
+
+
 def shares_at_start(runs: Runs) -> dict[str, Estimate]:
     """How the fine-tuned models' completions from scratch fare in training: shares that pass and that do not run."""
     found = [run["start"] for run in runs.by_arm["sft"].values() if "start" in run]  # the first runs did not ask

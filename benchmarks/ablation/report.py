@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from benchmarks.ablation.analysis import (
     SETS,
     Runs,
+    change_of_gain,
     curves,
     difference,
     read_runs,
@@ -183,13 +185,33 @@ def gains_table(settings: Sequence[Runs]) -> str:
         begin = [runs.setting.name, f"{shares['pass_rate'].mean:.4f}", f"{shares['unexecuted_share'].mean:.2f}"]
         for name in SETS:
             gains = [difference(runs, *pair, "curve", name, rollouts) for pair in GAINS.values()]
-            cells = ["" if one is None else f"{_interval(one, signed=True)}, n {one['n']}" for one in gains]
-            rows.append([*begin, TITLES[name].removesuffix(" problems"), *cells])
+            rows.append([*begin, TITLES[name].removesuffix(" problems"), *map(_gain, gains)])
     return (
         "## Where each part pays\n\n"
         f"Paired differences of pass@1 over the first {rollouts:,} rollouts of the curve; n seeds.\n\n"
-        f"{_markdown(head, rows)}\n"
+        f"{_markdown(head, rows)}\n{_changes_table(settings, rollouts)}"
     )
+
+
+def _changes_table(settings: Sequence[Runs], rollouts: int) -> str:
+    """How the gains differ between settings of the same problems and models; nothing if there are none."""
+    rows = []
+    for first, last in itertools.combinations(settings, 2):
+        for name in SETS:
+            changes = [change_of_gain(last, first, pair, "curve", name, rollouts) for pair in GAINS.values()]
+            if any(changes):
+                names = f"{last.setting.name} - {first.setting.name}"
+                rows.append([names, TITLES[name].removesuffix(" problems"), *map(_gain, changes)])
+    if not rows:
+        return ""
+    return (
+        "\nHow these gains differ between settings of the same problems and models, paired by seed:\n\n"
+        f"{_markdown(['settings', 'problems', *GAINS], rows)}\n"
+    )
+
+
+def _gain(figures: Mapping[str, Any] | None) -> str:
+    return "" if figures is None else f"{_interval(figures, signed=True)}, n {figures['n']}"
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -265,9 +287,13 @@ def plot_gains(settings: Sequence[Runs], path: Path) -> None:
         ("completions from scratch that pass, at the start", "tokens from scratch that do not run, at the start"),
         strict=True,
     ):
-        for title in (title for title in GAINS if title.startswith(part)):
+        shares = {runs.setting.name: shares_at_start(runs)[key].mean for runs in settings}
+        beside = (max(shares.values()) - min(shares.values())) / 60  # so that intervals do not hide each other
+        for number, title in enumerate(title for title in GAINS if title.startswith(part)):
             gains = {
-                shares_at_start(runs)[key].mean: difference(runs, *GAINS[title], "curve", "heldout", rollouts)
+                shares[runs.setting.name] + number * beside: difference(
+                    runs, *GAINS[title], "curve", "heldout", rollouts
+                )
                 for runs in settings
             }
             points = {x: one for x, one in sorted(gains.items()) if one is not None}

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from benchmarks.ablation import gradients, grid
-from benchmarks.ablation.analysis import curves, difference, read_runs, summarize, values
+from benchmarks.ablation.analysis import change_of_gain, curves, difference, read_runs, summarize, values
 from benchmarks.ablation.concepts import collect, concept_of, table, written_concepts
 from benchmarks.ablation.files import locked, read_reported, write_json
 from benchmarks.ablation.gradients import compare, jackknife, squared_noise, squared_signal
@@ -179,9 +179,9 @@ def test_what_another_grid_works_on_is_left_to_it(tmp_path, scripted):
 # Analysis
 
 
-def finished(work, arm, seed, rates, cpu_s=1.0):
+def finished(work, arm, seed, rates, cpu_s=1.0, setting=SMOKE):
     """Write a run with the same rate on both sets at each of two evaluations."""
-    rollouts = SMOKE.rollouts_per_update
+    rollouts = setting.rollouts_per_update
     updates = [1, 2] if arm != "sft" else [0]
     points = [
         {"update": update, "rollouts": update * rollouts, "training": rate, "heldout": rate, "cpu_s": update * cpu_s}
@@ -190,11 +190,12 @@ def finished(work, arm, seed, rates, cpu_s=1.0):
     names = ("reward_rate", "unexecuted_share", "mean_length", "kl", "scratch_share")
     history = [dict.fromkeys(names, 0.5 * update) for update in updates] if arm != "sft" else []
     sft = {"loss": 0.1, "floor": 0.09}
-    run = {"setting": SMOKE.name, "arm": arm, "seed": seed, "points": points, "updates": history, "sft": sft}
-    run |= {"machine": "abacus", "versions": {"python": "3"}, "job": Job(SMOKE, arm, seed).name}
+    run = {"setting": setting.name, "arm": arm, "seed": seed, "points": points, "updates": history, "sft": sft}
+    run |= {"machine": "abacus", "versions": {"python": "3"}, "job": Job(setting, arm, seed).name}
+    run["material"] = f"of seed {seed}"
     if arm == "sft":
         run["start"] = {"pass_rate": 0.25 + 0.5 * seed, "unexecuted_share": 0.3}
-    write_json(Job(SMOKE, arm, seed).path(work), run)
+    write_json(Job(setting, arm, seed).path(work), run)
 
 
 @pytest.fixture
@@ -330,6 +331,24 @@ def test_settings_side_by_side_show_what_each_part_gains(work, tmp_path):
     row = "| 0.5000 | 0.30 | held-out |  | +0.075, n 1 | +0.125, n 1 |  |  |"
     assert {f"| smoke {row}", f"| other {row}"} <= set(gains_table(compared).splitlines())
     assert (tmp_path / "gains.png").stat().st_size > 1000
+
+
+def test_what_a_part_gains_is_compared_between_settings_seed_by_seed(work):
+    other, masked = dataclasses.replace(SMOKE, name="other", training_tests=1), ("no_cccs", "ppo")
+    for arm, rates in (("sft", [0.0]), ("ppo", [0.5, 0.7]), ("no_cccs", [0.4, 0.5])):
+        finished(work, arm, 0, rates, setting=other)
+    finished(work, "no_cccs", 0, [0.3, 0.5])
+    runs, others = read_runs(other, work), read_runs(SMOKE, work)
+    change = change_of_gain(runs, others, masked, "end", "heldout", 8)
+    by_another_model = {seed: {**run, "material": "another"} for seed, run in others.by_arm["sft"].items()}
+    unlike = dataclasses.replace(others, by_arm={**others.by_arm, "sft": by_another_model})
+
+    # The other seed of SMOKE cannot be paired.
+    assert (change["mean"], change["n"]) == (pytest.approx((0.5 - 0.7) - (0.5 - 0.4)), 1)
+    assert "| smoke - other | held-out |" in gains_table([runs, others])
+    assert change_of_gain(runs, others, ("stepcoder", "ppo"), "end", "heldout", 8) is None
+    assert change_of_gain(runs, unlike, masked, "end", "heldout", 8) is None
+    assert "paired by seed" not in gains_table([runs, unlike])
 
 
 # Signal and noise
