@@ -259,13 +259,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/ablation"), help="default: %(default)s")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    reported = chosen.out / "gradients.json"
+    known = collect(reported, chosen.work, chosen.batches)  # an unreadable file is named before anything is measured
     for seed, name, moment in itertools.product(chosen.seeds, chosen.settings, chosen.moments):
         path = _path(name, moment, chosen.batches, chosen.work, seed)
         with locked(path, wait=False) as lock:
-            if lock is not None and not path.exists():
+            measured = str(seed) in known.get(f"{name}, {moment}", {}).get("seeds", {})
+            if lock is not None and not measured and not path.exists():
                 write_json(path, probe(SETTINGS[name], seed, chosen.work, chosen.batches, moment))
-    findings = collect(chosen.out / "gradients.json", chosen.work, chosen.batches)
-    write_json(chosen.out / "gradients.json", findings)
+    findings = collect(reported, chosen.work, chosen.batches)
+    write_json(reported, findings)
     (chosen.out / "gradients.md").write_text(table(findings))
     print(table(findings))
 

@@ -40,7 +40,7 @@ GAINS = {
     "FGO, without CCCS": ("no_cccs", "ppo"),
     "FGO, over random masks": ("stepcoder", "random_mask"),
 }
-TITLES = {"training": "training problems", "heldout": "held-out problems"}
+TITLES = {"training": "training", "heldout": "held-out"}
 
 
 def write_report(settings: Sequence[Setting], work: Path, out: Path) -> list[str]:
@@ -133,7 +133,7 @@ def _differences_table(summary: Mapping[str, Any]) -> str:
             rows.append(
                 [
                     f"{ARMS[arm].label} - {ARMS[other].label}",
-                    TITLES[name].removesuffix(" problems"),
+                    TITLES[name],
                     _interval(curve, signed=True),
                     relative,
                     _interval(end, signed=True),
@@ -185,7 +185,7 @@ def gains_table(settings: Sequence[Runs]) -> str:
         begin = [runs.setting.name, f"{shares['pass_rate'].mean:.4f}", f"{shares['unexecuted_share'].mean:.2f}"]
         for name in SETS:
             gains = [difference(runs, *pair, "curve", name, rollouts) for pair in GAINS.values()]
-            rows.append([*begin, TITLES[name].removesuffix(" problems"), *map(_gain, gains)])
+            rows.append([*begin, TITLES[name], *map(_gain, gains)])
     return (
         "## Where each part pays\n\n"
         f"Paired differences of pass@1 over the first {rollouts:,} rollouts of the curve; n seeds.\n\n"
@@ -201,7 +201,7 @@ def _changes_table(settings: Sequence[Runs], rollouts: int) -> str:
             changes = [change_of_gain(last, first, pair, "curve", name, rollouts) for pair in GAINS.values()]
             if any(changes):
                 names = f"{last.setting.name} - {first.setting.name}"
-                rows.append([names, TITLES[name].removesuffix(" problems"), *map(_gain, changes)])
+                rows.append([names, TITLES[name], *map(_gain, changes)])
     if not rows:
         return ""
     return (
@@ -243,7 +243,7 @@ def plot(runs: Runs, path: Path) -> None:
         for row, (axis, unit) in enumerate((("rollouts", "rollouts"), ("cpu_s", "CPU seconds of training"))):
             panel = panels[row][column]
             _lines(panel, arms, lambda arm, name=name, axis=axis: curves(runs, arm, name, axis))
-            panel.set_title(f"pass@1, {TITLES[name]}", loc="left", fontsize="medium")
+            panel.set_title(f"pass@1, {TITLES[name]} problems", loc="left", fontsize="medium")
             panel.set_xlabel(unit)
             panel.set_ylim(-0.02, 1.02)
     for panel, name, title in (
