@@ -84,7 +84,7 @@ class StepCoderPPOConfig(PPOConfig):
             RLTF's fine-grained feedback: taken from the reward of each token on the lines that an error is blamed on.
             RLTF uses 0.3.
         curriculum (`str`, *optional*, defaults to `"paper"`):
-            Curriculum of Code Completion Subtasks: `"paper"`, `"mix"`, `"adaptive"`, `"global"` or `"off"`.
+            Curriculum of Code Completion Subtasks: `"paper"`, `"mix"`, `"adaptive"` or `"off"`.
         curriculum_kinds (`str`, *optional*, defaults to `"statements"`):
             What counts as a conditional statement: `"statements"` (if, for, while, try, match) or `"scope"` (the
             APPS+ field). The paper names no kinds.
@@ -98,19 +98,12 @@ class StepCoderPPOConfig(PPOConfig):
         curriculum_pass_score (`float`, *optional*):
             Score above which a completion counts as passing where a problem has no tests.
         curriculum_mix_probability (`float`, *optional*, defaults to `0.1`):
-            Probability that `"mix"` draws a problem elsewhere than at its stage, in [0, 1].
-        curriculum_mix_from (`str`, *optional*, defaults to `"scratch"`):
-            Where `"mix"` draws then: from `"scratch"` or from `"any"` start.
+            Probability that `"mix"` draws a problem from scratch, in [0, 1].
         fgo (`str`, *optional*, defaults to `"lines"`):
             Fine-Grained Optimization: `"lines"` keeps tokens of executed lines in the policy loss, `"off"` keeps all,
             `"random"` keeps as many at random, as a control.
-        fgo_granularity (`str`, *optional*, defaults to `"lines"`):
-            What counts as executed: whole `"lines"`, as in the paper, or `"expressions"`, which leaves out what was
-            not evaluated on lines that ran, such as the other arm of `x if c else y`.
         fgo_outside_program (`bool`, *optional*, defaults to `True`):
             Whether EOS, the closing fence and text outside the program stay in the policy loss.
-        fgo_denominator (`str`, *optional*, defaults to `"kept"`):
-            What the policy loss is divided by: the number of `"kept"` or of `"valid"` tokens.
         compile_error_mask (`str`, *optional*, defaults to `"all"`):
             Tokens kept of a program that does not compile: `"all"` or `"up_to_error_line"`.
         executor_workers (`int`, *optional*):
@@ -205,11 +198,9 @@ class StepCoderPPOConfig(PPOConfig):
             "blamed on. RLTF uses 0.3."
         },
     )
-    curriculum: Literal["paper", "mix", "adaptive", "global", "off"] = field(
+    curriculum: Literal["paper", "mix", "adaptive", "off"] = field(
         default="paper",
-        metadata={
-            "help": 'Curriculum of Code Completion Subtasks: `"paper"`, `"mix"`, `"adaptive"`, `"global"` or `"off"`.'
-        },
+        metadata={"help": 'Curriculum of Code Completion Subtasks: `"paper"`, `"mix"`, `"adaptive"` or `"off"`.'},
     )
     curriculum_kinds: Literal["statements", "scope"] = field(
         default="statements",
@@ -242,11 +233,7 @@ class StepCoderPPOConfig(PPOConfig):
     )
     curriculum_mix_probability: float = field(
         default=0.1,
-        metadata={"help": 'Probability that `"mix"` draws a problem elsewhere than at its stage, in [0, 1].'},
-    )
-    curriculum_mix_from: Literal["scratch", "any"] = field(
-        default="scratch",
-        metadata={"help": 'Where `"mix"` draws then: from `"scratch"` or from `"any"` start.'},
+        metadata={"help": 'Probability that `"mix"` draws a problem from scratch, in [0, 1].'},
     )
     fgo: Literal["lines", "off", "random"] = field(
         default="lines",
@@ -255,20 +242,9 @@ class StepCoderPPOConfig(PPOConfig):
             '`"off"` keeps all, `"random"` keeps as many at random, as a control.'
         },
     )
-    fgo_granularity: Literal["lines", "expressions"] = field(
-        default="lines",
-        metadata={
-            "help": 'What counts as executed: whole `"lines"`, as in the paper, or `"expressions"`, which leaves out '
-            "what was not evaluated on lines that ran, such as the other arm of `x if c else y`."
-        },
-    )
     fgo_outside_program: bool = field(
         default=True,
         metadata={"help": "Whether EOS, the closing fence and text outside the program stay in the policy loss."},
-    )
-    fgo_denominator: Literal["kept", "valid"] = field(
-        default="kept",
-        metadata={"help": 'What the policy loss is divided by: the number of `"kept"` or of `"valid"` tokens.'},
     )
     compile_error_mask: Literal["all", "up_to_error_line"] = field(
         default="all",
@@ -437,13 +413,10 @@ def _check_ranges(args: StepCoderPPOConfig) -> None:
 
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
-    "curriculum": ("paper", "mix", "adaptive", "global", "off"),
+    "curriculum": ("paper", "mix", "adaptive", "off"),
     "curriculum_kinds": ("statements", "scope"),
     "curriculum_rate_of": ("problem", "stage"),
-    "curriculum_mix_from": ("scratch", "any"),
     "fgo": ("lines", "off", "random"),
-    "fgo_granularity": ("lines", "expressions"),
-    "fgo_denominator": ("kept", "valid"),
     "compile_error_mask": ("all", "up_to_error_line"),
     "untrusted_passes": ("accept", "drop"),
     "stop_token": ("eos", None),

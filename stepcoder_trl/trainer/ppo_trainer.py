@@ -45,7 +45,7 @@ from stepcoder_trl.trainer.ppo_math import (
     token_rewards,
     value_loss_terms,
 )
-from stepcoder_trl.trainer.preparation import Preparation, check_given
+from stepcoder_trl.trainer.preparation import Preparation, check_training_set
 from stepcoder_trl.trainer.processes import (
     check_identical,
     check_processes,
@@ -151,7 +151,7 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         reward_weights: list[float] | None = None,
         executor: Backend | None = None,
     ) -> None:
-        check_given(args, train_dataset, executor)
+        check_training_set(train_dataset)
         quiet_unless_first()
         if idle := options_without_effect(args):
             logger.warning(f"Without effect in this trainer: {', '.join(f'`{name}`' for name in idle)}.")
@@ -388,7 +388,6 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
             config = ExecutorConfig(
                 num_workers=self.args.executor_workers or num_cores_per_process(),
                 timeout_s=self.args.test_timeout_s,
-                granularity=self.args.fgo_granularity,
             )
             self.executor = CodeExecutor(config)
         return self.executor
@@ -584,11 +583,10 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         """Accumulate the gradient of one mini-batch, clip it and step."""
         masks = experience.loss_mask[indices], experience.valid_mask[indices]
         kept, valid = self._sum(torch.stack([mask.sum() for mask in masks])).clamp(min=1)
-        per = kept if self.args.fgo_denominator == "kept" else valid
         like = by_length(experience.query_mask[indices], experience.lengths[indices])
         for micro in indices[like].split(self.plan.micro_batch_size):
             with self.accelerator.accumulate(self.model):
-                self.backward(experience.select(micro), per, valid, totals)
+                self.backward(experience.select(micro), kept, valid, totals)
                 if self.accelerator.sync_gradients:
                     self._clip_gradient(totals)
                 self.optimizer.step()

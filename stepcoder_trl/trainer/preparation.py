@@ -17,12 +17,11 @@ from transformers import PreTrainedModel
 
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor import Backend, CodeExecutor
 from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.generation import build_query
 from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.trainer._trl import PPOTrainer, renamed_attributes_allowed
-from stepcoder_trl.trainer.config import EOS, StepCoderPPOConfig
+from stepcoder_trl.trainer.config import EOS
 from stepcoder_trl.trainer.evaluate import evaluation_sets
 from stepcoder_trl.trainer.models import PolicyAndCritic, base_of, disable_dropout, warn_of_lost_steps
 from stepcoder_trl.trainer.processes import cast_unspread, configure_deepspeed, mixed_precision, told_precision
@@ -33,23 +32,17 @@ from stepcoder_trl.types import Outcome
 logger = logging.getLogger(__name__)
 
 
-def check_given(args: StepCoderPPOConfig, train_dataset: Any, executor: Backend | None) -> None:
+def check_training_set(train_dataset: Any) -> None:
     """
-    Refuse what the trainer's constructor is given, where the parts are wrong or do not fit together.
+    Refuse a training set that is missing or has no rows.
 
     Raises:
-        BadInputError: If there is no training set or it has no rows, or the executor does not trace what is asked for.
+        BadInputError: If there is nothing to train on.
     """
     if train_dataset is None:
         raise BadInputError("`train_dataset` is missing. Pass problems with tests, or rows with `input_ids`.")
     if len(train_dataset) == 0:
         raise BadInputError("`train_dataset` has no rows. Pass problems with tests, or rows with `input_ids`.")
-    by_lines = isinstance(executor, CodeExecutor) and executor.config.granularity == "lines"
-    if by_lines and args.fgo_granularity == "expressions":
-        raise BadInputError(
-            "`fgo_granularity` is 'expressions', but the `executor` traces lines. Create it with "
-            "`ExecutorConfig(granularity='expressions')`, or leave it out."
-        )
 
 
 class Preparation(PPOTrainer):
@@ -115,7 +108,6 @@ class Preparation(PPOTrainer):
             rate_of=args.curriculum_rate_of,
             pass_score=args.curriculum_pass_score,
             mix_probability=args.curriculum_mix_probability,
-            mix_from=args.curriculum_mix_from,
             seed=args.seed,
         )
         return Curriculum(config, {row.task_id: (row.canonical_solution, row.starter_code) for row in rows})

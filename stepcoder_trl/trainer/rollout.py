@@ -583,7 +583,6 @@ def sample_loss_mask(
     execution: Execution | None,
     *,
     fgo: str = "lines",
-    granularity: str = "lines",
     outside_program: bool = True,
     compile_error_mask: str = "all",
 ) -> list[bool]:
@@ -599,8 +598,6 @@ def sample_loss_mask(
             Result; without one every token is kept.
         fgo (`str`, *optional*, defaults to `"lines"`):
             `"off"` keeps every token; anything else those that ran.
-        granularity (`str`, *optional*, defaults to `"lines"`):
-            Whether whole `"lines"` run or `"expressions"`. A program that does not compile has lines only.
         outside_program (`bool`, *optional*, defaults to `True`):
             Whether tokens outside the program are kept.
         compile_error_mask (`str`, *optional*, defaults to `"all"`):
@@ -613,14 +610,12 @@ def sample_loss_mask(
     """
     if fgo == "off" or execution is None:
         return [True] * len(completion.spans)
-    by_expressions = granularity == "expressions" and execution.outcome is not Outcome.COMPILE_ERROR
     return completion_loss_mask(
         completion.spans,
         completion.text,
         program,
         kept_lines(execution, compile_error_mask),
         outside_program=outside_program,
-        kept_spans=execution.kept_spans if by_expressions else None,
     )
 
 
@@ -634,7 +629,7 @@ def loss_masks(rollout: Rollout, executions: Sequence[Execution | None], args: A
         executions (`Sequence[Execution | None]`):
             Their results.
         args ([`StepCoderPPOConfig`]):
-            `fgo`, `fgo_granularity`, `fgo_outside_program`, `compile_error_mask` and `seed`.
+            `fgo`, `fgo_outside_program`, `compile_error_mask` and `seed`.
         step (`int`):
             Update, counted from 0: `fgo="random"` depends on it.
 
@@ -649,7 +644,6 @@ def loss_masks(rollout: Rollout, executions: Sequence[Execution | None], args: A
             program,
             execution,
             fgo=args.fgo,
-            granularity=args.fgo_granularity,
             outside_program=args.fgo_outside_program,
             compile_error_mask=args.compile_error_mask,
         )

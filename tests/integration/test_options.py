@@ -24,14 +24,12 @@ pytestmark = pytest.mark.sandbox
 
 @pytest.mark.parametrize(("workers", "expected"), [(3, 3), (None, num_cores_per_process())])
 def test_the_executor_has_the_settings_of_the_trainer(make_trainer, workers, expected):
-    trainer = make_trainer(
-        keywords={"executor": None}, executor_workers=workers, test_timeout_s=0.7, fgo_granularity="expressions"
-    )
+    trainer = make_trainer(keywords={"executor": None}, executor_workers=workers, test_timeout_s=0.7)
 
     config = trainer.get_executor().config
 
     trainer._close_executor()
-    assert (config.num_workers, config.timeout_s, config.granularity) == (expected, 0.7, "expressions")
+    assert (config.num_workers, config.timeout_s) == (expected, 0.7)
 
 
 def test_the_curriculum_has_the_settings_of_the_trainer(make_trainer):
@@ -43,7 +41,6 @@ def test_the_curriculum_has_the_settings_of_the_trainer(make_trainer):
         curriculum_rate_of="stage",
         curriculum_pass_score=0.1,
         curriculum_mix_probability=0.3,
-        curriculum_mix_from="any",
         seed=7,
     )
 
@@ -55,7 +52,6 @@ def test_the_curriculum_has_the_settings_of_the_trainer(make_trainer):
         rate_of="stage",
         pass_score=0.1,
         mix_probability=0.3,
-        mix_from="any",
         seed=7,
     )
 
@@ -105,19 +101,6 @@ def test_completions_are_generated_as_many_at_a_time_as_asked(make_trainer, scri
     assert sizes == [3]
 
 
-def test_the_policy_loss_is_divided_by_kept_or_by_valid_tokens(make_trainer, script):
-    losses, shares = [], []
-    for denominator in ("kept", "valid"):
-        script(BRANCH, WRONG, RIGHT, RIGHT)
-        trainer = make_trainer(max_steps=1, curriculum="off", fgo_denominator=denominator, whiten_advantages=False)
-        trainer.train()
-        losses += logged(trainer, "loss/policy_avg")
-        shares += logged(trainer, "fgo/kept_share")
-
-    assert shares[0] == shares[1] < 1
-    assert losses[1] == pytest.approx(losses[0] * shares[0])
-
-
 @pytest.mark.parametrize("whiten", [True, False])
 def test_advantages_are_whitened_if_asked_for(make_trainer, script, whiten):
     script(BRANCH, WRONG, RIGHT, RIGHT)
@@ -140,21 +123,6 @@ def test_what_is_kept_of_a_program_that_does_not_compile(make_trainer, script, r
 
     rollout, _, experience = trainer.seen[0]
     assert kept_text(rollout, experience, 0).split() == kept.split()
-
-
-@pytest.mark.parametrize(("granularity", "kept"), [("lines", "7"), ("expressions", "")])
-def test_what_was_not_evaluated_on_a_line_is_masked_if_asked_for(make_trainer, script, granularity, kept):
-    script("\n    return (x > 0) - (x < 0) if x < 99 else 7\n")
-    trainer = make_trainer(
-        max_steps=1, curriculum="off", fgo_granularity=granularity, executor_workers=1, keywords={"executor": None}
-    )
-
-    trainer.train()
-
-    rollout, _, experience = trainer.seen[0]
-    text = kept_text(rollout, experience, 0)
-    assert text.strip().startswith("return (x > 0)")
-    assert text.rpartition("99")[2].replace("else", "").strip() == kept
 
 
 class Answers:

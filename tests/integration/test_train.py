@@ -900,7 +900,7 @@ def test_the_random_control_keeps_as_much(make_trainer, script):
     assert logged(random, "fgo/kept_share") == logged(lines, "fgo/kept_share")
 
 
-@pytest.mark.parametrize("mode", ["mix", "adaptive", "global"])
+@pytest.mark.parametrize("mode", ["mix", "adaptive"])
 def test_other_curricula_train(make_trainer, mode):
     trainer = make_trainer(curriculum=mode)
 

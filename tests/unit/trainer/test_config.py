@@ -47,11 +47,8 @@ def test_defaults_are_those_of_the_paper_and_of_the_design():
         "curriculum_rate_of": "problem",
         "curriculum_pass_score": None,
         "curriculum_mix_probability": 0.1,
-        "curriculum_mix_from": "scratch",
         "fgo": "lines",
-        "fgo_granularity": "lines",
         "fgo_outside_program": True,
-        "fgo_denominator": "kept",
         "compile_error_mask": "all",
         "executor_workers": None,
         "test_timeout_s": 3.0,
@@ -99,10 +96,8 @@ def test_every_field_can_be_given_on_the_command_line():
         "--curriculum_rate_of": "stage",
         "--curriculum_pass_score": "0.1",
         "--curriculum_mix_probability": "0.4",
-        "--curriculum_mix_from": "any",
         "--fgo": "random",
         "--fgo_outside_program": "false",
-        "--fgo_denominator": "valid",
         "--compile_error_mask": "up_to_error_line",
         "--executor_workers": "2",
         "--test_timeout_s": "1.5",
@@ -127,9 +122,9 @@ def test_a_file_sets_what_the_command_line_leaves_open(tmp_path):
         "output_dir: run\nuse_cpu: true\nreport_to: none\nfgo: 'off'\ncurriculum: 'off'\nreward_clip: 0.8\n"
     )
 
-    (args,) = TrlParser(StepCoderPPOConfig).parse_args_and_config(["--config", str(file), "--curriculum", "global"])
+    (args,) = TrlParser(StepCoderPPOConfig).parse_args_and_config(["--config", str(file), "--curriculum", "adaptive"])
 
-    assert (args.fgo, args.curriculum, args.reward_clip) == ("off", "global", 0.8)
+    assert (args.fgo, args.curriculum, args.reward_clip) == ("off", "adaptive", 0.8)
 
 
 @pytest.mark.parametrize(

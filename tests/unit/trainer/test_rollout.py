@@ -293,7 +293,6 @@ def masked_text(rollout, mask):
 def fgo(**changes):
     settings = {
         "fgo": "lines",
-        "fgo_granularity": "lines",
         "fgo_outside_program": True,
         "compile_error_mask": "all",
         "seed": 0,
@@ -308,17 +307,6 @@ def test_lines_that_did_not_run_are_masked(tokenizer):
 
     assert masked_text(made, mask).split() == ["if", "x:", "return", "0"]
     assert mask[-1]  # EOS
-
-
-def test_expressions_that_were_not_evaluated_are_masked_if_asked_for(tokenizer):
-    made = rollout_of("\n    return x if x else 0\n", "def f(x):", tokenizer)
-    run = replace(execution(kept={1, 2}), kept_spans=((0, 33), (34, 35)))
-
-    (by_lines,) = steps.loss_masks(made, [run], fgo(), step=0)
-    (by_expressions,) = steps.loss_masks(made, [run], fgo(fgo_granularity="expressions"), step=0)
-
-    assert all(by_lines)
-    assert masked_text(made, by_expressions).split() == ["return", "x", "if", "x", "else"]
 
 
 @pytest.mark.parametrize("settings", [{"fgo": "off"}, {}])
