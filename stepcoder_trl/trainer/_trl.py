@@ -11,11 +11,17 @@ from __future__ import annotations
 import importlib.metadata
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from packaging.specifiers import SpecifierSet
+
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from transformers import TrainingArguments
 
 
 SUPPORTED_TRL = SpecifierSet(">=1.0")
@@ -59,7 +65,57 @@ def _installed_trl() -> str | None:
         return None
 
 
-if ships_ppo_trainer(check_trl_version(_installed_trl())):
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState
+    from transformers.trainer_callback import CallbackHandler
+
+    PPOConfig = TrainingArguments
+
+    class PPOTrainer:
+        """
+        What the trainer uses of its parent, for the type checker.
+
+        TRL and transformers are typed in part only. Without this class every access to `self` would pass unchecked.
+        """
+
+        args: Any
+        processing_class: Any
+        accelerator: Accelerator
+        model: Any
+        model_wrapped: Any
+        policy_model: Any
+        value_model: Any
+        ref_model: Any
+        reward_model: Any
+        model_adapter_name: str | None
+        ref_adapter_name: str | None
+        train_dataset: Any
+        eval_dataset: Any
+        data_collator: Callable[..., Any]
+        optimizer: Any
+        lr_scheduler: Any
+        state: TrainerState
+        control: TrainerControl
+        callback_handler: CallbackHandler
+        stop_token_id: int | None
+        local_seed: int
+        is_deepspeed_enabled: bool
+        deepspeed: Any
+        hub_model_id: str | None
+
+        def __init__(self, **kwargs: Any) -> None: ...
+        def add_callback(self, callback: Any) -> None: ...
+        def remove_callback(self, callback: Any) -> None: ...
+        def create_optimizer_and_scheduler(self, num_training_steps: int) -> None: ...
+        def get_decay_parameter_names(self, model: Any) -> list[str]: ...
+        @staticmethod
+        def get_optimizer_cls_and_kwargs(args: Any, model: Any = None) -> tuple[Any, dict[str, Any]]: ...
+        def is_world_process_zero(self) -> bool: ...
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None: ...
+        def push_to_hub(self, *args: Any, **kwargs: Any) -> Any: ...
+        def _load_callback_state(self) -> None: ...
+
+elif ships_ppo_trainer(check_trl_version(_installed_trl())):
     with warnings.catch_warnings():
         # Importing `trl.experimental` warns that it may change: the range above is the answer to that.
         warnings.filterwarnings("ignore", message=".*trl.experimental.*")
