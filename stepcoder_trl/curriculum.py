@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.parsing import executable_units, first_line, header_end_line, line_spans, parse
+from stepcoder_trl.parsing import first_line, header_end_line, line_spans, parse
 from stepcoder_trl.types import Conditional, TLineNo
+from stepcoder_trl.units import executable_units
 
 
 Kinds = Literal["statements", "scope"]

@@ -19,8 +19,8 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.masking import token_texts
 from stepcoder_trl.parsing import extract_program, find_closing_fence
+from stepcoder_trl.tokens import token_texts
 from stepcoder_trl.types import Program
 
 

@@ -14,9 +14,10 @@ from stepcoder_trl.cli.progress import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.tests_schema import validate_tests
-from stepcoder_trl.masking import TokenizedText, completion_loss_mask, token_texts
+from stepcoder_trl.masking import completion_loss_mask
 from stepcoder_trl.parsing import extract_program
 from stepcoder_trl.rewards import unit_test_score
+from stepcoder_trl.tokens import TokenizedText, token_texts
 from stepcoder_trl.types import Execution
 
 

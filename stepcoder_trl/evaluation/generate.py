@@ -14,7 +14,7 @@ from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.generation import SamplingConfig, build_query, generate, program_of
-from stepcoder_trl.masking import token_texts
+from stepcoder_trl.tokens import token_texts
 from stepcoder_trl.types import Execution
 
 

@@ -20,8 +20,8 @@ from stepcoder_trl.data.reading import cut_to_whole_lines
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.samples import Candidate
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
-from stepcoder_trl.masking import token_texts
 from stepcoder_trl.process_group import leave_gloo_at_exit
+from stepcoder_trl.tokens import token_texts
 
 
 _WEIGHTS = (".safetensors", ".bin", ".gguf")

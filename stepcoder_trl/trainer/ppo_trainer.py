@@ -22,8 +22,8 @@ from transformers.trainer_utils import TrainOutput
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
-from stepcoder_trl.masking import token_texts
 from stepcoder_trl.process_group import leave_gloo_at_exit
+from stepcoder_trl.tokens import token_texts
 from stepcoder_trl.trainer import checkpoint
 from stepcoder_trl.trainer._trl import RewardCarrier
 from stepcoder_trl.trainer.bookkeeping import Bookkeeping

@@ -18,8 +18,9 @@ from stepcoder_trl.curriculum import Stage
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.generation import Generation, Prompt, Query
-from stepcoder_trl.masking import TokenizedText, completion_loss_mask, random_token_mask
+from stepcoder_trl.masking import completion_loss_mask, random_token_mask
 from stepcoder_trl.rewards import error_lines
+from stepcoder_trl.tokens import TokenizedText
 from stepcoder_trl.types import Execution, Outcome, Program
 
 

@@ -17,7 +17,7 @@ from stepcoder_trl.data.synthetic import (
     noisy_demonstrations,
     synthetic_problems,
 )
-from stepcoder_trl.parsing import executable_units
+from stepcoder_trl.units import executable_units
 
 
 CONFIGS = [

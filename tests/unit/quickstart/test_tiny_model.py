@@ -7,7 +7,6 @@ import torch
 
 from stepcoder_trl.data.synthetic import SyntheticConfig, noisy_demonstrations
 from stepcoder_trl.generation import build_query
-from stepcoder_trl.masking import token_texts
 from stepcoder_trl.quickstart.tiny_model import (
     SFTConfig,
     TinyModelConfig,
@@ -17,6 +16,7 @@ from stepcoder_trl.quickstart.tiny_model import (
     fine_tune,
     orthogonalized,
 )
+from stepcoder_trl.tokens import token_texts
 
 
 CONFIG = SyntheticConfig(min_clauses=1, max_clauses=1, max_arms=1)

@@ -11,8 +11,8 @@ from transformers import DataCollatorWithPadding
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.generation import Generation, Query
-from stepcoder_trl.masking import token_texts
 from stepcoder_trl.parsing import extract_program
+from stepcoder_trl.tokens import token_texts
 from stepcoder_trl.trainer import rollout as steps
 from stepcoder_trl.trainer.rollout import BatchPlan, Experience, Feedback, PromptRow, PromptSampler, Rollout, Sample
 from stepcoder_trl.types import Execution, Outcome, TestResult

@@ -1,0 +1,144 @@
+"""Units of execution."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+from hypothesis import given, settings
+
+from stepcoder_trl.parsing import line_spans
+from stepcoder_trl.units import executable_units, indentation
+from tests.strategies import programs
+
+
+def test_nested_blocks_as_deep_as_python_allows_are_divided():
+    program = "".join(" " * depth + "if x:\n" for depth in range(95)) + " " * 95 + "y\n"
+
+    units = executable_units(program)
+
+    assert units is not None
+    assert len(units) == 96
+
+
+def test_long_chains_of_elif_are_divided():
+    program = "if x:\n    a\n" + "elif y:\n    b\n" * 800
+
+    units = executable_units(program)
+
+    assert units is not None
+    assert len(units) == 1602
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "x = 1\n" * 100_000,
+        "# c\n\n" * 100_000,
+        "def f():\n    # c\n\n    if x:\n        y\n    elif z:\n        w\n    else:\n        q\n" * 5000,
+        "if x:\n    y\n" + "    # c\n" * 100_000 + "z\n",
+    ],
+    ids=["statements", "comments", "blocks", "one gap"],
+)
+def test_cost_is_about_linear(program):
+    begin = time.process_time()
+
+    executable_units(program)
+
+    assert time.process_time() - begin < 20
+
+
+@settings(deadline=None)
+@given(programs())
+def test_every_line_belongs_to_exactly_one_unit(program):
+    units = executable_units(program)
+
+    assert units is not None
+    lines = [line for unit in units for line in (*range(unit.first_line, unit.last_line + 1), *unit.attached)]
+    assert sorted(lines) == list(range(1, len(line_spans(program)) + 1))
+
+
+@settings(deadline=None)
+@given(programs())
+def test_line_ends_do_not_matter_to_units(program):
+    assert executable_units(program.replace("\n", "\r\n")) == executable_units(program)
+    assert executable_units(program.replace("\n", "\r")) == executable_units(program)
+
+
+@settings(deadline=None)
+@given(programs())
+def test_passive_units_follow_active_ones_or_the_first_of_their_suite(program):
+    units = executable_units(program)
+
+    assert units is not None
+    assert all(units[unit.follows].follows is None for unit in units if unit.follows is not None)
+
+
+def lines_of_unit(program: str, line: int) -> list[int]:
+    """Lines of the unit that starts at a line, those attached to it included."""
+    units = executable_units(program)
+    assert units is not None
+    unit = next(unit for unit in units if unit.first_line == line)
+    return sorted((*range(unit.first_line, unit.last_line + 1), *unit.attached))
+
+
+def test_statements_on_one_line_are_one_unit():
+    assert lines_of_unit("a = [\n1]; b = [\n2\n]\nc\n", 1) == [1, 2, 3, 4]
+
+
+def test_comment_goes_with_the_block_of_its_indentation():
+    program = "if a:\n    b\n    # b\n  # between\n# c\nc\n"
+
+    assert lines_of_unit(program, 2) == [2, 3]
+    assert lines_of_unit(program, 6) == [4, 5, 6]
+
+
+def test_comment_at_the_margin_of_an_open_block_goes_with_the_next_statement():
+    assert lines_of_unit("def f():\n    a\n# old\n    b\nc\n", 4) == [3, 4]
+
+
+def test_tab_and_eight_spaces_are_the_same_indentation():
+    assert lines_of_unit("if a:\n\tb\n        # b\nc\n", 2) == [2, 3]
+
+
+def test_comment_above_elif_goes_with_it_and_above_else_with_the_block_around():
+    program = "if a:\n    b\n# elif\nelif c:\n    d\n# else\nelse:\n    # e\n    e\nf\n"
+
+    assert lines_of_unit(program, 4) == [3, 4]
+    assert lines_of_unit(program, 9) == [7, 8, 9]
+    assert lines_of_unit(program, 10) == [6, 10]
+
+
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [("x", 0), ("    x", 4), ("\tx", 8), ("   \tx", 8), ("\t x", 9), ("  \f x", 1), ("", 0), ("  \n", 2)],
+)
+def test_indentation_is_counted_as_the_tokenizer_counts_it(line, column):
+    assert indentation(line) == column
+
+
+@pytest.mark.parametrize(
+    ("header", "last"),
+    [
+        ("if (a and  # b: c\n        d\n):  # e", 3),
+        ("while a[b:c]:", 1),
+        ("for x in {a: b,\n    c: d}:", 2),
+        ("with (a as b,\n      c as d,\n):", 3),
+        ("def f(a: int = {1: 2},\n      # x: y\n      *, b=lambda: 1,\n) -> 'x:y':", 4),
+        ("class C(\n    A,\n    k=1,\n):", 4),
+        ("@a.b(\n    1)\n@c\nasync def f(\n):", 5),
+        ("if 'caf\u00e9: \U0001f600' == (\n    'x'):", 2),
+        ("if x \\\n    :", 2),
+    ],
+)
+def test_header_ends_at_its_colon(header, last):
+    program = header + "\n    # comment\n    pass\n"
+
+    assert lines_of_unit(program, 1) == list(range(1, last + 1))
+    assert lines_of_unit(program, last + 2) == [last + 1, last + 2]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters came with Python 3.12")
+def test_type_parameters_belong_to_the_header():
+    assert lines_of_unit("def f[T: (int,\n    str)](\n    x,\n):\n    pass\n", 1) == [1, 2, 3, 4]
