@@ -25,7 +25,7 @@ from stepcoder_trl.units import executable_units
 
 
 Kinds = Literal["statements", "scope"]
-Mode = Literal["paper", "mix", "adaptive", "global", "off"]
+Mode = Literal["paper", "mix", "adaptive", "off"]
 
 _STATEMENT_KINDS = {
     "If": "if",
@@ -271,17 +271,6 @@ def _statement_starts(solution: str, starter_code: str) -> list[_Start]:
     return [*reversed(numbered), _SCRATCH]
 
 
-def _level_starts(solution: str, starter_code: str, kinds: Kinds) -> list[_Start]:
-    """Starts at 1/2 and 1/4 of the conditionals after the starter code, and scratch, as stages 2, 1 and 0."""
-    lines = [(0, found.line) for found in find_conditionals(solution, kinds)]
-    after = _outside(lines, solution, starter_code)[:-1]
-    if len(after) <= 2:
-        return [_SCRATCH]
-    ordinals = (2, 2) if len(after) == 3 else (len(after) // 2, len(after) // 4)
-    starts = ((level, after[ordinal - 1]) for level, ordinal in zip((2, 1), ordinals, strict=True))
-    return [*(_Start(level, start.line, start.offset) for level, start in starts), _SCRATCH]
-
-
 # Moving through the stages
 
 
@@ -293,9 +282,8 @@ class CurriculumConfig:
     Attributes:
         mode (`str`, *optional*, defaults to `"paper"`):
             `paper`: every problem moves through its own stages. `mix`: as `paper`, but with `mix_probability` a
-            problem is drawn elsewhere. `adaptive`: every problem has an interval of the revealed share of its
-            solution, narrowed by success (AdaBack, arXiv:2506.18110). `global`: all problems share one of three
-            levels. `off`: always from scratch.
+            problem is drawn from scratch. `adaptive`: every problem has an interval of the revealed share of its
+            solution, narrowed by success (AdaBack, arXiv:2506.18110). `off`: always from scratch.
         kinds (`str`, *optional*, defaults to `"statements"`):
             What counts as a conditional statement, as in [`find_conditionals`]. The paper names no kinds.
         pass_rate (`float`, *optional*, defaults to `0.5`):
@@ -307,12 +295,8 @@ class CurriculumConfig:
             Whose pass rate decides, for `paper` and `mix`: each `problem`'s own, as in the paper, or that of all
             problems at the same `stage`, which then move on together. The latter needs no number of visits to every
             problem, and a smaller `momentum`: it sees every group.
-        pass_score (`float`, *optional*):
-            Reward above which a sample without tests counts as passing; for whoever computes the shares.
         mix_probability (`float`, *optional*, defaults to `0.1`):
-            Probability of drawing a problem elsewhere than at its stage, in [0, 1]; for `mix`.
-        mix_from (`str`, *optional*, defaults to `"scratch"`):
-            Where `mix` draws then: from `scratch`, or with equal probability from `any` of the problem's starts.
+            Probability of drawing a problem from scratch, in [0, 1]; for `mix`.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the draws.
     """
@@ -322,16 +306,13 @@ class CurriculumConfig:
     pass_rate: float = 0.5
     momentum: float = 0.3
     rate_of: Literal["problem", "stage"] = "problem"
-    pass_score: float | None = None
     mix_probability: float = 0.1
-    mix_from: Literal["scratch", "any"] = "scratch"
     seed: int = 0
 
     def __post_init__(self) -> None:
         _check_choice("mode", self.mode, get_args(Mode))
         _check_choice("kinds", self.kinds, get_args(Kinds))
         _check_choice("rate_of", self.rate_of, ("problem", "stage"))
-        _check_choice("mix_from", self.mix_from, ("scratch", "any"))
         _check_fraction("pass_rate", self.pass_rate, 0 <= self.pass_rate <= 1, "[0, 1]")
         _check_fraction("momentum", self.momentum, 0 < self.momentum <= 1, "(0, 1]")
         _check_fraction("mix_probability", self.mix_probability, 0 <= self.mix_probability <= 1, "[0, 1]")
@@ -357,15 +338,6 @@ class _Progress:
     high: float = 1.0
 
 
-@dataclass
-class _Level:
-    """State that all problems share, for `global`: groups and the sum of their shares since the level began."""
-
-    level: int = 2
-    groups: int = 0
-    share_sum: float = 0.0
-
-
 class Curriculum:
     """
     Where each problem stands, and where it is drawn from next.
@@ -379,10 +351,6 @@ class Curriculum:
     a statement, as late as reveals no more than that share. A group whose share exceeds `pass_rate` makes the revealed
     share the upper end of the interval, any other group the lower end. The other end moves half of its way back to 0,
     or to 1, so that no problem is caught where it once was. Every group counts.
-
-    `global`: starts at 1/2 of the conditionals behind the starter code, then at 1/4, then scratch, for all problems at
-    once; of three conditionals the second serves for both, two or fewer mean scratch. The level moves on when at least
-    as many groups as there are problems were scored since it began and their mean share exceeds `pass_rate`.
 
     Equal calls give equal states: processes that apply the same updates in the same order stay identical.
 
@@ -399,7 +367,6 @@ class Curriculum:
         self._solutions = {task_id: solution for task_id, (solution, _) in problems.items()}
         self._starts = {task_id: self._starts_of(*texts) for task_id, texts in problems.items()}
         self._progress = {task_id: _Progress(stage=starts[0].stage) for task_id, starts in self._starts.items()}
-        self._level = _Level()
         self._stage_rates: dict[int, float] = {}
         self._advanced = 0
 
@@ -408,8 +375,6 @@ class Curriculum:
             return [_SCRATCH]
         if self.config.mode == "adaptive":
             return _statement_starts(solution, starter_code)
-        if self.config.mode == "global":
-            return _level_starts(solution, starter_code, self.config.kinds)
         stages = curriculum_stages(solution, starter_code, self.config.kinds)
         return [_Start(stage.stage, stage.line, len(stage.prefix)) for stage in stages]
 
@@ -438,15 +403,14 @@ class Curriculum:
             progress = self._progress[task_id]
             return self._start_at(task_id, rng.uniform(progress.low, progress.high))
         if self.config.mode == "mix" and rng.random() < self.config.mix_probability:
-            return rng.choice(self._starts[task_id]) if self.config.mix_from == "any" else _SCRATCH
+            return _SCRATCH
         return self._current(task_id)
 
     def _current(self, task_id: str) -> _Start:
         progress = self._progress[task_id]
         if self.config.mode == "adaptive":
             return self._start_at(task_id, (progress.low + progress.high) / 2)
-        stage = self._level.level if self.config.mode == "global" else progress.stage
-        return next(start for start in self._starts[task_id] if start.stage <= stage)
+        return next(start for start in self._starts[task_id] if start.stage == progress.stage)
 
     def _start_at(self, task_id: str, share: float) -> _Start:
         """Last start that reveals no more than a share of the solution's characters."""
@@ -480,9 +444,7 @@ class Curriculum:
             self._narrow(task_id, number, share)
         elif number == self.stage(task_id):
             self._average(task_id, share)
-            if self.config.mode == "global":
-                self._count(share)
-            elif self.config.rate_of == "stage":
+            if self.config.rate_of == "stage":
                 self._average_stage(number, share)
             elif self._progress[task_id].pass_rate > self.config.pass_rate:
                 self._advance(task_id)
@@ -509,17 +471,6 @@ class Curriculum:
         progress.pass_rate = 0.0
         self._advanced += 1
 
-    def _count(self, share: float) -> None:
-        level = self._level
-        level.groups += 1
-        level.share_sum += share
-        enough = level.groups >= len(self._starts)
-        if enough and level.level > 0 and level.share_sum / level.groups > self.config.pass_rate:
-            self._level = _Level(level.level - 1)
-            self._advanced += 1
-            for progress in self._progress.values():
-                progress.pass_rate = 0.0
-
     def _narrow(self, task_id: str, stage: int, share: float) -> None:
         progress = self._progress[task_id]
         start = next((start for start in self._starts[task_id] if start.stage == stage), None)
@@ -544,7 +495,7 @@ class Curriculum:
                 - `curriculum/pass_rate`: mean over problems of the moving average of passing samples.
                 - `curriculum/revealed_share`: mean share of the solution's characters in the current prefix.
                 - `curriculum/advanced`: moves toward scratch since the beginning, over all problems (`adaptive`:
-                  groups that lowered the upper end of an interval; `global`: levels passed).
+                  groups that lowered the upper end of an interval).
 
             Means over no problems are 0.
         """
@@ -565,7 +516,6 @@ class Curriculum:
             "mode": self.config.mode,
             "kinds": self.config.kinds,
             "advanced": self._advanced,
-            "level": asdict(self._level),
             "stage_rates": {str(stage): rate for stage, rate in self._stage_rates.items()},
             "problems": {task_id: asdict(progress) for task_id, progress in self._progress.items()},
         }
@@ -586,14 +536,14 @@ class Curriculum:
             if state.get(name) != mine:
                 raise BadInputError(f"Curriculum state: `{name}` is {state.get(name)!r}, but must be {mine!r}.")
         try:
-            level, advanced = _Level(**state["level"]), int(state["advanced"])
+            advanced = int(state["advanced"])
             progress = {task_id: _Progress(**values) for task_id, values in state["problems"].items()}
             # States that were written before there were rates of stages have none.
             stage_rates = {int(stage): float(rate) for stage, rate in state.get("stage_rates", {}).items()}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInputError(f"Curriculum state: damaged ({error!r}). Use one that `save` wrote.") from error
         self._check_problems(progress)
-        self._level, self._advanced, self._progress = level, advanced, {key: progress[key] for key in self._starts}
+        self._advanced, self._progress = advanced, {key: progress[key] for key in self._starts}
         self._stage_rates = stage_rates
 
     def _check_problems(self, progress: Mapping[str, _Progress]) -> None:

@@ -106,7 +106,6 @@ class Preparation(PPOTrainer):
             pass_rate=args.curriculum_pass_rate,
             momentum=args.curriculum_momentum,
             rate_of=args.curriculum_rate_of,
-            pass_score=args.curriculum_pass_score,
             mix_probability=args.curriculum_mix_probability,
             seed=args.seed,
         )

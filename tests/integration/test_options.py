@@ -39,7 +39,6 @@ def test_the_curriculum_has_the_settings_of_the_trainer(make_trainer):
         curriculum_pass_rate=0.4,
         curriculum_momentum=0.2,
         curriculum_rate_of="stage",
-        curriculum_pass_score=0.1,
         curriculum_mix_probability=0.3,
         seed=7,
     )
@@ -50,7 +49,6 @@ def test_the_curriculum_has_the_settings_of_the_trainer(make_trainer):
         pass_rate=0.4,
         momentum=0.2,
         rate_of="stage",
-        pass_score=0.1,
         mix_probability=0.3,
         seed=7,
     )

@@ -336,10 +336,9 @@ def test_stages_start_at_conditionals_behind_each_other(program, starter, kinds)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mode": "fast"}, "`mode` is 'fast', but must be one of paper, mix, adaptive, global, off"),
+        ({"mode": "fast"}, "`mode` is 'fast', but must be one of paper, mix, adaptive, off"),
         ({"kinds": "if"}, "`kinds` is 'if'"),
         ({"rate_of": "all"}, "`rate_of` is 'all'"),
-        ({"mix_from": "end"}, "`mix_from` is 'end'"),
         ({"pass_rate": 50}, "`pass_rate` is 50, but must be in .*write 0.5 for 50%"),
         ({"momentum": 0.0}, "`momentum` is 0.0"),
         ({"mix_probability": -0.1}, "`mix_probability` is -0.1"),
@@ -446,6 +445,14 @@ def test_those_who_come_later_to_a_stage_find_its_rate_as_it_is():
     assert [state.stage(one) for one in problems] == [0, 0]
 
 
+@pytest.mark.parametrize("mode", ["paper", "mix", "adaptive", "off"])
+def test_fields_of_removed_modes_in_an_old_state_are_ignored(mode):
+    state = curriculum(mode=mode)
+    state.load_state_dict(state.state_dict() | {"level": {"level": 2, "groups": 0, "share_sum": 0.0}})
+
+    assert state.state_dict() == curriculum(mode=mode).state_dict()
+
+
 def test_state_without_rates_of_stages_is_an_older_one():
     old = curriculum(rate_of="stage").state_dict()
     del old["stage_rates"]
@@ -479,13 +486,13 @@ def test_off_is_always_from_scratch():
     assert [state.draw(task_id, 0) for task_id in PROBLEMS] == [Stage(0, 1, "")] * 3
 
 
-@pytest.mark.parametrize("mode", ["paper", "mix", "adaptive", "global", "off"])
+@pytest.mark.parametrize("mode", ["paper", "mix", "adaptive", "off"])
 def test_draws_depend_on_seed_problem_and_step_alone(mode):
     def draws(**changes):
-        state = curriculum(mode=mode, mix_probability=0.5, mix_from="any", **changes)
+        state = curriculum(mode=mode, mix_probability=0.5, **changes)
         return [state.draw("ten", step).stage for step in range(50)]
 
-    state = curriculum(mode=mode, mix_probability=0.5, mix_from="any")
+    state = curriculum(mode=mode, mix_probability=0.5)
     backwards = [state.draw("ten", step).stage for step in reversed(range(50))]
 
     assert draws() == draws() == backwards[::-1]
@@ -497,7 +504,7 @@ def test_draws_are_the_same_in_another_process():
     code = (
         "from stepcoder_trl.curriculum import *\n"
         "solution = 'if a: pass\\n' * 10\n"
-        "config = CurriculumConfig(mode='mix', mix_from='any', mix_probability=0.9)\n"
+        "config = CurriculumConfig(mode='mix', mix_probability=0.5)\n"
         "state = Curriculum(config, {'t': (solution, '')})\n"
         "print([state.draw('t', step).line for step in range(30)])\n"
     )
@@ -518,13 +525,6 @@ def test_mix_draws_from_scratch_with_its_probability():
 
     assert set(stages) == {0, 3}
     assert 0.25 < stages.count(0) / 2000 < 0.35
-
-
-def test_mix_can_draw_from_any_start():
-    state = curriculum(mode="mix", mix_probability=1.0, mix_from="any")
-    stages = [state.draw("ten", step).stage for step in range(2000)]
-
-    assert all(400 < stages.count(stage) < 600 for stage in (0, 1, 2, 3))
 
 
 def test_mix_counts_only_groups_of_the_current_stage():
@@ -588,34 +588,6 @@ def test_adaptive_that_always_succeeds_comes_to_scratch_and_one_that_fails_there
     assert state.stage("ten") > 0
 
 
-def test_global_levels_are_a_half_a_quarter_and_scratch():
-    state = curriculum(mode="global")
-
-    # The fifth of ten conditionals, then the second.
-    assert [(stage.stage, stage.line) for stage in state.stages("ten")] == [(2, 10), (1, 4), (0, 1)]
-    assert state.stages("none") == [Stage(0, 1, "")]
-
-
-def test_global_of_three_conditionals_uses_the_second_twice():
-    problems = {"t": ("x\nif a: pass\nif b: pass\nif c: pass\n", ""), "u": ("x\nif a: pass\nif b: pass\n", "")}
-    state = Curriculum(CurriculumConfig(mode="global"), problems)
-
-    assert [(stage.stage, stage.line) for stage in state.stages("t")] == [(2, 3), (1, 3), (0, 1)]
-    assert [stage.line for stage in state.stages("u")] == [1]
-
-
-def test_global_level_moves_for_all_when_a_round_of_groups_passes():
-    state = curriculum(mode="global")
-    levels = []
-    for share in (1.0, 1.0, 0.0, 0.0, 1.0):
-        levels.append(state.stage("ten"))
-        state.update("ten", state.stage("ten"), share)
-
-    # Three problems: 2/3 after three groups.
-    assert levels == [2, 2, 2, 1, 1]
-    assert state.stage("none") == 0
-
-
 # Summary, saving, loading
 
 
@@ -644,7 +616,7 @@ updates = st.lists(
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(["paper", "mix", "adaptive", "global", "off"]),
+    st.sampled_from(["paper", "mix", "adaptive", "off"]),
     st.sampled_from(["problem", "stage"]),
     updates,
     updates,
@@ -688,7 +660,6 @@ def changed(**changes) -> dict:
         (changed(problems={"ten": {"stage": 9}, "none": {"stage": 0}, "empty": {"stage": 0}}), "`ten` is at stage 9"),
         (changed(problems={"ten": {"place": 9}}), "damaged"),
         (changed(problems=[1]), "damaged"),
-        (changed(level=None), "damaged"),
         (changed(stage_rates=None), "damaged"),
         (changed(stage_rates={"first": 0.5}), "damaged"),
     ],
