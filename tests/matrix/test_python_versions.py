@@ -35,12 +35,12 @@ PACKAGES = (
 TOKENIZERS = ("sentencepiece>=0.2", "tokenizers", "transformers>=5.0")  # for tests of masks; twice as much to install
 TESTS = (
     *("tests/unit/executor", "tests/unit/test_parsing.py", "tests/unit/test_masking.py", "tests/unit/test_metrics.py"),
-    *("tests/unit/test_curriculum.py", "tests/unit/test_rewards.py", "tests/unit/cli/test_main.py"),
+    *("tests/unit/curriculum", "tests/unit/test_rewards.py", "tests/unit/cli/test_main.py"),
     *("tests/unit/cli/test_mask.py", "tests/unit/data", "tests/adversarial"),
     "--ignore=tests/unit/data/test_canonical_solutions.py",  # minutes; a choice of them is compared below
 )
 HOSTILE = [case.name for case in load("hostile")][::6]  # of hundreds
-QUICK = ("tests/unit/test_parsing.py", "tests/unit/test_curriculum.py", "tests/unit/test_rewards.py")
+QUICK = ("tests/unit/test_parsing.py", "tests/unit/curriculum", "tests/unit/test_rewards.py")
 pytestmark = pytest.mark.timeout(1200)  # a first run installs the packages
 
 
