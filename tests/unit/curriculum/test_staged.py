@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import pytest
+
+from stepcoder_trl.curriculum import Curriculum, CurriculumConfig, Stage, curriculum_stages
+from tests.unit.curriculum.examples import PROBLEMS, TEN, curriculum
+
+
+def test_problem_starts_at_its_last_stage_and_moves_when_the_average_exceeds_the_rate():
+    state = curriculum()
+    seen = []
+    for _ in range(7):
+        seen.append((state.stage("ten"), round(state.pass_rate("ten"), 4)))
+        state.update("ten", state.stage("ten"), 1.0)
+
+    # 0.3, then 0.3 + 0.7 * 0.3 = 0.51 exceeds 0.5.
+    assert seen == [(3, 0), (3, 0.3), (2, 0), (2, 0.3), (1, 0), (1, 0.3), (0, 0)]
+
+
+def test_average_that_only_reaches_the_rate_does_not_move():
+    state = curriculum(momentum=1.0)
+    state.update("ten", 3, 0.5)
+
+    assert (state.stage("ten"), state.pass_rate("ten")) == (3, 0.5)
+
+
+def test_average_is_the_moving_average_of_shares():
+    state = curriculum(pass_rate=0.9)
+    for share in (0.5, 0.0, 1.0):
+        state.update("ten", 3, share)
+
+    assert state.pass_rate("ten") == pytest.approx(0.7 * (0.7 * (0.3 * 0.5)) + 0.3)
+
+
+def test_groups_of_another_stage_and_groups_without_a_score_do_not_count():
+    state = curriculum()
+    for stage in (0, 1, 2, 4):
+        state.update("ten", stage, 1.0)
+    state.update("ten", 3, None)
+    state.update("ten", Stage(2, 1, ""), 1.0)
+
+    assert (state.stage("ten"), state.pass_rate("ten")) == (3, 0.0)
+
+
+def test_stages_inside_the_starter_code_are_skipped():
+    problems = {"t": (TEN, TEN[: TEN.index("if x > 3")])}
+    state = Curriculum(CurriculumConfig(momentum=1.0), problems)
+    seen = []
+    for _ in range(3):
+        seen.append(state.stage("t"))
+        state.update("t", state.stage("t"), 1.0)
+
+    assert (seen, state.stage("t")) == ([3, 2, 0], 0)
+
+
+def test_scratch_is_never_left_and_its_average_goes_on():
+    state = curriculum(momentum=1.0)
+    state.update("none", 0, 1.0)
+    state.update("none", 0, 0.75)
+
+    assert (state.stage("none"), state.pass_rate("none")) == (0, 0.75)
+
+
+def test_problems_at_a_stage_share_a_rate_and_move_on_together():
+    problems = {"a": (TEN, ""), "b": (TEN, ""), "c": ("x = 1\n", "")}
+    state = Curriculum(CurriculumConfig(rate_of="stage"), problems)
+    seen = []
+    for task_id in ("a", "b", "c", "b", "a"):
+        seen.append([state.stage(one) for one in problems])
+        state.update(task_id, state.stage(task_id), 1.0)
+
+    # As for one problem, 0.3 and then 0.51 exceed 0.5, but it is a group of each that gives them. "c" is at scratch.
+    assert seen == [[3, 3, 0], [3, 3, 0], [2, 2, 0], [2, 2, 0], [2, 2, 0]]
+    assert [state.stage(one) for one in problems] == [1, 1, 0]
+    assert state.summary()["curriculum/advanced"] == 4
+
+
+def test_problem_that_comes_later_to_a_stage_finds_its_rate_unchanged():
+    problems = {"early": ("if x:\n    y()\nif z:\n    y()\n", ""), "late": (TEN, "")}
+    state = Curriculum(CurriculumConfig(rate_of="stage", momentum=0.4), problems)
+    state.update("early", 1, 1.0)
+    for stage in (3, 3, 2, 2):
+        state.update("late", stage, 1.0)
+    state.update("late", 1, 1.0)
+
+    assert [state.stage(one) for one in problems] == [0, 0]
+
+
+def test_older_state_without_rates_of_stages_is_loaded():
+    old = curriculum(rate_of="stage").state_dict()
+    del old["stage_rates"]
+    state = curriculum(rate_of="stage", momentum=1.0, pass_rate=1.0)
+    state.update("ten", 3, 1.0)
+    state.load_state_dict(old)
+
+    assert state.state_dict() == curriculum(rate_of="stage").state_dict()
+
+
+def test_draw_is_the_current_stage():
+    state = curriculum()
+    first = state.draw("ten", 0)
+    for _ in range(2):
+        state.update("ten", 3, 1.0)
+
+    assert first == curriculum_stages(*PROBLEMS["ten"])[0]
+    assert state.draw("ten", 1) == curriculum_stages(*PROBLEMS["ten"])[1]
+    assert state.draw("empty", 0) == Stage(0, 1, "")
+
+
+def test_mix_draws_from_scratch_with_its_probability():
+    state = curriculum(mode="mix", mix_probability=0.3)
+    stages = [state.draw("ten", step).stage for step in range(2000)]
+
+    assert set(stages) == {0, 3}
+    assert 0.25 < stages.count(0) / 2000 < 0.35
+
+
+def test_mix_counts_only_groups_of_the_current_stage():
+    state = curriculum(mode="mix", momentum=1.0)
+    state.update("ten", 0, 1.0)
+
+    assert state.stage("ten") == 3
