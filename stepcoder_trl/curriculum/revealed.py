@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stepcoder_trl.curriculum.config import CurriculumConfig
-from stepcoder_trl.curriculum.cut import SCRATCH, Stage, cut_at
+from stepcoder_trl.curriculum.cut import SCRATCH, Stage, cut_at, find_stage
 from stepcoder_trl.parsing import first_line, parse
 from stepcoder_trl.units import executable_units
 
@@ -65,6 +65,13 @@ class Revealed:
         """Return the stage at a share drawn from the problem's interval."""
         interval = self._intervals[task_id]
         return self._stage_at(task_id, rng.uniform(interval.low, interval.high))
+
+    def set_stage(self, task_id: str, stage: int) -> None:
+        """Shrink a problem's interval to one of its stages; the next groups widen it again."""
+        revealed = len(find_stage(task_id, self.stages[task_id], stage).prefix)
+        # Half a character more, so that a rounded product does not fall below the stage.
+        share = (revealed + 0.5) / max(1, self._lengths[task_id])
+        self._intervals[task_id] = _Interval(share, share)
 
     def update(self, task_id: str, stage: int, share: float) -> None:
         """Narrow the interval of a problem at the share that the group's stage reveals."""

@@ -35,6 +35,7 @@ class _Progress(Protocol):
     def current(self, task_id: str) -> Stage: ...
     def pass_rate(self, task_id: str) -> float: ...
     def draw(self, task_id: str, rng: random.Random) -> Stage: ...
+    def set_stage(self, task_id: str, stage: int) -> None: ...
     def update(self, task_id: str, stage: int, share: float) -> None: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
@@ -82,6 +83,22 @@ class Curriculum:
     def stage(self, task_id: str) -> int:
         """Return the number of a problem's current stage; in `adaptive` of that at the middle of its interval."""
         return self._progress.current(task_id).stage
+
+    def set_stage(self, task_id: str, stage: int) -> None:
+        """
+        Move a problem to a stage, where its pass rate starts at 0.
+
+        Args:
+            task_id (`str`):
+                Problem.
+            stage (`int`):
+                Number of one of its `stages`. In `adaptive` the next draw is at this stage, and its group widens the
+                interval again.
+
+        Raises:
+            BadInputError: If the problem has no such stage.
+        """
+        self._progress.set_stage(task_id, stage)
 
     def pass_rate(self, task_id: str) -> float:
         """Return the moving average of the share of passing samples of a problem."""
