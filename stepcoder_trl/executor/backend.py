@@ -52,7 +52,7 @@ class Backend(Protocol):
 
 
 class BaseBackend(ABC):
-    """Synchronous and asyncio faces of a backend, and its context managers, all made of `submit` and `close`."""
+    """Makes `run`, `run_many` and the context manager of a backend from its `submit` and `close`."""
 
     @property
     @abstractmethod
@@ -80,16 +80,6 @@ class BaseBackend(ABC):
     ) -> None:
         self.close()
 
-    async def __aenter__(self: _Self) -> _Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        import asyncio
-
-        await asyncio.to_thread(self.close)  # it waits for workers to end
-
     def run(self, program: str, tests: Tests) -> Execution:
         """Run a program and wait."""
         return _result(self.submit(program, tests))
@@ -115,7 +105,7 @@ class BaseBackend(ABC):
         Returns:
             `list[Execution]`: With `on_error="return"`, slots may hold a `SandboxError` instead.
         """
-        check_batch(programs, tests, on_error)
+        _check_batch(programs, tests, on_error)
         end = None if batch_timeout_s is None else time.monotonic() + batch_timeout_s
         futures: list[Future[Execution]] = []
         results: list[Any] = []
@@ -134,43 +124,6 @@ class BaseBackend(ABC):
             raise
         return results
 
-    async def run_async(self, program: str, tests: Tests) -> Execution:
-        """
-        Run a program from a coroutine: `await executor.run_async(program, tests)`.
-
-        A task that is cancelled takes a program that has not started along; one that runs ends within its limits, and
-        its result is dropped.
-        """
-        import asyncio
-
-        return await asyncio.wrap_future(self.submit(program, tests))
-
-    async def run_many_async(
-        self, programs: Sequence[str], tests: Sequence[Tests], on_error: Literal["raise", "return"] = "raise"
-    ) -> list[Any]:
-        """Run programs side by side from a coroutine; arguments and results as in `run_many`."""
-        import asyncio
-
-        check_batch(programs, tests, on_error)
-        tasks = [
-            asyncio.ensure_future(self.run_async(program, test)) for program, test in zip(programs, tests, strict=True)
-        ]
-        try:
-            return [await _settled(task, on_error) for task in tasks]
-        finally:  # of a failure or a cancellation; those that are done do not mind
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _settled(task: Any, on_error: Literal["raise", "return"]) -> Any:
-    try:
-        return await task
-    except SandboxError as error:
-        if on_error == "raise":
-            raise
-        return error
-
 
 def _result(future: Future[Execution], end: float | None = None) -> Execution:
     """Result of a program, or a `SandboxError` that says why there is none. `end` is in monotonic seconds."""
@@ -185,13 +138,8 @@ def _result(future: Future[Execution], end: float | None = None) -> Execution:
         raise SandboxError("This executor was closed before the program had started.") from None
 
 
-def check_batch(programs: Sequence[str], tests: Sequence[Tests], on_error: str) -> None:
-    """
-    Refuse a batch that does not fit together.
-
-    Raises:
-        BadInputError: If there are not as many tests as programs, or `on_error` is unknown.
-    """
+def _check_batch(programs: Sequence[str], tests: Sequence[Tests], on_error: str) -> None:
+    """Refuse a batch with another number of tests than programs, or with an unknown `on_error`."""
     if len(programs) != len(tests):
         raise BadInputError(f"{len(programs)} programs, but {len(tests)} tests. Pass one tests object per program.")
     if on_error not in ("raise", "return"):

@@ -1,4 +1,4 @@
-"""What follows from `submit`: the faces that all backends share, and the asyncio one of the local executor."""
+"""What `BaseBackend` makes of `submit` and `close`, and how a coroutine waits for a program."""
 
 from __future__ import annotations
 
@@ -44,110 +44,72 @@ def backend():
     return Recorded()
 
 
-def run_many(backend, *arguments):
-    return backend.run_many(*arguments)
-
-
-def run_many_async(backend, *arguments):
-    return asyncio.run(backend.run_many_async(*arguments))
-
-
-many = pytest.mark.parametrize("many", [run_many, run_many_async])
-
-
 def test_it_is_a_backend(backend):
     assert isinstance(backend, Backend)
     assert not isinstance(object(), Backend)
 
 
-@many
-def test_results_keep_the_order(backend, many):
-    results = many(backend, ["failed", "passed", "timeout"], [TESTS] * 3)
+def test_results_keep_the_order(backend):
+    results = backend.run_many(["failed", "passed", "timeout"], [TESTS] * 3)
 
     assert [result.outcome.value for result in results] == ["failed", "passed", "timeout"]
 
 
-@many
-def test_failures_of_ours_are_returned_in_their_slot_or_raised(backend, many):
-    returned = many(backend, ["passed", "broken"], [TESTS] * 2, "return")
+def test_failures_of_ours_are_returned_in_their_slot_or_raised(backend):
+    returned = backend.run_many(["passed", "broken"], [TESTS] * 2, "return")
 
     assert isinstance(returned[1], SandboxError)
     with pytest.raises(SandboxError, match="out of order"):
-        many(backend, ["broken", "waits"], [TESTS] * 2)
+        backend.run_many(["broken", "waits"], [TESTS] * 2)
     assert backend.futures[-1].cancelled()
 
 
-@many
 @pytest.mark.parametrize(("programs", "on_error"), [(["passed", "passed"], "raise"), (["passed"], "ignore")])
-def test_batches_that_do_not_fit_are_refused(backend, many, programs, on_error):
+def test_batches_that_do_not_fit_are_refused(backend, programs, on_error):
     with pytest.raises(BadInputError):
-        many(backend, programs, [TESTS], on_error)
+        backend.run_many(programs, [TESTS], on_error)
+
+
+def test_context_manager_closes(backend):
+    with backend as inside:
+        assert inside is backend
+
+    assert backend.closed == 1
 
 
 def test_cancelling_a_task_cancels_its_program(backend):
     async def cancel_one():
-        task = asyncio.create_task(backend.run_async("waits", TESTS))
-        await asyncio.sleep(0)
-        task.cancel()
+        future = asyncio.wrap_future(backend.submit("waits", TESTS))
+        future.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await task
+            await future
 
     asyncio.run(cancel_one())
 
     assert backend.futures[0].cancelled()
 
 
-def test_cancelling_a_batch_cancels_all_its_programs(backend):
-    async def cancel_all():
-        task = asyncio.create_task(backend.run_many_async(["waits"] * 3, [TESTS] * 3))
-        while len(backend.futures) < 3:
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(cancel_all())
-
-    assert all(future.cancelled() for future in backend.futures)
-
-
-def test_both_context_managers_close(backend):
-    async def enter():
-        async with backend as inside:
-            assert inside is backend
-
-    with backend as inside:
-        assert inside is backend
-    asyncio.run(enter())
-
-    assert backend.closed == 2
-
-
 @linux
 @pytest.mark.sandbox
-def test_local_executor_answers_coroutines(executor):
-    async def gather():
-        return await asyncio.gather(executor.run_async(DOUBLE, TESTS), executor.run_async("def f(x): 1/0", TESTS))
+def test_coroutine_waits_for_a_program_of_the_local_executor(executor):
+    async def wait():
+        return await asyncio.wrap_future(executor.submit(DOUBLE, TESTS))
 
-    outcomes = [execution.outcome for execution in asyncio.run(gather())]
+    execution = asyncio.run(wait())
 
-    assert outcomes == [Outcome.PASSED, Outcome.RUNTIME_ERROR]
+    assert execution.outcome is Outcome.PASSED
 
 
 @linux
 @pytest.mark.sandbox
 def test_programs_cancelled_before_they_start_are_not_run():
-    async def cancel_the_rest(executor):
-        tasks = [asyncio.create_task(executor.run_async(DOUBLE, TESTS)) for _ in range(50)]
-        first = await tasks[0]
-        for task in tasks[1:]:
-            task.cancel()
-        rest = await asyncio.gather(*tasks[1:], return_exceptions=True)
-        return first, rest, await executor.run_async(DOUBLE, TESTS)
-
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
-        first, rest, after = asyncio.run(cancel_the_rest(executor))
+        first, *rest = [executor.submit(DOUBLE, TESTS) for _ in range(50)]
+        first.result()
+        for future in rest:
+            future.cancel()
+        after = executor.run(DOUBLE, TESTS)
 
-    assert first.outcome is after.outcome is Outcome.PASSED
-    assert all(isinstance(result, asyncio.CancelledError) or result.outcome is Outcome.PASSED for result in rest)
-    assert any(isinstance(result, asyncio.CancelledError) for result in rest)
+    assert first.result().outcome is after.outcome is Outcome.PASSED
+    assert any(future.cancelled() for future in rest)
+    assert all(future.cancelled() or future.result().outcome is Outcome.PASSED for future in rest)
