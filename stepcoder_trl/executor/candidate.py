@@ -55,7 +55,7 @@ def _answer(
     functions: Sequence[Callable[..., Any]], objects: Objects, question: dict[str, Any], filename: str, tracer: Tracer
 ) -> dict[str, Any]:
     try:
-        arguments = Reader(lambda number, _: objects[number]).read(question["arguments"])
+        arguments = Reader(objects.__getitem__).read(question["arguments"])
         positional, named = arguments
         asked = question["function"]
         function = _OPERATIONS[asked] if asked in _OPERATIONS else functions[asked]

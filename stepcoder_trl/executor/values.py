@@ -103,7 +103,7 @@ class Writer(Encoder):
             elif id(base) in _CONTENTS:
                 self._num_containers += id(base) in _MUTABLE  # the reader counts what it makes
                 return {"S": [self.number(value), name_of(kind), _CONTENTS[id(base)](self, value, depth)]}
-        return {"o": [self.number(value), name_of(kind)]}
+        return {"o": self.number(value)}
 
 
 class StrictWriter(Writer):
@@ -116,7 +116,7 @@ class StrictWriter(Writer):
 
     def other(self, value: Any, kind: type, depth: int) -> Any:
         content = _OTHERS[id(kind)](self, value, depth) if id(kind) in _OTHERS else None
-        return {"o": [self.number(value), ""]} if content is None else content
+        return {"o": self.number(value)} if content is None else content
 
 
 _Write = Callable[[Writer, Any, int], Any]
@@ -201,7 +201,7 @@ class Reader:
     Inverse of [`Writer`].
 
     Args:
-        referred (`Callable`): Object that a number and the name of its class stand for.
+        referred (`Callable`): Object that a number stands for.
         derived (`Callable`, *optional*):
             Instance of a derived class, from its number, the name of the class and its content.
         shares (`bool`, *optional*, defaults to `True`): Whether a container may occur twice.
@@ -209,7 +209,7 @@ class Reader:
 
     def __init__(
         self,
-        referred: Callable[[int, str], Any],
+        referred: Callable[[int], Any],
         derived: Callable[[int, str, Any], Any] | None = None,
         shares: bool = True,
     ) -> None:
@@ -261,8 +261,7 @@ class Reader:
 
     def object(self, body: Any) -> Any:
         """What a number stands for."""
-        number, name = body
-        return self.referred(_number(number), str(name))
+        return self.referred(_number(body))
 
     def instance(self, body: Any) -> Any:
         """Instance of a derived class."""
@@ -341,9 +340,8 @@ class Reference:
     answers of its own then, which it could have made equal anyway.
     """
 
-    def __init__(self, ask: Ask, type_name: str) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._type_name = type_name
 
     __hash__ = object.__hash__
 
@@ -400,10 +398,10 @@ class References:
             raise NotPlain(value)
         return self._known[id(value)][1]
 
-    def referred(self, number: int, type_name: str) -> Reference:
+    def referred(self, number: int) -> Reference:
         """Stand-in for an object, the same one every time."""
         if number not in self._by_number:
-            self._by_number[number] = reference = Reference(self._ask, type_name)
+            self._by_number[number] = reference = Reference(self._ask)
             self._known[id(reference)] = reference, number
         return self._by_number[number]
 

@@ -53,7 +53,7 @@ class Program:
     def argument(self, value):
         """What the program gets for a value of the examiner's."""
         tree = json.loads(json.dumps(StrictWriter(self.references.number, shares=True).encode(value, 0)))
-        return Reader(lambda number, _: self.objects[number]).read(tree)
+        return Reader(self.objects.__getitem__).read(tree)
 
     def ask(self, operation, *operands):
         functions = {"str": str, "repr": repr, "list": list, "len": len, "bool": bool, "eq": operator.eq}
@@ -202,7 +202,7 @@ def test_arguments_that_hold_themselves_or_nest_too_deeply_are_refused(program):
     "forged",
     [
         *({"q": [1, 0]}, {"q": ["1", 2]}, {"D": "x"}, {"y": ["date", "1"]}, {"y": ["eval", "1"]}, {"T": [10**30]}),
-        *({"Q": [-1, []]}, {"A": "i0"}, {"B": "zz"}, {"@": 0}, [{"@": 0}], [[], {"@": -1}], {"o": [-1, "x"]}),
+        *({"Q": [-1, []]}, {"A": "i0"}, {"B": "zz"}, {"@": 0}, [{"@": 0}], [[], {"@": -1}], {"o": -1}),
         *({"S": [0, "x", None]}, {"S": [0, "x", True]}, {"S": [0, "\0", 1]}, {"S": [True, "x", 1]}, {"k": [[1]]}),
         *({"C": [1]}, {"F": [[], []]}, {"e": 5}, {"o": [0]}, 1.5, {}),
     ],
