@@ -55,45 +55,6 @@ def executed_lines(program: str, raw_lines: Iterable[TLineNo]) -> frozenset[TLin
     return frozenset(lines)
 
 
-# Spans
-
-
-def executed_spans(
-    program: str, lines: Collection[TLineNo], unexecuted: Iterable[CharSpan] = ()
-) -> tuple[CharSpan, ...]:
-    """
-    Characters that ran, from the lines that ran and what is known to have been left out on them.
-
-    Args:
-        program (`str`):
-            Text of the program.
-        lines (`Collection[int]`):
-            Executed lines, counted from 1.
-        unexecuted (`Iterable[CharSpan]`, *optional*):
-            Regions that were not entered, such as [`~probes.unexecuted_regions`] finds. None at granularity `"lines"`.
-
-    Returns:
-        `tuple[CharSpan, ...]`: Spans in the program, sorted, neither empty nor touching.
-    """
-    ran = _merge(span for line, span in enumerate(line_spans(program), 1) if line in lines)
-    return tuple(_without(ran, _merge(unexecuted)))
-
-
-def _without(spans: Sequence[CharSpan], holes: Sequence[CharSpan]) -> list[CharSpan]:
-    """Merged spans without the characters of other merged spans."""
-    rest: list[CharSpan] = []
-    ends = [end for _, end in holes]
-    for start, end in spans:
-        for index in range(bisect_right(ends, start), len(holes)):
-            hole_start, hole_end = holes[index]
-            if hole_start >= end:
-                break
-            rest.append((start, hole_start))
-            start = hole_end
-        rest.append((start, end))
-    return [(start, end) for start, end in rest if start < end]
-
-
 # Masks
 
 
@@ -181,7 +142,6 @@ def completion_loss_mask(
     kept_lines: Collection[TLineNo],
     *,
     outside_program: bool = True,
-    kept_spans: Sequence[CharSpan] | None = None,
 ) -> list[bool]:
     """
     Mark the tokens of a completion that take part in the policy loss.
@@ -201,15 +161,13 @@ def completion_loss_mask(
             Lines of `program.text` whose tokens are kept, counted from 1, such as `Execution.kept_lines`.
         outside_program (`bool`, *optional*, defaults to `True`):
             Whether to keep tokens outside the program: closing fence, text around it, EOS and all tokens without text.
-        kept_spans (`Sequence[CharSpan]`, *optional*):
-            Spans of `program.text` whose tokens are kept, such as `Execution.kept_spans`. They take the place of
-            `kept_lines`, which they refine.
 
     Returns:
         `list[bool]`: Length `T`. `True` where the token takes part in the policy loss.
     """
     start, end = program.span
-    kept = executed_spans(program.text, frozenset(kept_lines)) if kept_spans is None else kept_spans
+    lines = frozenset(kept_lines)
+    kept = [span for line, span in enumerate(line_spans(program.text), 1) if line in lines]
     spans = _spans_in_completion(program, kept)
     if outside_program:
         spans += [(0, start), (end, len(completion))]

@@ -68,12 +68,6 @@ class Execution:
             not compile and for one whose trace was lost or tampered with.
         time_s (`float`): CPU seconds of all tests.
         trusted (`bool`): Whether every verdict was taken outside the process that ran the program.
-        executed_spans (`tuple[CharSpan, ...]` or `None`):
-            Characters of the program that ran, sorted and disjoint: those of `executed_lines`, and with granularity
-            `"expressions"` without the regions in them that were not entered. `None` if nobody worked them out.
-        kept_spans (`tuple[CharSpan, ...]` or `None`):
-            Characters whose tokens Fine-Grained Optimization keeps: `executed_spans`, or the whole program where all
-            lines are kept. `None` means those of `kept_lines`.
         trace_lost (`bool`):
             Whether it is not known which lines ran: the trace was lost or tampered with. All lines are kept then.
     """
@@ -84,8 +78,6 @@ class Execution:
     kept_lines: frozenset[TLineNo]
     time_s: float
     trusted: bool
-    executed_spans: tuple[CharSpan, ...] | None = None
-    kept_spans: tuple[CharSpan, ...] | None = None
     trace_lost: bool = False
 
     @property

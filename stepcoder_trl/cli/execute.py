@@ -23,8 +23,7 @@ EPILOG = """rows of PROGRAMS: {"id", "program", "tests"}, one JSON object per li
   {"type": "call", "fn_name": str, "inputs": [[argument]], "outputs": [value]}
   {"type": "assert", "setup": str, "asserts": [str]}
 rows of RESULTS, in the order given: {"id", "outcome", "score", "passed", "total", "tests", "executed_lines",
-  "kept_lines", "time_s"}; with --granularity expressions also "executed_spans" and "kept_spans", as [start, end) in
-  characters of the program. score is the paper's: 1 passed, -0.3 failed, -0.6 runtime error, -1 compile error.
+  "kept_lines", "time_s"}. score is the paper's: 1 passed, -0.3 failed, -0.6 runtime error, -1 compile error.
 exit status: 0 done, 1 some rows could not be executed (outcome null, with an error), 2 bad input.
 
 example:
@@ -84,18 +83,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: every layer this machine has (default); strict: refuse to run without one; none: limits only",
     )
-    add_granularity(parser)
-
-
-def add_granularity(parser: argparse.ArgumentParser) -> None:
-    """Argument of all verbs that say what ran."""
-    parser.add_argument(
-        "--granularity",
-        choices=("lines", "expressions"),
-        default="lines",
-        help="what ran is told by lines (default, as in the paper), or by expressions: arms of `x if c else y`, "
-        "operands of `and` and `or`, bodies of lambdas and the like that were not evaluated do not count",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -109,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         with backend:
             futures = [backend.submit(program, tests) for _, program, tests in jobs]
             for (identifier, _, _), future in zip(jobs, progress(futures, "executing"), strict=True):
-                row = _result(identifier, future, with_spans=arguments.granularity == "expressions")
+                row = _result(identifier, future)
                 failures += row["outcome"] is None
                 yield row
 
@@ -123,8 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 # Flags that are settings of every backend.
 _SAME_NAMES = (
-    *("timeout_s", "program_timeout_s", "isolation", "granularity"),
-    *("stop_on_first_failure", "fresh_process_per_test", "float_tolerance"),
+    *("timeout_s", "program_timeout_s", "isolation", "stop_on_first_failure"),
+    *("fresh_process_per_test", "float_tolerance"),
 )
 
 
@@ -150,12 +137,11 @@ def _parse(row: Row) -> tuple[str | int, str, dict[str, Any]]:
     return row.id, row.text("program"), validate_tests(row.get("tests"), row.where)
 
 
-def _result(identifier: str | int, future: Future[Execution], with_spans: bool) -> dict[str, Any]:
+def _result(identifier: str | int, future: Future[Execution]) -> dict[str, Any]:
     try:
         execution = future.result()
     except SandboxError as error:
         return {"id": identifier, "outcome": None, "score": None, "error": str(error)}
-    spans = {"executed_spans": execution.executed_spans, "kept_spans": execution.kept_spans} if with_spans else {}
     return {
         "id": identifier,
         "outcome": execution.outcome.value,
@@ -168,6 +154,5 @@ def _result(identifier: str | int, future: Future[Execution], with_spans: bool) 
         ],
         "executed_lines": sorted(execution.executed_lines),
         "kept_lines": sorted(execution.kept_lines),
-        **spans,
         "time_s": execution.time_s,
     }

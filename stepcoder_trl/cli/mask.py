@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.execute import add_granularity
 from stepcoder_trl.cli.jsonl import Row, read_rows, write_rows, write_text
 from stepcoder_trl.cli.progress import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
@@ -24,8 +23,7 @@ from stepcoder_trl.types import Execution
 EPILOG = """rows of ROLLOUTS: {"id", "prefix", "completion" or "completion_ids", "tests"}, one JSON object per line.
 The program is prefix + completion exactly as given, or what stands in the completion's code fence.
 rows of MASKS: {"id", "token_ids", "tokens", "loss_mask": [0 or 1], "outcome", "score"}; 1 means that the token takes
-part in the policy loss: some of its text lies on a line (with --granularity expressions: in an expression) that ran
-under the tests.
+part in the policy loss: some of its text lies on a line that ran under the tests.
 """
 
 
@@ -46,14 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", metavar="FILE", help="also write a page that shows the masks in colour")
     parser.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
     parser.add_argument("--timeout-s", type=float, default=3.0, metavar="S", help="CPU seconds per test (default: 3)")
-    add_granularity(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Mask all rows; returns the exit status."""
-    config = ExecutorConfig(
-        num_workers=arguments.workers, timeout_s=arguments.timeout_s, granularity=arguments.granularity
-    )
+    config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
     rollouts = [_parse(row) for row in read_rows(arguments.rollouts)]
     tokenizer = _load_tokenizer(arguments.tokenizer)
     texts = [_tokenize(rollout, tokenizer) for rollout in rollouts]
@@ -71,9 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         tokens = [text.text[start:end] for start, end in text.spans]
         row: dict[str, Any] = {"id": rollout.id, "token_ids": ids, "tokens": tokens}
         if isinstance(result, Execution):
-            mask = completion_loss_mask(
-                text.spans, text.text, program, result.kept_lines, kept_spans=result.kept_spans
-            )
+            mask = completion_loss_mask(text.spans, text.text, program, result.kept_lines)
             row |= {"loss_mask": [int(kept) for kept in mask], "outcome": result.outcome.value}
             row |= {"score": unit_test_score(result)}
         else:
@@ -81,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         rows.append(row)
     write_rows(arguments.out, rows)
     if arguments.html:
-        write_text(arguments.html, _page(rollouts, rows, results, arguments.granularity))
+        write_text(arguments.html, _page(rollouts, rows, results))
     return 1 if any(row["outcome"] is None for row in rows) else 0
 
 
@@ -130,7 +123,7 @@ def _tokenize(rollout: _Rollout, tokenizer: Any) -> tuple[list[int], TokenizedTe
     return ids, TokenizedText(text, tuple((start, end) for start, end in encoding["offset_mapping"]))
 
 
-def _page(rollouts: list[_Rollout], rows: list[dict[str, Any]], results: list[Any], granularity: str) -> str:
+def _page(rollouts: list[_Rollout], rows: list[dict[str, Any]], results: list[Any]) -> str:
     from stepcoder_trl.reports.html import RolloutView, rollouts_page
 
     views = [
@@ -149,4 +142,4 @@ def _page(rollouts: list[_Rollout], rows: list[dict[str, Any]], results: list[An
         for rollout, row, result in zip(rollouts, rows, results, strict=True)
         if isinstance(result, Execution)
     ]
-    return rollouts_page(views, title=f"Fine-Grained Optimization: which tokens are trained on, by {granularity}")
+    return rollouts_page(views, title="Fine-Grained Optimization: which tokens are trained on")

@@ -27,7 +27,7 @@ from stepcoder_trl.executor.progress import Progress
 from stepcoder_trl.executor.protocol import Channel, TooLarge, decode, encode, frame, write_all
 from stepcoder_trl.executor.raised import MESSAGE_LENGTH, MissingFunction, describe, is_of_the_test, message_of
 from stepcoder_trl.executor.state import Baseline, ModuleStates, names_in
-from stepcoder_trl.executor.tracer import LineTracer, ProbeRecord, SharedLineTracer
+from stepcoder_trl.executor.tracer import LineTracer, SharedLineTracer
 from stepcoder_trl.parsing import compile_for_tracing
 
 
@@ -63,7 +63,6 @@ class ChildTask:
     tracer: LineTracer | SharedLineTracer
     modules: ModuleStates
     progress: Progress
-    probes: ProbeRecord | None = None
     examiner: Channel | None = None
 
 
@@ -155,8 +154,6 @@ class Reporter:
 
     def trace(self) -> list[int] | None:
         """Lines that ran, `None` if the trace was lost; empty before the program started."""
-        if self._task.probes is not None and not self._task.probes.is_intact():
-            return None
         return self._task.tracer.lines() if self._traced else []
 
     def send(self, message: dict[str, Any]) -> None:
@@ -197,8 +194,6 @@ def _run(task: ChildTask, report: Reporter) -> None:
     code = _compiled(job, report)
     if code is None:
         return
-    if task.probes is not None:
-        code = task.probes.compile(job["program"], job["filename"]) or code
     task.progress.note("compiled")
     if job["type"] == "stdio":
         _run_stdio(task, report, code)

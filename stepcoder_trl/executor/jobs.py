@@ -19,10 +19,9 @@ from stepcoder_trl.executor.asserts import split_assert
 from stepcoder_trl.executor.checks import binds_names, functions_of, plan_check, root_name
 from stepcoder_trl.executor.compare import stdout_matches, values_match
 from stepcoder_trl.executor.protocol import STARVED_WALL_FACTOR, decode, encode, json_bytes
-from stepcoder_trl.masking import executed_lines, executed_spans
+from stepcoder_trl.masking import executed_lines
 from stepcoder_trl.parsing import line_spans
-from stepcoder_trl.probes import find_regions, unexecuted_regions
-from stepcoder_trl.types import CharSpan, Execution, Outcome, TestResult
+from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
 MIN_OUTPUT_BYTES = 16 * 2**20
@@ -56,7 +55,6 @@ class Limits:
     stop_on_first_failure: bool = False
     fresh_process_per_test: bool = False
     keep_outputs: bool = False
-    granularity: str = "lines"
 
 
 def check_limits(settings: Any, *durations: str) -> None:
@@ -84,8 +82,6 @@ def check_limits(settings: Any, *durations: str) -> None:
         raise BadInputError(f"`float_tolerance` is {tolerance}, but must be at least 0. Leave it out to compare text.")
     if settings.isolation not in ("auto", "strict", "none"):
         raise BadInputError(f"`isolation` is {settings.isolation!r}, but must be 'auto', 'strict' or 'none'.")
-    if settings.granularity not in ("lines", "expressions"):
-        raise BadInputError(f"`granularity` is {settings.granularity!r}, but must be 'lines' or 'expressions'.")
 
 
 def limits_of(settings: Any) -> Limits:
@@ -168,7 +164,6 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits, examine:
         "max_kept_bytes": max(MIN_KEPT_BYTES, 2 * sum(expected)),
         "gated": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,
-        "granularity": limits.granularity,
     }
     return Job(
         program,
@@ -366,16 +361,10 @@ def judge_job(job: Job, reply: Any) -> Execution:
             results.append(TestResult(results[-1].outcome, message="not run", trusted=results[-1].trusted))
         else:
             results.append(judge_test(job, index, report))
-    return make_execution(job.program, results, reply["lines"], float(reply["cpu_s"]), reply.get("probes"))
+    return make_execution(job.program, results, reply["lines"], float(reply["cpu_s"]))
 
 
-def make_execution(
-    program: str,
-    results: list[TestResult],
-    raw_lines: list[int] | None,
-    time_s: float,
-    probes: Mapping[str, Any] | None = None,
-) -> Execution:
+def make_execution(program: str, results: list[TestResult], raw_lines: list[int] | None, time_s: float) -> Execution:
     """
     Put the results of all tests together.
 
@@ -384,9 +373,6 @@ def make_execution(
         results (`list[TestResult]`): One per test.
         raw_lines (`list[int]` or `None`): Line events; `None` if the trace was lost or tampered with.
         time_s (`float`): CPU seconds.
-        probes (`Mapping`, *optional*):
-            At granularity `"expressions"`, how many regions had a probe (`regions`) and the numbers of those that were
-            entered (`ran`). `None` if the program has no probes: its lines are all that is known.
 
     Returns:
         `Execution`: The worst outcome names the program, the first of equals.
@@ -395,33 +381,16 @@ def make_execution(
     all_lines = frozenset(range(1, len(line_spans(program)) + 1))
     if raw_lines is not None and not all(1 <= line <= len(all_lines) + 1 for line in raw_lines):
         raw_lines = None
-    unexecuted = _unexecuted(program, probes)
     compiled = worst.outcome is not Outcome.COMPILE_ERROR
-    if not compiled or raw_lines is None or unexecuted is None:
-        executed, kept = frozenset[int](), all_lines
-        ran = executed_spans(program, executed)
-        kept_spans = executed_spans(program, all_lines)
-    else:
+    if compiled and raw_lines is not None:
         executed = kept = executed_lines(program, raw_lines)
-        ran = kept_spans = executed_spans(program, executed, unexecuted)
+    else:
+        executed, kept = frozenset[int](), all_lines
     trusted = all(result.trusted for result in results)
-    lost = compiled and (raw_lines is None or unexecuted is None)
-    return Execution(worst.outcome, tuple(results), executed, kept, time_s, trusted, ran, kept_spans, lost)
+    return Execution(worst.outcome, tuple(results), executed, kept, time_s, trusted, compiled and raw_lines is None)
 
 
 def worker_lost(job: Job) -> Execution:
     """Result of a job that took its worker along, while others pass."""
     result = TestResult(Outcome.RUNTIME_ERROR, message="worker lost")
     return make_execution(job.program, [result] * len(job.judges), None, 0.0)
-
-
-def _unexecuted(program: str, probes: Any) -> list[CharSpan] | None:
-    """Regions that were not entered; `None` if what is said of them cannot be right."""
-    if probes is None:
-        return []
-    regions = find_regions(program)
-    try:
-        count, ran = probes["regions"], frozenset(map(int, probes["ran"]))
-    except (KeyError, TypeError, ValueError):  # a remote sandbox may say anything
-        return None
-    return unexecuted_regions(regions, ran) if count == len(regions) else None

@@ -85,10 +85,6 @@ class ExecutorConfig:
             Keep what each stdio test printed and each call returned in `TestResult.output`.
         hash_seed (`int`, *optional*, defaults to `0`):
             `PYTHONHASHSEED` of the programs, from 0 to 4294967295: the order of their sets depends on it.
-        granularity (`str`, *optional*, defaults to `"lines"`):
-            How finely `executed_spans` and `kept_spans` of the result tell what ran. `"expressions"` leaves out, on
-            lines that ran, arms of conditional expressions, operands, bodies of lambdas and the like that did not
-            ([`~probes.find_regions`] lists them), found by probes compiled into the program; lines stay the same.
     """
 
     num_workers: int | None = None
@@ -101,7 +97,6 @@ class ExecutorConfig:
     fresh_process_per_test: bool = False
     keep_outputs: bool = False
     hash_seed: int = 0
-    granularity: Literal["lines", "expressions"] = "lines"
 
     def __post_init__(self) -> None:
         if self.num_workers is not None and self.num_workers < 1:

@@ -67,8 +67,6 @@ class RemoteConfig:
             Count the tests after the first that does not pass as not run. They are run all the same.
         float_tolerance (`float`, *optional*): Compare words of standard output that are numbers with this tolerance.
         fresh_process_per_test (`bool`, *optional*, defaults to `False`): Fork for every test.
-        granularity (`str`, *optional*, defaults to `"lines"`):
-            How finely the result tells what ran: `"lines"` or `"expressions"`, as in [`ExecutorConfig`].
         max_attempts (`int`, *optional*, defaults to `5`): How often a request is sent before it counts as failed.
         backoff_s (`float`, *optional*, defaults to `0.5`):
             Longest wait before the second attempt; it doubles with each one. `Retry-After` is obeyed.
@@ -85,7 +83,6 @@ class RemoteConfig:
     stop_on_first_failure: bool = False
     float_tolerance: float | None = None
     fresh_process_per_test: bool = False
-    granularity: Literal["lines", "expressions"] = "lines"
     max_attempts: int = 5
     backoff_s: float = 0.5
     queue_timeout_s: float = 60.0

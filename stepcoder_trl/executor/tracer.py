@@ -1,6 +1,5 @@
 """
-Which lines of a program ran: coverage.py, warmed once in the fork server and started in every child. Which regions of
-a line were entered: probes in the program itself, if asked for.
+Tells which lines of a program ran: coverage.py, warmed once in the fork server and started in every child.
 
 coverage.py's C tracer fills a plain set of line numbers while the program runs; from Python 3.12 on its
 `sys.monitoring` core does the same. The set is private to coverage.py, so it is handed in by us before the start and
@@ -19,10 +18,8 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
-from types import CodeType, FrameType, ModuleType
+from types import FrameType, ModuleType
 from typing import Any
-
-from stepcoder_trl.probes import FIRST_KEY, MAX_PROBES, compile_with_probes
 
 
 class LineTracer:
@@ -299,64 +296,3 @@ class SharedLineTracer:
 
     def wake(self) -> None:
         """Nothing."""
-
-
-class ProbeRecord:
-    """
-    Notes of a program's probes, in memory shared with the fork server: they outlive every way in which a child ends.
-
-    Make it before forking, compile the program in the child, read it in the fork server.
-    """
-
-    _HEADER = 2  # bytes: how many regions have a probe
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, self._HEADER + MAX_PROBES)
-        self._table = _ProbeTable(self._memory, self._HEADER - FIRST_KEY)
-        self._methods = dict(vars(_ProbeTable))
-
-    def compile(self, program: str, filename: str) -> CodeType | None:
-        """Code of a program that compiles, with probes; `None` if it has nothing to probe, or is nested too deeply."""
-        probed = compile_with_probes(program, filename, self._table)
-        if probed is None:
-            return None
-        self._memory[: self._HEADER] = probed.num_regions.to_bytes(self._HEADER, "little")
-        return probed.code
-
-    def is_intact(self) -> bool:
-        """Whether the table holds what its probes put there, as far as this can be seen from the same process."""
-        if self._table._memory is not self._memory or self._memory.closed or vars(_ProbeTable) != self._methods:
-            return False
-        entries = dict.copy(self._table)  # at once: other threads may still run
-        return all(value is None and self._is_noted(key) for key, value in entries.items())
-
-    def _is_noted(self, key: object) -> bool:
-        if type(key) is not int or not 0 <= key - FIRST_KEY < MAX_PROBES:
-            return False
-        return self._memory[key - FIRST_KEY + self._HEADER] == 1
-
-    def close(self) -> dict[str, Any] | None:
-        """Number of regions and those that were entered, `None` if the program has no probes. Frees the memory."""
-        with self._memory as memory:
-            count = int.from_bytes(memory[: self._HEADER], "little")
-            notes = memory[self._HEADER :]
-        return {"regions": count, "ran": [region for region, ran in enumerate(notes) if ran]} if count else None
-
-
-class _ProbeTable(dict[int, None]):
-    """Asked by every probe; only the first question takes more than a look into a dict, and leaves a note."""
-
-    __slots__ = ("_memory", "_offset")
-
-    # A constant of code: compared and hashed with it.
-    __eq__ = object.__eq__
-    __ne__ = object.__ne__
-    __hash__ = object.__hash__  # type: ignore[assignment]
-
-    def __init__(self, memory: mmap.mmap, offset: int) -> None:
-        self._memory = memory
-        self._offset = offset
-
-    def __missing__(self, key: int) -> None:
-        self._memory[key + self._offset] = 1
-        self[key] = None

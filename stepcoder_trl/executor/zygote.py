@@ -39,7 +39,7 @@ from stepcoder_trl.executor.protocol import (
 )
 from stepcoder_trl.executor.state import ModuleStates
 from stepcoder_trl.executor.system import PortableSystem, System, is_portable
-from stepcoder_trl.executor.tracer import ProbeRecord, SharedLineTracer, line_tracer
+from stepcoder_trl.executor.tracer import SharedLineTracer, line_tracer
 
 
 PRELOADED = (
@@ -168,7 +168,6 @@ class _Run:
         self.results: list[dict[str, Any] | None] = [None] * len(job["tests"])
         self.lines: set[int] = set()
         self.lines_known = True
-        self.probes = ProbeRecord() if job["granularity"] == "expressions" else None
         self.kept_bytes = 0  # of what the program wrote and reported, in all
         self.recovery_cpu_s = 0.0
         self.cpu_s = 0.0
@@ -197,11 +196,10 @@ class _Run:
             following = _Child(self, following).run()
             if self.not_plain:
                 break
-        lines = sorted(self.lines) if self.lines_known else None
-        probes = self.probes.close() if self.probes is not None else None
         if self.not_plain:
             return {"not_plain": True}
-        return {"tests": self.results, "lines": lines, "probes": probes, "cpu_s": self.cpu_s}
+        lines = sorted(self.lines) if self.lines_known else None
+        return {"tests": self.results, "lines": lines, "cpu_s": self.cpu_s}
 
     @property
     def has_too_much(self) -> bool:
@@ -280,7 +278,6 @@ class _Child:
             modules=self.server.modules,
             progress=self.server.progress,
             tracer=self.server.tracer if self.shared is None else SharedLineTracer(self.server.filename, self.shared),
-            probes=self.run_state.probes,
             examiner=self.examination.connect(),
         )
         self.server.progress.clear()

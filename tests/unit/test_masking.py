@@ -11,7 +11,6 @@ import textwrap
 import time
 import tokenize
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from hypothesis import strategies as st
 from stepcoder_trl.masking import (
     completion_loss_mask,
     executed_lines,
-    executed_spans,
     executed_token_mask,
     random_token_mask,
 )
@@ -626,44 +624,3 @@ def test_masking_imports_neither_torch_nor_transformers():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
-
-
-# Spans
-
-
-def test_executed_spans_are_those_of_the_lines_without_the_holes():
-    program = "a = 1\nb = 2 or 3\nc\n"
-
-    assert executed_spans(program, {1, 3}) == ((0, 6), (17, 19))
-    assert executed_spans(program, {1, 2}, [(15, 16)]) == ((0, 15), (16, 17))
-    assert executed_spans(program, {2}, [(0, 40)]) == ()
-    assert executed_spans(program, set(), [(15, 16)]) == ()
-
-
-@given(lines=st.sets(st.integers(1, 6)), holes=spans(max_offset=30))
-def test_executed_spans_hold_the_characters_of_lines_that_lie_in_no_hole(lines, holes):
-    program = "ab\ncd\r\n\nefgh\rijkl\nmnop"
-
-    ran = executed_spans(program, lines, holes)
-
-    expected = [
-        offset
-        for number, (start, end) in enumerate(line_spans(program), 1)
-        for offset in range(start, end)
-        if number in lines and not any(lo <= offset < hi for lo, hi in holes)
-    ]
-    assert [offset for start, end in ran for offset in range(start, end)] == expected
-    assert all(before[1] < after[0] for before, after in pairwise(ran))
-
-
-def test_kept_spans_take_the_place_of_kept_lines():
-    completion = "    return a if b else c\n"
-    program = extract_program(completion, "def f(a, b, c):\n")
-    tokens = [(0, 10), (10, 12), (12, 17), (17, 22), (22, 24), (24, 25)]
-    kept = [(0, 16 + 23)]
-
-    by_lines = completion_loss_mask(tokens, completion, program, {1, 2})
-    by_spans = completion_loss_mask(tokens, completion, program, {1, 2}, kept_spans=kept)
-
-    assert by_lines == [True] * 6
-    assert by_spans == [True, True, True, True, False, False]

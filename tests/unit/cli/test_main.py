@@ -61,22 +61,6 @@ def test_execute_answers_in_the_order_given(tmp_path):
     assert out.read_bytes().isascii()
 
 
-@pytest.mark.sandbox
-def test_execute_tells_what_ran_by_expressions(tmp_path):
-    programs = write(
-        tmp_path / "programs.jsonl",
-        {"id": 1, "program": "n = int(input())\nprint(2 * n if n else 0)\n", "tests": DOUBLE},
-    )
-    out = tmp_path / "results.jsonl"
-
-    status = run("execute", programs, "--out", out, "--workers", 1, "--granularity", "expressions")
-
-    (row,) = read(out)
-    assert status == 0
-    assert row["executed_lines"] == [1, 2]
-    assert row["executed_spans"] == row["kept_spans"] == [[0, 39], [40, 42]]
-
-
 def messages(tmp_path, program, tests, *flags):
     """Outcome and message of each test of one program."""
     programs = write(tmp_path / "programs.jsonl", {"id": 1, "program": program, "tests": tests})

@@ -22,10 +22,10 @@ def tokenizer_folder(tokenizer, tmp_path):
     return folder
 
 
-def mask(folder, tmp_path, *rows, page=None, options=()):
+def mask(folder, tmp_path, *rows, page=None):
     rollouts, out = tmp_path / "rollouts.jsonl", tmp_path / "masks.jsonl"
     rollouts.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    arguments = ["mask", "--tokenizer", str(folder), str(rollouts), "--out", str(out), "--workers", "1", *options]
+    arguments = ["mask", "--tokenizer", str(folder), str(rollouts), "--out", str(out), "--workers", "1"]
     with pytest.raises(SystemExit) as stop:
         main([*arguments, *(["--html", str(page)] if page else [])])
     return stop.value.code, [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
@@ -52,19 +52,6 @@ def test_text_and_its_tokens_give_the_same_mask(tokenizer, tokenizer_folder, tmp
     assert (by_text["outcome"], by_text["score"]) == ("passed", 1.0)
     assert "print(1)" not in kept_text(by_text)
     assert kept_text(by_text).split() == ["if", "n", ">", "9:", "else:", "print(2", "*", "n)"]
-
-
-def test_expressions_that_were_not_evaluated_are_masked(tokenizer_folder, tmp_path):
-    page = tmp_path / "page.html"
-    row = {"id": 1, "prefix": PREFIX, "completion": "print(2 * n if n < 9 else 1234)\n", "tests": TESTS}
-
-    _, (by_lines,) = mask(tokenizer_folder, tmp_path, row)
-    _, (by_expressions,) = mask(tokenizer_folder, tmp_path, row, page=page, options=["--granularity", "expressions"])
-
-    assert all(by_lines["loss_mask"])
-    assert "2 * n" in kept_text(by_expressions)
-    assert "23" not in kept_text(by_expressions)
-    assert "by expressions" in page.read_text()
 
 
 def test_the_page_shows_hostile_text_as_text(tokenizer_folder, tmp_path):
