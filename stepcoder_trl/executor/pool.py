@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stepcoder_trl.errors import BadInputError, IsolationError, SandboxError
+from stepcoder_trl.executor.announce import announce, start_failure
 from stepcoder_trl.executor.backend import BaseBackend
-from stepcoder_trl.executor.isolation import announce, start_failure
 from stepcoder_trl.executor.jobs import (
     CANARY,
     Job,

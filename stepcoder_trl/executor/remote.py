@@ -24,9 +24,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.executor.announce import announce, start_failure
 from stepcoder_trl.executor.backend import BaseBackend, Tests
 from stepcoder_trl.executor.bundle import server_script
-from stepcoder_trl.executor.isolation import announce, start_failure
 from stepcoder_trl.executor.jobs import (
     CANARY,
     Job,

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from stepcoder_trl.errors import IsolationError
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, isolation, pool
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, announce, pool
 from stepcoder_trl.executor.hardening import FIXES, STOPS
 from stepcoder_trl.types import Outcome
 
@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch, caplog):
-    monkeypatch.setattr(isolation, "_announced", set())
+    monkeypatch.setattr(announce, "_announced", set())
     caplog.set_level(logging.INFO, "stepcoder_trl.executor")
 
 
@@ -49,7 +49,7 @@ def test_every_layer_has_a_fix():
 
 
 def test_complete_sandbox_is_no_warning(caplog):
-    isolation.announce(dict.fromkeys(STOPS, True), {}, "auto")
+    announce.announce(dict.fromkeys(STOPS, True), {}, "auto")
 
     ((level, message),) = said(caplog)
     assert level == "INFO"
@@ -59,7 +59,7 @@ def test_complete_sandbox_is_no_warning(caplog):
 
 def test_layers_are_said_once_per_place(caplog):
     for where in ("", "", "http://there", "http://there"):
-        isolation.announce({"rlimits": True}, {}, "auto", where)
+        announce.announce({"rlimits": True}, {}, "auto", where)
 
     assert [message.split(":")[0] for _, message in said(caplog)] == ["Sandbox", "Sandbox at http"]
 
