@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepcoder_trl.errors import IsolationError, SandboxError
-from stepcoder_trl.executor.hardening import FIXES
+from stepcoder_trl.executor.hardening.prepare import FIXES
 from stepcoder_trl.executor.system import is_portable
 
 

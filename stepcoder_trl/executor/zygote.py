@@ -28,7 +28,7 @@ from stepcoder_trl.executor import child, scratch
 from stepcoder_trl.executor.clock import Clock
 from stepcoder_trl.executor.examination import Examination
 from stepcoder_trl.executor.examiner import MEMORY_BYTES, Examiner, ExaminerLost
-from stepcoder_trl.executor.hardening import Hardening, IsolationUnavailable, prepare
+from stepcoder_trl.executor.hardening.prepare import Hardening, IsolationUnavailable, prepare
 from stepcoder_trl.executor.progress import Progress
 from stepcoder_trl.executor.protocol import (
     READ_BYTES,

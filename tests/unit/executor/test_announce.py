@@ -9,13 +9,13 @@ import pytest
 
 from stepcoder_trl.errors import IsolationError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, announce, pool
-from stepcoder_trl.executor.hardening import FIXES, STOPS
+from stepcoder_trl.executor.hardening.prepare import FIXES, STOPS
 from stepcoder_trl.types import Outcome
 
 
 PROGRAM, TESTS = "print(7)", {"type": "stdio", "inputs": [""], "outputs": ["7"]}
 WITHOUT_LANDLOCK = """
-from stepcoder_trl.executor import hardening
+from stepcoder_trl.executor.hardening import prepare as hardening
 def none(kernel): raise OSError(38, "no such call")
 hardening._landlock_abi = none
 """

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from stepcoder_trl.executor import hardening
+from stepcoder_trl.executor.hardening import prepare as hardening
 
 
 pytestmark = [
@@ -34,7 +34,7 @@ pytestmark = [
 SERVER = r"""
 import asyncio, concurrent.futures.thread, ctypes, errno, fcntl, json, mmap, os, platform, resource, select, shutil
 import signal, socket, sqlite3, subprocess, sys, tempfile, threading, time, zoneinfo
-from stepcoder_trl.executor import hardening
+from stepcoder_trl.executor.hardening import prepare as hardening
 
 wanted = json.load(sys.stdin)
 scratch = wanted["scratch"]
@@ -597,7 +597,8 @@ def _wait_for(condition: Any, deadline_s: float = 30) -> Any:
 
 
 def test_other_systems_have_limits_and_sessions_only(tmp_path):
-    code = "import ctypes, json, sys; sys.platform = 'darwin'; from stepcoder_trl.executor import hardening as h; "
+    code = "import ctypes, json, sys; sys.platform = 'darwin'; "
+    code += "from stepcoder_trl.executor.hardening import prepare as h; "
     code += f"p = h.prepare(scratch={str(tmp_path)!r}, readable=[], isolation='auto'); print(json.dumps(p.layers))"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
