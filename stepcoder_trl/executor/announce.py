@@ -1,4 +1,4 @@
-"""Says which layers of isolation are in force: once per process, in one line, and as an error where that must be."""
+"""Logs the layers of isolation in force, and makes the error for a fork server that did not start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepcoder_trl.errors import IsolationError, SandboxError
-from stepcoder_trl.executor.hardening.prepare import FIXES
 from stepcoder_trl.executor.system import is_portable
 
 
@@ -26,7 +25,7 @@ def announce(layers: Mapping[str, bool], missing: Mapping[str, str], isolation: 
     Args:
         layers (`Mapping[str, bool]`): Whether each layer is in force.
         missing (`Mapping[str, str]`): What each missing layer would have stopped, and why it is missing.
-        isolation (`str`): Setting: a layer that is missing is news (a warning) unless nothing else was asked for.
+        isolation (`str`): Isolation setting. `"none"` is logged as a warning, and so are missing layers otherwise.
         where (`str`): Address of a remote sandbox.
     """
     with _lock:
@@ -54,12 +53,16 @@ def announce(layers: Mapping[str, bool], missing: Mapping[str, str], isolation: 
 
 
 def start_failure(greeting: Mapping[str, Any]) -> SandboxError:
-    """Error for a fork server that did not start: `greeting` is what it said instead."""
+    """
+    Error for a fork server that did not start.
+
+    Args:
+        greeting (`Mapping[str, Any]`): First message of the server: the missing layers, or the failure.
+
+    Returns:
+        `SandboxError`: An `IsolationError` that names each missing layer and the fix, if layers are missing.
+    """
     if "refused" not in greeting:
         return SandboxError(f"A sandbox worker could not start: {greeting['infrastructure']}")
-    lacking = "".join(
-        f" `{layer}`, against {stops}: {FIXES[layer]}."
-        for layer, stops in greeting["refused"].items()
-        if layer in FIXES
-    )
+    lacking = "".join(f" `{layer}`, against {description}." for layer, description in greeting["refused"].items())
     return IsolationError(f'`isolation` is "strict", but layers are missing.{lacking} Or set `isolation` to "auto".')

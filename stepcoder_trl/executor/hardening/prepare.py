@@ -84,7 +84,8 @@ class IsolationUnavailable(RuntimeError):
     Raised by `prepare` when a layer that must be there is not; names it and what it would have stopped.
 
     Attributes:
-        missing (`dict[str, str]`): The layers, and what each would have stopped; empty if it is something else.
+        missing (`dict[str, str]`):
+            For each missing layer: what it would have stopped, why it is missing, and the fix. Empty if no layer is.
     """
 
     def __init__(self, message: str, missing: Mapping[str, str] | None = None) -> None:
@@ -700,7 +701,8 @@ def prepare(*, scratch: str, readable: Sequence[str], isolation: str, portable: 
     if isolation == "strict" and hardening.missing:
         lacking = "; ".join(f"`{layer}`, which stops {what}" for layer, what in hardening.missing.items())
         raise IsolationUnavailable(
-            f'`isolation` is "strict", but this system lacks {lacking}. Use "auto" to go on.', hardening.missing
+            f'`isolation` is "strict", but this system lacks {lacking}. Use "auto" to go on.',
+            {layer: f"{what}: {FIXES[layer]}" for layer, what in hardening.missing.items()},
         )
     return hardening
 
