@@ -1,4 +1,4 @@
-"""Limits, sessions and the server's own state."""
+"""Limits, sessions and the server's own state; each layer has its row in the docs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stepcoder_trl.executor.hardening.layers import SOFT_SIGNAL
+from stepcoder_trl.executor.hardening.layers import LAYERS, SOFT_SIGNAL
 from tests.unit.executor.hardening.probes import PROBE_SERVER, request_of, run_server
 
 
@@ -98,3 +98,11 @@ def _wait_for(condition: Any, deadline_s: float = 30) -> Any:
 
 def test_soft_signal_is_the_last_real_time_signal_but_one():
     assert SOFT_SIGNAL == signal.SIGRTMAX - 1
+
+
+def test_docs_have_a_row_per_layer():
+    page = Path(__file__).parents[4].joinpath("docs", "sandbox.md").read_text(encoding="utf-8")
+    table = page.partition("## Layers\n\n")[2].partition("\n\n")[0]
+    rows = [tuple(cell.strip() for cell in line.split("|")[1:3]) for line in table.splitlines()[2:]]
+
+    assert rows == [(layer.name, layer.stops) for layer in LAYERS]
