@@ -26,7 +26,7 @@ from pathlib import Path
 def main(source: str, folder: str) -> None:
     """Refine, and print what was found in how many rows, with an example of each."""
     from stepcoder_trl.data.formats import read_raw_rows
-    from stepcoder_trl.data.refinery import RefineSettings, refine
+    from stepcoder_trl.data.refine_run import RefineSettings, refine
 
     rows = refine(read_raw_rows(source), Path(folder), RefineSettings())
     found = [(finding.action, finding.rule, row.task_id) for row in rows for finding in row.findings]

@@ -15,7 +15,7 @@ from stepcoder_trl.cli.progress import Progress
 from stepcoder_trl.data.formats import RawRow, load_problems, read_raw_rows
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.refine import RULES
-from stepcoder_trl.data.refinery import RefinedRow, RefineSettings, refine, summarize_rows
+from stepcoder_trl.data.refine_run import RefinedRow, RefineSettings, refine, summarize_rows
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.reports.dataset_card import dataset_card
 from stepcoder_trl.reports.plots import can_plot, plot_histograms

@@ -10,7 +10,7 @@ import pytest
 
 from stepcoder_trl import CodeExecutor, SandboxError, load_problems
 from stepcoder_trl.cli.main import main
-from stepcoder_trl.data import refinery
+from stepcoder_trl.data import refine_run
 
 
 pytestmark = pytest.mark.sandbox
@@ -225,7 +225,7 @@ def test_what_other_rules_decided_is_not_taken_over(tmp_path, monkeypatch):
     path = tmp_path / "one.jsonl"
     path.write_text(json.dumps(row("sound")) + "\n")
     refine(path, tmp_path / "out")
-    monkeypatch.setattr(refinery, "_rules_mark", lambda: "another release")
+    monkeypatch.setattr(refine_run, "_rules_mark", lambda: "another release")
 
     refine(path, tmp_path / "out")
 
