@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from stepcoder_trl.cli.jsonl import Row, read_rows, write_rows
-from stepcoder_trl.cli.progress import progress
+from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.jsonl import read_rows, write_rows, write_text
-from stepcoder_trl.cli.progress import progress
+from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data import Problem, load_problems
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from stepcoder_trl.cli.jsonl import Row, read_rows, write_rows
-from stepcoder_trl.cli.progress import progress
+from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import BaseBackend, CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.remote import TOKEN_VARIABLE, RemoteConfig, RemoteExecutor

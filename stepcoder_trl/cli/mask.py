@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.jsonl import Row, read_rows, write_rows, write_text
-from stepcoder_trl.cli.progress import progress
+from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.tests_schema import validate_tests

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.jsonl import write_rows, write_text
-from stepcoder_trl.cli.progress import Progress
+from stepcoder_trl.cli.progress_bar import Progress
 from stepcoder_trl.data.formats import RawRow, load_problems, read_raw_rows
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.refine import RULES

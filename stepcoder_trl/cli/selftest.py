@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 from stepcoder_trl.cli.jsonl import write_text
-from stepcoder_trl.cli.progress import Progress
+from stepcoder_trl.cli.progress_bar import Progress
 from stepcoder_trl.executor import ExecutorConfig, RemoteConfig, RemoteExecutor
 from stepcoder_trl.executor.selftest import Case, Finding, SelftestReport, check_sandbox, run_selftest
 from stepcoder_trl.executor.selftest.suite import choose
