@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor.tests_schema import parse_json
+from stepcoder_trl.jsonl import parse_json
 
 
 STANDARD_STREAM = "-"

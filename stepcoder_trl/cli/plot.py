@@ -10,7 +10,7 @@ from typing import Any
 
 from stepcoder_trl.cli.jsonl import read_rows
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor.tests_schema import parse_json
+from stepcoder_trl.jsonl import parse_json
 from stepcoder_trl.reports.plots import MISSING, can_plot, plot_curves
 
 

@@ -32,7 +32,7 @@ from stepcoder_trl.data.imports import MODULE_IMPORTS, USUAL_IMPORTS, explicit_i
 from stepcoder_trl.data.problems import Problem, check_unique_task_ids
 from stepcoder_trl.data.reading import SourceRow, read_rows
 from stepcoder_trl.errors import BadInputError, NoTestsError
-from stepcoder_trl.executor.tests_schema import parse_json, shown
+from stepcoder_trl.jsonl import parse_json, shown
 from stepcoder_trl.parsing import parse
 
 

@@ -8,7 +8,8 @@ from dataclasses import InitVar, dataclass, field
 from typing import Any, NoReturn
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor.tests_schema import shown, validate_tests
+from stepcoder_trl.executor.tests_schema import validate_tests
+from stepcoder_trl.jsonl import shown
 
 
 __all__ = ["DIFFICULTIES", "ChatMessages", "Problem", "check_unique_task_ids", "validate_tests"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor.tests_schema import parse_json, shown
+from stepcoder_trl.jsonl import parse_json, shown
 
 
 _SUFFIXES = (".gz", ".jsonl", ".ndjson", ".json", ".parquet")

@@ -7,7 +7,6 @@ and how to put it right.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.errors import BadInputError, NoTestsError
 from stepcoder_trl.executor.protocol import MAX_CHARACTERS, MAX_DEPTH, MAX_ITEMS
+from stepcoder_trl.jsonl import parse_json, shown
 from stepcoder_trl.parsing import syntax_tree
 
 
@@ -27,49 +27,6 @@ FIELDS = {
 }
 MIN_MEMORY_LIMIT_BYTES = 2**20
 _ALLOWED_TYPES = '`"stdio"`, `"call"` and `"assert"`'
-_SHOWN_LENGTH = 80
-_INT_DIGITS = 4000  # below the interpreter's limit on the digits of one conversion
-
-
-def shown(value: Any) -> str:
-    """Value and type for a message, cut to a readable length; never fails, whatever the value."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of more digits than Python prints; a list that is too deep
-        return f"of type {type(value).__name__}"
-    text = text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 3] + "..."
-    return f"{text} ({type(value).__name__})" if value is not None else text
-
-
-def parse_json(text: str) -> Any:
-    """
-    Read JSON, with integers of any length.
-
-    Args:
-        text (`str`): JSON text.
-
-    Returns:
-        `Any`: The value.
-
-    Raises:
-        ValueError: If it is not JSON or nested too deeply. The message holds line and column where there are any.
-    """
-    try:
-        return json.loads(text, parse_int=_parse_int)
-    except RecursionError:
-        raise ValueError("it is nested too deeply: more levels than Python's JSON reader allows") from None
-
-
-def _parse_int(digits: str) -> int:
-    """`int(digits)` without the interpreter's limit: these are our own data, not a program's."""
-    if len(digits) <= _INT_DIGITS:
-        return int(digits)
-    sign, digits = (-1, digits[1:]) if digits[0] == "-" else (1, digits)
-    value = 0
-    for start in range(0, len(digits), _INT_DIGITS):
-        part = digits[start : start + _INT_DIGITS]
-        value = value * 10 ** len(part) + int(part)
-    return sign * value
 
 
 def validate_tests(tests: Mapping[str, Any] | str, where: str = "`tests`") -> dict[str, Any]:
