@@ -1,17 +1,43 @@
-"""JSON for rows and messages."""
+"""
+The one reader of rows and the one writer of files.
+
+Rows come from JSON Lines, a JSON array, either of them gzip-compressed, or parquet. A file is written under a
+temporary name and renamed when it is complete, so that no reader ever meets half a file. `-` is standard input or
+output.
+"""
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import gzip
 import json
-from typing import Any
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from stepcoder_trl.errors import BadInputError
 
 
+STANDARD_STREAM = "-"
+
+_ACCEPTED = "JSON Lines (.jsonl), a JSON array (.json), either of them gzip-compressed (.gz), or parquet"
+_GZIP_START = b"\x1f\x8b"
+_PARQUET_START = b"PAR1"
+_SUFFIXES = (".gz", ".jsonl", ".ndjson", ".json", ".parquet")
 _SHOWN_LENGTH = 80
 _INT_DIGITS = 4000  # below the interpreter's limit on the digits of one conversion
 
 
+# Values
+
+
 def shown(value: Any) -> str:
-    """Value and type for a message, cut to a readable length; never fails, whatever the value."""
+    """Value and type for a message, cut to a readable length. Works for every value."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer of more digits than Python prints; a list that is too deep
@@ -49,3 +75,290 @@ def _parse_int(digits: str) -> int:
         part = digits[start : start + _INT_DIGITS]
         value = value * 10 ** len(part) + int(part)
     return sign * value
+
+
+# Reading
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    One row of a file. Its methods return a field's value or raise a `BadInputError` that names place, field and fix.
+
+    Attributes:
+        fields (`Mapping[str, Any]`): Columns.
+        where (`str`): File and row for messages, e.g. `"data/mbpp.jsonl:3"`.
+        source (`str`): Name of the file without folder and suffixes.
+        number (`int`): Position in the file, counted from 1. For JSON Lines it is the line.
+    """
+
+    fields: Mapping[str, Any]
+    where: str
+    source: str
+    number: int
+
+    def get(self, name: str) -> Any:
+        """Field of any type. It must be there."""
+        if name not in self.fields:
+            raise BadInputError(f"{self.where}: field `{name}` is missing. Add it.")
+        return self.fields[name]
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """String field. A default stands for a missing one and for null."""
+        if default is not None and self.fields.get(name) is None:
+            return default
+        value = self.get(name)
+        if not isinstance(value, str):
+            raise self._wrong(name, value, "a string")
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """List of strings, empty if the field is missing or null."""
+        values = self.fields.get(name)
+        if values is None:
+            return []
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise self._wrong(name, values, "a list of strings")
+        return values
+
+    def items(self, name: str) -> list[Any]:
+        """List."""
+        value = self.get(name)
+        if not isinstance(value, list):
+            raise self._wrong(name, value, "a list")
+        return value
+
+    def identifier(self, name: str) -> str | int:
+        """String or integer."""
+        value = self.get(name)
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise self._wrong(name, value, "a string or an integer")
+        return value
+
+    @property
+    def id(self) -> str | int:
+        """Field `id`, a string or an integer."""
+        return self.identifier("id")
+
+    def json(self, name: str) -> Any:
+        """Field that holds a value or its JSON text. `None` if it is missing or blank."""
+        value = self.fields.get(name)
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_json(value) if value.strip() else None
+        except ValueError as error:
+            raise BadInputError(
+                f"{self.where}: field `{name}` is not valid JSON: {error}. Correct it or drop the row."
+            ) from error
+
+    def _wrong(self, name: str, value: Any, allowed: str) -> BadInputError:
+        return BadInputError(
+            f"{self.where}: field `{name}` is {shown(value)}, but must be {allowed}. Correct it or drop the row."
+        )
+
+
+def read_rows(path: str | os.PathLike[str]) -> list[Row]:
+    """
+    Read all rows of a file. Its kind is recognised by its content, not by its name.
+
+    Args:
+        path (`str` or `os.PathLike`):
+            JSON Lines or a JSON array (UTF-8; a byte order mark and blank lines are skipped), either of them
+            gzip-compressed; or parquet. `-` is standard input.
+
+    Returns:
+        `list[Row]`: At least one row.
+
+    Raises:
+        BadInputError: If the file is missing, empty, damaged or of another kind.
+    """
+    name = os.fspath(path)
+    if name == STANDARD_STREAM:
+        data, name, source = sys.stdin.buffer.read(), "standard input", "stdin"
+    else:
+        data, source = _read_bytes(name), _source_name(name)
+    rows = [Row(value, where, source, number) for value, where, number in _values(data, name)]
+    if not rows:
+        raise BadInputError(f"{name}: the file holds no rows. Check that it was written completely.")
+    return rows
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: there is no such file. Check the path.") from None
+    except OSError as error:
+        raise BadInputError(f"{path}: the file cannot be read: {error.strerror}. Check the path.") from error
+
+
+def _source_name(path: str) -> str:
+    name = Path(path).name
+    while name.endswith(_SUFFIXES):
+        name = name[: name.rindex(".")]
+    return name
+
+
+_Place = tuple[Mapping[str, Any], str, int]  # fields, place for messages, number
+
+
+def _values(data: bytes, path: str) -> Iterator[_Place]:
+    if data.startswith(_PARQUET_START):
+        return _parquet_values(data, path)
+    if data.startswith(_GZIP_START):
+        data = _decompressed(data, path)
+    data = data.removeprefix(codecs.BOM_UTF8)
+    return _array_values(data, path) if data.lstrip()[:1] == b"[" else _line_values(data, path)
+
+
+def _decompressed(data: bytes, path: str) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+        raise BadInputError(f"{path}: the gzip file is damaged: {error}. Copy or download it again.") from error
+
+
+def _line_values(data: bytes, path: str) -> Iterator[_Place]:
+    for number, line in enumerate(data.split(b"\n"), start=1):  # only \n ends a line: JSON text may hold U+2028
+        if line.strip():
+            where = f"{path}:{number}"
+            yield _object(parsed(decoded(line, where), where), where), where, number
+
+
+def _array_values(data: bytes, path: str) -> Iterator[_Place]:
+    for number, value in enumerate(parsed(decoded(data, path), path), start=1):
+        where = f"{path}, row {number}"
+        yield _object(value, where), where, number
+
+
+def _parquet_values(data: bytes, path: str) -> Iterator[_Place]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise BadInputError(f"{path}: reading parquet needs pyarrow. Run `pip install pyarrow`.") from None
+    try:
+        values = pyarrow.parquet.read_table(pyarrow.BufferReader(data)).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise BadInputError(f"{path}: the parquet file is damaged: {error}. Copy or download it again.") from error
+    for number, value in enumerate(values, start=1):
+        yield value, f"{path}, row {number}", number
+
+
+def decoded(data: bytes, where: str) -> str:
+    """
+    Text of UTF-8 bytes.
+
+    Raises:
+        BadInputError: If they are not UTF-8; begins with `where`.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise BadInputError(
+            f"{where}: byte {error.start + 1} is not UTF-8. Save the text as UTF-8. Accepted are {_ACCEPTED}."
+        ) from error
+
+
+def parsed(text: str, where: str) -> Any:
+    """
+    Value of JSON text.
+
+    Raises:
+        BadInputError: If it is not JSON; begins with `where`.
+    """
+    try:
+        return parse_json(text)
+    except json.JSONDecodeError as error:
+        line = "" if error.lineno == 1 else f"line {error.lineno}, "
+        raise BadInputError(
+            f"{where}: invalid JSON at {line}column {error.colno}: {error.msg}. Each line must hold one whole object, "
+            "or the file one array of objects."
+        ) from error
+    except ValueError as error:
+        raise BadInputError(f"{where}: invalid JSON: {error}. Flatten it or drop the row.") from error
+
+
+def _object(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise BadInputError(f"{where}: the row is {shown(value)}, but must be an object: named fields in braces.")
+    return value
+
+
+# Writing
+
+
+@contextlib.contextmanager
+def temporary_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """
+    Path to write to in the block. The file gets its final name when the block ends without an error.
+
+    Args:
+        path (`str` or `os.PathLike`):
+            Final name. A pipe or a device such as `/dev/null` is written to directly.
+
+    Raises:
+        BadInputError: If the folder does not exist or cannot be written to.
+    """
+    target = Path(path)
+    if os.path.isdir(target):
+        raise BadInputError(f"{target}: the file cannot be written: this is a folder. Add the name of a file.")
+    if os.path.exists(target) and not os.path.isfile(target):
+        yield target
+        return
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise BadInputError(f"{target}: the file cannot be written: {error.strerror}. Check the folder.") from error
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def open_output(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
+    """
+    Text stream. Its content appears under `path` when the block ends without an error. `-` is standard output.
+
+    Raises:
+        BadInputError: If the folder does not exist or cannot be written to.
+    """
+    if os.fspath(path) == STANDARD_STREAM:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    with temporary_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        yield stream
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write text as UTF-8."""
+    with open_output(path) as stream:
+        stream.write(text)
+
+
+def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -> None:
+    """Write one value as ASCII JSON."""
+    write_text(path, json.dumps(value, indent=indent) + "\n")
+
+
+def write_rows(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
+    """Write rows as ASCII JSON Lines."""
+    with open_output(path) as stream:
+        for row in rows:
+            stream.write(json.dumps(row) + "\n")
+
+
+def cut_to_whole_lines(path: Path) -> None:
+    """Cut off a last line without a line end: the process that wrote it was stopped. A missing file is left alone."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from stepcoder_trl.cli.jsonl import Row, read_rows, write_rows
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
+from stepcoder_trl.jsonl import Row, read_rows, write_rows
 
 
 EPILOG = """rows of SOLUTIONS: {"id", "canonical_solution", "starter_code"?}, one JSON object per line.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections import Counter
@@ -11,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.jsonl import read_rows, write_rows, write_text
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data import Problem, load_problems
 from stepcoder_trl.errors import BadInputError, SandboxError
@@ -25,6 +23,7 @@ from stepcoder_trl.evaluation.scoring import (
     summarize,
 )
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.jsonl import read_rows, write_json, write_rows, write_text
 from stepcoder_trl.reports.plots import can_plot, plot_shares
 
 
@@ -108,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
     with CodeExecutor(config) as executor:
         evaluation = score_candidates(candidates, problems, executor, lambda jobs: progress(jobs, "scoring"))
-    write_rows(str(folder / "results.jsonl"), result_rows(evaluation))
+    write_rows(folder / "results.jsonl", result_rows(evaluation))
     for form, path in arguments.export:
         write_text(path, export_samples(candidates, chosen, form))
     if evaluation.infrastructure_errors == len(candidates):
@@ -119,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
     summary = summarize(evaluation, problems, budgets, arguments.seed)
     if other is not None:
         summary["comparison"] = {"with": arguments.compare, **compare_runs(result_rows(evaluation), other)}
-    write_text(str(folder / "summary.json"), json.dumps(summary, indent=2) + "\n")
+    write_json(folder / "summary.json", summary)
     if can_plot():
         plot_shares(summary["outcomes"], folder / "outcomes.png", "Outcomes per difficulty")
     _show(summary)
@@ -192,7 +191,7 @@ def _candidates(arguments: argparse.Namespace, problems: Sequence[Problem], fold
         if drawn is None:
             return None
         candidates = drawn
-    write_rows(str(kept), (candidate.to_row() for candidate in candidates))
+    write_rows(kept, (candidate.to_row() for candidate in candidates))
     return candidates
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections import Counter
@@ -11,9 +10,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from stepcoder_trl.cli.jsonl import write_rows, write_text
 from stepcoder_trl.data import Problem, load_problems
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import write_json, write_rows
 from stepcoder_trl.metrics import LineOverlap, line_overlaps
 from stepcoder_trl.reports.plots import plot_histograms
 
@@ -66,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.train_out:
         write_rows(arguments.train_out, map(_row, *directions["train"]))
     if arguments.summary:
-        write_text(arguments.summary, json.dumps(summary, indent=2) + "\n")
+        write_json(arguments.summary, summary)
     for name, figures in summary.items():
         print(_in_words(name, figures), file=sys.stderr)
     return 0

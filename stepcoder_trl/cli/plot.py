@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.jsonl import read_rows
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.jsonl import parse_json
+from stepcoder_trl.jsonl import parse_json, read_rows
 from stepcoder_trl.reports.plots import MISSING, can_plot, plot_curves
 
 
@@ -84,7 +83,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     """
     file = _log_of(path)
     if file.suffix == ".jsonl":
-        rows = [row.fields for row in read_rows(str(file)) if row.fields.get("phase") != "sft"]
+        rows = [row.fields for row in read_rows(file) if row.fields.get("phase") != "sft"]
         entries: Any = [{**row, "step": row.get("update")} for row in rows]
     else:
         try:

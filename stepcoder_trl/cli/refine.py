@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.jsonl import write_rows, write_text
 from stepcoder_trl.cli.progress_bar import Progress
 from stepcoder_trl.data.formats import RawRow, load_problems, read_raw_rows
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.refine import RULES
 from stepcoder_trl.data.refine_run import RefinedRow, RefineSettings, refine, summarize_rows
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import temporary_path, write_json, write_rows, write_text
 from stepcoder_trl.reports.dataset_card import dataset_card
 from stepcoder_trl.reports.plots import can_plot, plot_histograms
 
@@ -96,11 +95,11 @@ def run(arguments: argparse.Namespace) -> int:
         rows = refine(raw_rows, folder, settings, benchmark, arguments.workers, bar.advance)
     summary = summarize_rows(rows)
     problems = [row.problem for row in rows if row.problem is not None]
-    write_rows(str(folder / "log.jsonl"), (entry for row in rows for entry in row.log_rows()))
-    write_rows(str(folder / "problems.jsonl"), (problem.to_row() for problem in problems))
+    write_rows(folder / "log.jsonl", (entry for row in rows for entry in row.log_rows()))
+    write_rows(folder / "problems.jsonl", (problem.to_row() for problem in problems))
     _write_parquet(folder / "problems.parquet", problems)
-    write_text(str(folder / "summary.json"), json.dumps(summary, indent=2) + "\n")
-    write_text(str(folder / "README.md"), dataset_card(summary, asdict(settings), source.name))
+    write_json(folder / "summary.json", summary)
+    write_text(folder / "README.md", dataset_card(summary, asdict(settings), source.name))
     if can_plot() and problems:
         plot_histograms({title: summary[name] for name, title in PLOTTED.items()}, folder / "plots.png", "rows")
     _show(summary, rows)
@@ -134,9 +133,8 @@ def _write_parquet(path: Path, problems: Sequence[Problem]) -> None:
     columns = ("task_id", "prompt", "starter_code", "canonical_solution", "tests", "difficulty")
     rows = [problem.to_row() for problem in problems]
     table = pyarrow.table({name: pyarrow.array([row[name] for row in rows], text) for name in columns})
-    temporary = path.with_suffix(".tmp")
-    pyarrow.parquet.write_table(table, temporary)
-    temporary.replace(path)
+    with temporary_path(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary)
 
 
 def _show(summary: dict[str, Any], rows: Sequence[RefinedRow]) -> None:

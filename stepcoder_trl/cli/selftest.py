@@ -8,15 +8,14 @@ memory, fork servers that died, memory of the parent. Prints what went wrong.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 
-from stepcoder_trl.cli.jsonl import write_text
 from stepcoder_trl.cli.progress_bar import Progress
 from stepcoder_trl.executor import ExecutorConfig, RemoteConfig, RemoteExecutor
 from stepcoder_trl.executor.selftest import Case, Finding, SelftestReport, check_sandbox, run_selftest
 from stepcoder_trl.executor.selftest.suite import choose
+from stepcoder_trl.jsonl import write_json
 
 
 EPILOG = """exit status: 0 everything held, 1 something went wrong (the table says what), 2 bad input.
@@ -59,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Progress("selftest", total=len(choose(arguments.only))) as progress:
         report = _check(arguments, on_case=lambda case: progress.advance())
     if arguments.out:
-        write_text(arguments.out, json.dumps(report.to_json(), indent=2) + "\n")
+        write_json(arguments.out, report.to_json())
     print("\n".join(_lines(report)), file=sys.stderr if arguments.out == "-" else sys.stdout)
     return 0 if report.ok else 1
 

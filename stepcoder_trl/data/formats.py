@@ -26,13 +26,14 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from stepcoder_trl.data.apps_folder import read_apps_folder
 from stepcoder_trl.data.imports import MODULE_IMPORTS, USUAL_IMPORTS, explicit_imports
 from stepcoder_trl.data.problems import Problem, check_unique_task_ids
-from stepcoder_trl.data.reading import SourceRow, read_rows
 from stepcoder_trl.errors import BadInputError, NoTestsError
-from stepcoder_trl.jsonl import parse_json, shown
+from stepcoder_trl.jsonl import Row, parse_json, read_rows, shown
 from stepcoder_trl.parsing import parse
 
 
@@ -72,15 +73,15 @@ def load_problems(path: str | os.PathLike[str], format: str | None = None) -> li
     'apps_plus_valid/58'
     ```
     """
-    rows = read_rows(path)
+    rows = _rows(path)
     chosen = _recognised(rows[0]) if format is None else _named(format)
     problems = []
     for row in rows:
         for name in chosen.fields:
-            if name not in row.values:
+            if name not in row.fields:
                 raise BadInputError(
-                    f"{row.where}: `{name}` is missing, which rows of the format `{chosen.name}` have. Add it, or "
-                    "keep rows of different formats in files of their own."
+                    f"{row.where}: field `{name}` is missing, which the format `{chosen.name}` needs. Add it, or keep "
+                    "rows of different formats in separate files."
                 )
         problems.append(chosen.load(row))
     check_unique_task_ids(problems, [row.where for row in rows])
@@ -123,7 +124,7 @@ def read_raw_rows(path: str | os.PathLike[str]) -> list[RawRow]:
     Raises:
         BadInputError: If the file cannot be read or has no known format.
     """
-    rows = read_rows(path)
+    rows = _rows(path)
     chosen = _recognised(next((row for row in rows if _fits_some(row)), rows[0]))
     seen: set[str] = set()
     raw: list[RawRow] = []
@@ -136,25 +137,27 @@ def read_raw_rows(path: str | os.PathLike[str]) -> list[RawRow]:
             solutions = _solutions(row, problem)
         except BadInputError as reason:
             error = reason
-        except KeyError as missing:
-            error = BadInputError(f"{row.where}: {missing} is missing")
         task_id = f"{row.source}/{row.number}" if problem is None else problem.task_id
         while task_id in seen:
             task_id = f"{task_id}#{number}"
         seen.add(task_id)
         if problem is not None and task_id != problem.task_id:
             problem = replace(problem, task_id=task_id)
-        raw.append(RawRow(number, task_id, problem, error, solutions, row.values))
+        raw.append(RawRow(number, task_id, problem, error, solutions, row.fields))
     return raw
 
 
-def _fits_some(row: SourceRow) -> bool:
-    return any(all(name in row.values for name in candidate.fields) for candidate in FORMATS)
+def _rows(path: str | os.PathLike[str]) -> list[Row]:
+    return list(read_apps_folder(Path(path))) if os.path.isdir(path) else read_rows(path)
 
 
-def _solutions(row: SourceRow, problem: Problem) -> tuple[str, ...]:
+def _fits_some(row: Row) -> bool:
+    return any(all(name in row.fields for name in candidate.fields) for candidate in FORMATS)
+
+
+def _solutions(row: Row, problem: Problem) -> tuple[str, ...]:
     """All solutions of a row of APPS, the canonical one of others."""
-    given = _json(row, "solutions") if "input_output" in row.values else None
+    given = row.json("solutions") if "input_output" in row.fields else None
     texts = [problem.canonical_solution] if given is None else given
     return tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text.strip()))
 
@@ -163,7 +166,7 @@ def _solutions(row: SourceRow, problem: Problem) -> tuple[str, ...]:
 class _Format:
     name: str
     fields: tuple[str, ...]
-    load: Callable[[SourceRow], Problem]
+    load: Callable[[Row], Problem]
 
 
 def _named(name: str) -> _Format:
@@ -174,68 +177,19 @@ def _named(name: str) -> _Format:
     raise BadInputError(f"`format` is {shown(name)}, but must be one of {allowed}, or None to recognise it.")
 
 
-def _recognised(row: SourceRow) -> _Format:
+def _recognised(row: Row) -> _Format:
     for candidate in FORMATS:
-        if all(name in row.values for name in candidate.fields):
+        if all(name in row.fields for name in candidate.fields):
             return candidate
     tried = "; ".join(f"`{candidate.name}` needs {', '.join(candidate.fields)}" for candidate in FORMATS)
-    found = ", ".join(map(str, row.values)) or "none"
+    found = ", ".join(map(str, row.fields)) or "none"
     raise BadInputError(
         f"{row.where}: no known format has these fields: {found}. Tried: {tried}. Rename the fields, or write "
         "rows with `task_id`, `prompt` and `tests`."
     )
 
 
-# Fields of a row
-
-
-def _text(row: SourceRow, name: str, default: str | None = None) -> str:
-    value = row.values.get(name)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, str):
-        raise BadInputError(f"{row.where}: `{name}` is {shown(value)}, but must be a str. Correct it or drop the row.")
-    return value
-
-
-def _texts(row: SourceRow, name: str) -> list[str]:
-    value = row.values.get(name)
-    value = [] if value is None else value
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise BadInputError(f"{row.where}: `{name}` is {shown(value)}, but must be a list of str. Correct it.")
-    return value
-
-
-def _list(row: SourceRow, name: str) -> list[Any]:
-    value = row.values[name]
-    if not isinstance(value, list):
-        raise BadInputError(
-            f"{row.where}: `{name}` is {shown(value)}, but must be a list. Correct it or drop the row."
-        )
-    return value
-
-
-def _json(row: SourceRow, name: str) -> Any:
-    """Value of a field that holds JSON text, or already the value; `None` for an empty one."""
-    value = row.values.get(name)
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse_json(value) if value.strip() else None
-    except ValueError as error:
-        raise BadInputError(
-            f"{row.where}: `{name}` is not valid JSON: {error}. Correct it or drop the row."
-        ) from error
-
-
-def _number_or_text(row: SourceRow, name: str) -> str:
-    value = row.values[name]
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise BadInputError(f"{row.where}: `{name}` is {shown(value)}, but must be a number or a str. Correct it.")
-    return str(value)
-
-
-def _difficulty(row: SourceRow, value: Any) -> str | None:
+def _difficulty(row: Row, value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or value.lower() not in _DIFFICULTIES:
@@ -253,23 +207,23 @@ def _paragraph(text: str) -> str:
 # Our own rows
 
 
-def _load_stepcoder(row: SourceRow) -> Problem:
-    return Problem.from_row(row.values, row.where)
+def _load_stepcoder(row: Row) -> Problem:
+    return Problem.from_row(row.fields, row.where)
 
 
 # APPS+
 
 
-def _load_apps_plus(row: SourceRow) -> Problem:
-    starter_code = _text(row, "starter_code")
-    name = row.values.get("id")
+def _load_apps_plus(row: Row) -> Problem:
+    starter_code = row.text("starter_code")
+    name = row.fields.get("id")
     return Problem(
         task_id=f"{row.source}/{row.number if name is None else name}",
-        prompt=_paragraph(_docstring_text(_text(row, "prompt").removeprefix(starter_code))),
+        prompt=_paragraph(_docstring_text(row.text("prompt").removeprefix(starter_code))),
         starter_code=_without_main_block(starter_code),
-        canonical_solution=_text(row, "canonical_solution"),
+        canonical_solution=row.text("canonical_solution"),
         tests={**_apps_plus_tests(row, starter_code), "preamble": USUAL_IMPORTS},
-        difficulty=_difficulty(row, row.values.get("difficulty")),
+        difficulty=_difficulty(row, row.fields.get("difficulty")),
         where=row.where,
     )
 
@@ -289,8 +243,8 @@ def _without_main_block(starter_code: str) -> str:
     return starter_code[: block.start()] if block else starter_code
 
 
-def _apps_plus_tests(row: SourceRow, starter_code: str) -> dict[str, Any]:
-    inputs, outputs = _list(row, "inputs"), _list(row, "outputs")
+def _apps_plus_tests(row: Row, starter_code: str) -> dict[str, Any]:
+    inputs, outputs = row.items("inputs"), row.items("outputs")
     tests = {"fn_name": _function_name(row, _without_main_block(starter_code))}
     if all(isinstance(value, str) for value in inputs):
         return {"type": "stdio", **tests, "inputs": inputs, "outputs": outputs}
@@ -305,7 +259,7 @@ def _apps_plus_tests(row: SourceRow, starter_code: str) -> dict[str, Any]:
     return {"type": "call", **tests, "inputs": arguments, "outputs": [value for (value,) in values]}
 
 
-def _function_name(row: SourceRow, starter_code: str) -> str:
+def _function_name(row: Row, starter_code: str) -> str:
     """Function that the tests call: the first method of `class Solution`, else the first function."""
     solution = re.search(r"^class\s+Solution\b", starter_code, re.MULTILINE)
     names = re.findall(
@@ -321,7 +275,7 @@ def _function_name(row: SourceRow, starter_code: str) -> str:
     return found
 
 
-def _decoded_arguments(row: SourceRow, field: str, values: Any) -> list[Any]:
+def _decoded_arguments(row: Row, field: str, values: Any) -> list[Any]:
     """Arguments from pieces of source text: strings at the top level carry quotes of their own, the rest is JSON."""
     if not isinstance(values, list):
         raise BadInputError(
@@ -334,7 +288,7 @@ def _decoded_arguments(row: SourceRow, field: str, values: Any) -> list[Any]:
     ]
 
 
-def _evaluated(row: SourceRow, field: str, text: str) -> Any:
+def _evaluated(row: Row, field: str, text: str) -> Any:
     try:
         return _literal(text)
     except ValueError:
@@ -360,30 +314,30 @@ def _literal(text: str) -> Any:
 # APPS
 
 
-def _load_apps(row: SourceRow) -> Problem:
-    starter_code = _text(row, "starter_code", "")
+def _load_apps(row: Row) -> Problem:
+    starter_code = row.text("starter_code", "")
     return Problem(
-        task_id=f"{row.source}/{_number_or_text(row, 'problem_id')}",
-        prompt=_paragraph(_text(row, "question")),
+        task_id=f"{row.source}/{row.identifier('problem_id')}",
+        prompt=_paragraph(row.text("question")),
         starter_code=starter_code,
         canonical_solution=_first_that_parses(row),
         tests={**_apps_tests(row, starter_code), "preamble": USUAL_IMPORTS},
-        difficulty=_difficulty(row, row.values.get("difficulty")),
+        difficulty=_difficulty(row, row.fields.get("difficulty")),
         where=row.where,
     )
 
 
-def _first_that_parses(row: SourceRow) -> str:
+def _first_that_parses(row: Row) -> str:
     """First solution that is Python 3, `""` if there is none: some of APPS are Python 2."""
-    solutions = _json(row, "solutions")
+    solutions = row.json("solutions")
     solutions = [] if solutions is None else solutions
     if not isinstance(solutions, list) or not all(isinstance(solution, str) for solution in solutions):
         raise BadInputError(f"{row.where}: `solutions` is {shown(solutions)}, but must be a JSON list of programs.")
     return next((solution for solution in solutions if solution.strip() and parse(solution) is not None), "")
 
 
-def _apps_tests(row: SourceRow, starter_code: str) -> dict[str, Any]:
-    tests = _json(row, "input_output")
+def _apps_tests(row: Row, starter_code: str) -> dict[str, Any]:
+    tests = row.json("input_output")
     if not tests or not isinstance(tests, Mapping) or not tests.get("inputs"):
         raise NoTestsError(f"{row.where}: `input_output` holds no tests. Drop the row.")
     inputs, outputs = tests["inputs"], tests.get("outputs")
@@ -436,22 +390,22 @@ def _unquote(value: Any) -> Any:
 # MBPP
 
 
-def _load_mbpp(row: SourceRow) -> Problem:
-    return _mbpp_problem(row, _text(row, "text"), _text(row, "test_setup_code", ""))
+def _load_mbpp(row: Row) -> Problem:
+    return _mbpp_problem(row, row.text("text"), row.text("test_setup_code", ""))
 
 
-def _load_mbpp_sanitized(row: SourceRow) -> Problem:
-    return _mbpp_problem(row, _text(row, "prompt"), "\n".join(_texts(row, "test_imports")))
+def _load_mbpp_sanitized(row: Row) -> Problem:
+    return _mbpp_problem(row, row.text("prompt"), "\n".join(row.texts("test_imports")))
 
 
-def _mbpp_problem(row: SourceRow, text: str, setup: str) -> Problem:
+def _mbpp_problem(row: Row, text: str, setup: str) -> Problem:
     """The asserts are part of the prompt, as is customary: they alone say what the function is called."""
-    asserts = _texts(row, "test_list")
+    asserts = row.texts("test_list")
     shown_tests = "\n".join(part.strip() for part in (setup, *asserts) if part.strip())
     return Problem(
-        task_id=f"MBPP/{_number_or_text(row, 'task_id')}",
+        task_id=f"MBPP/{row.identifier('task_id')}",
         prompt=f"{text.strip()}\nYour code should pass these tests:\n\n{shown_tests}\n",
-        canonical_solution=_text(row, "code"),
+        canonical_solution=row.text("code"),
         tests={"type": "assert", "setup": setup, "asserts": asserts},
         where=row.where,
     )
@@ -460,54 +414,54 @@ def _mbpp_problem(row: SourceRow, text: str, setup: str) -> Problem:
 # HumanEval and LeetCodeDataset
 
 
-def _load_humaneval(row: SourceRow) -> Problem:
-    stub, entry_point = _text(row, "prompt"), _text(row, "entry_point")
+def _load_humaneval(row: Row) -> Problem:
+    stub, entry_point = row.text("prompt"), row.text("entry_point")
     return Problem(
-        task_id=_text(row, "task_id"),
+        task_id=row.text("task_id"),
         prompt=f"Complete the Python function `{entry_point}`, which begins as follows.\n",
         starter_code=stub,
-        canonical_solution=stub + _text(row, "canonical_solution"),
+        canonical_solution=stub + row.text("canonical_solution"),
         tests=_check_tests(row, entry_point),
         where=row.where,
     )
 
 
-def _load_leetcode(row: SourceRow) -> Problem:
-    meta = row.values.get("meta")
+def _load_leetcode(row: Row) -> Problem:
+    meta = row.fields.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
-    difficulty = row.values.get("difficulty", meta.get("difficulty"))
+    difficulty = row.fields.get("difficulty", meta.get("difficulty"))
     return Problem(
-        task_id=_text(row, "task_id"),
+        task_id=row.text("task_id"),
         prompt=_paragraph(_leetcode_description(row, meta)),
         starter_code=_leetcode_starter_code(row, meta),
-        canonical_solution=_text(row, "completion"),
+        canonical_solution=row.text("completion"),
         tests={
-            **_check_tests(row, _text(row, "entry_point")),
-            "preamble": MODULE_IMPORTS + explicit_imports(_text(row, "prompt")),
+            **_check_tests(row, row.text("entry_point")),
+            "preamble": MODULE_IMPORTS + explicit_imports(row.text("prompt")),
         },
         difficulty=_difficulty(row, difficulty),
         where=row.where,
     )
 
 
-def _leetcode_description(row: SourceRow, meta: Mapping[str, Any]) -> str:
+def _leetcode_description(row: Row, meta: Mapping[str, Any]) -> str:
     """`problem_description` of v0.3, `question_title` of v0.2 (the whole text, despite its name), else `query`."""
-    for text in (row.values.get("problem_description"), meta.get("question_title")):
+    for text in (row.fields.get("problem_description"), meta.get("question_title")):
         if isinstance(text, str) and text.strip():
             return text
-    return _text(row, "query").split("Please complete the following python code", 1)[0]
+    return row.text("query").split("Please complete the following python code", 1)[0]
 
 
-def _leetcode_starter_code(row: SourceRow, meta: Mapping[str, Any]) -> str:
-    for text in (row.values.get("starter_code"), meta.get("lang_code")):
+def _leetcode_starter_code(row: Row, meta: Mapping[str, Any]) -> str:
+    for text in (row.fields.get("starter_code"), meta.get("lang_code")):
         if isinstance(text, str) and text.strip():
             return text
-    fence = re.search(r"```python\n(.*?)```", _text(row, "query", ""), re.DOTALL)
+    fence = re.search(r"```python\n(.*?)```", row.text("query", ""), re.DOTALL)
     return fence[1] if fence else ""
 
 
-def _check_tests(row: SourceRow, entry_point: str) -> dict[str, Any]:
-    test = _text(row, "test")
+def _check_tests(row: Row, entry_point: str) -> dict[str, Any]:
+    test = row.text("test")
     if not re.search(r"^def\s+check\s*\(", test, re.MULTILINE):
         raise BadInputError(f"{row.where}: `test` is {shown(test)}, but must define `check(candidate)`. Correct it.")
     return {"type": "assert", "setup": test, "asserts": [f"check({entry_point})"]}
@@ -516,16 +470,16 @@ def _check_tests(row: SourceRow, entry_point: str) -> dict[str, Any]:
 # CodeContests
 
 
-def _load_codecontests(row: SourceRow) -> Problem:
-    text = _text(row, "problem_md")
+def _load_codecontests(row: Row) -> Problem:
+    text = row.text("problem_md")
     description = re.search(
         r"^## Description\n(.*?)(?=^## (?:Categories|Source|Examples|Testing)\b|\Z)", text, re.MULTILINE | re.DOTALL
     )
     return Problem(
-        task_id=_text(row, "id"),
+        task_id=row.text("id"),
         prompt=_paragraph(description[1] if description else text),
-        canonical_solution=_text(row, "main_py"),
-        tests={"type": "stdio", "inputs": _list(row, "inputs"), "outputs": _list(row, "outputs")},
+        canonical_solution=row.text("main_py"),
+        tests={"type": "stdio", "inputs": row.items("inputs"), "outputs": row.items("outputs")},
         where=row.where,
     )
 

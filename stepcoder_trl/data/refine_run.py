@@ -23,7 +23,6 @@ from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
 from stepcoder_trl.data import refine as rules
 from stepcoder_trl.data.formats import RawRow
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.data.reading import cut_to_whole_lines
 from stepcoder_trl.data.refine import (
     CONTAMINATED,
     DUPLICATE,
@@ -42,6 +41,7 @@ from stepcoder_trl.data.refine import (
 )
 from stepcoder_trl.errors import NoTestsError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.jsonl import cut_to_whole_lines
 from stepcoder_trl.types import Execution
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.data.reading import SourceRow, read_rows
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import Row, read_rows, shown
 
 
 @dataclass(frozen=True)
@@ -68,30 +68,24 @@ def read_samples(path: str | os.PathLike[str], problems: Sequence[Problem]) -> l
     return [candidate for candidates in found.values() for candidate in candidates]
 
 
-def _task_id(row: SourceRow, known: Mapping[str, Problem]) -> str:
-    value = row.values.get("task_id")
-    if value is None:
-        raise BadInputError(f"{row.where}: `task_id` is missing. Name the problem that the sample belongs to.")
+def _task_id(row: Row, known: Mapping[str, Problem]) -> str:
+    value = row.get("task_id")
     if str(value) not in known:
         raise BadInputError(
-            f"{row.where}: `task_id` is {value!r}, but no problem has it. Pass the problems that the samples "
+            f"{row.where}: `task_id` is {shown(value)}, but no problem has it. Pass the problems that the samples "
             "were made for."
         )
     return str(value)
 
 
-def _texts(row: SourceRow, problem: Problem) -> tuple[str, str]:
+def _texts(row: Row, problem: Problem) -> tuple[str, str]:
     """Completion and program of a row."""
-    texts = {name: row.values.get(name) for name in ("program", "solution", "completion")}
-    for name, value in texts.items():
-        if value is not None and not isinstance(value, str):
-            raise BadInputError(f"{row.where}: `{name}` is {value!r:.60}, but must be a string. Quote it.")
-    program = texts["program"] if texts["program"] is not None else texts["solution"]
-    completion = texts["completion"]
-    if program is None and completion is None:
+    names = ("program", "solution", "completion")
+    texts = {name: row.text(name) for name in names if row.fields.get(name) is not None}
+    if not texts:
         raise BadInputError(
             f"{row.where}: there is neither `program`, `solution` nor `completion`. Add the sample's text."
         )
-    if program is None:
-        program = problem.starter_code + str(completion)
-    return str(program if completion is None else completion), str(program)
+    completion = texts.get("completion", "")
+    program = texts.get("program", texts.get("solution", problem.starter_code + completion))
+    return texts.get("completion", program), program

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,10 +15,10 @@ from typing import Any
 import torch
 
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.data.reading import cut_to_whole_lines
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.samples import Candidate
 from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
+from stepcoder_trl.jsonl import cut_to_whole_lines, write_json
 from stepcoder_trl.process_group import leave_gloo_at_exit
 from stepcoder_trl.tokens import token_texts
 
@@ -298,9 +297,7 @@ def _check_plan(folder: Path, plan: SamplingPlan) -> None:
     wanted = asdict(plan)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps(wanted, indent=2) + "\n")
-        os.replace(temporary, path)
+        write_json(path, wanted)
         return
     found = json.loads(path.read_text())
     different = [name for name in wanted if found.get(name) != wanted[name]]

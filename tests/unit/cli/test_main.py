@@ -114,8 +114,9 @@ def test_a_row_that_cannot_be_executed_is_reported_with_all_others(tmp_path, mon
     ("text", "complaint"),
     [
         ("", "holds no rows"),
-        ("{", "p.jsonl:1: not JSON"),
-        ("[]", "p.jsonl:1: is \\[\\], but must be a JSON object"),
+        ("{", "p.jsonl:1: invalid JSON at column 2"),
+        ("[]", "holds no rows"),
+        ("[3]", "p.jsonl, row 1: the row is 3 \\(int\\), but must be an object"),
         ('{"program": "", "tests": {}}', "p.jsonl:1: field `id` is missing"),
         ('{"id": 1, "tests": {}}', "p.jsonl:1: field `program` is missing|field `tests`|type"),
         (

@@ -41,10 +41,10 @@ def test_programs_come_from_any_of_the_three_fields(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"program": "x"}, "s.jsonl:1: `task_id` is missing"),
-        ({"task_id": "c", "program": "x"}, "`task_id` is 'c', but no problem has it"),
+        ({"program": "x"}, "s.jsonl:1: field `task_id` is missing"),
+        ({"task_id": "c", "program": "x"}, "`task_id` is 'c' (str), but no problem has it"),
         ({"task_id": "a"}, "neither `program`, `solution` nor `completion`"),
-        ({"task_id": "a", "program": ["x"]}, "`program` is ['x'], but must be a string"),
+        ({"task_id": "a", "program": ["x"]}, "`program` is ['x'] (list), but must be a string"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, row, message):
