@@ -29,6 +29,7 @@ from typing import Any
 from stepcoder_trl import CodeExecutor, ExecutorConfig, SandboxError
 from stepcoder_trl.executor.selftest.corpus import load
 from stepcoder_trl.executor.selftest.leftovers import descendants, num_descriptors, resident_bytes
+from stepcoder_trl.jsonl import write_json
 
 
 BATCH = 500
@@ -198,10 +199,7 @@ def main() -> int:
 
     def write(result: dict[str, Any]) -> None:
         if arguments.out:
-            text = json.dumps({"programs_wanted": arguments.programs, "legs": [*legs, result]})
-            temporary = arguments.out.with_suffix(".tmp")
-            temporary.write_text(text + "\n", encoding="utf-8")
-            temporary.replace(arguments.out)
+            write_json(arguments.out, {"programs_wanted": arguments.programs, "legs": [*legs, result]}, indent=None)
 
     with Progress() as bar:
         task = bar.add_task("programs", total=arguments.programs, completed=done)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stepcoder_trl import jsonl
+
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a JSON file, in a folder that is made if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(temporary, path)
+    jsonl.write_json(path, value, indent=1)
 
 
 def read_reported(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
 import platform
 import resource
 import time
@@ -39,6 +38,7 @@ from stepcoder_trl.evaluation import Evaluation, evaluate_pass_at_1
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.system import num_cores
 from stepcoder_trl.generation import build_query
+from stepcoder_trl.jsonl import write_json, write_rows, write_text
 from stepcoder_trl.quickstart.tiny_model import (
     SFTConfig,
     SFTStep,
@@ -184,15 +184,6 @@ class _Story:
             task = bar.add_task(description, total=total, state="")
             yield lambda state: bar.update(task, advance=1, state=state)
 
-    def write(self, name: str, text: str) -> None:
-        """Write a file that appears whole or not at all."""
-        temporary = self.directory / f".{name}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, self.directory / name)
-
-    def write_rows(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
-        self.write(name, "".join(json.dumps(row) + "\n" for row in rows))
-
 
 def new_run_directory(path: str) -> Path:
     """
@@ -263,7 +254,7 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
         "settings": dataclasses.asdict(config),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
     }
-    story.write("summary.json", json.dumps(summary, indent=2) + "\n")
+    write_json(story.directory / "summary.json", summary)
     story.console.print(f"Took {summary['seconds']:.0f} s. Everything is in {story.directory}/: open rollouts.html.")
     return summary
 
@@ -308,7 +299,7 @@ def _prepare(story: _Story) -> _Material:
     )
     evaluated = {"train": train_all_tests, "heldout": heldout}
     for name, problems in {"training": train, **evaluated}.items():
-        story.write_rows(f"problems_{name}.jsonl", [problem.to_row() for problem in problems])
+        write_rows(story.directory / f"problems_{name}.jsonl", [problem.to_row() for problem in problems])
     example = train[0]
     stages = len(curriculum_stages(example.canonical_solution, example.starter_code))
     story.console.print(f"{len(train)} problems to train on, {len(heldout)} others held out. One of them:")
@@ -513,13 +504,13 @@ def _show(story: _Story, trainer: StoryTrainer, before: dict[str, Evaluation], a
     story.console.print(rollouts_text(told))
     story.console.print(before_after_table(_rates(before), _rates(after), "pass@1, greedy, from scratch"))
     pages = {"first": trainer.first_rollouts, "last": trainer.last_rollouts}
-    story.write_rows(
-        "rollouts.jsonl",
+    write_rows(
+        story.directory / "rollouts.jsonl",
         [{"update": name, **dataclasses.asdict(view)} for name, views in pages.items() for view in views],
     )
-    story.write_rows("stages.jsonl", [_stage_row(count) for count in trainer.stages])
-    story.write(
-        "rollouts.html",
+    write_rows(story.directory / "stages.jsonl", [_stage_row(count) for count in trainer.stages])
+    write_text(
+        story.directory / "rollouts.html",
         rollouts_page(
             [*telling(trainer.last_rollouts, most=16), *telling(trainer.first_rollouts, most=8)],
             title="Which tokens were trained on: last update, then first; most masked tokens first",

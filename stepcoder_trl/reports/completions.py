@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stepcoder_trl.jsonl import temporary_path
 from stepcoder_trl.reports.rollouts import RolloutView, visible
 
 
@@ -65,9 +66,8 @@ def write_completions(rollouts: Sequence[RolloutView], update: int, folder: str 
     table = pa.table({name: pa.array(values, types.get(name)) for name, values in columns.items()})
     path = Path(folder) / f"completions_{update:05d}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"tmp-{path.name}")
-    pyarrow.parquet.write_table(table, temporary)
-    temporary.replace(path)
+    with temporary_path(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary)
     return path
 
 
