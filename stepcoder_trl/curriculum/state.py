@@ -15,6 +15,7 @@ from stepcoder_trl.curriculum.cut import Stage
 from stepcoder_trl.curriculum.revealed import Revealed
 from stepcoder_trl.curriculum.staged import Staged
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import write_json
 
 
 _STATE_VERSION = 1
@@ -196,10 +197,8 @@ class Curriculum:
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state as JSON: to a temporary name first, so that no reader ever meets half a file."""
-        temporary = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(self.state_dict()), encoding="utf-8")
-        os.replace(temporary, path)
+        """Write the state as JSON. No reader ever meets half a file."""
+        write_json(path, self.state_dict(), indent=None)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """
