@@ -38,7 +38,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -558,15 +557,15 @@ def report(arguments: argparse.Namespace, results: list[dict[str, Any]]) -> None
 
 def setting(arguments: argparse.Namespace) -> dict[str, Any]:
     """Machine and versions."""
+    from stepcoder_trl.versions import versions
+
     sys.path.append(str(SITE.resolve()))
-    names = ("coverage", "torch", *PACKAGES)
     return {
         "date": date.today().isoformat(),
-        "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": os.getloadavg(),
-        "versions": {name: metadata.version(name) for name in names},
+        "versions": versions(*PACKAGES),
         "rounds": arguments.rounds,
         "workers": arguments.workers,
     }

@@ -27,13 +27,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from stepcoder_trl import Problem, load_problems
 from stepcoder_trl.curriculum import curriculum_stages
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.versions import versions
 
 
 ARMS = {
@@ -41,7 +41,6 @@ ARMS = {
     "stepcoder": {"curriculum": "paper", "fgo": "lines"},
 }
 TRAIN, VALIDATION = range(601, 975), range(511, 601)  # MBPP's own split
-PACKAGES = ("stepcoder-trl", "trl", "transformers", "torch", "peft", "coverage")
 RESAMPLES = 10_000
 # An update takes two completions of four problems each. The learning rate is constant: runs may be taken further.
 RECIPE: dict[str, Any] = {
@@ -235,7 +234,7 @@ def report(arguments: argparse.Namespace) -> dict[str, Any]:
         "validation_problems": sum(_number(task) in VALIDATION for task in initial),
         "samples_per_problem": arguments.samples,
         "initial": interval([_of(VALIDATION, initial)]),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "versions": versions(),
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
         "curves": {f"{arm}, seed {seed}": _curve(folder) for (seed, arm), folder in runs.items()},
     }

@@ -29,7 +29,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -334,12 +333,12 @@ def main() -> None:
     rows = compare(arguments)
     show(rows)
     if arguments.out:
+        from stepcoder_trl.versions import versions
+
         arguments.out.mkdir(parents=True, exist_ok=True)
-        packages = ("stepcoder-trl", "trl", "transformers", "torch")
         result = {
             "machine": f"{platform.platform()}, {os.cpu_count()} cores",
-            "python": platform.python_version(),
-            "versions": {name: metadata.version(name) for name in packages},
+            "versions": versions(),
             "arguments": {"vocabulary": arguments.vocabulary, "updates": arguments.updates, "batch": BATCH},
             "rows": rows,
         }

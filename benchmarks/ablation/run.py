@@ -9,7 +9,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
@@ -27,9 +26,9 @@ from stepcoder_trl.evaluation import evaluate_pass_at_1
 from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, fine_tune
 from stepcoder_trl.trainer.baselines import REWARDS
 from stepcoder_trl.trainer.rollout import Feedback, PromptRow, Rollout, Scores, sample_loss_mask
+from stepcoder_trl.versions import versions
 
 
-PACKAGES = ("stepcoder-trl", "trl", "transformers", "torch", "accelerate", "coverage")
 # Metrics of an update that are kept, by their names in the results.
 KEPT = {
     "reward_rate": "executor/passed",
@@ -192,7 +191,7 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
         "wall_s": round(time.perf_counter() - begun_s, 1),
         "cpu_s": round(cpu_seconds(), 1),
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "versions": versions(),
     }
 
 

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import argparse
 import platform
-import sys
-from importlib import metadata
 
-
-PACKAGES = (
-    *("stepcoder-trl", "trl", "transformers", "torch", "accelerate", "peft", "datasets", "deepspeed", "coverage"),
-    *("tokenizers", "rich", "matplotlib"),
-)
+from stepcoder_trl.versions import PACKAGES, versions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +18,9 @@ def run(arguments: argparse.Namespace) -> int:
     from stepcoder_trl.executor.system import num_cores
 
     print(f"platform: {platform.platform()}, {num_cores()} cores")
-    print(f"python: {sys.version.split()[0]}")
-    for package in PACKAGES:
-        try:
-            print(f"{package}: {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            print(f"{package}: not installed")
+    found = versions()
+    for name in ("python", *PACKAGES):
+        print(f"{name}: {found.get(name, 'not installed')}")
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         layers, missing = executor.layers, executor.missing_layers
     print("sandbox layers in force: " + ", ".join(name for name, there in layers.items() if there))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import platform
 import resource
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +52,11 @@ from stepcoder_trl.reports.terminal import StageCount, before_after_table, rollo
 from stepcoder_trl.trainer import StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.trainer.completions import rollout_views
 from stepcoder_trl.trainer.rollout import Feedback, Rollout, Scores
+from stepcoder_trl.versions import versions
 
 
 HELDOUT_SEED = 1_000_000  # added to the seed: held-out problems are drawn from a stream of their own
 TOKENIZER_TEXTS = 1000
-PACKAGES = ("stepcoder-trl", "trl", "transformers", "torch", "accelerate", "coverage")
 
 
 @dataclass(frozen=True)
@@ -252,7 +250,7 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
         "cpu_seconds": round(_cpu_seconds() - cpu_begun_s, 1),
         "seed": config.seed,
         "settings": dataclasses.asdict(config),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "versions": versions(),
     }
     write_json(story.directory / "summary.json", summary)
     story.console.print(f"Took {summary['seconds']:.0f} s. Everything is in {story.directory}/: open rollouts.html.")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -16,18 +14,6 @@ from stepcoder_trl.reports.model_card import CARD, CURVE, CardFacts, curve_point
 from stepcoder_trl.reports.plots import can_plot, plot_curves
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
 
-
-_PACKAGES = (
-    "stepcoder-trl",
-    "trl",
-    "transformers",
-    "torch",
-    "accelerate",
-    "peft",
-    "datasets",
-    "deepspeed",
-    "coverage",
-)
 
 # Worked out by the trainer from other settings.
 _DERIVED = {
@@ -85,17 +71,6 @@ def defaults_of(args: StepCoderPPOConfig) -> dict[str, Any]:
         default = default.value if isinstance(default, Enum) else default
         defaults[field.name] = value if default is None and not value else default
     return json.loads(json.dumps(defaults, default=str))
-
-
-def versions() -> dict[str, str]:
-    """Version of Python and of each package that is installed."""
-    found = {"Python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def public_name(name_or_path: str | None) -> str | None:

@@ -47,7 +47,7 @@ FACTS = CardFacts(
         "hub_token": "hf_secret",
     },
     defaults={"learning_rate": 5e-7, "seed": 42, "curriculum": "paper", "response_length": 1024},
-    versions={"Python": "3.11.0", "stepcoder-trl": "0.1.0", "torch": "2.6.0"},
+    versions={"python": "3.11.0", "stepcoder-trl": "0.1.0", "torch": "2.6.0"},
     backend="CodeExecutor",
     layers={"seccomp": True, "landlock": False},
     curve=True,
