@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.progress_bar import progress
-from stepcoder_trl.data import Problem, load_problems
+from stepcoder_trl.data.formats import FORMAT_TITLES, load_problems
+from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
 from stepcoder_trl.evaluation.samples import Candidate, read_samples
@@ -50,7 +51,9 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("--problems", required=True, metavar="FILE", help="problems, in any form the package reads")
+    parser.add_argument(
+        "--problems", required=True, metavar="FILE", help=f"problems in one of these formats: {FORMAT_TITLES}"
+    )
     parser.add_argument("--model", metavar="DIR", help="folder or name of the model, or of a PEFT adapter")
     parser.add_argument("--samples", metavar="FILE", help="score the programs of this file instead of drawing any")
     parser.add_argument("--score-only", action="store_true", help="draw nothing: score --samples, or DIR's own")

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from stepcoder_trl.data import Problem, load_problems
+from stepcoder_trl.data.formats import FORMAT_TITLES, load_problems
+from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_json, write_rows
 from stepcoder_trl.metrics import LineOverlap, line_overlaps
@@ -18,14 +19,14 @@ from stepcoder_trl.reports.plots import plot_histograms
 
 
 BINS = 10
-EPILOG = """The rule (Austin et al., arXiv:2108.07732; StepCoder, Figure 3): lines are compared without the white space
-around them. Blank lines and the starter code that a solution begins with are left out. Lines that occur more than
-twice in the benchmark's solutions (return, continue) do not count, in either direction. A problem without a solution,
-or without a line that counts, has the share null.
+EPILOG = f"""The rule (Austin et al., arXiv:2108.07732; StepCoder, Figure 3): lines are compared without the white
+space around them. Blank lines and the starter code that a solution begins with are left out. Lines that occur more
+than twice in the benchmark's solutions (return, continue) do not count, in either direction. A problem without a
+solution, or without a line that counts, has the share null.
 
-BENCHMARK and TRAIN are problem files in any form that the package reads: its own, APPS+, APPS, MBPP, HumanEval,
-LeetCodeDataset; JSONL, .jsonl.gz, JSON arrays, parquet.
-rows of the output: {"id": task_id, "share": float or null, "lines": int, "duplicated": int}, benchmark's order.
+BENCHMARK and TRAIN are problem files: JSONL, .jsonl.gz, JSON arrays or parquet. Their formats:
+  {FORMAT_TITLES}
+rows of the output: {{"id": task_id, "share": float or null, "lines": int, "duplicated": int}}, benchmark's order.
 
 example:
   stepcoder-trl overlap humaneval.jsonl --train apps_plus.jsonl --out overlap.jsonl --histogram overlap.png

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.progress_bar import Progress
-from stepcoder_trl.data.formats import RawRow, load_problems, read_raw_rows
+from stepcoder_trl.data.formats import FORMAT_TITLES, RawRow, load_problems, read_raw_rows
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.refine import RULES
 from stepcoder_trl.data.refine_run import RefinedRow, RefineSettings, refine, summarize_rows
@@ -21,13 +21,14 @@ from stepcoder_trl.reports.plots import can_plot, plot_histograms
 
 
 EPILOG = (
-    """APPS is a folder with one folder per problem, or a file with the Hub's columns (problem_id, question, solutions,
-input_output, difficulty, starter_code): JSONL, .jsonl.gz, a JSON array, parquet. The other formats that the package
-reads (CodeContests, LeetCodeDataset, MBPP, its own, ...) are refined by the same rules.
+    f"""APPS is a folder with one folder per problem, or a file with the Hub's columns (problem_id, question,
+solutions, input_output, difficulty, starter_code): JSONL, .jsonl.gz, a JSON array, parquet. Every format that the
+package reads is refined by the same rules:
+  {FORMAT_TITLES}
 
 DIR then holds
   problems.jsonl, problems.parquet   the rows kept, in the problem format
-  log.jsonl      {"row", "task_id", "rule", "action", "detail"}: one line per row and rule
+  log.jsonl      {{"row", "task_id", "rule", "action", "detail"}}: one line per row and rule
   summary.json   rows per rule, and how difficulty, tests, conditionals, stages and coverage are distributed
   plots.png      the same as a picture (with the extra `plots`)
   README.md      dataset card

@@ -1,39 +1,27 @@
 """
 Loaders for the formats in which data sets are published.
 
-A format is recognised by the fields of the first row; every row must then have them. What each makes of a row:
+A new format is a loader function and an entry of the table [`FORMATS`] at the end of this file. Help texts and error
+messages list the formats by that table; a test compares `docs/data.md` with it.
 
-| format | `task_id` | `prompt` | `starter_code` | `tests` |
-|---|---|---|---|---|
-| `stepcoder` | as given | as given | as given | as given: a row of [`Problem`] |
-| `apps_plus` | file name / `id` or row number | description in the docstring | as given | `stdio`, or `call` |
-| `apps` | file or folder name / `problem_id` | `question` | as given | `stdio`, or `call` |
-| `mbpp` | `MBPP/N` | `text` and the asserts | none | `assert`; `test_setup_code` is the setup |
-| `mbpp_sanitized` | `MBPP/N` | `prompt` and the asserts | none | `assert`; `test_imports` are the setup |
-| `humaneval` | as given | one sentence | stub | `assert`: `check(entry_point)`, which `test` defines |
-| `leetcode` | as given | description | class and method header | as in `humaneval` |
-| `codecontests` | `id` | description with its examples | none | `stdio` |
-
-Prompts end with a newline, since starter code or prefix follows directly. The preamble of `apps`, `apps_plus` and
-`leetcode` holds the imports that their harnesses put in scope; programs for the others import what they use.
+Prompts end with a newline, since starter code or prefix follows directly. The preamble of APPS, APPS+ and LeetCode
+tests holds the imports that their harnesses put in scope. Programs of the other formats import what they use.
 """
 
 from __future__ import annotations
 
-import ast
 import os
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.data.apps_folder import read_apps_folder
+from stepcoder_trl.data.apps import apps_plus_tests, apps_tests, read_apps_folder, without_main_block
 from stepcoder_trl.data.imports import MODULE_IMPORTS, USUAL_IMPORTS, explicit_imports
 from stepcoder_trl.data.problems import Problem, check_unique_task_ids
-from stepcoder_trl.errors import BadInputError, NoTestsError
-from stepcoder_trl.jsonl import Row, parse_json, read_rows, shown
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import Row, read_rows, shown
 from stepcoder_trl.parsing import parse
 
 
@@ -48,16 +36,42 @@ _DIFFICULTIES = {
 }
 
 
+@dataclass(frozen=True)
+class Format:
+    """
+    Format of a data set.
+
+    Attributes:
+        name (`str`): Name for `load_problems`.
+        title (`str`): Name in help texts.
+        required (`tuple[str, ...]`): Fields of every row. A file has this format if its first row has all of them.
+        load (`Callable[[Row], Problem]`): Makes a problem of a row.
+        solutions (`Callable[[Row, Problem], Sequence[str]]`, *optional*):
+            Returns all programs of a row that are said to solve it. By default the canonical solution alone.
+    """
+
+    name: str
+    title: str
+    required: tuple[str, ...]
+    load: Callable[[Row], Problem]
+    solutions: Callable[[Row, Problem], Sequence[str]] = lambda row, problem: [problem.canonical_solution]
+
+    def fits(self, row: Row) -> bool:
+        """Whether the row has all required fields."""
+        return all(name in row.fields for name in self.required)
+
+
 def load_problems(path: str | os.PathLike[str], format: str | None = None) -> list[Problem]:
     """
-    Load problems from a file or folder, whatever known format it has.
+    Load problems from a file or folder in any known format.
 
     Args:
         path (`str` or `os.PathLike`):
-            JSON Lines, a JSON array, either of them gzip-compressed, parquet, or a folder in the layout of APPS.
+            JSON Lines, a JSON array, either of them gzip-compressed, parquet, or a folder in the layout of APPS. `-`
+            is standard input.
         format (`str` or `None`, *optional*):
-            One of `"stepcoder"`, `"apps_plus"`, `"apps"`, `"mbpp"`, `"mbpp_sanitized"`, `"humaneval"`, `"leetcode"`,
-            `"codecontests"`. By default it is recognised by the fields of the first row.
+            Name of an entry of `FORMATS`, e.g. `"apps_plus"`. By default the format is recognised by the fields of the
+            first row.
 
     Returns:
         `list[Problem]`: One problem per row, in the order of the file.
@@ -77,7 +91,7 @@ def load_problems(path: str | os.PathLike[str], format: str | None = None) -> li
     chosen = _recognised(rows[0]) if format is None else _named(format)
     problems = []
     for row in rows:
-        for name in chosen.fields:
+        for name in chosen.required:
             if name not in row.fields:
                 raise BadInputError(
                     f"{row.where}: field `{name}` is missing, which the format `{chosen.name}` needs. Add it, or keep "
@@ -91,15 +105,15 @@ def load_problems(path: str | os.PathLike[str], format: str | None = None) -> li
 @dataclass(frozen=True)
 class RawRow:
     """
-    Row that may be unusable, with everything that is said to solve it.
+    Row that may be unusable, with all its solutions.
 
     Attributes:
-        number (`int`): Place in the input, counted from 1.
-        task_id (`str`): Name, made up where the row has none that can be used.
-        problem ([`Problem`] or `None`): `None` if the row cannot be used.
-        error ([`BadInputError`] or `None`): Why not.
-        solutions (`tuple[str, ...]`): Programs, without repetitions and blank ones.
-        values (`Mapping[str, Any]`): Columns as they stand.
+        number (`int`): Position in the input, counted from 1.
+        task_id (`str`): Task id. If the row has none, it is made of the file's name and the row's number.
+        problem ([`Problem`] or `None`): Problem, `None` if the row cannot be used.
+        error ([`BadInputError`] or `None`): Reason why the row cannot be used.
+        solutions (`tuple[str, ...]`): Programs, without duplicates and blank ones.
+        values (`Mapping[str, Any]`): Fields of the row.
     """
 
     number: int
@@ -112,20 +126,20 @@ class RawRow:
 
 def read_raw_rows(path: str | os.PathLike[str]) -> list[RawRow]:
     """
-    Read rows that are still to be refined: one that cannot be used is no error, and all solutions are kept.
+    Read rows for refinement. A row that cannot be used raises no error, and all solutions are kept.
 
     Args:
         path (`str` or `os.PathLike`):
             File or folder, as in [`load_problems`].
 
     Returns:
-        `list[RawRow]`: One per row; names that come twice get a number.
+        `list[RawRow]`: One per row. A task id that occurs again gets a number.
 
     Raises:
         BadInputError: If the file cannot be read or has no known format.
     """
     rows = _rows(path)
-    chosen = _recognised(next((row for row in rows if _fits_some(row)), rows[0]))
+    chosen = _recognised(next((row for row in rows if any(one.fits(row) for one in FORMATS)), rows[0]))
     seen: set[str] = set()
     raw: list[RawRow] = []
     for number, row in enumerate(rows, 1):
@@ -134,7 +148,8 @@ def read_raw_rows(path: str | os.PathLike[str]) -> list[RawRow]:
         solutions: tuple[str, ...] = ()
         try:
             problem = chosen.load(row)
-            solutions = _solutions(row, problem)
+            given = chosen.solutions(row, problem)
+            solutions = tuple(dict.fromkeys(solution for solution in given if solution.strip()))
         except BadInputError as reason:
             error = reason
         task_id = f"{row.source}/{row.number}" if problem is None else problem.task_id
@@ -151,25 +166,7 @@ def _rows(path: str | os.PathLike[str]) -> list[Row]:
     return list(read_apps_folder(Path(path))) if os.path.isdir(path) else read_rows(path)
 
 
-def _fits_some(row: Row) -> bool:
-    return any(all(name in row.fields for name in candidate.fields) for candidate in FORMATS)
-
-
-def _solutions(row: Row, problem: Problem) -> tuple[str, ...]:
-    """All solutions of a row of APPS, the canonical one of others."""
-    given = row.json("solutions") if "input_output" in row.fields else None
-    texts = [problem.canonical_solution] if given is None else given
-    return tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text.strip()))
-
-
-@dataclass(frozen=True)
-class _Format:
-    name: str
-    fields: tuple[str, ...]
-    load: Callable[[Row], Problem]
-
-
-def _named(name: str) -> _Format:
+def _named(name: str) -> Format:
     for candidate in FORMATS:
         if candidate.name == name:
             return candidate
@@ -177,11 +174,11 @@ def _named(name: str) -> _Format:
     raise BadInputError(f"`format` is {shown(name)}, but must be one of {allowed}, or None to recognise it.")
 
 
-def _recognised(row: Row) -> _Format:
+def _recognised(row: Row) -> Format:
     for candidate in FORMATS:
-        if all(name in row.fields for name in candidate.fields):
+        if candidate.fits(row):
             return candidate
-    tried = "; ".join(f"`{candidate.name}` needs {', '.join(candidate.fields)}" for candidate in FORMATS)
+    tried = "; ".join(f"`{candidate.name}` needs {', '.join(candidate.required)}" for candidate in FORMATS)
     found = ", ".join(map(str, row.fields)) or "none"
     raise BadInputError(
         f"{row.where}: no known format has these fields: {found}. Tried: {tried}. Rename the fields, or write "
@@ -220,9 +217,9 @@ def _load_apps_plus(row: Row) -> Problem:
     return Problem(
         task_id=f"{row.source}/{row.number if name is None else name}",
         prompt=_paragraph(_docstring_text(row.text("prompt").removeprefix(starter_code))),
-        starter_code=_without_main_block(starter_code),
+        starter_code=without_main_block(starter_code),
         canonical_solution=row.text("canonical_solution"),
-        tests={**_apps_plus_tests(row, starter_code), "preamble": USUAL_IMPORTS},
+        tests={**apps_plus_tests(row, starter_code), "preamble": USUAL_IMPORTS},
         difficulty=_difficulty(row, row.fields.get("difficulty")),
         where=row.where,
     )
@@ -237,80 +234,6 @@ def _docstring_text(docstring: str) -> str:
     return text
 
 
-def _without_main_block(starter_code: str) -> str:
-    """Starter code up to a stray `if __name__ == "__main__":`, which no answer could follow."""
-    block = re.search(r"^if\s+__name__\b", starter_code, re.MULTILINE)
-    return starter_code[: block.start()] if block else starter_code
-
-
-def _apps_plus_tests(row: Row, starter_code: str) -> dict[str, Any]:
-    inputs, outputs = row.items("inputs"), row.items("outputs")
-    tests = {"fn_name": _function_name(row, _without_main_block(starter_code))}
-    if all(isinstance(value, str) for value in inputs):
-        return {"type": "stdio", **tests, "inputs": inputs, "outputs": outputs}
-    arguments = [_decoded_arguments(row, f"inputs[{index}]", value) for index, value in enumerate(inputs)]
-    values = [_decoded_arguments(row, f"outputs[{index}]", value) for index, value in enumerate(outputs)]
-    for index, value in enumerate(values):
-        if len(value) != 1:
-            raise BadInputError(
-                f"{row.where}: `outputs[{index}]` has {len(value)} entries, but must have one, the value returned. "
-                "Wrap a list that is returned in a list: `[[1, 2]]`."
-            )
-    return {"type": "call", **tests, "inputs": arguments, "outputs": [value for (value,) in values]}
-
-
-def _function_name(row: Row, starter_code: str) -> str:
-    """Function that the tests call: the first method of `class Solution`, else the first function."""
-    solution = re.search(r"^class\s+Solution\b", starter_code, re.MULTILINE)
-    names = re.findall(
-        r"^[ \t]*(?:async\s+)?def\s+(\w+)", starter_code[solution.end() if solution else 0 :], re.MULTILINE
-    )
-    names = [name for name in names if name != "__init__"]
-    if not names:
-        raise BadInputError(
-            f"{row.where}: `starter_code` is {shown(starter_code)}, but must name the function that the tests call. "
-            "Begin it with `def NAME(...):` or with `class Solution:` and a method."
-        )
-    found: str = names[0]
-    return found
-
-
-def _decoded_arguments(row: Row, field: str, values: Any) -> list[Any]:
-    """Arguments from pieces of source text: strings at the top level carry quotes of their own, the rest is JSON."""
-    if not isinstance(values, list):
-        raise BadInputError(
-            f"{row.where}: `{field}` is {shown(values)}, but must be a list, since `inputs` are lists of arguments. "
-            "Tests of one row are all text (standard input) or all lists (calls)."
-        )
-    return [
-        _evaluated(row, f"{field}[{index}]", value) if isinstance(value, str) else value
-        for index, value in enumerate(values)
-    ]
-
-
-def _evaluated(row: Row, field: str, text: str) -> Any:
-    try:
-        return _literal(text)
-    except ValueError:
-        pass
-    try:
-        return parse_json(text)
-    except ValueError:
-        raise BadInputError(
-            f"{row.where}: `{field}` is {shown(text)}, but must be source text of a Python literal or JSON. Give "
-            'strings quotes of their own: `"\\"abc\\""`.'
-        ) from None
-
-
-def _literal(text: str) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes
-            return ast.literal_eval(text.strip())
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(str(error)) from error
-
-
 # APPS
 
 
@@ -320,71 +243,25 @@ def _load_apps(row: Row) -> Problem:
         task_id=f"{row.source}/{row.identifier('problem_id')}",
         prompt=_paragraph(row.text("question")),
         starter_code=starter_code,
-        canonical_solution=_first_that_parses(row),
-        tests={**_apps_tests(row, starter_code), "preamble": USUAL_IMPORTS},
+        canonical_solution=_first_that_parses(_apps_solutions(row)),
+        tests={**apps_tests(row, starter_code), "preamble": USUAL_IMPORTS},
         difficulty=_difficulty(row, row.fields.get("difficulty")),
         where=row.where,
     )
 
 
-def _first_that_parses(row: Row) -> str:
-    """First solution that is Python 3, `""` if there is none: some of APPS are Python 2."""
+def _apps_solutions(row: Row, problem: Problem | None = None) -> list[str]:
+    """All solutions of a row."""
     solutions = row.json("solutions")
     solutions = [] if solutions is None else solutions
     if not isinstance(solutions, list) or not all(isinstance(solution, str) for solution in solutions):
         raise BadInputError(f"{row.where}: `solutions` is {shown(solutions)}, but must be a JSON list of programs.")
+    return solutions
+
+
+def _first_that_parses(solutions: Sequence[str]) -> str:
+    """First solution that is Python 3, `""` if there is none: some of APPS are Python 2."""
     return next((solution for solution in solutions if solution.strip() and parse(solution) is not None), "")
-
-
-def _apps_tests(row: Row, starter_code: str) -> dict[str, Any]:
-    tests = row.json("input_output")
-    if not tests or not isinstance(tests, Mapping) or not tests.get("inputs"):
-        raise NoTestsError(f"{row.where}: `input_output` holds no tests. Drop the row.")
-    inputs, outputs = tests["inputs"], tests.get("outputs")
-    if not isinstance(inputs, list) or not isinstance(outputs, list):
-        raise BadInputError(f"{row.where}: `input_output` must hold lists `inputs` and `outputs`. Correct it.")
-    if not tests.get("fn_name"):
-        return {"type": "stdio", "inputs": list(map(_joined, inputs)), "outputs": list(map(_joined, outputs))}
-    if re.search(r"^class\s+Solution\b", starter_code, re.MULTILINE):
-        inputs, outputs = _unquoted(inputs, outputs)
-    elif all(isinstance(value, list) and len(value) == 1 for value in outputs):
-        outputs = [value for (value,) in outputs]
-    return {"type": "call", "fn_name": tests["fn_name"], "inputs": inputs, "outputs": outputs}
-
-
-def _joined(text: Any) -> Any:
-    """Standard input or output that is given as a list of lines."""
-    if isinstance(text, list) and all(isinstance(line, str) for line in text):
-        return "\n".join(text)
-    return text
-
-
-def _unquoted(inputs: list[Any], outputs: list[Any]) -> tuple[list[Any], list[Any]]:
-    """
-    Tests of a LeetCode problem without the quotes that its strings carry (`"\\"abc\\""`), if all of them do.
-
-    In the other call-style problems of APPS strings carry none, and each output is wrapped in a list of its own.
-    """
-    strings = [value for arguments in inputs if isinstance(arguments, list) for value in arguments if _is_text(value)]
-    if not strings or not all(map(_is_quoted, strings)):
-        return inputs, outputs
-    stripped = [[_unquote(value) for value in arguments] for arguments in inputs if isinstance(arguments, list)]
-    return (stripped, [_unquote(value) for value in outputs]) if len(stripped) == len(inputs) else (inputs, outputs)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_quoted(text: str) -> bool:
-    try:
-        return text.startswith('"') and isinstance(parse_json(text), str)
-    except ValueError:
-        return False
-
-
-def _unquote(value: Any) -> Any:
-    return parse_json(value) if isinstance(value, str) and _is_quoted(value) else value
 
 
 # MBPP
@@ -399,7 +276,7 @@ def _load_mbpp_sanitized(row: Row) -> Problem:
 
 
 def _mbpp_problem(row: Row, text: str, setup: str) -> Problem:
-    """The asserts are part of the prompt, as is customary: they alone say what the function is called."""
+    """Problem whose prompt ends with the asserts, as is customary. Only they name the function."""
     asserts = row.texts("test_list")
     shown_tests = "\n".join(part.strip() for part in (setup, *asserts) if part.strip())
     return Problem(
@@ -484,13 +361,22 @@ def _load_codecontests(row: Row) -> Problem:
     )
 
 
-FORMATS: Sequence[_Format] = (
-    _Format("stepcoder", ("tests",), _load_stepcoder),
-    _Format("apps_plus", ("prompt", "canonical_solution", "starter_code", "inputs", "outputs"), _load_apps_plus),
-    _Format("apps", ("problem_id", "question", "input_output"), _load_apps),
-    _Format("mbpp", ("task_id", "text", "code", "test_list"), _load_mbpp),
-    _Format("mbpp_sanitized", ("task_id", "prompt", "code", "test_list"), _load_mbpp_sanitized),
-    _Format("humaneval", ("task_id", "prompt", "entry_point", "canonical_solution", "test"), _load_humaneval),
-    _Format("leetcode", ("task_id", "prompt", "completion", "entry_point", "test"), _load_leetcode),
-    _Format("codecontests", ("id", "problem_md", "main_py", "inputs", "outputs"), _load_codecontests),
+# The order decides: the first entry whose required fields a row has is taken. An entry with more required fields must
+# stand before one that needs only some of them. The first entry claims every row with a field `tests`, so no published
+# format with such a field can be recognised.
+FORMATS: Sequence[Format] = (
+    Format("stepcoder", "stepcoder-trl's own", ("tests",), _load_stepcoder),
+    Format(
+        "apps_plus", "APPS+", ("prompt", "canonical_solution", "starter_code", "inputs", "outputs"), _load_apps_plus
+    ),
+    Format("apps", "APPS", ("problem_id", "question", "input_output"), _load_apps, _apps_solutions),
+    Format("mbpp", "MBPP", ("task_id", "text", "code", "test_list"), _load_mbpp),
+    Format("mbpp_sanitized", "MBPP", ("task_id", "prompt", "code", "test_list"), _load_mbpp_sanitized),
+    Format(
+        "humaneval", "HumanEval", ("task_id", "prompt", "entry_point", "canonical_solution", "test"), _load_humaneval
+    ),
+    Format("leetcode", "LeetCodeDataset", ("task_id", "prompt", "completion", "entry_point", "test"), _load_leetcode),
+    Format("codecontests", "CodeContests", ("id", "problem_md", "main_py", "inputs", "outputs"), _load_codecontests),
 )
+
+FORMAT_TITLES = ", ".join(dict.fromkeys(known.title for known in FORMATS))  # for help texts

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stepcoder_trl.data.formats import load_problems
+from stepcoder_trl.cli.main import main
+from stepcoder_trl.data.formats import FORMAT_TITLES, FORMATS, load_problems, read_raw_rows
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 
@@ -321,6 +324,42 @@ def test_codecontests_takes_the_description(write_rows):
     assert problem.task_id == "1_a_add_one"
     assert problem.prompt == "Add one.\n\nExamples\n\nInput\n\n1\n"
     assert problem.tests == {"type": "stdio", "inputs": ["1\n"], "outputs": ["2\n"]}
+
+
+def test_refinement_gets_all_solutions_of_apps_and_one_of_other_formats(write_rows):
+    (apps,) = read_raw_rows(write_rows({**APPS, "solutions": json.dumps(["x = 1", " ", "x = 2", "x = 1"])}))
+    (leetcode,) = read_raw_rows(write_rows({**LEETCODE_2, "solutions": json.dumps(["x = 1"])}))
+
+    assert apps.solutions == ("x = 1", "x = 2")
+    assert leetcode.solutions == (LEETCODE_2["completion"],)
+
+
+def test_a_row_with_tests_is_always_our_own(write_rows):
+    assert load_one(write_rows, {**MBPP, **OURS}).task_id == "a"
+
+
+# Lists of formats
+
+
+def test_every_format_has_an_example_here():
+    assert [known.name for known in FORMATS] == list(EVERY_FORMAT)
+
+
+def test_page_on_data_lists_the_formats():
+    page = Path(__file__).parents[3] / "docs" / "data.md"
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (`[^|]*`) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+    listed = [(name, title, tuple(re.findall(r"\w+", fields))) for name, title, fields in rows if title != "when"]
+
+    assert listed == [(known.name, known.title, known.required) for known in FORMATS]
+
+
+@pytest.mark.parametrize("verb", ["refine", "overlap", "evaluate"])
+def test_help_lists_the_formats(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+
+    assert "".join(FORMAT_TITLES.split()) in "".join(capsys.readouterr().out.split())
 
 
 # Errors
