@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from stepcoder_trl.data.formats import load_problems
+from stepcoder_trl.data.formats import FORMAT_TITLES, load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.errors import BadInputError
@@ -37,7 +37,7 @@ class SFTScriptArguments:
 
     Args:
         problems (`str`):
-            File of problems: this package's rows, APPS+, APPS, MBPP, HumanEval or LeetCodeDataset.
+            File of problems, in any format of `stepcoder_trl.data.formats.FORMATS`.
         max_problems (`int`, *optional*):
             Use only the first so many. Defaults to all.
         prompt_style (`str`, *optional*, defaults to `"plain"`):
@@ -45,9 +45,7 @@ class SFTScriptArguments:
             `"deepseek"` in the zero-shot form of the paper's models.
     """
 
-    problems: str = field(
-        metadata={"help": "File of problems: this package's rows, APPS+, APPS, MBPP, HumanEval or LeetCodeDataset."}
-    )
+    problems: str = field(metadata={"help": f"File of problems. Formats: {FORMAT_TITLES}."})
     max_problems: int | None = field(default=None, metadata={"help": "Use only the first so many. Defaults to all."})
     prompt_style: Literal["plain", "chat", "deepseek"] = field(
         default="plain",
@@ -72,7 +70,7 @@ class PPOScriptArguments(SFTScriptArguments):
     """
 
     eval_problems: str | None = field(
-        default=None, metadata={"help": "File of problems for `eval_strategy`, in any of the forms of `problems`."}
+        default=None, metadata={"help": "File of problems for `eval_strategy`, in any format of `problems`."}
     )
     reward: Literal["stepcoder", "ppocoder", "rltf"] = field(
         default="stepcoder",

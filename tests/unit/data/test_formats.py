@@ -354,7 +354,7 @@ def test_page_on_data_lists_the_formats():
     assert listed == [(known.name, known.title, known.required) for known in FORMATS]
 
 
-@pytest.mark.parametrize("verb", ["refine", "overlap", "evaluate"])
+@pytest.mark.parametrize("verb", ["refine", "overlap", "evaluate", "sft"])
 def test_help_lists_the_formats(verb, capsys):
     with pytest.raises(SystemExit):
         main([verb, "--help"])
