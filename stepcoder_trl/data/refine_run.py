@@ -1,8 +1,8 @@
 """
-Runs the rules of `refine.py` on a data set: reads, executes, keeps what is done, writes.
+Runs the rules of `refine.py` on a data set: executes the solutions and stores finished rows.
 
-The same input gives byte-identical files, whatever the number of workers and however often the work was broken off:
-nothing that is written depends on times.
+The same input gives byte-identical files for any number of workers, interrupted or not. Nothing that is written
+depends on times.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class RefineSettings:
     Settings of a refinement.
 
     Attributes:
-        runs (`int`): How often every solution is run, each time with another `PYTHONHASHSEED`.
-        max_solutions (`int`): Solutions of a row that are run, the first ones.
+        runs (`int`): Number of runs of each solution, each with another `PYTHONHASHSEED`.
+        max_solutions (`int`): Maximum number of solutions of a row that are run, the first ones.
         timeout_s (`float`): CPU seconds of one test.
-        max_overlap (`float`): Largest share of lines that a solution may have in common with the benchmarks'.
-        extend_to (`int`): Number of tests up to which rows get more; 0 adds none.
-        seed (`int`): Seed of the inputs that are tried for more tests.
+        max_overlap (`float`): Maximum share of lines that a solution may share with benchmark solutions, in [0, 1].
+        extend_to (`int`): Rows with fewer tests get more, up to this number. 0 adds none.
+        seed (`int`): Seed of the inputs that are tried as additional tests.
     """
 
     runs: int = 2
@@ -74,13 +74,13 @@ class RefineSettings:
 @dataclass(frozen=True)
 class RefinedRow:
     """
-    Row with what became of it.
+    Row with the result of its refinement.
 
     Attributes:
-        number (`int`): Place in the input, counted from 1.
-        task_id (`str`): Name.
-        problem ([`Problem`] or `None`): `None` if it is dropped.
-        findings (`tuple[Finding, ...]`): What the rules found.
+        number (`int`): Position in the input, counted from 1.
+        task_id (`str`): Task id.
+        problem ([`Problem`] or `None`): Refined problem, `None` if the row is dropped.
+        findings (`tuple[Finding, ...]`): Findings of the rules.
         unexecuted (`float` or `None`): Share of the canonical solution's lines that no test executes.
     """
 
@@ -92,11 +92,11 @@ class RefinedRow:
 
     @property
     def not_run(self) -> bool:
-        """Whether its solutions could not be run for a reason that is ours."""
+        """Whether the sandbox failed to run its solutions."""
         return any(finding.rule == NOT_RUN for finding in self.findings)
 
     def log_rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of the log: one per rule that found something, and for a row that is kept one that says so."""
+        """Rows of the log: one per rule with a finding, and one more if the row is kept."""
         where = {"row": self.number, "task_id": self.task_id}
         details: dict[tuple[str, str], list[str]] = {}
         for finding in self.findings:
@@ -116,19 +116,19 @@ def refine(
     on_row: Callable[[], None] = lambda: None,
 ) -> list[RefinedRow]:
     """
-    Refine a data set. Rows that are done are kept in `folder`, so that the work can go on after it was broken off.
+    Refine a data set. Finished rows are stored in `folder`, so that an interrupted run can be resumed.
 
     Args:
         raw_rows (`Sequence[RawRow]`):
             Rows as `read_raw_rows` reads them.
         folder (`Path`):
-            Where to keep what is done.
+            Folder for finished rows.
         settings ([`RefineSettings`]):
             Settings.
         benchmark (`Sequence[Problem]`, *optional*):
-            Benchmarks that the rows must not overlap with.
+            Problems of the benchmarks that the rows must not overlap with.
         num_workers (`int`, *optional*):
-            Programs at a time. Defaults to one per core.
+            Number of programs that run at the same time. Defaults to one per core.
         on_row (`Callable`, *optional*):
             Called after each row.
 
@@ -154,7 +154,7 @@ def refine(
 
 
 def _executor(settings: RefineSettings, number: int, num_workers: int | None) -> CodeExecutor:
-    # Twice a kill or a timeout costs little here; what a program leaves in modules must not make it look unsteady.
+    # The hash seed differs from run to run, so that answers which depend on the order of a set are found.
     config = ExecutorConfig(num_workers=num_workers, timeout_s=settings.timeout_s, keep_outputs=True, hash_seed=number)
     return CodeExecutor(config)
 
@@ -189,7 +189,7 @@ def _refined(row: RawRow, runs: _Runs, settings: RefineSettings, executors: Sequ
 def _extended(
     refined: Refined, problem: Problem, settings: RefineSettings, executors: Sequence[CodeExecutor]
 ) -> Refined:
-    """Row with more tests: inputs near the given ones, on which all sound solutions agree in all runs."""
+    """Row with additional tests: changed inputs on which all sound solutions agree in all runs."""
     tests = problem.tests
     wanted = settings.extend_to - len(tests.get("inputs", ()))
     if tests["type"] == "assert" or wanted < 1 or len(refined.sound) < 2:
@@ -222,10 +222,10 @@ def _extended(
 
 
 def _agree(kind: str, results: Sequence[Any]) -> bool:
-    """Whether all solutions came to their end with one answer, and it is a plain one."""
+    """Whether all solutions ended with the same answer, and it can be written as an expected output."""
     ended = all(_ended(result) for result in results)
     first = results[0].output
-    plain = first != "" and first == first  # what cannot be told is equal to nothing
+    plain = first != "" and first == first  # an answer without a plain value is unequal to itself
     return ended and plain and all(answers_match(kind, result.output, first) for result in results)
 
 
@@ -234,7 +234,7 @@ def _ended(result: Any) -> bool:
 
 
 def _across(rows: list[RefinedRow], benchmark: Sequence[Problem], most: float) -> list[RefinedRow]:
-    """Apply the rules that look at all rows."""
+    """Apply the rules that compare rows with each other and with the benchmarks."""
     for rule in (lambda problems: duplicates(problems), lambda problems: contaminated(problems, benchmark, most)):
         kept = [(place, row.problem) for place, row in enumerate(rows) if row.problem is not None]
         for number, detail in rule([problem for _, problem in kept]).items():
@@ -248,7 +248,7 @@ def _across(rows: list[RefinedRow], benchmark: Sequence[Problem], most: float) -
 
 
 class _Store:
-    """Rows that are done, by content, settings and rules, in a file that grows line by line."""
+    """Finished rows in a file, found again by content, settings and rules."""
 
     def __init__(self, path: Path, settings: RefineSettings) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -284,7 +284,7 @@ class _Store:
 
 @lru_cache(maxsize=1)
 def _rules_mark() -> str:
-    """What tells these rules from those of another release: what they decided is not taken over."""
+    """Digest of the rules' source. Results stored under other rules are not reused."""
     return hashlib.sha256(Path(rules.__file__).read_bytes()).hexdigest()
 
 
@@ -325,7 +325,7 @@ def _num_tests(problem: Problem) -> int:
 
 
 def _many(number: int) -> str:
-    """Number as the name of a bar; large ones share one."""
+    """Name of the histogram bar of a number. Numbers from 20 on share one bar."""
     return f"{number:2d}" if number < 20 else "20+"
 
 
