@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stepcoder_trl.evaluation.code_match import ppocoder_matches
+from stepcoder_trl.code_match import ppocoder_matches
 from stepcoder_trl.rewards import ppocoder_score, rltf_reward
 from stepcoder_trl.trainer.rollout import RewardFunc
 from stepcoder_trl.types import Execution

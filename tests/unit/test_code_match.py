@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
+from stepcoder_trl import code_match
+from stepcoder_trl.code_match import data_flow, data_flow_match, ppocoder_matches, syntax_match
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.evaluation import code_match
-from stepcoder_trl.evaluation.code_match import data_flow, data_flow_match, ppocoder_matches, syntax_match
 
 
 pytest.importorskip("tree_sitter_python")
