@@ -1,16 +1,22 @@
-"""Scores from executions. Nothing here runs a program: that is the executor's."""
+"""
+Scores of executed programs, and the reward functions of StepCoder, PPOCoder and RLTF.
+
+To add a reward, write a function with TRL's signature and add it to `REWARDS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from stepcoder_trl.code_match import ppocoder_matches
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.parsing import line_spans
+from stepcoder_trl.executor import CodeExecutor
+from stepcoder_trl.parsing import extract_program, line_spans
 from stepcoder_trl.types import Execution, Outcome
 
 
-# StepCoder (arXiv:2402.01391), Eq. 3. A program that is stopped at a limit has not run to its end: a runtime error.
+# StepCoder (arXiv:2402.01391), Eq. 3. A program that is stopped at a limit counts as a runtime error.
 SCORES: dict[Outcome, float] = {
     Outcome.PASSED: 1.0,
     Outcome.FAILED: -0.3,
@@ -23,7 +29,7 @@ SCORES: dict[Outcome, float] = {
 
 def unit_test_score(execution: Execution, mode: Literal["worst", "first_failure"] = "worst") -> float:
     """
-    Compiler feedback as a number.
+    Return the score of a program's compiler feedback.
 
     Args:
         execution (`Execution`): Result of running the program.
@@ -32,6 +38,9 @@ def unit_test_score(execution: Execution, mode: Literal["worst", "first_failure"
 
     Returns:
         `float`: 1 passed, -0.3 failed, -0.6 runtime error, time or memory limit, -1 compile error.
+
+    Raises:
+        BadInputError: If `mode` is unknown.
 
     Paper: StepCoder (arXiv:2402.01391), Eq. 3.
     """
@@ -45,7 +54,7 @@ def unit_test_score(execution: Execution, mode: Literal["worst", "first_failure"
 
 def adaptive_score(execution: Execution) -> float:
     """
-    RLTF's adaptive feedback: compiler feedback, but a program that runs and fails is scored by the tests it passes.
+    Return RLTF's adaptive score: compiler feedback, but a failed program earns more the more tests it passes.
 
     Args:
         execution (`Execution`): Result of running the program under all its tests.
@@ -63,7 +72,7 @@ def adaptive_score(execution: Execution) -> float:
 
 def ppocoder_score(execution: Execution, syntax_match: float, data_flow_match: float) -> float:
     """
-    PPOCoder's terminal reward: compiler feedback plus two similarities to the reference program.
+    Return PPOCoder's score: compiler feedback plus two similarities to the reference program.
 
     Args:
         execution (`Execution`): Result of running the program.
@@ -80,15 +89,15 @@ def ppocoder_score(execution: Execution, syntax_match: float, data_flow_match: f
 
 def error_lines(program: str, execution: Execution) -> frozenset[int]:
     """
-    Lines of a program that RLTF's fine-grained feedback blames.
+    Return the lines of a program that RLTF's fine-grained feedback blames.
 
     Args:
         program (`str`): Source text.
         execution (`Execution`): Result of running it.
 
     Returns:
-        `frozenset[int]`: All lines after a time limit, a recursion without end, or a syntax error on the last line
-        (the program was not finished); the line of the error after any other error that names one; else none.
+        `frozenset[int]`: All lines after a time limit, an endless recursion, or a syntax error on the last line (the
+        program is unfinished). The line of the error after any other error that names one. Else none.
 
     Source: Liu et al., RLTF (arXiv:2307.04349), section 3.3: U_global, U_line and U_ignore.
     """
@@ -103,25 +112,6 @@ def error_lines(program: str, execution: Execution) -> frozenset[int]:
     return frozenset() if blamed.error_line is None else frozenset({blamed.error_line})
 
 
-def rltf_reward(
-    completions: Sequence[Any], execution: Sequence[Execution | None], **columns: Any
-) -> list[float | None]:
-    """
-    Reward function of RLTF's coarse and adaptive feedback, for `StepCoderPPOTrainer`.
-
-    The fine-grained part is a penalty on tokens: `StepCoderPPOConfig.error_token_penalty`.
-
-    Args:
-        completions (`Sequence`): Completions.
-        execution (`Sequence[Execution]`): Results, `None` where the program could not be run.
-        **columns: Not used.
-
-    Returns:
-        `list[float | None]`: One score per completion.
-    """
-    return [None if result is None else adaptive_score(result) for result in execution]
-
-
 def unit_test_reward(
     completions: Sequence[Any],
     execution: Sequence[Execution | None] | None = None,
@@ -129,10 +119,10 @@ def unit_test_reward(
     **columns: Any,
 ) -> list[float | None]:
     """
-    Reward function with TRL's signature: compiler feedback of each completion.
+    Score by compiler feedback: passed 1, wrong answer -0.3, runtime error or limit -0.6, compile error -1.
 
-    Inside `StepCoderPPOTrainer` the executions arrive ready-made. Elsewhere, for example in TRL's GRPO, the programs
-    are run here, from the dataset's `tests` column and, if given, `prefix`.
+    `StepCoderPPOTrainer` passes the executions. Elsewhere, for example in TRL's GRPO, the programs are run here, from
+    the dataset's `tests` column and, if given, `prefix`.
 
     Args:
         completions (`Sequence`): Completions, as text or as chat messages.
@@ -144,6 +134,11 @@ def unit_test_reward(
 
     Returns:
         `list[float | None]`: One score per completion, `None` where there is no result.
+
+    Raises:
+        BadInputError: If `tests` is missing or malformed, or `untrusted_passes` is unknown.
+
+    Paper: StepCoder (arXiv:2402.01391), Eq. 3.
     """
     if untrusted_passes not in ("accept", "drop"):
         raise BadInputError(f"`untrusted_passes` is {untrusted_passes!r}, but must be 'accept' or 'drop'.")
@@ -156,10 +151,69 @@ def unit_test_reward(
     ]
 
 
-def _execute(completions: Sequence[Any], **columns: Any) -> list[Execution | None]:
-    from stepcoder_trl.executor import CodeExecutor
-    from stepcoder_trl.parsing import extract_program
+def ppocoder_reward(
+    completions: Sequence[Any],
+    execution: Sequence[Execution | None],
+    program: Sequence[str],
+    canonical_solution: Sequence[str],
+    **columns: Any,
+) -> list[float | None]:
+    """
+    Score by compiler feedback plus the syntax match and the data-flow match with the canonical solution.
 
+    Args:
+        completions (`Sequence`): Completions.
+        execution (`Sequence[Execution]`): Results, `None` where the program could not be run.
+        program (`Sequence[str]`): Programs that were run.
+        canonical_solution (`Sequence[str]`): Reference programs, a column of the dataset.
+        **columns: Not used.
+
+    Returns:
+        `list[float | None]`: One score per completion, from -1 to 3.
+
+    Raises:
+        BadInputError: If a row has no canonical solution.
+        ImportError: If tree-sitter is not installed.
+
+    Source: Shojaee et al., PPOCoder (arXiv:2301.13816).
+    """
+    return [
+        None if result is None else ppocoder_score(result, *ppocoder_matches(text, reference))
+        for result, text, reference in zip(execution, program, canonical_solution, strict=True)
+    ]
+
+
+def rltf_reward(
+    completions: Sequence[Any], execution: Sequence[Execution | None], **columns: Any
+) -> list[float | None]:
+    """
+    Score by compiler feedback, where a program with wrong answers earns more the more tests it passes.
+
+    RLTF's fine-grained part is a penalty on tokens: `StepCoderPPOConfig.error_token_penalty`.
+
+    Args:
+        completions (`Sequence`): Completions.
+        execution (`Sequence[Execution]`): Results, `None` where the program could not be run.
+        **columns: Not used.
+
+    Returns:
+        `list[float | None]`: One score per completion.
+
+    Source: Liu et al., RLTF (arXiv:2307.04349).
+    """
+    return [None if result is None else adaptive_score(result) for result in execution]
+
+
+# Name -> reward function.
+REWARDS: dict[str, Callable[..., list[float | None]]] = {
+    "stepcoder": unit_test_reward,
+    "ppocoder": ppocoder_reward,
+    "rltf": rltf_reward,
+}
+
+
+def _execute(completions: Sequence[Any], **columns: Any) -> list[Execution | None]:
+    """Run the program of each completion; `None` where the sandbox failed to run it."""
     if columns.get("tests") is None:
         raise BadInputError("`unit_test_reward` needs the column `tests`. Keep it in the dataset.")
     prefixes = columns.get("prefix") or [""] * len(completions)
@@ -171,5 +225,5 @@ def _execute(completions: Sequence[Any], **columns: Any) -> list[Execution | Non
 
 
 def _text(completion: Any) -> str:
-    """Completion of TRL's conversational form, a list of messages, or of its plain form."""
+    """Return the text of a completion, which is a string or a list of chat messages."""
     return completion if isinstance(completion, str) else "".join(message["content"] for message in completion)

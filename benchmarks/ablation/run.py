@@ -24,7 +24,7 @@ from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOConfig, Step
 from stepcoder_trl.data.synthetic import Demonstration
 from stepcoder_trl.evaluation import evaluate_pass_at_1
 from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, fine_tune
-from stepcoder_trl.trainer.baselines import REWARDS
+from stepcoder_trl.rewards import REWARDS
 from stepcoder_trl.trainer.rollout import Feedback, PromptRow, Rollout, Scores, sample_loss_mask
 from stepcoder_trl.versions import versions
 

@@ -13,13 +13,13 @@ from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.sampling import loading
 from stepcoder_trl.process_group import leave_gloo_at_exit
+from stepcoder_trl.rewards import REWARDS
 from stepcoder_trl.trainer._trl import (
     ModelConfig,
     get_peft_config,
     get_quantization_config,
     renamed_attributes_allowed,
 )
-from stepcoder_trl.trainer.baselines import REWARDS
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_unless_first

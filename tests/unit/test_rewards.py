@@ -10,6 +10,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.rewards import (
     adaptive_score,
     error_lines,
+    ppocoder_reward,
     ppocoder_score,
     rltf_reward,
     unit_test_reward,
@@ -88,6 +89,16 @@ def test_adaptive_score_by_hand():
 
 def test_ppocoder_adds_what_is_similar():
     assert ppocoder_score(execution(Outcome.FAILED), 0.5, 0.25) == pytest.approx(0.45)
+
+
+def test_ppocoder_compares_with_the_canonical_solution():
+    pytest.importorskip("tree_sitter_python")
+    failed = execution(Outcome.FAILED)
+
+    scores = ppocoder_reward(["a", "b"], [failed, None], program=["x = 1", "y"], canonical_solution=["z = 2", "y"])
+
+    # -0.3 + 1 for the syntax + 1 for the data flow: only the name and the number differ.
+    assert scores == [pytest.approx(1.7), None]
 
 
 PROGRAM = "a = 1\nb = 2\nc = 3\n"
