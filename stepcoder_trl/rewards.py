@@ -1,11 +1,13 @@
 """
 Scores of executed programs, and the reward functions of StepCoder, PPOCoder and RLTF.
 
-To add a reward, write a function with TRL's signature and add it to `REWARDS`.
+To add a reward, write a function with TRL's signature and add it to `REWARDS`. The command line reads its names and
+its help from there.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -204,12 +206,18 @@ def rltf_reward(
     return [None if result is None else adaptive_score(result) for result in execution]
 
 
-# Name -> reward function.
+# Values of `--reward`.
 REWARDS: dict[str, Callable[..., list[float | None]]] = {
     "stepcoder": unit_test_reward,
     "ppocoder": ppocoder_reward,
     "rltf": rltf_reward,
 }
+
+
+def describe_rewards() -> str:
+    """Return the names in `REWARDS`, each with the first line of its function's docstring."""
+    first_lines = {name: (inspect.getdoc(func) or "").partition("\n")[0] for name, func in REWARDS.items()}
+    return " ".join(f"`{name}`: {line}" for name, line in first_lines.items())
 
 
 def _execute(completions: Sequence[Any], **columns: Any) -> list[Execution | None]:

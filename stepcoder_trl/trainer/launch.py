@@ -13,7 +13,7 @@ from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.sampling import loading
 from stepcoder_trl.process_group import leave_gloo_at_exit
-from stepcoder_trl.rewards import REWARDS
+from stepcoder_trl.rewards import REWARDS, describe_rewards
 from stepcoder_trl.trainer._trl import (
     ModelConfig,
     get_peft_config,
@@ -65,20 +65,20 @@ class PPOScriptArguments(SFTScriptArguments):
         eval_problems (`str`, *optional*):
             File of problems for `eval_strategy`.
         reward (`str`, *optional*, defaults to `"stepcoder"`):
-            What a completion is scored by: `"stepcoder"`, compiler feedback; `"ppocoder"`, also likeness to the
-            canonical solution; `"rltf"`, also the share of tests passed.
+            Name of the reward function, one of `stepcoder_trl.rewards.REWARDS`.
     """
 
     eval_problems: str | None = field(
         default=None, metadata={"help": "File of problems for `eval_strategy`, in any format of `problems`."}
     )
-    reward: Literal["stepcoder", "ppocoder", "rltf"] = field(
+    reward: str = field(
         default="stepcoder",
-        metadata={
-            "help": "What a completion is scored by: `stepcoder`, compiler feedback; `ppocoder`, also likeness to the "
-            "canonical solution; `rltf`, also the share of tests passed."
-        },
+        metadata={"help": f"Name of the reward function. {describe_rewards()}", "choices": list(REWARDS)},
     )
+
+    def __post_init__(self) -> None:
+        if self.reward not in REWARDS:
+            raise BadInputError(f"`reward` is {self.reward!r}, but must be one of {', '.join(REWARDS)}.")
 
 
 def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: ModelConfig) -> list[str]:
@@ -161,7 +161,7 @@ def run_ppo(
         eval_dataset=evaluated,
         callbacks=callbacks,
         peft_config=get_peft_config(model_args),
-        reward_funcs=None if script_args.reward == "stepcoder" else REWARDS[script_args.reward],
+        reward_funcs=REWARDS[script_args.reward],
     )
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     trainer.save_model(training_args.output_dir)
