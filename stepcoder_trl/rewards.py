@@ -114,6 +114,18 @@ def error_lines(program: str, execution: Execution) -> frozenset[int]:
     return frozenset() if blamed.error_line is None else frozenset({blamed.error_line})
 
 
+# Serves `unit_test_reward` outside our trainers. Starting workers for each batch took longer than running it. The
+# executor starts none before its first program, is thread-safe, and has workers of its own in a forked process.
+_executor = CodeExecutor()
+
+
+def close_executor() -> None:
+    """End the workers that `unit_test_reward` started in this process. The next call starts new ones."""
+    global _executor
+    closed, _executor = _executor, CodeExecutor()
+    closed.close()
+
+
 def unit_test_reward(
     completions: Sequence[Any],
     execution: Sequence[Execution | None] | None = None,
@@ -124,7 +136,8 @@ def unit_test_reward(
     Score by compiler feedback: passed 1, wrong answer -0.3, runtime error or limit -0.6, compile error -1.
 
     `StepCoderPPOTrainer` passes the executions. Elsewhere, for example in TRL's GRPO, the programs are run here, from
-    the dataset's `tests` column and, if given, `prefix`.
+    the dataset's `tests` column and, if given, `prefix`. One executor serves all calls of a process. Its workers start
+    with the first program and end at interpreter exit.
 
     Args:
         completions (`Sequence`): Completions, as text or as chat messages.
@@ -227,8 +240,7 @@ def _execute(completions: Sequence[Any], **columns: Any) -> list[Execution | Non
     prefixes = columns.get("prefix") or [""] * len(completions)
     texts = [_text(completion) for completion in completions]
     programs = [extract_program(text, prefix).text for text, prefix in zip(texts, prefixes, strict=True)]
-    with CodeExecutor() as executor:
-        results = executor.run_many(programs, columns["tests"], on_error="return")
+    results = _executor.run_many(programs, columns["tests"], on_error="return")
     return [result if isinstance(result, Execution) else None for result in results]
 
 

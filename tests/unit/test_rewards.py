@@ -72,15 +72,6 @@ def test_a_pass_that_could_be_forged_is_scored_unless_dropped():
         unit_test_reward(["a"], execution=[forged], untrusted_passes="no")
 
 
-@pytest.mark.sandbox
-def test_without_executions_the_programs_are_run():
-    tests = {"type": "stdio", "inputs": [""], "outputs": ["3"]}
-
-    rewards = unit_test_reward(["```python\nprint(3)\n```", "print(4)"], tests=[tests, tests])
-
-    assert rewards == [1.0, -0.3]
-
-
 def test_adaptive_score_by_hand():
     # -0.3 + 1.3 x 1/4.
     partly = execution(Outcome.PASSED, *[Outcome.FAILED] * 3)

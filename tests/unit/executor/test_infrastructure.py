@@ -6,14 +6,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
 from stepcoder_trl.executor import pool
-from stepcoder_trl.rewards import unit_test_reward
+from stepcoder_trl.rewards import close_executor, unit_test_reward
 
 
 pytestmark = [
@@ -33,9 +33,10 @@ FAULTS = {
 
 
 @pytest.fixture
-def break_servers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], list[int]]:
+def break_servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], list[int]]]:
     """Makes the first servers that start faulty; returns a list that grows by one with every start."""
     healthy = pool._bootstrap
+    close_executor()  # its healthy servers would serve `unit_test_reward`
 
     def break_servers(fault: str, count: int) -> list[int]:
         starts: list[int] = []
@@ -53,7 +54,8 @@ def fail(*args, **kwargs):
         monkeypatch.setattr(pool, "_bootstrap", bootstrap)
         return starts
 
-    return break_servers
+    yield break_servers
+    close_executor()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
