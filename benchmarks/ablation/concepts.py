@@ -27,7 +27,7 @@ from benchmarks.ablation.material import prepare
 from benchmarks.ablation.run import StopAfter, make_trainer
 from benchmarks.ablation.settings import ARMS, OWN, REINFORCED, SETTINGS, Job
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
-from stepcoder_trl.data.synthetic import CONDITIONS, UPDATES, Concept
+from stepcoder_trl.quickstart.problems import CONDITIONS, UPDATES, Concept
 from stepcoder_trl.trainer.rollout import Feedback, Rollout, Scores
 
 

@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from benchmarks.ablation.files import locked
 from benchmarks.ablation.settings import Corpus, Setting, digest
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.data.synthetic import noisy_demonstrations, synthetic_problems
+from stepcoder_trl.quickstart.problems import noisy_demonstrations, synthetic_problems
 from stepcoder_trl.quickstart.tiny_model import (
     SFTConfig,
     TinyModelConfig,

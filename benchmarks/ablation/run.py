@@ -21,8 +21,8 @@ from benchmarks.ablation.material import Material, prepare
 from benchmarks.ablation.settings import ARMS, COMMON, SETTINGS, Arm, Job, Setting
 from benchmarks.executor import cpu_of_tree
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOConfig, StepCoderPPOTrainer
-from stepcoder_trl.data.synthetic import Demonstration
 from stepcoder_trl.evaluation import evaluate_pass_at_1
+from stepcoder_trl.quickstart.problems import Demonstration
 from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, fine_tune
 from stepcoder_trl.rewards import REWARDS
 from stepcoder_trl.trainer.rollout import Feedback, PromptRow, Rollout, Scores, sample_loss_mask

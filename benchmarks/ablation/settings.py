@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from stepcoder_trl.data.synthetic import SyntheticConfig
+from stepcoder_trl.quickstart.problems import SyntheticConfig
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,13 @@ from transformers.utils import logging
 
 from stepcoder_trl.curriculum import curriculum_stages
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.data.synthetic import SyntheticConfig, noisy_demonstrations, synthetic_problems
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation import Evaluation, evaluate_pass_at_1
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.system import num_cores
 from stepcoder_trl.generation import build_query
 from stepcoder_trl.jsonl import write_json, write_rows, write_text
+from stepcoder_trl.quickstart.problems import SyntheticConfig, noisy_demonstrations, synthetic_problems
 from stepcoder_trl.quickstart.tiny_model import (
     SFTConfig,
     SFTStep,

@@ -27,7 +27,7 @@ from benchmarks.ablation.material import prepare, with_first_tests
 from benchmarks.ablation.report import PAIRS, gains_table, plot_gains, tables, with_gains, write_report
 from benchmarks.ablation.run import ppo_config
 from benchmarks.ablation.settings import ARMS, MAIN, REINFORCED, SETTINGS, SMOKE, TIERS, Job, plan
-from stepcoder_trl.data.synthetic import CONDITIONS, UPDATES, synthetic_problems
+from stepcoder_trl.quickstart.problems import CONDITIONS, UPDATES, synthetic_problems
 
 
 # Intervals

@@ -114,7 +114,7 @@ def test_smoke_run_writes_the_whole_story(tmp_path):
 
 @pytest.mark.sandbox
 def test_written_problems_are_read_back_and_solved_by_their_solutions(tmp_path):
-    from stepcoder_trl.data.synthetic import synthetic_problems
+    from stepcoder_trl.quickstart.problems import synthetic_problems
 
     path = tmp_path / "problems.jsonl"
     path.write_text("".join(json.dumps(one.to_row()) + "\n" for one in synthetic_problems(5, 0, PROBLEMS)))

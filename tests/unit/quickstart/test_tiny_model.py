@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from stepcoder_trl.data.synthetic import SyntheticConfig, noisy_demonstrations
 from stepcoder_trl.generation import build_query
+from stepcoder_trl.quickstart.problems import SyntheticConfig, noisy_demonstrations
 from stepcoder_trl.quickstart.tiny_model import (
     SFTConfig,
     TinyModelConfig,

@@ -10,7 +10,8 @@ import pytest
 
 from stepcoder_trl.curriculum import curriculum_stages
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.data.synthetic import (
+from stepcoder_trl.parsing import executable_units
+from stepcoder_trl.quickstart.problems import (
     CONDITIONS,
     UPDATES,
     SyntheticConfig,
