@@ -117,59 +117,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig, see
         )
 
 
-class Muon(torch.optim.Optimizer):
-    """
-    Gradient descent with momentum whose updates are orthogonalized matrices.
-
-    On the tiny model it takes half the steps of AdamW until constants are copied. (`torch.optim.Muon` is the same, but
-    PyTorch has it only since 2.9.)
-
-    Args:
-        params (`Iterable[torch.nn.Parameter]`):
-            Matrices, inner weights of the model only: neither embeddings nor the output layer.
-        lr (`float`):
-            Learning rate, on AdamW's scale.
-        momentum (`float`, *optional*, defaults to `0.95`):
-            Momentum.
-
-    Source: https://kellerjordan.github.io/posts/muon/; scale of the updates: arXiv:2502.16982, section 2.2.
-    """
-
-    def __init__(self, params: Iterable[torch.nn.Parameter], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update all matrices."""
-        for group in self.param_groups:
-            for matrix in group["params"]:
-                average = self.state[matrix].setdefault("average", torch.zeros_like(matrix))
-                average.lerp_(matrix.grad, 1 - group["momentum"])
-                update = orthogonalized(matrix.grad.lerp(average, group["momentum"]))
-                matrix.add_(update, alpha=-0.2 * group["lr"] * max(matrix.shape) ** 0.5)
-
-
-def orthogonalized(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """
-    Move the singular values of a matrix close to 1, by Newton-Schulz iterations.
-
-    Args:
-        matrix (`torch.Tensor` of shape `(rows, columns)`):
-            Matrix.
-        steps (`int`, *optional*, defaults to `5`):
-            Iterations; five bring the singular values into about [0.7, 1.2], which is enough.
-
-    Returns:
-        `torch.Tensor`: Shape `(rows, columns)`. A matrix of zeros stays one.
-    """
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
-        square = x @ x.T
-        x = 3.4445 * x + (-4.775 * square + 2.0315 * square @ square) @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
-
-
 @dataclass(frozen=True)
 class SFTConfig:
     """
@@ -275,11 +222,12 @@ def fine_tune(
 
 
 def _optimizers(model: LlamaForCausalLM, config: SFTConfig) -> list[torch.optim.Optimizer]:
+    """Return Muon for the inner matrices and AdamW for the rest. AdamW alone takes twice the steps."""
     inner = [parameter for parameter in model.model.layers.parameters() if parameter.ndim == 2]
     chosen = {id(parameter) for parameter in inner}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
     return [
-        Muon(inner, lr=config.matrix_learning_rate),
+        torch.optim.Muon(inner, lr=config.matrix_learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.01),
     ]
 

@@ -14,7 +14,6 @@ from stepcoder_trl.quickstart.tiny_model import (
     build_model,
     build_tokenizer,
     fine_tune,
-    orthogonalized,
 )
 from stepcoder_trl.tokens import token_texts
 
@@ -130,25 +129,3 @@ def test_noise_floor_is_the_entropy_of_the_planted_errors(tokenizer):
 def test_impossible_sizes_are_refused(changes):
     with pytest.raises(ValueError, match=r"`hidden_size` is 20|below 1"):
         TinyModelConfig(**changes)
-
-
-@pytest.mark.parametrize("shape", [(8, 8), (6, 20), (20, 6)])
-def test_orthogonalized_matrices_have_singular_values_near_one(shape):
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-    values = torch.linalg.svdvals(orthogonalized(matrix))
-
-    assert values.min() > 0.5
-    assert values.max() < 1.3
-
-
-def test_orthogonalizing_keeps_the_direction_of_a_matrix_of_rank_one():
-    matrix = 7 * torch.outer(torch.tensor([0.6, 0.8]), torch.tensor([1.0, 0.0, 0.0]))
-
-    result = orthogonalized(matrix)
-
-    assert torch.allclose(result / result.norm(), matrix / 7, atol=1e-5)
-
-
-def test_orthogonalizing_nothing_gives_nothing():
-    assert not orthogonalized(torch.zeros(3, 2)).any()
