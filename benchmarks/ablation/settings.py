@@ -97,8 +97,8 @@ class Arm:
     learns_from: Literal["tests", "solutions", "nothing"] = "tests"
 
 
-# For all arms alike, see `ppo_config` in stepcoder_trl/quickstart/run.py: a policy of 0.3 million parameters wants
-# larger learning rates than one of 6.7 billion, and lambda 1 lets the score reach the first token.
+# The same for all arms, as in `ppo_config` of stepcoder_trl/quickstart/settings.py: a policy of 0.3 million parameters
+# needs larger learning rates than one of 6.7 billion, and lambda 1 lets the score reach the first token.
 COMMON: dict[str, Any] = {
     "learning_rate": 4e-4,
     "value_learning_rate": 1e-3,

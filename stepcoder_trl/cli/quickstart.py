@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     import os
 
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    from stepcoder_trl.quickstart.run import FAST, FULL, QuickstartConfig, run_quickstart
+    from stepcoder_trl.quickstart.run import run_quickstart
+    from stepcoder_trl.quickstart.settings import FAST, FULL, QuickstartConfig
 
     changes = {"updates": arguments.updates, "sft_steps": arguments.sft_steps}
     given = {name: value for name, value in changes.items() if value is not None}

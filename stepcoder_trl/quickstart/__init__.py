@@ -1,1 +1,1 @@
-"""The whole method on an embedded default, in minutes on a laptop CPU and without a download."""
+"""Quickstart: StepCoder on generated problems and a tiny model, in minutes on a CPU, without a download."""

@@ -1,6 +1,7 @@
 """Generated problems: tests that find every planted error out, reproducible splits, a corpus with known errors."""
 
 import itertools
+import json
 import math
 import re
 import sys
@@ -8,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from stepcoder_trl import CodeExecutor, load_problems
 from stepcoder_trl.curriculum import curriculum_stages
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.parsing import executable_units
 from stepcoder_trl.quickstart.problems import (
     CONDITIONS,
     UPDATES,
@@ -18,6 +19,7 @@ from stepcoder_trl.quickstart.problems import (
     noisy_demonstrations,
     synthetic_problems,
 )
+from stepcoder_trl.quickstart.settings import PROBLEMS
 from stepcoder_trl.units import executable_units
 
 
@@ -265,3 +267,15 @@ SMALL = SyntheticConfig(min_clauses=1, max_clauses=1, max_arms=2, max_constant=4
 def test_probabilities_out_of_range_are_named():
     with pytest.raises(ValueError, match="`hard_accuracy` is 35"):
         noisy_demonstrations(0, hard_accuracy=35)
+
+
+@pytest.mark.sandbox
+def test_written_problems_are_read_back_and_solved_by_their_solutions(tmp_path):
+    path = tmp_path / "problems.jsonl"
+    path.write_text("".join(json.dumps(one.to_row()) + "\n" for one in synthetic_problems(5, 0, PROBLEMS)))
+
+    problems = load_problems(str(path))
+    with CodeExecutor() as executor:
+        executions = executor.run_many([one.canonical_solution for one in problems], [one.tests for one in problems])
+
+    assert [execution.outcome for execution in executions] == ["passed"] * 5

@@ -1,0 +1,248 @@
+"""Sections of the quickstart: problems, fine-tuning, evaluation, training, results."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.syntax import Syntax
+from transformers import (
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
+
+from stepcoder_trl.curriculum import curriculum_stages
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.evaluation import Evaluation, evaluate_pass_at_1
+from stepcoder_trl.executor import CodeExecutor
+from stepcoder_trl.generation import build_query
+from stepcoder_trl.jsonl import write_rows, write_text
+from stepcoder_trl.quickstart.problems import noisy_demonstrations, synthetic_problems
+from stepcoder_trl.quickstart.recording_trainer import RecordingTrainer
+from stepcoder_trl.quickstart.run_directory import RunDirectory
+from stepcoder_trl.quickstart.settings import QuickstartConfig, ppo_config
+from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, build_model, build_tokenizer, fine_tune
+from stepcoder_trl.reports.html import rollouts_page
+from stepcoder_trl.reports.plots import MISSING, can_plot, plot_curves
+from stepcoder_trl.reports.rollouts import RolloutView
+from stepcoder_trl.reports.terminal import StageCount, before_after_table, rollouts_text, stage_table
+
+
+HELDOUT_SEED = 1_000_000  # added to the seed, so that held-out problems come from another random stream
+TOKENIZER_TEXTS = 1000
+
+
+@dataclass(frozen=True)
+class Material:
+    """
+    Problems, tokenizer and model.
+
+    Attributes:
+        train (`list[Problem]`): Training problems with the few tests of training.
+        evaluated (`dict[str, list[Problem]]`): Training and held-out problems with all tests.
+        tokenizer (`PreTrainedTokenizerFast`): Tokenizer.
+        model (`LlamaForCausalLM`): Model; fine-tuning and training change it in place.
+        response_length (`int`): Maximum number of tokens per completion.
+    """
+
+    train: list[Problem]
+    evaluated: dict[str, list[Problem]]
+    tokenizer: PreTrainedTokenizerFast
+    model: LlamaForCausalLM
+    response_length: int
+
+
+def prepare(config: QuickstartConfig, run: RunDirectory) -> Material:
+    """
+    Generate problems, build tokenizer and model, and print one problem.
+
+    Raises:
+        BadInputError: If a problem is longer than the model's positions.
+    """
+    run.print_heading("Generated problems")
+    heldout = synthetic_problems(config.sizes.heldout, config.seed + HELDOUT_SEED, config.problems)
+    prompts = {str(problem.prompt) for problem in heldout}
+    few_tests = dataclasses.replace(config.problems, test_strength="few", num_tests=config.training_tests)
+    train, train_all_tests = (
+        synthetic_problems(config.sizes.problems, config.seed, settings, exclude=prompts)
+        for settings in (few_tests, config.problems)
+    )
+    evaluated = {"train": train_all_tests, "heldout": heldout}
+    for name, problems in {"training": train, **evaluated}.items():
+        write_rows(run.path / f"problems_{name}.jsonl", [problem.to_row() for problem in problems])
+    _print_problem(train, run)
+    demonstrations = itertools.islice(noisy_demonstrations(config.seed, config.problems), TOKENIZER_TEXTS)
+    tokenizer = build_tokenizer(one.prompt + one.program for one in demonstrations)
+    model = build_model(tokenizer, config.model, config.seed)
+    solutions = (problem.canonical_solution for problem in (*train, *heldout))
+    response_length = max(len(tokenizer(solution)["input_ids"]) for solution in solutions) + 4
+    longest = max(len(build_query(p.prompt, p.canonical_solution, tokenizer).token_ids) for p in (*train, *heldout))
+    if longest + response_length > config.model.max_positions:
+        raise BadInputError(
+            f"A problem with its program takes {longest} tokens, and the model has {config.model.max_positions} "
+            f"positions. Set `max_positions` to {longest + response_length}."
+        )
+    return Material(train, evaluated, tokenizer, model, response_length)
+
+
+def _print_problem(problems: Sequence[Problem], run: RunDirectory) -> None:
+    """Print the first problem with its solution."""
+    example = problems[0]
+    stages = len(curriculum_stages(example.canonical_solution, example.starter_code))
+    run.console.print(f"{len(problems)} training problems. The held-out problems are different ones. An example:")
+    run.console.print(Syntax(f'"""\n{example.prompt}"""\n{example.canonical_solution}', "python", theme="ansi_dark"))
+    run.console.print(f"Its curriculum has {stages} stages. It has {len(example.tests['inputs'])} tests in training.")
+
+
+def fine_tune_model(config: QuickstartConfig, material: Material, run: RunDirectory) -> list[SFTStep]:
+    """Fine-tune the model on programs with planted errors, save it to `sft/`, and return its learning curve."""
+    parameters = sum(parameter.numel() for parameter in material.model.parameters())
+    run.print_heading("Supervised fine-tuning on programs with planted errors")
+    run.console.print(
+        f"A Llama of {parameters:,} parameters learns from programs that have easy concepts right in "
+        f"{config.easy_accuracy:.0%} and hard concepts in {config.hard_accuracy:.0%} of all cases. It learns to write "
+        "valid programs, and it learns their errors."
+    )
+    demonstrations = noisy_demonstrations(
+        config.seed,
+        config.problems,
+        easy_accuracy=config.easy_accuracy,
+        hard_accuracy=config.hard_accuracy,
+        exclude={str(problem.prompt) for problems in material.evaluated.values() for problem in problems},
+    )
+    settings = SFTConfig(num_steps=config.sizes.sft_steps, warmup_steps=min(50, config.sizes.sft_steps // 4))
+    with run.progress("fine-tuning", settings.num_steps) as advance:
+
+        def on_step(step: SFTStep) -> None:
+            advance(f"loss {step.loss:.3f}, lowest possible {step.floor:.3f}")
+            run.add_point("sft", step=step.step, loss=step.loss, floor=step.floor, seconds=step.seconds)
+
+        curve = fine_tune(material.model, material.tokenizer, demonstrations, settings, on_step)
+    for part in (material.model, material.tokenizer):
+        part.save_pretrained(run.path / "sft")
+    return curve
+
+
+def evaluate(material: Material, executor: CodeExecutor, run: RunDirectory, update: int) -> dict[str, Evaluation]:
+    """Return greedy pass@1 from scratch, under all tests, of training and held-out problems."""
+    evaluations = {}
+    for name, problems in material.evaluated.items():
+        evaluations[name] = evaluate_pass_at_1(
+            material.model,
+            material.tokenizer,
+            problems,
+            executor,
+            max_new_tokens=material.response_length,
+            temperature=0.0,
+            batch_size=128,
+        )
+        run.pass_rates.setdefault(name, []).append((update, evaluations[name].pass_at_1))
+    rates = pass_rates(evaluations)
+    run.add_point("evaluation", update=update, **rates)
+    shown = ", ".join(f"{name} {rate:.3f}" for name, rate in rates.items())
+    run.console.print(f"pass@1 after {update} updates: {shown}")
+    return evaluations
+
+
+def train(config: QuickstartConfig, material: Material, executor: CodeExecutor, run: RunDirectory) -> RecordingTrainer:
+    """Train with StepCoder PPO, save the model to `policy/`, and return the trainer."""
+    sizes = config.sizes
+    run.print_heading("StepCoder PPO")
+    run.console.print(
+        f"{sizes.updates} updates of {sizes.prompts_per_update} problems x {sizes.num_generations} completions. Every "
+        "problem starts near the end of its solution and moves toward the beginning. Tokens on lines that no test ran "
+        "are left out of the policy loss."
+    )
+    trainer = RecordingTrainer(
+        ppo_config(config, str(run.path / "policy"), material.response_length),
+        material.tokenizer,
+        material.model,
+        train_dataset=material.train,
+        executor=executor,
+    )
+    trainer.remove_callback(PrinterCallback)
+    with run.progress("training", sizes.updates) as advance:
+        trainer.add_callback(_Progress(config, material, executor, run, advance))
+        trainer.train()
+    trainer.save_model()
+    return trainer
+
+
+class _Progress(TrainerCallback):
+    """Advances the progress bar, writes the metrics to the curves, and evaluates every few updates."""
+
+    def __init__(
+        self, config: QuickstartConfig, material: Material, executor: CodeExecutor, run: RunDirectory, advance: Any
+    ) -> None:
+        self.sizes = config.sizes
+        self.material, self.executor, self.run, self.advance = material, executor, run, advance
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        if not logs or "objective/scores" not in logs:
+            return
+        self.run.add_point("ppo", update=state.global_step, **logs)
+        self.run.passing.append((state.global_step, logs["executor/passed"]))
+        self.advance(
+            f"score {logs['objective/scores']:+.2f}, passing {logs['executor/passed']:.0%}, "
+            f"from scratch {logs['curriculum/scratch_share']:.0%}, KL {logs['objective/kl']:.1f}"
+        )
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        step = state.global_step
+        if step % self.sizes.evaluate_every == 0 and step < self.sizes.updates:
+            evaluate(self.material, self.executor, self.run, update=step)
+
+
+def show_results(
+    trainer: RecordingTrainer, before: dict[str, Evaluation], after: dict[str, Evaluation], run: RunDirectory
+) -> None:
+    """Print tables and completions; write `stages.jsonl`, the rollouts and the curves."""
+    run.console.print(stage_table(trainer.stages))
+    run.console.print("Completions of the last update, most masked tokens first:")
+    run.console.print(rollouts_text(most_masked(trainer.last_rollouts, limit=3)))
+    run.console.print(before_after_table(pass_rates(before), pass_rates(after), "pass@1, greedy, from scratch"))
+    updates = {"first": trainer.first_rollouts, "last": trainer.last_rollouts}
+    write_rows(
+        run.path / "rollouts.jsonl",
+        [{"update": name, **dataclasses.asdict(view)} for name, views in updates.items() for view in views],
+    )
+    write_rows(run.path / "stages.jsonl", [stage_row(count) for count in trainer.stages])
+    shown = [*most_masked(trainer.last_rollouts, limit=16), *most_masked(trainer.first_rollouts, limit=8)]
+    title = "Tokens that were trained on: last update, then first, most masked tokens first"
+    write_text(run.path / "rollouts.html", rollouts_page(shown, title=title))
+    if not can_plot():
+        run.console.print(f"No curves.png: {MISSING}")
+        return
+    plot_curves(
+        {"pass@1, greedy, from scratch": run.pass_rates, "training": {"share of completions that pass": run.passing}},
+        run.path / "curves.png",
+    )
+
+
+def most_masked(rollouts: Sequence[RolloutView], limit: int) -> list[RolloutView]:
+    """Return the completions with most masked tokens first, at most one per problem and `limit` in all."""
+    chosen: dict[str, RolloutView] = {}
+    for rollout in sorted(rollouts, key=lambda rollout: -rollout.masked_share):
+        chosen.setdefault(rollout.task_id, rollout)
+    return list(chosen.values())[:limit]
+
+
+def pass_rates(evaluations: dict[str, Evaluation]) -> dict[str, float]:
+    """Return pass@1 of each set of problems."""
+    return {name: round(evaluation.pass_at_1, 6) for name, evaluation in evaluations.items()}
+
+
+def stage_row(count: StageCount) -> dict[str, Any]:
+    """Return the number of problems at each stage as a row of JSON."""
+    problems = {str(stage): number for stage, number in sorted(count.problems.items())}
+    return {"update": count.update, "problems_at_stage": problems, "passing": count.pass_rate}

@@ -1,0 +1,135 @@
+"""Settings of the quickstart and of its trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.quickstart.problems import SyntheticConfig
+from stepcoder_trl.quickstart.tiny_model import TinyModelConfig
+from stepcoder_trl.trainer import StepCoderPPOConfig
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """
+    Number of steps, problems and completions.
+
+    Args:
+        sft_steps (`int`): Steps of supervised fine-tuning, 32 demonstrations each.
+        updates (`int`): Updates of PPO.
+        problems (`int`): Problems to train on.
+        heldout (`int`): Problems that are only evaluated.
+        prompts_per_update (`int`): Problems per update.
+        num_generations (`int`): Completions per problem and update.
+        evaluate_every (`int`): Updates between two evaluations.
+
+    Raises:
+        BadInputError: If a value is below 1, or an update has more problems than there are.
+    """
+
+    sft_steps: int = 450
+    updates: int = 24
+    problems: int = 64
+    heldout: int = 256
+    prompts_per_update: int = 16
+    num_generations: int = 8
+    evaluate_every: int = 6
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if value < 1:
+                raise BadInputError(f"`{name}` is {value}, but must be at least 1. Leave it out for the default.")
+        if self.prompts_per_update > self.problems:
+            raise BadInputError(
+                f"`prompts_per_update` is {self.prompts_per_update}, but there are only {self.problems} `problems`. "
+                "Lower the one or raise the other."
+            )
+
+
+FULL = Sizes()
+FAST = Sizes(
+    sft_steps=60, updates=3, problems=8, heldout=16, prompts_per_update=4, num_generations=4, evaluate_every=3
+)
+PROBLEMS = SyntheticConfig(style="scalar", min_clauses=2, max_clauses=3, min_arms=2, max_arms=3)
+MODEL = TinyModelConfig()
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """
+    Settings of the quickstart.
+
+    Args:
+        out (`str`, *optional*, defaults to `"stepcoder-quickstart"`):
+            Run directory. It must not exist, or be empty.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of problems, model, fine-tuning and sampling.
+        sizes ([`Sizes`], *optional*):
+            Number of steps, problems and completions.
+        problems ([`SyntheticConfig`], *optional*):
+            Kind of problems, and the tests of the evaluation.
+        training_tests (`int`, *optional*, defaults to `4`):
+            Tests of a problem in training. There are fewer than in the evaluation, so that some lines never run.
+        model ([`TinyModelConfig`], *optional*):
+            Size of the model.
+        easy_accuracy, hard_accuracy (`float`, *optional*, default to `0.85` and `0.35`):
+            Share of easy and of hard concepts that the demonstrations of fine-tuning have right.
+        learning_rate, value_learning_rate (`float`, *optional*, default to `4e-4` and `1e-3`):
+            Learning rates of PPO.
+        kl_coef (`float`, *optional*, defaults to `0.05`):
+            KL coefficient of PPO.
+        num_threads (`int`, *optional*, defaults to `1`):
+            Threads of PyTorch.
+    """
+
+    out: str = "stepcoder-quickstart"
+    seed: int = 0
+    sizes: Sizes = FULL
+    problems: SyntheticConfig = PROBLEMS
+    training_tests: int = 4
+    model: TinyModelConfig = MODEL
+    easy_accuracy: float = 0.85
+    hard_accuracy: float = 0.35
+    learning_rate: float = 4e-4
+    value_learning_rate: float = 1e-3
+    kl_coef: float = 0.05
+    num_threads: int = 1
+
+
+def ppo_config(config: QuickstartConfig, output_dir: str, response_length: int) -> StepCoderPPOConfig:
+    """
+    Return the settings of the trainer.
+
+    The model is 20,000 times smaller than the paper's. Learning rates are therefore higher, completions are sampled
+    from the whole distribution, and lambda is 1, so that the score reaches the first token.
+    """
+    sizes = config.sizes
+    completions = sizes.prompts_per_update * sizes.num_generations
+    return StepCoderPPOConfig(
+        output_dir=output_dir,
+        per_device_train_batch_size=completions // 2 if completions % 2 == 0 else completions,
+        gradient_accumulation_steps=2 if completions % 2 == 0 else 1,
+        num_mini_batches=2 if completions % 2 == 0 else 1,
+        local_rollout_forward_batch_size=completions,
+        num_generations=sizes.num_generations,
+        max_steps=sizes.updates,
+        num_train_epochs=sizes.updates,
+        response_length=response_length,
+        learning_rate=config.learning_rate,
+        value_learning_rate=config.value_learning_rate,
+        kl_coef=config.kl_coef,
+        temperature=1.0,
+        top_p=1.0,
+        lam=1.0,
+        gradient_checkpointing=False,  # the activations of a tiny model fit into memory
+        test_timeout_s=1.0,
+        seed=config.seed,
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+        disable_tqdm=True,
+    )
