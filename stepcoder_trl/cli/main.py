@@ -22,7 +22,7 @@ VERBS = {
     "overlap": ("overlap", "lines that a benchmark shares with training solutions"),
     "sft": ("sft", "fine-tune a model on canonical solutions"),
     "ppo": ("ppo", "train a model with StepCoder PPO"),
-    "quickstart": ("quickstart", "the whole story on a generated problem family, in minutes on a CPU"),
+    "quickstart": ("quickstart", "train a tiny model on generated problems, in minutes on a CPU"),
     "selftest": ("selftest", "run hostile and correct programs through the sandbox: does it hold here?"),
     "plot": ("plot", "learning curves of one run, or of several side by side"),
     "env": ("environment", "print versions and sandbox layers, for bug reports"),

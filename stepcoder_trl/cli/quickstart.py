@@ -1,8 +1,8 @@
-"""`stepcoder-trl quickstart`: the whole story on a generated problem family, in minutes on a CPU.
+"""`stepcoder-trl quickstart`: train a tiny model with StepCoder PPO on generated problems, in minutes on a CPU.
 
-Generates programming problems whose solutions have several branches, builds a tiny Llama with its tokenizer,
-fine-tunes it on programs with planted errors, trains it with StepCoder PPO (curriculum and execution masks) and says
-what pass@1 was before and after, on the problems it was trained on and on held-out ones. Nothing is downloaded.
+Generates programming problems whose solutions have several branches. Builds a tiny Llama with its tokenizer.
+Fine-tunes it on programs with planted errors. Trains it with StepCoder PPO: curriculum and execution masks. Prints
+pass@1 before and after, on the training problems and on held-out ones. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ import dataclasses
 
 
 EPILOG = """The run directory gets summary.json, curves.jsonl (and curves.png with the extra `plots`), stages.jsonl,
-rollouts.html (open it: masked tokens in colour), the problems, and the model before and after.
+rollouts.html (masked tokens in colour), the problems, and the model before and after training.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the verb."""
+    """Add the arguments of the verb."""
     parser.add_argument(
         "--out",
         default="stepcoder-quickstart",
         metavar="DIR",
         help="new run directory (default: stepcoder-quickstart)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything (default: 0)")
-    parser.add_argument("--fast", action="store_true", help="a minute's smoke run: shows the way, learns nothing")
-    parser.add_argument("--updates", type=int, metavar="N", help="PPO updates (default: of the setting)")
-    parser.add_argument("--sft-steps", type=int, metavar="N", help="steps of fine-tuning (default: of the setting)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    parser.add_argument("--fast", action="store_true", help="smoke run of a minute, too short to learn anything")
+    parser.add_argument("--updates", type=int, metavar="N", help="PPO updates (default: by --fast or not)")
+    parser.add_argument("--sft-steps", type=int, metavar="N", help="fine-tuning steps (default: by --fast or not)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of PyTorch (default: 1)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the story; returns the exit status."""
+    """Run the quickstart; returns the exit status."""
     import os
 
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
