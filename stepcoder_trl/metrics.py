@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean
+from statistics import fmean
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.parsing import line_spans
@@ -69,27 +69,6 @@ def mean_pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float:
     return fmean(values)
 
 
-def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
-    """
-    Wilson score interval of a proportion; [0, 1] when nothing was observed.
-
-    Raises:
-        BadInputError: If `successes` is not from 0 to `total`, or `confidence` not in (0, 1).
-    """
-    _check_confidence(confidence)
-    if not 0 <= successes <= total:
-        raise BadInputError(f"`successes` is {successes}, but must be from 0 to `total` = {total}.")
-    if total == 0:
-        return Interval(0.0, 1.0)
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = successes / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == total else min(1.0, centre + half)
-    return Interval(low, high)
-
-
 def bootstrap_interval(
     values: Sequence[float], seed: int, confidence: float = 0.95, resamples: int = 10_000
 ) -> Interval:
@@ -117,7 +96,8 @@ def bootstrap_interval(
     Source: Rubin, The Bayesian bootstrap, Annals of Statistics 9 (1981); Brown, Cai and DasGupta, Interval estimation
     for a binomial proportion, Statistical Science 16 (2001).
     """
-    _check_confidence(confidence)
+    if not 0 < confidence < 1:
+        raise BadInputError(f"`confidence` is {confidence}, but must be in (0, 1). Write 0.95 for 95%.")
     if not values or resamples < 1:
         raise BadInputError(f"{len(values)} `values` and {resamples} `resamples`, but at least one of each is needed.")
     if not all(0 <= value <= 1 for value in values):
@@ -160,11 +140,6 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
     total = only_first + only_second
     tail = sum(math.comb(total, count) for count in range(min(only_first, only_second) + 1))
     return float(min(1.0, 2 * tail / 2**total))
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise BadInputError(f"`confidence` is {confidence}, but must be in (0, 1). Write 0.95 for 95%.")
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -15,7 +15,6 @@ from stepcoder_trl.metrics import (
     mcnemar_p_value,
     mean_pass_at_k,
     pass_at_k,
-    wilson_interval,
 )
 
 
@@ -53,20 +52,6 @@ def test_mean_pass_at_k_is_the_mean_over_problems():
     assert mean_pass_at_k([(2, 0), (2, 1), (4, 4)], k=1) == pytest.approx(0.5)
     with pytest.raises(BadInputError, match="`counts` is empty"):
         mean_pass_at_k([], k=1)
-
-
-def test_wilson_interval_of_a_known_proportion():
-    interval = wilson_interval(5, 10)
-
-    assert (interval.low, interval.high) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-
-
-@given(total=st.integers(0, 50), data=st.data())
-def test_wilson_interval_holds_the_proportion(total, data):
-    successes = data.draw(st.integers(0, total))
-    interval = wilson_interval(successes, total)
-
-    assert 0 <= interval.low <= (successes / total if total else 0.5) <= interval.high <= 1
 
 
 def test_bootstrap_interval_depends_on_its_seed_alone():
@@ -110,8 +95,7 @@ def test_bootstrap_interval_agrees_with_the_normal_one_on_many_values():
         lambda: bootstrap_interval([1.0], seed=0, resamples=0),
         lambda: bootstrap_interval([2.0], seed=0),
         lambda: bootstrap_interval([1.0], seed=0, confidence=95),
-        lambda: wilson_interval(3, 2),
-        lambda: wilson_interval(1, 2, confidence=1.0),
+        lambda: bootstrap_interval([1.0], seed=0, confidence=1.0),
     ],
 )
 def test_intervals_refuse_what_is_no_sample(call):
