@@ -1,4 +1,4 @@
-"""Figures of merit: pass@k with intervals, and the lines that benchmarks share with training data."""
+"""pass@k with intervals, McNemar's test, and lines that benchmarks share with training data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stepcoder_trl.parsing import line_spans
 
 @dataclass(frozen=True)
 class Interval:
-    """Confidence interval: both ends belong to it."""
+    """Confidence interval; both ends belong to it."""
 
     low: float
     high: float
@@ -23,7 +23,7 @@ class Interval:
 
 def pass_at_k(n: int, c: int, k: int) -> float:
     """
-    Unbiased estimate of the probability that at least one of `k` samples passes.
+    Return an unbiased estimate of the probability that at least one of `k` samples passes.
 
     Args:
         n (`int`):
@@ -52,7 +52,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 def mean_pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float:
     """
-    Mean of pass@k over problems.
+    Return the mean of pass@k over problems.
 
     Args:
         counts (`Iterable[tuple[int, int]]`):
@@ -73,11 +73,11 @@ def bootstrap_interval(
     values: Sequence[float], seed: int, confidence: float = 0.95, resamples: int = 10_000
 ) -> Interval:
     """
-    Bayesian bootstrap interval of the mean of per-problem values in [0, 1], such as pass@k.
+    Return a Bayesian bootstrap interval of the mean of per-problem values in [0, 1], such as pass@k.
 
-    The values, and half an observation each of 0 and of 1, are weighted at random, again and again; the interval holds
-    the middle of the weighted means, and the mean itself. It is never of zero width: that no problem of 82 was solved
-    does not prove that none would be. Of values that are 0 or 1 it is Jeffreys' interval of a proportion.
+    The values, and half an observation each of 0 and of 1, get random weights, `resamples` times. The interval holds
+    the middle of the weighted means, and the mean itself. Its width is never zero: 0 of 82 solved problems do not
+    prove that the true rate is 0. For values that are 0 or 1 it equals Jeffreys' interval of a proportion.
 
     Args:
         values (`Sequence[float]`):
@@ -85,7 +85,7 @@ def bootstrap_interval(
         seed (`int`):
             Seed of the weights.
         confidence (`float`, *optional*, defaults to `0.95`):
-            Probability that the interval is to have, in (0, 1).
+            Probability that the interval covers, in (0, 1).
         resamples (`int`, *optional*, defaults to `10_000`):
             Number of weightings.
 
@@ -112,20 +112,20 @@ def bootstrap_interval(
 
 
 def _weighted_mean(shapes: Mapping[float, float], rng: random.Random) -> float:
-    """Mean of values under Dirichlet weights: the weights of equal observations add up to a gamma variate."""
+    """Return the mean under Dirichlet weights. The weights of equal observations add up to a gamma variate."""
     weights = [rng.gammavariate(shape, 1.0) for shape in shapes.values()]
     return math.fsum(value * weight for value, weight in zip(shapes, weights, strict=True)) / math.fsum(weights)
 
 
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
     """
-    Two-sided p-value of McNemar's exact test for two systems on the same problems.
+    Return the two-sided p-value of McNemar's exact test for two systems on the same problems.
 
     Args:
         only_first (`int`):
-            Problems that only the first system solves.
+            Number of problems that only the first system solves.
         only_second (`int`):
-            Problems that only the second solves.
+            Number of problems that only the second system solves.
 
     Returns:
         `float`: Probability, if both were equally good, that the two numbers differ at least as much; in [0, 1].
@@ -143,7 +143,7 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
-    """Value at a share of the way through a sorted sequence, interpolated."""
+    """Return the quantile of a sorted sequence, interpolated linearly."""
     position = share * (len(ordered) - 1)
     low = math.floor(position)
     high = min(low + 1, len(ordered) - 1)
@@ -151,7 +151,7 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def code_lines(program: str) -> list[str]:
-    """Lines of a program without the white space around them; blank ones left out."""
+    """Return the lines of a program, stripped, without blank lines."""
     lines = (program[start:end].strip() for start, end in line_spans(program))
     return [line for line in lines if line]
 
@@ -159,11 +159,11 @@ def code_lines(program: str) -> list[str]:
 @dataclass(frozen=True)
 class LineOverlap:
     """
-    Lines that one solution shares with others.
+    Number of lines that one solution shares with others.
 
     Attributes:
-        lines (`int`): Lines of the solution that count.
-        duplicated (`int`): Those of them that occur in the other solutions.
+        lines (`int`): Counted lines of the solution.
+        duplicated (`int`): Counted lines that also occur in the other solutions.
     """
 
     lines: int
@@ -171,16 +171,16 @@ class LineOverlap:
 
     @property
     def share(self) -> float | None:
-        """Share of duplicated lines in [0, 1]; `None` where no line counts."""
+        """Share of duplicated lines in [0, 1]; `None` if no line is counted."""
         return self.duplicated / self.lines if self.lines else None
 
 
 def line_overlaps(benchmark: Sequence[str], train: Sequence[str]) -> tuple[list[LineOverlap], list[LineOverlap]]:
     """
-    Lines that each benchmark solution shares with the training solutions, and each of these with the benchmark's.
+    Count the lines that each benchmark solution shares with the training solutions, and the other way round.
 
-    Lines are compared without the white space around them. Lines that occur more than twice in the benchmark
-    (`return`, `continue`, ...) count in neither direction.
+    Lines are compared stripped. Lines that occur more than twice in the benchmark (`return`, `continue`, ...) are not
+    counted in either direction.
 
     Args:
         benchmark (`Sequence[str]`):
