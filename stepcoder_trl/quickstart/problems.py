@@ -1,17 +1,19 @@
 """
-Generated programming problems, so that the whole method can be watched on a CPU without a download.
+Generated programming problems. A model can learn them on a CPU, and nothing is downloaded.
 
-A problem describes, clause by clause, what a function `f` does; its solution has one chain of `if`, `elif` and `else`
-per clause. Two dials set how hard learning is:
+A problem describes a function `f` in numbered clauses. Its solution has one chain of `if`, `elif` and `else` per
+clause. Two things make learning harder or easier:
 
-- Sparsity of the reward: the number of clauses (each has to be right), and the number and strength of the tests.
-- Share of code that no test runs: in style `"list"` a loop over a list takes every chain for every element, and few
-  lines stay unexecuted; in style `"scalar"` a test takes one arm of each chain, and with few tests many do.
+- Sparsity of the reward. A program passes only if all clauses are right. More clauses and stronger tests make passing
+  rarer.
+- Share of code that no test runs. In style `"list"` the program loops over a list, so that each test takes many arms
+  and few lines stay unexecuted. In style `"scalar"` a test takes one arm of each chain, so that few tests leave many
+  lines unexecuted.
 
-Every phrase of a description is a *concept* with a right code and a wrong one, of which some are *hard*:
-[`noisy_demonstrations`] writes a hard concept wrong more often than right. A model fine-tuned on them writes valid
-programs with wrong meaning, which is what reinforcement learning has to mend. Concepts are shared by all problems, so
-what is learnt on some problems can be measured on others.
+Every phrase of a description is a *concept*. It has a right code and a wrong code. [`noisy_demonstrations`] writes
+*hard* concepts wrong more often than right. A model that is fine-tuned on these demonstrations writes valid programs
+with wrong results, and reinforcement learning has to correct them. All problems share the concepts, so that held-out
+problems can show whether the model learnt them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from stepcoder_trl.data.problems import Problem
 @dataclass(frozen=True)
 class Concept:
     """
-    Phrase of a description with the code that it means and code that it does not mean.
+    Phrase of a description, with its right code and a wrong one.
 
     `{x}` stands for a variable, `{n}` for a constant.
 
@@ -37,7 +39,7 @@ class Concept:
         words (`str`): Phrase in the description.
         right (`str`): Code that does what the phrase says.
         wrong (`str`): Code that does something else, raises, or does not compile.
-        family (`int`): Concepts whose codes are easily taken for each other are of one family.
+        family (`int`): Number of the concept's family. Concepts of one family are easily confused.
         hard (`bool`): Whether [`noisy_demonstrations`] prefers the wrong code.
     """
 
@@ -81,34 +83,34 @@ MAX_TRIES_PER_PROBLEM = 500
 @dataclass(frozen=True)
 class SyntheticConfig:
     """
-    Dials of the generated problems.
+    Settings of the generated problems.
 
     Args:
         style (`str`, *optional*, defaults to `"list"`):
             `"list"`: `f(xs)` loops over a list. `"scalar"`: `f(a, b, c)` takes numbers; long chains and few tests
             leave much of a program unexecuted.
         min_clauses (`int`, *optional*, defaults to `2`):
-            Fewest clauses of a problem. A program passes only if all its clauses are right.
+            Minimum number of clauses of a problem. A program passes only if all its clauses are right.
         max_clauses (`int`, *optional*, defaults to `3`):
-            Most clauses of a problem.
+            Maximum number of clauses of a problem.
         min_arms (`int`, *optional*, defaults to `1`):
-            Fewest arms of a clause: 1 is a lone `if`, 2 add an `else`, 3 an `elif`, and so on.
+            Minimum number of arms of a clause: 1 is a lone `if`, 2 add an `else`, 3 an `elif`, and so on.
         max_arms (`int`, *optional*, defaults to `2`):
-            Most arms of a clause.
+            Maximum number of arms of a clause.
         max_constant (`int`, *optional*, defaults to `9`):
             Largest constant in a description. The smallest is 2.
         concepts (`str`, *optional*, defaults to `"shared"`):
-            `"shared"`: any clause may have any concept, so that what is learnt at the end of solutions serves their
-            beginning too. `"by_clause"`: first, second, ... clauses have concepts of their own, dealt out in turn.
-            `"family_by_clause"`: each clause has a family of its own, so that concepts that are easily taken for each
-            other ("even" and "odd") are met in the same clause. Where no loop runs, the first clause finds a total of
-            0, and has no concept that no test could tell there (adding from assigning).
+            `"shared"`: any clause may have any concept, so that a concept learnt at the end of solutions also serves
+            at their beginning. `"by_clause"`: each position has its own concepts, assigned in turn.
+            `"family_by_clause"`: each position has its own family, so that concepts that are easily confused ("even"
+            and "odd") occur at the same position. Without a loop the first clause starts from a total of 0. Concepts
+            that no test can distinguish there (adding from assigning) do not occur in it.
         test_strength (`str`, *optional*, defaults to `"strong"`):
-            `"strong"`: tests on which every single wrong concept, and every left-out arm, changes the result; so they
-            reach every line. `"few"`: the first of these, which tell most wrong programs apart but leave lines
-            unexecuted. `"weak"`: short random inputs.
+            `"strong"`: every single wrong concept and every missing arm changes the result of a test, so that the
+            tests reach every line. `"few"`: the first of the strong tests. They detect most wrong programs, but leave
+            lines unexecuted. `"weak"`: short random inputs.
         num_tests (`int`, *optional*, defaults to `12`):
-            Number of tests. Strong tests are more where fewer cannot tell all wrong programs apart.
+            Number of tests. There are more strong tests where this number cannot detect all wrong programs.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -166,8 +168,8 @@ class Demonstration:
         starter_code (`str`): What the program begins with.
         program (`str`): Complete program, starter code included; not always right.
         log_probability (`float`):
-            Natural logarithm of the probability of the program given the prompt. No model predicts the programs with
-            less loss, in nats, than minus its mean.
+            Natural logarithm of the probability of the program given the prompt. Minus its mean is the lowest possible
+            loss of a model, in nats.
     """
 
     prompt: str
@@ -194,7 +196,7 @@ class _Phrase:
 
 @dataclass(frozen=True)
 class _Arm:
-    """Arm of a clause; an `else` has no condition, a left-out arm no update."""
+    """Arm of a clause. An `else` has no condition, a missing arm has no update."""
 
     condition: _Phrase | None
     update: _Phrase | None
@@ -211,26 +213,26 @@ def synthetic_problems(
     """
     Generate problems with tests of form `call`.
 
-    Equal arguments give equal problems. The number and strength of the tests change nothing but the tests, so that
-    problems can be trained under weak tests and evaluated under strong ones.
+    Equal arguments give equal problems. The number and strength of the tests change the tests alone, so that the same
+    problems can be trained with few tests and evaluated with strong ones.
 
     Args:
         num_problems (`int`):
-            Number of problems, with different prompts.
+            Number of problems. Their prompts differ.
         seed (`int`):
             Seed.
         config (`SyntheticConfig`, *optional*):
-            Dials.
+            Settings.
         exclude (`Collection[str]`, *optional*):
-            Prompts that are not to come up: those of another split.
+            Prompts to leave out, for example those of another split.
 
     Returns:
-        `list[Problem]`: Problems whose canonical solution passes its tests. In all of them strong tests exist: every
-        wrong concept can be found out, every line of the canonical solution reached, and there are at least five
-        different outputs.
+        `list[Problem]`: Problems whose canonical solution passes its tests. Strong tests exist for each of them: they
+        detect every wrong concept, reach every line of the canonical solution, and have at least five different
+        outputs.
 
     Raises:
-        ValueError: If the dials leave too few different problems.
+        ValueError: If there are too few different problems with these settings.
     """
     config = config or SyntheticConfig()
     specs = random.Random(f"problems {seed}")
@@ -287,14 +289,14 @@ def noisy_demonstrations(
         seed (`int`):
             Seed.
         config (`SyntheticConfig`, *optional*):
-            Dials; those of the tests have no effect.
+            Settings. Those of the tests have no effect.
         easy_accuracy (`float`, *optional*, defaults to `0.85`):
             Probability that a concept which is not hard is written right, in [0, 1].
         hard_accuracy (`float`, *optional*, defaults to `0.35`):
             Probability that a hard concept is written right, in [0, 1]. Below 0.5 greedy decoding of a model that
             learnt from the demonstrations gets it wrong.
         exclude (`Collection[str]`, *optional*):
-            Prompts that are not to come up: those of problems to train or evaluate on.
+            Prompts to leave out, for example those of the problems to train or evaluate on.
 
     Returns:
         `Iterator[Demonstration]`: Endless.
@@ -313,7 +315,7 @@ def _noisy_demonstrations(
 ) -> Iterator[Demonstration]:
     rng = random.Random(f"demonstrations {seed}")
 
-    probabilities: list[float] = []  # of the choices made for the program at hand
+    probabilities: list[float] = []  # of the choices in the current program
 
     def noisy(phrase: _Phrase) -> _Phrase:
         accuracy = hard_accuracy if phrase.concept.hard else easy_accuracy
@@ -352,7 +354,7 @@ def _draw_spec(rng: random.Random, config: SyntheticConfig) -> _Spec:
 
 
 def _concepts_of(concepts: Sequence[Concept], place: int, config: SyntheticConfig) -> Sequence[Concept]:
-    """Concepts that the clause at a place may have."""
+    """Return the concepts that the clause at a position may have."""
     if config.concepts == "by_clause":
         return concepts[place :: config.max_clauses]
     if config.concepts == "family_by_clause":
@@ -396,7 +398,7 @@ def _program(spec: _Spec, config: SyntheticConfig) -> str:
 
 
 def _mutants(spec: _Spec) -> Iterator[_Spec]:
-    """Every program with one wrong concept or one left-out arm."""
+    """Yield every program with one wrong concept or one missing arm."""
     for i, clause in enumerate(spec):
         for j, arm in enumerate(clause):
             changed = [_Arm(arm.condition, None)]
@@ -409,7 +411,7 @@ def _mutants(spec: _Spec) -> Iterator[_Spec]:
 
 
 def _test_inputs(spec: _Spec, config: SyntheticConfig, seed: str) -> list[_Arguments] | None:
-    """Inputs of the tests; `None` if no strong tests were found for this problem, whatever tests are wanted."""
+    """Return the inputs of the tests; `None` if no strong tests were found, even where weak ones are wanted."""
     rng = random.Random(f"tests {seed}")
     constants = [
         phrase.n for clause in spec for arm in clause for phrase in (arm.condition, arm.update) if phrase is not None
@@ -426,13 +428,13 @@ def _test_inputs(spec: _Spec, config: SyntheticConfig, seed: str) -> list[_Argum
 
 
 def _strong_subset(spec: _Spec, config: SyntheticConfig, candidates: list[_Arguments]) -> list[int] | None:
-    """Few candidates that tell the solution from all mutants and give different outputs, chosen greedily."""
+    """Choose few candidates that detect all mutants and give different outputs, greedily."""
     expected = _results(_program(spec, config), candidates)
     alive = []
     for mutant in _mutants(spec):
         results = _results(_program(mutant, config), candidates)
         killers = {i for i, result in enumerate(results) if result != expected[i]}
-        if not killers:  # so it is with most problems of many arms: the first mutant of that kind saves the others
+        if not killers:  # frequent with many arms: skip the other mutants
             return None
         alive.append(killers)
     chosen: list[int] = []
@@ -451,7 +453,7 @@ def _strong_subset(spec: _Spec, config: SyntheticConfig, candidates: list[_Argum
 
 
 def _draw_arguments(rng: random.Random, config: SyntheticConfig, constants: Sequence[int], longest: int) -> _Arguments:
-    """Arguments of one call, half of the numbers at or beside a constant, where off-by-one errors show."""
+    """Draw the arguments of one call. Half of the numbers lie at or beside a constant, to detect off-by-one errors."""
 
     def number() -> int:
         if rng.random() < 0.5:
@@ -464,7 +466,7 @@ def _draw_arguments(rng: random.Random, config: SyntheticConfig, constants: Sequ
 
 
 def _results(program: str, inputs: Sequence[_Arguments]) -> list[tuple[str, Any]]:
-    """Run a program made here, which always ends, on each input: `("value", result)` or `("error", name)`."""
+    """Run a generated program, which always ends, on each input: `("value", result)` or `("error", name)`."""
     namespace: dict[str, Any] = {}
     try:
         exec(compile(program, "synthetic", "exec"), namespace)

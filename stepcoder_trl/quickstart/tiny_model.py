@@ -1,4 +1,4 @@
-"""Tiny language model and its tokenizer, made on the spot: no download."""
+"""Tiny language model, its tokenizer and its supervised fine-tuning."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from stepcoder_trl.quickstart.problems import Demonstration
 EOS_TOKEN = "<|endoftext|>"
 PAD_TOKEN = "<|pad|>"
 
-# A line end takes the indentation after it along; words and operators take the space before them.
+# A token holds a line end with the indentation after it, or a word or operator with the space before it.
 _WORDS = r"\n *| ?[A-Za-z_]+| ?[0-9]| ?[^\sA-Za-z0-9_]+|\s"
-_MAX_VOCABULARY = 2048  # far above what the generated problems need: every word becomes one token
-_IGNORED = -100  # label without a loss
+_MAX_VOCABULARY = 2048  # more than the generated problems need, so that every word becomes one token
+_IGNORED = -100  # label that `cross_entropy` ignores
 
 
 def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """
     Build a byte-level BPE tokenizer in which every word of the texts is one token.
 
-    Any text survives encoding and decoding; the text of a sequence is the concatenation of its tokens' texts.
+    Decoding an encoded text returns it unchanged. The text of a sequence is the concatenation of its tokens' texts.
 
     Args:
         texts (`Iterable[str]`):
             Texts to learn from.
 
     Returns:
-        [`~transformers.PreTrainedTokenizerFast`]: With an EOS and a separate padding token; padding on the left.
+        [`~transformers.PreTrainedTokenizerFast`]: Tokenizer with an EOS token and a separate padding token. It pads on
+        the left.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -72,11 +73,11 @@ class TinyModelConfig:
         hidden_size (`int`, *optional*, defaults to `96`):
             Width.
         num_layers (`int`, *optional*, defaults to `2`):
-            Layers; copying a constant from the description takes two.
+            Number of layers. Copying a constant from the description takes two.
         num_heads (`int`, *optional*, defaults to `4`):
-            Attention heads, a divisor of the width.
+            Number of attention heads, a divisor of the width.
         max_positions (`int`, *optional*, defaults to `512`):
-            Most tokens of a description with its program.
+            Maximum number of tokens of a description with its program.
     """
 
     hidden_size: int = 96
@@ -95,7 +96,7 @@ class TinyModelConfig:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig, seed: int) -> LlamaForCausalLM:
-    """Build a Llama with random weights that depend on the seed alone."""
+    """Build a Llama whose random weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(
@@ -107,7 +108,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig, see
                 num_attention_heads=config.num_heads,
                 num_key_value_heads=config.num_heads,
                 max_position_embeddings=config.max_positions,
-                # Above the usual 0.02: at this width it halves the steps until constants are copied.
+                # The usual 0.02 doubles the steps until a model of this width copies constants.
                 initializer_range=0.05,
                 tie_word_embeddings=False,
                 bos_token_id=None,
@@ -120,22 +121,22 @@ def build_model(tokenizer: PreTrainedTokenizerFast, config: TinyModelConfig, see
 @dataclass(frozen=True)
 class SFTConfig:
     """
-    Supervised fine-tuning.
+    Settings of supervised fine-tuning.
 
     Args:
         num_steps (`int`, *optional*, defaults to `400`):
-            Optimizer steps. Copying constants is learnt suddenly, and before it no program passes.
+            Optimizer steps. No program passes before the model copies constants, which it learns suddenly.
         batch_size (`int`, *optional*, defaults to `32`):
             Demonstrations per step.
         learning_rate (`float`, *optional*, defaults to `4e-3`):
-            Peak learning rate of embeddings, norms and output layer (AdamW); it falls to zero on a cosine.
+            Peak learning rate of embeddings, norms and output layer (AdamW). It falls to zero on a cosine.
         matrix_learning_rate (`float`, *optional*, defaults to `6e-3`):
-            The same of the inner matrices (Muon).
+            Peak learning rate of the inner matrices (Muon).
         warmup_steps (`int`, *optional*, defaults to `50`):
             Steps over which the learning rate rises.
         batches_sorted_together (`int`, *optional*, defaults to `16`):
-            Batches that are sorted by length before they are shuffled, so that little of a batch is padding. 1 where
-            demonstrations come again: equal ones would gather in a batch.
+            Batches whose demonstrations are sorted by length before the batches are shuffled, so that batches have
+            little padding. Use 1 for demonstrations that repeat: equal ones would gather in one batch.
     """
 
     num_steps: int = 400
@@ -152,10 +153,10 @@ class SFTStep:
     One step of supervised fine-tuning.
 
     Attributes:
-        step (`int`): Steps done.
+        step (`int`): Number of steps done.
         loss (`float`): Mean loss per token of the programs, in nats.
-        floor (`float`): Loss that no model can beat on this batch: the entropy of the planted errors.
-        seconds (`float`): Since the beginning.
+        floor (`float`): Lowest possible loss on this batch: the entropy of the planted errors.
+        seconds (`float`): Time since the start.
     """
 
     step: int
@@ -183,22 +184,22 @@ def fine_tune(
     on_step: Callable[[SFTStep], None] = lambda step: None,
 ) -> list[SFTStep]:
     """
-    Fine-tune on demonstrations in the form that training and evaluation use: query, then completion and EOS.
+    Fine-tune on demonstrations, in the form of training and evaluation: query, completion, EOS.
 
     Args:
         model ([`~transformers.LlamaForCausalLM`]):
-            Model, changed in place; left in evaluation mode.
+            Model. It is changed in place and left in evaluation mode.
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
             Its tokenizer.
         demonstrations (`Iterator[Demonstration]`):
-            Endless; each is used once.
+            Endless demonstrations. Each is used once.
         config ([`SFTConfig`]):
             Settings.
         on_step (`Callable[[SFTStep], None]`, *optional*):
             Called after each step.
 
     Returns:
-        `list[SFTStep]`: Learning curve.
+        `list[SFTStep]`: One record per step.
     """
     optimizers = _optimizers(model, config)
     schedules = [get_cosine_schedule_with_warmup(one, config.warmup_steps, config.num_steps) for one in optimizers]
@@ -246,7 +247,7 @@ def _batches(
 
 
 def _encode(demonstration: Demonstration, tokenizer: PreTrainedTokenizerFast) -> _Example:
-    """Query as the trainer builds it; what is left of the program, without the line end that closes it, and EOS."""
+    """Encode the query as the trainer builds it, and the rest of the program, without its last line end, with EOS."""
     query, _ = query_text(demonstration.prompt, demonstration.starter_code, tokenizer)
     rest = (demonstration.prompt + demonstration.program).rstrip()[len(query) :]
     completion_ids = [*tokenizer(rest)["input_ids"], tokenizer.eos_token_id]
@@ -254,7 +255,7 @@ def _encode(demonstration: Demonstration, tokenizer: PreTrainedTokenizerFast) ->
 
 
 def _completion_loss(model: LlamaForCausalLM, batch: Sequence[_Example], pad: int) -> torch.Tensor:
-    """Mean cross-entropy of the completions' tokens."""
+    """Return the mean cross-entropy of the completions' tokens."""
     width = max(example.length for example in batch)
     ids = torch.full((len(batch), width), pad)
     labels = torch.full((len(batch), width), _IGNORED)
@@ -262,7 +263,7 @@ def _completion_loss(model: LlamaForCausalLM, batch: Sequence[_Example], pad: in
         begin = len(example.query_ids)
         ids[row, : example.length] = torch.tensor(example.query_ids + example.completion_ids)
         labels[row, begin : example.length] = torch.tensor(example.completion_ids)
-    # Padding on the right needs no attention mask: no token looks ahead.
+    # Padding on the right needs no attention mask, because attention is causal.
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     learnt = labels[:, 1:] != _IGNORED
     return torch.nn.functional.cross_entropy(model.lm_head(hidden[learnt]), labels[:, 1:][learnt])

@@ -201,7 +201,7 @@ def _mentions(text, concept):
     return re.search(rf"\b{pattern}(?=[,;.])", text) is not None
 
 
-def test_too_narrow_dials_are_refused():
+def test_settings_with_too_few_problems_are_refused():
     config = SyntheticConfig(max_clauses=1, min_clauses=1, max_arms=1, max_constant=2)
 
     with pytest.raises(ValueError, match="Allow more clauses"):
@@ -223,7 +223,7 @@ def test_too_narrow_dials_are_refused():
         ({"num_tests": 0}, "`num_tests` is 0"),
     ],
 )
-def test_dials_out_of_range_are_named(changes, named):
+def test_settings_out_of_range_are_named(changes, named):
     with pytest.raises(ValueError, match=named):
         SyntheticConfig(**changes)
 
