@@ -1,7 +1,7 @@
 """
-How much of a reference program a candidate repeats: the syntax-tree match and the data-flow match of CodeBLEU.
+Syntax-tree match and data-flow match of CodeBLEU: the share of a reference program that a candidate repeats.
 
-Needs the extra `baselines` (tree-sitter, which also parses what does not compile).
+Needs the extra `baselines`: tree-sitter, which also parses programs that do not compile.
 
 Source: Ren et al., CodeBLEU (arXiv:2009.10297), sections 3.2 and 3.3; used by PPOCoder (arXiv:2301.13816).
 """
@@ -19,7 +19,7 @@ from stepcoder_trl.errors import BadInputError
 
 
 MISSING = "PPOCoder's reward needs tree-sitter. Run `pip install stepcoder-trl[baselines]`."
-MAX_NODES = 20_000  # a model may write any amount of brackets
+MAX_NODES = 20_000  # a larger program counts as empty: a model may write any number of brackets
 
 
 @functools.cache
@@ -34,7 +34,7 @@ def _parser() -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _nodes(program: str) -> tuple[_Node, ...]:
-    """Syntax tree in post-order: children before their parents; the root is last. Empty for one that is too large."""
+    """Return the syntax tree in post-order, the root last. Empty if it has too many nodes."""
     cursor_stack: list[tuple[Any, bool]] = [(_parser().parse(program.encode("utf-8", "replace")).root_node, False)]
     nodes: list[_Node] = []
     open_children: list[list[_Node]] = [[]]
@@ -59,7 +59,7 @@ class _Node:
 
     raw: Any
     children: tuple[_Node, ...]
-    shape: int = field(init=False)  # hash of the subtree's S-expression: its text would be quadratic in the depth
+    shape: int = field(init=False)  # hash of the subtree's S-expression, whose text grows with the square of the depth
 
     def __post_init__(self) -> None:
         places = (number for number, child in enumerate(self.raw.children) if child.type != "comment")
@@ -76,21 +76,21 @@ class _Node:
         return bytes(self.raw.text).decode("utf-8", "replace")
 
     def part(self, name: str) -> _Node | None:
-        """Child under a field name of the grammar."""
+        """Return the child under a field name of the grammar."""
         raw = self.raw.child_by_field_name(name)
         return None if raw is None else next((child for child in self.children if child.raw.id == raw.id), None)
 
 
 def syntax_match(candidate: str, reference: str) -> float:
     """
-    Share of the reference's subtrees that occur in the candidate's syntax tree.
+    Return the share of the reference's subtrees that occur in the candidate's syntax tree.
 
-    Subtrees are compared by their S-expressions, in which names, constants and operators do not show; leaves do not
-    count, and one subtree of the candidate may match several of the reference, as in CodeBLEU.
+    Subtrees are compared by their S-expressions, without names, constants and operators. Leaves are not counted. As in
+    CodeBLEU, one subtree of the candidate may match several of the reference.
 
     Args:
         candidate (`str`):
-            Program; need not compile.
+            Program. It need not compile.
         reference (`str`):
             Program.
 
@@ -105,18 +105,18 @@ def syntax_match(candidate: str, reference: str) -> float:
     return sum(shape in found for shape in wanted) / len(wanted) if wanted else 0.0
 
 
-Edge = tuple[str, str, tuple[str, ...]]  # variable, relation, variables that it comes from
+Edge = tuple[str, str, tuple[str, ...]]  # variable, relation, source variables
 
 
 def data_flow_match(candidate: str, reference: str) -> float:
     """
-    Share of the reference's data-flow edges that the candidate has, variables named by their order of appearance.
+    Return the share of the reference's data-flow edges that the candidate has.
 
-    Every edge of the candidate matches one of the reference at most.
+    Variables are named by their order of appearance. Every edge of the candidate matches at most one of the reference.
 
     Args:
         candidate (`str`):
-            Program; need not compile.
+            Program. It need not compile.
         reference (`str`):
             Program.
 
@@ -133,10 +133,10 @@ def data_flow_match(candidate: str, reference: str) -> float:
 
 def data_flow(program: str) -> list[Edge]:
     """
-    Edges of a program's data flow, in text order.
+    Return the edges of a program's data flow, in text order.
 
-    A variable that is read `comesFrom` itself; one that is assigned is `computedFrom` the variables of the value. Only
-    names that the program binds are variables.
+    A variable that is read `comesFrom` itself. A variable that is assigned is `computedFrom` the variables of the
+    value. Only names that the program binds are variables.
     """
     nodes = _nodes(program)
     if not nodes:
@@ -155,7 +155,7 @@ def data_flow(program: str) -> list[Edge]:
     ]
 
 
-# Kind of node -> fields with the names it binds, and with what they are computed from.
+# Kind of node -> field of the names that it binds, field of the value that they are computed from.
 _BINDINGS = {
     "assignment": ("left", "right"),
     "augmented_assignment": ("left", "right"),
@@ -189,7 +189,7 @@ def _edges(root: _Node) -> Iterator[Edge]:
 
 
 def _inner(value: _Node | None) -> list[_Node]:
-    """Bindings inside a value: comprehensions, lambdas, named expressions."""
+    """Return the bindings inside a value: comprehensions, lambdas, named expressions."""
     found: list[_Node] = []
     stack = [value] if value is not None else []
     while stack:
@@ -202,7 +202,7 @@ def _inner(value: _Node | None) -> list[_Node]:
 
 
 def _readable(node: _Node) -> Sequence[_Node]:
-    """Children that may hold variables: no attribute names, no keywords of calls, no names of definitions."""
+    """Return the children without attribute names, keywords of calls and names of definitions: no variables."""
     hidden = {
         "attribute": "attribute",
         "keyword_argument": "name",
@@ -214,7 +214,7 @@ def _readable(node: _Node) -> Sequence[_Node]:
 
 
 def _names(node: _Node | None) -> list[str]:
-    """Variables in an expression or a target, in text order."""
+    """Return the variables in an expression or a target, in text order."""
     names: list[str] = []
     stack = [node] if node is not None else []
     while stack:
@@ -228,7 +228,7 @@ def _names(node: _Node | None) -> list[str]:
 
 def ppocoder_matches(program: str, reference: str) -> tuple[float, float]:
     """
-    Syntax-tree match and data-flow match, as PPOCoder's reward adds them.
+    Return the syntax-tree match and the data-flow match, which PPOCoder's reward adds.
 
     Raises:
         BadInputError: If there is no reference.
