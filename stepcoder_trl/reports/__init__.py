@@ -1,4 +1,4 @@
-"""Pages, tables and pictures of what training did. Needs neither torch nor transformers."""
+"""Pages, tables and plots of training results. Imports neither torch nor transformers."""
 
 from stepcoder_trl.reports.html import rollouts_page
 from stepcoder_trl.reports.rollouts import RolloutView, TokenKind

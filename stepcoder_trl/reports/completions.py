@@ -1,4 +1,4 @@
-"""Completions as rows: for parquet files and for the tables of experiment trackers."""
+"""Write completions to parquet files, tracker tables and Markdown."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from stepcoder_trl.reports.rollouts import RolloutView, visible
 
 def completion_columns(rollouts: Sequence[RolloutView], update: int) -> dict[str, list[Any]]:
     """
-    Completions as columns.
+    Convert completions to table columns.
 
     Args:
         rollouts (`Sequence[RolloutView]`):
             Completions, one row each.
         update (`int`):
-            Updates done, the same in every row.
+            Number of updates done. Written to every row.
 
     Returns:
-        `dict[str, list]`: Text as it is, but for lone surrogates, which no file takes: those are written out.
+        `dict[str, list]`: One list per column. Lone surrogates are escaped, because UTF-8 cannot encode them.
     """
     return {
         "update": [update] * len(rollouts),
@@ -45,23 +45,26 @@ def _utf8(text: str) -> str:
 
 def write_completions(rollouts: Sequence[RolloutView], update: int, folder: str | os.PathLike[str]) -> Path:
     """
-    Write completions to `completions_UPDATE.parquet`; it has its name when it is complete.
+    Write completions to `completions_UPDATE.parquet`.
+
+    The file is written under a temporary name, then renamed.
 
     Args:
         rollouts (`Sequence[RolloutView]`):
             Completions, one row each.
         update (`int`):
-            Updates done.
+            Number of updates done.
         folder (`str` or path):
-            Folder, made if it is not there.
+            Output folder. Created if missing.
 
     Returns:
-        `Path`: File.
+        `Path`: The written file.
     """
     import pyarrow as pa
     import pyarrow.parquet
 
-    types = {"stage": pa.int64(), "outcome": pa.string(), "score": pa.float64()}  # may be nothing but nulls
+    # These columns may hold only nulls, from which pyarrow cannot infer a type.
+    types = {"stage": pa.int64(), "outcome": pa.string(), "score": pa.float64()}
     columns = completion_columns(rollouts, update)
     table = pa.table({name: pa.array(values, types.get(name)) for name, values in columns.items()})
     path = Path(folder) / f"completions_{update:05d}.parquet"
@@ -72,7 +75,7 @@ def write_completions(rollouts: Sequence[RolloutView], update: int, folder: str 
 
 
 def completions_markdown(rollouts: Sequence[RolloutView]) -> str:
-    """Completions as Markdown, for trackers that show text: programs are indented, so that none ends its own block."""
+    """Convert completions to Markdown. Programs are indented, so that no program can close its own code block."""
     return "\n\n".join(map(_section, rollouts))
 
 

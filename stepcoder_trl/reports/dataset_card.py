@@ -1,4 +1,4 @@
-"""Card of a refined dataset, with the metadata that the Hub reads."""
+"""Write the dataset card of a refined dataset, with the Hub's metadata."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from stepcoder_trl.data.refine import RULES
 
 def dataset_card(summary: Mapping[str, Any], settings: Mapping[str, Any], source: str) -> str:
     """
-    Write the card.
+    Write a dataset card.
 
     Args:
         summary (`Mapping[str, Any]`):
-            Figures of the refinement.
+            Row counts: `rows`, `kept`, `rules`, `difficulty`.
         settings (`Mapping[str, Any]`):
-            Its settings.
+            Settings of the refinement.
         source (`str`):
-            Name of the file or folder that was refined.
+            Name of the refined file or folder.
 
     Returns:
         `str`: Markdown with a YAML header.
@@ -44,8 +44,8 @@ configs:
 
 # {source}, refined
 
-{summary["kept"]} of {summary["rows"]} rows of `{source}`, refined by running everything, after section 4.1 of
-StepCoder ([arXiv:2402.01391](https://arxiv.org/abs/2402.01391)). Every canonical solution passes its tests. The
+{summary["kept"]} of {summary["rows"]} rows of `{source}`, refined by running every solution as described in section
+4.1 of StepCoder ([arXiv:2402.01391](https://arxiv.org/abs/2402.01391)). Every canonical solution passes its tests. The
 licence is that of the source.
 
 Columns: `task_id`, `prompt`, `starter_code`, `canonical_solution` (a complete program), `tests` (JSON text),
@@ -77,6 +77,6 @@ def _row(name: str, count: int) -> str:
 
 
 def _size(rows: int) -> str:
-    """Size class as the Hub names it."""
+    """Return the Hub's size category for a number of rows."""
     bounds = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K")]
     return next((name for bound, name in bounds if rows < bound), "100K<n<1M")

@@ -1,4 +1,4 @@
-"""One self-contained HTML page that shows which tokens were trained on."""
+"""Write one self-contained HTML page that shows which tokens were trained on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEGEND = {
 }
 END_MARK = "⏹"  # shown for a token without text
 
-# Kinds differ in more than colour: masked text is also struck out with dots, outside text is underlined.
+# Not by colour alone, for readers who cannot tell colours apart: masked text is struck out, outside text underlined.
 _STYLE = """
 :root { color-scheme: light dark; --page: #fff; --text: #1a1a1a; --soft: #5c5c5c; --line: #d8d8d8; --code: #f6f6f4;
   --kept: #cdeccd; --masked: #f6d5d2; --outside: #d6e4f7; --good: #14692b; --bad: #a4201a; }
@@ -44,17 +44,18 @@ pre { background: var(--code); border-radius: 6px; overflow-x: auto; padding: .8
 
 def rollouts_page(rollouts: Sequence[RolloutView], title: str) -> str:
     """
-    Show completions with every token in the colour of its part in the policy loss.
+    Render completions as an HTML page. Each token is coloured by its [`TokenKind`].
+
+    Programs are untrusted: their text is escaped, and invisible characters are shown as escapes.
 
     Args:
         rollouts (`Sequence[RolloutView]`):
             Completions, in the order of the page.
         title (`str`):
-            Title.
+            Page title.
 
     Returns:
-        `str`: HTML document without scripts and without anything from elsewhere. Programs are hostile text: all of it
-        is escaped, and characters that would not show are written out.
+        `str`: HTML document without scripts and external resources.
     """
     legend = "".join(f'<span class="{kind}">{text}</span>' for kind, text in LEGEND.items())
     articles = "\n".join(map(_article, rollouts)) or "<p>No rollouts.</p>"
@@ -92,7 +93,7 @@ def _article(rollout: RolloutView) -> str:
 
 
 def rollout_facts(rollout: RolloutView) -> list[str]:
-    """What is said of a rollout beside its outcome, in a few words each."""
+    """Return score, tests passed, stage and masked tokens of a rollout as short texts."""
     facts = [] if rollout.score is None else [f"score {rollout.score:+g}"]
     if rollout.tests_total:
         facts.append(f"{rollout.tests_passed} of {rollout.tests_total} tests passed")
@@ -103,7 +104,7 @@ def rollout_facts(rollout: RolloutView) -> list[str]:
 
 
 def _span(text: str, kind: TokenKind) -> str:
-    """Text in the colour of its kind."""
+    """Return a `<span>` in the colour of the kind."""
     return f'<span class="{kind}">{_text(text)}</span>'
 
 

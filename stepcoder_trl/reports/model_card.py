@@ -1,7 +1,7 @@
 """
-Model card: what was trained from what, how, with which settings, and what was measured.
+Write the model card of a training run: base model, data, method, settings and results.
 
-Everything in it is handed in; nothing is looked up. The metadata are those of the Hugging Face Hub.
+All facts are passed in. The metadata follow the Hugging Face Hub.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from stepcoder_trl.reports.terminal import evenly_spaced
 CARD = "README.md"
 CURVE = "learning_curve.png"
 TAGS = ("trl", "ppo", "stepcoder", "code", "reinforcement-learning")
-_MOST_ROWS = 12
+_MAX_ROWS = 12
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _PASS_AT = re.compile(r"eval_(?:(?P<name>.+)_)?pass@(?P<k>\d+)")
 
-# Where a run or a machine is called by name, or secrets may stand.
+# Settings left out of the card: they may hold local paths, run names or secrets.
 _LOCAL_SETTINGS = {
     "deepspeed",
     "hub_token",
@@ -62,11 +62,11 @@ _CITATIONS = """```bibtex
 @dataclass(frozen=True)
 class PassRate:
     """
-    One pass@k that was measured of the model in question.
+    One measured pass@k.
 
     Attributes:
-        data (`str`): What was evaluated on.
-        k (`int`): Budget.
+        data (`str`): Name of the evaluation set.
+        k (`int`): Number of completions per problem.
         value (`float`): Mean over the problems, in [0, 1].
     """
 
@@ -78,28 +78,28 @@ class PassRate:
 @dataclass(frozen=True)
 class CardFacts:
     """
-    What a model card says.
+    Contents of a model card.
 
     Attributes:
-        model_name (`str`): Name of the model, or of its repository.
-        base_model (`str` or `None`): Model that training began from; with an owner, a name on the Hub.
-        adapter (`bool`): Whether the folder holds an adapter instead of a whole policy.
-        training_data (`str` or `None`): Training set; with an owner, a name on the Hub.
-        training_data_license (`str` or `None`): Its licence.
-        num_problems (`int`): Rows of it that were trained on.
-        update (`int`): Updates done.
-        num_updates (`int`): Updates of the run.
-        episodes (`int`): Completions so far.
-        num_processes (`int`): Processes that train.
-        pass_rates (`Sequence[PassRate]`): Measured of these very weights.
+        model_name (`str`): Name of the model or its repository.
+        base_model (`str` or `None`): Name of the base model. `owner/name` is taken as a model on the Hub.
+        adapter (`bool`): Whether the folder holds an adapter instead of a full model.
+        training_data (`str` or `None`): Name of the training set. `owner/name` is taken as a dataset on the Hub.
+        training_data_license (`str` or `None`): Licence of the training set.
+        num_problems (`int`): Number of problems trained on.
+        update (`int`): Number of updates done.
+        num_updates (`int`): Number of updates planned.
+        episodes (`int`): Number of completions so far.
+        num_processes (`int`): Number of training processes.
+        pass_rates (`Sequence[PassRate]`): Results of the weights that the card describes.
         history (`Sequence[Mapping[str, float]]`): Logged metrics, with `step`.
-        settings (`Mapping[str, Any]`): All settings, JSON values.
-        defaults (`Mapping[str, Any]`): Their defaults.
+        settings (`Mapping[str, Any]`): All settings, as JSON values.
+        defaults (`Mapping[str, Any]`): Default of each setting.
         versions (`Mapping[str, str]`): Version of each package.
-        backend (`str` or `None`): What ran the programs, `None` if none was run.
-        layers (`Mapping[str, bool]`): Sandbox layers and whether each was in force; empty where that is not known.
-        curve (`bool`): Whether the picture of the learning curve lies beside the card.
-        tags (`Sequence[str]`): Further tags.
+        backend (`str` or `None`): Name of the executor that ran the programs. `None` if no program was run.
+        layers (`Mapping[str, bool]`): Sandbox layers, `True` where active. Empty if unknown.
+        curve (`bool`): Whether the folder holds a plot of the learning curve.
+        tags (`Sequence[str]`): Additional tags.
     """
 
     model_name: str
@@ -125,26 +125,26 @@ class CardFacts:
 
 def measured_pass_rates(history: Sequence[Mapping[str, float]], update: int, data: str | None) -> list[PassRate]:
     """
-    Every pass@k of the last evaluation of certain weights.
+    Return every pass@k of the last evaluation at an update.
 
     Args:
         history (`Sequence[Mapping[str, float]]`):
             Logged metrics, with `step`.
         update (`int`):
-            Updates that the weights have seen.
+            Number of updates after which the weights were saved.
         data (`str` or `None`):
-            Name of the evaluation set; of several sets each has its own.
+            Name of the evaluation set. Ignored for metrics that name their own set.
 
     Returns:
-        `list[PassRate]`: Empty if these weights were not evaluated.
+        `list[PassRate]`: Empty if the weights were not evaluated.
     """
     rates: dict[tuple[str, int], PassRate] = {}
     for entry in history:
         for name, value in entry.items():
             match = _PASS_AT.fullmatch(name)
             if match and entry.get("step") == update:
-                of = match["name"] or data or "evaluation set"
-                rates[of, int(match["k"])] = PassRate(of, int(match["k"]), value)
+                evaluated = match["name"] or data or "evaluation set"
+                rates[evaluated, int(match["k"])] = PassRate(evaluated, int(match["k"]), value)
     return list(rates.values())
 
 
@@ -154,10 +154,10 @@ def model_card(facts: CardFacts) -> str:
 
     Args:
         facts ([`CardFacts`]):
-            What it says.
+            Contents.
 
     Returns:
-        `str`: Markdown with the Hub's metadata before it, for a file `README.md`.
+        `str`: Markdown with a YAML header, to be saved as `README.md`.
     """
     sections = [
         f"# {_line(facts.model_name)}",
@@ -218,12 +218,12 @@ def _slug(name: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Text for one line of Markdown."""
+    """Join all words into one line."""
     return " ".join(text.split())
 
 
 def _cell(value: Any) -> str:
-    """Value for one cell of a table."""
+    """Return a value as text for one cell of a Markdown table."""
     return _line(json.dumps(value) if not isinstance(value, str) else value).replace("|", "\\|")
 
 
@@ -248,7 +248,7 @@ def _summary(facts: CardFacts) -> str:
 
 def _results(facts: CardFacts) -> str:
     if not facts.pass_rates:
-        return "These weights were not evaluated. The learning curve shows what was measured on the way."
+        return "These weights were not evaluated. The learning curve shows the metrics logged during training."
     rows = [[_cell(rate.data), f"pass@{rate.k}", f"{rate.value:.4f}"] for rate in facts.pass_rates]
     settings = facts.settings
     return (
@@ -271,21 +271,21 @@ _CURVES = {
 
 def curve_points(history: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[float, float]]]:
     """
-    Learning curves.
+    Collect learning curves from logged metrics.
 
     Args:
         history (`Sequence[Mapping[str, float]]`):
             Logged metrics, with `step`.
 
     Returns:
-        `dict[str, list[tuple[float, float]]]`: Points (update, value) of each curve that there is, by its heading.
+        `dict[str, list[tuple[float, float]]]`: Points (update, value) by curve title. Metrics never logged are absent.
     """
     curves: dict[str, list[tuple[float, float]]] = {}
     for entry in history:
         for name, value in entry.items():
-            heading = _CURVES.get(name) or (name.removeprefix("eval_") if _PASS_AT.fullmatch(name) else None)
-            if heading is not None and "step" in entry:
-                curves.setdefault(heading, []).append((entry["step"], value))
+            title = _CURVES.get(name) or (name.removeprefix("eval_") if _PASS_AT.fullmatch(name) else None)
+            if title is not None and "step" in entry:
+                curves.setdefault(title, []).append((entry["step"], value))
     return curves
 
 
@@ -296,10 +296,10 @@ def _learning_curve(facts: CardFacts) -> str:
         return "Nothing was logged."
     rows = [
         [f"{update:g}", *(f"{points[update]:.4g}" if update in points else "" for points in curves.values())]
-        for update in evenly_spaced(updates, _MOST_ROWS)
+        for update in evenly_spaced(updates, _MAX_ROWS)
     ]
-    picture = [f"![Learning curve]({CURVE})"] if facts.curve else []
-    return "\n\n".join([*picture, _table(["update", *map(_cell, curves)], rows)])
+    plot = [f"![Learning curve]({CURVE})"] if facts.curve else []
+    return "\n\n".join([*plot, _table(["update", *map(_cell, curves)], rows)])
 
 
 def _method(facts: CardFacts) -> str:
@@ -307,24 +307,25 @@ def _method(facts: CardFacts) -> str:
     return (
         "PPO (Schulman et al., arXiv:1707.06347) with the three parts of StepCoder (Dou et al., arXiv:2402.01391), by "
         "stepcoder-trl on TRL:\n\n"
-        "- *Compiler feedback*: each program is run under the tests of its problem; passed 1, wrong answer -0.3, "
-        "runtime error or limit -0.6, compile error -1, unless reward functions replaced that.\n"
-        f"- *Curriculum of Code Completion Subtasks*: `curriculum` is `{settings.get('curriculum')}`: training begins "
-        "near the end of the reference solutions and moves toward their beginning.\n"
-        f"- *Fine-Grained Optimization*: `fgo` is `{settings.get('fgo')}`: with `lines`, tokens of lines that no test "
-        "ran are left out of the policy loss."
+        "- *Compiler feedback*: each program is run against the tests of its problem. The score is 1 if all pass, "
+        "-0.3 for a wrong answer, -0.6 for a runtime error, timeout or memory limit, and -1 for a compile error. "
+        "Reward functions may replace this score.\n"
+        f"- *Curriculum of Code Completion Subtasks* (`curriculum` is `{settings.get('curriculum')}`): the model "
+        "first completes the end of each canonical solution, then gradually more of it.\n"
+        f"- *Fine-Grained Optimization* (`fgo` is `{settings.get('fgo')}`): with `lines`, the policy loss leaves "
+        "out tokens of lines that no test ran."
     )
 
 
 def _sandbox(facts: CardFacts) -> str:
     if facts.backend is None:
-        return "No program was run: the score came from elsewhere."
-    there = ", ".join(name for name, in_force in facts.layers.items() if in_force) or "not known"
-    missing = ", ".join(name for name, in_force in facts.layers.items() if not in_force)
-    lacking = f" Missing on that machine: {missing}." if missing else ""
+        return "No program was run. The score came from a reward model or a reward function."
+    active = ", ".join(name for name, is_active in facts.layers.items() if is_active) or "unknown"
+    missing = ", ".join(name for name, is_active in facts.layers.items() if not is_active)
+    note = f" Missing on that machine: {missing}." if missing else ""
     return (
-        f"Programs were run by `{facts.backend}`. Layers of isolation in force: {there}.{lacking} What this model "
-        "writes is untrusted: run it only where it can do no harm."
+        f"Programs were run by `{facts.backend}`. Active isolation layers: {active}.{note} Programs that this model "
+        "writes are untrusted: run them only in a sandbox."
     )
 
 
@@ -345,20 +346,20 @@ def _use(facts: CardFacts) -> str:
     lines.append(f"tokenizer = AutoTokenizer.from_pretrained({name})")
     return (
         "```python\n" + "\n".join(lines) + "\n```\n\n"
-        "A prompt ends with the starter code of its problem, without white space after it. The folder `value_model/` "
-        "holds the critic, which only further training needs."
+        "A prompt ends with the starter code of its problem, without trailing white space. The folder `value_model/` "
+        "holds the critic. It is needed only to train further."
     )
 
 
 def _settings(facts: CardFacts) -> str:
-    shown = {name: value for name, value in facts.settings.items() if name not in _LOCAL_SETTINGS}
+    public = {name: value for name, value in facts.settings.items() if name not in _LOCAL_SETTINGS}
     changed = [
         [f"`{name}`", _cell(value), _cell(facts.defaults[name])]
-        for name, value in shown.items()
+        for name, value in public.items()
         if name in facts.defaults and facts.defaults[name] != value
     ]
-    everything = json.dumps(shown, indent=2, sort_keys=True)
+    all_settings = json.dumps(public, indent=2, sort_keys=True)
     return (
         _table(["setting", "value", "default"], changed)
-        + f"\n\n<details><summary>All settings</summary>\n\n```json\n{everything}\n```\n\n</details>"
+        + f"\n\n<details><summary>All settings</summary>\n\n```json\n{all_settings}\n```\n\n</details>"
     )

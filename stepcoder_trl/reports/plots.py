@@ -1,4 +1,4 @@
-"""Learning curves and histograms as pictures. Needs the extra `plots`."""
+"""Plot learning curves, histograms and shares. Needs the extra `plots`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MISSING = "Plots need matplotlib. Run `pip install stepcoder-trl[plots]`."
 
 
 def can_plot() -> bool:
-    """Whether matplotlib is installed."""
+    """Return whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
@@ -25,18 +25,18 @@ def plot_curves(
     x_label: str = "update",
 ) -> None:
     """
-    Draw learning curves, one panel above the other.
+    Plot learning curves, one panel above the other.
 
     Args:
         curves (`Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]`):
-            Per panel, by its title, the points `(x, y)` of each curve, by its name.
+            Points `(x, y)` by panel title and curve name.
         path (`str` or path):
-            File to write; its suffix says the format.
+            File to write. Its suffix selects the format.
         x_label (`str`, *optional*, defaults to `"update"`):
-            What the horizontal axis counts.
+            Label of the horizontal axis.
 
     Raises:
-        ImportError: If matplotlib is not installed; the message says how to install it.
+        ImportError: If matplotlib is not installed.
         BadInputError: If there is nothing to draw.
     """
     if not curves:
@@ -59,18 +59,18 @@ def plot_histograms(
     histograms: Mapping[str, Mapping[str, int]], path: str | PathLike[str], y_label: str = "problems"
 ) -> None:
     """
-    Draw histograms, one panel above the other.
+    Plot histograms, one panel above the other.
 
     Args:
         histograms (`Mapping[str, Mapping[str, int]]`):
-            Per panel, by its title, the height of each bar, by the name below it.
+            Bar heights by panel title and bar name.
         path (`str` or path):
-            File to write; its suffix says the format.
+            File to write. Its suffix selects the format.
         y_label (`str`, *optional*, defaults to `"problems"`):
-            What the bars count.
+            Label of the vertical axis.
 
     Raises:
-        ImportError: If matplotlib is not installed; the message says how to install it.
+        ImportError: If matplotlib is not installed.
         BadInputError: If there is nothing to draw.
     """
     if not histograms:
@@ -88,18 +88,18 @@ def plot_histograms(
 
 def plot_shares(shares: Mapping[str, Mapping[str, float]], path: str | PathLike[str], title: str) -> None:
     """
-    Draw one horizontal bar per group, divided by shares.
+    Plot one stacked horizontal bar per group.
 
     Args:
         shares (`Mapping[str, Mapping[str, float]]`):
-            Of each group, by name, the share of each part, by name; all groups have the same parts.
+            Shares by group name and part name. All groups have the same parts.
         path (`str` or path):
-            File to write; its suffix says the format.
+            File to write. Its suffix selects the format.
         title (`str`):
-            What is shown.
+            Title of the plot.
 
     Raises:
-        ImportError: If matplotlib is not installed; the message says how to install it.
+        ImportError: If matplotlib is not installed.
         BadInputError: If there is nothing to draw.
     """
     if not shares:
@@ -119,8 +119,8 @@ def plot_shares(shares: Mapping[str, Mapping[str, float]], path: str | PathLike[
 
 
 def _figure(width: float, height: float) -> Any:
-    """Empty figure of a size in inches."""
+    """Create an empty figure. Sizes are in inches."""
     if not can_plot():
         raise ImportError(MISSING)
-    # A figure of its own: pyplot would pick a window system and keep every figure alive.
+    # Not through pyplot, which selects a window system and keeps every figure alive.
     return importlib.import_module("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")

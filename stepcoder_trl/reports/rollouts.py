@@ -1,4 +1,4 @@
-"""What a report shows of a completion."""
+"""Completions as reports show them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from stepcoder_trl.types import CharSpan
 
 class TokenKind(str, Enum):
     """
-    Part that a piece of text plays in the policy loss.
+    Role of a text in the policy loss.
 
-    `prefix` was given to the model; `kept` is in the loss; `masked` is not, because it never ran; `outside` is
-    in the loss although it is no part of the program: the end token, a closing fence, prose.
+    `prefix` was given to the model. `kept` is in the loss. `masked` is not, because it never ran. `outside` is in
+    the loss but not part of the program: the end token, a closing fence, prose.
     """
 
     PREFIX = "prefix"
@@ -30,36 +30,36 @@ class TokenKind(str, Enum):
 @dataclass(frozen=True)
 class RolloutView:
     """
-    Completion with its mask, as reports show it.
+    Completion and its loss mask, as reports show them.
 
     Args:
         task_id (`str`):
-            Problem.
+            Id of the problem.
         prompt (`str`):
-            Requirement, may be empty.
+            Prompt. May be empty.
         prefix (`str`):
-            Code that the model was given: starter code or the curriculum's prefix.
+            Code given to the model: starter code or the curriculum's prefix.
         tokens (`tuple[str, ...]`):
-            Text of each sampled token; empty for special tokens.
+            Text of each sampled token. Empty for special tokens.
         loss_mask (`tuple[bool, ...]`):
             `True` where the token takes part in the policy loss. As long as `tokens`.
         outcome (`str` or `None`):
-            Verdict on the program, `None` if it could not be run.
+            Outcome of the program. `None` if it could not be run.
         score (`float` or `None`):
-            Score, `None` if there is none.
+            Score. `None` if the completion was not scored.
         stage (`int` or `None`):
-            Stage of the curriculum; 0 is scratch, `None` means that there is no curriculum.
+            Curriculum stage. 0 is scratch, `None` means no curriculum.
         tests_passed (`int`):
-            Tests that passed.
+            Number of tests passed.
         tests_total (`int`):
-            Tests in all.
+            Number of tests.
         program_span (`CharSpan`, *optional*):
-            Where the program stands in the text of the tokens. `None` means everywhere.
+            Span of the program in the joined tokens. `None` means the whole text.
         completion (`str`, *optional*):
-            Text of the completion. Without it that of the tokens, in which a character that tokens share is repeated.
+            Text of the completion. Defaults to the joined tokens, which repeat a character split over two tokens.
 
     Raises:
-        ValueError: If the mask is not as long as the tokens.
+        ValueError: If `loss_mask` and `tokens` differ in length.
     """
 
     task_id: str
@@ -84,16 +84,16 @@ class RolloutView:
 
     @property
     def text(self) -> str:
-        """Text of the completion."""
+        """Return the text of the completion."""
         return self.completion or "".join(self.tokens)
 
     @property
     def masked_share(self) -> float:
-        """Share of the tokens that are not in the loss; 0 without tokens."""
+        """Return the share of tokens that are not in the loss. 0 without tokens."""
         return self.loss_mask.count(False) / len(self.loss_mask) if self.loss_mask else 0.0
 
     def kinds(self) -> Iterator[tuple[str, TokenKind]]:
-        """Text of each token with the part it plays."""
+        """Yield each token's text and kind."""
         offset = 0
         for token, kept in zip(self.tokens, self.loss_mask, strict=True):
             yield token, self._kind(token, kept, offset)
@@ -107,27 +107,27 @@ class RolloutView:
         return TokenKind.KEPT if inside else TokenKind.OUTSIDE
 
 
-_HARMLESS = "\n\t"
+_ALLOWED = "\n\t"
 _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # controls, direction marks, lone surrogates, separators
 
 
 def visible(text: str) -> str:
     """
-    Write out characters that a screen would act on instead of showing them.
+    Escape control characters and other invisible characters.
 
-    Programs are hostile text: a terminal obeys control characters, and direction marks make code look like other code.
+    Programs are untrusted: a terminal executes control characters, and direction marks make code look like other code.
 
     Args:
         text (`str`):
             Any text.
 
     Returns:
-        `str`: Text of printable characters, line ends and tabs; all others as Python's escapes. UTF-8 can encode it.
+        `str`: Text that UTF-8 can encode. Line ends and tabs stay. Other invisible characters become Python escapes.
     """
     return "".join(map(_visible, text))
 
 
 def _visible(character: str) -> str:
-    if character in _HARMLESS or unicodedata.category(character) not in _INVISIBLE:
+    if character in _ALLOWED or unicodedata.category(character) not in _INVISIBLE:
         return character
     return character.encode("unicode_escape").decode("ascii")

@@ -1,4 +1,4 @@
-"""Rollouts, the curriculum's way and results in a terminal."""
+"""Show rollouts, curriculum stages and results in a terminal."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ STYLES = {
 @dataclass(frozen=True)
 class StageCount:
     """
-    Where the problems of the training set stood at one time.
+    Number of problems at each curriculum stage after an update.
 
     Attributes:
-        update (`int`): Updates done.
-        problems (`Mapping[int, int]`): Number of problems at each stage; 0 is scratch.
-        pass_rate (`float`): Share of the completions of the last update that passed.
+        update (`int`): Number of updates done.
+        problems (`Mapping[int, int]`): Number of problems by stage. 0 is scratch.
+        pass_rate (`float`): Share of the last update's completions that passed.
     """
 
     update: int
@@ -43,15 +43,16 @@ class StageCount:
 
 def rollouts_text(rollouts: Sequence[RolloutView]) -> RenderableType:
     """
-    Completions with every token in the colour of its part in the policy loss.
+    Render completions for the terminal. Each token is coloured by its [`TokenKind`].
+
+    Markup and control characters in programs are shown as plain text.
 
     Args:
         rollouts (`Sequence[RolloutView]`):
-            Completions, in their order.
+            Completions, in the order shown.
 
     Returns:
-        `rich.console.RenderableType`: Legend and one panel per completion. Nothing in a program is taken for markup or
-        reaches the terminal as a control character.
+        `rich.console.RenderableType`: Legend and one panel per completion.
     """
     legend = Text("   ").join(Text(text, style=STYLES[kind]) for kind, text in LEGEND.items())
     return Group(legend, *map(_panel, rollouts))
@@ -66,7 +67,7 @@ def _panel(rollout: RolloutView) -> Panel:
 
 
 def _completion(rollout: RolloutView) -> Text:
-    """Tokens in the colours of their parts."""
+    """Return the tokens, coloured by kind."""
     text = Text()
     for token, kind in rollout.kinds():
         text.append(visible(token or END_MARK), style=STYLES[kind])
@@ -78,21 +79,22 @@ def _outcome(rollout: RolloutView) -> Text:
     return Text(visible(outcome), style="bold green" if outcome == "passed" else "bold red")
 
 
-def rollouts_table(rollouts: Sequence[RolloutView], title: str, most_lines: int = 20) -> Table:
+def rollouts_table(rollouts: Sequence[RolloutView], title: str, max_lines: int = 20) -> Table:
     """
-    Completions as a table: result, prompt, prefix and completion.
+    Return completions as a table with the columns result, prompt, prefix and completion.
+
+    The result lists problem, outcome, score, tests passed, stage and share of kept tokens.
 
     Args:
         rollouts (`Sequence[RolloutView]`):
             Completions, one row each.
         title (`str`):
-            Title.
-        most_lines (`int`, *optional*, defaults to `20`):
-            Lines of a text that are shown: of a prompt and a completion the first, of a prefix the last.
+            Title of the table.
+        max_lines (`int`, *optional*, defaults to `20`):
+            Maximum number of lines per text: the first lines of a prompt or completion, the last lines of a prefix.
 
     Returns:
-        `rich.table.Table`: The result is problem, outcome, score, tests passed, stage and share of kept tokens, one
-        below the other. The tokens of a completion have the colours of `rollouts_text`.
+        `rich.table.Table`: Completion tokens have the colours of [`rollouts_text`].
     """
     table = Table(title=Text(visible(title)), show_lines=True)
     for heading in ("result", "prompt", "prefix", "completion"):
@@ -103,9 +105,9 @@ def rollouts_table(rollouts: Sequence[RolloutView], title: str, most_lines: int 
         completion = list(_completion(rollout).split("\n", allow_blank=True))
         table.add_row(
             _result(rollout),
-            _joined([*prompt[:most_lines], *_ellipsis(prompt, most_lines)]),
-            _joined([*_ellipsis(prefix, most_lines), *prefix[-most_lines:]]),
-            _joined([*completion[:most_lines], *_ellipsis(completion, most_lines)]),
+            _joined([*prompt[:max_lines], *_ellipsis(prompt, max_lines)]),
+            _joined([*_ellipsis(prefix, max_lines), *prefix[-max_lines:]]),
+            _joined([*completion[:max_lines], *_ellipsis(completion, max_lines)]),
         )
     return table
 
@@ -120,58 +122,58 @@ def _joined(lines: Sequence[Text]) -> Text:
     return Text("\n").join(lines)
 
 
-def _ellipsis(lines: Sequence[Text], most: int) -> list[Text]:
-    left = len(lines) - most
-    return [Text(f"({left} more lines)", style="italic")] if left > 0 else []
+def _ellipsis(lines: Sequence[Text], max_lines: int) -> list[Text]:
+    hidden = len(lines) - max_lines
+    return [Text(f"({hidden} more lines)", style="italic")] if hidden > 0 else []
 
 
-def stage_table(counts: Sequence[StageCount], most_rows: int = 10) -> Table:
+def stage_table(counts: Sequence[StageCount], max_rows: int = 10) -> Table:
     """
-    Curriculum over time: how many problems stood at which stage.
+    Return a table of the number of problems at each curriculum stage over time.
 
     Args:
         counts (`Sequence[StageCount]`):
             Counts, oldest first.
-        most_rows (`int`, *optional*, defaults to `10`):
-            Rows to show, evenly spaced, the first and the last among them.
+        max_rows (`int`, *optional*, defaults to `10`):
+            Maximum number of rows. They are evenly spaced and include the first and the last.
 
     Returns:
-        `rich.table.Table`: One row per time, one column per stage from the first one of training to scratch.
+        `rich.table.Table`: One row per update, one column per stage from the highest to scratch.
     """
     stages = sorted({0, *(stage for count in counts for stage in count.problems)}, reverse=True)
     table = Table(title="Curriculum: problems at each stage")
     for heading in ("update", *(f"stage {stage}" if stage else "scratch" for stage in stages), "passing"):
         table.add_column(heading, justify="right")
-    for count in evenly_spaced(counts, most_rows):
+    for count in evenly_spaced(counts, max_rows):
         numbers = (str(count.problems.get(stage, 0)) for stage in stages)
         table.add_row(str(count.update), *numbers, f"{count.pass_rate:.0%}")
     return table
 
 
-def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
-    """At most `most` items, at least 1, at even distances; of several the first and the last are among them."""
-    if len(items) <= most:
+def evenly_spaced(items: Sequence[T], max_items: int) -> list[T]:
+    """Select at most `max_items` evenly spaced items. Two or more include the first and the last."""
+    if len(items) <= max_items:
         return list(items)
-    if most < 2:
+    if max_items < 2:
         return list(items[:1])
     last = len(items) - 1
-    return [items[round(number * last / (most - 1))] for number in range(most)]
+    return [items[round(number * last / (max_items - 1))] for number in range(max_items)]
 
 
 def before_after_table(before: Mapping[str, float], after: Mapping[str, float], title: str) -> Table:
     """
-    Rates before and after.
+    Return a table of pass rates before and after training.
 
     Args:
         before (`Mapping[str, float]`):
-            Rate of each set of problems, in [0, 1].
+            Pass rate by problem set, in [0, 1].
         after (`Mapping[str, float]`):
-            Rate of the same sets later.
+            Pass rate of the same sets after training.
         title (`str`):
-            Title.
+            Title of the table.
 
     Returns:
-        `rich.table.Table`: One row per set.
+        `rich.table.Table`: One row per problem set.
     """
     table = Table(title=title)
     for heading in ("problems", "before", "after", "change"):
@@ -183,11 +185,11 @@ def before_after_table(before: Mapping[str, float], after: Mapping[str, float], 
 
 def completions_table(completions: Sequence[tuple[str, str, float]]) -> Table:
     """
-    Completions with their scores.
+    Return a table of completions and their reward model scores.
 
     Args:
         completions (`Sequence[tuple[str, str, float]]`):
-            Query, completion, and the score of a reward model.
+            Query, completion and score.
 
     Returns:
         `rich.table.Table`: One row per completion.

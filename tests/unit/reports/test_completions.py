@@ -1,4 +1,4 @@
-"""Completions as rows and as Markdown."""
+"""Test completions as table columns, parquet and Markdown."""
 
 import pyarrow.parquet
 
@@ -6,7 +6,7 @@ from stepcoder_trl.reports.completions import completion_columns, completions_ma
 from tests.unit.reports.test_html import view
 
 
-def test_a_row_says_what_became_of_a_completion():
+def test_row_holds_result_of_completion():
     columns = completion_columns([view()], update=7)
 
     row = {name: values[0] for name, values in columns.items()}
@@ -16,7 +16,7 @@ def test_a_row_says_what_became_of_a_completion():
     assert (row["outcome"], row["score"], row["stage"]) == (view().outcome, view().score, view().stage)
 
 
-def test_any_text_can_be_written(tmp_path):
+def test_surrogates_are_escaped_in_parquet(tmp_path):
     odd = view(prompt="\udcff\x00", tokens=("\ud800 é",), loss_mask=(True,))
 
     path = write_completions([odd], 1, tmp_path / "new")
@@ -27,7 +27,7 @@ def test_any_text_can_be_written(tmp_path):
     assert row["completion"] == "\\ud800 é"
 
 
-def test_columns_have_the_same_types_when_nothing_was_run(tmp_path):
+def test_column_types_stay_the_same_without_results(tmp_path):
     full = pyarrow.parquet.read_table(write_completions([view()], 1, tmp_path)).schema
     nothing = view(outcome=None, score=None, stage=None)
 
@@ -36,12 +36,12 @@ def test_columns_have_the_same_types_when_nothing_was_run(tmp_path):
     assert full.types == empty.types
 
 
-def test_a_completion_that_is_given_is_not_put_together_from_tokens():
+def test_given_completion_text_replaces_joined_tokens():
     # Two tokens that share a character.
     assert view(tokens=("é", "é"), loss_mask=(True, True), completion="é").text == "é"
 
 
-def test_programs_do_not_end_their_block_of_markdown():
+def test_program_cannot_close_its_markdown_block():
     text = completions_markdown([view(tokens=("```\n# heading\x1b",), loss_mask=(True,))])
 
     assert "    ```\n    # heading\\x1b" in text

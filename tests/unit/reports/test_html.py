@@ -1,4 +1,4 @@
-"""Page of rollouts: every token in its colour, nothing of a program taken for markup."""
+"""Test the HTML page of rollouts: token colours and escaping."""
 
 from html.parser import HTMLParser
 
@@ -26,7 +26,7 @@ def view(**changes):
 
 
 class Page(HTMLParser):
-    """Elements of a page, and the text of its spans by class."""
+    """Parser that collects the tags of a page and the spans of its programs."""
 
     def __init__(self, text):
         super().__init__()
@@ -63,7 +63,7 @@ def test_every_token_has_the_class_of_its_kind():
     ]
 
 
-def test_text_beside_the_program_is_marked():
+def test_text_outside_program_has_its_own_kind():
     rollout = view(tokens=("x = 1\n", "```", " done"), loss_mask=(True, True, False), program_span=(0, 6))
 
     assert list(rollout.kinds()) == [
@@ -73,14 +73,14 @@ def test_text_beside_the_program_is_marked():
     ]
 
 
-def test_facts_are_shown():
+def test_page_shows_facts():
     page = rollouts_page([view()], "Masks")
 
     for fact in ("task/1", "Add one.", "passed", "score +1", "2 of 3 tests passed", "stage 1", "2 of 8 tokens masked"):
         assert fact in page
 
 
-def test_scratch_and_missing_facts():
+def test_page_shows_scratch_and_omits_missing_facts():
     page = rollouts_page([view(stage=0), view(stage=None, outcome=None, score=None, tests_total=0)], "Masks")
 
     assert page.count("from scratch") == 1
@@ -89,7 +89,7 @@ def test_scratch_and_missing_facts():
 
 
 @pytest.mark.parametrize("text", ["</pre><script>alert(1)</script>", "<b>&amp;\"'", "--><img src=x onerror=alert(1)>"])
-def test_programs_cannot_write_markup(text):
+def test_program_text_is_escaped(text):
     plain = Page(rollouts_page([view()], "t"))
 
     page = Page(rollouts_page([view(task_id=text, prompt=text, prefix=text, tokens=(text,) * 8, outcome=text)], text))
@@ -99,20 +99,20 @@ def test_programs_cannot_write_markup(text):
 
 
 @given(st.lists(st.text(), min_size=1))
-def test_any_text_gives_a_page_that_utf8_can_encode(tokens):
+def test_page_of_any_text_is_valid_utf8(tokens):
     page = rollouts_page([view(tokens=tuple(tokens), loss_mask=(True,) * len(tokens))], "t")
 
     assert Page(page).tags.count("article") == 1
     page.encode()
 
 
-def test_invisible_characters_are_written_out():
+def test_invisible_characters_are_escaped():
     page = rollouts_page([view(tokens=("a\u202eb\x1b[31m\ud800\x00",), loss_mask=(True,))], "t")
 
     assert r"a\u202eb\x1b[31m\ud800\x00" in page
 
 
-def test_page_loads_nothing_and_knows_dark_mode():
+def test_page_has_dark_mode_and_no_external_resources():
     page = rollouts_page([view()], "t")
 
     assert "prefers-color-scheme: dark" in page
@@ -120,15 +120,15 @@ def test_page_loads_nothing_and_knows_dark_mode():
     assert "<script" not in page
 
 
-def test_no_rollouts():
+def test_page_without_rollouts_says_so():
     assert "No rollouts." in rollouts_page([], "t")
 
 
-def test_a_mask_of_another_length_is_refused():
+def test_mask_of_wrong_length_raises():
     with pytest.raises(ValueError, match="`loss_mask` has 1 values"):
         view(loss_mask=(True,))
 
 
-def test_masked_share():
+def test_masked_share_counts_masked_tokens():
     assert view().masked_share == 0.25
     assert view(tokens=(), loss_mask=()).masked_share == 0

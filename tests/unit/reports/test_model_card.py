@@ -1,7 +1,7 @@
 """
-Model card: its text against a snapshot, and its metadata read back.
+Test the model card against a snapshot, and its metadata.
 
-`python -m tests.unit.reports.test_model_card` writes the snapshot anew, to be looked at before it is committed.
+`python -m tests.unit.reports.test_model_card` rewrites the snapshot. Review it before you commit it.
 """
 
 from dataclasses import replace
@@ -54,11 +54,11 @@ FACTS = CardFacts(
 )
 
 
-def test_a_card_is_the_snapshot():
+def test_card_equals_snapshot():
     assert model_card(FACTS) == SNAPSHOT.read_text(encoding="utf-8")
 
 
-def test_metadata_load_back(monkeypatch):
+def test_metadata_can_be_loaded(monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("asked the network"))
 
     data = ModelCard(model_card(FACTS)).data
@@ -72,7 +72,7 @@ def test_metadata_load_back(monkeypatch):
     assert found == [("held-out problems", "pass@1", 0.25), ("held-out problems", "pass@4", 0.5)]
 
 
-def test_names_that_are_not_of_the_hub_are_no_metadata():
+def test_local_names_are_left_out_of_metadata():
     card = ModelCard(model_card(replace(FACTS, base_model="local", training_data="my problems.jsonl")))
 
     assert card.data.base_model is None
@@ -81,7 +81,7 @@ def test_names_that_are_not_of_the_hub_are_no_metadata():
     assert "`my problems.jsonl`" in card.text
 
 
-def test_what_was_not_measured_is_not_claimed():
+def test_card_without_results_says_so():
     card = ModelCard(model_card(replace(FACTS, pass_rates=[], history=[], backend=None, layers={}, curve=False)))
 
     assert card.data.eval_results is None
@@ -90,14 +90,14 @@ def test_what_was_not_measured_is_not_claimed():
     assert "No program was run" in card.text
 
 
-def test_an_adapter_is_loaded_with_peft():
+def test_adapter_card_loads_with_peft():
     card = ModelCard(model_card(replace(FACTS, adapter=True)))
 
     assert card.data.library_name == "peft"
     assert "AutoPeftModelForCausalLM" in card.text
 
 
-def test_paths_and_tokens_stay_at_home():
+def test_card_leaves_out_local_paths_and_tokens():
     text = model_card(FACTS)
 
     assert "somebody" not in text
@@ -114,14 +114,14 @@ def test_hostile_names_break_neither_metadata_nor_tables():
     assert "\n| a |" not in card.text
 
 
-def test_rates_of_these_weights_alone_count():
+def test_pass_rates_come_from_the_given_update():
     rates = measured_pass_rates([*HISTORY, {"step": 20, "eval_hard_pass@1": 0.1}], 20, "easy")
 
     assert rates == [PassRate("easy", 1, 0.25), PassRate("easy", 4, 0.5), PassRate("hard", 1, 0.1)]
     assert measured_pass_rates(HISTORY, 30, None) == []
 
 
-def test_curves_have_a_point_per_update_at_which_they_were_logged():
+def test_curves_have_one_point_per_logged_update():
     points = curve_points(HISTORY)
 
     assert points["score"] == [(10, -0.62), (20, 0.1)]

@@ -1,4 +1,4 @@
-"""Learning curves."""
+"""Test plots."""
 
 import importlib.util
 import subprocess
@@ -16,7 +16,7 @@ needs_matplotlib = pytest.mark.skipif(
 
 
 @needs_matplotlib
-def test_curves_are_written_as_a_picture(tmp_path):
+def test_plot_curves_writes_png(tmp_path):
     path = tmp_path / "curves.png"
 
     plots.plot_curves({"pass@1": {"train": [(0, 0.1), (1, 0.4)]}, "loss": {"sft": [(0, 3.0)]}}, path)
@@ -24,7 +24,7 @@ def test_curves_are_written_as_a_picture(tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_matplotlib_the_message_names_the_extra(monkeypatch, tmp_path):
+def test_missing_matplotlib_error_names_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(plots, "can_plot", lambda: False)
 
     with pytest.raises(ImportError, match=r"pip install stepcoder-trl\[plots\]"):
@@ -32,7 +32,7 @@ def test_without_matplotlib_the_message_names_the_extra(monkeypatch, tmp_path):
 
 
 @needs_matplotlib
-def test_nothing_to_draw_is_bad_input(tmp_path):
+def test_plot_without_curves_raises_bad_input(tmp_path):
     with pytest.raises(BadInputError, match="no curves"):
         plots.plot_curves({}, tmp_path / "x.png")
 

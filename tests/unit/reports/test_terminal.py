@@ -1,4 +1,4 @@
-"""Reports in a terminal."""
+"""Test reports in a terminal."""
 
 import io
 
@@ -23,7 +23,7 @@ def shown(renderable, *, color=False):
     return console.file.getvalue()
 
 
-def test_masked_tokens_look_different():
+def test_each_token_kind_has_its_style():
     text = shown(rollouts_text([view()]), color=True)
 
     assert "\x1b[9;31mpass" in text  # struck out, red
@@ -31,7 +31,7 @@ def test_masked_tokens_look_different():
     assert "\x1b[2mdef f(x):" in text  # dim
 
 
-def test_programs_reach_the_terminal_neither_as_markup_nor_as_controls():
+def test_rollouts_text_escapes_markup_and_control_characters():
     rollout = view(task_id="[bold]t", prompt="[red]p", tokens=("[blink]x[/blink]\x1b[2J\x07",), loss_mask=(True,))
 
     text = shown(rollouts_text([rollout]))
@@ -42,7 +42,7 @@ def test_programs_reach_the_terminal_neither_as_markup_nor_as_controls():
     assert "\x1b" not in text
 
 
-def test_stage_table_has_a_column_per_stage_from_the_first_of_training_to_scratch():
+def test_stage_table_columns_run_from_highest_stage_to_scratch():
     counts = [StageCount(0, {2: 3, 1: 1}, 0.0), StageCount(5, {1: 2, 0: 2}, 0.25)]
 
     lines = shown(stage_table(counts)).splitlines()
@@ -53,27 +53,27 @@ def test_stage_table_has_a_column_per_stage_from_the_first_of_training_to_scratc
 
 
 @pytest.mark.parametrize(("number", "expected"), [(3, [0, 1, 2]), (11, [0, 2, 5, 8, 10]), (5, [0, 1, 2, 3, 4])])
-def test_rows_are_spaced_evenly_between_the_first_and_the_last(number, expected):
+def test_evenly_spaced_includes_first_and_last(number, expected):
     counts = [StageCount(update, {}, 0.0) for update in range(number)]
 
     assert [count.update for count in evenly_spaced(counts, 5)] == expected
 
 
-def test_before_and_after():
+def test_before_after_table_shows_change():
     text = shown(before_after_table({"train": 0.1, "heldout": 0.05}, {"train": 0.4, "heldout": 0.03}, "pass@1"))
 
     assert "+0.300" in text
     assert "-0.020" in text
 
 
-def test_completions_with_their_scores():
+def test_completions_table_shows_scores():
     text = shown(completions_table([("def f(x):", "[red]return x\x1b[2J", 0.25)]))
 
     assert r"[red]return x\x1b[2J" in text
     assert "0.2500" in text
 
 
-def test_a_table_of_rollouts_shows_their_results_and_cuts_long_texts():
+def test_rollouts_table_shows_results_and_shortens_texts():
     rollout = view(
         task_id="[bold]t",
         prompt="\n".join(f"p{n}" for n in range(30)),
@@ -83,7 +83,7 @@ def test_a_table_of_rollouts_shows_their_results_and_cuts_long_texts():
         outcome="failed",
     )
 
-    text = shown(rollouts_table([rollout], "Update 1", most_lines=10))
+    text = shown(rollouts_table([rollout], "Update 1", max_lines=10))
 
     assert "[bold]t" in text
     assert "failed" in text
@@ -95,7 +95,7 @@ def test_a_table_of_rollouts_shows_their_results_and_cuts_long_texts():
     assert "x19 = 0" not in text
 
 
-def test_a_table_reaches_the_terminal_without_controls():
+def test_rollouts_table_escapes_markup_and_control_characters():
     rollout = view(prompt="[red]p", prefix="\x1b[2J", tokens=("[blink]x\x07",), loss_mask=(True,))
 
     text = shown(rollouts_table([rollout], "[bold]title"))
