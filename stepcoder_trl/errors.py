@@ -1,31 +1,31 @@
 """
-Exceptions that a caller can meet.
+Exceptions that this package raises.
 
-What a *program* does wrong is an [`Outcome`], never an exception. The tree:
+A failure of a *program* is an [`Outcome`], never an exception.
 
     StepCoderError
-    ├── BadInputError (also a ValueError)   a row, a flag or a file is not what it must be; says where and the fix
-    │   └── NoTestsError                    a problem has no test at all
-    └── SandboxError (also a RuntimeError)  an execution could not be carried out; never a score
-        └── IsolationError                  `isolation="strict"`, and a layer of the sandbox is missing here
+    ├── BadInputError (also a ValueError)   a row, a flag or a file is invalid; the message names the place and the fix
+    │   └── NoTestsError                    a problem has no tests
+    └── SandboxError (also a RuntimeError)  the sandbox failed to run a program; never counted as a score
+        └── IsolationError                  `isolation="strict"`, but an isolation layer is missing
 """
 
 
 class StepCoderError(Exception):
-    """Base of every exception that this package raises on purpose."""
+    """Base class of all exceptions of this package."""
 
 
 class BadInputError(StepCoderError, ValueError):
-    """Raised for input that cannot be used: the message names the file, the row, the field and the fix."""
+    """Raised for invalid input. The message names the file, the row, the field and the fix."""
 
 
 class NoTestsError(BadInputError):
-    """Raised for a problem without a single test."""
+    """Raised for a problem without tests."""
 
 
 class SandboxError(StepCoderError, RuntimeError):
-    """Raised when a program could not be executed for a reason that is ours, not the program's."""
+    """Raised when the sandbox fails to run a program: an infrastructure failure, not an outcome."""
 
 
 class IsolationError(SandboxError):
-    """Raised with `isolation="strict"` where a layer is missing: names each, what it stops, and the fix."""
+    """Raised with `isolation="strict"` if an isolation layer is missing. The message names the layers and the fix."""

@@ -13,10 +13,10 @@ CharSpan = tuple[int, int]  # half-open [start, end), in characters, counted fro
 
 class Outcome(str, Enum):
     """
-    What became of a test or of a whole program.
+    Outcome of a test or a program.
 
-    A program has `passed` iff every test passed; otherwise the worst outcome of its tests names it, in the order
-    `compile_error`, then `timeout`, `memory_exceeded` and `runtime_error` as equals, then `failed`.
+    A program has `passed` if every test passed. Otherwise it has the worst outcome of its tests: `compile_error`, then
+    `timeout`, `memory_exceeded` and `runtime_error` (equally bad), then `failed`.
     """
 
     PASSED = "passed"
@@ -33,15 +33,15 @@ class Outcome(str, Enum):
 @dataclass(frozen=True)
 class TestResult:
     """
-    Outcome of one test.
+    Result of one test.
 
     Attributes:
-        outcome (`Outcome`): Verdict.
-        time_s (`float`): CPU seconds the test took, tracing included.
-        message (`str`): What happened, in one line; empty for a pass.
-        error_line (`int` or `None`): Line of the program the error points at, counted from 1.
-        trusted (`bool`): Whether the verdict was taken outside the process that ran the program.
-        output (`Any`): What the program printed or returned, where `ExecutorConfig.keep_outputs` asks for it.
+        outcome (`Outcome`): Outcome of the test.
+        time_s (`float`): CPU seconds of the test, tracing included.
+        message (`str`): Error message in one line. Empty if the test passed.
+        error_line (`int` or `None`): Line of the program that raised the error, counted from 1.
+        trusted (`bool`): Whether the outcome was decided outside the process that ran the program.
+        output (`Any`): Printed or returned value. Kept only with `ExecutorConfig.keep_outputs`.
     """
 
     __test__ = False  # not a pytest class
@@ -57,19 +57,18 @@ class TestResult:
 @dataclass(frozen=True)
 class Execution:
     """
-    Result of running one program under its tests.
+    Result of running one program against its tests.
 
     Attributes:
-        outcome (`Outcome`): Verdict on the program.
+        outcome (`Outcome`): Outcome of the program.
         tests (`tuple[TestResult, ...]`): One result per test, in test order.
         executed_lines (`frozenset[int]`): Lines of every statement that ran in at least one test, counted from 1.
         kept_lines (`frozenset[int]`):
-            Lines whose tokens Fine-Grained Optimization keeps: `executed_lines`, or all lines for a program that does
-            not compile and for one whose trace was lost or tampered with.
+            Lines whose tokens Fine-Grained Optimization keeps: `executed_lines`, or all lines if the program does not
+            compile or its trace was lost.
         time_s (`float`): CPU seconds of all tests.
-        trusted (`bool`): Whether every verdict was taken outside the process that ran the program.
-        trace_lost (`bool`):
-            Whether it is not known which lines ran: the trace was lost or tampered with. All lines are kept then.
+        trusted (`bool`): Whether every outcome was decided outside the process that ran the program.
+        trace_lost (`bool`): Whether the trace was lost or tampered with. All lines are kept then.
     """
 
     outcome: Outcome
@@ -82,23 +81,23 @@ class Execution:
 
     @property
     def is_untrusted_pass(self) -> bool:
-        """Whether it passed, but by a verdict that a hostile program could have forged."""
+        """Return whether the program passed by tests whose outcome it could have forged."""
         return self.outcome is Outcome.PASSED and not self.trusted
 
     @property
     def num_passed(self) -> int:
-        """Number of tests that passed."""
+        """Return the number of tests that passed."""
         return sum(test.outcome is Outcome.PASSED for test in self.tests)
 
 
 @dataclass(frozen=True)
 class Conditional:
     """
-    Conditional statement of a program: a place where the curriculum may start.
+    Conditional statement of a program, at which a curriculum stage may start.
 
     Attributes:
-        kind (`str`): What it is, e.g. `"if"`, `"for"`.
-        line (`int`): First line of its header, counted from 1.
+        kind (`str`): Kind of statement, e.g. `"if"` or `"for"`.
+        line (`int`): First line of the header, counted from 1.
         end_line (`int`): Last line of the statement.
     """
 
@@ -110,11 +109,11 @@ class Conditional:
 @dataclass(frozen=True)
 class Program:
     """
-    Program found in a model's answer.
+    Program extracted from a completion.
 
     Attributes:
-        text (`str`): What is run: the prefix, if any, followed by the completion's part.
-        span (`CharSpan`): Where the completion's part stands in the completion.
+        text (`str`): Program to run: the prefix, if any, and the code of the completion.
+        span (`CharSpan`): Span of this code in the completion.
     """
 
     text: str

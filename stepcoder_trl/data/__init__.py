@@ -1,4 +1,4 @@
-"""Problems: their schema, and loaders for the formats in which data sets are published."""
+"""Problem schema, and loaders for published datasets."""
 
 from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.data.problems import Problem, validate_tests

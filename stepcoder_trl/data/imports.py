@@ -1,8 +1,8 @@
 """
-Imports that data sets expect to be in scope, as explicit names.
+Explicit imports that replace the star imports of datasets.
 
-A star import would shadow builtins: `from math import *` turns `pow` into one that knows floats only. The names are
-those of Python 3.10, so that a problem loaded on one version of Python runs on another.
+A star import can shadow builtins: after `from math import *`, `pow` works on floats only. The names are those of
+Python 3.10, so that a problem loaded on one version of Python runs on another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 from stepcoder_trl.parsing import parse
 
 
-# What `from MODULE import *` gives, without names of builtins (`abs` and `pow` of operator, `pow` of math).
+# Names that `from MODULE import *` binds, except those of builtins (`abs` and `pow` of operator, `pow` of math).
 STAR_NAMES = {
     "bisect": "bisect bisect_left bisect_right insort insort_left insort_right",
     "collections": "ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque namedtuple",
@@ -58,7 +58,7 @@ USUAL_MODULES = (
     *("bisect", "collections", "copy", "datetime", "fractions", "functools", "heapq", "itertools", "math", "operator"),
     *("random", "re", "string", "sys", "time"),
 )
-_LEFT_OUT = {"bisect", "e"}  # `bisect` stays the module, as its own import says; `e` hides a misspelt variable
+_EXCLUDED = {"bisect", "e"}  # `bisect` must stay the module; `math.e` would hide a misspelt variable
 
 _BUILTIN_NAMES = sorted(
     name
@@ -67,32 +67,33 @@ _BUILTIN_NAMES = sorted(
 )
 
 
-def _import_from(module: str, left_out: frozenset[str] | set[str] = frozenset()) -> str:
-    names = ", ".join(name for name in STAR_NAMES[module].split() if name not in left_out)
+def _import_from(module: str, excluded: frozenset[str] | set[str] = frozenset()) -> str:
+    names = ", ".join(name for name in STAR_NAMES[module].split() if name not in excluded)
     return f"from {module} import {names}"
 
 
 MODULE_IMPORTS = "".join(f"import {module}\n" for module in USUAL_MODULES)
 
-# What the harnesses of APPS and APPS+ put in scope, numpy excepted. `typing` first: `Counter` is that of collections.
+# Names that the harnesses of APPS and APPS+ put in scope, except numpy.
+# `typing` comes first, so that `Counter` is the one of collections.
 USUAL_IMPORTS = MODULE_IMPORTS + "".join(
-    f"{_import_from(module, _LEFT_OUT)}\n"
+    f"{_import_from(module, _EXCLUDED)}\n"
     for module in ("typing", "bisect", "collections", "functools", "heapq", "itertools", "math")
 )
 
 
-@lru_cache(maxsize=64)  # the rows of a data set have few different ones
+@lru_cache(maxsize=64)  # most rows of a dataset have the same imports
 def explicit_imports(source: str) -> str:
     """
-    Replace the star imports of a piece of code by explicit ones that shadow no builtin.
+    Replace star imports by explicit imports that shadow no builtin.
 
     Args:
         source (`str`):
-            Python code such as the `prompt` of a LeetCodeDataset row.
+            Python code, such as the `prompt` of a LeetCodeDataset row.
 
     Returns:
-        `str`: Same code without comments. Star imports from a module that is not in [`STAR_NAMES`] stay, and the
-        builtins are imported again after them. Code that is not Python comes back as it was.
+        `str`: The code without comments. Star imports of modules outside [`STAR_NAMES`] stay, followed by an import of
+        the builtins. Code that does not parse is returned unchanged.
     """
     tree = parse(source)
     if tree is None:

@@ -1,4 +1,4 @@
-"""Problem: one row of a data set, in the form that everything else takes."""
+"""Define `Problem`, the checked form of one dataset row."""
 
 from __future__ import annotations
 
@@ -19,36 +19,35 @@ ChatMessages = list[dict[str, str]]  # each with "role" and "content"
 DIFFICULTIES = ("introductory", "interview", "competition")
 REQUIRED_COLUMNS = ("task_id", "prompt", "tests")
 _REQUIRED_FIX = {
-    "task_id": "Give each row a `task_id` of its own, a string.",
-    "prompt": "Give the requirement as a string or as chat messages.",
-    "tests": "Give at least one test; see the three forms in `validate_tests`.",
+    "task_id": "Give each row a unique `task_id`, as a string.",
+    "prompt": "Give the prompt as a string or as chat messages.",
+    "tests": "Give at least one test, in one of the three forms of `validate_tests`.",
 }
 
 
 @dataclass(frozen=True)
 class Problem:
     """
-    Programming problem with its tests. Checked when it is made.
+    Programming problem with tests. All values are checked on creation.
 
     Args:
         task_id (`str`):
-            Name of the problem, unique in its data set.
+            Id of the problem, unique in its dataset.
         prompt (`str` or `list[dict[str, str]]`):
-            Requirement, without the starter code: plain text, or chat messages of which the last is not the
-            assistant's (the answer is opened by whoever generates).
+            Requirement without the starter code: plain text, or chat messages that do not end with the assistant's.
         starter_code (`str`, *optional*, defaults to `""`):
-            What the answer begins with.
+            Code that the answer begins with.
         canonical_solution (`str`, *optional*, defaults to `""`):
-            Complete runnable program. Without one there is no curriculum for this problem.
+            Complete runnable program. A problem without one has no curriculum.
         tests (`dict[str, Any]`):
-            Tests in one of the forms of [`validate_tests`], also accepted as JSON text; kept as the checked object.
+            Tests in one of the forms of [`validate_tests`], as an object or as JSON text. Stored as an object.
         difficulty (`str` or `None`, *optional*):
             `"introductory"`, `"interview"` or `"competition"`.
         where (`str`, *optional*):
-            Place to name in messages, e.g. `"problems.jsonl:3"`. Not kept.
+            Place named in error messages, e.g. `"problems.jsonl:3"`. Not stored.
 
     Raises:
-        BadInputError: If a value cannot be used. The message names the place, the field, the value and the fix.
+        BadInputError: If a value is invalid. The message names the place, the field, the value and the fix.
     """
 
     task_id: str
@@ -73,20 +72,20 @@ class Problem:
     @classmethod
     def from_row(cls, row: Mapping[str, Any], where: str = "row") -> Problem:
         """
-        Make a problem from a row of JSONL, parquet or a `datasets` data set.
+        Create a problem from a row of JSONL, parquet or a `datasets` dataset.
 
         Args:
             row (`Mapping[str, Any]`):
-                Columns as in [`Problem`]. `task_id`, `prompt` and `tests` are required; `None` in an optional column
-                counts as absent; other columns are ignored.
+                Columns as in [`Problem`]. `task_id`, `prompt` and `tests` are required. `None` in an optional column
+                means absent. Other columns are ignored.
             where (`str`, *optional*, defaults to `"row"`):
-                Place to name in messages, e.g. `"problems.jsonl:3"`.
+                Place named in error messages, e.g. `"problems.jsonl:3"`.
 
         Returns:
             `Problem`: The checked problem.
 
         Raises:
-            BadInputError: If the row cannot be used.
+            BadInputError: If the row is invalid.
         """
         if not isinstance(row, Mapping):
             raise BadInputError(f"{where}: the row is {shown(row)}, but must be an object with columns.")
@@ -100,13 +99,13 @@ class Problem:
 
     def to_row(self) -> dict[str, Any]:
         """
-        Row for JSONL, parquet or a `datasets` data set; `from_row` gives the problem back.
+        Convert the problem to a row for JSONL, parquet or a `datasets` dataset. Inverse of `from_row`.
 
         Returns:
-            `dict[str, Any]`: All columns. `tests` is JSON text, because rows of one table hold different forms.
+            `dict[str, Any]`: All columns. `tests` is JSON text, because the rows of a table differ in their forms.
 
         Raises:
-            BadInputError: If the tests hold an integer of more digits than Python writes.
+            BadInputError: If the tests hold an integer with more digits than Python converts to text.
         """
         try:
             tests = json.dumps(self.tests)
@@ -126,7 +125,7 @@ class Problem:
 
 
 class _Checker:
-    """Checks with a place to name."""
+    """Check the fields of a problem. Error messages name the place `where`."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -141,8 +140,7 @@ class _Checker:
             value.encode()
         except UnicodeEncodeError as error:
             self.fail(
-                f"`{column}` holds half of a surrogate pair at character {error.start}, which UTF-8 cannot encode. "
-                "Replace it."
+                f"`{column}` holds a lone surrogate at character {error.start}. UTF-8 cannot encode it. Replace it."
             )
 
     def task_id(self, value: Any) -> None:
@@ -172,15 +170,15 @@ class _Checker:
             checked.append({"role": message["role"], "content": message["content"]})
         if checked[-1]["role"] == "assistant":
             self.fail(
-                "`prompt` ends with a message of the assistant, but the answer is what is to be generated. Put what "
-                "it begins with into `starter_code`."
+                "`prompt` ends with a message of the assistant, but the model generates the answer. Put the beginning "
+                "of the answer into `starter_code`."
             )
         return checked
 
     def difficulty(self, value: Any) -> None:
         if value is not None and (not isinstance(value, str) or value not in DIFFICULTIES):
             allowed = ", ".join(f'`"{word}"`' for word in DIFFICULTIES)
-            self.fail(f"`difficulty` is {shown(value)}, but must be {allowed} or null. Map your own words to these.")
+            self.fail(f"`difficulty` is {shown(value)}, but must be {allowed} or null. Map your own names to these.")
 
 
 def check_unique_task_ids(problems: Sequence[Problem], places: Sequence[str]) -> None:
@@ -189,18 +187,18 @@ def check_unique_task_ids(problems: Sequence[Problem], places: Sequence[str]) ->
 
     Args:
         problems (`Sequence[Problem]`):
-            Problems of one data set.
+            Problems of one dataset.
         places (`Sequence[str]`):
-            Where each comes from, e.g. `"problems.jsonl:3"`.
+            Place of each problem, e.g. `"problems.jsonl:3"`.
 
     Raises:
-        BadInputError: Naming both places.
+        BadInputError: If two problems share a `task_id`. The message names both places.
     """
     seen: dict[str, str] = {}
     for problem, place in zip(problems, places, strict=True):
         if problem.task_id in seen:
             raise BadInputError(
-                f"{place}: `task_id` {shown(problem.task_id)} is already that of {seen[problem.task_id]}. "
-                "Give each row a `task_id` of its own."
+                f"{place}: `task_id` {shown(problem.task_id)} is already used by {seen[problem.task_id]}. "
+                "Give each row a unique `task_id`."
             )
         seen[problem.task_id] = place

@@ -1,4 +1,4 @@
-"""How a requirement is put to a model: as it stands, as a chat message, or in the wording of the paper's setting."""
+"""Prompt styles: plain text, chat message, or the prompt of the paper."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stepcoder_trl.errors import BadInputError
 
 PROMPT_STYLES = ("plain", "chat", "deepseek")
 
-# The instruct format of DeepSeek-Coder (its repository's README), with the request that the paper's models were given.
+# The instruct format of DeepSeek-Coder (from its README), with the instruction of the paper's appendix D.
 DEEPSEEK_TEMPLATE = (
     "{{ bos_token }}You are an AI programming assistant, utilizing the Deepseek Coder model, developed by Deepseek "
     "Company, and you only answer questions related to computer science. For politically sensitive questions, "
@@ -25,22 +25,22 @@ DEEPSEEK_TEMPLATE = (
 
 def style_prompts(problems: Sequence[Problem], style: str, tokenizer: Any) -> list[Problem]:
     """
-    Put the prompts of problems into a form.
+    Convert prompts to a style.
 
     Args:
         problems (`Sequence[Problem]`):
-            Problems. Prompts that are chat messages already stay as they are.
+            Problems. Prompts that are chat messages are not changed.
         style (`str`):
-            `"plain"`: as they stand. `"chat"`: as a user's message in the tokenizer's chat template. `"deepseek"`: the
-            zero-shot form of the paper's models, DeepSeek-Coder's instruct format; replaces the chat template.
+            `"plain"`: unchanged. `"chat"`: a user message for the tokenizer's chat template. `"deepseek"`: the paper's
+            zero-shot prompt, in DeepSeek-Coder's instruct format. It replaces the chat template.
         tokenizer (`Any`):
-            Tokenizer; its `chat_template` is set for `"deepseek"`.
+            Tokenizer. Its `chat_template` is set for `"deepseek"`.
 
     Returns:
-        `list[Problem]`
+        `list[Problem]`: Problems with converted prompts.
 
     Raises:
-        BadInputError: If the style has no name, or the tokenizer no chat template.
+        BadInputError: If the style is unknown, or the tokenizer has no chat template.
 
     Paper: StepCoder (arXiv:2402.01391), appendix D.
     """

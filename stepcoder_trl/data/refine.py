@@ -1,8 +1,8 @@
 """
-APPS -> APPS+: the rules, each a pure function with a reason code.
+Rules that refine APPS into APPS+. Each rule is a pure function and has a reason code.
 
-A row comes with several solutions and what each of them did under the tests, several times over. The rules decide
-which solutions are sound, which expected outputs are wrong, which rows are dropped, and why.
+A row has several solutions. Each solution was run several times against the tests. The rules decide which solutions
+are correct, which expected outputs are wrong, and which rows are dropped.
 
 Paper: StepCoder (arXiv:2402.01391), section 4.1.
 """
@@ -23,7 +23,7 @@ from stepcoder_trl.parsing import line_spans, parse
 from stepcoder_trl.types import Execution, Outcome
 
 
-# Reason codes. Of a row that is dropped:
+# Reason codes of dropped rows
 MALFORMED = "malformed"
 NO_SOLUTION = "no_solution"
 NO_TESTS = "no_tests"
@@ -43,11 +43,11 @@ HARD_CODED = "hard_coded"
 DUPLICATE = "duplicate"
 CONTAMINATED = "contaminated"
 NOT_RUN = "not_run"
-# Of an expected output that is corrected:
+# Reason codes of corrected expected outputs
 WHITE_SPACE = "white_space"
 FLOAT_FORMAT = "float_format"
 CORRECTED_OUTPUT = "corrected_output"
-# Of what is only noted:
+# Reason codes of notes
 IRRELEVANT_CODE = "irrelevant_code"
 EXTENDED_TESTS = "extended_tests"
 BAD_SOLUTIONS = "bad_solutions"
@@ -58,42 +58,42 @@ RULES: dict[str, str] = {
     NO_TESTS: "there is no input or no output",
     DOES_NOT_COMPILE: "no solution compiles",
     MISSING_LIBRARY: "the solutions need a library that is not installed",
-    API_MISUSE: "the solutions call what modules do not have (any more)",
-    NONDETERMINISTIC: "the solutions answer differently from run to run",
+    API_MISUSE: "the solutions use a name that a module does not have, or no longer has",
+    NONDETERMINISTIC: "the answers of a solution differ from run to run",
     RUNTIME_ERROR: "the solutions end with an error",
     TOO_SLOW: "the solutions exceed the time limit",
     TOO_MUCH_MEMORY: "the solutions exceed the memory limit",
-    WRONG_OUTPUT: "the only solution that runs gives another answer than expected",
-    ORDER: "the solutions give the expected parts in another order",
-    LETTER_CASE: "the solutions give the expected words in other letter case",
-    SEVERAL_ANSWERS: "several answers are right; dropped where a solution gives another",
-    SOLUTIONS_DISAGREE: "the solutions give different answers, none of them the expected one",
+    WRONG_OUTPUT: "the only solution that runs gives a wrong answer",
+    ORDER: "the solutions give the expected parts in a different order",
+    LETTER_CASE: "the solutions give the expected words in different letter case",
+    SEVERAL_ANSWERS: "the statement allows several answers; dropped if a solution differs from the expected one",
+    SOLUTIONS_DISAGREE: "the solutions give different answers, and none is the expected one",
     HARD_CODED: "the solutions do not read their input",
-    DUPLICATE: "the same problem stands in an earlier row",
-    CONTAMINATED: "the solution shares its lines with a benchmark's",
-    NOT_RUN: "its solutions could not be run, for no fault of theirs: given again, the command tries again",
-    WHITE_SPACE: "the expected output had other white space",
-    FLOAT_FORMAT: "the expected output had other digits of the same numbers",
-    CORRECTED_OUTPUT: "the solutions agree on another output than the expected one",
-    IRRELEVANT_CODE: "much of the solution is never executed under its tests",
-    EXTENDED_TESTS: "tests were added on whose outputs the solutions agree",
-    BAD_SOLUTIONS: "solutions that were set aside, by their defects",
+    DUPLICATE: "an earlier row has the same problem",
+    CONTAMINATED: "the solution shares lines with a benchmark's solution",
+    NOT_RUN: "the sandbox failed to run the solutions; run the command again to retry",
+    WHITE_SPACE: "the expected output had different white space",
+    FLOAT_FORMAT: "the expected output wrote the same numbers with different digits",
+    CORRECTED_OUTPUT: "the solutions agree on an output that differs from the expected one",
+    IRRELEVANT_CODE: "the tests never execute a large part of the solution",
+    EXTENDED_TESTS: "tests were added; the solutions agree on their outputs",
+    BAD_SOLUTIONS: "some solutions were discarded; their defects are counted",
 }
 
-LONGEST_NUMBER = 18  # digits
-IRRELEVANT_SHARE = 0.3  # of the solution's lines; above, it is noted
+MAX_DIGITS = 18  # longer numbers are changed digit by digit
+IRRELEVANT_SHARE = 0.3  # a solution with a larger share of unexecuted lines gets a note
 Action = Literal["drop", "repair", "note"]
 
 
 @dataclass(frozen=True)
 class Finding:
     """
-    What a rule found in a row.
+    Finding of a rule in a row.
 
     Attributes:
         rule (`str`): Reason code.
-        action (`str`): `"drop"` the row, `"repair"` it, or `"note"` it only.
-        detail (`str`): What exactly.
+        action (`str`): `"drop"`, `"repair"` or `"note"`.
+        detail (`str`): Details, such as the test and the number of solutions.
     """
 
     rule: str
@@ -107,32 +107,32 @@ class RawProblem:
     Row before refinement.
 
     Attributes:
-        problem ([`Problem`]): As the loader reads it.
-        solutions (`tuple[str, ...]`): Programs that are said to solve it, without repetitions.
+        problem ([`Problem`]): Problem as loaded.
+        solutions (`tuple[str, ...]`): Distinct solutions of the dataset.
     """
 
     problem: Problem
     solutions: tuple[str, ...]
 
 
-Observations = Sequence[Execution]  # of one solution, one per run, outputs kept
+Observations = Sequence[Execution]  # all runs of one solution, with outputs
 
 
 # Rules on one solution
 
 
 def solution_defect(runs: Observations) -> str | None:
-    """Reason code of what is wrong with a solution apart from its answers; `None` if it runs to the end every time."""
+    """Return the reason code of a solution that crashes, exceeds a limit or varies between runs, else `None`."""
     for run in runs:
         for test in run.tests:
-            code = _defect_of(test.outcome, test.message)
+            code = _test_defect(test.outcome, test.message)
             if code is not None:
                 return code
     outputs = [[(test.outcome, test.output) for test in run.tests] for run in runs]
     return NONDETERMINISTIC if any(other != outputs[0] for other in outputs[1:]) else None
 
 
-def _defect_of(outcome: Outcome, message: str) -> str | None:
+def _test_defect(outcome: Outcome, message: str) -> str | None:
     if outcome is Outcome.RUNTIME_ERROR:
         if re.match(r"ModuleNotFoundError\b", message):
             return MISSING_LIBRARY
@@ -150,7 +150,7 @@ _INPUT_NAMES = frozenset({"input", "open", "eval", "exec", "sys", "os", "fileinp
 
 
 def is_hard_coded(program: str, tests: dict[str, Any]) -> bool:
-    """Whether a program never looks at its input, though there is one."""
+    """Return whether a program never reads its input although a test has one."""
     if tests["type"] != "stdio" or not any(text.strip() for text in tests["inputs"]):
         return False
     tree = parse(program)
@@ -158,7 +158,7 @@ def is_hard_coded(program: str, tests: dict[str, Any]) -> bool:
 
 
 def _names_of(node: ast.AST) -> set[str]:
-    """Names that a node reads or imports, top-level modules among them."""
+    """Return the names that a node reads, or the top-level modules that it imports."""
     if isinstance(node, ast.Name):
         return {node.id}
     if isinstance(node, ast.Import):
@@ -169,7 +169,7 @@ def _names_of(node: ast.AST) -> set[str]:
 
 
 def shortest(programs: Sequence[str]) -> str:
-    """Shortest program, comments and blank space left out of the count; of equals the first in the alphabet."""
+    """Return the shortest program, not counting comments and white space. Ties go to the first in text order."""
     return min(programs, key=lambda program: (_code_length(program), program))
 
 
@@ -179,7 +179,7 @@ def _code_length(program: str) -> int:
 
 
 def unexecuted_share(program: str, run: Execution) -> float:
-    """Share of the lines that hold code which ran in no test."""
+    """Return the share of code lines that ran in no test."""
     lines = [program[start:end] for start, end in line_spans(program)]
     code = [number for number, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")]
     return sum(number not in run.executed_lines for number in code) / len(code) if code else 0.0
@@ -199,13 +199,13 @@ _SEVERAL_WORDS = re.compile(
 
 
 def words_of_several_answers(statement: str) -> str:
-    """Words by which a statement allows more than one answer; empty if there are none."""
+    """Return the words by which a problem statement allows several answers, or an empty text."""
     found = _SEVERAL_WORDS.search(statement)
     return found[0] if found else ""
 
 
 def answers_match(kind: str, actual: Any, expected: Any) -> bool:
-    """Whether an answer is the expected one, by the comparison that tests of this kind use."""
+    """Return whether an answer is the expected one, compared as tests of this type do."""
     if kind == "stdio":
         return stdout_matches(str(actual), str(expected))
     return bool(values_match(actual, expected))
@@ -213,17 +213,16 @@ def answers_match(kind: str, actual: Any, expected: Any) -> bool:
 
 def mismatch(kind: str, actual: Any, expected: Any) -> str | None:
     """
-    What tells an answer from the expected one.
+    Classify the difference between an answer and the expected one.
 
     Args:
         kind (`str`):
             Type of the tests.
         actual, expected (`Any`):
-            Standard output, or value returned.
+            Standard output or returned value.
 
     Returns:
-        `str` or `None`: `white_space`, `float_format`, `letter_case`, `order` or `wrong_output`; `None` if they
-        match.
+        `str` or `None`: `white_space`, `float_format`, `letter_case`, `order` or `wrong_output`. `None` if they match.
     """
     if answers_match(kind, actual, expected):
         return None
@@ -242,14 +241,14 @@ def mismatch(kind: str, actual: Any, expected: Any) -> str | None:
 
 
 def _same_numbers(actual: list[str], expected: list[str]) -> bool:
-    """Whether words differ in the digits of numbers only. Two whole numbers are the same or not, however large."""
+    """Return whether words differ only in how floats are written. Integers must be equal, whatever their size."""
     return len(actual) == len(expected) and all(
-        a == b or (not (_is_whole(a) and _is_whole(b)) and stdout_matches(a, b, 1e-6))
+        a == b or (not (_is_integer(a) and _is_integer(b)) and stdout_matches(a, b, 1e-6))
         for a, b in zip(actual, expected, strict=True)
     )
 
 
-def _is_whole(word: str) -> bool:
+def _is_integer(word: str) -> bool:
     return re.fullmatch(r"[+-]?\d+", word) is not None
 
 
@@ -258,7 +257,7 @@ def _same_parts(first: list[Any], second: list[Any]) -> bool:
 
 
 def consensus(kind: str, answers: Sequence[Any]) -> tuple[Any, int]:
-    """Answer that most solutions give, the first of equals, and how many give it."""
+    """Return the most frequent answer and its number of votes. Ties go to the first answer."""
     groups: list[list[Any]] = []
     for answer in answers:
         for group in groups:
@@ -280,10 +279,10 @@ class Refined:
     Row after refinement.
 
     Attributes:
-        problem ([`Problem`] or `None`): `None` if it is dropped.
-        findings (`tuple[Finding, ...]`): What the rules found, in order.
-        sound (`tuple[str, ...]`): Solutions that give the expected answers, those of the tests as repaired.
-        unexecuted (`float` or `None`): Share of the canonical solution's lines that no test executes.
+        problem ([`Problem`] or `None`): Refined problem. `None` if dropped.
+        findings (`tuple[Finding, ...]`): Findings of the rules, in order.
+        sound (`tuple[str, ...]`): Solutions that pass the repaired tests and read their input.
+        unexecuted (`float` or `None`): Share of the canonical solution's code lines that no test executes.
     """
 
     problem: Problem | None
@@ -300,10 +299,10 @@ def refine_row(raw: RawProblem, observed: Sequence[Observations]) -> Refined:
         raw ([`RawProblem`]):
             Row with its solutions.
         observed (`Sequence[Observations]`):
-            Of each solution, its runs.
+            Runs of each solution.
 
     Returns:
-        [`Refined`]
+        [`Refined`]: Refined or dropped row, with the findings.
     """
     if not raw.solutions:
         return _dropped([], NO_SOLUTION)
@@ -317,7 +316,7 @@ def refine_row(raw: RawProblem, observed: Sequence[Observations]) -> Refined:
     findings += repairs
     if problem is None:
         return Refined(None, tuple(findings))
-    sound = [number for number in running if _gives_the_answers(problem, observed[number][0])]
+    sound = [number for number in running if _passes_tests(problem, observed[number][0])]
     wrong = len(running) - len(sound)
     words = words_of_several_answers(statement_of(problem))
     if wrong and words:
@@ -326,16 +325,16 @@ def refine_row(raw: RawProblem, observed: Sequence[Observations]) -> Refined:
         return _dropped(findings, WRONG_OUTPUT if len(running) == 1 else SOLUTIONS_DISAGREE)
     if wrong or len(running) < len(defects):
         findings.append(Finding(BAD_SOLUTIONS, "note", _counts([*defects, *[WRONG_OUTPUT] * wrong])))
-    honest = [number for number in sound if not is_hard_coded(raw.solutions[number], problem.tests)]
-    if not honest:
+    reading = [number for number in sound if not is_hard_coded(raw.solutions[number], problem.tests)]
+    if not reading:
         return _dropped(findings, HARD_CODED)
     if words:
         findings.append(Finding(SEVERAL_ANSWERS, "note", repr(words)))
-    canonical = shortest([raw.solutions[number] for number in honest])
+    canonical = shortest([raw.solutions[number] for number in reading])
     unexecuted = unexecuted_share(canonical, observed[raw.solutions.index(canonical)][0])
     if unexecuted > IRRELEVANT_SHARE:
         findings.append(Finding(IRRELEVANT_CODE, "note", f"{unexecuted:.0%} of the lines"))
-    solutions = tuple(raw.solutions[number] for number in honest)
+    solutions = tuple(raw.solutions[number] for number in reading)
     return Refined(replace(problem, canonical_solution=canonical), tuple(findings), solutions, unexecuted)
 
 
@@ -349,14 +348,14 @@ def _counts(defects: Sequence[str | None]) -> str:
 
 
 def statement_of(problem: Problem) -> str:
-    """Text of a problem's requirement."""
+    """Return the prompt of a problem as text."""
     if isinstance(problem.prompt, str):
         return problem.prompt
     return "\n".join(message["content"] for message in problem.prompt)
 
 
 def _repaired(problem: Problem, runs: Sequence[Execution]) -> tuple[Problem | None, list[Finding]]:
-    """Problem with its expected outputs corrected where the solutions say so, or `None` with the reason."""
+    """Correct expected outputs on which the solutions agree. Return `None` and the reason if the row is dropped."""
     tests = problem.tests
     if tests["type"] == "assert":
         return problem, []
@@ -366,7 +365,7 @@ def _repaired(problem: Problem, runs: Sequence[Execution]) -> tuple[Problem | No
         answers = [run.tests[index].output for run in runs]
         kinds = [mismatch(tests["type"], answer, expected) for answer in answers]
         if None in kinds:
-            continue  # at least one solution is right here
+            continue  # at least one solution gives the expected answer
         answer, votes = consensus(tests["type"], answers)
         kind = mismatch(tests["type"], answer, expected)
         where = f"test {index}, {votes} of {len(answers)} solutions"
@@ -385,7 +384,7 @@ def _repaired(problem: Problem, runs: Sequence[Execution]) -> tuple[Problem | No
     return (replace(problem, tests={**tests, "outputs": outputs}) if findings else problem), findings
 
 
-def _gives_the_answers(problem: Problem, run: Execution) -> bool:
+def _passes_tests(problem: Problem, run: Execution) -> bool:
     if problem.tests["type"] == "assert":
         return run.outcome is Outcome.PASSED
     return all(
@@ -399,41 +398,41 @@ def _gives_the_answers(problem: Problem, run: Execution) -> bool:
 
 def duplicates(problems: Sequence[Problem]) -> dict[int, str]:
     """
-    Rows whose statement stands in an earlier row, letter case, marks of punctuation and white space aside.
+    Find rows that repeat an earlier row's prompt. Letter case, punctuation and white space do not count.
 
     Returns:
-        `dict[int, str]`: Place of each such row, and the `task_id` of the earlier one.
+        `dict[int, str]`: `task_id` of the earlier row by index of the repeated row.
     """
     seen: dict[tuple[str, str], str] = {}
     found: dict[int, str] = {}
-    for place, problem in enumerate(problems):
-        # Operators tell tasks apart; at the beginning of a line they are bullets and headings.
+    for index, problem in enumerate(problems):
+        # Operators distinguish tasks, but at the beginning of a line they are bullets and headings.
         text = re.sub(r"^[ \t*#-]+", "", statement_of(problem).lower(), flags=re.MULTILINE)
         key = re.sub(r"[\s.,;:!?'\"`()\[\]_]+", " ", text).strip(), problem.starter_code.strip()
         earlier = seen.setdefault(key, problem.task_id)
         if earlier != problem.task_id:
-            found[place] = earlier
+            found[index] = earlier
     return found
 
 
 def contaminated(
-    problems: Sequence[Problem], benchmark: Sequence[Problem], most: float, least_lines: int = 4
+    problems: Sequence[Problem], benchmark: Sequence[Problem], max_share: float, min_lines: int = 4
 ) -> dict[int, float]:
     """
-    Rows whose solution shares more than a share of its lines with the solutions of a benchmark.
+    Find rows whose solution shares too many lines with the solutions of a benchmark.
 
     Args:
         problems (`Sequence[Problem]`):
             Rows.
         benchmark (`Sequence[Problem]`):
             Problems of benchmarks.
-        most (`float`):
-            Largest share that is allowed.
-        least_lines (`int`, *optional*, defaults to `4`):
-            Solutions with fewer lines that count are let through: a line or two say nothing.
+        max_share (`float`):
+            Maximum share of common lines, in [0, 1].
+        min_lines (`int`, *optional*, defaults to `4`):
+            Minimum number of counted lines. Shorter solutions are never reported: common lines prove nothing there.
 
     Returns:
-        `dict[int, float]`: Place and share of each such row.
+        `dict[int, float]`: Share of common lines by index of the row.
     """
 
     def own(problem: Problem) -> str:
@@ -441,9 +440,9 @@ def contaminated(
 
     _, overlaps = line_overlaps([own(problem) for problem in benchmark], [own(problem) for problem in problems])
     return {
-        place: overlap.share
-        for place, overlap in enumerate(overlaps)
-        if overlap.share is not None and overlap.lines >= least_lines and overlap.share > most
+        index: overlap.share
+        for index, overlap in enumerate(overlaps)
+        if overlap.share is not None and overlap.lines >= min_lines and overlap.share > max_share
     }
 
 
@@ -452,18 +451,18 @@ def contaminated(
 
 def mutated(tests: dict[str, Any], index: int, draw: Callable[[int], int]) -> Any:
     """
-    Input of one test with one part changed: a number by one or by half, a letter, a list by an element.
+    Change one part of a test input: a number, a letter or an element of a list.
 
     Args:
         tests (`dict`):
             Tests of type `stdio` or `call`.
         index (`int`):
-            Which input.
+            Index of the input.
         draw (`Callable[[int], int]`):
-            Random number below its argument.
+            Function that returns a random integer in [0, n).
 
     Returns:
-        `Any`: Another input of the same form; equal to the old one if nothing in it can be changed.
+        `Any`: Input of the same form. Unchanged if it has no number and no letter.
     """
     given = tests["inputs"][index]
     if tests["type"] == "call":
@@ -473,8 +472,8 @@ def mutated(tests: dict[str, Any], index: int, draw: Callable[[int], int]) -> An
         return given
     chosen = places[draw(len(places))]
     text = chosen[0]
-    # Python refuses to read a number of thousands of digits: of a long one a digit changes, as of a word a letter.
-    is_number = text.lstrip("-").isdigit() and len(text) <= LONGEST_NUMBER
+    # Python refuses to parse very long numbers. They are changed like words, one character at a time.
+    is_number = text.lstrip("-").isdigit() and len(text) <= MAX_DIGITS
     new = str(_changed(int(text), draw)) if is_number else _changed(text, draw)
     return given[: chosen.start()] + new + given[chosen.end() :]
 

@@ -9,18 +9,18 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.generation import build_query
 
 
-def test_plain_prompts_stay(problems, tokenizer):
+def test_plain_style_keeps_prompts(problems, tokenizer):
     assert style_prompts(problems, "plain", tokenizer) == problems
 
 
-def test_chat_prompts_open_the_answer(problems, tokenizer):
+def test_chat_style_opens_code_fence(problems, tokenizer):
     (styled, *_) = style_prompts(problems, "chat", tokenizer)
 
     query = build_query(styled.prompt, styled.starter_code, tokenizer)
     assert query.text == "<|user|>\nWrite sign number 0.\n<|assistant|>\n```python\ndef sign(x):"
 
 
-def test_the_paper_s_form(problems, tokenizer):
+def test_deepseek_style_matches_paper(problems, tokenizer):
     own = copy.deepcopy(tokenizer)
 
     (styled, *_) = style_prompts(problems, "deepseek", own)
@@ -32,7 +32,7 @@ def test_the_paper_s_form(problems, tokenizer):
     )
 
 
-def test_errors_say_what_to_do(problems, tokenizer):
+def test_invalid_style_or_missing_template_raises(problems, tokenizer):
     without = copy.deepcopy(tokenizer)
     without.chat_template = None
 

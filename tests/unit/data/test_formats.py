@@ -391,7 +391,7 @@ def test_an_unknown_format_names_the_known_ones(write_rows):
 
 
 def test_a_duplicate_names_both_rows(write_rows):
-    with pytest.raises(BadInputError, match=r"rows.jsonl:3: `task_id` 'a' \(str\) is already that of .*rows.jsonl:1"):
+    with pytest.raises(BadInputError, match=r"rows.jsonl:3: `task_id` 'a' \(str\) is already used by .*rows.jsonl:1"):
         load_problems(write_rows(OURS, {**OURS, "task_id": "b"}, OURS))
 
 

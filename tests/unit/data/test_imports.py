@@ -15,7 +15,7 @@ def names_after(code: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("module", STAR_NAMES)
-def test_a_star_import_gives_its_names_but_those_of_builtins(module):
+def test_explicit_imports_bind_star_names_except_builtins(module):
     given = names_after(f"from {module} import *\n")
     explicit = names_after(explicit_imports(f"from {module} import *\n"))
 
@@ -25,7 +25,7 @@ def test_a_star_import_gives_its_names_but_those_of_builtins(module):
     }
 
 
-def test_other_code_of_a_preamble_stays():
+def test_explicit_imports_keep_other_code():
     code = "import math\nfrom math import *\ninf = 3\n\nclass ListNode:\n    val = 0\n"
 
     names = names_after(explicit_imports(code))
@@ -35,14 +35,14 @@ def test_other_code_of_a_preamble_stays():
     assert "pow" not in names
 
 
-def test_star_imports_of_other_modules_leave_the_builtins_as_they_are():
+def test_star_import_of_unknown_module_keeps_builtins():
     names = names_after(explicit_imports("from os import *\nx = open\n"))
 
     assert names["x"] is open
     assert "getcwd" in names
 
 
-def test_code_that_is_not_python_comes_back():
+def test_code_that_does_not_parse_is_returned_unchanged():
     assert explicit_imports("from math import") == "from math import"
 
 

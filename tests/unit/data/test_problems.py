@@ -67,13 +67,13 @@ def problems(draw: st.DrawFn) -> Problem:
 
 @settings(deadline=None, max_examples=50)
 @given(problem=problems())
-def test_a_row_gives_the_problem_back(problem):
+def test_row_round_trip_keeps_problem(problem):
     row = json.loads(json.dumps(problem.to_row()))
 
     assert Problem.from_row(row) == problem
 
 
-def test_a_row_has_every_column_and_the_tests_as_text():
+def test_row_has_every_column_and_tests_as_json():
     row = Problem.from_row(ROW).to_row()
 
     assert row == {
@@ -86,23 +86,23 @@ def test_a_row_has_every_column_and_the_tests_as_text():
     }
 
 
-def test_columns_that_are_not_ours_are_ignored_and_null_counts_as_absent():
+def test_unknown_columns_and_nulls_are_ignored():
     row = {**ROW, "starter_code": None, "difficulty": None, "source": "somewhere", "scope": [1]}
 
     assert Problem.from_row(row) == Problem(task_id="a", prompt="Add one.", tests=TESTS)
 
 
-def test_problems_can_be_put_in_a_set():
+def test_problems_are_hashable():
     assert len({Problem.from_row(ROW), Problem.from_row(ROW)}) == 1
 
 
-def test_chat_messages_keep_role_and_content_alone():
+def test_chat_messages_keep_only_role_and_content():
     message = {"role": "user", "content": "Add one.", "name": None}
 
     assert Problem.from_row({**ROW, "prompt": [message]}).prompt == [{"role": "user", "content": "Add one."}]
 
 
-def test_an_empty_prompt_is_fine_when_the_starter_code_says_it_all():
+def test_empty_prompt_with_starter_code_is_accepted():
     assert Problem(task_id="a", prompt="", starter_code="def f():\n", tests=TESTS).prompt == ""
 
 
@@ -137,7 +137,7 @@ def without(name: str) -> dict[str, Any]:
         ([], ["the row is [] (list)", "object"]),
     ],
 )
-def test_an_error_names_the_place_the_column_and_the_fix(row, parts):
+def test_error_names_place_column_and_fix(row, parts):
     with pytest.raises(BadInputError) as error:
         Problem.from_row(row, "file.jsonl:3")
 
@@ -145,12 +145,12 @@ def test_an_error_names_the_place_the_column_and_the_fix(row, parts):
     assert [part for part in parts if part not in str(error.value)] == []
 
 
-def test_a_problem_made_by_hand_is_checked_too():
+def test_problem_constructor_checks_tests():
     with pytest.raises(BadInputError, match=r"`Problem` 'a' \(str\): `tests.type` is missing"):
         Problem(task_id="a", prompt="p", tests={})
 
 
-def test_an_integer_that_python_does_not_write_is_a_clear_error():
+def test_integer_too_long_for_python_raises_clear_error():
     tests = {"type": "call", "fn_name": "f", "inputs": [[10**5000]], "outputs": [1]}
 
     with pytest.raises(BadInputError, match="PYTHONINTMAXSTRDIGITS"):

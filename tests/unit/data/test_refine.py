@@ -1,4 +1,4 @@
-"""Rules of the refinement, one by one, on executions made by hand."""
+"""Test each refinement rule on hand-made executions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STDIO = {"type": "stdio", "inputs": ["1\n", "2\n"], "outputs": ["1\n", "4\n"]}
 
 
 def run(*answers, executed=frozenset({1})):
-    """Execution that came to its end with these answers."""
+    """Return an execution that ended normally with these answers."""
     tests = tuple(TestResult(FAILED, output=answer) for answer in answers)
     return Execution(FAILED, tests, executed, executed, 0.0, True)
 
@@ -56,7 +56,7 @@ def findings(row):
         ([run("1", "4"), broken(Outcome.RUNTIME_ERROR, "KeyError: 3")], "runtime_error"),
     ],
 )
-def test_defects_of_a_solution(runs, code):
+def test_solution_defect(runs, code):
     assert rules.solution_defect(runs) == code
 
 
@@ -76,7 +76,7 @@ def test_defects_of_a_solution(runs, code):
         ("call", [2, 2], [1, 2], "wrong_output"),
     ],
 )
-def test_mismatches(kind, actual, expected, found):
+def test_mismatch_classifies_difference(kind, actual, expected, found):
     assert rules.mismatch(kind, actual, expected) == found
 
 
@@ -93,7 +93,7 @@ def test_mismatches(kind, actual, expected, found):
         "The elements in original may be returned in any order.",
     ],
 )
-def test_statements_that_allow_several_answers(statement):
+def test_statement_that_allows_several_answers_is_found(statement):
     assert rules.words_of_several_answers(statement)
 
 
@@ -112,7 +112,7 @@ def test_statements_that_allow_several_answers(statement):
         "We reorder the digits in any order. Return true if the result is a power of two.",
     ],
 )
-def test_statements_that_do_not(statement):
+def test_statement_with_one_answer_is_not_found(statement):
     assert not rules.words_of_several_answers(statement)
 
 
@@ -126,15 +126,15 @@ def test_statements_that_do_not(statement):
         ("print(open(0).read())", False),
     ],
 )
-def test_programs_that_never_look_at_their_input(program, hard_coded):
+def test_program_that_ignores_its_input_is_hard_coded(program, hard_coded):
     assert rules.is_hard_coded(program, STDIO) is hard_coded
 
 
-def test_a_program_without_input_has_nothing_to_look_at():
+def test_program_without_input_is_not_hard_coded():
     assert not rules.is_hard_coded("print(1)", {**STDIO, "inputs": ["", " \n"]})
 
 
-def test_sound_rows_stay_as_they_are():
+def test_correct_row_is_unchanged():
     row = refined([run("1\n", "4\n")])
 
     assert row.problem.tests == STDIO
@@ -142,7 +142,7 @@ def test_sound_rows_stay_as_they_are():
     assert row.problem.canonical_solution == "print(int(input()) ** 2)"
 
 
-def test_the_shortest_sound_solution_is_chosen_and_the_others_are_noted():
+def test_shortest_correct_solution_becomes_canonical():
     solutions = ("n = int(input())\nprint(n * n)", "print(int(input())**2)  # squares", "x", "print(3)")
     observed = [run("1", "4"), run("1", "4"), broken(Outcome.RUNTIME_ERROR), run("1", "3")]
 
@@ -168,7 +168,7 @@ def test_the_shortest_sound_solution_is_chosen_and_the_others_are_noted():
         ([broken(Outcome.TIMEOUT), broken(Outcome.TIMEOUT)], "p", [("drop", "too_slow")]),
     ],
 )
-def test_rows(observed, prompt, found):
+def test_rules_drop_repair_or_note_row(observed, prompt, found):
     row = refined(observed, prompt)
 
     assert findings(row) == found
@@ -184,7 +184,7 @@ def test_expected_outputs_are_corrected():
     assert findings(refined([run("1", "1 0.5")], tests=tests)) == [("drop", "order")]
 
 
-def test_code_that_never_runs_is_measured():
+def test_unexecuted_code_is_noted():
     program = "n = int(input())\nif n > 9:\n    print(0)\n    print(0)\nprint(n * n)"
     row = refine_row(RawProblem(problem(), (program,)), [[run("1", "4", executed=frozenset({1, 2, 5}))]])
 
@@ -192,29 +192,29 @@ def test_code_that_never_runs_is_measured():
     assert findings(row) == [("note", "irrelevant_code")]
 
 
-def test_a_row_without_solutions_is_dropped():
+def test_row_without_solutions_is_dropped():
     assert findings(refine_row(RawProblem(problem(), ()), [])) == [("drop", "no_solution")]
 
 
-def test_duplicates_differ_in_letter_case_and_punctuation_alone():
+def test_duplicates_ignore_letter_case_and_punctuation():
     rows = [Problem(name, text, tests=STDIO) for name, text in [("a", "Add, x!"), ("b", "add x"), ("c", "add y")]]
 
     assert rules.duplicates(rows) == {1: "a"}
 
 
-def test_operators_tell_statements_apart_and_bullets_do_not():
+def test_duplicates_respect_operators_but_not_bullets():
     texts = [("a", "Print a + b."), ("b", "Print a - b."), ("c", "- Print a + b"), ("d", "Print a * b.")]
 
     assert rules.duplicates([Problem(name, text, tests=STDIO) for name, text in texts]) == {2: "a"}
 
 
-def test_statements_without_a_latin_letter_are_told_apart():
+def test_duplicates_respect_non_latin_text():
     rows = [replace(problem("Сложите числа."), task_id="a"), replace(problem("求最大值。"), task_id="b")]
 
     assert rules.duplicates(rows) == {}
 
 
-def test_rows_with_lines_of_a_benchmark():
+def test_contaminated_finds_rows_that_share_benchmark_lines():
     def row(name, *lines):
         return Problem(name, name, canonical_solution="\n".join(lines), tests=STDIO)
 
@@ -224,7 +224,7 @@ def test_rows_with_lines_of_a_benchmark():
     assert rules.contaminated(rows, [row("benchmark", *lines)], 0.5) == {0: 1.0}
 
 
-def test_mutated_inputs_have_one_part_changed():
+def test_mutated_changes_one_part():
     rng = random.Random(0)
     texts = {rules.mutated({**STDIO, "inputs": ["3 5 abc\n"]}, 0, rng.randrange) for _ in range(50)}
     calls = [rules.mutated({"type": "call", "inputs": [[[4, 5], "ab", True]]}, 0, rng.randrange) for _ in range(50)]
@@ -239,7 +239,7 @@ def test_mutated_inputs_have_one_part_changed():
     assert rules.mutated({**STDIO, "inputs": ["?\n"]}, 0, rng.randrange) == "?\n"
 
 
-def test_a_number_of_thousands_of_digits_changes_in_one():
+def test_mutated_changes_one_digit_of_very_long_number():
     number = "12345" * 2000
 
     changed = rules.mutated({**STDIO, "inputs": [number]}, 0, random.Random(1).randrange)
@@ -248,7 +248,7 @@ def test_a_number_of_thousands_of_digits_changes_in_one():
     assert sum(a != b for a, b in zip(changed, number, strict=True)) == 1
 
 
-def test_a_form_feed_ends_no_line_of_a_solution():
+def test_form_feed_does_not_end_a_line():
     program = "x = 1\x0c\nprint(x)\n"
 
     assert rules.unexecuted_share(program, replace(run("1"), executed_lines=frozenset({1, 2}))) == 0.0

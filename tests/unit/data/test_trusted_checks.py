@@ -1,4 +1,4 @@
-"""How many checks of the public data sets have a verdict that a program cannot forge."""
+"""Test how many rows of the public datasets have trusted tests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from stepcoder_trl import load_problems
 from stepcoder_trl.executor.jobs import Limits, prepare_job
 
 
-# Rows whose check needs the program: `poly`, `encode_cyclic` and `encode_shift` of the prompt; lists and trees.
+# The checks of untrusted rows call functions of the prompt (`poly`, `encode_cyclic`, `encode_shift`) or build lists
+# and trees.
 @pytest.mark.parametrize(
-    ("name", "rows", "not_trusted"),
+    ("name", "rows", "untrusted"),
     [
         ("humaneval.jsonl", 82, 3),
         ("mbpp.jsonl", 474, 1),
@@ -21,10 +22,10 @@ from stepcoder_trl.executor.jobs import Limits, prepare_job
         pytest.param("leetcode_v0.3.1_test.jsonl.gz", 112, 1, marks=pytest.mark.slow),
     ],
 )
-def test_rows_that_are_not_trusted(data_dir: Path, name: str, rows: int, not_trusted: int) -> None:
+def test_number_of_untrusted_rows(data_dir: Path, name: str, rows: int, untrusted: int) -> None:
     problems = load_problems(data_dir / name)
 
     jobs = [prepare_job("", problem.tests, Limits(1.0, None, 2**29)) for problem in problems]
 
     assert len(jobs) == rows
-    assert sum(any("code" in test for test in job.message["tests"]) for job in jobs) == not_trusted
+    assert sum(any("code" in test for test in job.message["tests"]) for job in jobs) == untrusted
