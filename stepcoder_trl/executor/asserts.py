@@ -1,9 +1,9 @@
 """
-Splitting of `assert` statements: the part that calls the program runs with it, the comparison runs outside.
+Split `assert` statements into an expression that runs with the program, and a comparison that runs outside.
 
-`assert f(2) == [1, 2]` becomes the expression `f(2)`, evaluated where the program lives, and a judgement on its value,
-taken here. Expected values then never enter the process that runs the program, and an object with an `__eq__` of its
-own convinces nobody. What cannot be split runs inside, and its verdict is marked untrusted.
+`assert f(2) == [1, 2]` is split into the expression `f(2)`, evaluated in the program's process, and a comparison of
+its value with `[1, 2]`, evaluated here. So expected values never enter the program's process, and a custom `__eq__`
+has no effect. An assert that cannot be split runs in the program's process and is marked untrusted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stepcoder_trl.executor.compare import contains, python_equal
 from stepcoder_trl.parsing import syntax_tree
 
 
-# Evaluated outside on literals. A program may define a function of the same name: see `_Splitter.side`.
+# Evaluated outside on literals. A program may define a function of the same name: see `_Splitter.is_program`.
 _BUILTINS: dict[str, Any] = {
     function.__name__: function
     for function in (
@@ -29,7 +29,7 @@ _BUILTINS: dict[str, Any] = {
     )
 }
 _WRAPPERS = frozenset({"set", "list", "sorted", "tuple", "len", "str", "round", "frozenset", "dict", "sum", "bool"})
-# Outside, on values that come from the program, only what cannot blow up.
+# Functions that are cheap on any value of the program, and so may run outside.
 _SAFE_OUTSIDE = frozenset({"abs", "round", "float", "len", "bool"})
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot, ast.In, ast.NotIn, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _MAX_POWER = 10_000
@@ -38,11 +38,11 @@ _MAX_POWER = 10_000
 @dataclass(frozen=True)
 class Split:
     """
-    Assert statement taken apart.
+    Assert statement, split into expressions and a comparison.
 
     Attributes:
         expressions (`tuple[str, ...]`): Source of the expressions that run with the program, in order of evaluation.
-        truth (`bool`): Whether only the truth value of the (single) expression is wanted.
+        truth (`bool`): Whether only the truth value of the expression is needed.
     """
 
     expressions: tuple[str, ...]
@@ -51,10 +51,10 @@ class Split:
 
     def holds(self, values: Sequence[Any]) -> bool:
         """
-        Judge the values that the program's process sent for `expressions`.
+        Return whether the assert holds for the values that the program's process sent for `expressions`.
 
         Raises:
-            Exception: What Python raises for this comparison, e.g. TypeError for `None < 1`.
+            Exception: Any exception of the comparison, e.g. TypeError for `None < 1`.
         """
         names = {f"_{index}": value for index, value in enumerate(values)}
         scope = {"__builtins__": {}, "_equal": python_equal, "_contains": contains, "math": math, **_BUILTINS, **names}
@@ -68,13 +68,13 @@ class _Unsplittable(Exception):
 @lru_cache(maxsize=8192)
 def split_assert(statement: str) -> Split | None:
     """
-    Take an assert statement apart.
+    Split an assert statement.
 
     Args:
         statement (`str`): Python source of one test.
 
     Returns:
-        `Split` or `None`: `None` if it is not a single assert of a form whose comparison can be taken outside.
+        `Split` or `None`: `None` if the source is not a single assert, or its comparison cannot run outside.
     """
     try:
         body = syntax_tree(statement.strip()).body
@@ -93,14 +93,14 @@ def _split(test: ast.expr) -> Split:
     splitter = _Splitter(calls_program=any(_is_program_name(node) for node in ast.walk(test)))
     if splitter.is_program(expression):
         if isinstance(expression, ast.Call) and any(_calls_inside(argument) for argument in expression.args):
-            raise _Unsplittable  # `assert same(f(1), [2])`: the expected value would be inside
+            raise _Unsplittable  # `assert same(f(1), [2])`: the expected value would enter the program's process
         judgement: ast.expr = ast.Name("_0", ast.Load())
         splitter.leaves.append(expression)
         truth = True
     else:
         judgement, truth = splitter.outside(expression), False
     if len(splitter.leaves) != 1:
-        raise _Unsplittable  # with two, the program would say itself what is expected of it
+        raise _Unsplittable  # with two, the program would supply its own expected value
     if negated:
         judgement = ast.UnaryOp(ast.Not(), judgement)
     tree = ast.fix_missing_locations(ast.Expression(judgement))
@@ -119,19 +119,19 @@ def _calls_inside(node: ast.expr) -> bool:
 
 
 class _Splitter:
-    """Rewrites an expression so that the parts which need the program are names `_0`, `_1`, ..."""
+    """Replace the parts of an expression that need the program by the names `_0`, `_1`, ..."""
 
     def __init__(self, calls_program: bool) -> None:
         self.calls_program = calls_program
         self.leaves: list[ast.expr] = []
 
     def is_program(self, node: ast.expr) -> bool:
-        """Whether the expression is the program's own: rooted at one of its names, or such a thing in a wrapper."""
+        """Return whether the expression starts at a name of the program, possibly in a wrapper such as `sorted`."""
         if isinstance(node, ast.Call):
             if _is_isclose(node):
                 return False
             if isinstance(node.func, ast.Name) and node.func.id in _BUILTINS:
-                if not self.calls_program:  # `assert sum(1, 2) == 3` can only mean the program's `sum`
+                if not self.calls_program:  # in `assert sum(1, 2) == 3`, `sum` must be the program's
                     return True
                 wrapped, *others = node.args or [ast.Constant(None)]
                 return (
@@ -145,7 +145,7 @@ class _Splitter:
         return _is_program_name(node)
 
     def outside(self, node: ast.expr) -> ast.expr:
-        """Expression to evaluate outside, with leaves taken out."""
+        """Return the expression to evaluate outside, with names in place of the leaves."""
         if self.is_program(node):
             self.leaves.append(node)
             return ast.Name(f"_{len(self.leaves) - 1}", ast.Load())
@@ -175,7 +175,7 @@ class _Splitter:
         before = len(self.leaves)
         left, right = self.outside(node.left), self.outside(node.right)
         if len(self.leaves) > before and not isinstance(node.op, (ast.Add, ast.Sub)):
-            raise _Unsplittable  # a program may return 10**9 where `value * [0]` follows
+            raise _Unsplittable  # in `f(1) * [0]`, the program may return 10**9
         if isinstance(node.op, (ast.Pow, ast.LShift)) and not _is_small(right):
             raise _Unsplittable
         return ast.BinOp(left, node.op, right)
@@ -189,7 +189,7 @@ class _Splitter:
             return _negate_if(isinstance(operator, ast.NotEq), _named_call("_equal", left, right))
         if isinstance(operator, (ast.Is, ast.IsNot)):
             if not any(_is_singleton(side) for side in (left, right)):
-                raise _Unsplittable  # identity of other objects does not cross a process boundary
+                raise _Unsplittable  # an object loses its identity when it is sent to another process
             return ast.Compare(left, [operator], [right])
         if isinstance(operator, (ast.In, ast.NotIn)):
             return _negate_if(isinstance(operator, ast.NotIn), _named_call("_contains", right, left))

@@ -1,4 +1,4 @@
-"""The fork server as one script, for machines where this package is not installed."""
+"""Bundle the fork server into one script, for machines where this package is not installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 _ENTRY = "stepcoder_trl.executor.once"
 _ROOT = Path(__file__).parents[2]
 
-# Packages are empty there: only the modules that the server needs are sent along.
+# The bundle holds only the modules that the server needs. Packages are empty.
 _SCRIPT = """\
 import base64, importlib.abc, importlib.util, json, os, sys, zlib
 
@@ -43,10 +43,10 @@ main()
 @lru_cache(maxsize=1)
 def server_script() -> str:
     """
-    Python script that runs one job: reads it from standard input and prints a report.
+    Return a Python script that reads one job from standard input, runs it and prints a report.
 
     Returns:
-        `str`: ASCII source, the same for every job. It needs Python 3.10 or newer and nothing else; see `once.py`.
+        `str`: ASCII source, the same for every job. It needs only Python 3.10 or newer. See `once.py`.
     """
     sources: dict[str, str | None] = {}
     _collect(_ENTRY, sources)
@@ -55,7 +55,7 @@ def server_script() -> str:
 
 
 def _collect(module: str, sources: dict[str, str | None]) -> None:
-    """Add a module and what it imports of this package."""
+    """Add a module and the modules of this package that it imports."""
     if module in sources:
         return
     package = module.rpartition(".")[0]

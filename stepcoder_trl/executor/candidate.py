@@ -1,4 +1,4 @@
-"""Program's side of an examination: its functions are called as the examiner's messages say."""
+"""Answer the examiner in the program's process: call the program's functions as its messages say."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from stepcoder_trl.executor.values import Objects, Reader, Writer
 
 
 _isinstance = isinstance
-OVER = "over"  # what the examiner says at the end of a test
-# What it may ask of objects that stay here. Bound before any program runs.
+OVER = "over"  # the examiner's message at the end of a test
+# Operations on objects that are not sent. Bound before any program runs, which may replace builtins.
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (str, repr, len, list, bool, int, float)},
     **{function.__name__: function for function in (operator.getitem, operator.eq)},
@@ -22,7 +22,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 
 
 class Tracer(Protocol):
-    """What can be told not to look, and to look again."""
+    """Tracer that can be paused and resumed."""
 
     def rest(self) -> None: ...
 
@@ -34,13 +34,13 @@ def answer_questions(channel: Channel, functions: Sequence[Callable[..., Any]], 
     Call functions of the program until the examiner has no more questions.
 
     Args:
-        channel (`Channel`): To the examiner.
-        functions (`Sequence[Callable]`): What its questions name by number.
-        filename (`str`): Path that the program is compiled under.
-        tracer (`Tracer`): Rests while none of the program's code can run: it makes all code slower, not only traced.
+        channel (`Channel`): Channel to the examiner.
+        functions (`Sequence[Callable]`): Functions of the program. Questions name them by index.
+        filename (`str`): File name that the program is compiled under.
+        tracer (`Tracer`): Paused while no code of the program runs, because tracing slows down all code.
 
     Raises:
-        EOFError: If the examiner is gone.
+        EOFError: If the examiner has ended.
     """
     tracer.rest()
     objects = Objects()

@@ -1,9 +1,9 @@
 """
-Which tests an examiner can take: static analysis of the tests alone, never of a program.
+Decide which tests can run in the examiner, by static analysis of the tests. Programs are never analysed.
 
-A test such as `check(candidate)` is code of the data set that calls the program. Where it needs nothing of the
-program but calls with plain arguments, it runs in a process of its own, the examiner, and the calls go to the
-program's process as messages (`examiner.py`). Everything else runs with the program, and is not trusted.
+A test such as `check(candidate)` is code of the dataset that calls the program. If it only calls functions of the
+program with plain arguments, it runs in a separate process, the examiner, and the calls are sent to the program's
+process as messages (`examiner.py`). Every other test runs with the program and is untrusted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import lru_cache
 from stepcoder_trl.parsing import syntax_tree
 
 
-# Modules without state that a program and its test might share, and without doors to the outside.
+# Modules without state that a program and its test could share, and without access to files or the network.
 _PURE_MODULES = frozenset(
     (
         *("array", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"),
@@ -26,8 +26,8 @@ _PURE_MODULES = frozenset(
         *("random", "re", "statistics", "string", "textwrap", "typing", "unicodedata"),
     )
 )
-# What needs the program's namespace, process or terminal, or could leave something behind for the next check. Programs
-# cannot end a check's iterations: none may wait for it.
+# Names that need the program's namespace, process or terminal, or that could affect the next check. No check may catch
+# `StopIteration`, because the examiner replaces the program's by a RuntimeError.
 _FORBIDDEN_NAMES = frozenset(
     (
         *("open", "input", "exec", "eval", "compile", "globals", "locals", "vars", "breakpoint", "exit", "quit"),
@@ -38,8 +38,8 @@ _FORBIDDEN_NAMES = frozenset(
 _BUILTIN_NAMES = frozenset(dir(builtins))
 _PLAIN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range)
 _PLAIN_ATTRIBUTES = frozenset(name for kind in _PLAIN_TYPES for name in dir(kind))
-_ASK_FOR_MORE = frozenset({"next", "callable", "iter"})  # than stand-ins for objects offer
-_CARRIED = frozenset(
+_UNSUPPORTED_CALLS = frozenset({"next", "callable", "iter"})  # references to objects do not support these
+_TRANSFERABLE = frozenset(
     (
         *(kind.__name__ for kind in _PLAIN_TYPES),
         *("Counter", "OrderedDict", "defaultdict", "deque", "bytearray", "array", "Fraction", "Decimal"),
@@ -54,15 +54,15 @@ _REPEATED = (ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.Ge
 @dataclass(frozen=True)
 class Check:
     """
-    Test that an examiner can take.
+    Test that can run in the examiner.
 
     Attributes:
-        statement (`str`): Its code, with names of [`candidate_name`] where it calls the program.
-        candidates (`tuple[str, ...]`): Expressions that name these functions, for the program's process.
-        shares_arguments (`bool`): Whether it may look at an argument after the call, which changed it.
+        statement (`str`): Code of the test. Functions of the program are replaced by [`candidate_name`].
+        candidates (`tuple[str, ...]`): Expressions for these functions, evaluated in the program's process.
+        shares_arguments (`bool`): Whether the test may read an argument after the call, which may have changed it.
         may_fall_back (`bool`):
-            Whether arguments are made without results of the program. If then one turns out not to be plain, that is
-            the test's doing, and it may run with the program instead.
+            Whether no argument depends on a result of the program. If so, and an argument cannot be sent, the test
+            causes this and may run with the program instead.
     """
 
     statement: str
@@ -72,33 +72,33 @@ class Check:
 
 
 def candidate_name(number: int) -> str:
-    """Name that stands for a function of the program in an examiner's code."""
+    """Return the name of a program's function in the examiner's code."""
     return f"_candidate_{number}"
 
 
 @lru_cache(maxsize=4096)
 def plan_check(statement: str, setup: str, preamble: str) -> Check | None:
     """
-    Find out whether an examiner can take a test.
+    Plan the examination of a test, if the examiner can run it.
 
     Args:
         statement (`str`): Python source of the test, e.g. `"check(Solution().solve)"`.
-        setup (`str`): Code that the tests run before.
-        preamble (`str`): Code that programs find in scope.
+        setup (`str`): Code that runs before the tests.
+        preamble (`str`): Code that runs before the program, in its namespace.
 
     Returns:
-        `Check` or `None`: `None` if the test must run with the program: its code needs a name of the program for
-        something else than a call, or objects, input, output or state that a message does not carry.
+        `Check` or `None`: `None` if the test must run with the program, because it does more than call it, or needs
+        objects, input, output or state that messages cannot carry.
     """
     try:
         return _Plan(statement, setup, preamble).check()
-    except (_WithProgram, SyntaxError, ValueError, RecursionError, MemoryError):
+    except (_MustRunWithProgram, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
 @lru_cache(maxsize=1024)
 def functions_of(setup: str) -> frozenset[str]:
-    """Names of the functions that a setup defines."""
+    """Return the names of the functions that a setup defines."""
     try:
         return frozenset(node.name for node in syntax_tree(setup).body if isinstance(node, ast.FunctionDef))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -107,7 +107,7 @@ def functions_of(setup: str) -> frozenset[str]:
 
 @lru_cache(maxsize=4096)
 def binds_names(statement: str) -> bool:
-    """Whether a test leaves names in its module, which a later one may use."""
+    """Return whether a test binds names that later tests may use."""
     try:
         return bool(_bound_by(statement))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -116,7 +116,7 @@ def binds_names(statement: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def root_name(expression: str) -> str:
-    """Name of the function that an expression calls in the end: `f` of `len(f(2))`; empty if there is none."""
+    """Return the name of the innermost function that an expression calls: `f` for `len(f(2))`. Empty if none."""
     (statement,) = syntax_tree(expression).body
     assert isinstance(statement, ast.Expr)
     node = statement.value
@@ -131,8 +131,8 @@ def root_name(expression: str) -> str:
     return node.id
 
 
-class _WithProgram(Exception):
-    """The test must run with the program."""
+class _MustRunWithProgram(Exception):
+    """Raised if a test must run with the program."""
 
 
 class _Plan:
@@ -143,7 +143,7 @@ class _Plan:
         self.functions = {node.name: node for node in self.setup.body if isinstance(node, ast.FunctionDef)}
         known = _bound_by(setup) | _bound_by(preamble) | _BUILTIN_NAMES
         if _used_by(setup) - known:
-            raise _WithProgram  # e.g. HumanEval/32: the check calls a function of the prompt
+            raise _MustRunWithProgram  # e.g. HumanEval/32: the check calls a function of the prompt
         self.program_names = _used_by(statement) - known - _bound_by(statement)
         self.used = _used_by(setup) | _used_by(statement)
         self.modules = frozenset(
@@ -153,21 +153,21 @@ class _Plan:
             if isinstance(node, (ast.Import, ast.ImportFrom))
             for alias in node.names
         )
-        self.calls: list[ast.Call] = []  # those that reach the program
-        self.tainted = False
+        self.calls: list[ast.Call] = []  # calls of the program
+        self.tainted = False  # whether an argument may depend on a result of the program
 
     def check(self) -> Check:
         trees = [self.setup, self.statement, *self.used_preamble()]
         for tree in trees:
             for node in ast.walk(tree):
-                _refuse_what_needs_the_program(node)
+                _check_needs_no_program(node)
         candidates = _Candidates(self.program_names)
         statement = ast.fix_missing_locations(candidates.visit(self.statement))
         if not candidates.expressions:
-            raise _WithProgram  # e.g. `check(sum)`: whose `sum`?
+            raise _MustRunWithProgram  # e.g. `check(sum)`: Python's `sum`, or the program's?
         names = {candidate_name(number): ast.unparse(node) for number, node in enumerate(candidates.expressions)}
-        if any(_mixes_answers(node, names) for node in ast.walk(statement)):
-            raise _WithProgram
+        if any(_combines_results(node, names) for node in ast.walk(statement)):
+            raise _MustRunWithProgram
         self.follow(statement, set(names), depth=0)
         return Check(
             statement=ast.unparse(statement),
@@ -177,33 +177,33 @@ class _Plan:
         )
 
     def used_preamble(self) -> list[ast.stmt]:
-        """Statements of the preamble that the test uses; none may make objects of classes of their own."""
+        """Return the statements of the preamble that the test uses. They must not define classes."""
         bodies = (*self.setup.body, *self.preamble.body)
         objects = {node.name for node in bodies if isinstance(node, ast.ClassDef)}
         definitions: dict[str, ast.stmt] = {}
         for node in self.preamble.body:
             assigns = isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets)
             if not (isinstance(node, _PREAMBLE_STATEMENTS) or assigns or _is_text(node)):
-                raise _WithProgram
+                raise _MustRunWithProgram
             definitions.update(dict.fromkeys(_bound_by(ast.unparse(node)), node))
         found: dict[str, ast.stmt] = {}
         waiting = list(self.used)
         while waiting:
             name = waiting.pop()
             if name in objects:
-                raise _WithProgram  # e.g. LeetCode's ListNode: no message carries it
+                raise _MustRunWithProgram  # e.g. LeetCode's ListNode, which cannot be sent
             if name in definitions and name not in found:
                 found[name] = definitions[name]
                 waiting += _used_by(ast.unparse(found[name]))
-        # An import binds many names: only those that are used count.
+        # Keep only the used names of an import.
         return [_narrowed(node, found) for node in dict.fromkeys(found.values())]
 
     def follow(self, code: ast.AST, names: set[str], depth: int) -> None:
-        """Collect the calls that reach the program from a piece of code in which it has these names."""
+        """Collect the calls of the program's functions in code that knows them under these names."""
         if depth > 1:
-            self.tainted = True  # handed on from function to function: too far to follow its results
+            self.tainted = True  # results are not followed through more than one function
         if depth > 8:
-            raise _WithProgram
+            raise _MustRunWithProgram
         called: set[int] = set()
         own_calls: list[ast.Call] = []
         for node in ast.walk(code):
@@ -213,22 +213,22 @@ class _Plan:
                 called.add(id(node.func))
                 own_calls.append(node)
                 self.refuse_functions_as_arguments(node)
-            for parameter, argument in self.handed_on(node, names):
+            for parameter, argument in self.passed_on(node, names):
                 called.add(id(argument))
                 assert isinstance(node.func, ast.Name)
                 own_calls.append(node)
                 self.follow_into(self.functions[node.func.id], parameter, depth)
         for node in ast.walk(code):
             if _is_one_of(node, names) and id(node) not in called:
-                raise _WithProgram  # e.g. `candidate.__name__`, `candidate = ...`
+                raise _MustRunWithProgram  # e.g. `candidate.__name__`, `candidate = ...`
         self.calls += [call for call in own_calls if _is_one_of(call.func, names)]
         results = _Results(code, own_calls, self.modules)
-        self.tainted |= any(results.reach(argument) for call in own_calls for argument in _arguments(call))
-        if any(_treats_as_object(node, results) for node in ast.walk(code)):
-            raise _WithProgram
+        self.tainted |= any(results.affect(argument) for call in own_calls for argument in _arguments(call))
+        if any(_uses_as_object(node, results) for node in ast.walk(code)):
+            raise _MustRunWithProgram
 
-    def handed_on(self, call: ast.Call, names: set[str]) -> Iterator[tuple[str, ast.expr]]:
-        """Parameters of a function of the setup that get the program's function in this call."""
+    def passed_on(self, call: ast.Call, names: set[str]) -> Iterator[tuple[str, ast.expr]]:
+        """Yield each parameter of a setup's function to which this call passes a function of the program."""
         if not (isinstance(call.func, ast.Name) and call.func.id in self.functions):
             return
         parameters = self.functions[call.func.id].args
@@ -244,7 +244,7 @@ class _Plan:
 
     def follow_into(self, function: ast.FunctionDef, parameter: str, depth: int) -> None:
         if function.decorator_list or any(_binds(node, parameter) for node in ast.walk(function)):
-            raise _WithProgram
+            raise _MustRunWithProgram
         body = ast.Module(function.body, [])
         self.follow(body, {parameter}, depth + 1)
 
@@ -252,11 +252,11 @@ class _Plan:
         for argument in _arguments(call):
             is_function = isinstance(argument, ast.Name) and argument.id in {*self.functions, *_BUILTIN_NAMES}
             if is_function or isinstance(argument, (ast.Lambda, ast.GeneratorExp)):
-                raise _WithProgram
+                raise _MustRunWithProgram
 
 
 class _Candidates(ast.NodeTransformer):
-    """Replaces what names a function of the program, as `f` or `Solution().f`, by a name for the examiner."""
+    """Replace functions of the program, such as `f` or `Solution().f`, by names for the examiner."""
 
     def __init__(self, program_names: frozenset[str]) -> None:
         self.program_names = program_names
@@ -268,7 +268,7 @@ class _Candidates(ast.NodeTransformer):
             self.expressions.append(node)
             return ast.Name(candidate_name(len(self.expressions) - 1), ast.Load())
         if isinstance(node, ast.Name) and node.id in self.program_names:
-            raise _WithProgram
+            raise _MustRunWithProgram
         self.repeated += isinstance(node, _REPEATED)
         changed: ast.AST = self.generic_visit(node)
         self.repeated -= isinstance(node, _REPEATED)
@@ -286,7 +286,7 @@ class _Candidates(ast.NodeTransformer):
 
 
 class _Results:
-    """Names in a piece of code whose values may depend on what the program answered."""
+    """Taint analysis: names whose values may depend on results of the program."""
 
     def __init__(self, code: ast.AST, calls: list[ast.Call], modules: frozenset[str]) -> None:
         self.calls = {id(call) for call in calls}
@@ -295,70 +295,71 @@ class _Results:
         while True:
             before = len(self.names)
             for node in ast.walk(code):
-                self.spread(node)
+                self.propagate(node)
             if len(self.names) == before:
                 return
 
-    def spread(self, node: ast.AST) -> None:
+    def propagate(self, node: ast.AST) -> None:
         if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if node.value is not None and self.reach(node.value):
+            if node.value is not None and self.affect(node.value):
                 self.names.update(name for target in targets for name in _names_in(target))
-        elif isinstance(node, (ast.For, ast.comprehension)) and self.reach(node.iter):
+        elif isinstance(node, (ast.For, ast.comprehension)) and self.affect(node.iter):
             self.names.update(_names_in(node.target))
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            changed = any(map(self.reach, _arguments(node)))  # as `seen` by `seen.append(candidate(1))`
+            changed = any(map(self.affect, _arguments(node)))  # e.g. `seen.append(candidate(1))` taints `seen`
             self.names.update(set(_names_in(node.func.value)) - self.modules if changed else ())
 
-    def are_asked_of(self, node: ast.AST) -> bool:
-        """Whether an expression is an answer itself: a call of the program, or a name or part of one."""
+    def is_result(self, node: ast.AST) -> bool:
+        """Return whether an expression is a result of the program: a call, a name or an element of one."""
         while isinstance(node, ast.Subscript):
             node = node.value
         return id(node) in self.calls or (isinstance(node, ast.Name) and node.id in self.names)
 
-    def reach(self, node: ast.AST) -> bool:
-        """Whether an expression may depend on an answer."""
+    def affect(self, node: ast.AST) -> bool:
+        """Return whether an expression may depend on a result of the program."""
         return any(
             id(part) in self.calls or (isinstance(part, ast.Name) and part.id in self.names) for part in ast.walk(node)
         )
 
 
-def _mixes_answers(node: ast.AST, functions: Mapping[str, str]) -> bool:
-    """Whether answers of two functions meet, which may be objects: `same(Node(1), Node(1))`, `f(1) == Node(2)`."""
+def _combines_results(node: ast.AST, functions: Mapping[str, str]) -> bool:
+    """Return whether code combines results of two functions: `same(Node(1), Node(1))`, `f(1) == Node(2)`."""
     if isinstance(node, ast.Compare):
-        sides = {_asked(side, functions) for side in (node.left, *node.comparators)}
+        sides = {_called_function(side, functions) for side in (node.left, *node.comparators)}
         return len(sides - {None}) > 1
-    own = _asked(node, functions)
+    own = _called_function(node, functions)
     if own is None or not isinstance(node, ast.Call):
         return False
-    return any(_asked(part, functions) not in (None, own) for item in _arguments(node) for part in ast.walk(item))
+    parts = (part for argument in _arguments(node) for part in ast.walk(argument))
+    return any(_called_function(part, functions) not in (None, own) for part in parts)
 
 
-def _asked(node: ast.AST, functions: Mapping[str, str]) -> str | None:
-    """Which of these functions an expression calls, if it is such a call."""
+def _called_function(node: ast.AST, functions: Mapping[str, str]) -> str | None:
+    """Return which of these functions an expression calls, if any."""
     is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     return functions.get(node.func.id) if is_call else None  # type: ignore[attr-defined]
 
 
-def _treats_as_object(node: ast.AST, results: _Results) -> bool:
-    """Whether code expects more of an answer than messages carry: `f(1).left`, `f(1)(2)`, `next(f(1))`."""
+def _uses_as_object(node: ast.AST, results: _Results) -> bool:
+    """Return whether code uses a result as messages do not support: `f(1).left`, `f(1)(2)`, `next(f(1))`."""
     if isinstance(node, ast.Attribute):
-        return node.attr not in _PLAIN_ATTRIBUTES and results.are_asked_of(node.value)
+        return node.attr not in _PLAIN_ATTRIBUTES and results.is_result(node.value)
     if not isinstance(node, ast.Call):
         return False
     name = node.func.id if isinstance(node.func, ast.Name) else ""
-    if name == "isinstance" and len(node.args) == 2 and results.are_asked_of(node.args[0]):
+    if name == "isinstance" and len(node.args) == 2 and results.is_result(node.args[0]):
         kinds = node.args[1].elts if isinstance(node.args[1], ast.Tuple) else [node.args[1]]
-        return not all(_last_name(kind) in _CARRIED for kind in kinds)
-    return results.are_asked_of(node.args[0] if name in _ASK_FOR_MORE and node.args else node.func)
+        return not all(_last_name(kind) in _TRANSFERABLE for kind in kinds)
+    return results.is_result(node.args[0] if name in _UNSUPPORTED_CALLS and node.args else node.func)
 
 
 def _last_name(node: ast.expr) -> str:
-    """`deque` of `collections.deque` and of `deque`."""
+    """Return the last part of a dotted name: `deque` for `collections.deque`."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _refuse_what_needs_the_program(node: ast.AST) -> None:
+def _check_needs_no_program(node: ast.AST) -> None:
     if isinstance(node, ast.Import):
         refused = any(alias.name.partition(".")[0] not in _PURE_MODULES for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -368,7 +369,7 @@ def _refuse_what_needs_the_program(node: ast.AST) -> None:
     elif isinstance(node, ast.Name):
         refused = node.id in _FORBIDDEN_NAMES or node.id.startswith("__")
     elif isinstance(node, ast.Attribute):
-        # `random.seed` and `math.pi = 3` would reach the next check, `f.__globals__` anything at all
+        # `random.seed` and `math.pi = 3` would affect the next check. `f.__globals__` gives access to everything.
         hidden = node.attr.startswith("__") or node.attr in _FORBIDDEN_NAMES
         refused = hidden or not isinstance(node.ctx, ast.Load)
     elif isinstance(node, ast.Compare):
@@ -381,11 +382,11 @@ def _refuse_what_needs_the_program(node: ast.AST) -> None:
     else:
         refused = isinstance(node, (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await, ast.ClassDef))
     if refused:
-        raise _WithProgram
+        raise _MustRunWithProgram
 
 
 def _used_by(source: str) -> frozenset[str]:
-    """Names that code looks up in its module, wherever in it."""
+    """Return the global names that code reads, also in nested functions."""
     return frozenset(_globals_of(symtable.symtable(source, "<tests>", "exec")))
 
 
@@ -399,7 +400,7 @@ def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
 
 
 def _bound_by(source: str) -> frozenset[str]:
-    """Names that code binds in its module."""
+    """Return the global names that code binds."""
     table = symtable.symtable(source, "<tests>", "exec")
     return frozenset(
         symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()
@@ -416,7 +417,7 @@ def _narrowed(node: ast.stmt, used: dict[str, ast.stmt]) -> ast.stmt:
 
 
 def _binds(node: ast.AST, name: str) -> bool:
-    """Whether a node inside a function gives a name another meaning there."""
+    """Return whether a node inside a function rebinds a name."""
     if isinstance(node, ast.Name):
         return node.id == name and not isinstance(node.ctx, ast.Load)
     if isinstance(node, (ast.Global, ast.Nonlocal)):
@@ -431,7 +432,7 @@ def _binds(node: ast.AST, name: str) -> bool:
 
 
 def _takes_variables(call: ast.Call) -> bool:
-    """Whether an argument is something that the test may still hold, rather than a value made for the call."""
+    """Return whether an argument uses a variable, so that the test can read its value after the call."""
     functions = {id(node.func) for node in ast.walk(call) if isinstance(node, ast.Call)}
     return any(
         isinstance(node, ast.Name) and id(node) not in functions

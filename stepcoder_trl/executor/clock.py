@@ -1,4 +1,4 @@
-"""CPU and wall time of one child, against the limits of its tests and of its program."""
+"""Measure CPU and wall time of one child process against the limits of its tests and its program."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from stepcoder_trl.executor.system import System
 @dataclass
 class Clock:
     """
-    Time of the running phase of one child, and what is left of the program's budget.
+    Clock of a child's current phase and of the program's remaining time.
 
     Attributes:
-        system (`System`): Reads the child's CPU clock from outside, so that no program can move it.
-        pid (`int`): The child.
-        cpu_limit_s, wall_limit_s (`float`): Seconds of a phase.
-        program_cpu_s (`float`): CPU seconds that the child may use in all.
-        program_wall_deadline (`float`): Monotonic time at which the program's wall time is over.
-        hard_deadline (`float`): The same, however long the machine kept the program waiting.
-        waited_elsewhere_s (`Callable`): Seconds that a process was kept waiting for which the child waited.
+        system (`System`): Reads the child's CPU clock from outside, so that no program can change it.
+        pid (`int`): Process id of the child.
+        cpu_limit_s, wall_limit_s (`float`): Limits of a phase, in seconds.
+        program_cpu_s (`float`): CPU seconds that the child may use in total.
+        program_wall_deadline (`float`): Monotonic time at which the program's wall time ends.
+        hard_deadline (`float`): Monotonic time at which it ends even if the machine was too busy to run the program.
+        waited_elsewhere_s (`Callable`): Returns the seconds that the examiner, for which the child waits, was starved.
     """
 
     system: System
@@ -40,18 +40,18 @@ class Clock:
     wall_start: float = 0.0
 
     def cpu(self) -> float:
-        """CPU seconds since the child was forked."""
+        """Return the CPU seconds since the child was forked."""
         return self.system.cpu_s(self.pid, self.started)
 
     def begin(self) -> float:
-        """Begin a phase; returns the CPU seconds of the one that ended."""
+        """Begin a phase. Return the CPU seconds of the previous one."""
         now = self.cpu()
         used, self.cpu_start = now - self.cpu_start, now
         self.wall_start = time.monotonic()
         return max(used, 0.0)
 
     def begin_then(self, cpu_s: float, wall_s: float) -> None:
-        """Begin a phase at a moment that the child noted, if that can be true."""
+        """Begin a phase at a time that the child recorded, if it is plausible, else now."""
         cpu_s = self.system.cpu_then(cpu_s, wall_s, self.started)
         if self.cpu_start <= cpu_s <= self.cpu() and self.wall_start <= wall_s <= time.monotonic():
             self.cpu_start, self.wall_start = cpu_s, wall_s
@@ -59,7 +59,7 @@ class Clock:
             self.begin()
 
     def left_s(self) -> float:
-        """Seconds that may pass before the limits must be looked at again; not positive when one has passed."""
+        """Return the seconds until the limits must be checked again. Zero or negative if a limit is exceeded."""
         cpu, wall = self.cpu(), time.monotonic()
         wall_left = min(self.wall_limit_s - (wall - self.wall_start), self.program_wall_deadline - wall)
         if wall_left <= 0:
@@ -71,10 +71,10 @@ class Clock:
 
     def waited_s(self) -> float:
         """
-        Seconds in which the machine was too busy to run the program although it could have run.
+        Return the seconds in which the program was ready to run but the machine was too busy.
 
-        Wall limits are for sleepers: a program that was kept waiting gets this time on top. Of the running threads the
-        one counts that waited longest; 0 where the kernel does not keep account. So does what its examiner waited.
+        Wall limits are meant for programs that sleep, so a starved program gets this time in addition. The thread that
+        waited longest counts, and the wait of the examiner is added. 0 if the kernel does not record it.
         """
         longest = 0
         for path in glob.iglob(f"/proc/{self.pid}/task/*/schedstat"):

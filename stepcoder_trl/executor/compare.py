@@ -1,4 +1,4 @@
-"""Comparison of what a program gave with what was expected. Runs outside the process that ran the program."""
+"""Compare actual with expected output. Runs outside the process that ran the program."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def stdout_matches(actual: str, expected: str, float_tolerance: float | None = N
     Compare standard output with the expected text.
 
     Args:
-        actual (`str`): What the program wrote.
-        expected (`str`): What it should have written.
+        actual (`str`): Standard output of the program.
+        expected (`str`): Expected output.
         float_tolerance (`float` or `None`):
-            If given, words that are both numbers may differ by it, absolutely or relatively.
+            Absolute and relative tolerance for words that are numbers. `None` compares them as text.
 
     Returns:
-        `bool`: Whether the texts are equal after removing trailing white space of each line and of the whole.
+        `bool`: Whether the texts are equal, ignoring trailing white space of each line and of the whole text.
     """
     left, right = _lines(actual), _lines(expected)
     if left == right:
@@ -54,16 +54,16 @@ def values_match(actual: Any, expected: Any) -> bool:
     """
     Compare a returned value with the expected one, structurally.
 
-    A tuple equals a list. An int equals a float of the same value; floats are compared with a relative tolerance of
-    1e-6 and an absolute one of 1e-9; nan equals nan. A bool is not an int, a str is not a number. JSON's string keys
-    match int keys.
+    A tuple equals a list. An int equals a float of the same value. Floats are compared with a relative tolerance of
+    1e-6 and an absolute tolerance of 1e-9. nan equals nan. A bool is not an int, and a str is not a number. JSON's
+    string keys match int keys.
 
     Args:
         actual (`Any`): Decoded value that the program returned.
-        expected (`Any`): Value of the test, as JSON gives it.
+        expected (`Any`): Expected value, as read from JSON.
 
     Returns:
-        `bool`: Whether they match. Values nested too deeply to compare do not.
+        `bool`: Whether they match. Values that are nested too deeply do not match.
     """
     try:
         return _match(actual, expected)
@@ -104,7 +104,7 @@ def _is_int(key: Any) -> bool:
 def _key_text(key: int) -> str:
     try:
         return str(key)
-    except ValueError:  # more digits than the interpreter converts
+    except ValueError:  # too many digits for the interpreter to convert
         return hex(key)
 
 
@@ -115,15 +115,15 @@ def _close(left: float, right: float) -> bool:
         return True
     try:
         return math.isclose(left, right, rel_tol=REL_TOL, abs_tol=ABS_TOL)
-    except OverflowError:  # an int beyond the range of floats
+    except OverflowError:  # an int outside the range of floats
         return left == right
 
 
 def python_equal(left: Any, right: Any) -> bool:
     """
-    Python's own `==` on plain values, with a tolerance where either side of a pair is a float.
+    Compare plain values as Python's `==` does, with a tolerance if one of two numbers is a float.
 
-    Here `True == 1` and a tuple is not a list: the rule of `assert` tests.
+    This is the rule of `assert` tests: `True == 1`, and a tuple is not a list.
 
     Returns:
         `bool`: Whether the values are equal.
@@ -141,9 +141,9 @@ def python_equal(left: Any, right: Any) -> bool:
 
 def contains(container: Any, item: Any) -> bool:
     """
-    Python's own `item in container`, at once for a range.
+    Return `item in container`, in constant time for a range.
 
-    Python looks for anything but an int in a range by going through it, however long the program made it.
+    Python walks through a range to find anything but an int, and a program may return a very long range.
     """
     if type(container) is range and type(item) is not int:
         is_whole = type(item) is bool or (type(item) is float and item.is_integer())

@@ -1,4 +1,4 @@
-"""Fork server's side of an examination: what it hears from the examiner about the tests of one child."""
+"""Manage the examination of one child in the fork server: pipes, requests to the examiner, and its verdicts."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _QUESTION_BYTES = 2**30
 
 class Examination:
     """
-    Examination of one child of a program, or of none if its tests need no examiner.
+    Examination of one child process. Does nothing if the tests need no examiner.
 
-    The child says when it has answered all questions on a test; the verdict is there by then. So the examiner's
-    descriptor wakes the server only when it ends, or when the child can say nothing any more.
+    The child reports when it has answered all questions of a test. By then the verdict has arrived. So the examiner
+    needs to wake the server only if it ends, or if the child can no longer report.
 
     Args:
-        examiner (`Examiner`, *optional*): Who examines.
-        end_examiner (`Callable`): Ends the examiner, so that the next child gets a new one.
+        examiner (`Examiner`, *optional*): The examiner. `None` if the tests need none.
+        end_examiner (`Callable`): Kills the examiner, so that the next child gets a new one.
         checks_bytes (`int`): Size of the checks in the file that the examiner reads.
-        max_answer_bytes (`int`): Length of an answer above which it counts as garbage.
+        max_answer_bytes (`int`): Maximum length of an answer. A longer one counts as garbage.
 
     Attributes:
-        verdict (`dict`, *optional*): What it found on the test that is being run.
+        verdict (`dict`, *optional*): Verdict on the current test.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Examination:
     # The pipes between child and examiner
 
     def connect(self) -> Channel | None:
-        """Make the pipes, before the fork; returns the child's side of them."""
+        """Create the pipes. Call it before the fork. Return the child's channel."""
         if self._examiner is None:
             return None
         questions_read, questions_write = os.pipe()
@@ -55,15 +55,15 @@ class Examination:
         return Channel(questions_read, answers_write, _QUESTION_BYTES)
 
     def leave_to_child(self) -> None:
-        """In the server: close what only the child is to have, so that the examiner sees when it is gone."""
+        """Close the child's ends in the server, so that the examiner notices when the child ends."""
         self._childs_ends = _closed(self._childs_ends)
 
     def close_in_child(self) -> None:
-        """In the child: close what only the examiner is to have."""
+        """Close the examiner's ends in the child."""
         self._examiners_ends = _closed(self._examiners_ends)
 
     def close(self) -> None:
-        """Close what is still open."""
+        """Close all open ends."""
         self._childs_ends = _closed(self._childs_ends)
         self._examiners_ends = _closed(self._examiners_ends)
 
@@ -71,33 +71,33 @@ class Examination:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether the examiner owes a verdict."""
+        """Return whether a test is being examined."""
         return self._examiner is not None and self._examiner.busy
 
     @property
     def lost(self) -> str | None:
-        """Why the examination of this test could not come to its end, `None` if it did or may."""
+        """Return why the examination of this test was aborted. `None` if it was not."""
         return None if self.verdict is None else self.verdict.get("lost")
 
     @property
     def was_not_plain(self) -> bool:
-        """Whether the test turned out to need the program's process."""
+        """Return whether the test turned out to need the program's process."""
         return self.lost == NOT_PLAIN
 
     def begin(self, index: int) -> None:
         """
-        Have a test examined.
+        Start the examination of a test.
 
         Raises:
-            ValueError: If nothing can be examined now: the child asked out of order.
+            ValueError: If the child asked for it out of order.
         """
         if self._examiner is None or self._examiner.busy or self.verdict is not None:
             raise ValueError("report out of order")
         self._examiner.begin({"test": index, **self._request}, self._examiners_ends)
-        self._examiners_ends = _closed(self._examiners_ends)  # so that each side sees when the other is gone
+        self._examiners_ends = _closed(self._examiners_ends)  # so that each side notices when the other ends
 
     def hear(self, wait_s: float = 0.0) -> None:
-        """Take the verdict if there is one."""
+        """Receive the verdict, if there is one."""
         assert self._examiner is not None
         verdict = self._examiner.verdict(wait_s)
         if verdict is not None:
@@ -105,43 +105,43 @@ class Examination:
             self._is_used_up |= "memory" in verdict
 
     def cpu_s(self) -> float:
-        """CPU seconds of the test that is under way; 0 if there is none."""
+        """Return the examiner's CPU seconds for the current test. 0 if there is none."""
         return self._examiner.cpu_s() if self._examiner is not None and self._examiner.busy else 0.0
 
     def waited_s(self) -> float:
-        """Seconds in which the machine was too busy to run the examiner."""
+        """Return the seconds in which the machine was too busy to run the examiner."""
         return 0.0 if self._examiner is None else self._examiner.waited_s()
 
     def settle(self, wait_s: float) -> None:
-        """Leave nothing under way: the child is gone."""
+        """Finish the examination after the child has ended. Kill the examiner if it does not finish in time."""
         if self.is_under_way:
             self.hear(wait_s)
         if self.is_under_way or self._is_used_up:
             self._end_examiner()
 
     def stop(self, poll: select.poll) -> None:
-        """End an examiner that does not come to an end."""
+        """Kill an examiner that does not finish."""
         if self.is_under_way:
             assert self._examiner is not None
             poll.unregister(self._examiner)
             self._end_examiner()
             self._examiner.busy = False
 
-    # What wakes the server
+    # Events that wake the server
 
     def watch_for_end(self, poll: select.poll) -> None:
-        """Wake when the examiner ends."""
+        """Wake the server when the examiner ends."""
         if self._examiner is not None:
             poll.register(self._examiner, 0)
 
     def watch_for_verdict(self, poll: select.poll) -> None:
-        """Wake when the examiner has its verdict."""
+        """Wake the server when the examiner has a verdict."""
         if self.is_under_way:
             assert self._examiner is not None
             poll.modify(self._examiner, select.POLLIN)
 
     def is_descriptor(self, descriptor: int) -> bool:
-        """Whether a descriptor is the examiner's."""
+        """Return whether a descriptor is the examiner's."""
         return self._examiner is not None and descriptor == self._examiner.fileno()
 
 

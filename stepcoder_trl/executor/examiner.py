@@ -1,11 +1,11 @@
 """
-Examiner: the process that runs a data set's checks and asks the program's process for its answers.
+Examiner: the process that runs a dataset's checks and asks the program's process for results.
 
-It is forked from the fork server once and serves many programs, confined like them. It executes code of the data set
-alone (preamble, setup, the test), in a fresh namespace for each program. The program's functions are stand-ins there:
-their arguments go out as messages, and what comes back is decoded as hostile input. So no object of a program, and no
-line of it, runs where the verdict is taken; expected values never enter the process that runs the program, nor the
-fork server, from whose memory that process is made: they pass by it in a file that only the examiner reads.
+The fork server forks it once, and it serves many programs. It is confined like a program. It runs only code of the
+dataset (preamble, setup, test), in a new namespace for each program. Functions of the program are replaced by
+stand-ins, which send their arguments as messages and decode the answers as hostile input. So the verdict is decided
+where no code of the program runs. Expected values enter neither the program's process nor the fork server that it is
+forked from: they are in a file that only the examiner reads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from stepcoder_trl.executor.values import NotPlain, Reader, References, StrictWr
 
 PROCESS_NAME = "examiner"
 _PR_SET_NAME = 15
-MEMORY_BYTES = 2**30  # an answer of 32 MiB of JSON takes up to twenty times that as Python objects
+MEMORY_BYTES = 2**30  # 32 MiB of JSON become up to 640 MiB of Python objects
 NOT_PLAIN = "not plain"
 GARBAGE = "garbage"
 GONE = "gone"
@@ -47,18 +47,18 @@ _MESSAGE_BYTES = 2**16
 
 
 class ExaminerLost(Exception):
-    """The examiner died of something else than a limit."""
+    """Raised if the examiner died, but not by a limit."""
 
 
 class Examiner:
     """
-    Fork server's handle of its examiner.
+    Handle of the fork server for its examiner.
 
     Args:
-        checks_fd (`int`): File that holds the checks of the program that is being run; written by the trainer.
-        scratch (`str`): Folder that programs write to: nothing is imported from there.
-        confine (`Callable`): Confines the calling process.
-        close (`Sequence[int]`): Descriptors that the examiner must not have.
+        checks_fd (`int`): Descriptor of the file with the current program's checks. The caller's process writes it.
+        scratch (`str`): Folder that programs write to. It is removed from the import path.
+        confine (`Callable`): Applies the isolation layers to the calling process.
+        close (`Sequence[int]`): Descriptors that the examiner must close.
     """
 
     def __init__(self, checks_fd: int, scratch: str, confine: Callable[[], None], close: Sequence[int]) -> None:
@@ -80,16 +80,17 @@ class Examiner:
         self._waited_start = 0.0
 
     def fileno(self) -> int:
-        """Descriptor that is readable when there is a verdict."""
+        """Return the descriptor that becomes readable when there is a verdict."""
         return self._socket.fileno()
 
     def begin(self, request: Mapping[str, Any], ends: Sequence[int]) -> None:
         """
-        Have one test examined.
+        Start the examination of one test.
 
         Args:
-            request (`Mapping`): `test`, its number; `size`, bytes of the checks; `max_bytes` of an answer.
-            ends (`Sequence[int]`): Pipes for questions and answers of a new process of the program, or nothing.
+            request (`Mapping`):
+                `test`: index of the test. `size`: size of the checks in bytes. `max_bytes`: maximum size of an answer.
+            ends (`Sequence[int]`): Pipes to and from a new process of the program. Empty if the process is the same.
         """
         self._cpu_start = self._cpu_seconds()
         if ends:
@@ -102,14 +103,13 @@ class Examiner:
 
     def verdict(self, wait_s: float = 0.0) -> dict[str, Any] | None:
         """
-        What the examiner says, `None` if it has not finished.
+        Receive the examiner's verdict. `None` if it has not finished.
 
         Returns:
-            `dict` or `None`: `held`, `asserted`, `error` or `memory`, or `lost` with one of `GONE`, `GARBAGE`,
-            `NOT_PLAIN`.
+            `dict` or `None`: `held`, `asserted`, `error` or `memory`. Or `lost` with `GONE`, `GARBAGE` or `NOT_PLAIN`.
 
         Raises:
-            ExaminerLost: If it died.
+            ExaminerLost: If the examiner died.
         """
         self._socket.settimeout(wait_s)
         try:
@@ -127,22 +127,22 @@ class Examiner:
         return verdict
 
     def cpu_s(self) -> float:
-        """CPU seconds since `begin`."""
+        """Return the CPU seconds since `begin`."""
         return self._cpu_seconds() - self._cpu_start
 
     def _cpu_seconds(self) -> float:
         return System().cpu_s(self.pid, 0.0)
 
     def waited_s(self) -> float:
-        """Seconds in which the machine was too busy to run it, for the program that it examines."""
+        """Return the seconds in which the machine was too busy to run the examiner for the current program."""
         return max(waited_seconds(self.pid) - self._waited_start, 0.0)
 
     def close(self) -> None:
-        """Close the descriptor: in the program's process, which must not have it."""
+        """Close the descriptor in the program's process, which must not have it."""
         self._socket.close()
 
     def kill(self) -> None:
-        """End the process."""
+        """Kill the examiner."""
         self._socket.close()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
@@ -151,7 +151,7 @@ class Examiner:
 
 
 def waited_seconds(pid: int) -> float:
-    """Seconds in which a process of one thread could have run, but did not; 0 where the kernel keeps no account."""
+    """Return the seconds in which a process of one thread was ready but did not run. 0 if the kernel does not know."""
     try:
         with open(f"/proc/{pid}/schedstat") as account:
             return int(account.read().split()[1]) / 1e9
@@ -163,7 +163,7 @@ def waited_seconds(pid: int) -> float:
 
 
 def _name_process() -> None:
-    """Tell who we are to whoever lists processes."""
+    """Set the name that process listings show."""
     ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME.encode(), 0, 0, 0)
 
 
@@ -188,7 +188,7 @@ def _serve(control: socket.socket, checks_fd: int, scratch: str) -> NoReturn:
         assert session is not None
         control.send(json.dumps(session.examine(request["test"])).encode("ascii"))
         if session.lost is not None:
-            session.channel.close()  # the program's process is not to wait for more
+            session.channel.close()  # so that the program's process does not wait for more questions
             session = None
             continue
         with contextlib.suppress(BrokenPipeError):
@@ -196,13 +196,13 @@ def _serve(control: socket.socket, checks_fd: int, scratch: str) -> NoReturn:
 
 
 class _CleanState:
-    """State of the interpreter that one check could leave to the next."""
+    """Interpreter state that is reset before each program."""
 
     def __init__(self) -> None:
         self.recursion_limit = sys.getrecursionlimit()
 
     def restore(self, text: bytes) -> None:
-        random.seed(text)  # the same for every sample of a problem, and nothing that a program can foresee
+        random.seed(text)  # the same for every sample of a problem, and unknown to the program
         sys.setrecursionlimit(self.recursion_limit)
 
 
@@ -220,7 +220,7 @@ class _Checks:
     tests: Mapping[int, _Test]
 
 
-@lru_cache(maxsize=_CACHED_CHECKS)  # the samples of a problem have the same
+@lru_cache(maxsize=_CACHED_CHECKS)  # samples of a problem share their checks
 def _compiled(text: bytes) -> _Checks:
     checks = json.loads(text)
     preparation = [
@@ -239,7 +239,7 @@ def _compiled(text: bytes) -> _Checks:
 
 
 class _Lost(BaseException):
-    """The examination cannot go on. Not an `Exception`: few checks would catch it, and `lost` outlives those."""
+    """Raised to abort an examination. Not an `Exception`, so that few checks catch it. Otherwise `lost` stays set."""
 
 
 class _Session:
@@ -251,12 +251,12 @@ class _Session:
         self.lost: str | None = None
         self.namespace: dict[str, Any] | None = None
         self.questions = 0
-        self.raised: BaseException | None = None  # what the program raised last, and what its process says of it
+        self.raised: BaseException | None = None  # the program's last exception, and its process's claims about it
         self.claims: dict[str, Any] = {}
         self.references = References(self.operate)
 
     def examine(self, number: int) -> dict[str, Any]:
-        """Verdict on one test."""
+        """Return the verdict on one test."""
         test = self.checks.tests[number]
         self.references = References(self.operate)
         try:
@@ -282,17 +282,17 @@ class _Session:
     def verdict_on(self, error: BaseException) -> dict[str, Any]:
         if error is self.raised:
             return self.claims
-        if isinstance(error, AssertionError):  # of the test, or of a library that it asks, such as numpy.testing
+        if isinstance(error, AssertionError):  # from the test, or from a library that it uses, such as numpy.testing
             return {"asserted": message_of(error)}
-        return describe(error, "")  # the line is none of the program's
+        return describe(error, "")  # no line of the program raised it
 
     def ask(self, test: _Test, candidate: int, positional: Sequence[Any], named: dict[str, Any]) -> Any:
-        """Have the program's function called."""
+        """Ask the program's process to call a function."""
         arguments = [list(positional), named]
         return self.converse(candidate, arguments, test.shares_arguments, test.may_fall_back)
 
     def operate(self, operation: str, *operands: Any) -> Any:
-        """Have the program say something of an object of its own: its text, its length, ..."""
+        """Ask the program's process for a property of one of its objects, such as its text or length."""
         return self.converse(operation, [list(operands), {}], shared=False, may_fall_back=False)
 
     def converse(self, function: int | str, arguments: list[Any], shared: bool, may_fall_back: bool) -> Any:
@@ -321,12 +321,12 @@ class _Session:
                 self.lose(NOT_PLAIN)
             raise TypeError(f"a {error} cannot be passed on") from None
         except TooLarge:
-            if self.questions == 0:  # no answer can be the reason
+            if self.questions == 0:  # no result of the program can be the reason
                 self.lose(NOT_PLAIN)
             raise ValueError("arguments are too large to be passed on") from None
 
     def take(self, answer: Any, arguments: list[Any]) -> Any:
-        """Value that the program returned; sets `raised` if it raised. ValueError and the like stand for garbage."""
+        """Return the value of an answer, or set `raised` if the program raised. Raise ValueError etc. for garbage."""
         if answer["to"] != self.questions:
             raise ValueError("an answer to another question")
         self.questions += 1
@@ -348,7 +348,7 @@ class _Session:
 
 
 def _stand_in(session: _Session, test: _Test, candidate: int) -> Callable[..., Any]:
-    """Function that asks the program."""
+    """Return a function that calls the program's function by message."""
 
     def stand_in(*positional: Any, **named: Any) -> Any:
         return session.ask(test, candidate, positional, named)
@@ -366,22 +366,22 @@ def _checked_claims(claims: Any) -> dict[str, Any]:
 
 
 def _rebuilt(name: Any, arguments: Any) -> BaseException:
-    """Exception like the one that the program raised, of a builtin class."""
+    """Rebuild the program's exception as an instance of a builtin class."""
     kind = getattr(builtins, name, None)
     if not (isinstance(kind, type) and issubclass(kind, BaseException) and type(arguments) is list):
         raise ValueError("not an exception")
     if not all(type(argument) in (str, int) for argument in arguments):
         raise ValueError("not arguments of an exception")
-    if issubclass(kind, StopIteration):  # would end the test's own `map` as if all of it had held
+    if issubclass(kind, StopIteration):  # it would end a `map` of the test early, as if all had passed
         kind = RuntimeError
     for made_of in (arguments, []):
         with contextlib.suppress(Exception):
             return kind(*made_of)
-    return Exception(name)  # one that needs arguments of its own, such as UnicodeDecodeError
+    return Exception(name)  # for classes that need special arguments, such as UnicodeDecodeError
 
 
 def _change(ours: Any, theirs: Any) -> None:
-    """Make an argument what the program made of it, in place: the check may hold it, or a part of it."""
+    """Apply the program's changes to an argument in place, because the check may hold references into it."""
     if type(ours) is not type(theirs) or ours is theirs:
         return
     if isinstance(ours, list):
@@ -404,7 +404,7 @@ def _change(ours: Any, theirs: Any) -> None:
 
 
 def _changed(old: Any, new: Any) -> Any:
-    """What stands in a container afterwards: the old object, changed, if it still is one of its kind."""
+    """Return the new element of a container: the old object, updated in place, if the type is the same."""
     if type(old) is type(new) and isinstance(old, (list, dict, set, deque, bytearray, array)):
         _change(old, new)
         return old

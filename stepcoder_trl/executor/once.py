@@ -1,8 +1,8 @@
 """
-Runs one job in a process that somebody else has started: the fork server with a single customer.
+Run one job on a remote machine: the entry point of the script that [`RemoteExecutor`] sends.
 
-Standard input holds the length of the request, the request and a token; standard output gets one line, the token with
-the report behind it. The token is read when the program is gone: no process that ran the program ever held it.
+Standard input holds the length of the request, the request and a token. Standard output gets one line: the token,
+followed by the report. The token is read after the program has ended, so no process of the program ever knows it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from stepcoder_trl.executor import scratch, zygote
 from stepcoder_trl.executor.protocol import frame, read_frame
 
 
-MAX_REPORT_CHARACTERS = 900_000  # services keep a megabyte of standard output
+MAX_REPORT_CHARACTERS = 900_000  # services keep one megabyte of standard output
 
-_private: list[int] = []  # descriptors that no child may have
+_private: list[int] = []  # descriptors that child processes must close
 
 
 def main() -> None:
@@ -42,13 +42,13 @@ def main() -> None:
 
 
 def _serve(request: dict[str, Any]) -> list[Any]:
-    """Let the fork server do the job; returns what it says."""
+    """Run the job in the fork server and return the server's messages."""
     folder = tempfile.mkdtemp(prefix="stepcoder-")
     with tempfile.TemporaryFile() as requests, tempfile.TemporaryFile() as replies:
         _private.extend((requests.fileno(), replies.fileno()))
         requests.write(frame({**request["settings"], "scratch": folder}) + frame(request["job"]))
         requests.seek(0)
-        # Nothing of the service's own environment; programs make their temporary files where they may.
+        # Hide the service's environment. Temporary files go to the scratch folder.
         os.environ.clear()
         os.environ.update(PATH="/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8", HOME=folder, TMPDIR=folder)
         tempfile.tempdir = None
@@ -66,11 +66,11 @@ def _serve(request: dict[str, Any]) -> list[Any]:
 
 
 def report_text(messages: list[Any]) -> str:
-    """Messages as compressed text, without the longest outputs where it would be too long for the service."""
+    """Return the messages as compressed text. If it is too long, replace the longest outputs by an error."""
     while len(text := _packed(messages)) > MAX_REPORT_CHARACTERS:
         reply = messages[-1]
         longest = max((result for result in reply["tests"] if result), key=lambda result: len(json.dumps(result)))
-        if "error" in longest:  # so it is not the outputs
+        if "error" in longest:  # the outputs are not the reason, so drop the lines
             reply["lines"] = None
         cpu_s = longest.get("cpu_s", 0.0)
         longest.clear()

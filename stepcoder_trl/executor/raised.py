@@ -1,4 +1,4 @@
-"""Exceptions of programs as plain text. No method of an exception is called: it is the program's."""
+"""Describe exceptions of programs. No method of an exception is called, because the program may define it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _isinstance = isinstance
 
 
 class MissingFunction(Exception):
-    """The program does not define the function that its tests call."""
+    """Raised if the program does not define the function that its tests call."""
 
 
 def describe(error: BaseException, filename: str) -> dict[str, Any]:
-    """Exception as a report. Nothing of the exception's own methods is called: they are the program's."""
+    """Return an exception as a report: its message, and the last line of the program in its traceback."""
     try:
         line = None
         traceback = error.__traceback__
@@ -32,7 +32,7 @@ def describe(error: BaseException, filename: str) -> dict[str, Any]:
 
 
 def message_of(error: BaseException) -> str:
-    """Exception in one line. The name alone, if the class is not a builtin one."""
+    """Return an exception in one line. For a class that is not builtin, return only the name."""
     kind = _type(error)
     if kind is MissingFunction:
         return str(error)
@@ -45,7 +45,7 @@ def message_of(error: BaseException) -> str:
 
 
 def builtin_form(error: BaseException) -> tuple[str, list[Any]]:
-    """Name of the first builtin class that an exception is of, and its arguments if they are short and plain."""
+    """Return the nearest builtin class of an exception, by name, and its arguments if they are short and plain."""
     for kind in type.__dict__["__mro__"].__get__(_type(error)):
         name: str = type.__dict__["__name__"].__get__(kind)
         if getattr(builtins, name, None) is kind:
@@ -56,12 +56,12 @@ def builtin_form(error: BaseException) -> tuple[str, list[Any]]:
 
 
 def _is_short(value: Any) -> bool:
-    """Whether a value is text or a small number, by its exact type: printing it calls nothing of the program's."""
+    """Return whether a value is exactly a str or a small int, so that printing it calls no code of the program."""
     return _type(value) is str or (_type(value) is int and -(2**64) < value < 2**64)
 
 
 def is_of_the_test(error: BaseException, filename: str) -> bool:
-    """Whether a test raised an exception, or a library that it asked, rather than the program under this path."""
+    """Return whether a test, or a library that it called, raised an exception, not the program under this path."""
     traceback = error.__traceback__
     files = []
     while traceback is not None:

@@ -1,9 +1,10 @@
 """
-Backend for programs that must run on other machines: an HTTP sandbox that speaks SandboxFusion's `/run_code`.
+Run programs on other machines, in an HTTP sandbox that implements SandboxFusion's `/run_code`.
 
-What is sent there is our own fork server as a script, with the job: it forks, limits and traces there as it does
-here, puts on the layers of isolation that it finds, and prints a report. Expected outputs stay here; verdicts are
-taken here, by the same judges. Interface: https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post
+Each request sends our own fork server as a script, and the job. The script forks, limits and traces the program as it
+does locally, applies the isolation layers available there, and prints a report. Expected outputs are never sent. The
+outcome is decided here, as for local runs.
+Interface: https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post
 """
 
 from __future__ import annotations
@@ -44,34 +45,36 @@ from stepcoder_trl.types import Execution, Outcome
 
 TOKEN_VARIABLE = "STEPCODER_BACKEND_TOKEN"
 _MAX_RESPONSE_BYTES = 64 * 2**20
-_MAX_REPORT_BYTES = 256 * 2**20  # unpacked
+_MAX_REPORT_BYTES = 256 * 2**20  # after decompression
 _MAX_LOSSES = 2
 _MAX_WAIT_S = 60.0
-_SERVER_MEMORY_BYTES = 2**30  # for the fork server itself, on top of the program's
+_SERVER_MEMORY_BYTES = 2**30  # memory of the fork server, in addition to the program's
 
 
 @dataclass(frozen=True)
 class RemoteConfig:
     """
-    Settings of a [`RemoteExecutor`]. The bearer token, if the service wants one, is read from the environment.
+    Settings of a [`RemoteExecutor`]. The bearer token, if the service needs one, is read from the environment.
 
     Args:
-        url (`str`): Address of the service, e.g. `"http://sandbox:8080"`; `/run_code` is added.
-        num_workers (`int`, *optional*, defaults to `8`): Requests under way at once.
+        url (`str`): Address of the service, e.g. `"http://sandbox:8080"`. `/run_code` is appended.
+        num_workers (`int`, *optional*, defaults to `8`): Maximum number of parallel requests.
         timeout_s (`float`, *optional*, defaults to `3.0`): CPU seconds of one test, tracing included.
         program_timeout_s (`float`, *optional*): CPU seconds of all tests together. Defaults to five times `timeout_s`.
         memory_limit_bytes (`int`, *optional*, defaults to 512 MiB): Address space of a program.
         isolation (`str`, *optional*, defaults to `"auto"`):
-            Layers to put on inside the remote sandbox: what there is, all (`"strict"`) or limits only (`"none"`).
+            Isolation layers inside the remote sandbox: those available (`"auto"`), all (`"strict"`) or limits only
+            (`"none"`).
         stop_on_first_failure (`bool`, *optional*, defaults to `False`):
-            Count the tests after the first that does not pass as not run. They are run all the same.
-        float_tolerance (`float`, *optional*): Compare words of standard output that are numbers with this tolerance.
-        fresh_process_per_test (`bool`, *optional*, defaults to `False`): Fork for every test.
-        max_attempts (`int`, *optional*, defaults to `5`): How often a request is sent before it counts as failed.
+            Report the tests after the first failure as not run. The remote sandbox still runs them.
+        float_tolerance (`float`, *optional*): Tolerance for words of standard output that are numbers.
+        fresh_process_per_test (`bool`, *optional*, defaults to `False`): Fork a new process for every test.
+        max_attempts (`int`, *optional*, defaults to `5`): Maximum number of attempts per request.
         backoff_s (`float`, *optional*, defaults to `0.5`):
-            Longest wait before the second attempt; it doubles with each one. `Retry-After` is obeyed.
+            Maximum wait before the second attempt. It doubles with each further attempt. `Retry-After` takes
+            precedence.
         queue_timeout_s (`float`, *optional*, defaults to `60.0`):
-            Wall seconds that the service may let a request wait, on top of the program's own limits.
+            Wall seconds that a request may wait in the service's queue, in addition to the program's limits.
     """
 
     url: str
@@ -98,18 +101,18 @@ class RemoteConfig:
 
     @property
     def endpoint(self) -> str:
-        """Address that requests are posted to."""
+        """Return the address that requests are posted to."""
         url = self.url.rstrip("/")
         return url if url.endswith("/run_code") else f"{url}/run_code"
 
     @property
     def limits(self) -> Limits:
-        """Limits that a job gets unless its tests say otherwise."""
-        return replace(limits_of(self), stop_on_first_failure=False)  # here the tests that count are chosen
+        """Return the default limits of a job. The tests of a job may override them."""
+        return replace(limits_of(self), stop_on_first_failure=False)  # applied to the reply instead
 
 
-class _Passing(Exception):
-    """Something that may be better next time; `wait_s` is what the service asked for."""
+class _TemporaryFailure(Exception):
+    """Raised for a failure that is worth a retry. `wait_s` is the wait that the service asked for."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
@@ -117,19 +120,20 @@ class _Passing(Exception):
 
 
 class _NoReport(Exception):
-    """The service ran our script, but it printed no report: the program, or somebody else, ended it."""
+    """Raised if our script printed no report: the program, or the service, killed it."""
 
 
 class RemoteExecutor(BaseBackend):
     """
-    Runs untrusted Python programs in a remote HTTP sandbox; same results as [`CodeExecutor`], where it has the layers.
+    Executor that runs untrusted Python programs in a remote HTTP sandbox.
 
-    Weaker than the local one: which layers are in force (`layers`) is what the service says, and where it has neither
-    seccomp nor Landlock a program can kill its fork server (`runtime_error`, message "worker lost") or, by tracing it,
-    forge the report. Standard output and values beyond about a megabyte compressed do not come back (`runtime_error`).
+    Results equal those of [`CodeExecutor`] if the service has the same isolation layers. `layers` is what the service
+    reports, and cannot be verified. Without seccomp and Landlock, a program can kill its fork server (`runtime_error`,
+    message "worker lost"), or attach to it as a debugger and forge the report. Output of more than about one megabyte,
+    compressed, is not returned (`runtime_error`).
 
     Args:
-        config (`RemoteConfig` or `str`): Settings, or just the address.
+        config (`RemoteConfig` or `str`): Settings, or the address.
 
     Example:
 
@@ -147,19 +151,19 @@ class RemoteExecutor(BaseBackend):
         self._begin()
 
     def _begin(self) -> None:
-        """Threads and connections of this process: those of a process that it was forked off are not its own."""
+        """Create the threads and connections of this process. A forked process cannot use those of its parent."""
         self._pid = os.getpid()
         self._local = threading.local()
         self._connections: set[http.client.HTTPConnection] = set()
         self._threads = ThreadPoolExecutor(self.config.num_workers, thread_name_prefix="stepcoder-remote")
 
     def __reduce__(self) -> tuple[type[RemoteExecutor], tuple[RemoteConfig]]:
-        """Another process gets an executor with the same settings: dataset workers that are spawned pickle it."""
+        """Pickle the settings alone: a spawned process creates its own executor from them."""
         return type(self), (self.config,)
 
     @property
     def timeout_s(self) -> float:
-        """CPU seconds of one test, unless the tests say otherwise."""
+        """Return the default CPU seconds of one test."""
         return self.config.timeout_s
 
     def submit(self, program: str, tests: Tests) -> Future[Execution]:
@@ -168,13 +172,13 @@ class RemoteExecutor(BaseBackend):
 
         Args:
             program (`str`): Source text.
-            tests (`Mapping` or `str`): Tests object, or its JSON text.
+            tests (`Mapping` or `str`): Tests, as an object or as JSON text.
 
         Returns:
-            `Future[Execution]`: Raises [`SandboxError`], which names the address, if the service could not run it.
+            `Future[Execution]`: Raises [`SandboxError`] if the service fails to run the program.
 
         Raises:
-            BadInputError: If the tests are malformed.
+            BadInputError: If the tests are invalid.
             SandboxError: If the executor is closed.
         """
         job = prepare_job(program, validate_tests(tests), self.config.limits, examine=False)
@@ -185,7 +189,7 @@ class RemoteExecutor(BaseBackend):
         return self._threads.submit(self._run, job)
 
     def close(self) -> None:
-        """Drop programs that have not started, end the requests under way. Closing twice is fine."""
+        """Cancel waiting programs and abort running requests. Closing twice is allowed."""
         self._closing.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         for connection in list(self._connections):
@@ -198,18 +202,18 @@ class RemoteExecutor(BaseBackend):
 
     @property
     def layers(self) -> dict[str, bool]:
-        """Sandbox layers by name and whether the service says that each is in force."""
+        """Return the isolation layers by name, `True` where the service reports the layer as active."""
         return dict(self._greeted()["layers"])
 
     @property
     def missing_layers(self) -> dict[str, str]:
-        """Layers that the service does not have, and what each would have stopped."""
+        """Return the missing isolation layers, and what each would have prevented."""
         return dict(self._greeted()["missing"])
 
     def _greeted(self) -> dict[str, Any]:
         if self._greeting is None:
             self.run(*CANARY)
-        assert self._greeting is not None  # every report has one
+        assert self._greeting is not None  # every report begins with a greeting
         return self._greeting
 
     def _run(self, job: Job) -> Execution:
@@ -224,7 +228,7 @@ class RemoteExecutor(BaseBackend):
                 losses += 1
                 if losses == _MAX_LOSSES and self._healthy():
                     return worker_lost(job)
-            except _Passing as error:
+            except _TemporaryFailure as error:
                 problem = str(error)
                 wait_s = min(error.wait_s or wait_s, _MAX_WAIT_S)
             if attempt + 1 < self.config.max_attempts and self._closing.wait(wait_s):
@@ -235,30 +239,31 @@ class RemoteExecutor(BaseBackend):
         job = prepare_job(*CANARY, self.config.limits)
         try:
             return self._judged(job, self._report(job)).outcome is Outcome.PASSED
-        except (_NoReport, _Passing):
+        except (_NoReport, _TemporaryFailure):
             return False
 
     def _judged(self, job: Job, messages: list[Any]) -> Execution:
-        """Verdict from the fork server's messages, which are read as if the program had written them."""
+        """Decide the outcome from the fork server's messages, which a program may have forged."""
         greeting, *replies = messages
         if "refused" in greeting:
             raise start_failure(greeting)
         if "infrastructure" in greeting:
-            raise _Passing(f"the fork server could not start there ({_shown(greeting['infrastructure'])})")
-        if "infrastructure" in replies[0]:
-            raise _Passing(f"the fork server could not run a program there ({_shown(replies[0]['infrastructure'])})")
+            raise _TemporaryFailure(f"the fork server failed to start ({_shown(greeting['infrastructure'])})")
+        reply = replies[0]
+        if "infrastructure" in reply:
+            raise _TemporaryFailure(f"the fork server failed to run a program ({_shown(reply['infrastructure'])})")
         self._note(greeting)
-        return judge_job(job, _cut_after_failure(job, replies[0]) if self.config.stop_on_first_failure else replies[0])
+        return judge_job(job, _stopped_at_failure(job, reply) if self.config.stop_on_first_failure else reply)
 
     def _note(self, greeting: dict[str, Any]) -> None:
         if self._greeting is None:
             self._greeting = greeting
             announce(greeting["layers"], greeting["missing"], self.config.isolation, self.config.endpoint)
 
-    # one request
+    # One request
 
     def _report(self, job: Job) -> list[Any]:
-        """What the fork server said there: greeting and reply, checked for form."""
+        """Send a job and return the greeting and the reply of the fork server, checked for form."""
         token = secrets.token_hex(16)
         request = json.dumps({"settings": {"isolation": self.config.isolation}, "job": job.message})
         response = self._post(
@@ -272,13 +277,13 @@ class RemoteExecutor(BaseBackend):
                 "files": {},
                 "fetch_files": [],
             },
-            timeout_s=self._patience_s(job),
+            timeout_s=self._request_timeout_s(job),
         )
         if response.get("status") == "SandboxError":
-            raise _Passing(f"the service failed ({_shown(response.get('message'))})")
+            raise _TemporaryFailure(f"the service failed ({_shown(response.get('message'))})")
         result = response.get("run_result")
         if not isinstance(result, dict) or not isinstance(result.get("stdout"), str):
-            raise _Passing("the service sent no `run_result` with a `stdout`")
+            raise _TemporaryFailure("the service sent no `run_result` with a `stdout`")
         for line in result["stdout"].split("\n"):
             if line.startswith(token):
                 try:
@@ -287,7 +292,7 @@ class RemoteExecutor(BaseBackend):
                     raise _NoReport("the report was cut off or forged") from None
         raise _NoReport(f"there was no report ({_shown(result.get('status'))}, {_shown(result.get('stderr'))})")
 
-    def _patience_s(self, job: Job) -> float:
+    def _request_timeout_s(self, job: Job) -> float:
         return job.deadline_s + self.config.queue_timeout_s
 
     def _post(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -307,12 +312,12 @@ class RemoteExecutor(BaseBackend):
                     break
                 except (ConnectionError, http.client.RemoteDisconnected):
                     connection.close()
-                    if fresh or self._closing.is_set():  # else the service had closed an idle connection
+                    if fresh or self._closing.is_set():  # retry once: the service may close an idle connection
                         raise
             content = response.read(_MAX_RESPONSE_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise _Passing(f"the request failed ({type(error).__name__}: {error})") from None
+            raise _TemporaryFailure(f"the request failed ({type(error).__name__}: {error})") from None
         return self._checked(response, content, connection)
 
     def _checked(
@@ -320,11 +325,11 @@ class RemoteExecutor(BaseBackend):
     ) -> dict[str, Any]:
         if len(content) > _MAX_RESPONSE_BYTES:
             connection.close()
-            raise _Passing(f"the answer has more than {_MAX_RESPONSE_BYTES} bytes")
+            raise _TemporaryFailure(f"the answer has more than {_MAX_RESPONSE_BYTES} bytes")
         text = _shown(content.decode("utf-8", "replace"))
         if response.status == 429 or response.status >= 500:
-            raise _Passing(
-                f"the service answered {response.status} ({text})", _seconds(response.getheader("Retry-After"))
+            raise _TemporaryFailure(
+                f"the service answered {response.status} ({text})", _retry_after_s(response.getheader("Retry-After"))
             )
         if response.status in (401, 403):
             raise self._failure(
@@ -336,13 +341,13 @@ class RemoteExecutor(BaseBackend):
         try:
             answer = json.loads(content)
         except (ValueError, RecursionError):
-            raise _Passing(f"the answer is not JSON ({text})") from None
+            raise _TemporaryFailure(f"the answer is not JSON ({text})") from None
         if not isinstance(answer, dict):
-            raise _Passing(f"the answer is not a JSON object ({text})")
+            raise _TemporaryFailure(f"the answer is not a JSON object ({text})")
         return answer
 
     def _connection(self) -> http.client.HTTPConnection:
-        """Connection of this thread, kept open from request to request."""
+        """Return the connection of this thread. It stays open between requests."""
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if connection is None:
             parts = urlsplit(self.config.endpoint)
@@ -357,10 +362,10 @@ class RemoteExecutor(BaseBackend):
 
 def _unpacked(text: str, num_tests: int) -> list[Any]:
     """
-    Messages of a report.
+    Decode the messages of a report and check their form.
 
     Raises:
-        ValueError, LookupError, TypeError, RecursionError, zlib.error: If it is not of the right form.
+        ValueError, LookupError, TypeError, RecursionError, zlib.error: If the report is malformed.
     """
     inflate = zlib.decompressobj()
     data = inflate.decompress(base64.b64decode(text, validate=True), _MAX_REPORT_BYTES)
@@ -384,18 +389,18 @@ def _unpacked(text: str, num_tests: int) -> list[Any]:
     return [greeting, reply]
 
 
-def _cut_after_failure(job: Job, reply: dict[str, Any]) -> dict[str, Any]:
-    """Reply in which the tests after the first that does not pass count as not run."""
+def _stopped_at_failure(job: Job, reply: dict[str, Any]) -> dict[str, Any]:
+    """Mark the tests after the first failure as not run."""
     passed = [judge_test(job, index, report).outcome is Outcome.PASSED for index, report in enumerate(reply["tests"])]
     kept = passed.index(False) + 1 if False in passed else len(passed)
     unrun = {"timeout": True, "unrun": True, "cpu_s": 0.0}
     return {**reply, "tests": reply["tests"][:kept] + [unrun] * (len(passed) - kept)}
 
 
-def _seconds(header: str | None) -> float | None:
+def _retry_after_s(header: str | None) -> float | None:
     try:
         return None if header is None else max(0.0, float(header))
-    except ValueError:  # a date: our own schedule will do
+    except ValueError:  # a date; use our own backoff
         return None
 
 

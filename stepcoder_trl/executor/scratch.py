@@ -1,4 +1,4 @@
-"""The folder that a program may write to: measuring and emptying it, whatever the program made of it."""
+"""Measure and empty the scratch folder that a program may write to."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import itertools
 import os
 
 
-BYTES_PER_ENTRY = 4096  # what an empty file or folder counts
+BYTES_PER_ENTRY = 4096  # counted for an empty file or folder
 
 
-def size_of(folder: str, most: int) -> int:
+def size_of(folder: str, max_bytes: int) -> int:
     """
-    Bytes that a folder holds, as a lower bound while a program writes to it.
+    Return the size of a folder. It is a lower bound while a program writes to the folder.
 
     Args:
         folder (`str`): Path.
-        most (`int`): Where counting stops.
+        max_bytes (`int`): Counting stops above this size.
 
     Returns:
-        `int`: Bytes on disk, every file and folder counting at least `BYTES_PER_ENTRY`.
+        `int`: Bytes on disk. Every file and folder counts at least `BYTES_PER_ENTRY`.
     """
     total = 0
     folders = [folder]
-    while folders and total <= most:
+    while folders and total <= max_bytes:
         with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
             for entry in entries:
                 total += BYTES_PER_ENTRY
@@ -31,7 +31,7 @@ def size_of(folder: str, most: int) -> int:
                     folders.append(entry.path)
                 else:
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
-                if total > most:
+                if total > max_bytes:
                     break
     return total
 
@@ -40,8 +40,8 @@ def empty(folder: str) -> None:
     """
     Remove everything in a folder.
 
-    Folders in it are first moved to its top, so that neither recursion nor the longest path limits the depth that a
-    program may have dug. Missing permissions are restored. What cannot be removed even so stays.
+    Nested folders are first moved to the top, so that any depth can be removed without recursion and long paths.
+    Missing permissions are restored. Files that still cannot be removed stay.
     """
     serial = itertools.count()
     tried: set[str] = set()
@@ -61,7 +61,7 @@ def empty(folder: str) -> None:
 
 
 def _flatten(path: str, top: str, serial: itertools.count[int]) -> None:
-    """Remove a folder after its files, its folders moved to `top`."""
+    """Move the folders in a folder to `top`, then remove its files and the folder."""
     os.chmod(path, 0o700)
     with os.scandir(path) as entries:
         for entry in entries:
@@ -74,7 +74,7 @@ def _flatten(path: str, top: str, serial: itertools.count[int]) -> None:
 
 
 def remove(folder: str) -> None:
-    """Remove a folder with everything in it; what cannot be removed stays."""
+    """Remove a folder and its contents. What cannot be removed stays."""
     with contextlib.suppress(OSError):
         os.chmod(folder, 0o700)
         empty(folder)

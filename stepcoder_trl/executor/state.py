@@ -1,8 +1,8 @@
 """
-State that a program leaves in the interpreter when one process runs several of its tests.
+Restore or detect interpreter state that a program changes between two tests in one process.
 
-What is cheap to put back is put back (`Baseline`). For the rest, modules are compared with what they were before the
-program ran (`ModuleStates`): after a change that cannot be undone the other tests run in a process of their own.
+`Baseline` restores the state that is cheap to restore. `ModuleStates` compares modules with their state before the
+program ran. After a change that cannot be undone, the remaining tests run in a new process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Names of modules and functions whose use changes what no comparison of modules shows.
+# Names of modules and functions that change state which a comparison of modules does not show.
 _HIDDEN_STATE = _words("""
     asyncio ctypes exec faulthandler importlib locale logging multiprocessing signal tracemalloc __import__
     addaudithook BasicContext DefaultContext ExtendedContext closerange dup2 field_size_limit register_at_fork
@@ -35,19 +35,19 @@ _HIDDEN_STATE = _words("""
     set_debug set_asyncgen_hooks set_coroutine_origin_tracking_depth set_int_max_str_digits setswitchinterval
     setfirstweekday seterr seterrcall set_printoptions set_string_function tzset umask
 """)
-# What the executor itself, or Python on its way, replaces in modules.
-_MOVING_NAMES = _words("""
+# Module attributes that the executor or Python itself replaces.
+_VOLATILE_NAMES = _words("""
     stdin stdout stderr __stdin__ __stdout__ last_exc last_type last_value last_traceback settrace _exit
     __warningregistry__ modules path_importer_cache
     _trace_hook _active_limbo_lock _shutdown_locks_lock _shutdown_locks
 """)
 _CONTAINERS = (list, dict, set)
-_NOT_WATCHED = ("stepcoder_trl", "coverage", "encodings")
+_UNWATCHED = ("stepcoder_trl", "coverage", "encodings")
 _HEAP_TYPE = 1 << 9
 
 
 class Baseline:
-    """State of the interpreter that is put back between two tests."""
+    """Interpreter state that is restored between two tests."""
 
     def __init__(self) -> None:
         self.builtins = dict(builtins.__dict__)
@@ -62,7 +62,7 @@ class Baseline:
         self.exit_handlers = atexit._ncallbacks()
 
     def has_threads_or_handlers(self) -> bool:
-        """Whether the program left threads or exit handlers behind."""
+        """Return whether the program left threads or exit handlers behind."""
         executors = sys.modules.get("concurrent.futures.thread")
         return (
             threading.active_count() > 1
@@ -71,13 +71,13 @@ class Baseline:
         )
 
     def restore_builtins(self) -> None:
-        """Put back what our own functions need."""
+        """Restore the builtins, which our own functions need."""
         if builtins.__dict__ != self.builtins:
             builtins.__dict__.clear()
             builtins.__dict__.update(self.builtins)
 
     def restore(self) -> None:
-        """Put back the rest, by means of modules that are as they were."""
+        """Restore the rest. Call it only if the modules used here are unchanged."""
         sys.setrecursionlimit(self.recursion_limit)
         sys.path[:] = self.path
         sys.argv[:] = self.arguments
@@ -95,7 +95,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class _Namespace:
-    """Attributes of a module or class as they were: names, values, and the content of those that are containers."""
+    """Saved attributes of a module or class: names, values, and copies of containers."""
 
     attributes: Mapping[str, Any]
     names: tuple[str, ...]
@@ -112,15 +112,15 @@ class _Namespace:
         )
 
     def _additions(self) -> Iterator[bool]:
-        """Whether each new attribute is state. Submodules are set in their package when they are imported."""
+        """Yield whether each new attribute is state. Submodules are not: importing them sets them in the package."""
         for name, value in self.attributes.items():
-            if name not in self.names and name not in _MOVING_NAMES:
+            if name not in self.names and name not in _VOLATILE_NAMES:
                 yield type(value) is not ModuleType
 
 
 def _namespace(attributes: Mapping[str, Any], is_module: bool) -> _Namespace:
-    items = [(name, value) for name, value in attributes.items() if name not in _MOVING_NAMES]
-    # Private containers are caches.
+    items = [(name, value) for name, value in attributes.items() if name not in _VOLATILE_NAMES]
+    # Private containers are caches, so they are not copied.
     containers = [value for name, value in items if is_module and type(value) in _CONTAINERS and name[0] != "_"]
     return _Namespace(
         attributes=attributes,
@@ -141,22 +141,22 @@ def _same_content(pair: tuple[Any, Any]) -> bool:
 
 
 class ModuleStates:
-    """Modules of this interpreter, with their classes, as they are before any program has run: in the fork server."""
+    """Saved state of all modules and their classes. Created in the fork server, before any program runs."""
 
     def __init__(self) -> None:
         self._modules = dict(sys.modules)
         self._states: list[tuple[frozenset[str], tuple[_Namespace, ...]]] = []
         for name, module in self._modules.items():
             parts = name.split(".")
-            if parts[0][0] != "_" and parts[0] not in _NOT_WATCHED:
+            if parts[0][0] != "_" and parts[0] not in _UNWATCHED:
                 self._states.append((frozenset(parts), tuple(_namespaces(module))))
 
     def watch(self, names: frozenset[str]) -> ModuleWatch:
         """
-        Select what a program may change.
+        Select the modules that a program may change.
 
         Args:
-            names (`frozenset[str]`): What its code names, see [`names_in`].
+            names (`frozenset[str]`): Names in the program's code, from [`names_in`].
         """
         hidden = not names.isdisjoint(_HIDDEN_STATE) or ("numpy" in names and "random" in names)
         return ModuleWatch(
@@ -169,15 +169,15 @@ class ModuleStates:
 
 @dataclass(frozen=True)
 class ModuleWatch:
-    """What one program may change: the modules that its code names."""
+    """Modules that one program names in its code, and so may change."""
 
-    always: bool  # it names what keeps state that cannot be seen
+    always: bool  # whether the program uses names that change hidden state
     modules: Mapping[str, ModuleType]
     named: tuple[tuple[str, ModuleType], ...]
     namespaces: tuple[_Namespace, ...]
 
     def has_changed(self) -> bool:
-        """Whether the program has left state that a next test would see."""
+        """Return whether the program changed state that the next test would see."""
         return (
             self.always
             or not all(sys.modules.get(name) is module for name, module in self.named)
@@ -186,7 +186,7 @@ class ModuleWatch:
         )
 
     def _may_have_imported_state(self) -> bool:
-        """Whether there are modules of which nobody knows what they were before. Private ones are the library's."""
+        """Return whether modules were imported whose earlier state is unknown. Private modules do not count."""
         if len(sys.modules) == len(self.modules):
             return False
         return any(name[0] != "_" and name[:9] != "encodings" for name in sys.modules.keys() - self.modules.keys())
@@ -197,14 +197,14 @@ def _namespaces(module: ModuleType) -> Iterator[_Namespace]:
         return
     yield _namespace(module.__dict__, is_module=True)
     for value in tuple(module.__dict__.values()):
-        # Types of C cannot be changed.
-        # Not `isinstance`: it would ask the object, and some warn.
+        # Types implemented in C cannot be changed.
+        # `isinstance` would call the object, and some objects warn.
         if issubclass(type(value), type) and value.__flags__ & _HEAP_TYPE and value.__module__ == module.__name__:
             yield _namespace(value.__dict__, is_module=False)
 
 
 def names_in(code: CodeType) -> frozenset[str]:
-    """Names of everything global, imported or reached by a dot in a program's code, its functions' code included."""
+    """Return all global names, imported names and attribute names in a program's code, nested functions included."""
     return frozenset(_names_in(code))
 
 

@@ -1,8 +1,8 @@
 """
-What the fork server needs of the operating system, in Linux's way and in one that every POSIX system has.
+System calls of the fork server, for Linux and for any other POSIX system.
 
-Elsewhere than on Linux every program gets a fork server of its own: nothing there keeps a program from harming the
-server, so that none may serve a second one. Limits in CPU time count wall time there until a process has ended.
+Outside Linux, nothing keeps a program from harming its fork server, so every program gets a new one. CPU limits count
+wall time there until a process has ended.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from stepcoder_trl.executor.protocol import write_all
 
 
 class System:
-    """Linux: files in memory, the CPU clock of another process, a descriptor for its end."""
+    """Linux: memory files, CPU clocks of other processes, process descriptors."""
 
     exit_event = select.POLLIN
 
     def memory_file(self, name: str, text: str = "") -> int:
-        """Descriptor of a nameless file, at its beginning."""
+        """Create a memory file with this text. Return a descriptor at its beginning."""
         return _filled(os.memfd_create(name, os.MFD_CLOEXEC), text)
 
     def cpu_s(self, pid: int, started: float) -> float:
-        """CPU seconds of a running process that was started at this monotonic time."""
+        """Return the CPU seconds of a running process that was started at this monotonic time."""
         try:
             return time.clock_gettime((~pid << 3) | 2)  # what clock_getcpuclockid(3) computes
         except OSError:
             return 0.0
 
     def cpu_then(self, cpu_s: float, wall_s: float, started: float) -> float:
-        """What `cpu_s` would have said at a moment that the process noted by both clocks."""
+        """Return the value of `cpu_s` at a time that the child recorded by both clocks."""
         return cpu_s
 
     def exit_descriptor(self, pid: int, reports: int) -> int:
-        """Descriptor that has `exit_event`, or is hung up, when a child has ended; `reports` is its report pipe."""
+        """Return a descriptor that gets `exit_event` or a hang-up when a child ends. `reports` is its report pipe."""
         return os.pidfd_open(pid)
 
     def children(self) -> list[int]:
-        """Children of this process, adopted ones included."""
+        """Return the children of this process, adopted ones included."""
         with open(f"/proc/self/task/{os.getpid()}/children") as listing:
             return [int(pid) for pid in listing.read().split()]
 
@@ -49,27 +49,27 @@ class System:
 class PortableSystem(System):
     """Any POSIX system."""
 
-    exit_event = 0  # only the hang-up counts: there may be reports to read
+    exit_event = 0  # only a hang-up means the end: the pipe may also hold reports
 
     def memory_file(self, name: str, text: str = "") -> int:
-        """Descriptor of a file without a name."""
+        """Create a temporary file without a name. Return a descriptor at its beginning."""
         with tempfile.TemporaryFile(dir=tempfile.gettempdir()) as file:
             return _filled(os.dup(file.fileno()), text)
 
     def cpu_s(self, pid: int, started: float) -> float:
-        """Wall seconds: the clock of another process cannot be read."""
+        """Return wall seconds: the CPU clock of another process cannot be read here."""
         return time.monotonic() - started
 
     def cpu_then(self, cpu_s: float, wall_s: float, started: float) -> float:
-        """Wall seconds, too."""
+        """Return wall seconds, like `cpu_s`."""
         return wall_s - started
 
     def exit_descriptor(self, pid: int, reports: int) -> int:
-        """The report pipe once more: it is hung up when nobody holds its other end."""
+        """Return a copy of the report pipe, which is hung up when the child has ended."""
         return os.dup(reports)
 
     def children(self) -> list[int]:
-        """None: processes that have left their group are the system's."""
+        """Return nothing: the system adopts processes that leave their group."""
         return []
 
 
@@ -80,10 +80,10 @@ def _filled(descriptor: int, text: str) -> int:
 
 
 def is_portable() -> bool:
-    """Whether this is not Linux."""
+    """Return whether this system is not Linux."""
     return sys.platform != "linux"
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

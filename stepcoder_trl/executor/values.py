@@ -1,15 +1,15 @@
 """
-Values in the messages between an examiner and a program, each as what it is.
+Encode the values in messages between the examiner and a program.
 
-The verdict on a check is taken where none of the program's code runs. More types travel there than [`encode`] carries:
+The examiner runs no code of the program. Its messages carry more types than [`encode`] does:
 
-- values of the standard library by exact type (dates, decimals, fractions, other containers, views of dicts);
-- values of classes that a program derives from plain ones, such as named tuples: their content, as an instance of a
-  class that is made for it;
-- anything else stays where it is, and a number stands for it: the examiner may ask the program for its text, length
-  or elements, but never whether it is equal to a value of ours.
+- values of the standard library, by exact type (dates, decimals, fractions, other containers, views of dicts);
+- values of classes that a program derives from plain ones, such as named tuples: the content is sent, and the examiner
+  creates an instance of a class of its own;
+- any other object is sent as a number. The examiner may ask the program for the object's text, length or elements, but
+  never whether it equals a value of the test.
 
-In arguments, a container that occurs twice is one container on the other side, too.
+A container that occurs twice in the arguments is decoded as one container.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _MUTABLE = frozenset(map(id, (list, dict, set, bytearray, array, deque, Counter,
 
 class NotPlain(Exception):
     """
-    Raised for a value of the examiner's that would arrive as another one.
+    Raised for a value of the examiner that cannot be sent unchanged.
 
     Attributes:
-        value (`Any`): The object that is in the way.
+        value (`Any`): The object that cannot be sent.
     """
 
     def __init__(self, value: Any) -> None:
@@ -46,14 +46,14 @@ class NotPlain(Exception):
 
 
 class Objects:
-    """Objects of a program that numbers stand for in messages; kept, so that no other takes their place."""
+    """Objects of a program, by number. They are kept alive, so that no new object gets the same `id`."""
 
     def __init__(self) -> None:
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
 
     def number(self, value: Any) -> int:
-        """Number of an object, a new one if it has none."""
+        """Return the number of an object. A new object gets a new number."""
         if id(value) not in self._numbers:
             self._numbers[id(value)] = len(self._objects)
             self._objects.append(value)
@@ -65,11 +65,11 @@ class Objects:
 
 class Writer(Encoder):
     """
-    Makes trees of values, as [`Reader`] reads them.
+    Encoder of values to trees for [`Reader`].
 
     Args:
-        number (`Callable`): Number that stands for an object.
-        shares (`bool`, *optional*, defaults to `False`): Whether containers that occur twice are to stay one.
+        number (`Callable`): Returns the number of an object.
+        shares (`bool`, *optional*, defaults to `False`): Whether a container that occurs twice is encoded once.
     """
 
     lists = frozenset({id(list)})
@@ -79,7 +79,7 @@ class Writer(Encoder):
         super().__init__()
         self.number = number
         self._shares = shares
-        self._places: dict[int, tuple[int, Any]] = {}  # by identity, with the object: no other may take its place
+        self._places: dict[int, tuple[int, Any]] = {}  # by `id`; the object is kept so that its `id` stays unique
         self._num_containers = 0
 
     def earlier(self, value: Any, kind: type) -> Any:
@@ -93,7 +93,7 @@ class Writer(Encoder):
 
     def other(self, value: Any, kind: type, depth: int) -> Any:
         tree = super().other(value, kind, depth)
-        if not (isinstance(tree, dict) and "u" in tree):  # numpy's
+        if not (isinstance(tree, dict) and "u" in tree):  # a value of numpy
             return tree
         for base in _mro_of(kind):
             if base is kind and id(base) in _OTHERS:
@@ -101,13 +101,13 @@ class Writer(Encoder):
                 if content is not None:
                     return content
             elif id(base) in _CONTENTS:
-                self._num_containers += id(base) in _MUTABLE  # the reader counts what it makes
+                self._num_containers += id(base) in _MUTABLE  # the reader counts these containers too
                 return {"S": [self.number(value), name_of(kind), _CONTENTS[id(base)](self, value, depth)]}
         return {"o": self.number(value)}
 
 
 class StrictWriter(Writer):
-    """For values of the examiner's, which have to arrive as they are."""
+    """Encoder for values of the examiner. It raises `NotPlain` for a value that cannot be sent unchanged."""
 
     def cut_off(self, value: Any, why: str) -> Any:
         if id(value) in self.open:
@@ -138,20 +138,20 @@ def _text_of_number(writer: Writer, value: Any, depth: int) -> Any:
 
 def _with_zone(name: str) -> _Write:
     def write(writer: Writer, value: Any, depth: int) -> Any:
-        plain_zone = value.tzinfo is None or type(value.tzinfo) is timezone  # of others only the offset would arrive
+        plain_zone = value.tzinfo is None or type(value.tzinfo) is timezone  # others would be cut to their offset
         return {"y": [name, value.isoformat()]} if plain_zone else None
 
     return write
 
 
 def _factory_of(value: defaultdict[Any, Any]) -> str:
-    """Name of the builtin class that makes missing values; empty for anything else."""
+    """Return the name of the `default_factory` if it is a builtin class, else an empty text."""
     factory: Any = value.default_factory
     name = name_of(factory) if type(factory) is type else ""
     return name if _FACTORIES.get(name) is factory else ""
 
 
-# Of values of exactly these classes; `None` if one cannot be carried after all.
+# Encoders by exact class. They return `None` if the value cannot be sent.
 _OTHERS: dict[int, _Write] = {
     id(kind): write
     for kind, write in {
@@ -176,7 +176,7 @@ _OTHERS: dict[int, _Write] = {
         timedelta: lambda writer, value, depth: {"T": [value.days, value.seconds, value.microseconds]},
     }.items()
 }
-# Of values of classes derived from these: what the base class sees in them, read with its own methods.
+# Encoders by base class, for instances of derived classes. Only methods of the base class read the value.
 _CONTENTS: dict[int, _Write] = {
     id(kind): write
     for kind, write in {
@@ -198,12 +198,12 @@ _CONTENTS: dict[int, _Write] = {
 
 class Reader:
     """
-    Inverse of [`Writer`].
+    Decoder of trees from [`Writer`].
 
     Args:
-        referred (`Callable`): Object that a number stands for.
+        referred (`Callable`): Returns the object for a number.
         derived (`Callable`, *optional*):
-            Instance of a derived class, from its number, the name of the class and its content.
+            Returns an instance of a derived class for its number, the name of the class and its content.
         shares (`bool`, *optional*, defaults to `True`): Whether a container may occur twice.
     """
 
@@ -220,10 +220,10 @@ class Reader:
 
     def read(self, tree: Any) -> Any:
         """
-        Value of a tree.
+        Decode a tree.
 
         Raises:
-            ValueError: If the tree is not one that a writer makes. It may come from a hostile process.
+            ValueError: If the tree is malformed. It may come from a hostile process.
         """
         try:
             return self._read(tree)
@@ -239,32 +239,32 @@ class Reader:
         return _READERS[tag](self, body) if tag in _READERS else decode(tree)
 
     def all(self, trees: list[Any]) -> list[Any]:
-        """Values of trees."""
+        """Decode a list of trees."""
         return [self._read(tree) for tree in trees]
 
     def dict(self, pairs: list[Any]) -> dict[Any, Any]:
-        """Dict of pairs."""
+        """Decode a dict from its pairs."""
         return dict_of(self.all(pairs))
 
     def kept(self, make: Callable[[Any], Any], body: Any) -> Any:
-        """Container that may occur again, made of a body; places count from the outermost."""
+        """Decode a container that may occur again. Containers are numbered from the outermost inwards."""
         place = len(self._made)
         self._made.append(_UNFINISHED)
         self._made[place] = made = make(body)
         return made
 
     def again(self, place: Any) -> Any:
-        """Container that occurred before."""
+        """Return a container decoded before."""
         if not self._shares or type(place) is not int or place < 0 or self._made[place] is _UNFINISHED:
-            raise ValueError("not a container that occurred")
+            raise ValueError("not a container decoded before")
         return self._made[place]
 
     def object(self, body: Any) -> Any:
-        """What a number stands for."""
+        """Return the object for a number."""
         return self.referred(_number(body))
 
     def instance(self, body: Any) -> Any:
-        """Instance of a derived class."""
+        """Decode an instance of a derived class."""
         number, name, content = body
         if self.derived is None:
             raise ValueError("an instance of a derived class")
@@ -327,17 +327,17 @@ _READERS: dict[str, Callable[[Reader, Any], Any]] = {
 }
 
 
-# The examiner's side of objects that stay with the program
+# References in the examiner to objects of the program
 
 Ask = Callable[..., Any]  # name of an operation, operands -> result
 
 
 class Reference:
     """
-    Stands for an object of the program, which is asked for what is wanted of it.
+    Reference to an object of the program. Its operations ask the program.
 
-    It is equal to no value of ours, and to other objects of the program if the program says so: what is compared are
-    answers of its own then, which it could have made equal anyway.
+    It equals no value of the test. It equals another object of the program if the program says so: the program made
+    both, and could have made them equal anyway.
     """
 
     def __init__(self, ask: Ask) -> None:
@@ -375,38 +375,38 @@ class Reference:
 
 class References:
     """
-    What numbers of the program's objects stand for in the examiner.
+    References of the examiner to the program's objects, by number.
 
     Args:
-        ask (`Callable`): Has the program carry out an operation.
+        ask (`Callable`): Asks the program to carry out an operation.
     """
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._by_number: dict[int, Reference] = {}
-        self._known: dict[int, tuple[Any, int]] = {}  # by identity, with the object: no other may take its place
+        self._known: dict[int, tuple[Any, int]] = {}  # by `id`; the object is kept so that its `id` stays unique
         self._classes: dict[tuple[str, type], Any] = {}
 
     def number(self, value: Any) -> int:
         """
-        Number that stands for a value in the program's process.
+        Return the number of an object of the program.
 
         Raises:
-            NotPlain: If it does not come from there.
+            NotPlain: If the value is not an object of the program.
         """
         if id(value) not in self._known:
             raise NotPlain(value)
         return self._known[id(value)][1]
 
     def referred(self, number: int) -> Reference:
-        """Stand-in for an object, the same one every time."""
+        """Return the reference for a number. The same number always gives the same reference."""
         if number not in self._by_number:
             self._by_number[number] = reference = Reference(self._ask)
             self._known[id(reference)] = reference, number
         return self._by_number[number]
 
     def derived(self, number: int, type_name: str, content: Any) -> Any:
-        """Instance of a class derived from that of its content; its text is the program's."""
+        """Create an instance of a class derived from that of the content. Its `str` and `repr` ask the program."""
         key = type_name, type(content)
         if key not in self._classes:
             ask = self._ask

@@ -1,4 +1,4 @@
-"""Every program of the corpus through a real executor: the right outcome, and nothing left behind."""
+"""Run every program of the corpus and check its outcome and leftovers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOSTILE, CORRECT = load("hostile"), load("correct")
 
 @pytest.fixture(scope="module")
 def scratch_root() -> Iterator[Path]:
-    """Folder in which this module's executors make their scratch folders."""
+    """Folder that holds the scratch folders of this module's executors."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="corpus-") as folder:
         patch.setattr(tempfile, "tempdir", folder)
         yield Path(folder)
@@ -42,7 +42,7 @@ def executor(scratch_root: Path) -> Iterator[CodeExecutor]:
 
 @pytest.fixture
 def nothing_left(executor: CodeExecutor, scratch_root: Path) -> Iterator[None]:
-    """Fail if the program outlives its verdict, leaves files, or takes its fork server along."""
+    """Fail if the program keeps running, leaves files, or kills its fork server."""
     census = leftovers.Census(scratch_root)
     assert executor.run(CANARY, CANARY_TESTS).outcome is Outcome.PASSED
     servers = leftovers.children_of_ours()
@@ -56,7 +56,7 @@ def _name(case: Case) -> str:
 
 
 @pytest.mark.parametrize("case", HOSTILE, ids=_name)
-def test_hostile_program_gets_its_outcome_and_leaves_nothing(case, executor, nothing_left):
+def test_hostile_program_gets_expected_outcome_and_leaves_nothing(case, executor, nothing_left):
     execution = executor.run(case.program, case.tests)
 
     assert execution.outcome.value in case.expected, execution
@@ -72,7 +72,7 @@ def test_correct_program_passes(case, executor, nothing_left):
     assert execution.outcome is Outcome.PASSED, execution
 
 
-def test_correct_programs_pass_side_by_side():
+def test_correct_programs_pass_in_parallel():
     with CodeExecutor(ExecutorConfig(num_workers=2)) as executor:
         executions = executor.run_many([case.program for case in CORRECT], [case.tests for case in CORRECT])
 
@@ -80,7 +80,7 @@ def test_correct_programs_pass_side_by_side():
     assert failed == []
 
 
-def test_hostile_programs_harm_no_correct_ones_beside_them():
+def test_hostile_programs_do_not_affect_parallel_correct_programs():
     quick = [case for case in HOSTILE if "timeout" not in case.expected]
     cases = [case for pair in zip(quick, CORRECT * (len(quick) // len(CORRECT) + 1), strict=False) for case in pair]
     with CodeExecutor(ExecutorConfig(num_workers=2)) as executor:
@@ -90,7 +90,7 @@ def test_hostile_programs_harm_no_correct_ones_beside_them():
     assert wrong == []
 
 
-def test_corpus_is_large_and_its_hostile_half_never_expects_a_pass():
+def test_corpus_is_large_and_no_hostile_program_may_pass():
     assert len(HOSTILE) >= 80
     assert len(CORRECT) >= 40
     assert all("passed" not in case.expected for case in HOSTILE)
@@ -98,5 +98,5 @@ def test_corpus_is_large_and_its_hostile_half_never_expects_a_pass():
     assert all(case.expected <= {outcome.value for outcome in Outcome} for case in HOSTILE)
 
 
-def test_corpus_is_data_that_nothing_imports_or_collects():
+def test_corpus_files_are_text_files():
     assert {path.suffix for path in PROGRAMS.rglob("*") if path.is_file()} == {".txt"}

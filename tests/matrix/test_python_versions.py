@@ -105,7 +105,7 @@ def test_verdicts_and_lines_are_those_of_this_python(version, expected, tmp_path
 
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])
 def test_programs_are_read_alike_and_hostile_ones_get_their_outcomes(version):
-    test = "tests/adversarial/test_corpus.py::test_hostile_program_gets_its_outcome_and_leaves_nothing"
+    test = "tests/adversarial/test_corpus.py::test_hostile_program_gets_expected_outcome_and_leaves_nothing"
 
     cases = [f"{test}[{name}]" for name in HOSTILE]
     run(environment(version), "-m", "pytest", "-q", "-p", "no:cacheprovider", *QUICK, *cases)

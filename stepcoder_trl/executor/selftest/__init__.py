@@ -1,7 +1,7 @@
 """
-Conformance suite for execution backends: hostile and correct programs, their right outcomes, and what they leave.
+Conformance suite for execution backends. It runs hostile and correct programs and checks outcomes and leftovers.
 
-Run it on this package's own sandbox with [`check_sandbox`] (`stepcoder-trl selftest`), on a backend of yours with
+Run it on this package's own sandbox with [`check_sandbox`] (`stepcoder-trl selftest`), and on your own backend with
 [`run_selftest`].
 """
 

@@ -1,20 +1,20 @@
 """
-Programs that an executor must survive, and programs that it must not fail: one per file under `programs/`.
+Load the corpus of hostile and correct programs. `programs/` has one file per program.
 
-A file begins with comments that say how it is run:
+A file begins with comments that describe the test:
 
-    # tests: {"type": "call", ...}      the tests, as JSON
-    # expect: failed|runtime_error      outcomes that are right for it
-    # timeout_s: 1                      optional: CPU seconds for one test
+    # tests: {"type": "call", ...}      tests, as JSON
+    # expect: failed|runtime_error      allowed outcomes
+    # timeout_s: 1                      optional: CPU seconds per test
     # note: why it is here              optional
-    # source: "text\\u0000"              optional: the program as JSON text, for what is not valid text in a file
-    # source_expression: '(' * 5000     optional: the program as an expression, for what is too long for a file
-    # outputs_expression: ["x" * 10]    optional: the expected outputs of stdio tests, likewise
+    # source: "text\\u0000"              optional: program as JSON text, if a file cannot hold it
+    # source_expression: '(' * 5000     optional: program as a Python expression, if it is too long for a file
+    # outputs_expression: ["x" * 10]    optional: expected outputs of stdio tests, as a Python expression
 
-Without `source` and `source_expression` the program is the file itself, comments included. Expected outputs of hostile
-programs cannot be guessed from the program, so that none of them passes unless it found them. What a program tries to
-leave in a folder that others share has a name that begins with `planted`: the suite looks for it. The files end in
-`.txt` because they are data: nothing collects, checks, compiles or imports them.
+Without `source` and `source_expression`, the program is the whole file, comments included. A hostile program cannot
+compute its expected outputs, so it passes only if it steals them. Names of files that a program tries to leave in
+shared folders begin with `planted`, so that the suite finds them. The programs are `.txt` files, so that no tool
+collects, checks, compiles or imports them.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Case:
 
     Attributes:
         kind (`str`): `"hostile"` or `"correct"`.
-        name (`str`): File name without its ending.
-        program (`str`): Source text, which need not be valid Python, nor encodable.
-        tests (`dict`): Tests object, as the executor takes it.
-        expected (`frozenset[str]`): Outcomes that are right.
-        note (`str`): Why it is in the corpus.
+        name (`str`): File name without suffix.
+        program (`str`): Source text. May be invalid Python or text that UTF-8 cannot encode.
+        tests (`dict`): Tests, in the executor's form.
+        expected (`frozenset[str]`): Allowed outcomes.
+        note (`str`): Why the program is in the corpus.
     """
 
     kind: str
@@ -53,11 +53,11 @@ class Case:
 
 def load(kind: str, folder: Path = PROGRAMS) -> list[Case]:
     """
-    Read one half of the corpus.
+    Load all hostile or all correct programs.
 
     Args:
         kind (`str`): `"hostile"` or `"correct"`.
-        folder (`Path`, *optional*): Where the two folders are.
+        folder (`Path`, *optional*): Folder that holds the folders `hostile` and `correct`.
 
     Returns:
         `list[Case]`: Sorted by name.
@@ -92,5 +92,5 @@ def _header(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _value_of(expression: str) -> Any:
-    """Value of an expression of this corpus: our own files, not input."""
+    """Evaluate an expression of the corpus. The corpus is part of this package, so it is trusted."""
     return eval(expression, {})

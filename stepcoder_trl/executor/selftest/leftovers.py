@@ -1,4 +1,4 @@
-"""What programs may leave behind on a Linux machine: processes, files, shared memory, descriptors, memory."""
+"""Find what programs leave behind on Linux: processes, files, shared memory, descriptors, memory."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _IPC_TABLES = ("/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg")
 
 class Census:
     """
-    Looks for what the programs of a local executor leave behind.
+    Census of processes, files and IPC objects, to find what the programs of a local executor leave behind.
 
     Args:
         scratch_root (`Path`, *optional*):
-            Folder in which the executor, and nobody else, makes its scratch folders. Without it files in them, and
-            processes that have left the process tree, go unnoticed.
+            Folder that only this executor uses for its scratch folders. Without it, files in scratch folders and
+            processes that have left the process tree are not found.
     """
 
     def __init__(self, scratch_root: Path | None = None) -> None:
@@ -33,13 +33,13 @@ class Census:
 
     def left_behind(self, workers: set[int]) -> list[str]:
         """
-        What is there although no program runs.
+        Return what the programs left behind. Call it while no program runs.
 
         Args:
-            workers (`set[int]`): Fork servers that ran before the programs did: see [`children_of_ours`].
+            workers (`set[int]`): Fork servers that ran before the programs, from [`children_of_ours`].
 
         Returns:
-            `list[str]`: One description per finding. What goes away by itself within ten seconds is none.
+            `list[str]`: One description per finding. What disappears within ten seconds is not reported.
         """
         deadline = time.monotonic() + DEADLINE_S
         while (found := list(self._look(workers))) and time.monotonic() < deadline:
@@ -59,12 +59,12 @@ class Census:
 
 
 def children_of_ours() -> set[int]:
-    """Process ids of this process's children."""
+    """Return the process ids of this process's children."""
     return set(_children(os.getpid()))
 
 
 def descendants(pid: int | None = None) -> list[int]:
-    """Process ids of all descendants, zombies included."""
+    """Return the process ids of all descendants, zombies included."""
     found: list[int] = []
     for child in _children(pid or os.getpid()):
         found += [child, *descendants(child)]
@@ -72,7 +72,7 @@ def descendants(pid: int | None = None) -> list[int]:
 
 
 def _examiners(servers: set[int]) -> set[int]:
-    """Processes that belong to fork servers: one each, if it has tests that it runs itself."""
+    """Return the examiners of the fork servers. Empty if there are more examiners than servers: some are fakes."""
     found = set()
     for server in servers:
         found |= {child for child in _children(server) if _name_of(child) == PROCESS_NAME}
@@ -92,10 +92,10 @@ def _children(pid: int) -> Iterator[int]:
 
 
 def _processes_with(text: str) -> set[int]:
-    """Processes that have a text in the environment they were started with, wherever they belong by now."""
+    """Return the processes that were started with this text in their environment, in or outside the process tree."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):  # another user's, or gone
+        with suppress(OSError):  # it belongs to another user, or has ended
             if text.encode() in path.read_bytes():
                 found.add(int(path.parent.name))
     return found
@@ -108,7 +108,7 @@ def _planted() -> Iterator[Path]:
 
 
 def _ipc_objects() -> set[str]:
-    """System V shared memory, semaphores and queues of this user: they outlive the process that made them."""
+    """Return this user's System V shared memory, semaphores and queues. They outlive the process that made them."""
     found = set()
     for table in _IPC_TABLES:
         with suppress(OSError):
@@ -119,10 +119,10 @@ def _ipc_objects() -> set[str]:
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is in use."""
+    """Return the resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def num_descriptors() -> int:
-    """Open descriptors of this process, sockets included."""
+    """Return the number of open descriptors of this process, sockets included."""
     return len(os.listdir("/proc/self/fd"))

@@ -1,4 +1,4 @@
-"""Runs the corpus through a backend and says what went wrong."""
+"""Run the corpus through a backend and report failures."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from stepcoder_trl.types import Execution, Outcome
 
 CANARY = "def double(n):\n    return n * 2\n"
 CANARY_TESTS: dict[str, Any] = {"type": "call", "fn_name": "double", "inputs": [[21]], "outputs": [42]}
-MAX_GROWTH_BYTES = 64 * 2**20  # outputs of 16 MiB pass through, and the allocator keeps some of it
+MAX_GROWTH_BYTES = 64 * 2**20  # programs print up to 16 MiB, and the allocator keeps some of it
 
 
-class _Submits(Protocol):
-    """What the suite needs of a backend."""
+class _Backend(Protocol):
+    """Methods of a backend that the suite needs."""
 
     def submit(self, program: str, tests: dict[str, Any]) -> Future[Execution]: ...
 
@@ -35,14 +35,14 @@ class _Submits(Protocol):
 @dataclass(frozen=True)
 class Finding:
     """
-    One thing that went wrong.
+    One failure of the suite.
 
     Attributes:
-        kind (`str`): `"hostile"`, `"correct"`, or `"after"` for what was found beside or after the programs.
-        name (`str`): Program, or programs that ran side by side.
-        expected (`str`): Outcomes that are right, separated by `|`; empty for what was left behind.
-        found (`str`): Outcome, or what was found.
-        detail (`str`): Message of the first test that did not pass, and the corpus's own note.
+        kind (`str`): `"hostile"`, `"correct"`, or `"after"` for leftovers and checks after the programs.
+        name (`str`): Name of the program, or of the programs that ran in parallel.
+        expected (`str`): Allowed outcomes, separated by `|`. Empty for leftovers.
+        found (`str`): Actual outcome, or a description of the leftover.
+        detail (`str`): Message of the first test that did not pass, and the note of the corpus.
     """
 
     kind: str
@@ -58,13 +58,13 @@ class SelftestReport:
     Result of the suite.
 
     Attributes:
-        hostile (`int`): Hostile programs that were run.
-        correct (`int`): Correct programs that were run.
-        findings (`tuple[Finding, ...]`): What went wrong; empty if nothing did.
-        checked (`tuple[str, ...]`): What was looked at.
-        layers (`dict[str, bool]`): Layers of isolation, where the backend tells.
+        hostile (`int`): Number of hostile programs run.
+        correct (`int`): Number of correct programs run.
+        findings (`tuple[Finding, ...]`): Failures. Empty if all is well.
+        checked (`tuple[str, ...]`): Properties that were checked.
+        layers (`dict[str, bool]`): Isolation layers, `True` where active. Empty if the backend does not report them.
         wall_s (`float`): Wall seconds.
-        growth_bytes (`int` or `None`): By how much this process's memory grew; `None` if it was not looked at.
+        growth_bytes (`int` or `None`): Growth of this process's memory. `None` if not measured.
     """
 
     hostile: int
@@ -77,23 +77,23 @@ class SelftestReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing went wrong."""
+        """Return whether there are no findings."""
         return not self.findings
 
     def to_json(self) -> dict[str, Any]:
-        """Report as a JSON object."""
+        """Return the report as a JSON object."""
         return {"ok": self.ok, **asdict(self)}
 
 
 def choose(names: Sequence[str] = ()) -> list[Case]:
     """
-    Programs of the corpus.
+    Select programs of the corpus.
 
     Args:
-        names (`Sequence[str]`): Names of programs; all of them if there is none.
+        names (`Sequence[str]`): Names of programs. Empty means all.
 
     Raises:
-        BadInputError: If there is no program of a name.
+        BadInputError: If a name is unknown.
     """
     cases = [*load("hostile"), *load("correct")]
     if not names:
@@ -101,14 +101,14 @@ def choose(names: Sequence[str] = ()) -> list[Case]:
     unknown = set(names) - {case.name for case in cases}
     if unknown:
         raise BadInputError(
-            f"The corpus has no program {', '.join(map(repr, sorted(unknown)))}. Names are those of the files in "
+            f"The corpus has no program {', '.join(map(repr, sorted(unknown)))}. Use the names of the files in "
             f"stepcoder_trl/executor/selftest/programs, without `.txt`."
         )
     return [case for case in cases if case.name in names]
 
 
 def run_selftest(
-    backend: _Submits,
+    backend: _Backend,
     names: Sequence[str] = (),
     *,
     at_once: int = 1,
@@ -118,22 +118,22 @@ def run_selftest(
     """
     Run hostile and correct programs through a backend.
 
-    Checked are outcomes and lines. For a [`CodeExecutor`] also: no process, file, shared memory or IPC object stays
-    behind, every fork server is alive afterwards, and the memory of this process stays flat.
+    The suite checks outcomes and executed lines. For a [`CodeExecutor`] it also checks that no process, file, shared
+    memory or IPC object is left, that every fork server is alive, and that the memory of this process does not grow.
 
     Args:
-        backend: Has `submit(program, tests)`, which returns a future of an [`Execution`].
-        names (`Sequence[str]`): Programs to run; all of them if there is none.
-        at_once (`int`): Programs that run side by side. What they leave is looked for when all of them have ended.
-        scratch_root (`Path`, *optional*): Folder in which this backend, and nobody else, makes its scratch folders.
-        on_case (`Callable`): Called with each program that has ended.
+        backend: Object with `submit(program, tests)` that returns a future of an [`Execution`].
+        names (`Sequence[str]`): Programs to run. Empty means all.
+        at_once (`int`): Number of programs run in parallel. Leftovers are searched after each such batch.
+        scratch_root (`Path`, *optional*): Folder that only this backend uses for its scratch folders.
+        on_case (`Callable`): Called after each program.
 
     Returns:
-        `SelftestReport`: What went wrong.
+        `SelftestReport`: Counts and failures.
 
     Raises:
-        BadInputError: If there is no program of a name.
-        SandboxError: If the backend cannot run even a harmless program.
+        BadInputError: If a name is unknown.
+        SandboxError: If the backend cannot run a harmless program.
     """
     cases = choose(names)
     local = isinstance(backend, CodeExecutor) and sys.platform == "linux"
@@ -143,15 +143,15 @@ def run_selftest(
     before = leftovers.resident_bytes() if local else 0
     findings: list[Finding] = []
     for first in range(0, len(cases), at_once):
-        window = cases[first : first + at_once]
+        batch = cases[first : first + at_once]
         servers = leftovers.children_of_ours() if local else set[int]()
-        futures = [backend.submit(case.program, case.tests) for case in window]
-        for case, future in zip(window, futures, strict=True):
+        futures = [backend.submit(case.program, case.tests) for case in batch]
+        for case, future in zip(batch, futures, strict=True):
             findings += _judge(case, future)
             on_case(case)
         if local:
-            names_of_window = ", ".join(case.name for case in window)
-            findings += (Finding("after", names_of_window, "", left) for left in census.left_behind(servers))
+            batch_names = ", ".join(case.name for case in batch)
+            findings += (Finding("after", batch_names, "", left) for left in census.left_behind(servers))
     findings += _canary(backend)
     growth = None
     if local:
@@ -176,29 +176,29 @@ def check_sandbox(
     on_case: Callable[[Case], None] = lambda case: None,
 ) -> SelftestReport:
     """
-    Run the suite on a [`CodeExecutor`] of its own, and look at what is left when that is closed, too.
+    Run the suite on a new [`CodeExecutor`], and check that closing it leaves nothing behind.
 
     Args:
-        config (`ExecutorConfig`, *optional*): Settings; one program at a time per worker.
-        names (`Sequence[str]`): Programs to run; all of them if there is none.
-        on_case (`Callable`): Called with each program that has ended.
+        config (`ExecutorConfig`, *optional*): Settings of the executor. Defaults to one worker.
+        names (`Sequence[str]`): Programs to run. Empty means all.
+        on_case (`Callable`): Called after each program.
 
     Returns:
-        `SelftestReport`: What went wrong.
+        `SelftestReport`: Counts and failures.
     """
     config = config or ExecutorConfig(num_workers=1)
-    elsewhere = tempfile.tempdir
+    previous_tempdir = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="selftest-", ignore_cleanup_errors=True) as folder:
         scratch_root = Path(folder)
         census = leftovers.Census(scratch_root)
         open_before = leftovers.num_descriptors() if sys.platform == "linux" else 0
-        tempfile.tempdir = folder  # the executor's servers make their folders there
+        tempfile.tempdir = folder  # the fork servers create their scratch folders here
         try:
             with CodeExecutor(config) as executor:
                 at_once = config.num_workers or 1
                 report = run_selftest(executor, names, at_once=at_once, scratch_root=scratch_root, on_case=on_case)
         finally:
-            tempfile.tempdir = elsewhere
+            tempfile.tempdir = previous_tempdir
         left = census.left_behind(set())
         left += [f"folder {path}" for path in scratch_root.iterdir()]
         if sys.platform == "linux" and (more := leftovers.num_descriptors() - open_before) > 0:
@@ -226,13 +226,13 @@ def _judge(case: Case, future: Future[Execution]) -> Iterator[Finding]:
         yield Finding(case.kind, case.name, f"lines 1 to {num_lines}", f"lines {sorted(beyond)[:5]}", detail)
 
 
-def _canary(backend: _Submits) -> list[Finding]:
-    """Nothing if a harmless program passes."""
+def _canary(backend: _Backend) -> list[Finding]:
+    """Return a finding if a harmless program does not pass."""
     case = Case("after", "harmless program", CANARY, CANARY_TESTS, frozenset({"passed"}), "")
     return list(_judge(case, backend.submit(case.program, case.tests)))
 
 
-def _require_working(backend: _Submits) -> None:
+def _require_working(backend: _Backend) -> None:
     outcome = backend.submit(CANARY, CANARY_TESTS).result().outcome
     if outcome is not Outcome.PASSED:
-        raise SandboxError(f"A harmless program that is right gets the outcome {outcome}: nothing else can be tested.")
+        raise SandboxError(f"A harmless correct program got the outcome {outcome}. The selftest needs it to pass.")

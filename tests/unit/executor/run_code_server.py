@@ -1,4 +1,4 @@
-"""Small HTTP sandbox that speaks SandboxFusion's `/run_code`, and misbehaves on demand."""
+"""HTTP sandbox for tests. It implements SandboxFusion's `/run_code` and fails on demand."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 
 class RunCodeServer(ThreadingHTTPServer):
     """
-    Runs the code of every request in a subprocess without our package and without coverage.py.
+    Server that runs the code of every request in a subprocess without our package and without coverage.py.
 
-    `script` holds what the next requests get instead: an HTTP status, or `garbage`, `hang`, `drop`, `sandbox_error`,
-    `no_report`, `cut`, `list`; `headers` of the requests are kept.
+    `script` lists failures for the next requests: an HTTP status, `garbage`, `hang`, `drop`, `sandbox_error`,
+    `no_report`, `cut` or `list`. `requests` and `headers` record what was received.
     """
 
     daemon_threads = True

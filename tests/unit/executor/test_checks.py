@@ -1,4 +1,4 @@
-"""Which tests an examiner takes, decided from the tests alone."""
+"""Test which tests can run in the examiner."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_with(line: str) -> str:
         ("f(1)", ("f",)),
     ],
 )
-def test_calls_of_the_program_are_found(statement, candidates):
+def test_calls_of_program_are_found(statement, candidates):
     check = plan_check(statement, CHECK, "")
 
     assert check is not None
@@ -58,7 +58,7 @@ def test_calls_of_the_program_are_found(statement, candidates):
         "import os",
     ],
 )
-def test_what_a_message_does_not_carry_runs_with_the_program(statement):
+def test_objects_that_cannot_be_sent_need_program(statement):
     assert plan_check(statement, CHECK, "") is None
 
 
@@ -89,18 +89,18 @@ def test_what_a_message_does_not_carry_runs_with_the_program(statement):
         "from enum import Enum; assert isinstance(candidate(1), Enum)",
     ],
 )
-def test_checks_that_need_the_program_or_its_process_stay_with_it(line):
+def test_checks_that_need_the_process_run_with_program(line):
     assert plan_check("check(f)", check_with(line), NODES) is None
 
 
-def test_helpers_of_the_preamble_are_fine_unless_they_make_objects():
+def test_preamble_helpers_are_allowed_unless_they_create_objects():
     assert plan_check("check(f)", check_with("assert same(candidate(pi), 1)"), NODES) is None  # `is`
     tame = NODES.replace("a is b or ", "")
     assert plan_check("check(f)", check_with("assert same(candidate(pi), 1)"), tame) is not None
     assert plan_check("check(f)", check_with("assert same(candidate(1), node(1))"), tame) is None
 
 
-def test_a_preamble_that_does_more_than_define_stays_with_the_program():
+def test_preamble_with_other_statements_runs_with_program():
     assert plan_check("check(f)", CHECK, "import sys\nsys.setrecursionlimit(10**6)\n") is None
     assert plan_check("check(f)", CHECK, "import sys\ninf = float('inf')\n") is not None
 
@@ -114,7 +114,7 @@ def test_a_preamble_that_does_more_than_define_stays_with_the_program():
         ("a = [1]; candidate(n=(a, 2)); assert a == [2]", True),
     ],
 )
-def test_arguments_come_back_only_where_the_check_may_look_at_them(line, shares):
+def test_arguments_are_shared_if_check_may_read_them(line, shares):
     check = plan_check("check(f)", check_with(line), "")
 
     assert check is not None
@@ -134,7 +134,7 @@ def test_arguments_come_back_only_where_the_check_may_look_at_them(line, shares)
         ("for x in candidate(1): assert candidate(x)", False),
     ],
 )
-def test_a_program_that_makes_arguments_cannot_move_the_test(line, may_fall_back):
+def test_check_with_arguments_from_program_cannot_fall_back(line, may_fall_back):
     check = plan_check("check(f)", check_with(line), "")
 
     assert check is not None
@@ -152,11 +152,11 @@ def test_a_program_that_makes_arguments_cannot_move_the_test(line, may_fall_back
         "assert str(candidate(1)) == 'A'",
     ],
 )
-def test_values_of_the_standard_library_travel(line):
+def test_standard_library_values_run_in_examiner(line):
     assert plan_check("check(f)", check_with(line), "") is not None
 
 
-def test_helpers_may_be_handed_the_function():
+def test_function_may_be_passed_to_helpers():
     setup = "def twice(function, n):\n    return function(function(n))\n" + check_with(
         "assert twice(candidate, 1) == 3"
     )
@@ -167,12 +167,12 @@ def test_helpers_may_be_handed_the_function():
     assert not check.may_fall_back
 
 
-def test_names_left_for_later_tests_are_seen():
+def test_binds_names_finds_names_for_later_tests():
     assert binds_names("x = f(1)")
     assert binds_names("import math")
     assert not binds_names("assert f(1) == 2")
 
 
-def test_functions_of_a_setup_are_told_from_the_programs():
+def test_functions_of_returns_functions_of_setup():
     assert functions_of(CHECK + "x = 1\n") == {"check"}
     assert [root_name(text) for text in ("f(1)", "len(check(f))", "a.b(1)[0]", "1")] == ["f", "check", "a", ""]

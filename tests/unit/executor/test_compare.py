@@ -1,4 +1,4 @@
-"""Comparison rules of the design, case by case."""
+"""Test the comparison rules."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from stepcoder_trl.executor.compare import python_equal, stdout_matches, values_
         ("a\x0bb", "a\nb", False),
     ],
 )
-def test_standard_output_is_compared_line_by_line_without_trailing_white_space(actual, expected, matches):
+def test_stdout_ignores_trailing_white_space(actual, expected, matches):
     assert stdout_matches(actual, expected) is matches
 
 
-def test_tolerance_compares_words_as_numbers():
+def test_float_tolerance_applies_to_words():
     assert stdout_matches("x 1.0000001 2", "x 1 2.0", float_tolerance=1e-6)
     assert not stdout_matches("x 1.1", "x 1", float_tolerance=1e-6)
     assert not stdout_matches("1 2", "1", float_tolerance=1e-6)
@@ -57,7 +57,7 @@ def test_tolerance_compares_words_as_numbers():
         (float("inf"), float("inf"), True),
     ],
 )
-def test_returned_values_are_compared_structurally(actual, expected, matches):
+def test_values_match_compares_structure(actual, expected, matches):
     assert values_match(actual, expected) is matches
 
 
@@ -73,5 +73,5 @@ def test_returned_values_are_compared_structurally(actual, expected, matches):
         ("a", "a", True),
     ],
 )
-def test_asserts_compare_as_python_does_but_for_floats(left, right, equal):
+def test_python_equal_has_tolerance_for_floats(left, right, equal):
     assert python_equal(left, right) is equal

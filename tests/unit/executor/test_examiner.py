@@ -1,4 +1,4 @@
-"""Checks whose verdict is taken in a process of its own."""
+"""Test checks that run in the examiner."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def examiners() -> list[int]:
         ("def f(x:\n", "compile_error", "SyntaxError: '(' was never closed", 1),
     ],
 )
-def test_outcome_message_and_line_are_those_of_the_program(executor, program, outcome, message, line):
+def test_program_error_gives_outcome_message_and_line(executor, program, outcome, message, line):
     execution = executor.run(program, checks(CHECK))
 
     (test,) = execution.tests
     assert (test.outcome.value, test.message, test.error_line, test.trusted) == (outcome, message, line, True)
 
 
-def test_expected_values_do_not_enter_the_programs_process():
+def test_expected_values_never_enter_program_process():
     tests = validate_tests(checks(CHECK))
     job = prepare_job(RIGHT, tests, Limits(1.0, None, 2**29))
 
@@ -77,7 +77,7 @@ def test_expected_values_do_not_enter_the_programs_process():
     assert "candidate(2) == 3" in str(job.without_examiner().message)
 
 
-def test_each_test_has_its_own_verdict(executor):
+def test_each_test_has_its_own_outcome(executor):
     tests = checks(CHECK, "check(f)", "assert f(2) == 3", "assert all(f(n) < 9 for n in range(9))", "check(f)")
 
     execution = executor.run(RIGHT, tests)
@@ -87,13 +87,13 @@ def test_each_test_has_its_own_verdict(executor):
     assert execution.executed_lines == {1, 2}
 
 
-def test_names_that_tests_leave_to_each_other_keep_them_in_one_process(executor):
+def test_tests_that_share_names_run_in_one_process(executor):
     execution = executor.run(RIGHT, checks("", "x = f(1)", "assert x == 2"))
 
     assert outcomes(execution) == ["passed", "passed"]
 
 
-def test_arguments_that_no_message_carries_send_the_test_to_the_program(executor):
+def test_arguments_that_cannot_be_sent_run_test_with_program(executor):
     setup = "import numpy as np\ndef check(candidate):\n    assert candidate(np.array([1])) == 1\n"
 
     execution = executor.run("def f(x):\n    return x.sum()\n", checks(setup))
@@ -102,7 +102,7 @@ def test_arguments_that_no_message_carries_send_the_test_to_the_program(executor
     assert not execution.trusted
 
 
-def test_a_predicate_of_the_setup_is_not_asked_where_the_program_could_replace_it(executor):
+def test_setup_predicate_runs_outside_program(executor):
     setup = "def holds(function):\n    return function(1) == 2\n"
     liar = "import sys\ndef f(x):\n    sys.modules['__main__'].holds = lambda function: True\n"
 
@@ -111,7 +111,7 @@ def test_a_predicate_of_the_setup_is_not_asked_where_the_program_could_replace_i
     assert execution.outcome is Outcome.FAILED
 
 
-def test_a_check_that_never_ends_is_a_timeout_with_lines_and_the_next_test_runs(executor):
+def test_endless_check_times_out_and_next_test_runs(executor):
     setup = LOOP + "def other(candidate):\n    assert candidate(1) == 2\n"
 
     execution = executor.run(RIGHT, checks(setup, "check(f)", "other(f)", timeout_s=0.5))
@@ -121,7 +121,7 @@ def test_a_check_that_never_ends_is_a_timeout_with_lines_and_the_next_test_runs(
     assert executor.run(RIGHT, checks(CHECK)).outcome is Outcome.PASSED
 
 
-def test_time_of_the_check_is_not_the_programs(executor):
+def test_check_time_does_not_count_for_program(executor):
     setup = "def check(candidate):\n    assert sum(range(5 * 10**6)) and candidate(1) == 2\n"
 
     execution = executor.run(RIGHT, checks(setup, timeout_s=5.0))
@@ -130,14 +130,14 @@ def test_time_of_the_check_is_not_the_programs(executor):
     assert execution.tests[0].time_s < 0.05
 
 
-def test_a_check_that_needs_too_much_memory_is_out_of_it_alone(executor):
+def test_check_that_exceeds_memory_affects_only_itself(executor):
     setup = "def check(candidate):\n    assert [candidate(1)] * 2**40\n"
 
     assert executor.run(RIGHT, checks(setup)).outcome is Outcome.MEMORY_EXCEEDED
     assert executor.run(RIGHT, checks(CHECK)).outcome is Outcome.PASSED
 
 
-def test_nothing_of_one_check_reaches_the_next(executor):
+def test_checks_do_not_share_state(executor):
     setup = (
         "import random\nimport math\nseen = []\n\ndef check(candidate):\n    seen.append(random.random())\n"
         "    assert len(seen) == 1 and candidate(seen[0]) is None\n"
@@ -149,14 +149,14 @@ def test_nothing_of_one_check_reaches_the_next(executor):
     assert first.tests[0].message == second.tests[0].message != ""
 
 
-def test_first_failure_stops_the_rest():
+def test_stop_on_first_failure_skips_remaining_tests():
     with CodeExecutor(ExecutorConfig(num_workers=1, stop_on_first_failure=True)) as executor:
         execution = executor.run("def f(x):\n    return 2\n", checks(CHECK, "check(f)", "check(f)"))
 
     assert [test.message for test in execution.tests] == ["AssertionError: no", "not run"]
 
 
-def test_every_test_can_have_a_process_of_its_own():
+def test_fresh_process_per_test():
     program = "calls = []\ndef f(x):\n    calls.append(x)\n    return len(calls)\n"
     setup = "def check(candidate):\n    assert candidate(1) == 1\n"
 
@@ -166,7 +166,7 @@ def test_every_test_can_have_a_process_of_its_own():
     assert outcomes(execution) == ["passed", "passed"]
 
 
-def test_a_killed_examiner_is_replaced():
+def test_killed_examiner_is_replaced():
     others = set(examiners())
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         assert executor.run(RIGHT, checks(CHECK)).outcome is Outcome.PASSED
@@ -181,7 +181,7 @@ def test_a_killed_examiner_is_replaced():
 
 
 @pytest.mark.parametrize("with_program", ["", "import os\n"], ids=["examiner", "with the program"])
-def test_an_assertion_of_a_library_is_a_wrong_answer_if_the_test_asked_it(executor, with_program):
+def test_library_assertion_called_by_test_is_wrong_answer(executor, with_program):
     setup = (
         f"{with_program}import numpy as np\ndef check(candidate):\n    np.testing.assert_allclose(candidate(1), 2)\n"
     )
@@ -194,7 +194,7 @@ def test_an_assertion_of_a_library_is_a_wrong_answer_if_the_test_asked_it(execut
     assert wrong.trusted is not bool(with_program)
 
 
-# Definitions and an expression for the answer. No class here says what it equals: that convinces nobody, see below.
+# Definitions, and an expression for the result. No class here has a custom `__eq__`: it has no effect, see below.
 ANSWERS = [
     ("from collections import namedtuple\nP = namedtuple('P', 'x y')\n", "P(1, 2)"),
     ("from collections import namedtuple\nP = namedtuple('P', 'x y')\n", "[P(1, 2)]"),
@@ -241,7 +241,7 @@ CALLS = [f"check_{number}(f)" for number in range(len(QUESTIONS))]
 
 
 def plain_outcome(namespace: dict[str, object], call: str) -> str:
-    """What Python says where nothing stands between a check and the program."""
+    """Run the check and the program in one namespace, as plain Python does."""
     try:
         exec(call, namespace)
     except AssertionError:
@@ -252,7 +252,7 @@ def plain_outcome(namespace: dict[str, object], call: str) -> str:
 
 
 @pytest.mark.parametrize(("definitions", "expression"), ANSWERS, ids=lambda text: text[-20:].strip())
-def test_verdicts_on_answers_of_any_type_are_those_of_plain_python(executor, definitions, expression):
+def test_outcome_equals_plain_python_for_any_type(executor, definitions, expression):
     program = f"{definitions}def f(n):\n    return {expression}\n"
     namespace: dict[str, object] = {"__name__": "__main__"}
     exec(program + CHECKS, namespace)
@@ -264,7 +264,7 @@ def test_verdicts_on_answers_of_any_type_are_those_of_plain_python(executor, def
     assert execution.trusted
 
 
-def test_a_class_that_says_what_it_equals_convinces_nobody(executor):
+def test_custom_eq_cannot_pass_a_check(executor):
     program = "class O(list):\n    def __eq__(self, other):\n        return True\ndef f(n):\n    return O([n])\n"
 
     execution = executor.run(program, checks(CHECK))
@@ -272,7 +272,7 @@ def test_a_class_that_says_what_it_equals_convinces_nobody(executor):
     assert (execution.outcome, execution.trusted) == (Outcome.FAILED, True)
 
 
-def test_an_argument_that_is_passed_twice_is_one_object(executor):
+def test_argument_passed_twice_is_one_object(executor):
     setup = (
         "def check(candidate):\n    row = [0]\n    table = [row, row]\n    assert candidate(table, row) == [5, 5]\n"
         "    assert table == [[0, 5], [0, 5]] and table[0] is not None\n    table[0].append(1)\n"
@@ -294,7 +294,7 @@ def test_an_argument_that_is_passed_twice_is_one_object(executor):
         ("{1}", "x.add(0)"),
     ],
 )
-def test_what_a_program_changes_in_arguments_is_changed_in_the_check(executor, make, change):
+def test_changed_arguments_are_changed_in_check(executor, make, change):
     setup = (
         f"from collections import deque\ndef check(candidate):\n    x = {make}\n    candidate(x)\n"
         f"    y = {make}\n    assert x != y\n    {change.replace('x', 'y')}\n    assert x == y\n"

@@ -1,4 +1,4 @@
-"""Remote backend against a small server that speaks the same interface."""
+"""Test the remote backend against a small server with the same interface."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_both_executors_are_backends(remote, executor):
         ("print('\\ud800')\n", HELLO_TESTS),
     ],
 )
-def test_answers_are_those_of_the_local_executor(remote, executor, program, tests):
+def test_remote_results_equal_local_results(remote, executor, program, tests):
     there, here = remote.run(program, tests), executor.run(program, tests)
 
     assert there.outcome is here.outcome
@@ -91,7 +91,7 @@ def test_expected_outputs_are_not_sent(remote, service):
     assert "271828" not in sent
 
 
-def test_corpus_gets_its_outcomes(remote):
+def test_corpus_gets_expected_outcomes(remote):
     names = ["temporary_files", *(case.name for kind in ("hostile", "correct") for case in load(kind)[::90])]
 
     report = run_selftest(remote, names, at_once=2)
@@ -100,12 +100,12 @@ def test_corpus_gets_its_outcomes(remote):
     assert "leftovers" not in report.checked
 
 
-def test_layers_are_those_that_the_service_reports(remote, executor):
+def test_layers_are_reported_by_service(remote, executor):
     assert remote.layers == executor.layers
     assert remote.missing_layers == executor.missing_layers
 
 
-def test_stopping_at_the_first_failure_leaves_the_rest_unrun(service):
+def test_tests_after_first_failure_count_as_not_run(service):
     config = RemoteConfig(service.url, stop_on_first_failure=True)
     with RemoteExecutor(config) as executor:
         execution = executor.run(SQUARE, {**SQUARE_TESTS, "inputs": [[2], [3], [4]], "outputs": [4, 0, 16]})
@@ -115,7 +115,7 @@ def test_stopping_at_the_first_failure_leaves_the_rest_unrun(service):
 
 
 @pytest.mark.parametrize("trouble", [503, 429, 500, "garbage", "list", "drop", "sandbox_error", "no_report", "cut"])
-def test_passing_trouble_is_overcome(remote, service, trouble):
+def test_temporary_failure_is_retried(remote, service, trouble):
     service.script += [trouble]
 
     assert remote.run(SQUARE, SQUARE_TESTS).outcome is Outcome.PASSED
@@ -134,7 +134,7 @@ def test_passing_trouble_is_overcome(remote, service, trouble):
         (401, TOKEN_VARIABLE),
     ],
 )
-def test_lasting_trouble_names_the_address_and_is_no_outcome(remote, service, trouble, words):
+def test_permanent_failure_raises_and_names_address(remote, service, trouble, words):
     service.script += [trouble] * 4
 
     with pytest.raises(SandboxError, match=words) as caught:
@@ -143,8 +143,8 @@ def test_lasting_trouble_names_the_address_and_is_no_outcome(remote, service, tr
     assert f"{service.url}/run_code" in str(caught.value)
 
 
-def test_program_that_ends_every_report_is_lost_if_others_pass(remote, service):
-    service.script += ["no_report", "cut"]  # and then the canary runs
+def test_program_without_report_is_worker_lost_if_others_pass(remote, service):
+    service.script += ["no_report", "cut"]  # then the canary runs
 
     execution = remote.run(SQUARE, SQUARE_TESTS)
 
@@ -153,27 +153,27 @@ def test_program_that_ends_every_report_is_lost_if_others_pass(remote, service):
     assert execution.kept_lines == {1, 2, 3, 4}
 
 
-def test_service_that_never_reports_is_our_failure(remote, service):
+def test_service_without_any_report_raises(remote, service):
     service.script += ["no_report"] * 5
 
     with pytest.raises(SandboxError, match="there was no report"):
         remote.run(SQUARE, SQUARE_TESTS)
 
 
-class Impatient(RemoteExecutor):
-    def _patience_s(self, job):
+class ShortTimeout(RemoteExecutor):
+    def _request_timeout_s(self, job):
         return 0.2
 
 
-def test_service_that_hangs_is_given_up(service):
+def test_hanging_service_times_out(service):
     service.script += ["hang"] * 2
     config = RemoteConfig(service.url, max_attempts=2, backoff_s=0.01)
 
-    with Impatient(config) as executor, pytest.raises(SandboxError, match=r"the request failed .*2 times"):
+    with ShortTimeout(config) as executor, pytest.raises(SandboxError, match=r"the request failed .*2 times"):
         executor.run(SQUARE, SQUARE_TESTS)
 
 
-def test_closing_ends_requests_under_way(remote, service):
+def test_close_aborts_running_requests(remote, service):
     service.script += ["hang"] * 2
     futures = [remote.submit(SQUARE, SQUARE_TESTS) for _ in range(5)]
     arrived = threading.Event()
@@ -189,7 +189,7 @@ def test_closing_ends_requests_under_way(remote, service):
         remote.submit(SQUARE, SQUARE_TESTS)
 
 
-def test_connection_is_used_again(service):
+def test_connection_is_reused(service):
     before = service.connections
     with RemoteExecutor(RemoteConfig(service.url, num_workers=1)) as executor:
         executor.run_many([SQUARE] * 3, [SQUARE_TESTS] * 3)
@@ -197,7 +197,7 @@ def test_connection_is_used_again(service):
     assert service.connections == before + 1
 
 
-def test_process_forked_off_has_connections_of_its_own(remote):
+def test_forked_process_opens_new_connections(remote):
     remote.run(SQUARE, SQUARE_TESTS)
 
     child = os.fork()
@@ -213,12 +213,12 @@ def test_process_forked_off_has_connections_of_its_own(remote):
     assert remote.run(SQUARE, SQUARE_TESTS).outcome is Outcome.PASSED
 
 
-def test_copy_made_by_pickling_has_the_same_settings(remote):
+def test_pickled_executor_has_same_settings(remote):
     with pickle.loads(pickle.dumps(remote)) as copy:
         assert copy.config == remote.config
 
 
-def test_token_comes_from_the_environment(remote, service, monkeypatch):
+def test_token_is_read_from_environment(remote, service, monkeypatch):
     monkeypatch.setenv(TOKEN_VARIABLE, "abc")
 
     remote.run(SQUARE, SQUARE_TESTS)
@@ -226,14 +226,14 @@ def test_token_comes_from_the_environment(remote, service, monkeypatch):
     assert service.headers[-1]["Authorization"] == "Bearer abc"
 
 
-def test_service_that_cannot_be_reached():
+def test_unreachable_service_raises_and_names_address():
     with RemoteExecutor(RemoteConfig("http://127.0.0.1:9", max_attempts=2, backoff_s=0.01)) as executor:
         with pytest.raises(SandboxError, match=r"http://127.0.0.1:9/run_code: the request failed .*Refused"):
             executor.run(SQUARE, SQUARE_TESTS)
 
 
 @pytest.mark.parametrize("url", ["sandbox", "ftp://sandbox", "http://"])
-def test_address_must_be_one(url):
+def test_invalid_address_raises(url):
     with pytest.raises(BadInputError, match="http://sandbox:8080"):
         RemoteConfig(url)
 
@@ -251,12 +251,12 @@ def test_address_must_be_one(url):
         [{"layers": {}, "missing": {}}, [1]],
     ],
 )
-def test_forged_reports_are_refused(messages):
+def test_malformed_report_raises(messages):
     with pytest.raises((ValueError, KeyError, TypeError, IndexError)):
         _unpacked(report_text(messages), 2)
 
 
-def test_report_that_is_too_long_loses_its_longest_output():
+def test_too_long_report_drops_longest_output():
     noise = random.Random(0).randbytes(MAX_REPORT_CHARACTERS).hex()
     messages = [{}, {"tests": [{"output": "7", "cpu_s": 0.5}, {"output": noise, "cpu_s": 0.25}]}]
 
@@ -268,14 +268,14 @@ def test_report_that_is_too_long_loses_its_longest_output():
     assert "more than the remote sandbox" in messages[1]["tests"][1]["error"]
 
 
-def test_script_holds_what_the_server_needs_and_no_more():
+def test_script_is_small_ascii():
     script = server_script()
 
     assert script.isascii()
     assert len(script) < 100_000
 
 
-def test_selftest_command_tests_the_service(service, tmp_path):
+def test_selftest_command_tests_service(service, tmp_path):
     out = tmp_path / "report.json"
 
     with pytest.raises(SystemExit) as end:
@@ -285,7 +285,7 @@ def test_selftest_command_tests_the_service(service, tmp_path):
     assert json.loads(out.read_text())["checked"] == ["outcomes", "lines"]
 
 
-def test_command_line_runs_programs_there(service, tmp_path):
+def test_execute_command_uses_service(service, tmp_path):
     rows, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     rows.write_text(json.dumps({"id": 1, "program": SQUARE, "tests": SQUARE_TESTS}) + "\n")
     service.requests.clear()

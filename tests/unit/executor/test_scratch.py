@@ -1,4 +1,4 @@
-"""Emptying a folder that a program has made hard to empty."""
+"""Test emptying and measuring the scratch folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from stepcoder_trl.executor.scratch import empty, remove, size_of
 
 
-def test_folders_deeper_than_any_path_are_removed(tmp_path):
+def test_very_deep_folders_are_removed(tmp_path):
     top = tmp_path / "top"
     top.mkdir()
     before = os.getcwd()
@@ -24,7 +24,7 @@ def test_folders_deeper_than_any_path_are_removed(tmp_path):
     assert list(top.iterdir()) == []
 
 
-def test_links_and_folders_without_permissions_are_removed_and_nothing_else(tmp_path):
+def test_links_and_locked_folders_are_removed(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").write_text("x")
@@ -41,7 +41,7 @@ def test_links_and_folders_without_permissions_are_removed_and_nothing_else(tmp_
     assert (outside / "kept").read_text() == "x"
 
 
-def test_size_counts_files_folders_and_what_they_hold(tmp_path):
+def test_size_counts_files_and_folders(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "file").write_bytes(b"x" * 8192)
     (tmp_path / "empty").touch()

@@ -1,4 +1,4 @@
-"""Conformance suite: it passes a right backend, and finds what is wrong with a wrong one."""
+"""Test the conformance suite on correct and broken backends."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SOME = ("call_long_integers", "files_written_outside", "exit_by_finalizing_pytho
 HOSTILE = load("hostile")[0].name
 
 
-class Yes:
-    """Backend that is fooled by every program."""
+class AlwaysPasses:
+    """Backend that passes every program."""
 
     def submit(self, program, tests):
         done: Future[Execution] = Future()
@@ -35,8 +35,8 @@ class Yes:
         return done
 
 
-class Broken:
-    """Backend that cannot run anything."""
+class AlwaysFails:
+    """Backend that fails to run any program."""
 
     def submit(self, program, tests):
         failed: Future[Execution] = Future()
@@ -44,7 +44,7 @@ class Broken:
         return failed
 
 
-def test_own_sandbox_holds():
+def test_local_sandbox_passes():
     report = check_sandbox(ExecutorConfig(num_workers=2), SOME)
 
     assert report.ok, report.findings
@@ -52,23 +52,23 @@ def test_own_sandbox_holds():
     assert {"outcomes", "leftovers", "fork servers", "memory", "closing"} <= set(report.checked)
 
 
-def test_backend_that_believes_everything_is_found_out():
-    report = run_selftest(Yes(), [HOSTILE])
+def test_backend_that_passes_everything_is_reported():
+    report = run_selftest(AlwaysPasses(), [HOSTILE])
 
     assert [one.found for one in report.findings if one.kind == "hostile"] == ["passed", "lines [1000000]"]
 
 
-def test_backend_that_cannot_run_anything_is_an_error_not_a_finding():
+def test_backend_that_cannot_run_programs_raises():
     with pytest.raises(SandboxError, match="out of order"):
-        run_selftest(Broken(), [HOSTILE])
+        run_selftest(AlwaysFails(), [HOSTILE])
 
 
-def test_unknown_program_is_refused():
+def test_unknown_program_raises():
     with pytest.raises(BadInputError, match="no program 'nonesuch'"):
-        run_selftest(Yes(), ["nonesuch"])
+        run_selftest(AlwaysPasses(), ["nonesuch"])
 
 
-def test_census_finds_what_is_left(tmp_path, monkeypatch):
+def test_census_finds_leftovers(tmp_path, monkeypatch):
     monkeypatch.setattr(leftovers, "DEADLINE_S", 0.0)
     monkeypatch.setattr(leftovers, "_SHARED_FOLDERS", (str(tmp_path / "shared"),))
     root = tmp_path / "scratch"
@@ -94,7 +94,7 @@ def test_census_finds_what_is_left(tmp_path, monkeypatch):
     assert sorted(kinds) == ["file", "file", "fork", "process"]
 
 
-def test_command_prints_the_verdict_and_writes_the_report(tmp_path, capsys):
+def test_command_prints_result_and_writes_report(tmp_path, capsys):
     out = tmp_path / "report.json"
 
     with pytest.raises(SystemExit) as end:
@@ -107,7 +107,7 @@ def test_command_prints_the_verdict_and_writes_the_report(tmp_path, capsys):
     assert report["findings"] == []
 
 
-def test_command_names_what_went_wrong(tmp_path, capsys, monkeypatch):
+def test_command_lists_failures(tmp_path, capsys, monkeypatch):
     from stepcoder_trl.executor.selftest import corpus
 
     folder = tmp_path / "hostile"
@@ -126,7 +126,7 @@ def test_command_names_what_went_wrong(tmp_path, capsys, monkeypatch):
     assert row.split()[:3] == ["hostile/fooled", "failed", "passed"]
 
 
-def test_executor_that_is_given_is_watched(executor):
+def test_given_executor_is_checked_for_leftovers(executor):
     report = run_selftest(executor, SOME)
 
     assert isinstance(executor, CodeExecutor)

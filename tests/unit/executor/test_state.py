@@ -1,4 +1,4 @@
-"""State that a program leaves in the interpreter: noticed where it is, and not where there is none."""
+"""Test the detection of interpreter state that a program changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def watch(program: str):
         "import sys\nsys.stdin = sys.stdout = sys.stderr = None",
     ],
 )
-def test_ordinary_programs_leave_no_state(program, monkeypatch):
+def test_ordinary_program_changes_no_state(program, monkeypatch):
     watched = watch(program)
     monkeypatch.setattr(sys, "stdin", io.StringIO("1\n"))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -41,11 +41,11 @@ def test_ordinary_programs_leave_no_state(program, monkeypatch):
 
 
 @pytest.mark.parametrize("program", ["import ctypes", "import asyncio as a", "def f():\n    exec('x = 1')"])
-def test_state_that_cannot_be_seen_is_assumed(program):
+def test_hidden_state_counts_as_changed(program):
     assert watch(program).has_changed()
 
 
-def test_changed_attributes_are_noticed(monkeypatch):
+def test_changed_attribute_is_detected(monkeypatch):
     watched = watch("import math, collections, json")
     monkeypatch.setattr(math, "sqrt", math.cbrt if hasattr(math, "cbrt") else math.exp)
     assert watched.has_changed()
@@ -61,7 +61,7 @@ def test_changed_attributes_are_noticed(monkeypatch):
     assert not watched.has_changed()
 
 
-def test_changed_content_is_noticed(monkeypatch):
+def test_changed_container_is_detected(monkeypatch):
     watched = watch("import calendar")
     monkeypatch.setattr(calendar, "mdays", calendar.mdays)  # the same list
     assert not watched.has_changed()
@@ -72,7 +72,7 @@ def test_changed_content_is_noticed(monkeypatch):
         calendar.mdays.pop()
 
 
-def test_exchanged_and_new_modules_are_noticed(monkeypatch):
+def test_replaced_and_new_modules_are_detected(monkeypatch):
     watched = watch("import json")
     monkeypatch.setitem(sys.modules, "json", ModuleType("json"))
     assert watched.has_changed()
@@ -83,7 +83,7 @@ def test_exchanged_and_new_modules_are_noticed(monkeypatch):
     assert watched.has_changed()
 
 
-def test_only_what_a_program_names_is_looked_at(monkeypatch):
+def test_only_named_modules_are_compared(monkeypatch):
     watched = watch("import json")
     monkeypatch.setattr(math, "sqrt", math.exp)
 
@@ -93,7 +93,7 @@ def test_only_what_a_program_names_is_looked_at(monkeypatch):
 @pytest.mark.sandbox
 @pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux")
 @pytest.mark.parametrize("library", ["random", "numpy.random"])
-def test_numbers_drawn_without_a_seed_are_the_same_everywhere(library):
+def test_random_numbers_without_seed_are_reproducible(library):
     pytest.importorskip(library.partition(".")[0])
     seen = []
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Values between an examiner and a program: each arrives as what it is, or not at all."""
+"""Test the values sent between examiner and program."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ class Color(Enum):
 
 
 class Program:
-    """Program's side of a conversation, in this process."""
+    """Program's side of an examination, in this process."""
 
     def __init__(self):
         self.objects = Objects()
         self.references = References(self.ask)
 
     def answer(self, value):
-        """What the examiner gets for a value."""
+        """Send a value of the program to the examiner."""
         tree = json.loads(json.dumps(Writer(self.objects.number).encode(value, 0)))
         return Reader(self.references.referred, self.references.derived, shares=False).read(tree)
 
     def argument(self, value):
-        """What the program gets for a value of the examiner's."""
+        """Send a value of the examiner to the program."""
         tree = json.loads(json.dumps(StrictWriter(self.references.number, shares=True).encode(value, 0)))
         return Reader(self.objects.__getitem__).read(tree)
 
@@ -85,14 +85,14 @@ EXACT = [
 
 
 @pytest.mark.parametrize("value", EXACT, ids=lambda value: type(value).__name__)
-def test_values_of_the_standard_library_arrive_as_they_are(program, value):
+def test_standard_library_values_round_trip(program, value):
     for found in (program.answer(value), program.argument(value)):
         assert type(found) is type(value)
         assert found == value
         assert repr(found) == repr(value)
 
 
-def test_what_equality_does_not_tell_arrives_too(program):
+def test_attributes_that_equality_ignores_round_trip(program):
     assert program.answer(deque([1], maxlen=3)).maxlen == 3
     assert program.answer(defaultdict(list, {1: [2]}))[7] == []
     assert program.answer(defaultdict(lambda: 5)).default_factory is None
@@ -112,7 +112,7 @@ def test_what_equality_does_not_tell_arrives_too(program):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_instances_of_derived_classes_are_what_their_base_sees(program, value, plain):
+def test_derived_instances_are_sent_by_base_content(program, value, plain):
     found = program.answer(value)
 
     assert isinstance(found, type(plain))
@@ -121,7 +121,7 @@ def test_instances_of_derived_classes_are_what_their_base_sees(program, value, p
     assert str(found) == str(value)
 
 
-def test_a_class_of_the_program_convinces_nobody_that_it_equals_something(program):
+def test_custom_eq_has_no_effect(program):
     found = program.answer([Text("ab"), type("Anything", (), {"__eq__": lambda self, other: True})()])
 
     assert found[0] != "cd"
@@ -129,7 +129,7 @@ def test_a_class_of_the_program_convinces_nobody_that_it_equals_something(progra
     assert found != ["ab", 3]
 
 
-def test_other_objects_are_asked_for_their_text_and_elements(program):
+def test_references_return_text_and_elements(program):
     value = {"ab": 1}.__class__
     found = program.answer(value)
     assert isinstance(found, Reference)
@@ -140,7 +140,7 @@ def test_other_objects_are_asked_for_their_text_and_elements(program):
     assert list(generator) == []  # as any generator that was gone through
 
 
-def test_objects_keep_their_identity(program):
+def test_references_keep_identity(program):
     first, again, other = program.answer([Color.RED, Color.RED, Color])
 
     assert first is again
@@ -150,14 +150,14 @@ def test_objects_keep_their_identity(program):
     assert program.argument([program.answer(Level.LOW)])[0] is Level.LOW
 
 
-def test_equality_of_two_objects_of_the_program_is_the_programs_to_tell(program):
+def test_program_decides_equality_of_its_objects(program):
     first, second, third = program.answer([ZoneInfo("UTC"), {}.__class__.fromkeys, {}.__class__.fromkeys])
 
     assert second == third
     assert first != second
 
 
-def test_containers_that_occur_twice_are_one(program):
+def test_shared_containers_stay_shared(program):
     row = [0]
     table = [row, row, {"row": row}]
 
@@ -168,7 +168,7 @@ def test_containers_that_occur_twice_are_one(program):
     assert program.answer([row, row])[0] == row
 
 
-def test_derived_containers_do_not_shift_the_count_of_others(program):
+def test_derived_containers_keep_container_numbers(program):
     row = [5]
     tree = Writer(program.objects.number, shares=True).encode([type("Row", (list,), {})([1]), row, row], 0)
 
@@ -179,12 +179,12 @@ def test_derived_containers_do_not_shift_the_count_of_others(program):
 
 
 @pytest.mark.parametrize("value", [object(), len, Point(1, 2), datetime.now(ZoneInfo("UTC")), (n for n in ())])
-def test_values_of_the_examiner_that_would_arrive_as_others_are_refused(program, value):
+def test_examiner_values_that_would_change_raise(program, value):
     with pytest.raises(NotPlain):
         program.argument([value])
 
 
-def test_arguments_that_hold_themselves_or_nest_too_deeply_are_refused(program):
+def test_recursive_or_too_deep_arguments_raise(program):
     cyclic: list[object] = []
     cyclic.append(cyclic)
     deep: list[object] = []
@@ -208,17 +208,17 @@ def test_arguments_that_hold_themselves_or_nest_too_deeply_are_refused(program):
     ],
     ids=str,
 )
-def test_forged_trees_are_refused(program, forged):
+def test_malformed_trees_raise(program, forged):
     with pytest.raises(ValueError):
         Reader(program.references.referred, program.references.derived).read(forged)
 
 
-def test_answers_share_nothing(program):
+def test_answers_do_not_share_containers(program):
     with pytest.raises(ValueError):
         Reader(program.references.referred, program.references.derived, shares=False).read([[], {"@": 1}])
 
 
-def test_a_metaclass_that_equals_everything_is_not_mistaken_for_a_list(program):
+def test_metaclass_with_custom_eq_is_not_a_list(program):
     class Meta(type):
         def __eq__(cls, other):
             raise RuntimeError("called")
@@ -238,7 +238,7 @@ nested = st.recursive(
 
 
 @given(nested)
-def test_nested_values_travel_both_ways(value):
+def test_nested_values_round_trip(value):
     program = Program()
 
     assert program.answer(value) == program.argument(value) == value
