@@ -359,14 +359,14 @@ def limit_of(rows: list[dict[str, Any]]) -> Callable[[], dict[str, float]]:
 
     The layers of the sandbox are put on in forked children only, so that this process stays as free as a server.
     """
-    from stepcoder_trl.executor import zygote
+    from stepcoder_trl.executor.server import main as fork_server
     from stepcoder_trl.parsing import compile_for_tracing
 
     scratch = tempfile.mkdtemp(prefix="stepcoder-bench-")
     requests, _ = os.pipe()
     programs = [(solution(row), f"{row['test']}\ncheck({row['entry_point']})\n") for row in rows]
     replies = os.open(os.devnull, os.O_WRONLY)
-    server = zygote._Server({"scratch": scratch, "isolation": "auto"}, requests, replies, None)
+    server = fork_server._Server({"scratch": scratch, "isolation": "auto"}, requests, replies, None)
 
     def fork(confined: bool) -> None:
         pid = os.fork()

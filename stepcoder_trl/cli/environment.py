@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print versions and layers; returns the exit status."""
     from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
-    from stepcoder_trl.executor.system import num_cores
+    from stepcoder_trl.executor.wire.system import num_cores
 
     print(f"platform: {platform.platform()}, {num_cores()} cores")
     found = versions()

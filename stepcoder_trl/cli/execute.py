@@ -11,8 +11,8 @@ from typing import Any
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import BaseBackend, CodeExecutor, ExecutorConfig
-from stepcoder_trl.executor.remote import TOKEN_VARIABLE, RemoteConfig, RemoteExecutor
-from stepcoder_trl.executor.tests_schema import validate_tests
+from stepcoder_trl.executor.remote.executor import TOKEN_VARIABLE, RemoteConfig, RemoteExecutor
+from stepcoder_trl.executor.verdict.schema import validate_tests
 from stepcoder_trl.jsonl import Row, read_rows, write_rows
 from stepcoder_trl.rewards import unit_test_score
 from stepcoder_trl.types import Execution

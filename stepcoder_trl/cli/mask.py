@@ -11,7 +11,7 @@ from typing import Any
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
-from stepcoder_trl.executor.tests_schema import validate_tests
+from stepcoder_trl.executor.verdict.schema import validate_tests
 from stepcoder_trl.jsonl import Row, read_rows, write_rows, write_text
 from stepcoder_trl.masking import completion_loss_mask
 from stepcoder_trl.parsing import extract_program

@@ -8,7 +8,7 @@ from dataclasses import InitVar, dataclass, field
 from typing import Any, NoReturn
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor.tests_schema import validate_tests
+from stepcoder_trl.executor.verdict.schema import validate_tests
 from stepcoder_trl.jsonl import shown
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.executor.compare import stdout_matches, values_match
+from stepcoder_trl.executor.verdict.compare import stdout_matches, values_match
 from stepcoder_trl.metrics import line_overlaps
 from stepcoder_trl.parsing import line_spans, parse
 from stepcoder_trl.types import Execution, Outcome

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepcoder_trl.executor.backend import Backend, BaseBackend
-    from stepcoder_trl.executor.pool import CodeExecutor, ExecutorConfig
-    from stepcoder_trl.executor.remote import RemoteConfig, RemoteExecutor
+    from stepcoder_trl.executor.local.executor import CodeExecutor, ExecutorConfig
+    from stepcoder_trl.executor.remote.executor import RemoteConfig, RemoteExecutor
 
 _HOME = {
     "Backend": "backend",
     "BaseBackend": "backend",
-    "CodeExecutor": "pool",
-    "ExecutorConfig": "pool",
-    "RemoteConfig": "remote",
-    "RemoteExecutor": "remote",
+    "CodeExecutor": "local.executor",
+    "ExecutorConfig": "local.executor",
+    "RemoteConfig": "remote.executor",
+    "RemoteExecutor": "remote.executor",
 }
 
 __all__ = ["Backend", "BaseBackend", "CodeExecutor", "ExecutorConfig", "RemoteConfig", "RemoteExecutor"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepcoder_trl.errors import IsolationError, SandboxError
-from stepcoder_trl.executor.system import is_portable
+from stepcoder_trl.executor.wire.system import is_portable
 
 
 logger = logging.getLogger("stepcoder_trl.executor")

@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from stepcoder_trl.evaluation import Evaluation
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
-from stepcoder_trl.executor.system import num_cores
+from stepcoder_trl.executor.wire.system import num_cores
 from stepcoder_trl.jsonl import write_json
 from stepcoder_trl.quickstart.recording_trainer import RecordingTrainer
 from stepcoder_trl.quickstart.run_directory import RunDirectory

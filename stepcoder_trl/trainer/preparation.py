@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor.jobs import TESTS_PER_PROGRAM_LIMIT
+from stepcoder_trl.executor.verdict.judge import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.generation import build_query
 from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.trainer._trl import PPOTrainer, renamed_attributes_allowed

@@ -20,7 +20,7 @@ from accelerate.utils import gather_object
 from accelerate.utils.environment import get_int_from_env, parse_flag_from_env
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor.system import num_cores
+from stepcoder_trl.executor.wire.system import num_cores
 from stepcoder_trl.trainer._trl import add_hooks, remove_hooks
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
-from stepcoder_trl.executor import pool
+from stepcoder_trl.executor.local import executor as pool
 from tests.processes import descendants, kill, parent_of, soon, with_temporary_folder
 
 
@@ -183,7 +183,7 @@ def test_servers_that_are_always_killed_are_our_failure(monkeypatch, nothing_lef
 
 @pytest.mark.parametrize("size", [10, 1_000_000], ids=["small job", "job larger than a pipe"])
 def test_a_stopped_server_is_replaced(monkeypatch, nothing_left, size):
-    monkeypatch.setattr("stepcoder_trl.executor.jobs.SERVER_SLACK_S", 0.0)
+    monkeypatch.setattr("stepcoder_trl.executor.verdict.judge.SERVER_SLACK_S", 0.0)
     tests = {**ONE, "inputs": ["x" * size], "timeout_s": 0.1}
     others = set(descendants())
     with CodeExecutor(ExecutorConfig(num_workers=1, program_timeout_s=0.1)) as executor:
@@ -424,7 +424,8 @@ import glob, pathlib
 
 def servers():
     lists = [pathlib.Path(path).read_text().split() for path in glob.glob("/proc/self/task/*/children")]
-    return [pid for pids in lists for pid in pids if b"zygote" in pathlib.Path(f"/proc/{{pid}}/cmdline").read_bytes()]
+    commands = {{pid: pathlib.Path(f"/proc/{{pid}}/cmdline").read_bytes() for pids in lists for pid in pids}}
+    return [pid for pid, command in commands.items() if b"executor.server" in command]
 
 executor = CodeExecutor(ExecutorConfig(num_workers=2))
 futures = [executor.submit(SLEEPER, PATIENT) for _ in range(4)]

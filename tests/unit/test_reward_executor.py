@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_trl.executor import pool
-from stepcoder_trl.executor.system import num_cores
+from stepcoder_trl.executor.local import executor as pool
+from stepcoder_trl.executor.wire.system import num_cores
 from stepcoder_trl.rewards import close_executor, unit_test_reward
 from tests.processes import descendants, soon, with_temporary_folder
 

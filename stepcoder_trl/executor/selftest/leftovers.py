@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from stepcoder_trl.executor.examiner import PROCESS_NAME
+from stepcoder_trl.executor.examiner.process import PROCESS_NAME
 
 
 DEADLINE_S = 10.0

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.backend import BaseBackend
-from stepcoder_trl.executor.pool import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.local.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.selftest import leftovers
 from stepcoder_trl.executor.selftest.corpus import Case, load
 from stepcoder_trl.parsing import line_spans

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor.tests_schema import validate_tests
+from stepcoder_trl.executor.verdict.schema import validate_tests
 
 
 STDIO: dict[str, Any] = {"type": "stdio", "inputs": ["1\n"], "outputs": ["2\n"]}

@@ -8,14 +8,15 @@ import sys
 import pytest
 
 from stepcoder_trl.errors import IsolationError
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, announce, pool
-from stepcoder_trl.executor.hardening.layers import LAYERS
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, announce
+from stepcoder_trl.executor.local import executor as pool
+from stepcoder_trl.executor.server.hardening.layers import LAYERS
 from stepcoder_trl.types import Outcome
 
 
 PROGRAM, TESTS = "print(7)", {"type": "stdio", "inputs": [""], "outputs": ["7"]}
 WITHOUT_LANDLOCK = """
-from stepcoder_trl.executor.hardening import landlock
+from stepcoder_trl.executor.server.hardening import landlock
 def none(): raise OSError(38, "no such call")
 landlock.kernel_version = none
 """
@@ -34,7 +35,7 @@ def nothing_said(monkeypatch, caplog):
 @pytest.fixture
 def without_landlock(monkeypatch):
     original = pool._bootstrap
-    path = f"import sys; sys.path.insert(0, {str(pool.Path(pool.__file__).parents[2])!r})\n"
+    path = f"import sys; sys.path.insert(0, {str(pool.Path(pool.__file__).parents[3])!r})\n"
     monkeypatch.setattr(
         pool, "_bootstrap", lambda *fds: path + WITHOUT_LANDLOCK + "sys.path.pop(0)\n" + original(*fds)
     )

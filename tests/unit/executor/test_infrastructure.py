@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
-from stepcoder_trl.executor import pool
+from stepcoder_trl.executor.local import executor as pool
 from stepcoder_trl.rewards import close_executor, unit_test_reward
 
 
@@ -22,13 +22,13 @@ pytestmark = [
 ]
 ONE = {"type": "stdio", "inputs": [""], "outputs": ["1"]}
 FAULTS = {
-    "no process": "zygote._Child.fork = fail",
-    "no memory for files": "zygote.System.memory_file = fail",
-    "no limits": "zygote.Hardening.enter_child = fail",
-    "no scratch folder": "zygote.scratch.empty = fail",
-    "server breaks": "zygote._Run.reply = lambda run: 1 / 0",
-    "server ends": "zygote._Run.reply = lambda run: zygote.os._exit(0)",
-    "server does not start": "zygote._Server = fail",
+    "no process": "server._Child.fork = fail",
+    "no memory for files": "server.System.memory_file = fail",
+    "no limits": "server.Hardening.enter_child = fail",
+    "no scratch folder": "server.scratch.empty = fail",
+    "server breaks": "server._Run.reply = lambda run: 1 / 0",
+    "server ends": "server._Run.reply = lambda run: server.os._exit(0)",
+    "server does not start": "server._Server = fail",
 }
 
 

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, pool
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.local import executor as pool
 from stepcoder_trl.executor.selftest import load, run_selftest
 from stepcoder_trl.types import Outcome
 
@@ -36,8 +37,9 @@ ON_ANOTHER_SYSTEM = f"""
 without_linux = {WITHOUT_LINUX!r}
 import ctypes, random, tempfile, threading, asyncio, logging, subprocess
 exec(without_linux)
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, pool
-import stepcoder_trl.executor.zygote, stepcoder_trl.executor.once, stepcoder_trl.executor.remote
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.local import executor as pool
+import stepcoder_trl.executor.server.main, stepcoder_trl.executor.server.once, stepcoder_trl.executor.remote.executor
 original = pool._bootstrap
 pool._bootstrap = lambda *fds: (
     "import ctypes, random, tempfile, threading, asyncio, platform; " + f"exec({{without_linux!r}}); " + original(*fds)

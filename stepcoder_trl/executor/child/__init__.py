@@ -1,0 +1,1 @@
+"""Inside the program's process: run, trace, report."""

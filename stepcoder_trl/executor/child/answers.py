@@ -1,0 +1,79 @@
+"""Answer the examiner in the program's process: call the program's functions as its messages say."""
+
+from __future__ import annotations
+
+import errno
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from stepcoder_trl.executor.wire.codec import Channel, TooLarge
+from stepcoder_trl.executor.wire.objects import Objects, Reader, Writer
+from stepcoder_trl.executor.wire.raised import builtin_form, describe
+
+
+_isinstance = isinstance
+OVER = "over"  # the examiner's message at the end of a test
+# Operations on objects that are not sent. Bound before any program runs, which may replace builtins.
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    **{function.__name__: function for function in (str, repr, len, list, bool, int, float)},
+    **{function.__name__: function for function in (operator.getitem, operator.eq)},
+}
+
+
+class Tracer(Protocol):
+    """Tracer that can be paused and resumed."""
+
+    def rest(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+
+def answer_questions(channel: Channel, functions: Sequence[Callable[..., Any]], filename: str, tracer: Tracer) -> None:
+    """
+    Call functions of the program until the examiner has no more questions.
+
+    Args:
+        channel (`Channel`): Channel to the examiner.
+        functions (`Sequence[Callable]`): Functions of the program. Questions name them by index.
+        filename (`str`): File name that the program is compiled under.
+        tracer (`Tracer`): Paused while no code of the program runs, because tracing slows down all code.
+
+    Raises:
+        EOFError: If the examiner has ended.
+    """
+    tracer.rest()
+    objects = Objects()
+    while (question := channel.receive()) != OVER:
+        answer = _answer(functions, objects, question, filename, tracer)
+        tracer.rest()
+        channel.send({"to": question["id"], **answer})
+    tracer.wake()
+
+
+def _answer(
+    functions: Sequence[Callable[..., Any]], objects: Objects, question: dict[str, Any], filename: str, tracer: Tracer
+) -> dict[str, Any]:
+    try:
+        arguments = Reader(objects.__getitem__).read(question["arguments"])
+        positional, named = arguments
+        asked = question["function"]
+        function = _OPERATIONS[asked] if asked in _OPERATIONS else functions[asked]
+        tracer.wake()
+        answer = {"value": Writer(objects.number).encode(function(*positional, **named), 0)}
+        if question["shared"]:
+            left = Writer(objects.number, shares=True).encode(arguments, 0)
+            if left != question["arguments"]:
+                answer["changed"] = left
+        return answer
+    except TooLarge:
+        return _raised(OSError(errno.EFBIG, "returned value is too large"), filename)
+    except BaseException as error:
+        return _raised(error, filename)
+
+
+def _raised(error: BaseException, filename: str) -> dict[str, Any]:
+    claims = describe(error, filename)
+    if _isinstance(error, SystemExit):
+        claims = {"error": "the program ended without an answer"}
+    return {"raised": builtin_form(error), "claims": claims}

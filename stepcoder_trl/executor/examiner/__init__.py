@@ -1,0 +1,1 @@
+"""Trusted process that runs `check(candidate)` and asks the program's process for answers."""

@@ -1,0 +1,414 @@
+"""
+Examiner: the process that runs a dataset's checks and asks the program's process for results.
+
+The fork server forks it once, and it serves many programs. It is confined like a program. It runs only code of the
+dataset (preamble, setup, test), in a new namespace for each program. Functions of the program are replaced by
+stand-ins, which send their arguments as messages and decode the answers as hostile input. So the verdict is decided
+where no code of the program runs. Expected values enter neither the program's process nor the fork server that it is
+forked from: they are in a file that only the examiner reads.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from array import array
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType
+from typing import Any, NoReturn
+
+from stepcoder_trl.executor.child.answers import OVER
+from stepcoder_trl.executor.verdict.examinable import candidate_name
+from stepcoder_trl.executor.wire.codec import Channel, TooLarge, Unserializable
+from stepcoder_trl.executor.wire.objects import NotPlain, Reader, References, StrictWriter
+from stepcoder_trl.executor.wire.raised import MESSAGE_LENGTH, describe, message_of
+from stepcoder_trl.executor.wire.system import System
+
+
+PROCESS_NAME = "examiner"
+_PR_SET_NAME = 15
+MEMORY_BYTES = 2**30  # 32 MiB of JSON become up to 640 MiB of Python objects
+NOT_PLAIN = "not plain"
+GARBAGE = "garbage"
+GONE = "gone"
+_CACHED_CHECKS = 128
+_MESSAGE_BYTES = 2**16
+
+
+class ExaminerLost(Exception):
+    """Raised if the examiner died, but not by a limit."""
+
+
+class Examiner:
+    """
+    Handle of the fork server for its examiner.
+
+    Args:
+        checks_fd (`int`): Descriptor of the file with the current program's checks. The caller's process writes it.
+        scratch (`str`): Folder that programs write to. It is removed from the import path.
+        confine (`Callable`): Applies the isolation layers to the calling process.
+        close (`Sequence[int]`): Descriptors that the examiner must close.
+    """
+
+    def __init__(self, checks_fd: int, scratch: str, confine: Callable[[], None], close: Sequence[int]) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self._socket.close()
+                for descriptor in close:
+                    os.close(descriptor)
+                _name_process()
+                confine()
+                _serve(theirs, checks_fd, scratch)
+            finally:
+                os._exit(1)
+        theirs.close()
+        self.busy = False
+        self._cpu_start = 0.0
+        self._waited_start = 0.0
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when there is a verdict."""
+        return self._socket.fileno()
+
+    def begin(self, request: Mapping[str, Any], ends: Sequence[int]) -> None:
+        """
+        Start the examination of one test.
+
+        Args:
+            request (`Mapping`):
+                `test`: index of the test. `size`: size of the checks in bytes. `max_bytes`: maximum size of an answer.
+            ends (`Sequence[int]`): Pipes to and from a new process of the program. Empty if the process is the same.
+        """
+        self._cpu_start = self._cpu_seconds()
+        if ends:
+            self._waited_start = waited_seconds(self.pid)
+        try:
+            socket.send_fds(self._socket, [json.dumps(request).encode("ascii")], ends)
+        except OSError as error:
+            raise ExaminerLost(str(error)) from None
+        self.busy = True
+
+    def verdict(self, wait_s: float = 0.0) -> dict[str, Any] | None:
+        """
+        Receive the examiner's verdict. `None` if it has not finished.
+
+        Returns:
+            `dict` or `None`: `held`, `asserted`, `error` or `memory`. Or `lost` with `GONE`, `GARBAGE` or `NOT_PLAIN`.
+
+        Raises:
+            ExaminerLost: If the examiner died.
+        """
+        self._socket.settimeout(wait_s)
+        try:
+            data = self._socket.recv(_MESSAGE_BYTES)
+        except (BlockingIOError, TimeoutError):
+            return None
+        except OSError as error:
+            raise ExaminerLost(str(error)) from None
+        finally:
+            self._socket.settimeout(None)
+        if not data:
+            raise ExaminerLost("the examiner ended")
+        self.busy = False
+        verdict: dict[str, Any] = json.loads(data)
+        return verdict
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds since `begin`."""
+        return self._cpu_seconds() - self._cpu_start
+
+    def _cpu_seconds(self) -> float:
+        return System().cpu_s(self.pid, 0.0)
+
+    def waited_s(self) -> float:
+        """Return the seconds in which the machine was too busy to run the examiner for the current program."""
+        return max(waited_seconds(self.pid) - self._waited_start, 0.0)
+
+    def close(self) -> None:
+        """Close the descriptor in the program's process, which must not have it."""
+        self._socket.close()
+
+    def kill(self) -> None:
+        """Kill the examiner."""
+        self._socket.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def waited_seconds(pid: int) -> float:
+    """Return the seconds in which a process of one thread was ready but did not run. 0 if the kernel does not know."""
+    try:
+        with open(f"/proc/{pid}/schedstat") as account:
+            return int(account.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+# In the examiner's process
+
+
+def _name_process() -> None:
+    """Set the name that process listings show."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME.encode(), 0, 0, 0)
+
+
+def _serve(control: socket.socket, checks_fd: int, scratch: str) -> NoReturn:
+    os.chdir("/")
+    sys.path.remove(scratch)
+    gc.enable()
+    clean = _CleanState()
+    session: _Session | None = None
+    while True:
+        data, ends, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
+        if not data:
+            os._exit(0)
+        request = json.loads(data)
+        if ends:
+            if session is not None:
+                session.channel.close()
+            questions, answers = ends
+            text = os.pread(checks_fd, request["size"], 0)
+            clean.restore(text)
+            session = _Session(_compiled(text), Channel(answers, questions, request["max_bytes"]))
+        assert session is not None
+        control.send(json.dumps(session.examine(request["test"])).encode("ascii"))
+        if session.lost is not None:
+            session.channel.close()  # so that the program's process does not wait for more questions
+            session = None
+            continue
+        with contextlib.suppress(BrokenPipeError):
+            session.channel.send(OVER)
+
+
+class _CleanState:
+    """Interpreter state that is reset before each program."""
+
+    def __init__(self) -> None:
+        self.recursion_limit = sys.getrecursionlimit()
+
+    def restore(self, text: bytes) -> None:
+        random.seed(text)  # the same for every sample of a problem, and unknown to the program
+        sys.setrecursionlimit(self.recursion_limit)
+
+
+@dataclass(frozen=True)
+class _Test:
+    code: CodeType
+    candidates: int
+    shares_arguments: bool
+    may_fall_back: bool
+
+
+@dataclass(frozen=True)
+class _Checks:
+    preparation: tuple[CodeType, ...]
+    tests: Mapping[int, _Test]
+
+
+@lru_cache(maxsize=_CACHED_CHECKS)  # samples of a problem share their checks
+def _compiled(text: bytes) -> _Checks:
+    checks = json.loads(text)
+    preparation = [
+        compile(checks[part], f"<{part}>", "exec", dont_inherit=True) for part in ("preamble", "setup") if checks[part]
+    ]
+    tests = {
+        int(number): _Test(
+            compile(test["statement"], "<test>", "exec", dont_inherit=True),
+            test["candidates"],
+            test["shares_arguments"],
+            test["may_fall_back"],
+        )
+        for number, test in checks["tests"].items()
+    }
+    return _Checks(tuple(preparation), tests)
+
+
+class _Lost(BaseException):
+    """Raised to abort an examination. Not an `Exception`, so that few checks catch it. Otherwise `lost` stays set."""
+
+
+class _Session:
+    """Examination of one process of a program."""
+
+    def __init__(self, checks: _Checks, channel: Channel) -> None:
+        self.checks = checks
+        self.channel = channel
+        self.lost: str | None = None
+        self.namespace: dict[str, Any] | None = None
+        self.questions = 0
+        self.raised: BaseException | None = None  # the program's last exception, and its process's claims about it
+        self.claims: dict[str, Any] = {}
+        self.references = References(self.operate)
+
+    def examine(self, number: int) -> dict[str, Any]:
+        """Return the verdict on one test."""
+        test = self.checks.tests[number]
+        self.references = References(self.operate)
+        try:
+            namespace = self.prepared()
+            for candidate in range(test.candidates):
+                namespace[candidate_name(candidate)] = _stand_in(self, test, candidate)
+            exec(test.code, namespace)
+            verdict: dict[str, Any] = {"held": True}
+        except BaseException as error:
+            verdict = self.verdict_on(error)
+        finally:
+            self.raised = None
+        return verdict if self.lost is None else {"lost": self.lost}
+
+    def prepared(self) -> dict[str, Any]:
+        if self.namespace is None:
+            namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+            for code in self.checks.preparation:
+                exec(code, namespace)
+            self.namespace = namespace
+        return self.namespace
+
+    def verdict_on(self, error: BaseException) -> dict[str, Any]:
+        if error is self.raised:
+            return self.claims
+        if isinstance(error, AssertionError):  # from the test, or from a library that it uses, such as numpy.testing
+            return {"asserted": message_of(error)}
+        return describe(error, "")  # no line of the program raised it
+
+    def ask(self, test: _Test, candidate: int, positional: Sequence[Any], named: dict[str, Any]) -> Any:
+        """Ask the program's process to call a function."""
+        arguments = [list(positional), named]
+        return self.converse(candidate, arguments, test.shares_arguments, test.may_fall_back)
+
+    def operate(self, operation: str, *operands: Any) -> Any:
+        """Ask the program's process for a property of one of its objects, such as its text or length."""
+        return self.converse(operation, [list(operands), {}], shared=False, may_fall_back=False)
+
+    def converse(self, function: int | str, arguments: list[Any], shared: bool, may_fall_back: bool) -> Any:
+        """Ask a question and wait for the answer."""
+        if self.lost is not None:
+            raise _Lost
+        self.raised = None
+        tree = self.encoded(arguments, may_fall_back)
+        question = {"id": self.questions, "function": function, "arguments": tree, "shared": shared}
+        try:
+            self.channel.send(question)
+            value = self.take(self.channel.receive(), arguments)
+        except (EOFError, BrokenPipeError):
+            self.lose(GONE)
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError):
+            self.lose(GARBAGE)
+        if self.raised is not None:
+            raise self.raised
+        return value
+
+    def encoded(self, arguments: list[Any], may_fall_back: bool) -> Any:
+        try:
+            return StrictWriter(self.references.number, shares=True).encode(arguments, 0)
+        except NotPlain as error:
+            if may_fall_back and type(error.value) is not Unserializable:
+                self.lose(NOT_PLAIN)
+            raise TypeError(f"a {error} cannot be passed on") from None
+        except TooLarge:
+            if self.questions == 0:  # no result of the program can be the reason
+                self.lose(NOT_PLAIN)
+            raise ValueError("arguments are too large to be passed on") from None
+
+    def take(self, answer: Any, arguments: list[Any]) -> Any:
+        """Return the value of an answer, or set `raised` if the program raised. Raise ValueError etc. for garbage."""
+        if answer["to"] != self.questions:
+            raise ValueError("an answer to another question")
+        self.questions += 1
+        if "raised" in answer:
+            self.claims = _checked_claims(answer["claims"])
+            self.raised = _rebuilt(*answer["raised"])
+            return None
+        value = self.decoded(answer["value"], shares=False)
+        if "changed" in answer:
+            _change(arguments, self.decoded(answer["changed"], shares=True))
+        return value
+
+    def decoded(self, tree: Any, shares: bool) -> Any:
+        return Reader(self.references.referred, self.references.derived, shares).read(tree)
+
+    def lose(self, why: str) -> NoReturn:
+        self.lost = why
+        raise _Lost
+
+
+def _stand_in(session: _Session, test: _Test, candidate: int) -> Callable[..., Any]:
+    """Return a function that calls the program's function by message."""
+
+    def stand_in(*positional: Any, **named: Any) -> Any:
+        return session.ask(test, candidate, positional, named)
+
+    return stand_in
+
+
+def _checked_claims(claims: Any) -> dict[str, Any]:
+    if not claims.keys() <= {"error", "memory", "line"}:
+        raise ValueError("unknown claim")
+    key = "memory" if "memory" in claims else "error"
+    line = claims.get("line")
+    known = type(line) is int and 0 < line < 2**31
+    return {key: str(claims[key])[:MESSAGE_LENGTH], "line": line if known else None}
+
+
+def _rebuilt(name: Any, arguments: Any) -> BaseException:
+    """Rebuild the program's exception as an instance of a builtin class."""
+    kind = getattr(builtins, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, BaseException) and type(arguments) is list):
+        raise ValueError("not an exception")
+    if not all(type(argument) in (str, int) for argument in arguments):
+        raise ValueError("not arguments of an exception")
+    if issubclass(kind, StopIteration):  # it would end a `map` of the test early, as if all had passed
+        kind = RuntimeError
+    for made_of in (arguments, []):
+        with contextlib.suppress(Exception):
+            return kind(*made_of)
+    return Exception(name)  # for classes that need special arguments, such as UnicodeDecodeError
+
+
+def _change(ours: Any, theirs: Any) -> None:
+    """Apply the program's changes to an argument in place, because the check may hold references into it."""
+    if type(ours) is not type(theirs) or ours is theirs:
+        return
+    if isinstance(ours, list):
+        ours[:] = [_changed(old, new) for old, new in zip(ours, theirs, strict=False)] + theirs[len(ours) :]
+    elif isinstance(ours, dict):
+        merged = {key: _changed(ours[key], new) if key in ours else new for key, new in theirs.items()}
+        ours.clear()
+        ours.update(merged)
+    elif isinstance(ours, set):
+        ours.clear()
+        ours.update(theirs)
+    elif isinstance(ours, deque):
+        ours.clear()
+        ours.extend(theirs)
+    elif isinstance(ours, (bytearray, array)):
+        ours[:] = theirs
+    elif isinstance(ours, tuple):
+        for old, new in zip(ours, theirs, strict=False):
+            _change(old, new)
+
+
+def _changed(old: Any, new: Any) -> Any:
+    """Return the new element of a container: the old object, updated in place, if the type is the same."""
+    if type(old) is type(new) and isinstance(old, (list, dict, set, deque, bytearray, array)):
+        _change(old, new)
+        return old
+    if type(old) is tuple and type(new) is tuple and len(old) == len(new):
+        _change(old, new)
+        return tuple(map(_changed, old, new))
+    return new

@@ -1,0 +1,1 @@
+"""`CodeExecutor`: its threads and its handles of fork servers."""

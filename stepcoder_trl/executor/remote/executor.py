@@ -1,0 +1,409 @@
+"""
+Run programs on other machines, in an HTTP sandbox that implements SandboxFusion's `/run_code`.
+
+Each request sends our own fork server as a script, and the job. The script forks, limits and traces the program as it
+does locally, applies the isolation layers available there, and prints a report. Expected outputs are never sent. The
+outcome is decided here, as for local runs.
+Interface: https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import math
+import os
+import random
+import secrets
+import threading
+import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.executor.announce import announce, start_failure
+from stepcoder_trl.executor.backend import BaseBackend, Tests
+from stepcoder_trl.executor.remote.bundle import server_script
+from stepcoder_trl.executor.verdict.judge import (
+    CANARY,
+    Job,
+    Limits,
+    check_limits,
+    judge_job,
+    judge_test,
+    limits_of,
+    prepare_job,
+    worker_lost,
+)
+from stepcoder_trl.executor.verdict.schema import validate_tests
+from stepcoder_trl.types import Execution, Outcome
+
+
+TOKEN_VARIABLE = "STEPCODER_BACKEND_TOKEN"
+_MAX_RESPONSE_BYTES = 64 * 2**20
+_MAX_REPORT_BYTES = 256 * 2**20  # after decompression
+_MAX_LOSSES = 2
+_MAX_WAIT_S = 60.0
+_SERVER_MEMORY_BYTES = 2**30  # memory of the fork server, in addition to the program's
+
+
+@dataclass(frozen=True)
+class RemoteConfig:
+    """
+    Settings of a [`RemoteExecutor`]. The bearer token, if the service needs one, is read from the environment.
+
+    Args:
+        url (`str`): Address of the service, e.g. `"http://sandbox:8080"`. `/run_code` is appended.
+        num_workers (`int`, *optional*, defaults to `8`): Maximum number of parallel requests.
+        timeout_s (`float`, *optional*, defaults to `3.0`): CPU seconds of one test, tracing included.
+        program_timeout_s (`float`, *optional*): CPU seconds of all tests together. Defaults to five times `timeout_s`.
+        memory_limit_bytes (`int`, *optional*, defaults to 512 MiB): Address space of a program.
+        isolation (`str`, *optional*, defaults to `"auto"`):
+            Isolation layers inside the remote sandbox: those available (`"auto"`), all (`"strict"`) or limits only
+            (`"none"`).
+        stop_on_first_failure (`bool`, *optional*, defaults to `False`):
+            Report the tests after the first failure as not run. The remote sandbox still runs them.
+        float_tolerance (`float`, *optional*): Tolerance for words of standard output that are numbers.
+        fresh_process_per_test (`bool`, *optional*, defaults to `False`): Fork a new process for every test.
+        max_attempts (`int`, *optional*, defaults to `5`): Maximum number of attempts per request.
+        backoff_s (`float`, *optional*, defaults to `0.5`):
+            Maximum wait before the second attempt. It doubles with each further attempt. `Retry-After` takes
+            precedence.
+        queue_timeout_s (`float`, *optional*, defaults to `60.0`):
+            Wall seconds that a request may wait in the service's queue, in addition to the program's limits.
+    """
+
+    url: str
+    num_workers: int = 8
+    timeout_s: float = 3.0
+    program_timeout_s: float | None = None
+    memory_limit_bytes: int = 512 * 2**20
+    isolation: Literal["auto", "strict", "none"] = "auto"
+    stop_on_first_failure: bool = False
+    float_tolerance: float | None = None
+    fresh_process_per_test: bool = False
+    max_attempts: int = 5
+    backoff_s: float = 0.5
+    queue_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadInputError(f"`url` is {self.url!r}, but must be an address like 'http://sandbox:8080'.")
+        for name in ("num_workers", "max_attempts"):
+            if getattr(self, name) < 1:
+                raise BadInputError(f"`{name}` is {getattr(self, name)}, but must be at least 1.")
+        check_limits(self, "backoff_s", "queue_timeout_s")
+
+    @property
+    def endpoint(self) -> str:
+        """Return the address that requests are posted to."""
+        url = self.url.rstrip("/")
+        return url if url.endswith("/run_code") else f"{url}/run_code"
+
+    @property
+    def limits(self) -> Limits:
+        """Return the default limits of a job. The tests of a job may override them."""
+        return replace(limits_of(self), stop_on_first_failure=False)  # applied to the reply instead
+
+
+class _TemporaryFailure(Exception):
+    """Raised for a failure that is worth a retry. `wait_s` is the wait that the service asked for."""
+
+    def __init__(self, message: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class _NoReport(Exception):
+    """Raised if our script printed no report: the program, or the service, killed it."""
+
+
+class RemoteExecutor(BaseBackend):
+    """
+    Executor that runs untrusted Python programs in a remote HTTP sandbox.
+
+    Results equal those of [`CodeExecutor`] if the service has the same isolation layers. `layers` is what the service
+    reports, and cannot be verified. Without seccomp and Landlock, a program can kill its fork server (`runtime_error`,
+    message "worker lost"), or attach to it as a debugger and forge the report. Output of more than about one megabyte,
+    compressed, is not returned (`runtime_error`).
+
+    Args:
+        config (`RemoteConfig` or `str`): Settings, or the address.
+
+    Example:
+
+    ```python
+    >>> with RemoteExecutor("http://sandbox:8080") as executor:
+    ...     executor.run("print(7)", {"type": "stdio", "inputs": [""], "outputs": ["7"]}).outcome
+    <Outcome.PASSED: 'passed'>
+    ```
+    """
+
+    def __init__(self, config: RemoteConfig | str) -> None:
+        self.config = RemoteConfig(config) if isinstance(config, str) else config
+        self._closing = threading.Event()
+        self._greeting: dict[str, Any] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Create the threads and connections of this process. A forked process cannot use those of its parent."""
+        self._pid = os.getpid()
+        self._local = threading.local()
+        self._connections: set[http.client.HTTPConnection] = set()
+        self._threads = ThreadPoolExecutor(self.config.num_workers, thread_name_prefix="stepcoder-remote")
+
+    def __reduce__(self) -> tuple[type[RemoteExecutor], tuple[RemoteConfig]]:
+        """Pickle the settings alone: a spawned process creates its own executor from them."""
+        return type(self), (self.config,)
+
+    @property
+    def timeout_s(self) -> float:
+        """Return the default CPU seconds of one test."""
+        return self.config.timeout_s
+
+    def submit(self, program: str, tests: Tests) -> Future[Execution]:
+        """
+        Run a program in the background.
+
+        Args:
+            program (`str`): Source text.
+            tests (`Mapping` or `str`): Tests, as an object or as JSON text.
+
+        Returns:
+            `Future[Execution]`: Raises [`SandboxError`] if the service fails to run the program.
+
+        Raises:
+            BadInputError: If the tests are invalid.
+            SandboxError: If the executor is closed.
+        """
+        job = prepare_job(program, validate_tests(tests), self.config.limits, examine=False)
+        if self._closing.is_set():
+            raise SandboxError("This executor is closed. Create a new one.")
+        if self._pid != os.getpid():
+            self._begin()
+        return self._threads.submit(self._run, job)
+
+    def close(self) -> None:
+        """Cancel waiting programs and abort running requests. Closing twice is allowed."""
+        self._closing.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for connection in list(self._connections):
+            if (sock := connection.sock) is not None:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(2)
+        self._threads.shutdown(wait=True)
+        for connection in self._connections:
+            connection.close()
+
+    @property
+    def layers(self) -> dict[str, bool]:
+        """Return the isolation layers by name, `True` where the service reports the layer as active."""
+        return dict(self._greeted()["layers"])
+
+    @property
+    def missing_layers(self) -> dict[str, str]:
+        """Return the missing isolation layers, and what each would have prevented."""
+        return dict(self._greeted()["missing"])
+
+    def _greeted(self) -> dict[str, Any]:
+        if self._greeting is None:
+            self.run(*CANARY)
+        assert self._greeting is not None  # every report begins with a greeting
+        return self._greeting
+
+    def _run(self, job: Job) -> Execution:
+        losses = 0
+        problem = ""
+        for attempt in range(self.config.max_attempts):
+            wait_s = random.uniform(0.5, 1.0) * min(self.config.backoff_s * 2 ** (attempt - 1), _MAX_WAIT_S)
+            try:
+                return self._judged(job, self._report(job))
+            except _NoReport as error:
+                problem = str(error)
+                losses += 1
+                if losses == _MAX_LOSSES and self._healthy():
+                    return worker_lost(job)
+            except _TemporaryFailure as error:
+                problem = str(error)
+                wait_s = min(error.wait_s or wait_s, _MAX_WAIT_S)
+            if attempt + 1 < self.config.max_attempts and self._closing.wait(wait_s):
+                raise SandboxError("This executor was closed before the program had run.")
+        raise self._failure(f"{problem}, {self.config.max_attempts} times. Check that the service is up")
+
+    def _healthy(self) -> bool:
+        job = prepare_job(*CANARY, self.config.limits)
+        try:
+            return self._judged(job, self._report(job)).outcome is Outcome.PASSED
+        except (_NoReport, _TemporaryFailure):
+            return False
+
+    def _judged(self, job: Job, messages: list[Any]) -> Execution:
+        """Decide the outcome from the fork server's messages, which a program may have forged."""
+        greeting, *replies = messages
+        if "refused" in greeting:
+            raise start_failure(greeting)
+        if "infrastructure" in greeting:
+            raise _TemporaryFailure(f"the fork server failed to start ({_shown(greeting['infrastructure'])})")
+        reply = replies[0]
+        if "infrastructure" in reply:
+            raise _TemporaryFailure(f"the fork server failed to run a program ({_shown(reply['infrastructure'])})")
+        self._note(greeting)
+        return judge_job(job, _stopped_at_failure(job, reply) if self.config.stop_on_first_failure else reply)
+
+    def _note(self, greeting: dict[str, Any]) -> None:
+        if self._greeting is None:
+            self._greeting = greeting
+            announce(greeting["layers"], greeting["missing"], self.config.isolation, self.config.endpoint)
+
+    # One request
+
+    def _report(self, job: Job) -> list[Any]:
+        """Send a job and return the greeting and the reply of the fork server, checked for form."""
+        token = secrets.token_hex(16)
+        request = json.dumps({"settings": {"isolation": self.config.isolation}, "job": job.message})
+        response = self._post(
+            {
+                "code": server_script(),
+                "language": "python",
+                "stdin": f"{len(request)}\n{request}{token}\n",
+                "run_timeout": job.deadline_s,
+                "compile_timeout": 10,
+                "memory_limit_MB": (job.message["memory_limit_bytes"] + _SERVER_MEMORY_BYTES) // 2**20,
+                "files": {},
+                "fetch_files": [],
+            },
+            timeout_s=self._request_timeout_s(job),
+        )
+        if response.get("status") == "SandboxError":
+            raise _TemporaryFailure(f"the service failed ({_shown(response.get('message'))})")
+        result = response.get("run_result")
+        if not isinstance(result, dict) or not isinstance(result.get("stdout"), str):
+            raise _TemporaryFailure("the service sent no `run_result` with a `stdout`")
+        for line in result["stdout"].split("\n"):
+            if line.startswith(token):
+                try:
+                    return _unpacked(line[len(token) :], len(job.judges))
+                except (ValueError, LookupError, TypeError, RecursionError, zlib.error):
+                    raise _NoReport("the report was cut off or forged") from None
+        raise _NoReport(f"there was no report ({_shown(result.get('status'))}, {_shown(result.get('stderr'))})")
+
+    def _request_timeout_s(self, job: Job) -> float:
+        return job.deadline_s + self.config.queue_timeout_s
+
+    def _post(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if token := os.environ.get(TOKEN_VARIABLE):
+            headers["Authorization"] = f"Bearer {token}"
+        data = json.dumps(body).encode("ascii")
+        connection = self._connection()
+        try:
+            for fresh in (connection.sock is None, True):
+                try:
+                    connection.timeout = timeout_s
+                    if connection.sock is not None:
+                        connection.sock.settimeout(timeout_s)
+                    connection.request("POST", urlsplit(self.config.endpoint).path, data, headers)
+                    response = connection.getresponse()
+                    break
+                except (ConnectionError, http.client.RemoteDisconnected):
+                    connection.close()
+                    if fresh or self._closing.is_set():  # retry once: the service may close an idle connection
+                        raise
+            content = response.read(_MAX_RESPONSE_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise _TemporaryFailure(f"the request failed ({type(error).__name__}: {error})") from None
+        return self._checked(response, content, connection)
+
+    def _checked(
+        self, response: http.client.HTTPResponse, content: bytes, connection: http.client.HTTPConnection
+    ) -> dict[str, Any]:
+        if len(content) > _MAX_RESPONSE_BYTES:
+            connection.close()
+            raise _TemporaryFailure(f"the answer has more than {_MAX_RESPONSE_BYTES} bytes")
+        text = _shown(content.decode("utf-8", "replace"))
+        if response.status == 429 or response.status >= 500:
+            raise _TemporaryFailure(
+                f"the service answered {response.status} ({text})", _retry_after_s(response.getheader("Retry-After"))
+            )
+        if response.status in (401, 403):
+            raise self._failure(
+                f"the service answered {response.status} ({text}). Set the environment variable {TOKEN_VARIABLE} to "
+                f"its bearer token"
+            )
+        if response.status != 200:
+            raise self._failure(f"the service answered {response.status} ({text}). Check the address")
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            raise _TemporaryFailure(f"the answer is not JSON ({text})") from None
+        if not isinstance(answer, dict):
+            raise _TemporaryFailure(f"the answer is not a JSON object ({text})")
+        return answer
+
+    def _connection(self) -> http.client.HTTPConnection:
+        """Return the connection of this thread. It stays open between requests."""
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            parts = urlsplit(self.config.endpoint)
+            kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+            connection = self._local.connection = kind(str(parts.hostname), parts.port)
+            self._connections.add(connection)
+        return connection
+
+    def _failure(self, problem: str) -> SandboxError:
+        return SandboxError(f"{self.config.endpoint}: {problem}.")
+
+
+def _unpacked(text: str, num_tests: int) -> list[Any]:
+    """
+    Decode the messages of a report and check their form.
+
+    Raises:
+        ValueError, LookupError, TypeError, RecursionError, zlib.error: If the report is malformed.
+    """
+    inflate = zlib.decompressobj()
+    data = inflate.decompress(base64.b64decode(text, validate=True), _MAX_REPORT_BYTES)
+    if not inflate.eof:
+        raise ValueError("too long, or cut off")
+    messages = json.loads(data)
+    greeting = messages[0]
+    if "infrastructure" in greeting:
+        return [greeting]
+    if not all(isinstance(greeting[key], dict) for key in ("layers", "missing")):
+        raise TypeError("malformed greeting")
+    reply = messages[1]
+    if "infrastructure" not in reply:
+        lines, cpu_s = reply["lines"], reply["cpu_s"]
+        if not isinstance(reply["tests"], list) or len(reply["tests"]) != num_tests:
+            raise TypeError("malformed results")
+        if lines is not None and not (isinstance(lines, list) and all(type(line) is int for line in lines)):
+            raise TypeError("malformed lines")
+        if not 0 <= float(cpu_s) < math.inf:
+            raise ValueError("malformed time")
+    return [greeting, reply]
+
+
+def _stopped_at_failure(job: Job, reply: dict[str, Any]) -> dict[str, Any]:
+    """Mark the tests after the first failure as not run."""
+    passed = [judge_test(job, index, report).outcome is Outcome.PASSED for index, report in enumerate(reply["tests"])]
+    kept = passed.index(False) + 1 if False in passed else len(passed)
+    unrun = {"timeout": True, "unrun": True, "cpu_s": 0.0}
+    return {**reply, "tests": reply["tests"][:kept] + [unrun] * (len(passed) - kept)}
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    try:
+        return None if header is None else max(0.0, float(header))
+    except ValueError:  # a date; use our own backoff
+        return None
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 200 else "..." + text[-197:]

@@ -1,0 +1,151 @@
+"""Manage the examination of one child in the fork server: pipes, requests to the examiner, and its verdicts."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from typing import Any
+
+from stepcoder_trl.executor.examiner.process import NOT_PLAIN, Examiner
+from stepcoder_trl.executor.wire.codec import Channel
+
+
+_QUESTION_BYTES = 2**30
+
+
+class Examination:
+    """
+    Examination of one child process. Does nothing if the tests need no examiner.
+
+    The child reports when it has answered all questions of a test. By then the verdict has arrived. So the examiner
+    needs to wake the server only if it ends, or if the child can no longer report.
+
+    Args:
+        examiner (`Examiner`, *optional*): The examiner. `None` if the tests need none.
+        end_examiner (`Callable`): Kills the examiner, so that the next child gets a new one.
+        checks_bytes (`int`): Size of the checks in the file that the examiner reads.
+        max_answer_bytes (`int`): Maximum length of an answer. A longer one counts as garbage.
+
+    Attributes:
+        verdict (`dict`, *optional*): Verdict on the current test.
+    """
+
+    def __init__(
+        self, examiner: Examiner | None, end_examiner: Callable[[], None], checks_bytes: int, max_answer_bytes: int
+    ) -> None:
+        self.verdict: dict[str, Any] | None = None
+        self._examiner = examiner
+        self._end_examiner = end_examiner
+        self._request = {"size": checks_bytes, "max_bytes": max_answer_bytes}
+        self._is_used_up = False
+        self._childs_ends: tuple[int, ...] = ()
+        self._examiners_ends: tuple[int, ...] = ()
+
+    # The pipes between child and examiner
+
+    def connect(self) -> Channel | None:
+        """Create the pipes. Call it before the fork. Return the child's channel."""
+        if self._examiner is None:
+            return None
+        questions_read, questions_write = os.pipe()
+        answers_read, answers_write = os.pipe()
+        self._childs_ends = questions_read, answers_write
+        self._examiners_ends = questions_write, answers_read
+        return Channel(questions_read, answers_write, _QUESTION_BYTES)
+
+    def leave_to_child(self) -> None:
+        """Close the child's ends in the server, so that the examiner notices when the child ends."""
+        self._childs_ends = _closed(self._childs_ends)
+
+    def close_in_child(self) -> None:
+        """Close the examiner's ends in the child."""
+        self._examiners_ends = _closed(self._examiners_ends)
+
+    def close(self) -> None:
+        """Close all open ends."""
+        self._childs_ends = _closed(self._childs_ends)
+        self._examiners_ends = _closed(self._examiners_ends)
+
+    # The course of an examination
+
+    @property
+    def is_under_way(self) -> bool:
+        """Return whether a test is being examined."""
+        return self._examiner is not None and self._examiner.busy
+
+    @property
+    def lost(self) -> str | None:
+        """Return why the examination of this test was aborted. `None` if it was not."""
+        return None if self.verdict is None else self.verdict.get("lost")
+
+    @property
+    def was_not_plain(self) -> bool:
+        """Return whether the test turned out to need the program's process."""
+        return self.lost == NOT_PLAIN
+
+    def begin(self, index: int) -> None:
+        """
+        Start the examination of a test.
+
+        Raises:
+            ValueError: If the child asked for it out of order.
+        """
+        if self._examiner is None or self._examiner.busy or self.verdict is not None:
+            raise ValueError("report out of order")
+        self._examiner.begin({"test": index, **self._request}, self._examiners_ends)
+        self._examiners_ends = _closed(self._examiners_ends)  # so that each side notices when the other ends
+
+    def hear(self, wait_s: float = 0.0) -> None:
+        """Receive the verdict, if there is one."""
+        assert self._examiner is not None
+        verdict = self._examiner.verdict(wait_s)
+        if verdict is not None:
+            self.verdict = verdict
+            self._is_used_up |= "memory" in verdict
+
+    def cpu_s(self) -> float:
+        """Return the examiner's CPU seconds for the current test. 0 if there is none."""
+        return self._examiner.cpu_s() if self._examiner is not None and self._examiner.busy else 0.0
+
+    def waited_s(self) -> float:
+        """Return the seconds in which the machine was too busy to run the examiner."""
+        return 0.0 if self._examiner is None else self._examiner.waited_s()
+
+    def settle(self, wait_s: float) -> None:
+        """Finish the examination after the child has ended. Kill the examiner if it does not finish in time."""
+        if self.is_under_way:
+            self.hear(wait_s)
+        if self.is_under_way or self._is_used_up:
+            self._end_examiner()
+
+    def stop(self, poll: select.poll) -> None:
+        """Kill an examiner that does not finish."""
+        if self.is_under_way:
+            assert self._examiner is not None
+            poll.unregister(self._examiner)
+            self._end_examiner()
+            self._examiner.busy = False
+
+    # Events that wake the server
+
+    def watch_for_end(self, poll: select.poll) -> None:
+        """Wake the server when the examiner ends."""
+        if self._examiner is not None:
+            poll.register(self._examiner, 0)
+
+    def watch_for_verdict(self, poll: select.poll) -> None:
+        """Wake the server when the examiner has a verdict."""
+        if self.is_under_way:
+            assert self._examiner is not None
+            poll.modify(self._examiner, select.POLLIN)
+
+    def is_descriptor(self, descriptor: int) -> bool:
+        """Return whether a descriptor is the examiner's."""
+        return self._examiner is not None and descriptor == self._examiner.fileno()
+
+
+def _closed(descriptors: tuple[int, ...]) -> tuple[int, ...]:
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return ()

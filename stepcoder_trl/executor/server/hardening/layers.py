@@ -1,0 +1,294 @@
+"""
+Layers of isolation: one class each, and the order in which they are put on.
+
+To add a layer, write its class, put it into `LAYERS` at the end of this file, and add its row to docs/sandbox.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from typing import ClassVar
+
+from stepcoder_trl.executor.server.hardening.landlock import Ruleset
+from stepcoder_trl.executor.server.hardening.libc import (
+    AF_UNIX,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    SOCK_STREAM,
+    drop_capabilities,
+    prctl,
+    share_one_heap,
+    syscall,
+)
+from stepcoder_trl.executor.server.hardening.seccomp import Filter
+from stepcoder_trl.executor.server.hardening.syscalls import this_architecture
+
+
+# Signal of the soft time limit: no ordinary program uses it.
+SOFT_SIGNAL: int = signal.SIGRTMAX - 1 if sys.platform == "linux" else signal.SIGXCPU
+
+_PENDING_SIGNALS = 256
+_FIX_FOR_PRCTL = (
+    "use Linux 3.5 or newer, in a container whose seccomp profile lets prctl through, as Docker's default does"
+)
+
+# Limits of a child: bytes of address space on top of the fork server's own, CPU seconds, bytes of any file, highest
+# descriptor plus one. A plain tuple costs a child fewer pages than an object with names.
+Limits = tuple[int, float, int, int]
+
+_TRIAL_LIMITS: Limits = (2**30, 10, 2**20, 64)
+
+
+class Layer:
+    """
+    Layer of isolation. An instance is a layer that the calling process, a fork server, has prepared.
+
+    Attributes:
+        name (`str`): Name in logs, errors and docs/sandbox.md.
+        stops (`str`): What programs could do without it.
+        fix (`str`): How to get it where it is missing.
+        portable (`bool`): Whether every POSIX system has it. `isolation="none"` keeps these layers, too.
+
+    Args:
+        scratch (`str`): Folder that programs may write to.
+        readable (`Sequence[str]`): Folders and files that programs may read.
+
+    Raises:
+        OSError: If this system lacks the layer.
+    """
+
+    name: ClassVar[str]
+    stops: ClassVar[str]
+    fix: ClassVar[str]
+    portable: ClassVar[bool] = False
+
+    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+        """Prepare the layer in the fork server."""
+
+    def adapt(self, in_force: Collection[str]) -> None:
+        """Adapt to the layers that a trial child found in force."""
+
+
+class ChildLayer(Layer, ABC):
+    """Layer that every child puts on itself, and that a trial child has tried."""
+
+    @abstractmethod
+    def put_on(self, limits: Limits) -> None:
+        """Confine the calling process, a freshly forked child. Raises `OSError` if that fails."""
+
+    @abstractmethod
+    def try_out(self) -> bool:
+        """Put the layer on the calling process, a trial child, and return whether it is in force."""
+
+
+class ResourceLimits(ChildLayer):
+    """Memory, CPU time, size of files, number of descriptors."""
+
+    name = "rlimits"
+    stops = "memory bombs, endless use of the CPU, full disks"
+    fix = "mount /proc, and lift limits of your own that are lower than what programs are given"
+    portable = True
+
+    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+        # A heap per thread would reserve 64 MiB of address space each: a dozen threads would use up a program's limit.
+        share_one_heap()
+        # Other systems do not say how much address space there is already: memory is not limited there.
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        self._statm_fd = os.open("/proc/self/statm", flags) if sys.platform == "linux" else None
+
+    def put_on(self, limits: Limits) -> None:
+        memory_bytes, cpu_s, file_bytes, open_files = limits
+        if self._statm_fd is not None:
+            pages = int(os.pread(self._statm_fd, 64, 0).split()[0])
+            os.close(self._statm_fd)
+            _set_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_bytes)
+        whole_cpu_s = -int(-cpu_s // 1)
+        _set_limit(resource.RLIMIT_CPU, whole_cpu_s, whole_cpu_s + 1)
+        _set_limit(resource.RLIMIT_FSIZE, file_bytes)
+        _set_limit(resource.RLIMIT_NOFILE, open_files)
+        _set_limit(resource.RLIMIT_CORE, 0)
+        if sys.platform == "linux":
+            # The queue of pending signals is shared by all processes of a user.
+            _set_limit(resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS)
+
+    def try_out(self) -> bool:
+        with suppress(OSError, ValueError):
+            self.put_on(_TRIAL_LIMITS)
+        return [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_CPU, resource.RLIMIT_CORE)] == [10, 0]
+
+
+class Session(ChildLayer):
+    """Session and process group of the child's own, so that all of it can be killed."""
+
+    name = "session"
+    stops = "processes that stay behind in the background"
+    fix = "use Linux"
+    portable = True
+
+    def put_on(self, limits: Limits) -> None:
+        os.setsid()
+
+    def try_out(self) -> bool:
+        with suppress(OSError):
+            os.setsid()
+        return os.getsid(0) == os.getpid()
+
+
+class DeathSignal(ChildLayer):
+    """The kernel kills the child when the server dies."""
+
+    name = "death_signal"
+    stops = "programs that outlive the fork server"
+    fix = _FIX_FOR_PRCTL
+
+    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+        self._server_pid = os.getpid()
+
+    def put_on(self, limits: Limits) -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != self._server_pid:
+            os._exit(1)  # it died before the line above
+
+    def try_out(self) -> bool:
+        try:
+            self.put_on(_TRIAL_LIMITS)
+        except OSError:
+            return False
+        return True
+
+
+class Subreaper(Layer):
+    """The server inherits the processes that a child leaves behind, and can kill them."""
+
+    name = "subreaper"
+    stops = "daemons that leave their process group"
+    fix = _FIX_FOR_PRCTL
+
+    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+class NoNewPrivileges(Layer):
+    """Executing a file gives no privileges."""
+
+    name = "no_new_privs"
+    stops = "gaining privileges through setuid files"
+    fix = _FIX_FOR_PRCTL
+
+    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+class Landlock(ChildLayer):
+    """Programs read the interpreter's files and write to the scratch folder."""
+
+    name = "landlock"
+    stops = "reading and changing files outside the scratch folder"
+    fix = (
+        "use Linux 5.13 or newer with `landlock` among /sys/kernel/security/lsm (kernel parameter `lsm=`), in "
+        "a container whose seccomp profile knows its calls (Docker 23 or newer)"
+    )
+
+    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+        self._ruleset = Ruleset(scratch, readable)
+
+    def put_on(self, limits: Limits) -> None:
+        self._ruleset.restrict_self()
+
+    def try_out(self) -> bool:
+        try:
+            self._ruleset.restrict_self()
+            os.listdir("/")
+        except OSError as error:
+            return error.errno == errno.EACCES
+        return False
+
+
+class Capabilities(Layer):
+    """No capabilities, not even for root."""
+
+    name = "capabilities"
+    stops = "the powers of root: mounting, raising limits, reading other users' processes"
+    fix = "use a container whose seccomp profile lets capset through, as Docker's default does"
+
+    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+        drop_capabilities()
+
+
+class NotDumpable(Layer):
+    """No process of the same user can trace the server or open its memory."""
+
+    name = "not_dumpable"
+    stops = "tracing the fork server and reading its memory"
+    fix = _FIX_FOR_PRCTL
+
+    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+        prctl(PR_SET_DUMPABLE, 0)
+
+
+class Seccomp(ChildLayer):
+    """No new processes, sockets, signals to others, tracing or mounts. Limits stay as they are."""
+
+    name = "seccomp"
+    stops = "starting processes, network access, signals to other processes, tracing, raised limits"
+    fix = (
+        "use Linux 3.17 or newer on x86-64 or aarch64, in a container that lets prctl and seccomp through; "
+        "under gVisor its own kernel takes this part"
+    )
+
+    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+        self._filter = Filter(this_architecture(), guard_files=False)
+
+    def adapt(self, in_force: Collection[str]) -> None:
+        if Landlock.name not in in_force:
+            self._filter = Filter(this_architecture(), guard_files=True)
+
+    def put_on(self, limits: Limits) -> None:
+        has_handler = callable(signal.getsignal(SOFT_SIGNAL))
+        self._filter.put_on(guarded_signal=SOFT_SIGNAL if has_handler else 0)
+
+    def try_out(self) -> bool:
+        try:
+            self.put_on(_TRIAL_LIMITS)
+        except OSError:
+            return False
+        try:
+            syscall(this_architecture().numbers["socket"], AF_UNIX, SOCK_STREAM, 0)
+        except OSError as error:
+            return error.errno == errno.EPERM
+        return False
+
+
+def _set_limit(kind: int, soft: int, hard: int | None = None) -> None:
+    """Set a limit, never above the hard limit that is there."""
+    wanted = soft if hard is None else hard
+    _, ceiling = resource.getrlimit(kind)
+    if ceiling != resource.RLIM_INFINITY:
+        wanted = min(wanted, ceiling)
+    resource.setrlimit(kind, (min(soft, wanted), wanted))
+
+
+# The server prepares the layers in this order, and a child puts them on in this order.
+# - Landlock and seccomp need no_new_privs.
+# - Landlock comes before capabilities: only root may be able to open the folders that its rules name.
+# - seccomp is last: its filter denies the calls that put the other layers on.
+LAYERS: tuple[type[Layer], ...] = (
+    ResourceLimits,
+    Session,
+    DeathSignal,
+    Subreaper,
+    NoNewPrivileges,
+    Landlock,
+    Capabilities,
+    NotDumpable,
+    Seccomp,
+)

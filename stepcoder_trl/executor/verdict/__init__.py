@@ -1,0 +1,1 @@
+"""Caller's side of a verdict: tests, comparison, splitting of asserts. A program never sees it."""

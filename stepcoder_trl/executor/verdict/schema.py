@@ -1,0 +1,282 @@
+"""
+Form of a problem's `tests`: three kinds, checked field by field.
+
+Everything that is wrong is a [`BadInputError`] whose message says where, which field, what was found, what is allowed
+and how to put it right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from keyword import iskeyword
+from typing import Any, NoReturn
+
+from stepcoder_trl.errors import BadInputError, NoTestsError
+from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS, MAX_DEPTH, MAX_ITEMS
+from stepcoder_trl.jsonl import parse_json, shown
+from stepcoder_trl.parsing import syntax_tree
+
+
+OPTIONAL_FIELDS = ("preamble", "timeout_s", "memory_limit_bytes")
+FIELDS = {
+    "stdio": ("inputs", "outputs", "fn_name"),
+    "call": ("fn_name", "inputs", "outputs"),
+    "assert": ("setup", "asserts"),
+}
+MIN_MEMORY_LIMIT_BYTES = 2**20
+_ALLOWED_TYPES = '`"stdio"`, `"call"` and `"assert"`'
+
+
+def validate_tests(tests: Mapping[str, Any] | str, where: str = "`tests`") -> dict[str, Any]:
+    """
+    Check the tests of one problem and bring them into the form that is run.
+
+    The three forms are
+
+    - `{"type": "stdio", "inputs": [str], "outputs": [str], "fn_name"?: str}`
+    - `{"type": "call", "fn_name": str, "inputs": [[argument]], "outputs": [value]}`
+    - `{"type": "assert", "setup"?: str, "asserts": [str]}`
+
+    each with an optional `preamble` (str), `timeout_s` (seconds, above 0) and `memory_limit_bytes` (int). A field that
+    is `None` counts as absent, as does an empty field of another form: tables fill them in.
+
+    Args:
+        tests (`Mapping` or `str`):
+            Tests as an object or as its JSON text.
+        where (`str`, *optional*, defaults to ``"`tests`"``):
+            Place to name in messages, e.g. `"problems.jsonl:3"`.
+
+    Returns:
+        `dict[str, Any]`: Copy with exactly the fields of its form, and those of the optional ones that were given.
+        `setup` is always there in assert tests. Tuples have become lists; asserts have no white space around them.
+
+    Raises:
+        BadInputError: If anything is missing, unknown or of the wrong type, or there is no test at all.
+    """
+    return _Checker(where).tests(tests)
+
+
+class _Checker:
+    """Checks with a place to name."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.items_left = self.characters_left = 0
+
+    def fail(self, message: str) -> NoReturn:
+        raise BadInputError(f"{self.where}: {message}")
+
+    def wrong(self, field: str, value: Any, allowed: str, fix: str) -> NoReturn:
+        self.fail(f"`tests.{field}` is {shown(value)}, but must be {allowed}. {fix}")
+
+    def tests(self, tests: Mapping[str, Any] | str) -> dict[str, Any]:
+        given = self.as_object(tests)
+        kind = given.get("type")
+        if not isinstance(kind, str) or kind not in FIELDS:
+            found = "is missing" if kind is None else f"is {shown(kind)}"
+            self.fail(f"`tests.type` {found}; allowed are {_ALLOWED_TYPES}. Set it to the one your tests are of.")
+        self.no_unknown_fields(kind, given)
+        checked = {"type": kind, **_FORMS[kind](self, given)}
+        return {**checked, **self.optional(given)}
+
+    def as_object(self, tests: Mapping[str, Any] | str) -> dict[str, Any]:
+        if isinstance(tests, str):
+            if not tests.strip():
+                self.fail("`tests` is empty. Give at least one test, or drop the row.")
+            try:
+                tests = parse_json(tests)
+            except ValueError as error:
+                self.fail(f"`tests` is not valid JSON: {error}. Write it with `json.dumps`.")
+        if not isinstance(tests, Mapping):
+            self.fail(
+                f"`tests` is {shown(tests)}, but must be an object, or its JSON text, such as "
+                '`{"type": "stdio", "inputs": ["1\\n"], "outputs": ["2\\n"]}`.'
+            )
+        return {key: value for key, value in tests.items() if value is not None}
+
+    def no_unknown_fields(self, kind: str, given: Mapping[str, Any]) -> None:
+        allowed = ("type", *FIELDS[kind], *OPTIONAL_FIELDS)
+        for name, value in given.items():
+            of_another_form = any(name in fields for fields in FIELDS.values())
+            if name in allowed or (of_another_form and _is_empty(value)):
+                continue
+            import difflib  # only for this message, and slow to load
+
+            close = difflib.get_close_matches(str(name), allowed, n=1)
+            fix = f"Did you mean `{close[0]}`?" if close else "Remove it."
+            names = ", ".join(f"`{field}`" for field in allowed)
+            self.fail(f'`tests.{name}` is not a field of `"{kind}"` tests, which have {names}. {fix}')
+
+    def stdio(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        checked: dict[str, Any] = {}
+        for field in ("inputs", "outputs"):
+            checked[field] = [
+                self.text(f"{field}[{index}]", value, "Each is the whole text of one test, line ends included.")
+                for index, value in enumerate(self.entries(field, given))
+            ]
+        self.same_length(checked)
+        if "fn_name" in given:
+            checked["fn_name"] = self.function_name(given)
+        return checked
+
+    def call(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        checked: dict[str, Any] = {"fn_name": self.function_name(given), "inputs": [], "outputs": []}
+        for index, arguments in enumerate(self.entries("inputs", given)):
+            field = f"inputs[{index}]"
+            if not isinstance(arguments, (list, tuple)):
+                self.wrong(field, arguments, "a list of arguments", "Wrap a single argument in a list: `[argument]`.")
+            checked["inputs"].append(self.value(field, arguments))
+        for index, value in enumerate(self.entries("outputs", given)):
+            checked["outputs"].append(self.value(f"outputs[{index}]", value))
+        self.same_length(checked)
+        return checked
+
+    def asserts(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        setup = self.code("setup", given.get("setup", ""))
+        asserts = []
+        for index, statement in enumerate(self.entries("asserts", given)):
+            field = f"asserts[{index}]"
+            text = self.text(field, statement, "Write Python source as one string.").strip()
+            if not text:
+                self.wrong(field, statement, "a Python statement", "Remove the empty one.")
+            asserts.append(self.code(field, text))
+        return {"setup": setup, "asserts": asserts}
+
+    def optional(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        checked: dict[str, Any] = {}
+        if given.get("preamble", "") != "":
+            checked["preamble"] = self.code("preamble", given["preamble"])
+        if "timeout_s" in given:
+            checked["timeout_s"] = self.timeout(given["timeout_s"])
+        if "memory_limit_bytes" in given:
+            checked["memory_limit_bytes"] = self.memory_limit(given["memory_limit_bytes"])
+        return checked
+
+    def timeout(self, value: Any) -> float:
+        allowed = "a number of seconds above 0"
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.wrong("timeout_s", value, allowed, "Write `3.0` for three seconds, without quotes.")
+        if not (value > 0 and math.isfinite(value)):
+            self.wrong("timeout_s", value, allowed, "Leave the field out for the default limit.")
+        return float(value)
+
+    def memory_limit(self, value: Any) -> int:
+        allowed = f"a whole number of bytes, at least {MIN_MEMORY_LIMIT_BYTES} (1 MiB)"
+        if isinstance(value, bool) or not isinstance(value, int) or value < MIN_MEMORY_LIMIT_BYTES:
+            self.wrong("memory_limit_bytes", value, allowed, "Write 536870912 for 512 MiB.")
+        return value
+
+    def entries(self, field: str, given: Mapping[str, Any]) -> Sequence[Any]:
+        if field not in given:
+            self.fail(f"`tests.{field}` is missing. Give a list with one entry per test.")
+        value = given[field]
+        if not isinstance(value, (list, tuple)):
+            self.wrong(field, value, "a list with one entry per test", "Put a single test in a list: `[...]`.")
+        if not value:
+            raise NoTestsError(
+                f"{self.where}: `tests.{field}` is empty: there is no test at all. Give at least one test, or drop "
+                "the row."
+            )
+        return value
+
+    def same_length(self, checked: Mapping[str, Any]) -> None:
+        inputs, outputs = len(checked["inputs"]), len(checked["outputs"])
+        if inputs != outputs:
+            self.fail(
+                f"`tests.inputs` has {inputs} entries and `tests.outputs` {outputs}, but each test needs one of both. "
+                "Add what is missing or remove what is too many."
+            )
+
+    def function_name(self, given: Mapping[str, Any]) -> str:
+        if "fn_name" not in given:
+            self.fail("`tests.fn_name` is missing. Name the function that the tests call.")
+        name = given["fn_name"]
+        if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
+            fix = (
+                "Write the bare name of a function, or of a method of `Solution`: `two_sum`, not `Solution().two_sum`."
+            )
+            self.wrong("fn_name", name, "the name of a function", fix)
+        return name
+
+    def text(self, field: str, value: Any, fix: str) -> str:
+        if not isinstance(value, str):
+            self.wrong(field, value, "a str", fix)
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                self.fail(
+                    f"`tests.{field}` holds half of a surrogate pair at character {error.start}, which UTF-8 cannot "
+                    "encode. Replace it."
+                )
+        return value
+
+    def code(self, field: str, value: Any) -> str:
+        text = self.text(field, value, "Write Python source as one string.")
+        error = _syntax_error(text)
+        if error is not None:
+            self.fail(f"`tests.{field}` is {shown(text)}, but must be Python: {error}. Correct it or drop the row.")
+        return text
+
+    def value(self, field: str, value: Any) -> Any:
+        self.items_left, self.characters_left = MAX_ITEMS, MAX_CHARACTERS
+        try:
+            return self.plain(field, value)
+        except RecursionError:
+            self.too_deep(field)
+
+    def too_deep(self, field: str) -> NoReturn:
+        self.fail(f"`tests.{field}` is nested too deeply: more than {MAX_DEPTH} levels. Flatten it or drop the row.")
+
+    def charge(self, field: str, items: int, characters: int) -> None:
+        """Refuse what the executor does not send to programs, nor take from them."""
+        self.items_left -= items
+        self.characters_left -= characters
+        if self.items_left < 0 or self.characters_left < 0:
+            self.fail(
+                f"`tests.{field}` is too large: more than {MAX_ITEMS} elements or {MAX_CHARACTERS} characters. "
+                "Shorten it or drop the row."
+            )
+
+    def plain(self, field: str, value: Any, depth: int = 0) -> Any:
+        if type(value) is int and value.bit_length() > 64:
+            self.charge(field, 0, value.bit_length() // 4)
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, str):
+            self.charge(field, 0, len(value))
+            return value
+        if depth > MAX_DEPTH - 1:
+            self.too_deep(field)
+        if isinstance(value, (list, tuple)):
+            self.charge(field, len(value), 0)
+            return [self.plain(field, item, depth + 1) for item in value]
+        fix = "Use null, true/false, numbers, strings, lists and objects with string keys."
+        if not isinstance(value, dict):
+            self.wrong(field, value, "made of JSON values", fix)
+        for key in value:
+            if not isinstance(key, str):
+                self.wrong(field, value, "made of JSON values", f"The key {shown(key)} is not a string. {fix}")
+        self.charge(field, 3 * len(value), sum(map(len, value)))  # an element is a pair of two
+        return {key: self.plain(field, item, depth + 2) for key, item in value.items()}
+
+
+_FORMS = {"stdio": _Checker.stdio, "call": _Checker.call, "assert": _Checker.asserts}
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, (str, list, tuple)) and len(value) == 0
+
+
+@lru_cache(maxsize=1024)  # a row's tests are checked for every sample of it
+def _syntax_error(text: str) -> str | None:
+    """What keeps a text from being Python, or `None`."""
+    try:
+        syntax_tree(text)
+    except SyntaxError as error:
+        return f"{error.msg}, line {error.lineno}"
+    except (ValueError, RecursionError, MemoryError) as error:
+        return str(error) or "it is nested too deeply"
+    return None

@@ -1,0 +1,1 @@
+"""What every process of the executor knows: messages, frames, values, scratch folders."""

@@ -1,0 +1,89 @@
+"""
+System calls of the fork server, for Linux and for any other POSIX system.
+
+Outside Linux, nothing keeps a program from harming its fork server, so every program gets a new one. CPU limits count
+wall time there until a process has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import tempfile
+import time
+
+from stepcoder_trl.executor.wire.codec import write_all
+
+
+class System:
+    """Linux: memory files, CPU clocks of other processes, process descriptors."""
+
+    exit_event = select.POLLIN
+
+    def memory_file(self, name: str, text: str = "") -> int:
+        """Create a memory file with this text. Return a descriptor at its beginning."""
+        return _filled(os.memfd_create(name, os.MFD_CLOEXEC), text)
+
+    def cpu_s(self, pid: int, started: float) -> float:
+        """Return the CPU seconds of a running process that was started at this monotonic time."""
+        try:
+            return time.clock_gettime((~pid << 3) | 2)  # what clock_getcpuclockid(3) computes
+        except OSError:
+            return 0.0
+
+    def cpu_then(self, cpu_s: float, wall_s: float, started: float) -> float:
+        """Return the value of `cpu_s` at a time that the child recorded by both clocks."""
+        return cpu_s
+
+    def exit_descriptor(self, pid: int, reports: int) -> int:
+        """Return a descriptor that gets `exit_event` or a hang-up when a child ends. `reports` is its report pipe."""
+        return os.pidfd_open(pid)
+
+    def children(self) -> list[int]:
+        """Return the children of this process, adopted ones included."""
+        with open(f"/proc/self/task/{os.getpid()}/children") as listing:
+            return [int(pid) for pid in listing.read().split()]
+
+
+class PortableSystem(System):
+    """Any POSIX system."""
+
+    exit_event = 0  # only a hang-up means the end: the pipe may also hold reports
+
+    def memory_file(self, name: str, text: str = "") -> int:
+        """Create a temporary file without a name. Return a descriptor at its beginning."""
+        with tempfile.TemporaryFile(dir=tempfile.gettempdir()) as file:
+            return _filled(os.dup(file.fileno()), text)
+
+    def cpu_s(self, pid: int, started: float) -> float:
+        """Return wall seconds: the CPU clock of another process cannot be read here."""
+        return time.monotonic() - started
+
+    def cpu_then(self, cpu_s: float, wall_s: float, started: float) -> float:
+        """Return wall seconds, like `cpu_s`."""
+        return wall_s - started
+
+    def exit_descriptor(self, pid: int, reports: int) -> int:
+        """Return a copy of the report pipe, which is hung up when the child has ended."""
+        return os.dup(reports)
+
+    def children(self) -> list[int]:
+        """Return nothing: the system adopts processes that leave their group."""
+        return []
+
+
+def _filled(descriptor: int, text: str) -> int:
+    write_all(descriptor, text.encode("utf-8", "surrogatepass"))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def is_portable() -> bool:
+    """Return whether this system is not Linux."""
+    return sys.platform != "linux"
+
+
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -1,0 +1,158 @@
+"""
+Fork server of the tests: prepares the layers, runs each probe in a forked child and prints what became of it.
+
+Standard input holds the request as JSON (see `request_of` in ../hardening/probes.py). A probe is Python code. It sees
+the modules imported here, `outside`, `syscall` and `handled`, and may leave a `value`.
+"""
+
+# ruff: noqa: F401 (the probes use these modules)
+import asyncio
+import concurrent.futures.thread
+import ctypes
+import errno
+import fcntl
+import json
+import mmap
+import os
+import platform
+import resource
+import select
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zoneinfo
+from typing import Any
+
+from stepcoder_trl.executor.server.hardening import landlock
+from stepcoder_trl.executor.server.hardening.layers import SOFT_SIGNAL
+from stepcoder_trl.executor.server.hardening.prepare import Hardening, prepare
+from stepcoder_trl.executor.server.hardening.syscalls import this_architecture
+
+
+PR_GET_DUMPABLE, PR_GET_CHILD_SUBREAPER = 3, 37
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.argtypes = [ctypes.c_long] * 7
+
+
+def syscall(call: str | int, *arguments: int) -> int:
+    """Make a system call by name or number."""
+    number = call if isinstance(call, int) else this_architecture().numbers[call]
+    value: int = libc.syscall(number, *arguments, *[0] * (6 - len(arguments)))
+    if value < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return value
+
+
+def become(uid: int) -> None:
+    """Change the user and group of this process."""
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+
+
+def no_landlock() -> int:
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+
+def take_away(request: dict[str, Any]) -> None:
+    """Make layers missing that the request does not want."""
+    if not request["landlock"]:
+        landlock.kernel_version = no_landlock
+    if not request["seccomp"]:
+        platform.machine = lambda: "riscv64"
+
+
+def answer_in_child(hardening: Hardening, request: dict[str, Any], code: str) -> dict[str, Any]:
+    """Put the layers on and run a probe."""
+    handled: list[bool] = []
+    names = {"handled": handled, "outside": request["outside"], **globals()}
+    if "handled" in code:
+        signal.signal(hardening.soft_signal, lambda *_: handled.append(True))
+    try:
+        hardening.enter_child(
+            memory_limit_bytes=512 * 2**20, cpu_limit_s=request["cpu_s"], file_limit_bytes=2**20, open_files=64
+        )
+        exec(code, names)
+    except OSError as error:
+        return {"error": errno.errorcode.get(error.errno, str(error))}
+    except BaseException as error:
+        return {"error": type(error).__name__}
+    return {"value": names.get("value")}
+
+
+def run(hardening: Hardening, request: dict[str, Any], code: str) -> dict[str, Any]:
+    """Run a probe in a child."""
+    report, report_end = os.pipe()
+    stdin, stdout = os.memfd_create("stdin"), os.memfd_create("stdout")
+    os.write(stdin, b"first\nsecond\n")
+    os.lseek(stdin, 0, os.SEEK_SET)
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(stdin, 0)
+        os.dup2(stdout, 1)
+        os.write(report_end, json.dumps(answer_in_child(hardening, request, code)).encode())
+        os._exit(0)
+    os.close(report_end)
+    with open(report, "rb") as stream:
+        text = stream.read()
+    _, status = os.waitpid(pid, 0)
+    written = os.pread(stdout, 1000, 0)
+    os.close(stdin)
+    os.close(stdout)
+    empty(request["scratch"])
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return {"signal": signal.Signals(number).name if number < 32 else number}
+    answer: dict[str, Any] = json.loads(text)
+    return {**answer, "stdout": written.decode()} if written else answer
+
+
+def empty(folder: str) -> None:
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+
+
+def own_state() -> dict[str, Any]:
+    """Properties of this process that the layers have changed."""
+    with open("/proc/self/status") as lines:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in lines if ":\t" in line)
+    subreaper = ctypes.c_int()
+    libc.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(subreaper), 0, 0, 0)
+    return {
+        "capabilities": status["CapPrm"] + status["CapEff"],
+        "no_new_privs": status["NoNewPrivs"],
+        "dumpable": libc.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0),
+        "subreaper": subreaper.value,
+    }
+
+
+def main() -> None:
+    request = json.load(sys.stdin)
+    scratch = request["scratch"]
+    os.chdir(scratch)
+    os.environ["TMPDIR"] = scratch
+    if request["uid"] is not None:
+        become(request["uid"])
+    take_away(request)
+    readable = [sys.prefix, sys.base_prefix, os.path.dirname(os.__file__), *filter(os.path.isdir, sys.path)]
+    try:
+        hardening = prepare(scratch=scratch, readable=readable, isolation=request["isolation"])
+    except Exception as error:
+        print(json.dumps({"raised": type(error).__name__, "message": str(error)}))
+        return
+    results = {name: run(hardening, request, code) for name, code in request["probes"].items()}
+    answer = {"layers": hardening.layers, "missing": hardening.missing, "server": own_state(), "results": results}
+    print(json.dumps(answer))
+
+
+main()

@@ -1,0 +1,133 @@
+"""The seccomp filter as a program, for both architectures, run by an interpreter of its instructions."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import struct
+from typing import Any
+
+import pytest
+
+from stepcoder_trl.executor.server.hardening import seccomp, syscalls
+
+
+# SHA-256 of the instructions as the kernel reads them. A change of the filter changes these, and nothing else does.
+DIGESTS = {
+    ("x86_64", False): "3a7792fb4e3766793a28b69ce8404d7395ec869fd0e74f797a03b307120ddddd",
+    ("x86_64", True): "aad8d51dd97a1f528d23b629f4ccc8340ef4bdbaa0241de62f44a954d155f676",
+    ("aarch64", False): "471819ddb2ccd96a44184a0b87aae1cecad3c36648d7e5955c3c8c18779b00e4",
+    ("aarch64", True): "bb22108cbe7e873ac558abce4e69dd463dbee2af151a8fef4162d19a5e8020d8",
+}
+
+
+@pytest.mark.parametrize(("machine", "guard_files"), DIGESTS)
+def test_filter_is_the_same_to_the_byte(machine, guard_files):
+    ops = seccomp.filter_ops(syscalls.architecture(machine), guard_files=guard_files)
+
+    program = b"".join(struct.pack("<HBBI", *op) for op in ops)
+
+    assert hashlib.sha256(program).hexdigest() == DIGESTS[machine, guard_files]
+
+
+def answer_of(ops: list[tuple[int, int, int, int]], arch: int, number: int, *arguments: int) -> int:
+    """Interpret a filter as the kernel does."""
+    words = {0: number, 4: arch}
+    for index in range(6):
+        value = arguments[index] if index < len(arguments) else 0
+        words[16 + 8 * index], words[20 + 8 * index] = value & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF
+    accumulator, position = 0, 0
+    while True:
+        code, if_true, if_false, operand = ops[position]
+        position += 1
+        if code == 0x20:
+            accumulator = words[operand]
+        elif code == 0x54:
+            accumulator &= operand
+        elif code == 0x05:
+            position += operand
+        elif code == 0x06:
+            return operand
+        else:
+            holds = {0x15: accumulator == operand, 0x35: accumulator >= operand, 0x45: accumulator & operand != 0}
+            position += if_true if holds[code] else if_false
+
+
+@pytest.fixture(params=DIGESTS)
+def filter_of(request: pytest.FixtureRequest) -> Any:
+    """Answer of the filter to a call: allowed, killed or an error number."""
+    machine, guard_files = request.param
+    described = syscalls.architecture(machine)
+    numbers = described.numbers
+    ops = seccomp.filter_ops(described, guard_files=guard_files)
+    assert len(ops) < 4096
+
+    def ask(call: str | int, *arguments: int, arch: int = described.audit) -> int | str:
+        number = numbers.get(call, -1) if isinstance(call, str) else call
+        if number < 0:
+            return "no such call"
+        action = answer_of(ops, arch, number, *arguments)
+        if action & 0xFFFF0000 == 0x00050000:
+            return action & 0xFFFF
+        return {0x7FFF0000: "allowed", 0x80000000: "killed"}[action]
+
+    ask.guard_files = guard_files  # type: ignore[attr-defined]
+    ask.numbers = numbers  # type: ignore[attr-defined]
+    return ask
+
+
+def test_every_named_call_has_its_answer(filter_of):
+    expected = {
+        **dict.fromkeys(seccomp.DENIED, errno.EPERM),
+        **dict.fromkeys(seccomp.IGNORED, 0),
+        **dict.fromkeys(seccomp.UNSUPPORTED, errno.ENOTSUP),
+        **dict.fromkeys(seccomp.ABSENT, errno.ENOSYS),
+        **dict.fromkeys(seccomp.FILE_CHANGES, errno.EACCES if filter_of.guard_files else "allowed"),
+    }
+
+    for name, answer in expected.items():
+        assert filter_of(name) in (answer, "no such call"), name
+
+
+def test_unnamed_calls_are_allowed_up_to_the_newest_known(filter_of):
+    unnamed = set(range(syscalls.NEWEST_KNOWN + 1)) - set(filter_of.numbers.values())
+
+    assert {filter_of(number) for number in unnamed} == {"allowed"}
+    assert {filter_of(number) for number in (463, 1000, 2**30 + 1, 2**31, 2**32 - 1)} == {errno.ENOSYS}
+
+
+def test_answers_by_arguments(filter_of):
+    pid, number = seccomp.PID_SLOT, seccomp.SIGNAL_SLOT
+
+    assert [filter_of("kill", who, 9) for who in (pid, 1, 0, 2**32 - 1)] == ["allowed", 1, 1, 1]
+    assert [filter_of("tgkill", who, 5, 9) for who in (pid, 1)] == ["allowed", 1]
+    assert [filter_of("clone", flags) for flags in (0x3D0F00, 17, 0x4011, 0x20010F00)] == ["allowed", 1, 1, 1]
+    assert [filter_of("socketpair", *pair) for pair in ((1, 1), (1, 0o2000001), (1, 2), (2, 1))] == [
+        *("allowed", "allowed", 1, 1)
+    ]
+    assert [filter_of("prlimit64", 0, 9, new) for new in (0, 8, 2**40)] == ["allowed", 0, 0]
+    assert [
+        filter_of("rt_sigaction", which, new) for which, new in ((number, 8), (number, 2**40), (number, 0), (9, 8))
+    ] == [*(1, 1, "allowed", "allowed")]
+    assert [filter_of("prctl", option) for option in (15, 16, 4, 22)] == ["allowed", "allowed", 1, 1]
+    assert [filter_of("ioctl", 0, request) for request in (0x5401, 0x5412)] == ["allowed", errno.ENOTTY]
+    assert [filter_of("fcntl", 0, command) for command in (1, 4, 8, 10, 15, 1030)] == [
+        "allowed",
+        "allowed",
+        1,
+        1,
+        1,
+        "allowed",
+    ]
+    create = errno.EACCES if filter_of.guard_files else "allowed"
+    assert [filter_of("openat", 0, 0, flags) for flags in (0, os.O_CLOEXEC, os.O_RDWR)] == [
+        "allowed",
+        "allowed",
+        create,
+    ]
+    assert filter_of("openat", 0, 0, os.O_RDONLY | os.O_TRUNC) in (errno.EPERM, errno.EACCES)
+
+
+def test_other_architectures_are_killed(filter_of):
+    assert filter_of(1, arch=0x40000003) == "killed"

@@ -1,0 +1,108 @@
+"""Limits, sessions and the server's own state; each layer has its row in the docs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepcoder_trl.executor.server.hardening.layers import LAYERS, SOFT_SIGNAL
+from tests.unit.executor.server.hardening.probes import PROBE_SERVER, request_of, run_server
+
+
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.skipif(sys.platform != "linux", reason="the layers are made for Linux"),
+]
+
+LIMIT_PROBES = {
+    "memory": ("bytearray(600 * 2**20)", {"error": "MemoryError"}),
+    "file size": ("open('big', 'wb', 0).write(bytes(2**20)); open('big', 'ab', 0).write(b'1')", {"error": "EFBIG"}),
+    "sparse file": ("open('big', 'wb').truncate(2**21)", {"error": "EFBIG"}),
+    "descriptors": ("while True: os.dup(0)", {"error": "EMFILE"}),
+    "high descriptor": ("os.dup2(0, 64)", {"error": "EBADF"}),
+}
+ENDLESS_PROBES = {
+    "endless loop": ("while True: pass", {"signal": "SIGXCPU"}),
+    "endless loop that ignores the signal": (
+        "signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass",
+        {"signal": "SIGKILL"},
+    ),
+}
+PROBES = {name: code for name, (code, _) in LIMIT_PROBES.items()}
+
+
+@pytest.mark.parametrize("probe", LIMIT_PROBES)
+def test_limit_holds(confined, probe):
+    assert confined["results"][probe] == LIMIT_PROBES[probe][1]
+
+
+def test_kernel_ends_an_endless_loop(outside):
+    probes = {name: code for name, (code, _) in ENDLESS_PROBES.items()}
+
+    results = run_server(probes, outside, isolation="none", cpu_s=1)["results"]
+
+    assert results == {name: ENDLESS_PROBES[name][1] for name in probes}
+
+
+def test_server_itself_is_confined(confined):
+    server = confined["server"]
+
+    assert set(server.pop("capabilities")) == {"0"}
+    assert server == {"no_new_privs": "1", "dumpable": 0, "subreaper": 1}
+
+
+def test_child_dies_with_its_server(outside):
+    probe = "import sys; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
+    with tempfile.TemporaryDirectory(prefix="scratch") as scratch:
+        request = request_of({"sleep": probe}, scratch, outside, isolation="auto")
+        with subprocess.Popen([sys.executable, "-c", PROBE_SERVER], stdin=subprocess.PIPE) as server:
+            assert server.stdin is not None
+            server.stdin.write(request.encode())
+            server.stdin.close()
+            pid = _wait_for(lambda: _read(Path(scratch, "pid")))
+            server.kill()
+        gone = _wait_for(lambda: not _is_running(int(pid)))
+
+    assert gone
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _wait_for(condition: Any, deadline_s: float = 30) -> Any:
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
+
+
+def test_soft_signal_is_the_last_real_time_signal_but_one():
+    assert SOFT_SIGNAL == signal.SIGRTMAX - 1
+
+
+def test_docs_have_a_row_per_layer():
+    page = Path(__file__).parents[5].joinpath("docs", "sandbox.md").read_text(encoding="utf-8")
+    table = page.partition("## Layers\n\n")[2].partition("\n\n")[0]
+    rows = [tuple(cell.strip() for cell in line.split("|")[1:3]) for line in table.splitlines()[2:]]
+
+    assert rows == [(layer.name, layer.stops) for layer in LAYERS]

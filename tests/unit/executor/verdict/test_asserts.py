@@ -1,0 +1,99 @@
+"""Test which asserts can be split, and into which parts."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepcoder_trl.executor.verdict.asserts import split_assert
+from stepcoder_trl.executor.wire.codec import Unserializable
+
+
+@pytest.mark.parametrize(
+    ("statement", "expressions", "right", "wrong"),
+    [
+        ("assert f(1) == 2", ["f(1)"], [2], [3]),
+        ("assert [1, 2] == f()", ["f()"], [[1, 2]], [(1, 2)]),
+        ("assert f(1) != 2, 'message'", ["f(1)"], [3], [2]),
+        ("assert f(1) is None", ["f(1)"], [None], [0]),
+        ("assert f(1) is not True", ["f(1)"], [1], [True]),
+        ("assert f(1) in (1, 2)", ["f(1)"], [2], [3]),
+        ("assert 3 not in f(1)", ["f(1)"], [[1]], [[3]]),
+        ("assert set(f(1)) == set([1, 2])", ["set(f(1))"], [{1, 2}], [{1}]),
+        ("assert sorted(f([2, 1])) == [1, 2]", ["sorted(f([2, 1]))"], [[1, 2]], [[2, 1]]),
+        ("assert round(f(1), 2) == 0.33", ["round(f(1), 2)"], [0.33], [0.34]),
+        ("assert math.isclose(f(1), 0.5, rel_tol=0.001)", ["f(1)"], [0.5001], [0.6]),
+        ("assert isclose(f(1), 0.5)", ["f(1)"], [0.5], [0.6]),
+        ("assert abs(f(1) - 0.5) < 1e-6", ["f(1)"], [0.5], [0.6]),
+        ("assert f(1) == -(10 ** 2)", ["f(1)"], [-100], [100]),
+        ("assert Solution().f(1).value == 2", ["Solution().f(1).value"], [2], [1]),
+        ("assert sum(1, 2) == 3", ["sum(1, 2)"], [3], [2]),
+        ("assert f(x=float('inf')) == float('inf')", ["f(x=float('inf'))"], [float("inf")], [1.0]),
+        ("assert f(1) == {'a': [1, None]}", ["f(1)"], [{"a": [1, None]}], [{"a": [1]}]),
+    ],
+)
+def test_comparison_runs_outside(statement, expressions, right, wrong):
+    split = split_assert(statement)
+
+    assert split is not None
+    assert list(split.expressions) == expressions
+    assert split.holds(right)
+    assert not split.holds(wrong)
+
+
+@pytest.mark.parametrize(("statement", "holds"), [("assert f(1)", True), ("assert not f(1)", False)])
+def test_bare_expression_needs_only_its_truth_value(statement, holds):
+    split = split_assert(statement)
+
+    assert split is not None
+    assert split.truth
+    assert split.holds([True]) is holds
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "assert same(f(1), [2])",
+        "x = f(1)\nassert x == 2",
+        "assert all(f(i) == i for i in range(3))",
+        "assert f(1) == 2 or g(2) == 3",
+        "assert f(1) * [0] == []",
+        "assert type(f(1)) is int",
+        "assert f(1) == f(2)",
+        "assert f() == expected",
+        "assert f(1) == Point(1)",
+        "assert f(a) is not a",
+        "assert f(1) is 300",
+        "check(f)",
+        "assert 1 == 1",
+        "assert f(1) ==",
+        "assert 2 ** 10 ** 9 == f(1)",
+    ],
+)
+def test_other_statements_are_not_split(statement):
+    assert split_assert(statement) is None
+
+
+def test_opaque_values_fail_every_comparison():
+    split = split_assert("assert f(1) == 2")
+
+    assert split is not None
+    assert not split.holds([Unserializable("Liar")])
+
+
+@pytest.mark.parametrize(
+    ("statement", "value", "holds"),
+    [
+        ("assert 2.5 in f(1)", range(2**60), False),
+        ("assert 2.0 in f(1)", range(2**60), True),
+        ("assert 'a' not in f(1)", range(2**60), True),
+        ("assert True in f(1)", range(2**60), True),
+        ("assert None in f(1)", range(2**60), False),
+        ("assert f(1) in range(10 ** 17)", "a", False),
+        ("assert f(1) in range(10 ** 17)", 7, True),
+    ],
+)
+def test_membership_in_long_range_is_fast(statement, value, holds):
+    split = split_assert(statement)
+
+    assert split is not None
+    assert split.holds([value]) is holds

@@ -1,0 +1,178 @@
+"""Test which tests can run in the examiner."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepcoder_trl.executor.verdict.examinable import binds_names, functions_of, plan_check, root_name
+
+
+CHECK = "def check(candidate):\n    assert candidate(1) == 2\n"
+NODES = (
+    "import sys\nfrom math import pi\n\nclass Node:\n    pass\n\ndef node(value):\n    return Node()\n\n"
+    "def same(a, b):\n    return a is b or a == b\n"
+)
+
+
+def check_with(line: str) -> str:
+    return f"def check(candidate):\n    {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("statement", "candidates"),
+    [
+        ("check(f)", ("f",)),
+        ("check(candidate=f)", ("f",)),
+        ("check(Solution().f)", ("Solution().f",)),
+        ("assert all(f(n) == n for n in range(3))", ("f",)),
+        ("assert f(1) + g(2) == 3", ("f", "g")),
+        ("f(1)", ("f",)),
+    ],
+)
+def test_calls_of_program_are_found(statement, candidates):
+    check = plan_check(statement, CHECK, "")
+
+    assert check is not None
+    assert check.candidates == candidates
+    assert "_candidate_0" in check.statement
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "check(sum)",  # a builtin, as far as anyone can tell
+        "assert isinstance(f(1), Node)",
+        "assert f == 1",
+        "assert [Solution().f(n) for n in range(2)] == [0, 1]",  # a new object each time
+        "assert Solution(3).f(1) == 2",
+        "assert f(1).left == 2",
+        "assert f(1)(2) == 2",
+        "assert next(f(1)) == 2",
+        "assert same(Node(1), Node(1))",
+        "assert f(1) == Point(1, 2)",
+        "assert f('2020-01-01') == date(2020, 1, 1)",
+        "assert callable(f(1))",
+        "assert iter(f(1)) is not None",
+        "f.x = 1",
+        "del f",
+        "import os",
+    ],
+)
+def test_objects_that_cannot_be_sent_need_program(statement):
+    assert plan_check(statement, CHECK, "") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "assert candidate.__name__ == 'f'",
+        "assert candidate(helper_of_the_program(1)) == 2",
+        "candidate = print",
+        "assert list(map(candidate, [1])) == [2]",
+        "assert candidate(lambda n: n) == 2",
+        "assert candidate(n for n in range(2)) == 2",
+        "assert candidate(len) == 2",
+        "assert candidate(node(1)) == 2",
+        "assert candidate(sys.maxsize) == 2",
+        "a = [1]; assert candidate(a) is a",
+        "import os; assert candidate(os.getpid()) == 2",
+        "import random; random.seed(1); assert candidate(1) == 2",
+        "from random import seed; seed(1); assert candidate(1) == 2",
+        "import math; math.pi = 3; assert candidate(1) == 2",
+        "assert open('x') and candidate(1)",
+        "assert eval('candidate')(1) == 2",
+        "assert candidate(1).__class__ == int",
+        "from math import *; assert candidate(1) == 2",
+        "from decimal import getcontext; assert candidate(1) == getcontext().prec",
+        "import decimal; decimal.setcontext(decimal.Context()); assert candidate(1) == 2",
+        "from collections.abc import Iterator; assert isinstance(candidate(1), Iterator)",
+        "from enum import Enum; assert isinstance(candidate(1), Enum)",
+    ],
+)
+def test_checks_that_need_the_process_run_with_program(line):
+    assert plan_check("check(f)", check_with(line), NODES) is None
+
+
+def test_preamble_helpers_are_allowed_unless_they_create_objects():
+    assert plan_check("check(f)", check_with("assert same(candidate(pi), 1)"), NODES) is None  # `is`
+    tame = NODES.replace("a is b or ", "")
+    assert plan_check("check(f)", check_with("assert same(candidate(pi), 1)"), tame) is not None
+    assert plan_check("check(f)", check_with("assert same(candidate(1), node(1))"), tame) is None
+
+
+def test_preamble_with_other_statements_runs_with_program():
+    assert plan_check("check(f)", CHECK, "import sys\nsys.setrecursionlimit(10**6)\n") is None
+    assert plan_check("check(f)", CHECK, "import sys\ninf = float('inf')\n") is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "shares"),
+    [
+        ("assert candidate([1, 2], n=[3]) == 2", False),
+        ("assert candidate(list('ab')) == 2", False),
+        ("a = [1]; candidate(a); assert a == [2]", True),
+        ("a = [1]; candidate(n=(a, 2)); assert a == [2]", True),
+    ],
+)
+def test_arguments_are_shared_if_check_may_read_them(line, shares):
+    check = plan_check("check(f)", check_with(line), "")
+
+    assert check is not None
+    assert check.shares_arguments is shares
+
+
+@pytest.mark.parametrize(
+    ("line", "may_fall_back"),
+    [
+        ("a = [1]; assert candidate(a) == 2", True),
+        ("a = candidate(1); assert candidate(2) == a", True),
+        ("assert candidate(candidate(1)) == 2", False),
+        ("a = candidate(1); b = [a]; assert candidate(b) == 2", False),
+        ("a = []; a.append(candidate(1)); assert candidate(a) == 2", False),
+        ("a = [0]; a[0] = candidate(1); assert candidate(a) == 2", False),
+        ("assert [candidate(x) for x in candidate(1)] == 2", False),
+        ("for x in candidate(1): assert candidate(x)", False),
+    ],
+)
+def test_check_with_arguments_from_program_cannot_fall_back(line, may_fall_back):
+    check = plan_check("check(f)", check_with(line), "")
+
+    assert check is not None
+    assert check.may_fall_back is may_fall_back
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import collections; assert candidate(1) == collections.deque([1])",
+        "from fractions import Fraction; assert candidate(1) == Fraction(1, 2)",
+        "from decimal import Decimal; assert isinstance(candidate(1), (int, Decimal))",
+        "import datetime; assert candidate(1) == datetime.date(2020, 1, 2)",
+        "assert list(candidate(1)) == [2]",
+        "assert str(candidate(1)) == 'A'",
+    ],
+)
+def test_standard_library_values_run_in_examiner(line):
+    assert plan_check("check(f)", check_with(line), "") is not None
+
+
+def test_function_may_be_passed_to_helpers():
+    setup = "def twice(function, n):\n    return function(function(n))\n" + check_with(
+        "assert twice(candidate, 1) == 3"
+    )
+
+    check = plan_check("check(f)", setup, "")
+
+    assert check is not None
+    assert not check.may_fall_back
+
+
+def test_binds_names_finds_names_for_later_tests():
+    assert binds_names("x = f(1)")
+    assert binds_names("import math")
+    assert not binds_names("assert f(1) == 2")
+
+
+def test_functions_of_returns_functions_of_setup():
+    assert functions_of(CHECK + "x = 1\n") == {"check"}
+    assert [root_name(text) for text in ("f(1)", "len(check(f))", "a.b(1)[0]", "1")] == ["f", "check", "a", ""]
