@@ -209,7 +209,8 @@ def _ours(arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
 def _replay(table: list[list[int]]) -> Any:
     import torch
 
-    from stepcoder_trl.generation import Generation, pad_left
+    from stepcoder_trl.evaluation.generation import Generation
+    from stepcoder_trl.steps.padding import pad_left
 
     def generate(model: Any, queries: Any, tokenizer: Any, *_: Any, **__: Any) -> Generation:
         ids, mask = pad_left([query.token_ids for query in queries], 0, model.device)

@@ -34,7 +34,9 @@ from benchmarks.ablation.material import prepare
 from benchmarks.ablation.run import make_trainer, unexecuted_share
 from benchmarks.ablation.settings import ARMS, COMMON, MAIN, SETTINGS, Arm, Job, Setting, digest
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
-from stepcoder_trl.trainer.rollout import PromptRow, loss_masks, pad_masks
+from stepcoder_trl.steps.padding import pad_masks
+from stepcoder_trl.steps.rows import PromptRow
+from stepcoder_trl.trainer.rollout import loss_masks
 
 
 MASKS = ("off", "lines", "random")

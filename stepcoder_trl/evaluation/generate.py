@@ -11,9 +11,10 @@ from transformers import PreTrainedTokenizerBase
 
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.evaluation.generation import SamplingConfig, generate
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 from stepcoder_trl.executor import Backend
-from stepcoder_trl.generation import SamplingConfig, build_query, generate, program_of
+from stepcoder_trl.steps.queries import build_query, program_of
 from stepcoder_trl.tokens import token_texts
 from stepcoder_trl.types import Execution
 

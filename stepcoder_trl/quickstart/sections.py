@@ -23,7 +23,6 @@ from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation import Evaluation, evaluate_pass_at_1
 from stepcoder_trl.executor import CodeExecutor
-from stepcoder_trl.generation import build_query
 from stepcoder_trl.jsonl import write_rows, write_text
 from stepcoder_trl.quickstart.problems import noisy_demonstrations, synthetic_problems
 from stepcoder_trl.quickstart.recording_trainer import RecordingTrainer
@@ -34,6 +33,7 @@ from stepcoder_trl.reports.html import rollouts_page
 from stepcoder_trl.reports.plots import MISSING, can_plot, plot_curves
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import StageCount, before_after_table, rollouts_text, stage_table
+from stepcoder_trl.steps.queries import build_query
 
 
 HELDOUT_SEED = 1_000_000  # added to the seed, so that held-out problems come from another random stream

@@ -13,8 +13,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.optimization import get_cosine_schedule_with_warmup
 
-from stepcoder_trl.generation import query_text
 from stepcoder_trl.quickstart.problems import Demonstration
+from stepcoder_trl.steps.queries import query_text
 
 
 EOS_TOKEN = "<|endoftext|>"

@@ -27,6 +27,7 @@ from stepcoder_trl.executor import Backend, CodeExecutor
 from stepcoder_trl.reports.completions import write_completions
 from stepcoder_trl.reports.model_card import CardFacts, measured_pass_rates
 from stepcoder_trl.reports.rollouts import RolloutView
+from stepcoder_trl.steps.rows import dataset_digest
 from stepcoder_trl.trainer import checkpoint
 from stepcoder_trl.trainer._trl import PPOTrainer
 from stepcoder_trl.trainer.card import defaults_of, public_name, settings_of, write_card
@@ -34,7 +35,6 @@ from stepcoder_trl.trainer.completions import COMPLETIONS, print_completions, se
 from stepcoder_trl.trainer.hub import CheckpointUploads
 from stepcoder_trl.trainer.logs import summarize
 from stepcoder_trl.trainer.models import base_of
-from stepcoder_trl.trainer.rollout import dataset_digest
 from stepcoder_trl.trainer.signals import StopSignals
 from stepcoder_trl.versions import versions
 

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.evaluation.generation import SamplingConfig
 from stepcoder_trl.evaluation.results import EvaluatedSample
-from stepcoder_trl.generation import SamplingConfig
+from stepcoder_trl.steps.rows import PromptRow, as_rows
 from stepcoder_trl.trainer.checkpoint import random_state, set_random_state
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
-from stepcoder_trl.trainer.rollout import Feedback, PromptRow, Rollout, Scores, as_rows
+from stepcoder_trl.trainer.rollout import Feedback, Rollout, Scores
 
 
 NOT_RUN = "could not be run"

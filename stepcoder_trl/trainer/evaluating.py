@@ -14,6 +14,7 @@ from rich.console import Console
 from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import completions_table
+from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.trainer._trl import PPOTrainer
 from stepcoder_trl.trainer.completions import print_completions, rollout_views
 from stepcoder_trl.trainer.evaluate import (
@@ -26,7 +27,7 @@ from stepcoder_trl.trainer.evaluate import (
     share_of,
     undisturbed,
 )
-from stepcoder_trl.trainer.rollout import Feedback, PromptRow, Rollout, Sample, Scores
+from stepcoder_trl.trainer.rollout import Feedback, Rollout, Sample, Scores
 from stepcoder_trl.trainer.signals import Interruption
 from stepcoder_trl.types import Execution
 

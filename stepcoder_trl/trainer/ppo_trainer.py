@@ -20,9 +20,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_utils import TrainOutput
 
 from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.evaluation.generation import SamplingConfig, generate
+from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig
-from stepcoder_trl.generation import Query, SamplingConfig, build_query, generate, program_of
-from stepcoder_trl.process_group import leave_gloo_at_exit
+from stepcoder_trl.steps.padding import pad_masks
+from stepcoder_trl.steps.queries import Query, build_query, program_of
+from stepcoder_trl.steps.rows import PromptRow, as_rows, keep_rows
 from stepcoder_trl.tokens import token_texts
 from stepcoder_trl.trainer import checkpoint
 from stepcoder_trl.trainer._trl import RewardCarrier
@@ -57,24 +60,20 @@ from stepcoder_trl.trainer.processes import (
 from stepcoder_trl.trainer.rollout import (
     Experience,
     Feedback,
-    PromptRow,
     RewardFunc,
     Rewards,
     Rollout,
     Sample,
     Scores,
     TokenScores,
-    as_rows,
     by_length,
     call_reward,
     checked_scores,
     combine_scores,
     error_masks,
     group_shares,
-    keep_rows,
     loss_masks,
     micro_batches,
-    pad_masks,
     reward_columns,
     reward_name,
 )

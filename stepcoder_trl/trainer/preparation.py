@@ -18,14 +18,15 @@ from transformers import PreTrainedModel
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.verdict.judge import TESTS_PER_PROGRAM_LIMIT
-from stepcoder_trl.generation import build_query
 from stepcoder_trl.rewards import unit_test_reward
+from stepcoder_trl.steps.queries import build_query
+from stepcoder_trl.steps.rows import PromptRow, collate
 from stepcoder_trl.trainer._trl import PPOTrainer, renamed_attributes_allowed
 from stepcoder_trl.trainer.config import EOS
 from stepcoder_trl.trainer.evaluate import evaluation_sets
 from stepcoder_trl.trainer.models import PolicyAndCritic, base_of, disable_dropout, warn_of_lost_steps
 from stepcoder_trl.trainer.processes import cast_unspread, configure_deepspeed, mixed_precision, told_precision
-from stepcoder_trl.trainer.rollout import BatchPlan, PromptRow, PromptSampler, RewardFunc, collate, plan_batches
+from stepcoder_trl.trainer.rollout import BatchPlan, PromptSampler, RewardFunc, plan_batches
 from stepcoder_trl.types import Outcome
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -15,145 +13,17 @@ import torch
 from torch.utils.data import Sampler
 
 from stepcoder_trl.curriculum import Stage
-from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.generation import Generation, Prompt, Query
+from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.masking import completion_loss_mask, random_token_mask
 from stepcoder_trl.rewards import error_lines
+from stepcoder_trl.steps.queries import Query
+from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.tokens import TokenizedText
 from stepcoder_trl.types import Execution, Outcome, Program
 
 
 RewardFunc = Callable[..., Sequence[float | None]]
-
-
-@dataclass(frozen=True)
-class PromptRow:
-    """
-    One row of the training set.
-
-    Attributes:
-        task_id (`str`): Name, unique.
-        prompt (`str` or chat messages): Requirement.
-        starter_code (`str`): What the answer begins with.
-        canonical_solution (`str`): Reference program, empty for no curriculum.
-        tests (`Mapping` or `None`): Tests, `None` where a reward function or model decides alone.
-        columns (`Mapping[str, Any]`): All columns of the row, for reward functions.
-        token_ids (`tuple[int, ...]` or `None`): Query of a dataset of upstream's kind.
-    """
-
-    task_id: str
-    prompt: Prompt
-    starter_code: str = ""
-    canonical_solution: str = ""
-    tests: Mapping[str, Any] | None = None
-    columns: Mapping[str, Any] = field(default_factory=dict)
-    token_ids: tuple[int, ...] | None = None
-
-
-def as_rows(dataset: Any, name: str = "train_dataset") -> list[PromptRow]:
-    """
-    Read a training set, or one to evaluate on.
-
-    Args:
-        dataset ([`~datasets.Dataset`] or sequence of [`Problem`] or mappings):
-            Rows of problems, or rows with `input_ids` (upstream's kind).
-        name (`str`, *optional*, defaults to `"train_dataset"`):
-            What errors call it.
-
-    Returns:
-        `list[PromptRow]`
-
-    Raises:
-        BadInputError: If a row lacks its prompt, its tests are malformed, a `task_id` comes twice, or kinds are mixed.
-    """
-    rows = [_as_row(row, number, name) for number, row in enumerate(dataset)]
-    seen: dict[str, int] = {}
-    for number, row in enumerate(rows):
-        if row.task_id in seen:
-            raise BadInputError(
-                f"Rows {seen[row.task_id]} and {number} of `{name}` have the same `task_id` {row.task_id!r}. "
-                "Give each problem its own."
-            )
-        seen[row.task_id] = number
-    if len({row.token_ids is None for row in rows}) == 2:
-        raise BadInputError(f"Some rows of `{name}` have a `prompt`, others only `input_ids`. Use one kind.")
-    return rows
-
-
-def _as_row(row: Any, number: int, name: str = "train_dataset") -> PromptRow:
-    columns = dict(row.to_row() if isinstance(row, Problem) else row)
-    if isinstance(row, Problem):
-        return _problem_row(row, columns)
-    where = f"{name}[{number}]"
-    if "prompt" not in columns and "input_ids" in columns:
-        return PromptRow(str(number), "", columns=columns, token_ids=tuple(int(i) for i in columns["input_ids"]))
-    if "prompt" not in columns:
-        raise BadInputError(
-            f"{where} has the columns {sorted(columns)}, but neither `prompt` nor `input_ids`. Rows of problems have "
-            "task_id, prompt, starter_code, canonical_solution and tests."
-        )
-    if columns.get("tests") is not None:
-        return _problem_row(Problem.from_row(columns, where=where), columns)
-    return PromptRow(
-        task_id=str(columns.get("task_id", number)),
-        prompt=columns["prompt"],
-        starter_code=columns.get("starter_code") or "",
-        canonical_solution=columns.get("canonical_solution") or "",
-        columns=columns,
-    )
-
-
-def _problem_row(problem: Problem, columns: Mapping[str, Any]) -> PromptRow:
-    return PromptRow(
-        task_id=problem.task_id,
-        prompt=problem.prompt,
-        starter_code=problem.starter_code,
-        canonical_solution=problem.canonical_solution,
-        tests=problem.tests,
-        columns=columns,
-    )
-
-
-def dataset_digest(rows: Sequence[PromptRow]) -> str:
-    """Digest of what a training set asks for: equal for the same problems in the same order."""
-    digest = hashlib.sha256()
-    for row in rows:
-        parts = (row.task_id, row.prompt, row.starter_code, row.canonical_solution, row.tests, row.token_ids)
-        digest.update(json.dumps(parts, default=str).encode())
-    return digest.hexdigest()
-
-
-def keep_rows(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Data collator that leaves rows as they are."""
-    return rows
-
-
-def collate(rows: Sequence[PromptRow], collator: Callable[..., Any], pad: int | None) -> list[PromptRow]:
-    """
-    Rows as a data collator leaves them.
-
-    Args:
-        rows (`Sequence[PromptRow]`):
-            Rows drawn.
-        collator (`Callable`):
-            Takes a list of rows as dictionaries and returns such a list, or, as upstream's, padded `input_ids`.
-        pad (`int` or `None`):
-            Padding token, where the collator gives no `attention_mask`.
-
-    Returns:
-        `list[PromptRow]`: Same length.
-    """
-    if collator is keep_rows:
-        return list(rows)
-    batch = collator([dict(row.columns) for row in rows])
-    if not isinstance(batch, Mapping):
-        new = [_as_row(columns, number) for number, columns in enumerate(batch)]
-        return [replace(made, task_id=row.task_id) for made, row in zip(new, rows, strict=True)]
-    ids = batch["input_ids"]
-    mask = batch["attention_mask"].bool() if "attention_mask" in batch else ids != pad
-    tokens = [tuple(row[keep].tolist()) for row, keep in zip(ids, mask, strict=True)]
-    return [replace(row, token_ids=token_ids) for row, token_ids in zip(rows, tokens, strict=True)]
 
 
 class PromptSampler(Sampler[list[int]]):
@@ -699,11 +569,3 @@ def group_shares(results: Sequence[tuple[str, int, bool | None]]) -> list[tuple[
         if passed is not None:
             group.append(passed)
     return [(task_id, stage, sum(group) / len(group) if group else None) for (task_id, stage), group in groups.items()]
-
-
-def pad_masks(masks: Sequence[Sequence[bool]], like: torch.Tensor) -> torch.Tensor:
-    """Masks of different lengths as one tensor of the shape and on the device of `like`, `False` beyond their ends."""
-    padded = torch.zeros(like.shape, dtype=torch.bool, device=like.device)
-    for number, mask in enumerate(masks):
-        padded[number, : len(mask)] = torch.tensor(mask, dtype=torch.bool)
-    return padded

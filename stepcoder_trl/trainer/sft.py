@@ -7,7 +7,7 @@ from typing import Any
 
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.generation import FENCE, build_query
+from stepcoder_trl.steps.queries import FENCE, build_query
 
 
 # Paper, section 4.2: a global batch of 64, 3 epochs, of which 0.3 are warm-up, then linear decay.

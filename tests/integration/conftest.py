@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
-from stepcoder_trl.generation import Generation
+from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.trainer import ppo_trainer
 
 

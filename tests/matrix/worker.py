@@ -17,7 +17,8 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from stepcoder_trl import CodeExecutor, StepCoderPPOConfig, StepCoderPPOTrainer, load_problems
-from stepcoder_trl.generation import Generation, pad_left
+from stepcoder_trl.evaluation.generation import Generation
+from stepcoder_trl.steps.padding import pad_left
 from stepcoder_trl.trainer import ppo_trainer
 from stepcoder_trl.trainer.processes import whole
 

@@ -6,7 +6,7 @@ import pytest
 
 from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.generation import build_query
+from stepcoder_trl.steps.queries import build_query
 
 
 def test_plain_style_keeps_prompts(problems, tokenizer):

@@ -5,7 +5,6 @@ import itertools
 import pytest
 import torch
 
-from stepcoder_trl.generation import build_query
 from stepcoder_trl.quickstart.problems import SyntheticConfig, noisy_demonstrations
 from stepcoder_trl.quickstart.tiny_model import (
     SFTConfig,
@@ -15,6 +14,7 @@ from stepcoder_trl.quickstart.tiny_model import (
     build_tokenizer,
     fine_tune,
 )
+from stepcoder_trl.steps.queries import build_query
 from stepcoder_trl.tokens import token_texts
 
 

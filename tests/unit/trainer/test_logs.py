@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from stepcoder_trl.generation import Generation
+from stepcoder_trl.evaluation.generation import Generation
+from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.trainer import logs
 from stepcoder_trl.trainer.ppo_math import policy_loss_terms, value_loss_terms
-from stepcoder_trl.trainer.rollout import Experience, Feedback, PromptRow, Rollout, Scores
+from stepcoder_trl.trainer.rollout import Experience, Feedback, Rollout, Scores
 
 
 def test_means_are_added_up_as_numerators_and_denominators():

@@ -6,15 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from datasets import Dataset
-from transformers import DataCollatorWithPadding
 
-from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.generation import Generation, Query
+from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.parsing import extract_program
+from stepcoder_trl.steps.queries import Query
+from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.tokens import token_texts
 from stepcoder_trl.trainer import rollout as steps
-from stepcoder_trl.trainer.rollout import BatchPlan, Experience, Feedback, PromptRow, PromptSampler, Rollout, Sample
+from stepcoder_trl.trainer.rollout import BatchPlan, Experience, Feedback, PromptSampler, Rollout, Sample
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
@@ -51,79 +50,6 @@ def arguments(**changes):
 def execution(outcome=Outcome.FAILED, kept=(), error_line=None):
     test = TestResult(outcome, error_line=error_line)
     return Execution(outcome, (test,), frozenset(kept), frozenset(kept), 0.0, True)
-
-
-# Rows
-
-
-def test_rows_of_a_data_set_become_problems_with_all_their_columns():
-    row = {"task_id": "a", "prompt": "Print 1.", "tests": TESTS, "starter_code": None, "source": "mine"}
-
-    (read,) = steps.as_rows(Dataset.from_list([row]))
-
-    assert (read.task_id, read.prompt, read.starter_code, read.token_ids) == ("a", "Print 1.", "", None)
-    assert read.tests["type"] == "stdio"
-    assert read.columns["source"] == "mine"
-
-
-def test_problems_are_rows_too(problems):
-    read = steps.as_rows(problems)
-
-    assert [row.task_id for row in read] == [problem.task_id for problem in problems]
-    assert read[0].tests == problems[0].tests
-
-
-def test_rows_without_tests_are_for_a_reward_function():
-    (row,) = steps.as_rows([{"prompt": "Say something."}])
-
-    assert (row.task_id, row.tests) == ("0", None)
-
-
-def test_rows_of_upstreams_kind_keep_their_tokens():
-    (row,) = steps.as_rows(Dataset.from_list([{"input_ids": [5, 6]}]))
-
-    assert row.token_ids == (5, 6)
-
-
-@pytest.mark.parametrize(
-    ("rows", "parts"),
-    [
-        ([{"text": "x"}], ["train_dataset[0]", "['text']", "`prompt`", "`input_ids`"]),
-        ([{"task_id": "a", "prompt": "p", "tests": "{}"}], ["train_dataset[0]"]),
-        ([{"task_id": "a", "prompt": "p"}, {"task_id": "a", "prompt": "q"}], ["Rows 0 and 1", "'a'"]),
-        ([{"prompt": "p"}, {"input_ids": [1]}], ["Use one kind"]),
-    ],
-)
-def test_rows_that_cannot_be_used_are_named(rows, parts):
-    with pytest.raises(BadInputError) as error:
-        steps.as_rows(rows)
-
-    for part in parts:
-        assert part in str(error.value)
-
-
-def test_a_collator_may_replace_rows():
-    rows = steps.as_rows([{"task_id": "a", "prompt": "p"}])
-
-    (row,) = steps.collate(rows, lambda batch: [{**one, "prompt": one["prompt"] + "!"} for one in batch], pad=0)
-
-    assert (row.task_id, row.prompt) == ("a", "p!")
-
-
-def test_upstreams_collator_gives_the_tokens_without_its_padding(tokenizer):
-    rows = steps.as_rows([{"input_ids": [5, 6, 7]}, {"input_ids": [8]}])
-
-    collated = steps.collate(rows, DataCollatorWithPadding(tokenizer), tokenizer.pad_token_id)
-
-    assert [row.token_ids for row in collated] == [(5, 6, 7), (8,)]
-
-
-def test_a_collator_without_attention_mask_is_read_by_its_padding():
-    rows = steps.as_rows([{"input_ids": [5, 6]}, {"input_ids": [8]}])
-
-    collated = steps.collate(rows, lambda _: {"input_ids": torch.tensor([[5, 6], [0, 8]])}, pad=0)
-
-    assert [row.token_ids for row in collated] == [(5, 6), (8,)]
 
 
 # Batches
@@ -339,12 +265,6 @@ def test_the_control_keeps_as_many_tokens_elsewhere(tokenizer):
     assert sum(drawn) == sum(lines)
     assert drawn == again
     assert any(other != drawn for other in others)
-
-
-def test_masks_are_padded_with_false():
-    padded = steps.pad_masks([[True], [True, False, True]], torch.zeros(2, 4))
-
-    assert padded.tolist() == [[True, False, False, False], [True, False, True, False]]
 
 
 def test_untrusted_passes_are_left_out_and_counted():

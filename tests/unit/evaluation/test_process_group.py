@@ -25,7 +25,7 @@ torch.distributed.all_reduce(torch.ones(1))
 print("some" if threads() else "no", "threads before")
 {leave}
 """
-LEAVE = "from stepcoder_trl.process_group import leave_gloo_at_exit\nleave_gloo_at_exit()"
+LEAVE = "from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit\nleave_gloo_at_exit()"
 EVALUATE = "from stepcoder_trl.evaluation.sampling import process_state\nprocess_state()"
 
 

@@ -1,9 +1,9 @@
-"""Queries and completions: what the model is shown, how it is sampled, and where a completion ends."""
+"""Generation: how completions are sampled, and where one ends."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,33 +18,10 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.parsing import extract_program, find_closing_fence
+from stepcoder_trl.parsing import find_closing_fence
+from stepcoder_trl.steps.padding import pad_left, pad_right
+from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.tokens import token_texts
-from stepcoder_trl.types import Program
-
-
-Prompt = str | Sequence[Mapping[str, Any]]  # text, or chat messages
-
-FENCE = "```"
-
-
-@dataclass(frozen=True)
-class Query:
-    """
-    What the model is shown.
-
-    Attributes:
-        text (`str`): Prompt and code, up to the last non-white-space character.
-        prefix (`str`): Code that the program begins with, so stripped: starter code or the curriculum's prefix.
-        token_ids (`tuple[int, ...]`): Tokens of `text`.
-        opened_fence (`bool`): Whether the answer is inside a code fence.
-    """
-
-    text: str
-    prefix: str
-    token_ids: tuple[int, ...]
-    opened_fence: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,64 +65,6 @@ class Generation:
         """Sampled tokens of each completion, without padding."""
         rows = zip(self.response_ids.tolist(), self.lengths.tolist(), strict=True)
         return [ids[:length] for ids, length in rows]
-
-
-def query_text(prompt: Prompt, code: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool]:
-    """
-    Text of a query, and whether it opened a code fence.
-
-    A plain prompt is followed by the code. Of a chat, the answer is opened: a fence, then the code.
-
-    Args:
-        prompt (`str` or `Sequence[Mapping]`):
-            Requirement, as text or chat messages.
-        code (`str`):
-            Starter code or the curriculum's prefix, may be empty.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Its chat template renders messages.
-
-    Returns:
-        `tuple[str, bool]`: Text up to its last non-white-space character: the model writes the line end itself.
-    """
-    if isinstance(prompt, str):
-        return (prompt + code).rstrip(), False
-    opened = tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
-    return f"{opened}{FENCE}python\n{code}".rstrip(), True
-
-
-def build_query(prompt: Prompt, code: str, tokenizer: PreTrainedTokenizerBase) -> Query:
-    """
-    Build what the model is shown.
-
-    Args:
-        prompt (`str` or `Sequence[Mapping]`):
-            Requirement, as text or chat messages.
-        code (`str`):
-            Starter code or the curriculum's prefix, may be empty.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer of the model.
-
-    Returns:
-        [`Query`]
-
-    Raises:
-        BadInputError: If there is nothing to show, and the tokenizer has no BOS token to begin with.
-    """
-    text, opened_fence = query_text(prompt, code, tokenizer)
-    # A chat template writes its special tokens itself.
-    ids = tokenizer(text, add_special_tokens=not opened_fence)["input_ids"]
-    if ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(str(tokenizer.eos_token)):
-        ids = ids[:-1]
-    if not ids and tokenizer.bos_token_id is not None:
-        ids = [tokenizer.bos_token_id]
-    if not ids:
-        raise BadInputError("The prompt is empty, and so is the starter code. Write a `prompt`.")
-    return Query(text=text, prefix=code.rstrip(), token_ids=tuple(ids), opened_fence=opened_fence)
-
-
-def program_of(query: Query, completion: str) -> Program:
-    """Program that a completion makes of its query."""
-    return extract_program(completion, query.prefix, opened_fence=query.opened_fence)
 
 
 class ClosingFence(StoppingCriteria):
@@ -200,19 +119,6 @@ def pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
         if token_id is not None:
             return int(token_id)
     return 0
-
-
-def pad_left(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token rows as a tensor `(B, Q)` padded on the left, and its mask, `True` where a token stands."""
-    size = max(len(row) for row in rows)
-    ids = [[pad] * (size - len(row)) + list(row) for row in rows]
-    mask = [[False] * (size - len(row)) + [True] * len(row) for row in rows]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-
-def _pad_right(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> torch.Tensor:
-    size = max(len(row) for row in rows)
-    return torch.tensor([list(row) + [pad] * (size - len(row)) for row in rows], device=device)
 
 
 def _generation_config(sampling: SamplingConfig, pad: int) -> GenerationConfig:
@@ -338,7 +244,7 @@ def generate(
     return Generation(
         query_ids=query_ids,
         query_mask=query_mask,
-        response_ids=_pad_right(completions, pad, model.device),
+        response_ids=pad_right(completions, pad, model.device),
         lengths=torch.tensor([len(row) for row in completions], device=model.device),
         stopped=torch.tensor(stopped, device=model.device),
     )

@@ -1,0 +1,84 @@
+"""Rows of a training set."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import DataCollatorWithPadding
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.steps.rows import as_rows, collate
+
+
+TESTS = '{"type": "stdio", "inputs": [""], "outputs": ["1"]}'
+
+
+def test_rows_of_a_data_set_become_problems_with_all_their_columns():
+    row = {"task_id": "a", "prompt": "Print 1.", "tests": TESTS, "starter_code": None, "source": "mine"}
+
+    (read,) = as_rows(Dataset.from_list([row]))
+
+    assert (read.task_id, read.prompt, read.starter_code, read.token_ids) == ("a", "Print 1.", "", None)
+    assert read.tests["type"] == "stdio"
+    assert read.columns["source"] == "mine"
+
+
+def test_problems_are_rows_too(problems):
+    read = as_rows(problems)
+
+    assert [row.task_id for row in read] == [problem.task_id for problem in problems]
+    assert read[0].tests == problems[0].tests
+
+
+def test_rows_without_tests_are_for_a_reward_function():
+    (row,) = as_rows([{"prompt": "Say something."}])
+
+    assert (row.task_id, row.tests) == ("0", None)
+
+
+def test_rows_of_upstreams_kind_keep_their_tokens():
+    (row,) = as_rows(Dataset.from_list([{"input_ids": [5, 6]}]))
+
+    assert row.token_ids == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "parts"),
+    [
+        ([{"text": "x"}], ["train_dataset[0]", "['text']", "`prompt`", "`input_ids`"]),
+        ([{"task_id": "a", "prompt": "p", "tests": "{}"}], ["train_dataset[0]"]),
+        ([{"task_id": "a", "prompt": "p"}, {"task_id": "a", "prompt": "q"}], ["Rows 0 and 1", "'a'"]),
+        ([{"prompt": "p"}, {"input_ids": [1]}], ["Use one kind"]),
+    ],
+)
+def test_rows_that_cannot_be_used_are_named(rows, parts):
+    with pytest.raises(BadInputError) as error:
+        as_rows(rows)
+
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_a_collator_may_replace_rows():
+    rows = as_rows([{"task_id": "a", "prompt": "p"}])
+
+    (row,) = collate(rows, lambda batch: [{**one, "prompt": one["prompt"] + "!"} for one in batch], pad=0)
+
+    assert (row.task_id, row.prompt) == ("a", "p!")
+
+
+def test_upstreams_collator_gives_the_tokens_without_its_padding(tokenizer):
+    rows = as_rows([{"input_ids": [5, 6, 7]}, {"input_ids": [8]}])
+
+    collated = collate(rows, DataCollatorWithPadding(tokenizer), tokenizer.pad_token_id)
+
+    assert [row.token_ids for row in collated] == [(5, 6, 7), (8,)]
+
+
+def test_a_collator_without_attention_mask_is_read_by_its_padding():
+    rows = as_rows([{"input_ids": [5, 6]}, {"input_ids": [8]}])
+
+    collated = collate(rows, lambda _: {"input_ids": torch.tensor([[5, 6], [0, 8]])}, pad=0)
+
+    assert [row.token_ids for row in collated] == [(5, 6), (8,)]
