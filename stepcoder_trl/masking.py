@@ -9,10 +9,12 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import Literal
 
 from stepcoder_trl.parsing import line_spans
-from stepcoder_trl.types import CharSpan, Program, TLineNo
+from stepcoder_trl.types import CharSpan, Execution, Outcome, Program, TLineNo
 from stepcoder_trl.units import executable_units
 
 
@@ -230,4 +232,97 @@ def random_token_mask(
     mask = list(loss_mask)
     for index in inside:
         mask[index] = index in drawn
+    return mask
+
+
+# Rule
+
+
+def kept_lines(program: str, executed: frozenset[TLineNo] | None) -> frozenset[TLineNo]:
+    """
+    Lines of a program whose tokens Fine-Grained Optimization keeps.
+
+    Args:
+        program (`str`):
+            Text of the program.
+        executed (`frozenset[int]` or `None`):
+            Lines that ran. `None` if the program did not compile, or if it is not known which lines ran.
+
+    Returns:
+        `frozenset[int]`: The lines that ran. All lines where there are none to go by.
+    """
+    return frozenset(range(1, len(line_spans(program)) + 1)) if executed is None else executed
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """
+    Rule that decides which tokens take part in the policy loss.
+
+    Attributes:
+        fgo (`str`, *optional*, defaults to `"lines"`):
+            `"lines"` keeps tokens of executed lines, `"off"` keeps all tokens, `"random"` keeps as many tokens of the
+            program as `"lines"`, drawn uniformly.
+        outside_program (`bool`, *optional*, defaults to `True`):
+            Whether EOS, the closing fence and text outside the program are kept.
+        compile_error_mask (`str`, *optional*, defaults to `"all"`):
+            Lines kept of a program that does not compile: `"all"`, or those `"up_to_error_line"`.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of `"random"`.
+    """
+
+    fgo: Literal["lines", "off", "random"] = "lines"
+    outside_program: bool = True
+    compile_error_mask: Literal["all", "up_to_error_line"] = "all"
+    seed: int = 0
+
+    def lines(self, execution: Execution) -> frozenset[TLineNo]:
+        """Lines of an executed program whose tokens are kept."""
+        if execution.outcome is Outcome.COMPILE_ERROR and self.compile_error_mask == "up_to_error_line":
+            error_line = execution.tests[0].error_line if execution.tests else None
+            if error_line:
+                return frozenset(range(1, error_line + 1))
+        return execution.kept_lines
+
+
+def loss_mask(
+    token_spans: Sequence[CharSpan],
+    completion: str,
+    program: Program,
+    execution: Execution | None,
+    rule: MaskRule,
+    *,
+    task_id: str = "",
+    step: int = 0,
+    sample: int = 0,
+) -> list[bool]:
+    """
+    Mark the tokens of a completion that take part in the policy loss. Every trainer asks this function.
+
+    Args:
+        token_spans (`Sequence[CharSpan]`):
+            Span of each token in the completion. Length `T`.
+        completion (`str`):
+            Text of the completion.
+        program ([`Program`]):
+            Program in the completion.
+        execution ([`Execution`] or `None`):
+            Its result. Without one every token is kept.
+        rule ([`MaskRule`]):
+            Rule.
+        task_id, step, sample (`str`, `int`, `int`, *optional*):
+            Problem, update and place in the global batch. Only `fgo="random"` depends on them.
+
+    Returns:
+        `list[bool]`: Length `T`. `True` where the token is kept.
+
+    Paper: StepCoder (arXiv:2402.01391), Fine-Grained Optimization.
+    """
+    if rule.fgo == "off" or execution is None:
+        mask = [True] * len(token_spans)
+    else:
+        lines = rule.lines(execution)
+        mask = completion_loss_mask(token_spans, completion, program, lines, outside_program=rule.outside_program)
+    if rule.fgo == "random":
+        return random_token_mask(mask, token_spans, program, seed=rule.seed, task_id=task_id, step=step, sample=sample)
     return mask

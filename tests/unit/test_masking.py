@@ -19,12 +19,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepcoder_trl.masking import (
+    MaskRule,
     completion_loss_mask,
     executed_lines,
     executed_token_mask,
+    kept_lines,
+    loss_mask,
     random_token_mask,
 )
 from stepcoder_trl.parsing import compile_for_tracing, extract_program, line_spans
+from stepcoder_trl.types import Execution, Outcome, TestResult
 from tests.strategies import partitions, programs, source_like_texts, spans
 
 
@@ -624,3 +628,69 @@ def test_masking_imports_neither_torch_nor_transformers():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+# Rule
+
+
+def executed(outcome: Outcome, kept: set[int], error_line: int | None = None) -> Execution:
+    lines = frozenset(kept)
+    return Execution(outcome, (TestResult(outcome, error_line=error_line),), lines, lines, 0.0, True)
+
+
+@pytest.mark.parametrize(
+    ("run", "rule", "lines"),
+    [
+        (executed(Outcome.FAILED, {1, 4}), "up_to_error_line", {1, 4}),
+        (executed(Outcome.COMPILE_ERROR, {1, 2, 3}, error_line=2), "all", {1, 2, 3}),
+        (executed(Outcome.COMPILE_ERROR, {1, 2, 3}, error_line=2), "up_to_error_line", {1, 2}),
+        (executed(Outcome.COMPILE_ERROR, {1, 2, 3}), "up_to_error_line", {1, 2, 3}),
+    ],
+)
+def test_compile_errors_keep_what_the_rule_says(run, rule, lines):
+    assert MaskRule(compile_error_mask=rule).lines(run) == lines
+
+
+def test_all_lines_are_kept_where_it_is_not_known_which_ran():
+    assert kept_lines("a\nb\n", None) == {1, 2}
+    assert kept_lines("a\nb\n", frozenset({2})) == {2}
+
+
+def rule_mask(run: Execution | None, **rule: Any) -> tuple[str, bool]:
+    """Text that is kept of a function with a branch that did not run, and whether EOS is."""
+    completion = "\n    if x:\n        return 1\n    return 0\n"
+    spans = [*one_token_per_character(completion), (len(completion), len(completion))]
+    program = extract_program(completion, "def f(x):")
+    mask = loss_mask(spans, completion, program, run, MaskRule(**rule), task_id="a", step=1, sample=2)
+    return kept_text(completion, mask[:-1]).replace(".", ""), mask[-1]
+
+
+def test_rule_keeps_lines_that_ran_and_what_is_outside_the_program():
+    run = executed(Outcome.FAILED, {1, 2, 4})
+
+    text, eos = rule_mask(run)
+    inside, no_eos = rule_mask(run, outside_program=False)
+
+    assert text.split() == inside.split() == ["if", "x:", "return", "0"]
+    assert (eos, no_eos) == (True, False)
+
+
+@pytest.mark.parametrize("fgo", ["lines", "random"])
+def test_without_an_execution_everything_is_kept(fgo):
+    text, eos = rule_mask(None, fgo=fgo)
+
+    assert "return 1" in text
+    assert eos
+
+
+def test_off_keeps_everything():
+    assert "return 1" in rule_mask(executed(Outcome.FAILED, {1}), fgo="off")[0]
+
+
+def test_random_keeps_as_many_tokens_elsewhere():
+    run = executed(Outcome.FAILED, {1, 2, 4})
+
+    lines, random = rule_mask(run)[0], rule_mask(run, fgo="random")[0]
+
+    assert len(random) == len(lines)
+    assert random != lines

@@ -19,7 +19,7 @@ from stepcoder_trl.executor.verdict.asserts import split_assert
 from stepcoder_trl.executor.verdict.compare import stdout_matches, values_match
 from stepcoder_trl.executor.verdict.examinable import binds_names, functions_of, plan_check, root_name
 from stepcoder_trl.executor.wire.codec import STARVED_WALL_FACTOR, decode, encode, json_bytes
-from stepcoder_trl.masking import executed_lines
+from stepcoder_trl.masking import executed_lines, kept_lines
 from stepcoder_trl.parsing import line_spans
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
@@ -382,12 +382,12 @@ def make_execution(program: str, results: list[TestResult], raw_lines: list[int]
     if raw_lines is not None and not all(1 <= line <= len(all_lines) + 1 for line in raw_lines):
         raw_lines = None
     compiled = worst.outcome is not Outcome.COMPILE_ERROR
-    if compiled and raw_lines is not None:
-        executed = kept = executed_lines(program, raw_lines)
-    else:
-        executed, kept = frozenset[int](), all_lines
+    executed = executed_lines(program, raw_lines) if compiled and raw_lines is not None else None
+    kept = kept_lines(program, executed)
     trusted = all(result.trusted for result in results)
-    return Execution(worst.outcome, tuple(results), executed, kept, time_s, trusted, compiled and raw_lines is None)
+    return Execution(
+        worst.outcome, tuple(results), executed or frozenset(), kept, time_s, trusted, compiled and raw_lines is None
+    )
 
 
 def worker_lost(job: Job) -> Execution:
