@@ -28,7 +28,8 @@ from benchmarks.ablation.run import StopAfter, make_trainer
 from benchmarks.ablation.settings import ARMS, OWN, REINFORCED, SETTINGS, Job
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
 from stepcoder_trl.quickstart.problems import CONDITIONS, UPDATES, Concept
-from stepcoder_trl.trainer.rollout import Feedback, Rollout, Scores
+from stepcoder_trl.steps.programs import Feedback
+from stepcoder_trl.trainer.rollout import Rollout, Scores
 
 
 PHASE = 8  # updates that are told together
@@ -116,10 +117,10 @@ class ConceptTrainer(StepCoderPPOTrainer):
     def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
         """As in training; counts."""
         count: Counter[Written] = Counter()
-        for sample, program in zip(rollout.samples, rollout.programs, strict=True):
+        for completion in rollout.completions:
+            program, row = completion.program, completion.start.row
             begin, end = program.span
             given = program.text[: len(program.text) - (end - begin)].rstrip().splitlines()
-            row = sample.row
             count.update(written_concepts(program.text, str(row.prompt), row.canonical_solution, len(given)))
         self.counts.append(count)
         return super().build_loss_mask(rollout, feedback, scores)

@@ -14,7 +14,6 @@ is the squared noise.
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses
 import itertools
 import json
@@ -34,9 +33,9 @@ from benchmarks.ablation.material import prepare
 from benchmarks.ablation.run import make_trainer, unexecuted_share
 from benchmarks.ablation.settings import ARMS, COMMON, MAIN, SETTINGS, Arm, Job, Setting, digest
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
+from stepcoder_trl.steps.masks import loss_masks
 from stepcoder_trl.steps.padding import pad_masks
 from stepcoder_trl.steps.rows import PromptRow
-from stepcoder_trl.trainer.rollout import loss_masks
 
 
 MASKS = ("off", "lines", "random")
@@ -84,9 +83,8 @@ class GradientProbe(StepCoderPPOTrainer):
         rewards = self.compute_rewards(rollout, tokens, scores, feedback)
         found = {}
         for name in MASKS:
-            args = copy.copy(self.args)
-            args.fgo = name
-            masks = loss_masks(rollout, feedback.executions, args, step)
+            rule = dataclasses.replace(self.mask_rule, fgo=name)
+            masks = loss_masks(rollout.completions, feedback.executions, rule, step)
             loss_mask = pad_masks(masks, rollout.generation.response_ids) & scores.scored[:, None]
             experience = self.compute_advantages(rollout, tokens, rewards, scores, loss_mask)
             self.optimizer.zero_grad()

@@ -22,10 +22,13 @@ from benchmarks.ablation.settings import ARMS, COMMON, SETTINGS, Arm, Job, Setti
 from benchmarks.executor import cpu_of_tree
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.evaluation import evaluate_pass_at_1
+from stepcoder_trl.masking import MaskRule, loss_mask
 from stepcoder_trl.quickstart.problems import Demonstration
 from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, fine_tune
 from stepcoder_trl.rewards import REWARDS
-from stepcoder_trl.trainer.rollout import Feedback, PromptRow, Rollout, Scores, sample_loss_mask
+from stepcoder_trl.steps.programs import Feedback
+from stepcoder_trl.steps.rows import PromptRow
+from stepcoder_trl.trainer.rollout import Rollout, Scores
 from stepcoder_trl.versions import versions
 
 
@@ -73,8 +76,11 @@ class MeasuredTrainer(StepCoderPPOTrainer):
 
 def unexecuted_share(rollout: Rollout, feedback: Feedback) -> float:
     """Share of the sampled tokens that FGO leaves out."""
-    runs = zip(rollout.completions, rollout.programs, feedback.executions, strict=True)
-    masks = [sample_loss_mask(completion, program, execution) for completion, program, execution in runs]
+    runs = zip(rollout.completions, feedback.executions, strict=True)
+    masks = [
+        loss_mask(completion.spans, completion.text, completion.program, execution, MaskRule())
+        for completion, execution in runs
+    ]
     return 1 - sum(map(sum, masks)) / sum(map(len, masks))
 
 

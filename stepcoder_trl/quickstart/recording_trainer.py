@@ -9,9 +9,10 @@ import torch
 
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import StageCount
+from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.completions import rollout_views
-from stepcoder_trl.trainer.rollout import Feedback, Rollout, Scores
+from stepcoder_trl.trainer.rollout import Rollout, Scores
 
 
 class RecordingTrainer(StepCoderPPOTrainer):

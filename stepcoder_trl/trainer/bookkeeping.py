@@ -8,8 +8,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,11 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import TrainOutput
 
 from stepcoder_trl.curriculum import Curriculum
-from stepcoder_trl.errors import SandboxError
-from stepcoder_trl.executor import Backend, CodeExecutor
 from stepcoder_trl.reports.completions import write_completions
 from stepcoder_trl.reports.model_card import CardFacts, measured_pass_rates
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.steps.rows import dataset_digest
+from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.trainer import checkpoint
 from stepcoder_trl.trainer._trl import PPOTrainer
 from stepcoder_trl.trainer.card import defaults_of, public_name, settings_of, write_card
@@ -48,15 +46,13 @@ class Bookkeeping(PPOTrainer):
     state: Any
     control: Any
     curriculum: Curriculum | None
-    _solutions: dict[str, dict[str, Any]] | None
+    _solutions: SolutionReport | None
     _signals: StopSignals | None
 
     def _open_books(self) -> None:
         """Make what is kept between updates and beside the state of transformers."""
         self._solutions = None
         self._completions: list[RolloutView] = []
-        self._backend: str | None = None
-        self._layers: dict[str, bool] = {}
         self._uploads = CheckpointUploads(self.args)
         self._signals = None
         self._forget_run()
@@ -284,19 +280,9 @@ class Bookkeeping(PPOTrainer):
             settings=settings_of(args),
             defaults=defaults_of(args),
             versions=versions(),
-            backend=self._backend,
-            layers=self._layers,
+            backend=self.runner.backend,
+            layers=dict(self.runner.layers),
         )
-
-    def _note_backend(self, executor: Backend) -> None:
-        """Remember what runs the programs, and its layers of isolation, where it tells."""
-        if self._backend is None:
-            from stepcoder_trl.executor import RemoteExecutor  # brings HTTP along, which few need
-
-            self._backend = type(executor).__name__
-            if isinstance(executor, CodeExecutor | RemoteExecutor):
-                with suppress(SandboxError):  # nothing could be run: the next call may tell
-                    self._layers = executor.layers
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
         """Write a checkpoint of the current update; it has its name only when it is complete."""
@@ -331,7 +317,7 @@ class Bookkeeping(PPOTrainer):
         return {
             "log_history": self._log_history,
             "evaluation_due": self._evaluation_due,
-            "solutions": self._solutions,
+            "solutions": None if self._solutions is None else asdict(self._solutions),
             **self._settings(),
         }
 
@@ -359,7 +345,8 @@ class Bookkeeping(PPOTrainer):
         """Take over everything but the random state."""
         checkpoint.check_same_run(checkpoint.own_state(path), self._settings())
         own = checkpoint.load_training_state(path, self.accelerator, self.model, self.optimizer, self.lr_scheduler)
-        self.use_solutions(own.get("solutions") or self.check_solutions())
+        stored = own.get("solutions")
+        self.use_solutions(SolutionReport(**stored) if stored else self.check_solutions())
         self._log_history = own["log_history"]
         self._evaluation_due = own.get("evaluation_due", False)
         flags = self.state.is_local_process_zero, self.state.is_world_process_zero

@@ -13,7 +13,9 @@ from transformers.integrations import TensorBoardCallback
 from stepcoder_trl.reports.completions import completion_columns, completions_markdown
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import evenly_spaced, rollouts_table
-from stepcoder_trl.trainer.rollout import Feedback, Rollout, Sample, Scores
+from stepcoder_trl.steps.programs import Feedback
+from stepcoder_trl.steps.starts import Start
+from stepcoder_trl.trainer.rollout import Rollout, Scores
 
 
 COMPLETIONS = "completions"
@@ -38,35 +40,34 @@ def rollout_views(rollout: Rollout, feedback: Feedback, scores: Scores, loss_mas
         `list[RolloutView]`: One per completion.
     """
     views = []
-    for number, (sample, text, program, execution) in enumerate(
-        zip(rollout.samples, rollout.completions, rollout.programs, feedback.executions, strict=True)
-    ):
+    for number, (completion, execution) in enumerate(zip(rollout.completions, feedback.executions, strict=True)):
+        start = completion.start
         views.append(
             RolloutView(
-                task_id=sample.row.task_id,
-                prompt=prompt_text(sample),
-                prefix=sample.query.prefix,
-                tokens=tuple(text.text[start:end] for start, end in text.spans),
-                loss_mask=tuple(loss_mask[number, : len(text.spans)].tolist()),
+                task_id=start.row.task_id,
+                prompt=prompt_text(start),
+                prefix=start.query.prefix,
+                tokens=tuple(completion.text[first:end] for first, end in completion.spans),
+                loss_mask=tuple(loss_mask[number, : len(completion.spans)].tolist()),
                 outcome=None if execution is None else execution.outcome.value,
                 score=scores.scores[number].item() if scores.scored[number] else None,
-                stage=None if sample.stage is None else sample.stage.stage,
+                stage=None if start.stage is None else start.stage.stage,
                 tests_passed=0 if execution is None else execution.num_passed,
                 tests_total=0 if execution is None else len(execution.tests),
-                program_span=program.span,
-                completion=text.text,
+                program_span=completion.program.span,
+                completion=completion.text,
             )
         )
     return views
 
 
-def prompt_text(sample: Sample) -> str:
+def prompt_text(start: Start) -> str:
     """Requirement as text: the messages of a chat one after the other, a query of upstream's kind decoded."""
-    if sample.row.token_ids is not None:
-        return sample.query.text
-    if isinstance(sample.row.prompt, str):
-        return sample.row.prompt
-    return "\n".join(f"{message['role']}: {message['content']}" for message in sample.row.prompt)
+    if start.row.token_ids is not None:
+        return start.query.text
+    if isinstance(start.row.prompt, str):
+        return start.row.prompt
+    return "\n".join(f"{message['role']}: {message['content']}" for message in start.row.prompt)
 
 
 def print_completions(rollouts: Sequence[RolloutView], most: int | None, title: str) -> None:

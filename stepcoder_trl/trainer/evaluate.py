@@ -12,10 +12,11 @@ import torch
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import SamplingConfig
 from stepcoder_trl.evaluation.results import EvaluatedSample
+from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.steps.rows import PromptRow, as_rows
 from stepcoder_trl.trainer.checkpoint import random_state, set_random_state
 from stepcoder_trl.trainer.config import StepCoderPPOConfig
-from stepcoder_trl.trainer.rollout import Feedback, Rollout, Scores
+from stepcoder_trl.trainer.rollout import Rollout, Scores
 
 
 NOT_RUN = "could not be run"
@@ -117,9 +118,7 @@ def undisturbed(seed: int) -> Iterator[None]:
 def evaluated_samples(rollout: Rollout, feedback: Feedback, scores: Scores) -> list[EvaluatedSample]:
     """What an evaluation keeps of completions."""
     rows = zip(
-        rollout.samples,
         rollout.completions,
-        rollout.programs,
         feedback.executions,
         rollout.generation.lengths.tolist(),
         rollout.generation.stopped.tolist(),
@@ -129,16 +128,16 @@ def evaluated_samples(rollout: Rollout, feedback: Feedback, scores: Scores) -> l
     )
     return [
         EvaluatedSample(
-            task_id=sample.row.task_id,
+            task_id=completion.start.row.task_id,
             completion=completion.text,
-            program=program.text,
+            program=completion.program.text,
             execution=execution,
-            error=NOT_RUN if execution is None and sample.row.tests is not None else "",
+            error=NOT_RUN if execution is None and completion.start.row.tests is not None else "",
             num_tokens=length,
             stopped=stopped,
             score=score if scored else None,
         )
-        for sample, completion, program, execution, length, stopped, score, scored in rows
+        for completion, execution, length, stopped, score, scored in rows
     ]
 
 

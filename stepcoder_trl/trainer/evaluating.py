@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +13,9 @@ from rich.console import Console
 from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import completions_table
+from stepcoder_trl.steps.programs import Feedback, Runs
 from stepcoder_trl.steps.rows import PromptRow
+from stepcoder_trl.steps.starts import Start
 from stepcoder_trl.trainer._trl import PPOTrainer
 from stepcoder_trl.trainer.completions import print_completions, rollout_views
 from stepcoder_trl.trainer.evaluate import (
@@ -27,9 +28,8 @@ from stepcoder_trl.trainer.evaluate import (
     share_of,
     undisturbed,
 )
-from stepcoder_trl.trainer.rollout import Feedback, Rollout, Sample, Scores
+from stepcoder_trl.trainer.rollout import Rollout, Scores
 from stepcoder_trl.trainer.signals import Interruption
-from stepcoder_trl.types import Execution
 
 
 COMPLETIONS_SHOWN = 5  # as upstream
@@ -82,7 +82,7 @@ class Evaluating(PPOTrainer):
     @contextmanager
     def _executor_closed_again(self) -> Iterator[None]:
         """Outside training: close an executor that was made for this, and raise what training would save before."""
-        training, opened = self._signals is not None, self.executor is None
+        training, opened = self._signals is not None, self.runner.current is None
         try:
             yield
         except Interruption as interruption:
@@ -91,7 +91,7 @@ class Evaluating(PPOTrainer):
             raise interruption.reason from None
         finally:
             if opened and not training:
-                self._close_executor()
+                self.runner.close()
 
     def evaluate_rows(self, rows: Sequence[PromptRow]) -> Evaluation:
         """Samples of all processes for one set of problems, each from scratch, in their order."""
@@ -108,19 +108,19 @@ class Evaluating(PPOTrainer):
     ) -> list[tuple[Rollout, Feedback, Scores]]:
         """Generate from scratch, batch by batch, while the programs of those before run; then collect and score."""
         args, sampling = self.args, eval_sampling(self.args, self.stop_token_id, temperature)
-        pending: list[tuple[Rollout, list[Future[Execution] | None]]] = []
+        pending: list[tuple[Rollout, Runs]] = []
         with undisturbed(args.seed + self.accelerator.process_index):
             try:
                 for start in range(0, len(items), args.per_device_eval_batch_size):
                     self._heed_signals()
                     batch = items[start : start + args.per_device_eval_batch_size]
-                    drawn = (Sample(item.row, None, self.build_query(item.row, ""), item.number) for item in batch)
+                    drawn = (Start(item.row, None, self.build_query(item.row, ""), item.number) for item in batch)
                     rollout = self.generate_rollout(tuple(drawn), sampling)
                     pending.append((rollout, self.submit_programs(rollout)))
                 feedback = [self.collect_feedback(runs) for _, runs in pending]
             finally:
-                for run in (run for _, runs in pending for run in runs if run is not None):
-                    run.cancel()  # what is done is not touched
+                for _, runs in pending:
+                    runs.cancel()
             self.check_infrastructure(*feedback)
             return [
                 (rollout, one, self.score_completions(rollout, one))
@@ -181,6 +181,5 @@ class Evaluating(PPOTrainer):
 
     def _with_model_scores(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> list[tuple[str, str, float]]:
         """Query, completion and the reward model's score."""
-        queries = (sample.query.text for sample in rollout.samples)
-        texts = (completion.text for completion in rollout.completions)
-        return list(zip(queries, texts, self.reward_model_scores(rollout).tolist(), strict=True))
+        scored = zip(rollout.completions, self.reward_model_scores(rollout).tolist(), strict=True)
+        return [(completion.start.query.text, completion.text, score) for completion, score in scored]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.trainer.ppo_math import PolicyTerms, ValueTerms, masked_sum
-from stepcoder_trl.trainer.rollout import Experience, Feedback, Rewards, Rollout, Scores, TokenScores
+from stepcoder_trl.trainer.rollout import Experience, Rewards, Rollout, Scores, TokenScores
 from stepcoder_trl.types import Execution, Outcome
 
 
@@ -110,7 +111,7 @@ def rollout_totals(
     Returns:
         `dict`
     """
-    size, once = len(rollout.samples), 1 / num_processes
+    size, once = len(rollout.completions), 1 / num_processes
     ended = (
         [ids.count(eos_token_id) for ids in rollout.generation.completion_ids()] if eos_token_id is not None else []
     )

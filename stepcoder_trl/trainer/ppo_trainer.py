@@ -6,9 +6,7 @@ import copy
 import logging
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,14 +17,24 @@ from peft import PeftConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
-from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.evaluation.generation import SamplingConfig, generate
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
-from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor import Backend, ExecutorConfig
+from stepcoder_trl.masking import MaskRule
+from stepcoder_trl.steps.masks import error_masks, loss_masks
 from stepcoder_trl.steps.padding import pad_masks
-from stepcoder_trl.steps.queries import Query, build_query, program_of
+from stepcoder_trl.steps.programs import Feedback, ProgramRunner, Runs, too_many_failures
+from stepcoder_trl.steps.queries import Query, build_query
 from stepcoder_trl.steps.rows import PromptRow, as_rows, keep_rows
-from stepcoder_trl.tokens import token_texts
+from stepcoder_trl.steps.scores import (
+    RewardFunc,
+    call_reward,
+    checked_scores,
+    combine_scores,
+    reward_columns,
+    reward_name,
+)
+from stepcoder_trl.steps.starts import Start, draw_starts, has_passed, read_completions, report_shares
 from stepcoder_trl.trainer import checkpoint
 from stepcoder_trl.trainer._trl import RewardCarrier
 from stepcoder_trl.trainer.bookkeeping import Bookkeeping
@@ -57,28 +65,8 @@ from stepcoder_trl.trainer.processes import (
     quiet_unless_first,
     whole_for_generation,
 )
-from stepcoder_trl.trainer.rollout import (
-    Experience,
-    Feedback,
-    RewardFunc,
-    Rewards,
-    Rollout,
-    Sample,
-    Scores,
-    TokenScores,
-    by_length,
-    call_reward,
-    checked_scores,
-    combine_scores,
-    error_masks,
-    group_shares,
-    loss_masks,
-    micro_batches,
-    reward_columns,
-    reward_name,
-)
+from stepcoder_trl.trainer.rollout import Experience, Rewards, Rollout, Scores, TokenScores, by_length, micro_batches
 from stepcoder_trl.trainer.signals import WATCHED, Interruption, StopSignals
-from stepcoder_trl.types import Execution, Outcome
 
 
 logger = logging.getLogger(__name__)
@@ -156,8 +144,9 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
             logger.warning(f"Without effect in this trainer: {', '.join(f'`{name}`' for name in idle)}.")
         self.args = args
         self.processing_class = processing_class
-        self.executor = executor
-        self._owns_executor = executor is None
+        workers = args.executor_workers or num_cores_per_process()
+        self.runner = ProgramRunner(executor, ExecutorConfig(num_workers=workers, timeout_s=args.test_timeout_s))
+        self.mask_rule = MaskRule(args.fgo, args.fgo_outside_program, args.compile_error_mask, args.seed)
         self.rows = as_rows(train_dataset)
         self.reward_funcs, self.reward_weights = self._choose_rewards(reward_funcs, reward_weights, reward_model)
         self.curriculum = self.build_curriculum(self.rows)
@@ -243,7 +232,7 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
                 raise interruption.reason from None
             finally:
                 self._signals = None
-                self._close_executor()
+                self.runner.close()
             return self._end()
 
     def _heed_signals(self) -> None:
@@ -278,9 +267,9 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
             `dict[str, float]`: Metrics, over all processes.
         """
         # 1. draw where each problem starts, and build its query
-        samples = self.draw_samples(rows)
+        starts = self.draw_samples(rows)
         # 2. generate, and decode the sampled tokens
-        rollout = self.generate_rollout(samples)
+        rollout = self.generate_rollout(starts)
         self._heed_signals()  # the longest step is over, and no weight has moved yet
         # 3. hand the programs to the executor
         runs = self.submit_programs(rollout)
@@ -312,19 +301,10 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
             self._completions = rollout_views(rollout, feedback, scores, loss_mask)
         return self.metrics(totals, experience)
 
-    def draw_samples(self, rows: Sequence[PromptRow]) -> tuple[Sample, ...]:
-        """Start and query of each completion. All samples of a problem start at the same place, on every process."""
+    def draw_samples(self, rows: Sequence[PromptRow]) -> tuple[Start, ...]:
+        """Draw a start for each completion. All completions of a problem start at the same place, on every process."""
         first = self.accelerator.process_index * self.plan.local_batch_size
-        queries: dict[str, Query] = {}
-        samples = []
-        for number, row in enumerate(rows, first):
-            stage = None
-            if self.curriculum is not None:
-                stage = self.curriculum.draw(row.task_id, self.state.global_step)
-            if row.task_id not in queries:
-                queries[row.task_id] = self.build_query(row, stage.prefix if stage is not None else "")
-            samples.append(Sample(row, stage, queries[row.task_id], number))
-        return tuple(samples)
+        return draw_starts(rows, self.curriculum, self.state.global_step, self.build_query, first)
 
     def build_query(self, row: PromptRow, prefix: str) -> Query:
         """Query of a problem: its prompt, then the prefix or else the starter code."""
@@ -332,24 +312,21 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
             return build_query(row.prompt, prefix or row.starter_code, self.processing_class)
         return Query(self.processing_class.decode(row.token_ids), prefix="", token_ids=row.token_ids)
 
-    def generate_rollout(self, samples: tuple[Sample, ...], sampling: SamplingConfig | None = None) -> Rollout:
-        """Sample a completion per query, as training does unless told otherwise, and find the program in it."""
+    def generate_rollout(self, starts: tuple[Start, ...], sampling: SamplingConfig | None = None) -> Rollout:
+        """Sample a completion per start, as training does unless told otherwise, and find the program in it."""
         args, tokenizer = self.args, self.processing_class
         sampling = sampling or SamplingConfig(args.response_length, args.temperature, args.top_p, self.stop_token_id)
         self.model.eval()
         with self.policy_for_generation() as policy, self.accelerator.autocast():
-            queries = [sample.query for sample in samples]
             generation = generate(
                 policy,
-                queries,
+                [start.query for start in starts],
                 tokenizer,
                 sampling,
                 args.local_rollout_forward_batch_size,
                 share_prompts=args.ds3_gather_for_generation,
             )
-        completions = tuple(token_texts(ids, tokenizer) for ids in generation.completion_ids())
-        programs = (program_of(query, text.text) for query, text in zip(queries, completions, strict=True))
-        return Rollout(samples, generation, completions, tuple(programs))
+        return Rollout(read_completions(starts, generation.completion_ids(), tokenizer), generation)
 
     @contextmanager
     def policy_for_generation(self) -> Iterator[torch.nn.Module]:
@@ -365,36 +342,15 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
             if recomputes:
                 bare.gradient_checkpointing_enable(self.args.gradient_checkpointing_kwargs)
 
-    def submit_programs(self, rollout: Rollout) -> list[Future[Execution] | None]:
-        """Start the executions; `None` where a row has no tests."""
-        futures: list[Future[Execution] | None] = []
-        for sample, program in zip(rollout.samples, rollout.programs, strict=True):
-            tests = sample.row.tests
-            futures.append(None if tests is None else self.get_executor().submit(program.text, tests))
-        self._submitted_s = time.perf_counter()
-        self._finished_s = self._submitted_s
-        for future in futures:
-            if future is not None:
-                future.add_done_callback(self._note_finish)
-        return futures
+    def submit_programs(self, rollout: Rollout) -> Runs:
+        """Start the programs of the rows that have tests."""
+        programs = [completion.program.text for completion in rollout.completions]
+        return self.runner.submit(programs, [start.row.tests for start in rollout.starts])
 
-    def _note_finish(self, _: Future[Execution]) -> None:
-        self._finished_s = max(self._finished_s, time.perf_counter())
-
-    def get_executor(self) -> Backend:
-        """Executor given, or one of our own."""
-        if self.executor is None:
-            config = ExecutorConfig(
-                num_workers=self.args.executor_workers or num_cores_per_process(),
-                timeout_s=self.args.test_timeout_s,
-            )
-            self.executor = CodeExecutor(config)
-        return self.executor
-
-    def _close_executor(self) -> None:
-        if self._owns_executor and self.executor is not None:
-            self.executor.close()
-            self.executor = None
+    @property
+    def executor(self) -> Backend | None:
+        """Executor that runs the programs, `None` where none is open."""
+        return self.runner.current
 
     @torch.no_grad()
     def score_tokens(self, rollout: Rollout) -> TokenScores:
@@ -441,57 +397,27 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
             with policy.disable_adapter():
                 yield
 
-    def collect_feedback(self, runs: Sequence[Future[Execution] | None]) -> Feedback:
-        """Wait for the executions. One that failed for a reason that is ours has no result, and is counted."""
-        begun_s = time.perf_counter()
-        executions: list[Execution | None] = []
-        errors: list[SandboxError] = []
-        for run in runs:
-            try:
-                executions.append(None if run is None else run.result())
-            except SandboxError as error:
-                executions.append(None)
-                errors.append(error)
-        if errors:
-            logger.warning(f"{len(errors)} programs could not be run and are left out of training: {errors[0]}")
-        done = sum(execution is not None for execution in executions)
-        if done:
-            self._note_backend(self.get_executor())
-        took_s = max(self._finished_s - self._submitted_s, 1e-9)
-        return Feedback(
-            tuple(executions),
-            infrastructure_errors=len(errors),
-            wait_s=time.perf_counter() - begun_s,
-            programs_per_s=done / took_s if done else 0.0,
-            first_error=str(errors[0]) if errors else "",
-        )
+    def collect_feedback(self, runs: Runs) -> Feedback:
+        """Wait for the executions."""
+        return self.runner.collect(runs)
 
     def check_infrastructure(self, *feedback: Feedback) -> None:
         """
-        Stop when too many programs could not be run for a reason that is ours. Called by every process.
+        Stop if the sandbox failed to run too many programs. Called by every process.
 
         Raises:
             Interruption: With the `SandboxError` that says what to do.
         """
-        errors = sum(one.infrastructure_errors for one in feedback)
-        programs = sum(len(one.executions) for one in feedback)
-        counts = torch.tensor([errors, programs], device=self.accelerator.device)
-        errors, programs = self._sum(counts).tolist()
-        if errors <= self.args.max_infrastructure_error_rate * programs:
-            return
-        messages = gather_object([one.first_error for one in feedback if one.first_error])
-        reason = SandboxError(
-            f"{errors} of {programs} programs could not be run for a reason that is not theirs, more than "
-            f"`max_infrastructure_error_rate` {self.args.max_infrastructure_error_rate} allows. One of them: "
-            f"{messages[0]} Check free disk space, memory and the number of processes allowed; "
-            "`stepcoder-trl selftest` shows whether the sandbox works. No weight was changed by the samples of this "
-            "batch: mend it, then resume from the newest checkpoint."
-        )
-        raise Interruption(reason)
+        counts = [sum(one.infrastructure_errors for one in feedback), sum(len(one.executions) for one in feedback)]
+        errors, programs = self._sum(torch.tensor(counts, device=self.accelerator.device)).tolist()
+        limit = self.args.max_infrastructure_error_rate
+        if errors > limit * programs:
+            messages = gather_object([one.first_error for one in feedback if one.first_error])
+            raise Interruption(too_many_failures(errors, programs, limit, messages[0]))
 
     def score_completions(self, rollout: Rollout, feedback: Feedback) -> Scores:
         """Ask reward functions and reward model, and add up by weight."""
-        columns = {**reward_columns(rollout, feedback), "trainer_state": self.state}
+        columns = {**reward_columns(rollout.completions, feedback.executions), "trainer_state": self.state}
         by_source: dict[str, tuple[float | None, ...]] = {}
         for number, func in enumerate(self.reward_funcs):
             name = reward_name(func)
@@ -500,9 +426,9 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         if self.reward_model is not None:
             by_source["reward_model"] = checked_scores("reward_model", self.reward_model_scores(rollout).tolist())
         combined = combine_scores(by_source, self.reward_weights)
-        rows = zip(rollout.samples, feedback.executions, combined, strict=True)
-        # Of a program that could not be run some source may know a part: that is not its score.
-        combined = [None if sample.row.tests is not None and run is None else score for sample, run, score in rows]
+        rows = zip(rollout.starts, feedback.executions, combined, strict=True)
+        # If the sandbox fails to run a program, its completion is dropped, even if another reward scored it.
+        combined = [None if start.row.tests is not None and run is None else score for start, run, score in rows]
         device = rollout.generation.lengths.device
         scored = torch.tensor([score is not None for score in combined], device=device)
         scores = torch.tensor([score or 0.0 for score in combined], device=device)
@@ -515,7 +441,7 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
     @torch.no_grad()
     def reward_model_scores(self, rollout: Rollout) -> torch.Tensor:
         """Reward model's score of each query with its completion, at the last valid token. Shape `(B,)`."""
-        scores = torch.zeros(len(rollout.samples), device=rollout.generation.lengths.device)
+        scores = torch.zeros(len(rollout.completions), device=rollout.generation.lengths.device)
         for batch in micro_batches(rollout.generation, self.plan.micro_batch_size):
             ids, mask = batch.sequences()
             with self.accelerator.autocast():
@@ -531,8 +457,9 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         kl = kl_divergence(tokens.log_probs, tokens.ref_log_probs, self.args.kl_estimator).masked_fill(~valid, 0.0)
         rewards = token_rewards(kl, scores.scores, lengths, self.args.kl_coef)
         if self.args.error_token_penalty:
-            blamed = pad_masks(error_masks(rollout, feedback.executions), rollout.generation.response_ids)
-            rewards = rewards - self.args.error_token_penalty * (blamed & scores.scored[:, None])
+            blamed = error_masks(rollout.completions, feedback.executions)
+            padded = pad_masks(blamed, rollout.generation.response_ids)
+            rewards = rewards - self.args.error_token_penalty * (padded & scores.scored[:, None])
         if self.args.whiten_rewards:
             used = valid & scores.scored[:, None]
             rewards = masked_whiten(rewards, used, self._sum, shift_mean=False).masked_fill(~valid, 0.0)
@@ -540,7 +467,7 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
 
     def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
         """Tokens that take part in the policy loss: those of lines that ran. Shape `(B, T)`."""
-        masks = loss_masks(rollout, feedback.executions, self.args, self.state.global_step)
+        masks = loss_masks(rollout.completions, feedback.executions, self.mask_rule, self.state.global_step)
         padded = pad_masks(masks, rollout.generation.response_ids)
         return padded & scores.scored[:, None]
 
@@ -637,22 +564,12 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         if self.curriculum is None:
             return
         results = []
-        rows = zip(rollout.samples, feedback.executions, scores.scores.tolist(), scores.scored.tolist(), strict=True)
-        for sample, execution, score, scored in rows:
-            stage = 0 if sample.stage is None else sample.stage.stage
-            results.append((sample.row.task_id, stage, self._passed(sample, execution, score if scored else None)))
-        for task_id, stage, share in group_shares(gather_object(results)):
-            self.curriculum.update(task_id, stage, share)
+        rows = zip(rollout.starts, feedback.executions, scores.scores.tolist(), scores.scored.tolist(), strict=True)
+        for start, execution, score, scored in rows:
+            passed = has_passed(start, execution, score if scored else None, self.args.curriculum_pass_score)
+            results.append((start.row.task_id, 0 if start.stage is None else start.stage.stage, passed))
+        report_shares(self.curriculum, gather_object(results))
         check_identical("The curriculum", self.curriculum.digest(), self.accelerator.num_processes)
-
-    def _passed(self, sample: Sample, execution: Execution | None, score: float | None) -> bool | None:
-        """Whether a sample passed, `None` when that cannot be said, or when nothing scored it."""
-        if score is None:
-            return None
-        if sample.row.tests is not None:
-            return None if execution is None else execution.outcome is Outcome.PASSED
-        threshold = self.args.curriculum_pass_score
-        return None if threshold is None else score > threshold
 
     # Metrics
 

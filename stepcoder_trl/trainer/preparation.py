@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,18 +15,18 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
-from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor.verdict.judge import TESTS_PER_PROGRAM_LIMIT
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.steps.queries import build_query
 from stepcoder_trl.steps.rows import PromptRow, collate
+from stepcoder_trl.steps.scores import RewardFunc
+from stepcoder_trl.steps.solutions import SolutionReport, check_solutions, use_solutions, with_solution
 from stepcoder_trl.trainer._trl import PPOTrainer, renamed_attributes_allowed
 from stepcoder_trl.trainer.config import EOS
 from stepcoder_trl.trainer.evaluate import evaluation_sets
 from stepcoder_trl.trainer.models import PolicyAndCritic, base_of, disable_dropout, warn_of_lost_steps
 from stepcoder_trl.trainer.processes import cast_unspread, configure_deepspeed, mixed_precision, told_precision
-from stepcoder_trl.trainer.rollout import BatchPlan, PromptSampler, RewardFunc, plan_batches
-from stepcoder_trl.types import Outcome
+from stepcoder_trl.trainer.rollout import BatchPlan, PromptSampler, plan_batches
 
 
 logger = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ class Preparation(PPOTrainer):
 
     optimizer: Any
     curriculum: Curriculum | None
-    _solutions: dict[str, dict[str, Any]] | None
+    _solutions: SolutionReport | None
 
     def _choose_rewards(
         self,
@@ -268,62 +267,27 @@ class Preparation(PPOTrainer):
             generator=torch.Generator(),
         )
 
-    def check_solutions(self) -> dict[str, dict[str, Any]]:
+    def check_solutions(self) -> SolutionReport:
         """
         Run each canonical solution once, with ten times its limit, on the main process.
 
         Returns:
-            `dict`: JSON values, the same on every process. `failing`: outcome of each solution that fails its tests,
-            by `task_id`. `timeouts_s`: limit of each problem whose solution needs more than a quarter of its own.
+            [`SolutionReport`]: The same on every process.
         """
-        rows = [row for row in self._given_rows if row.tests is not None and row.canonical_solution.strip()]
-        found: list[Any] = [{"failing": {}, "timeouts_s": {}}]
-        if rows:
+        found = [SolutionReport()]
+        if with_solution(self._given_rows):
             if self.accelerator.is_main_process:
-                found = [self._run_solutions(rows)]
+                found = [check_solutions(self._given_rows, self.runner.executor)]
             broadcast_object_list(found)
-        checked: dict[str, dict[str, Any]] = found[0]
-        return checked
+        return found[0]
 
-    def _run_solutions(self, rows: Sequence[PromptRow]) -> dict[str, dict[str, Any]]:
-        executor = self.get_executor()
-        tests = [dict(row.tests or {}) for row in rows]
-        limits = [float(one.get("timeout_s", executor.timeout_s)) for one in tests]
-        generous = [{**one, "timeout_s": 10 * limit} for one, limit in zip(tests, limits, strict=True)]
-        runs = executor.run_many([row.canonical_solution for row in rows], generous, on_error="return")
-        failing: dict[str, Any] = {}
-        timeouts_s: dict[str, Any] = {}
-        for row, limit, run in zip(rows, limits, runs, strict=True):
-            if isinstance(run, SandboxError):
-                continue  # says nothing about the solution
-            # The limit of all tests together is a multiple of that of one.
-            longest_s = max([run.time_s / TESTS_PER_PROGRAM_LIMIT, *(test.time_s for test in run.tests)])
-            if run.outcome is not Outcome.PASSED:
-                failing[row.task_id] = str(run.outcome)
-            elif 4 * longest_s > limit:
-                timeouts_s[row.task_id] = 4 * longest_s
-        if failing:
-            names = [f"{task_id} ({outcome})" for task_id, outcome in failing.items()]
-            logger.warning(
-                f"{len(failing)} of {len(rows)} solutions fail their tests: {', '.join(names[:10])}"
-                f"{', ...' if len(names) > 10 else ''}. Their problems get no curriculum. Check solution and tests."
-            )
-        return {"failing": failing, "timeouts_s": timeouts_s}
-
-    def use_solutions(self, checked: dict[str, dict[str, Any]]) -> None:
-        """Take the solutions that fail away from their problems, and raise limits, as `check_solutions` found."""
-        self._solutions = checked
-        failing, timeouts_s = checked["failing"], checked["timeouts_s"]
-        rows = [replace(row, canonical_solution="") if row.task_id in failing else row for row in self._given_rows]
-        self.rows = [
-            replace(row, tests={**(row.tests or {}), "timeout_s": timeouts_s[row.task_id]})
-            if row.task_id in timeouts_s
-            else row
-            for row in rows
-        ]
-        if failing and self.curriculum is not None:
+    def use_solutions(self, report: SolutionReport) -> None:
+        """Take away the solutions that fail, and raise limits, as `check_solutions` found."""
+        self._solutions = report
+        self.rows = use_solutions(self._given_rows, report)
+        if report.failing and self.curriculum is not None:
             before, self.curriculum = self.curriculum, self.build_curriculum(self.rows)
             if self.curriculum is not None:
                 state, fresh = before.state_dict(), self.curriculum.state_dict()
-                state["problems"].update({task_id: fresh["problems"][task_id] for task_id in failing})
+                state["problems"].update({task_id: fresh["problems"][task_id] for task_id in report.failing})
                 self.curriculum.load_state_dict(state)

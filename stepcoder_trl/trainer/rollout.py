@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import torch
 from torch.utils.data import Sampler
 
-from stepcoder_trl.curriculum import Stage
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import Generation
-from stepcoder_trl.masking import completion_loss_mask, random_token_mask
-from stepcoder_trl.rewards import error_lines
-from stepcoder_trl.steps.queries import Query
-from stepcoder_trl.steps.rows import PromptRow
-from stepcoder_trl.tokens import TokenizedText
-from stepcoder_trl.types import Execution, Outcome, Program
-
-
-RewardFunc = Callable[..., Sequence[float | None]]
+from stepcoder_trl.steps.starts import Completion, Start
 
 
 class PromptSampler(Sampler[list[int]]):
@@ -156,39 +145,22 @@ def plan_batches(args: Any, num_rows: int, num_generations: int, num_processes: 
 
 
 @dataclass(frozen=True)
-class Sample:
-    """
-    One completion to be drawn.
-
-    Attributes:
-        row (`PromptRow`): Problem.
-        stage (`Stage` or `None`): Where it starts, `None` without a curriculum.
-        query (`Query`): What the model is shown.
-        number (`int`): Place in the global batch: names the sample for seeds.
-    """
-
-    row: PromptRow
-    stage: Stage | None
-    query: Query
-    number: int
-
-
-@dataclass(frozen=True)
 class Rollout:
     """
     Completions of one update, on one process.
 
     Attributes:
-        samples (`tuple[Sample, ...]`): What was asked for, `B` of them.
-        generation (`Generation`): Tokens.
-        completions (`tuple[TokenizedText, ...]`): Text of each completion, and where its tokens stand in it.
-        programs (`tuple[Program, ...]`): Program of each completion.
+        completions (`tuple[Completion, ...]`): `B` completions: start, text and program of each.
+        generation (`Generation`): Their tokens as tensors.
     """
 
-    samples: tuple[Sample, ...]
+    completions: tuple[Completion, ...]
     generation: Generation
-    completions: tuple[TokenizedText, ...]
-    programs: tuple[Program, ...]
+
+    @property
+    def starts(self) -> tuple[Start, ...]:
+        """Start of each completion."""
+        return tuple(completion.start for completion in self.completions)
 
 
 @dataclass(frozen=True)
@@ -205,33 +177,6 @@ class TokenScores:
     log_probs: torch.Tensor
     ref_log_probs: torch.Tensor
     values: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """
-    What running the programs gave.
-
-    Attributes:
-        executions (`tuple[Execution | None, ...]`): `None` without tests, or when it could not be run.
-        infrastructure_errors (`int`): Programs that could not be run for a reason that is ours.
-        wait_s (`float`): Seconds that training stood still for it.
-        programs_per_s (`float`): From the first submission to the last result.
-        first_error (`str`): What one of the infrastructure errors says, empty without any.
-        dropped_passes (`int`): Passes that were left out because their verdict could have been forged.
-    """
-
-    executions: tuple[Execution | None, ...]
-    infrastructure_errors: int = 0
-    wait_s: float = 0.0
-    programs_per_s: float = 0.0
-    first_error: str = ""
-    dropped_passes: int = 0
-
-    def without_untrusted_passes(self) -> Feedback:
-        """The same, with untrusted passes left out like programs that could not be run."""
-        kept = tuple(None if one is not None and one.is_untrusted_pass else one for one in self.executions)
-        return replace(self, executions=kept, dropped_passes=kept.count(None) - self.executions.count(None))
 
 
 @dataclass(frozen=True)
@@ -353,219 +298,3 @@ def join_sequences(
     """Queries with their responses, and their attention mask, both of shape `(B, Q + T)`."""
     response_mask = torch.arange(response_ids.shape[1], device=lengths.device)[None] < lengths[:, None]
     return torch.cat([query_ids, response_ids], 1), torch.cat([query_mask, response_mask], 1)
-
-
-def reward_name(func: Any) -> str:
-    """Name of a reward function in metrics and errors."""
-    return str(func.__name__ if inspect.isroutine(func) else type(func).__name__)
-
-
-def reward_columns(rollout: Rollout, feedback: Feedback) -> dict[str, list[Any]]:
-    """Keyword arguments of a reward function: one list per column of the dataset, and what the rollout adds."""
-    rows = [sample.row for sample in rollout.samples]
-    names = list(dict.fromkeys(name for row in rows for name in row.columns))
-    return {
-        **{name: [row.columns.get(name) for row in rows] for name in names},
-        "prompts": [
-            sample.query.text if sample.row.token_ids is not None else sample.row.prompt for sample in rollout.samples
-        ],
-        "completions": [completion.text for completion in rollout.completions],
-        "completion_ids": rollout.generation.completion_ids(),
-        "task_id": [row.task_id for row in rows],
-        "prefix": [sample.query.prefix for sample in rollout.samples],
-        "program": [program.text for program in rollout.programs],
-        "execution": list(feedback.executions),
-    }
-
-
-def call_reward(func: RewardFunc, columns: Mapping[str, Any]) -> tuple[float | None, ...]:
-    """
-    Call a reward function and check what it returns.
-
-    Raises:
-        BadInputError: If it does not return one value per completion, or an infinite one.
-    """
-    values = list(func(**columns))
-    if len(values) != len(columns["completions"]):
-        raise BadInputError(
-            f"The reward function `{reward_name(func)}` returned {len(values)} values for "
-            f"{len(columns['completions'])} completions. Return one per completion, `None` for one without a score."
-        )
-    return checked_scores(reward_name(func), values)
-
-
-def checked_scores(name: str, values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """
-    Scores as they enter the sum: NaN is no score, as in TRL's other trainers.
-
-    Args:
-        name (`str`):
-            Reward function, for the error.
-        values (`Sequence[float | None]`):
-            What it returned.
-
-    Returns:
-        `tuple[float | None, ...]`
-
-    Raises:
-        BadInputError: If a score is infinite.
-    """
-    scores = [math.nan if value is None else float(value) for value in values]
-    for number, score in enumerate(scores):
-        if math.isinf(score):
-            raise BadInputError(
-                f"`{name}` gave {score} for completion {number}, but a score must be finite. Return `None` for a "
-                "completion without a score."
-            )
-    return tuple(None if math.isnan(score) else score for score in scores)
-
-
-def combine_scores(by_source: Mapping[str, Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:
-    """
-    Weighted sum of each completion's scores; sources without a score for it are left out.
-
-    Args:
-        by_source (`Mapping[str, Sequence[float | None]]`):
-            Scores, one sequence per source.
-        weights (`Sequence[float]`):
-            Weight of each source, in the same order.
-
-    Returns:
-        `list[float | None]`: `None` where no source has a score.
-    """
-    combined: list[float | None] = []
-    for values in zip(*by_source.values(), strict=True):
-        parts = [weight * value for weight, value in zip(weights, values, strict=True) if value is not None]
-        combined.append(sum(parts) if parts else None)
-    return combined
-
-
-def kept_lines(execution: Execution, compile_error_mask: str) -> frozenset[int]:
-    """Lines of the program whose tokens Fine-Grained Optimization keeps."""
-    error_line = execution.tests[0].error_line if execution.tests else None
-    if compile_error_mask == "up_to_error_line" and execution.outcome is Outcome.COMPILE_ERROR and error_line:
-        return frozenset(range(1, error_line + 1))
-    return execution.kept_lines
-
-
-def sample_loss_mask(
-    completion: TokenizedText,
-    program: Program,
-    execution: Execution | None,
-    *,
-    fgo: str = "lines",
-    outside_program: bool = True,
-    compile_error_mask: str = "all",
-) -> list[bool]:
-    """
-    Mark the tokens of a completion that take part in the policy loss.
-
-    Args:
-        completion (`TokenizedText`):
-            Completion, `T` sampled tokens.
-        program (`Program`):
-            What was run of it.
-        execution (`Execution` or `None`):
-            Result; without one every token is kept.
-        fgo (`str`, *optional*, defaults to `"lines"`):
-            `"off"` keeps every token; anything else those that ran.
-        outside_program (`bool`, *optional*, defaults to `True`):
-            Whether tokens outside the program are kept.
-        compile_error_mask (`str`, *optional*, defaults to `"all"`):
-            What is kept of a program that does not compile.
-
-    Returns:
-        `list[bool]`: Length `T`.
-
-    Paper: StepCoder (arXiv:2402.01391), Fine-Grained Optimization.
-    """
-    if fgo == "off" or execution is None:
-        return [True] * len(completion.spans)
-    return completion_loss_mask(
-        completion.spans,
-        completion.text,
-        program,
-        kept_lines(execution, compile_error_mask),
-        outside_program=outside_program,
-    )
-
-
-def loss_masks(rollout: Rollout, executions: Sequence[Execution | None], args: Any, step: int) -> list[list[bool]]:
-    """
-    Loss mask of every completion, as the configuration says.
-
-    Args:
-        rollout (`Rollout`):
-            `B` completions.
-        executions (`Sequence[Execution | None]`):
-            Their results.
-        args ([`StepCoderPPOConfig`]):
-            `fgo`, `fgo_outside_program`, `compile_error_mask` and `seed`.
-        step (`int`):
-            Update, counted from 0: `fgo="random"` depends on it.
-
-    Returns:
-        `list[list[bool]]`: One list per completion, as long as that.
-    """
-    masks = []
-    rows = zip(rollout.samples, rollout.completions, rollout.programs, executions, strict=True)
-    for sample, completion, program, execution in rows:
-        mask = sample_loss_mask(
-            completion,
-            program,
-            execution,
-            fgo=args.fgo,
-            outside_program=args.fgo_outside_program,
-            compile_error_mask=args.compile_error_mask,
-        )
-        if args.fgo == "random":
-            task_id = sample.row.task_id
-            mask = random_token_mask(
-                mask, completion.spans, program, seed=args.seed, task_id=task_id, step=step, sample=sample.number
-            )
-        masks.append(mask)
-    return masks
-
-
-def error_masks(rollout: Rollout, executions: Sequence[Execution | None]) -> list[list[bool]]:
-    """
-    Tokens of the lines that RLTF's fine-grained feedback blames, in the model's part of each program.
-
-    Args:
-        rollout (`Rollout`):
-            `B` completions.
-        executions (`Sequence[Execution | None]`):
-            Their results.
-
-    Returns:
-        `list[list[bool]]`: One list per completion, as long as that.
-    """
-    masks = []
-    for completion, program, execution in zip(rollout.completions, rollout.programs, executions, strict=True):
-        lines = frozenset[int]() if execution is None else error_lines(program.text, execution)
-        masks.append(
-            completion_loss_mask(completion.spans, completion.text, program, lines, outside_program=False)
-            if lines
-            else [False] * len(completion.spans)
-        )
-    return masks
-
-
-def group_shares(results: Sequence[tuple[str, int, bool | None]]) -> list[tuple[str, int, float | None]]:
-    """
-    Share of passing samples of each group.
-
-    Args:
-        results (`Sequence[tuple[str, int, bool | None]]`):
-            Of each sample of all processes: task, stage, and whether it passed, `None` if not scored.
-
-    Returns:
-        `list[tuple[str, int, float | None]]`: Task, stage and share of each group in order of appearance; the share is
-        `None` when nothing of the group was scored.
-    """
-    groups: dict[tuple[str, int], list[bool]] = {}
-    for task_id, stage, passed in results:
-        group = groups.setdefault((task_id, stage), [])
-        if passed is not None:
-            group.append(passed)
-    return [(task_id, stage, sum(group) / len(group) if group else None) for (task_id, stage), group in groups.items()]

@@ -39,8 +39,8 @@ class Announcing(StepCoderPPOTrainer):
         self.reached("solutions")
         return super().check_solutions()
 
-    def generate_rollout(self, samples, sampling=None):
-        rollout = super().generate_rollout(samples, sampling)
+    def generate_rollout(self, starts, sampling=None):
+        rollout = super().generate_rollout(starts, sampling)
         self.reached(f"{'evaluate' if sampling else 'generate'} {self.state.global_step}")
         return rollout
 

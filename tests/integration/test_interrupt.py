@@ -231,7 +231,7 @@ def test_a_full_disk_stops_training_after_a_checkpoint(make_trainer, script, pro
 
     def second_update_without_a_disk(rollout):
         if trainer.state.global_step == 1:
-            trainer._close_executor()
+            trainer.runner.close()
             monkeypatch.setattr("stepcoder_trl.executor.local.executor.tempfile.mkdtemp", full)
         return submit(rollout)
 

@@ -130,7 +130,7 @@ def expected_of_rollout(rollout, experience, models, functions):
     """Metrics of completions: means over completions, scored ones, programs run, or tokens of scored ones."""
     ran = [(number, one) for number, one in enumerate(VERDICTS) if one is not None]
     kl, surprise = [], []
-    for sample, ids in zip(rollout.samples, rollout.generation.completion_ids(), strict=True):
+    for sample, ids in zip(rollout.starts, rollout.generation.completion_ids(), strict=True):
         tokens, place = torch.tensor([[*sample.query.token_ids, *ids]]), slice(len(sample.query.token_ids) - 1, -1)
         with torch.no_grad():
             own, other = ((one(tokens).logits[0, place] / TEMPERATURE).log_softmax(-1) for one in models)

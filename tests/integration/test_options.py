@@ -26,9 +26,8 @@ pytestmark = pytest.mark.sandbox
 def test_the_executor_has_the_settings_of_the_trainer(make_trainer, workers, expected):
     trainer = make_trainer(keywords={"executor": None}, executor_workers=workers, test_timeout_s=0.7)
 
-    config = trainer.get_executor().config
+    config = trainer.runner.config
 
-    trainer._close_executor()
     assert (config.num_workers, config.timeout_s) == (expected, 0.7)
 
 
@@ -171,7 +170,7 @@ def test_programs_run_while_the_models_read_the_completions(make_trainer, script
             return tokens
 
         def collect_feedback(self, runs):
-            assert all(run.done() for run in runs)
+            assert all(run.done() for run in runs.futures)
             return super().collect_feedback(runs)
 
     trainer = make_trainer(max_steps=1, cls=Reading, keywords={"executor": Answers(executor, *waiting)})
@@ -201,7 +200,7 @@ def test_an_adapter_may_be_the_reference(make_trainer, make_policy, script):
     def by_hand(rollout):
         for name in ("trained", "fixed"):
             policy.set_adapter(name)
-            for sample, ids in zip(rollout.samples, rollout.generation.completion_ids(), strict=True):
+            for sample, ids in zip(rollout.starts, rollout.generation.completion_ids(), strict=True):
                 tokens, place = torch.tensor([[*sample.query.token_ids, *ids]]), len(sample.query.token_ids) - 1
                 with torch.no_grad():
                     rows = (policy(tokens).logits[0, place:-1] / trainer.args.temperature).log_softmax(-1)

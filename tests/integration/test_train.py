@@ -123,16 +123,16 @@ def test_outcomes_become_scores_shares_and_curriculum_moves(make_trainer, script
     trainer.train()
 
     (rollout, _, _), metrics = trainer.seen[0], trainer.state.log_history[0]
-    assert all(sample.stage.stage == 1 for sample in rollout.samples)
-    assert all(sample.query.prefix.endswith("return -1") for sample in rollout.samples)
+    assert all(sample.stage.stage == 1 for sample in rollout.starts)
+    assert all(sample.query.prefix.endswith("return -1") for sample in rollout.starts)
     # After that prefix `return` is right for 0 alone: wherever the model goes on, other branches have returned.
     assert metrics["objective/scores"] == pytest.approx((1 + 1 + -0.3 + -1) / 4)
     shares = {name: metrics[f"executor/{name}"] for name in ("passed", "failed", "compile_error", "runtime_error")}
     assert shares == {"passed": 0.5, "failed": 0.25, "compile_error": 0.25, "runtime_error": 0.0}
     # One group passed whole: to scratch. The other did not: stays.
     assert metrics["curriculum/scratch_share"] == 1 / 8
-    assert trainer.curriculum.stage(rollout.samples[0].row.task_id) == 0
-    assert trainer.curriculum.stage(rollout.samples[2].row.task_id) == 1
+    assert trainer.curriculum.stage(rollout.starts[0].row.task_id) == 0
+    assert trainer.curriculum.stage(rollout.starts[2].row.task_id) == 1
 
 
 def test_a_problem_at_scratch_begins_with_its_starter_code(make_trainer, script):
@@ -142,8 +142,8 @@ def test_a_problem_at_scratch_begins_with_its_starter_code(make_trainer, script)
     trainer.train()
 
     rollout = trainer.seen[0][0]
-    assert {sample.query.prefix for sample in rollout.samples} == {"def sign(x):"}
-    assert {program.text for program in rollout.programs} == {"def sign(x):" + RIGHT}
+    assert {sample.query.prefix for sample in rollout.starts} == {"def sign(x):"}
+    assert {completion.program.text for completion in rollout.completions} == {"def sign(x):" + RIGHT}
     assert logged(trainer, "executor/passed") == [1.0]
 
 
@@ -175,7 +175,7 @@ def test_queries_are_never_in_the_loss(make_trainer, script):
 
     rollout, _, experience = trainer.seen[0]
     assert experience.loss_mask.shape == experience.response_ids.shape
-    for sample, ids in zip(rollout.samples, experience.query_ids, strict=True):
+    for sample, ids in zip(rollout.starts, experience.query_ids, strict=True):
         assert tuple(ids[-len(sample.query.token_ids) :].tolist()) == sample.query.token_ids
 
 
@@ -185,7 +185,7 @@ def test_queries_are_never_in_the_loss(make_trainer, script):
 def slow_ppo(policy, critic, reference, rollout, masks, scores, args):
     """Loss of one update, sample by sample, without padding or batches; returns it with the gradient in the models."""
     rows = []
-    for sample, ids, score in zip(rollout.samples, rollout.generation.completion_ids(), scores, strict=True):
+    for sample, ids, score in zip(rollout.starts, rollout.generation.completion_ids(), scores, strict=True):
         query = list(sample.query.token_ids)
         tokens = torch.tensor([query + ids])
         place = slice(len(query) - 1, -1)
@@ -392,7 +392,7 @@ def test_metrics_are_means_over_what_they_say(make_trainer, make_policy, script)
 
     (rollout, _, experience), metrics = trainer.seen[0], trainer.state.log_history[0]
     kl, surprise, entropies = [], [], []
-    for sample, ids in zip(rollout.samples, rollout.generation.completion_ids(), strict=True):
+    for sample, ids in zip(rollout.starts, rollout.generation.completion_ids(), strict=True):
         tokens, place = torch.tensor([[*sample.query.token_ids, *ids]]), slice(len(sample.query.token_ids) - 1, -1)
         with torch.no_grad():
             own, other = ((m(tokens).logits[0, place] / 0.5).log_softmax(-1) for m in (start, reference))
@@ -554,7 +554,7 @@ def test_reward_model_and_tests_can_be_combined(make_trainer, make_classifier, s
     trainer.train()
 
     rollout, scores, _ = trainer.seen[0]
-    ids = torch.tensor([list(rollout.samples[0].query.token_ids) + rollout.generation.completion_ids()[0]])
+    ids = torch.tensor([list(rollout.starts[0].query.token_ids) + rollout.generation.completion_ids()[0]])
     alone = judge.score(judge.model(ids).last_hidden_state)[0, -1, 0].item()
     assert scores.scores[0].item() == pytest.approx(1.0 + 10 * alone, abs=1e-5)
     assert set(scores.by_source) == {"unit_test_reward", "reward_model"}
@@ -732,7 +732,7 @@ def test_chat_prompts_open_a_fence(make_trainer, problems):
     trainer.train()
 
     rollout = trainer.seen[0][0]
-    for sample in rollout.samples:
+    for sample in rollout.starts:
         assert sample.query.opened_fence
         assert sample.query.text.endswith("<|assistant|>\n```python\ndef sign(x):")
     assert logged(trainer, "loss/policy_avg")
@@ -750,11 +750,11 @@ def test_plain_ppo_on_a_dataset_and_a_reward_model_of_upstreams_kind(
 
     rollout, scores, experience = trainer.seen[0]
     assert trainer.executor is None
-    assert len({sample.row.task_id for sample in rollout.samples}) == 4  # one completion per prompt
+    assert len({sample.row.task_id for sample in rollout.starts}) == 4  # one completion per prompt
     assert rollout.generation.lengths.tolist() == [12] * 4  # no stop token unless asked for
     assert (trainer.stop_token_id, args.stop_token) == (None, "eos")
     assert experience.loss_mask.all()
-    ids = torch.tensor([list(rollout.samples[1].query.token_ids) + rollout.generation.completion_ids()[1]])
+    ids = torch.tensor([list(rollout.starts[1].query.token_ids) + rollout.generation.completion_ids()[1]])
     alone = judge.score(judge.model(ids).last_hidden_state)[0, -1, 0]
     torch.testing.assert_close(scores.scores[1], alone.detach(), atol=1e-5, rtol=1e-4)
     assert not logged(trainer, "curriculum/mean_stage")
@@ -863,7 +863,7 @@ def test_settings_of_the_checkpoint_do_not_reach_the_rollouts(make_trainer, make
         trainer.train()
         trainer.args.eval_temperature = 1.0
         evaluated.append([one.completion for one in trainer.evaluate_rows(trainer.eval_sets["eval"]).samples])
-        trainer._close_executor()
+        trainer.runner.close()
     trainers[1].save_model(str(tmp_path / "saved"))
 
     plain, other = (trainer.seen[0][0].generation.completion_ids() for trainer in trainers)

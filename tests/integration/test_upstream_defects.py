@@ -217,7 +217,7 @@ def test_d11_sampling_can_be_narrowed(tokenizer, tmp_path):
     trainer.train()
 
     rollout, _, _ = trainer.noted[0]
-    for sample, ids in zip(rollout.samples, rollout.generation.completion_ids(), strict=True):
+    for sample, ids in zip(rollout.starts, rollout.generation.completion_ids(), strict=True):
         query = list(sample.query.token_ids)
         logits = policy(torch.tensor([query + ids])).logits[0, len(query) - 1 : -1]
         assert logits.argmax(-1).tolist() == ids

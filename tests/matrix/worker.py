@@ -16,7 +16,7 @@ import torch
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
-from stepcoder_trl import CodeExecutor, StepCoderPPOConfig, StepCoderPPOTrainer, load_problems
+from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer, load_problems
 from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.steps.padding import pad_left
 from stepcoder_trl.trainer import ppo_trainer
@@ -35,24 +35,13 @@ TABLE = [
 ]
 
 
-class Watched(StepCoderPPOTrainer):
-    """Notes how many workers its executor has."""
-
-    workers = 0
-
-    def get_executor(self) -> CodeExecutor:
-        executor = super().get_executor()
-        self.workers = executor.config.num_workers
-        return executor
-
-
-class FromTable(Watched):
+class FromTable(StepCoderPPOTrainer):
     """Takes completions from the table: the number of the sample in the global batch decides which."""
 
-    def generate_rollout(self, samples: Any) -> Any:
+    def generate_rollout(self, starts: Any) -> Any:
         step = self.state.global_step
-        self.tabled = [TABLE[(3 * sample.number + step) % len(TABLE)] for sample in samples]
-        return super().generate_rollout(samples)
+        self.tabled = [TABLE[(3 * start.number + step) % len(TABLE)] for start in starts]
+        return super().generate_rollout(starts)
 
     def generate(self, policy: Any, queries: Any, tokenizer: Any, *args: Any, **kwargs: Any) -> Generation:
         if self.state.global_step >= TABLED_UPDATES:
@@ -69,7 +58,7 @@ class FromTable(Watched):
         )
 
 
-class ShorterOnOthers(Watched):
+class ShorterOnOthers(StepCoderPPOTrainer):
     """Samples: on all processes but the first two tokens at most."""
 
     def generate(self, policy: Any, queries: Any, tokenizer: Any, sampling: Any, *args: Any, **kwargs: Any) -> Any:
@@ -165,7 +154,7 @@ def main(path: str) -> None:
         "dtype": str(next(bare.parameters()).dtype),
         "optimizer": type(inner_optimizer(trainer)).__name__,
         "curriculum": trainer.curriculum.digest(),
-        "workers": trainer.workers,
+        "workers": trainer.runner.config.num_workers,
         "rates": rates.seen,
         "evaluations": [entry["eval_pass@1"] for entry in trainer.state.log_history if "eval_pass@1" in entry],
         "best": trainer.state.best_global_step,

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from stepcoder_trl.evaluation.generation import Generation
-from stepcoder_trl.steps.rows import PromptRow
+from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.trainer import logs
 from stepcoder_trl.trainer.ppo_math import policy_loss_terms, value_loss_terms
-from stepcoder_trl.trainer.rollout import Experience, Feedback, Rollout, Scores
+from stepcoder_trl.trainer.rollout import Experience, Rollout, Scores
+from tests.unit.steps.samples import make_completion
 
 
 def test_means_are_added_up_as_numerators_and_denominators():
@@ -43,13 +42,11 @@ def test_losses_count_over_kept_or_valid_tokens():
 
 @pytest.mark.parametrize("with_tests", [False, True])
 def test_keys_depend_on_the_dataset_and_not_on_what_this_process_drew(with_tests):
-    sample = SimpleNamespace(row=PromptRow("without tests", ""))
     generation = Generation(*[torch.zeros(1, 1, dtype=torch.long)] * 3, torch.tensor([1]), torch.tensor([True]))
     scores = Scores(torch.zeros(1), torch.tensor([True]), {"length": (0.0,)})
 
-    totals = logs.rollout_totals(
-        Rollout((sample,), generation, (), ()), Feedback((None,)), scores, 2, None, with_tests=with_tests
-    )
+    rollout = Rollout((make_completion("", ""),), generation)
+    totals = logs.rollout_totals(rollout, Feedback((None,)), scores, 2, None, with_tests=with_tests)
 
     assert ("executor/passed" in totals) == with_tests
 

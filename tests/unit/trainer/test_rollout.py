@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,13 +7,8 @@ import pytest
 import torch
 
 from stepcoder_trl.evaluation.generation import Generation
-from stepcoder_trl.parsing import extract_program
-from stepcoder_trl.steps.queries import Query
-from stepcoder_trl.steps.rows import PromptRow
-from stepcoder_trl.tokens import token_texts
 from stepcoder_trl.trainer import rollout as steps
-from stepcoder_trl.trainer.rollout import BatchPlan, Experience, Feedback, PromptSampler, Rollout, Sample
-from stepcoder_trl.types import Execution, Outcome, TestResult
+from stepcoder_trl.trainer.rollout import BatchPlan, Experience, PromptSampler
 
 
 TESTS = '{"type": "stdio", "inputs": [""], "outputs": ["1"]}'
@@ -45,11 +39,6 @@ def arguments(**changes):
         "max_steps": -1,
     }
     return SimpleNamespace(**{**sizes, **changes})
-
-
-def execution(outcome=Outcome.FAILED, kept=(), error_line=None):
-    test = TestResult(outcome, error_line=error_line)
-    return Execution(outcome, (test,), frozenset(kept), frozenset(kept), 0.0, True)
 
 
 # Batches
@@ -141,158 +130,6 @@ def test_processes_divide_the_update_among_them(num_generations, local, processe
     assert [row for part in parts for row in part] == PromptSampler(9, alone, 0, seed=0).indices(1)
     if local % num_generations == 0:
         assert all(part.count(row) == num_generations for part in parts for row in part)
-
-
-# Scores
-
-
-def test_weights_sum_the_scores_that_are_there():
-    by_source = {"a": [1.0, None, 2.0, None], "b": [10.0, 10.0, None, None]}
-
-    assert steps.combine_scores(by_source, [0.5, 2.0]) == [20.5, 20.0, 1.0, None]
-
-
-def test_a_reward_function_must_return_one_value_per_completion():
-    def short(completions, **columns):
-        return [0.0]
-
-    with pytest.raises(ValueError, match="`short` returned 1 values for 2 completions"):
-        steps.call_reward(short, {"completions": ["a", "b"]})
-
-
-@pytest.mark.parametrize("value", [math.nan, torch.tensor(math.nan)])
-def test_not_a_number_is_no_score(value):
-    assert steps.call_reward(lambda completions: [value, 1], {"completions": ["a", "b"]}) == (None, 1.0)
-
-
-@pytest.mark.parametrize("value", [math.inf, -math.inf])
-def test_an_infinite_score_is_refused(value):
-    def judge(completions):
-        return [0.0, value]
-
-    with pytest.raises(ValueError, match=rf"`judge` gave {value} for completion 1"):
-        steps.call_reward(judge, {"completions": ["a", "b"]})
-
-
-def test_groups_keep_their_order_and_leave_out_what_was_not_scored():
-    results = [("b", 1, True), ("a", 0, None), ("b", 1, None), ("b", 1, False), ("b", 0, True)]
-
-    assert steps.group_shares(results) == [("b", 1, 0.5), ("a", 0, None), ("b", 0, 1.0)]
-
-
-# Masks
-
-
-@pytest.mark.parametrize(
-    ("run", "rule", "lines"),
-    [
-        (execution(Outcome.FAILED, {1, 4}), "up_to_error_line", {1, 4}),
-        (execution(Outcome.COMPILE_ERROR, {1, 2, 3}, error_line=2), "all", {1, 2, 3}),
-        (execution(Outcome.COMPILE_ERROR, {1, 2, 3}, error_line=2), "up_to_error_line", {1, 2}),
-        (execution(Outcome.COMPILE_ERROR, {1, 2, 3}), "up_to_error_line", {1, 2, 3}),
-    ],
-)
-def test_lines_kept_of_a_program(run, rule, lines):
-    assert steps.kept_lines(run, rule) == lines
-
-
-def rollout_of(completion, prefix, tokenizer):
-    ids = [*tokenizer(completion)["input_ids"], tokenizer.eos_token_id]
-    query = Query("q", prefix, (5,))
-    text = token_texts(ids, tokenizer)
-    generation = Generation(
-        query_ids=torch.tensor([[5]]),
-        query_mask=torch.tensor([[True]]),
-        response_ids=torch.tensor([ids]),
-        lengths=torch.tensor([len(ids)]),
-        stopped=torch.tensor([True]),
-    )
-    row = PromptRow("task", "prompt", columns={"prompt": "prompt", "level": 3})
-    return Rollout((Sample(row, None, query, 0),), generation, (text,), (extract_program(text.text, prefix),))
-
-
-def masked_text(rollout, mask):
-    text = rollout.completions[0]
-    return "".join(text.text[slice(*span)] for span, keep in zip(text.spans, mask, strict=True) if keep)
-
-
-def fgo(**changes):
-    settings = {
-        "fgo": "lines",
-        "fgo_outside_program": True,
-        "compile_error_mask": "all",
-        "seed": 0,
-    }
-    return SimpleNamespace(**{**settings, **changes})
-
-
-def test_lines_that_did_not_run_are_masked(tokenizer):
-    made = rollout_of("\n    if x:\n        return 1\n    return 0\n", "def f(x):", tokenizer)
-
-    (mask,) = steps.loss_masks(made, [execution(kept={1, 2, 4})], fgo(), step=0)
-
-    assert masked_text(made, mask).split() == ["if", "x:", "return", "0"]
-    assert mask[-1]  # EOS
-
-
-@pytest.mark.parametrize("settings", [{"fgo": "off"}, {}])
-def test_without_fgo_or_without_an_execution_everything_is_kept(tokenizer, settings):
-    made = rollout_of("\n    return 1\n", "def f():", tokenizer)
-    run = execution(kept={1}) if settings else None
-
-    (mask,) = steps.loss_masks(made, [run], fgo(**settings), step=0)
-
-    assert all(mask)
-
-
-def test_tokens_outside_the_program_can_be_left_out(tokenizer):
-    made = rollout_of("\n    return 1\n", "def f():", tokenizer)
-
-    (mask,) = steps.loss_masks(made, [execution(kept={1, 2})], fgo(fgo_outside_program=False), step=0)
-
-    assert mask == [True] * (len(mask) - 1) + [False]
-
-
-def test_the_control_keeps_as_many_tokens_elsewhere(tokenizer):
-    made = rollout_of("\n    if x:\n        return 1\n    return 0\n", "def f(x):", tokenizer)
-    run = execution(kept={1, 2, 4})
-
-    (lines,) = steps.loss_masks(made, [run], fgo(), step=0)
-    (drawn,) = steps.loss_masks(made, [run], fgo(fgo="random"), step=0)
-    (again,) = steps.loss_masks(made, [run], fgo(fgo="random"), step=0)
-    others = [steps.loss_masks(made, [run], fgo(fgo="random"), step=step)[0] for step in range(1, 6)]
-
-    assert sum(drawn) == sum(lines)
-    assert drawn == again
-    assert any(other != drawn for other in others)
-
-
-def test_untrusted_passes_are_left_out_and_counted():
-    passed, failed = execution(), replace(execution(), outcome=Outcome.FAILED, trusted=False)
-    forged = replace(execution(), outcome=Outcome.PASSED, trusted=False)
-
-    feedback = Feedback((passed, forged, None, failed)).without_untrusted_passes()
-
-    assert feedback == Feedback((passed, None, None, failed), dropped_passes=1)
-
-
-def test_columns_of_a_reward_function(tokenizer):
-    made = rollout_of(" return 1", "def f():", tokenizer)
-    run = execution()
-
-    columns = steps.reward_columns(made, Feedback((run,)))
-
-    assert columns == {
-        "level": [3],
-        "prompt": ["prompt"],
-        "prompts": ["prompt"],
-        "completions": [" return 1"],
-        "completion_ids": made.generation.completion_ids(),
-        "task_id": ["task"],
-        "prefix": ["def f():"],
-        "program": ["def f(): return 1"],
-        "execution": [run],
-    }
 
 
 # Micro-batches

@@ -1,0 +1,99 @@
+"""Canonical solutions: each is run once before training, and what was found is applied to the rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.executor import Backend
+from stepcoder_trl.executor.verdict.judge import TESTS_PER_PROGRAM_LIMIT
+from stepcoder_trl.steps.rows import PromptRow
+from stepcoder_trl.types import Outcome
+
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 10  # times its limit that a solution gets
+_MARGIN = 4  # times the duration of the solution that every program of the problem gets
+
+
+@dataclass(frozen=True)
+class SolutionReport:
+    """
+    Findings about the canonical solutions.
+
+    Attributes:
+        failing (`Mapping[str, str]`): Outcome of each solution that fails its tests, by `task_id`.
+        timeouts_s (`Mapping[str, float]`): Limit of each problem whose solution needs more than a quarter of its own.
+    """
+
+    failing: Mapping[str, str] = field(default_factory=dict)
+    timeouts_s: Mapping[str, float] = field(default_factory=dict)
+
+
+def with_solution(rows: Sequence[PromptRow]) -> list[PromptRow]:
+    """Rows that have tests and a canonical solution."""
+    return [row for row in rows if row.tests is not None and row.canonical_solution.strip()]
+
+
+def check_solutions(rows: Sequence[PromptRow], executor: Backend) -> SolutionReport:
+    """
+    Run each canonical solution once, with ten times its limit.
+
+    Args:
+        rows (`Sequence[PromptRow]`):
+            Training set. Rows without tests or without a solution are passed over.
+        executor ([`Backend`]):
+            Executor.
+
+    Returns:
+        [`SolutionReport`]: A solution that the sandbox failed to run is in none of its parts.
+    """
+    rows = with_solution(rows)
+    tests = [dict(row.tests or {}) for row in rows]
+    limits = [float(one.get("timeout_s", executor.timeout_s)) for one in tests]
+    generous = [{**one, "timeout_s": _PATIENCE * limit} for one, limit in zip(tests, limits, strict=True)]
+    runs = executor.run_many([row.canonical_solution for row in rows], generous, on_error="return")
+    failing: dict[str, str] = {}
+    timeouts_s: dict[str, float] = {}
+    for row, limit, run in zip(rows, limits, runs, strict=True):
+        if isinstance(run, SandboxError):
+            continue  # says nothing about the solution
+        # The limit of all tests together is a multiple of that of one.
+        longest_s = max([run.time_s / TESTS_PER_PROGRAM_LIMIT, *(test.time_s for test in run.tests)])
+        if run.outcome is not Outcome.PASSED:
+            failing[row.task_id] = str(run.outcome)
+        elif _MARGIN * longest_s > limit:
+            timeouts_s[row.task_id] = _MARGIN * longest_s
+    if failing:
+        names = [f"{task_id} ({outcome})" for task_id, outcome in failing.items()]
+        logger.warning(
+            f"{len(failing)} of {len(rows)} solutions fail their tests: {', '.join(names[:10])}"
+            f"{', ...' if len(names) > 10 else ''}. Their problems get no curriculum. Check solution and tests."
+        )
+    return SolutionReport(failing, timeouts_s)
+
+
+def use_solutions(rows: Sequence[PromptRow], report: SolutionReport) -> list[PromptRow]:
+    """
+    Take away solutions that fail, and raise the limits of problems whose solution is slow.
+
+    Args:
+        rows (`Sequence[PromptRow]`):
+            Training set.
+        report ([`SolutionReport`]):
+            Findings of [`check_solutions`].
+
+    Returns:
+        `list[PromptRow]`: The same rows in the same order.
+    """
+    used = []
+    for row in rows:
+        if row.task_id in report.failing:
+            row = replace(row, canonical_solution="")
+        if row.task_id in report.timeouts_s:
+            row = replace(row, tests={**(row.tests or {}), "timeout_s": report.timeouts_s[row.task_id]})
+        used.append(row)
+    return used
