@@ -67,7 +67,7 @@ def train(arguments: argparse.Namespace) -> None:
     from trl import ModelConfig
 
     from stepcoder_trl import StepCoderPPOConfig
-    from stepcoder_trl.trainer.launch import PPOScriptArguments, run_ppo
+    from stepcoder_trl.trainer.entry import PPOScriptArguments, run_ppo
 
     class UntilTheTimeIsOver(TrainerCallback):  # type: ignore[misc]
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from trl import ModelConfig
 
     from stepcoder_trl import StepCoderPPOConfig
-    from stepcoder_trl.trainer.launch import PPOScriptArguments
+    from stepcoder_trl.trainer.entry import PPOScriptArguments
 
 
 def main(script_args: PPOScriptArguments, training_args: StepCoderPPOConfig, model_args: ModelConfig) -> None:
     """Train on the problems of a file."""
-    from stepcoder_trl.trainer.launch import run_ppo
+    from stepcoder_trl.trainer.entry import run_ppo
 
     trainer = run_ppo(script_args, training_args, model_args)
     if trainer.is_world_process_zero():
@@ -53,7 +53,7 @@ if __name__ == "__main__":
     from trl import ModelConfig, TrlParser
 
     from stepcoder_trl import StepCoderPPOConfig
-    from stepcoder_trl.trainer.launch import PPOScriptArguments
+    from stepcoder_trl.trainer.entry import PPOScriptArguments
 
     parser = TrlParser((PPOScriptArguments, StepCoderPPOConfig, ModelConfig))
     main(*parser.parse_args_and_config())

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trl import ModelConfig
 
     from stepcoder_trl import StepCoderPPOConfig
-    from stepcoder_trl.trainer.launch import PPOScriptArguments
+    from stepcoder_trl.trainer.entry import PPOScriptArguments
 
 TRAIN_SPLIT = range(601, 975)  # of MBPP's task ids; 11-510 are its test problems, 511-600 its validation problems
 
@@ -33,7 +33,7 @@ TRAIN_SPLIT = range(601, 975)  # of MBPP's task ids; 11-510 are its test problem
 def main(script_args: PPOScriptArguments, training_args: StepCoderPPOConfig, model_args: ModelConfig) -> None:
     """Train on MBPP's own training problems, whatever else the file holds."""
     from stepcoder_trl import load_problems
-    from stepcoder_trl.trainer.launch import run_ppo
+    from stepcoder_trl.trainer.entry import run_ppo
 
     problems = [problem for problem in load_problems(script_args.problems) if _number(problem.task_id) in TRAIN_SPLIT]
     trainer = run_ppo(script_args, training_args, model_args, problems)
@@ -52,7 +52,7 @@ if __name__ == "__main__":
     from trl import ModelConfig, TrlParser
 
     from stepcoder_trl import StepCoderPPOConfig
-    from stepcoder_trl.trainer.launch import PPOScriptArguments
+    from stepcoder_trl.trainer.entry import PPOScriptArguments
 
     parser = TrlParser((PPOScriptArguments, StepCoderPPOConfig, ModelConfig))
     main(*parser.parse_args_and_config())

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trl import ModelConfig, SFTConfig
 
-    from stepcoder_trl.trainer.launch import SFTScriptArguments
+    from stepcoder_trl.trainer.entry import SFTScriptArguments
 
 
 def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: ModelConfig) -> None:
     """Fine-tune on the problems of a file."""
     from accelerate import PartialState
 
-    from stepcoder_trl.trainer.launch import run_sft
+    from stepcoder_trl.trainer.entry import run_sft
 
     left_out = run_sft(script_args, training_args, model_args)
     if not PartialState().is_main_process:
@@ -37,7 +37,7 @@ def main(script_args: SFTScriptArguments, training_args: SFTConfig, model_args: 
 if __name__ == "__main__":
     from trl import ModelConfig, SFTConfig, TrlParser
 
-    from stepcoder_trl.trainer.launch import SFTScriptArguments
+    from stepcoder_trl.trainer.entry import SFTScriptArguments
     from stepcoder_trl.trainer.sft import PAPER_SETTINGS
 
     parser = TrlParser((SFTScriptArguments, SFTConfig, ModelConfig))

@@ -29,7 +29,7 @@ from benchmarks.ablation.settings import ARMS, OWN, REINFORCED, SETTINGS, Job
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
 from stepcoder_trl.quickstart.problems import CONDITIONS, UPDATES, Concept
 from stepcoder_trl.steps.programs import Feedback
-from stepcoder_trl.trainer.rollout import Rollout, Scores
+from stepcoder_trl.trainer.records import Rollout, Scores
 
 
 PHASE = 8  # updates that are told together

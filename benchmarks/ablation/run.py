@@ -28,7 +28,7 @@ from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, fine_tune
 from stepcoder_trl.rewards import REWARDS
 from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.steps.rows import PromptRow
-from stepcoder_trl.trainer.rollout import Rollout, Scores
+from stepcoder_trl.trainer.records import Rollout, Scores
 from stepcoder_trl.versions import versions
 
 

@@ -17,7 +17,7 @@ def train(arguments: list[str]) -> int:
     from trl import ModelConfig, TrlParser
 
     from stepcoder_trl.trainer import StepCoderPPOConfig
-    from stepcoder_trl.trainer.launch import PPOScriptArguments, run_ppo
+    from stepcoder_trl.trainer.entry import PPOScriptArguments, run_ppo
 
     parser = TrlParser(
         (PPOScriptArguments, LaunchArguments, StepCoderPPOConfig, ModelConfig), prog="stepcoder-trl ppo"

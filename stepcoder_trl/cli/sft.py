@@ -17,7 +17,7 @@ def train(arguments: list[str]) -> int:
     from accelerate import PartialState
     from trl import ModelConfig, SFTConfig, TrlParser
 
-    from stepcoder_trl.trainer.launch import SFTScriptArguments, run_sft
+    from stepcoder_trl.trainer.entry import SFTScriptArguments, run_sft
     from stepcoder_trl.trainer.sft import PAPER_SETTINGS
 
     parser = TrlParser((SFTScriptArguments, LaunchArguments, SFTConfig, ModelConfig), prog="stepcoder-trl sft")

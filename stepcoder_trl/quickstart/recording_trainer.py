@@ -11,8 +11,8 @@ from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import StageCount
 from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.trainer import StepCoderPPOTrainer
-from stepcoder_trl.trainer.completions import rollout_views
-from stepcoder_trl.trainer.rollout import Rollout, Scores
+from stepcoder_trl.trainer.records import Rollout, Scores
+from stepcoder_trl.trainer.rollout_log import rollout_views
 
 
 class RecordingTrainer(StepCoderPPOTrainer):

@@ -26,14 +26,14 @@ from stepcoder_trl.reports.model_card import CardFacts, measured_pass_rates
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.steps.rows import dataset_digest
 from stepcoder_trl.steps.solutions import SolutionReport
-from stepcoder_trl.trainer import checkpoint
+from stepcoder_trl.trainer import checkpoints
 from stepcoder_trl.trainer._trl import PPOTrainer
-from stepcoder_trl.trainer.card import defaults_of, public_name, settings_of, write_card
-from stepcoder_trl.trainer.completions import COMPLETIONS, print_completions, send_completions
+from stepcoder_trl.trainer.cards import defaults_of, public_name, settings_of, write_card
 from stepcoder_trl.trainer.hub import CheckpointUploads
-from stepcoder_trl.trainer.logs import summarize
 from stepcoder_trl.trainer.models import base_of
+from stepcoder_trl.trainer.rollout_log import COMPLETIONS, print_completions, send_completions
 from stepcoder_trl.trainer.signals import StopSignals
+from stepcoder_trl.trainer.training_metrics import summarize
 from stepcoder_trl.versions import versions
 
 
@@ -76,7 +76,7 @@ class Bookkeeping(PPOTrainer):
         set_seed(self.local_seed)  # a run is the same whatever was done since the trainer was made
         source = None
         if resume_from_checkpoint is not None:
-            source = checkpoint.find_checkpoint(resume_from_checkpoint, args.output_dir)
+            source = checkpoints.find_checkpoint(resume_from_checkpoint, args.output_dir)
             self._load_checkpoint(source)
             state = self.state
         else:
@@ -92,9 +92,9 @@ class Bookkeeping(PPOTrainer):
         self.control = self.callback_handler.on_train_begin(args, state, self.control)
         if resume_from_checkpoint is True and self.accelerator.is_main_process:
             # A run that was killed when it had just saved did not come to this.
-            checkpoint.remove_old(args.output_dir, args.save_total_limit, source, state.best_model_checkpoint)
+            checkpoints.remove_old(args.output_dir, args.save_total_limit, source, state.best_model_checkpoint)
         if source is not None:
-            checkpoint.load_random_state(source, self.accelerator)
+            checkpoints.load_random_state(source, self.accelerator)
 
     def _discard_interrupted(self) -> None:
         """Drop what a run that was interrupted between two optimizer steps, or another trainer, left behind."""
@@ -111,8 +111,8 @@ class Bookkeeping(PPOTrainer):
         """Clear away what a killed run left half written; a fresh run says so if there are whole checkpoints."""
         if not self.accelerator.is_main_process:
             return
-        checkpoint.remove_interrupted(self.args.output_dir)
-        found = checkpoint.checkpoints(self.args.output_dir)
+        checkpoints.remove_interrupted(self.args.output_dir)
+        found = checkpoints.checkpoints(self.args.output_dir)
         if found and not resuming and self.args.save_strategy != "no":
             logger.warning(
                 f"{self.args.output_dir} holds checkpoints of an earlier run, up to {found[-1].name}: this one starts "
@@ -131,7 +131,7 @@ class Bookkeeping(PPOTrainer):
         position = self.state.global_step % self.plan.updates_per_epoch
         if position == 0 or self.state.global_step == self._begun_at:
             self.control = self.callback_handler.on_epoch_begin(self.args, self.state, self.control)
-        self._before_update = checkpoint.random_state()
+        self._before_update = checkpoints.random_state()
         self.control = self.callback_handler.on_step_begin(self.args, self.state, self.control)
 
     def _end_update(self, metrics: dict[str, float]) -> None:
@@ -185,7 +185,7 @@ class Bookkeeping(PPOTrainer):
         self._log_metrics()
         self._uploads.wait()
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
-            checkpoint.load_models(Path(self.state.best_model_checkpoint), self.accelerator, self.model)
+            checkpoints.load_models(Path(self.state.best_model_checkpoint), self.accelerator, self.model)
             self._update_of_weights = self.state.best_global_step
         self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
         logged = [entry for entry in self.state.log_history if "loss/policy_avg" in entry]
@@ -209,10 +209,10 @@ class Bookkeeping(PPOTrainer):
         if self.accelerator.is_main_process:
             bare = self.accelerator.unwrap_model(self.model)
             bare.policy.save_pretrained(target, state_dict=_part(state, "policy."))
-            bare.value_model.save_pretrained(target / checkpoint.VALUE_MODEL, state_dict=_part(state, "value_model."))
+            bare.value_model.save_pretrained(target / checkpoints.VALUE_MODEL, state_dict=_part(state, "value_model."))
             self.processing_class.save_pretrained(target)
             if self.curriculum is not None:
-                self.curriculum.save(target / checkpoint.CURRICULUM)
+                self.curriculum.save(target / checkpoints.CURRICULUM)
             write_card(self.card_facts(), target)  # over the one that PEFT writes
         self.accelerator.wait_for_everyone()
         if self.args.push_to_hub and not _internal_call:
@@ -292,19 +292,19 @@ class Bookkeeping(PPOTrainer):
             self.state.best_model_checkpoint = str(path)
         if path in self._uploads.folders:  # of the same update, to be written anew
             self._uploads.wait()
-        with checkpoint.new_directory(path, accelerator.is_main_process, accelerator.wait_for_everyone) as directory:
+        with checkpoints.new_directory(path, accelerator.is_main_process, accelerator.wait_for_everyone) as directory:
             self.save_model(str(directory), _internal_call=True)
             if accelerator.is_main_process:
                 self._note_callback_states()
                 self.state.save_to_json(str(directory / "trainer_state.json"))
             if not args.save_only_model:
-                checkpoint.save_training_state(
+                checkpoints.save_training_state(
                     directory, accelerator, self.model, self.optimizer, self.lr_scheduler, self._own_state()
                 )
         if accelerator.is_main_process:
             self._send_checkpoint(path)
             kept = path, self.state.best_model_checkpoint, *self._uploads.folders
-            checkpoint.remove_old(args.output_dir, args.save_total_limit, *kept)
+            checkpoints.remove_old(args.output_dir, args.save_total_limit, *kept)
         self._saved_step = self.state.global_step
 
     def _send_checkpoint(self, path: Path) -> None:
@@ -343,8 +343,8 @@ class Bookkeeping(PPOTrainer):
 
     def _load_checkpoint(self, path: Path) -> None:
         """Take over everything but the random state."""
-        checkpoint.check_same_run(checkpoint.own_state(path), self._settings())
-        own = checkpoint.load_training_state(path, self.accelerator, self.model, self.optimizer, self.lr_scheduler)
+        checkpoints.check_same_run(checkpoints.own_state(path), self._settings())
+        own = checkpoints.load_training_state(path, self.accelerator, self.model, self.optimizer, self.lr_scheduler)
         stored = own.get("solutions")
         self.use_solutions(SolutionReport(**stored) if stored else self.check_solutions())
         self._log_history = own["log_history"]
@@ -354,7 +354,7 @@ class Bookkeeping(PPOTrainer):
         self.state.is_local_process_zero, self.state.is_world_process_zero = flags
         self._load_callback_state()
         if self.curriculum is not None:
-            self.curriculum.load(path / checkpoint.CURRICULUM)
+            self.curriculum.load(path / checkpoints.CURRICULUM)
 
 
 def _part(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

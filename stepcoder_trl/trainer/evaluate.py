@@ -14,9 +14,9 @@ from stepcoder_trl.evaluation.generation import SamplingConfig
 from stepcoder_trl.evaluation.results import EvaluatedSample
 from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.steps.rows import PromptRow, as_rows
-from stepcoder_trl.trainer.checkpoint import random_state, set_random_state
-from stepcoder_trl.trainer.config import StepCoderPPOConfig
-from stepcoder_trl.trainer.rollout import Rollout, Scores
+from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
+from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
+from stepcoder_trl.trainer.records import Rollout, Scores
 
 
 NOT_RUN = "could not be run"

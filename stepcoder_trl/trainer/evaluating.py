@@ -17,7 +17,6 @@ from stepcoder_trl.steps.programs import Feedback, Runs
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.starts import Start
 from stepcoder_trl.trainer._trl import PPOTrainer
-from stepcoder_trl.trainer.completions import print_completions, rollout_views
 from stepcoder_trl.trainer.evaluate import (
     EvalItem,
     best_metric_name,
@@ -28,7 +27,8 @@ from stepcoder_trl.trainer.evaluate import (
     share_of,
     undisturbed,
 )
-from stepcoder_trl.trainer.rollout import Rollout, Scores
+from stepcoder_trl.trainer.records import Rollout, Scores
+from stepcoder_trl.trainer.rollout_log import print_completions, rollout_views
 from stepcoder_trl.trainer.signals import Interruption
 
 

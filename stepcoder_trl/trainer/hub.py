@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import HfApi
 from transformers.trainer_utils import HubStrategy
 
-from stepcoder_trl.trainer.checkpoint import TRAINING_STATE
+from stepcoder_trl.trainer.checkpoints import TRAINING_STATE
 
 
 logger = logging.getLogger(__name__)

@@ -35,14 +35,13 @@ from stepcoder_trl.steps.scores import (
     reward_name,
 )
 from stepcoder_trl.steps.starts import Start, draw_starts, has_passed, read_completions, report_shares
-from stepcoder_trl.trainer import checkpoint
+from stepcoder_trl.trainer import checkpoints
 from stepcoder_trl.trainer._trl import RewardCarrier
+from stepcoder_trl.trainer.batches import by_length, micro_batches
 from stepcoder_trl.trainer.bookkeeping import Bookkeeping
-from stepcoder_trl.trainer.completions import rollout_views
-from stepcoder_trl.trainer.config import StepCoderPPOConfig, options_without_effect
 from stepcoder_trl.trainer.evaluating import Evaluating
-from stepcoder_trl.trainer.logs import LossTerms, Totals, add, add_losses, rollout_totals, token_totals
 from stepcoder_trl.trainer.models import build_critic, build_reference, head_outputs, response_logits
+from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig, options_without_effect
 from stepcoder_trl.trainer.ppo_math import (
     explained_variance,
     generalized_advantages,
@@ -65,8 +64,10 @@ from stepcoder_trl.trainer.processes import (
     quiet_unless_first,
     whole_for_generation,
 )
-from stepcoder_trl.trainer.rollout import Experience, Rewards, Rollout, Scores, TokenScores, by_length, micro_batches
+from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores
+from stepcoder_trl.trainer.rollout_log import rollout_views
 from stepcoder_trl.trainer.signals import WATCHED, Interruption, StopSignals
+from stepcoder_trl.trainer.training_metrics import LossTerms, Totals, add, add_losses, rollout_totals, token_totals
 
 
 logger = logging.getLogger(__name__)
@@ -245,7 +246,7 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
     def _save_interrupted(self, interruption: Interruption) -> None:
         """Write a checkpoint of the updates that are done; one that was broken off will be done anew."""
         if self._before_update is not None:
-            checkpoint.set_random_state(self._before_update)
+            checkpoints.set_random_state(self._before_update)
         step = self.state.global_step
         if self._saved_step != step or self._evaluation_due:
             self._save_checkpoint(self.model)

@@ -22,11 +22,11 @@ from stepcoder_trl.steps.rows import PromptRow, collate
 from stepcoder_trl.steps.scores import RewardFunc
 from stepcoder_trl.steps.solutions import SolutionReport, check_solutions, use_solutions, with_solution
 from stepcoder_trl.trainer._trl import PPOTrainer, renamed_attributes_allowed
-from stepcoder_trl.trainer.config import EOS
+from stepcoder_trl.trainer.batches import BatchPlan, PromptSampler, plan_batches
 from stepcoder_trl.trainer.evaluate import evaluation_sets
 from stepcoder_trl.trainer.models import PolicyAndCritic, base_of, disable_dropout, warn_of_lost_steps
+from stepcoder_trl.trainer.ppo_config import EOS
 from stepcoder_trl.trainer.processes import cast_unspread, configure_deepspeed, mixed_precision, told_precision
-from stepcoder_trl.trainer.rollout import BatchPlan, PromptSampler, plan_batches
 
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
-from stepcoder_trl.trainer.checkpoint import checkpoints
+from stepcoder_trl.trainer.checkpoints import checkpoints
 from tests.conftest import sign_problems, tiny_config
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stepcoder_trl.trainer.checkpoint import checkpoints
+from stepcoder_trl.trainer.checkpoints import checkpoints
 from tests.integration.kill_host import UPDATES
 
 

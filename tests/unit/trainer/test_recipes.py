@@ -22,7 +22,7 @@ def test_ppo_recipes_are_read(name):
     from trl import ModelConfig, TrlParser
 
     from stepcoder_trl.trainer import StepCoderPPOConfig
-    from stepcoder_trl.trainer.launch import PPOScriptArguments
+    from stepcoder_trl.trainer.entry import PPOScriptArguments
 
     parser = TrlParser((PPOScriptArguments, StepCoderPPOConfig, ModelConfig))
     flags = ["--config", str(RECIPES / f"{name}.yaml"), "--bf16", "false", "--use_cpu", "true", "--report_to", "none"]

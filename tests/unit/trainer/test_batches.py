@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from stepcoder_trl.evaluation.generation import Generation
-from stepcoder_trl.trainer import rollout as steps
-from stepcoder_trl.trainer.rollout import BatchPlan, Experience, PromptSampler
+from stepcoder_trl.trainer import batches
+from stepcoder_trl.trainer.batches import BatchPlan, PromptSampler
+from stepcoder_trl.trainer.records import Experience
 
 
 TESTS = '{"type": "stdio", "inputs": [""], "outputs": ["1"]}'
@@ -45,7 +46,7 @@ def arguments(**changes):
 
 
 def test_sizes_of_a_run():
-    got = steps.plan_batches(arguments(), num_rows=20, num_generations=8, num_processes=2)
+    got = batches.plan_batches(arguments(), num_rows=20, num_generations=8, num_processes=2)
 
     # 4 x 4 x 2 = 32 completions of 4 prompts; 20 rows make 5 updates per epoch.
     assert got == BatchPlan(
@@ -72,7 +73,7 @@ def test_sizes_of_a_run():
     ],
 )
 def test_number_of_updates(changes, updates):
-    got = steps.plan_batches(arguments(**changes), num_rows=40, num_generations=4, num_processes=1)
+    got = batches.plan_batches(arguments(**changes), num_rows=40, num_generations=4, num_processes=1)
 
     assert got.num_updates == updates
 
@@ -88,7 +89,7 @@ def test_number_of_updates(changes, updates):
 )
 def test_sizes_that_do_not_fit_are_explained(changes, rows, parts):
     with pytest.raises(ValueError) as error:
-        steps.plan_batches(arguments(**changes), num_rows=rows, num_generations=16, num_processes=1)
+        batches.plan_batches(arguments(**changes), num_rows=rows, num_generations=16, num_processes=1)
 
     for part in parts:
         assert part in str(error.value)
@@ -157,9 +158,9 @@ def test_micro_batches_put_completions_of_like_length_together():
     whole = experience()
     made = Generation(whole.query_ids, whole.query_mask, whole.response_ids, whole.lengths, whole.lengths > 0)
 
-    batches = list(steps.micro_batches(made, 2))
+    parts = list(batches.micro_batches(made, 2))
 
     assert (made.query_mask.sum(1) + made.lengths).tolist() == [3, 4, 3]
-    assert [batch.rows.tolist() for batch in batches] == [[0, 2], [1]]
-    assert [batch.query_ids.tolist() for batch in batches] == [[[1, 2], [7, 8]], [[5]]]
-    assert [batch.response_ids.tolist() for batch in batches] == [[[10, 11], [16, 17]], [[13, 14, 15]]]
+    assert [batch.rows.tolist() for batch in parts] == [[0, 2], [1]]
+    assert [batch.query_ids.tolist() for batch in parts] == [[[1, 2], [7, 8]], [[5]]]
+    assert [batch.response_ids.tolist() for batch in parts] == [[[10, 11], [16, 17]], [[13, 14, 15]]]

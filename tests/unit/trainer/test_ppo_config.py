@@ -12,7 +12,7 @@ from trl import TrlParser
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer import StepCoderPPOConfig
-from stepcoder_trl.trainer.config import WITHOUT_EFFECT, options_without_effect
+from stepcoder_trl.trainer.ppo_config import WITHOUT_EFFECT, options_without_effect
 
 
 OWN = list(StepCoderPPOConfig.__annotations__)

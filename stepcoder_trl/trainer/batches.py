@@ -1,8 +1,8 @@
-"""What the steps of an update hand to each other: problems, samples, completions, scores, masks."""
+"""Batches: sizes of a run, rows of each update, and micro-batches of completions of like length."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -12,7 +12,6 @@ from torch.utils.data import Sampler
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import Generation
-from stepcoder_trl.steps.starts import Completion, Start
 
 
 class PromptSampler(Sampler[list[int]]):
@@ -145,71 +144,6 @@ def plan_batches(args: Any, num_rows: int, num_generations: int, num_processes: 
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """
-    Completions of one update, on one process.
-
-    Attributes:
-        completions (`tuple[Completion, ...]`): `B` completions: start, text and program of each.
-        generation (`Generation`): Their tokens as tensors.
-    """
-
-    completions: tuple[Completion, ...]
-    generation: Generation
-
-    @property
-    def starts(self) -> tuple[Start, ...]:
-        """Start of each completion."""
-        return tuple(completion.start for completion in self.completions)
-
-
-@dataclass(frozen=True)
-class TokenScores:
-    """
-    What the models say about the sampled tokens.
-
-    Attributes:
-        log_probs (`torch.Tensor` of shape `(B, T)`): Under the policy that sampled, at its temperature.
-        ref_log_probs (`torch.Tensor` of shape `(B, T)`): Under the reference, at the same temperature.
-        values (`torch.Tensor` of shape `(B, T)`): Of the critic, before each token.
-    """
-
-    log_probs: torch.Tensor
-    ref_log_probs: torch.Tensor
-    values: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Scores:
-    """
-    Score of each completion.
-
-    Attributes:
-        scores (`torch.Tensor` of shape `(B,)`): Weighted sum, penalty and clip applied; 0 where there is none.
-        scored (`torch.Tensor` of shape `(B,)`): Whether there is one.
-        by_source (`Mapping[str, tuple[float | None, ...]]`): Before weights, by name of the reward function.
-    """
-
-    scores: torch.Tensor
-    scored: torch.Tensor
-    by_source: Mapping[str, tuple[float | None, ...]]
-
-
-@dataclass(frozen=True)
-class Rewards:
-    """
-    Reward of each token.
-
-    Attributes:
-        kl (`torch.Tensor` of shape `(B, T)`): KL estimates, 0 beyond the valid tokens.
-        rewards (`torch.Tensor` of shape `(B, T)`): KL penalty, and at the last valid token the score.
-    """
-
-    kl: torch.Tensor
-    rewards: torch.Tensor
-
-
-@dataclass(frozen=True)
 class MicroBatch:
     """
     Some completions, without the columns that are padding in all of them.
@@ -245,51 +179,6 @@ def micro_batches(generation: Generation, size: int) -> Iterator[MicroBatch]:
         width = int(mask.sum(1).max())
         response_ids = generation.response_ids[rows, : int(lengths.max())]
         yield MicroBatch(rows, generation.query_ids[rows, -width:], mask[:, -width:], response_ids, lengths)
-
-
-@dataclass(frozen=True)
-class Experience:
-    """
-    Everything an update trains on.
-
-    Attributes:
-        query_ids (`torch.Tensor` of shape `(B, Q)`): Queries, padded on the left.
-        query_mask (`torch.Tensor` of shape `(B, Q)`): `True` where a query token stands.
-        response_ids (`torch.Tensor` of shape `(B, T)`): Sampled tokens, padded on the right.
-        lengths (`torch.Tensor` of shape `(B,)`): Sampled tokens per row.
-        valid_mask (`torch.Tensor` of shape `(B, T)`): Tokens of scored completions: value loss.
-        loss_mask (`torch.Tensor` of shape `(B, T)`): The kept ones among them: policy loss.
-        log_probs (`torch.Tensor` of shape `(B, T)`): Under the policy that sampled.
-        values (`torch.Tensor` of shape `(B, T)`): Of the critic at that time.
-        advantages (`torch.Tensor` of shape `(B, T)`): Advantages.
-        returns (`torch.Tensor` of shape `(B, T)`): Targets of the critic.
-    """
-
-    query_ids: torch.Tensor
-    query_mask: torch.Tensor
-    response_ids: torch.Tensor
-    lengths: torch.Tensor
-    valid_mask: torch.Tensor
-    loss_mask: torch.Tensor
-    log_probs: torch.Tensor
-    values: torch.Tensor
-    advantages: torch.Tensor
-    returns: torch.Tensor
-
-    def select(self, indices: torch.Tensor) -> Experience:
-        """Rows at `indices`, without the columns that are padding in all of them."""
-        length = int(self.lengths[indices].max())
-        query_length = int(self.query_mask[indices].sum(1).max())
-        parts: dict[str, torch.Tensor] = {"lengths": self.lengths[indices]}
-        for name in ("query_ids", "query_mask"):
-            parts[name] = getattr(self, name)[indices, -query_length:]
-        for name in ("response_ids", "valid_mask", "loss_mask", "log_probs", "values", "advantages", "returns"):
-            parts[name] = getattr(self, name)[indices, :length]
-        return Experience(**parts)
-
-    def sequences(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries with their responses, and their attention mask, both of shape `(B, Q + T)`."""
-        return join_sequences(self.query_ids, self.query_mask, self.response_ids, self.lengths)
 
 
 def join_sequences(

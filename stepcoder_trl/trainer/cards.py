@@ -12,7 +12,7 @@ from typing import Any
 
 from stepcoder_trl.reports.model_card import CARD, CURVE, CardFacts, curve_points, model_card
 from stepcoder_trl.reports.plots import can_plot, plot_curves
-from stepcoder_trl.trainer.config import StepCoderPPOConfig
+from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 
 
 # Worked out by the trainer from other settings.

@@ -9,7 +9,7 @@ import torch
 
 from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.trainer.ppo_math import PolicyTerms, ValueTerms, masked_sum
-from stepcoder_trl.trainer.rollout import Experience, Rewards, Rollout, Scores, TokenScores
+from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores
 from stepcoder_trl.types import Execution, Outcome
 
 

@@ -20,7 +20,7 @@ from stepcoder_trl.trainer._trl import (
     get_quantization_config,
     renamed_attributes_allowed,
 )
-from stepcoder_trl.trainer.config import StepCoderPPOConfig
+from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_unless_first
 from stepcoder_trl.trainer.sft import sft_dataset

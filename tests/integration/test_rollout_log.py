@@ -14,7 +14,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
-from stepcoder_trl.trainer import completions
+from stepcoder_trl.trainer import rollout_log
 from tests.integration.test_train import BRANCH, RIGHT, UNPARSABLE, WRONG, parameters
 
 
@@ -171,7 +171,7 @@ def test_tensorboard_gets_text_that_no_program_breaks_out_of(make):
     callback.tb_writer = Writer()
     hostile = "\n    return 1\n```\n# <script>\x1b[2J\n"
 
-    completions.send_completions(
+    rollout_log.send_completions(
         [view(hostile)], update=3, report_to=["tensorboard"], callbacks=[callback, TrainerCallback()]
     )
 

@@ -15,7 +15,7 @@ from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import evenly_spaced, rollouts_table
 from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.steps.starts import Start
-from stepcoder_trl.trainer.rollout import Rollout, Scores
+from stepcoder_trl.trainer.records import Rollout, Scores
 
 
 COMPLETIONS = "completions"

@@ -5,17 +5,17 @@ import torch
 
 from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.steps.programs import Feedback
-from stepcoder_trl.trainer import logs
+from stepcoder_trl.trainer import training_metrics
 from stepcoder_trl.trainer.ppo_math import policy_loss_terms, value_loss_terms
-from stepcoder_trl.trainer.rollout import Experience, Rollout, Scores
+from stepcoder_trl.trainer.records import Experience, Rollout, Scores
 from tests.unit.steps.samples import make_completion
 
 
 def test_means_are_added_up_as_numerators_and_denominators():
     totals = {}
 
-    logs.add(totals, "a", 3.0, 2.0)
-    logs.add(totals, "a", 1.0, 6.0)
+    training_metrics.add(totals, "a", 3.0, 2.0)
+    training_metrics.add(totals, "a", 1.0, 6.0)
 
     assert totals == {"a": (4.0, 8.0)}
 
@@ -27,10 +27,10 @@ def test_losses_count_over_kept_or_valid_tokens():
     # Ratios 2, 2 and 1: the first two are clipped at 1.2.
     policy = policy_loss_terms(torch.tensor([[2.0, 2.0, 1.0]]).log(), batch.log_probs, batch.advantages, 0.2)
     value = value_loss_terms(zeros, zeros, batch.returns, 0.2)
-    terms = logs.LossTerms(torch.tensor(-1.0), torch.tensor(0.5), policy, value, zeros + 3)
+    terms = training_metrics.LossTerms(torch.tensor(-1.0), torch.tensor(0.5), policy, value, zeros + 3)
     totals = {}
 
-    logs.add_losses(totals, batch, terms, steps=0.25)
+    training_metrics.add_losses(totals, batch, terms, steps=0.25)
 
     assert totals["loss/policy_avg"] == (-1.0, 0.25)
     assert totals["policy/clipfrac_avg"] == (0.0 + 1.0, 2.0)
@@ -46,7 +46,7 @@ def test_keys_depend_on_the_dataset_and_not_on_what_this_process_drew(with_tests
     scores = Scores(torch.zeros(1), torch.tensor([True]), {"length": (0.0,)})
 
     rollout = Rollout((make_completion("", ""),), generation)
-    totals = logs.rollout_totals(rollout, Feedback((None,)), scores, 2, None, with_tests=with_tests)
+    totals = training_metrics.rollout_totals(rollout, Feedback((None,)), scores, 2, None, with_tests=with_tests)
 
     assert ("executor/passed" in totals) == with_tests
 
@@ -57,7 +57,7 @@ def test_several_updates_become_one_line():
         {"loss": 2.0, "lr": 0.1, "val/num_eos_tokens": 4.0, "curriculum/advanced": 5.0, "rewards/new": 7.0},
     ]
 
-    assert logs.summarize(history) == {
+    assert training_metrics.summarize(history) == {
         "loss": 1.5,
         "lr": 0.1,
         "val/num_eos_tokens": 7.0,

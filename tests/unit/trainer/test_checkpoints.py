@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.trainer import checkpoint
+from stepcoder_trl.trainer import checkpoints
 
 
 def nothing():
@@ -18,7 +18,7 @@ def nothing():
 def test_a_directory_has_its_name_only_when_it_is_complete(tmp_path):
     path = tmp_path / "checkpoint-2"
 
-    with checkpoint.new_directory(path, True, nothing) as directory:
+    with checkpoints.new_directory(path, True, nothing) as directory:
         (directory / "file").write_text("x")
         assert not path.exists()
 
@@ -28,18 +28,18 @@ def test_a_directory_has_its_name_only_when_it_is_complete(tmp_path):
 
 def test_an_interrupted_directory_is_no_checkpoint_and_is_replaced(tmp_path):
     path = tmp_path / "checkpoint-2"
-    interrupted = checkpoint.new_directory(path, True, nothing)
+    interrupted = checkpoints.new_directory(path, True, nothing)
     (interrupted.__enter__() / "half").write_text("x")
-    assert checkpoint.checkpoints(tmp_path) == []
+    assert checkpoints.checkpoints(tmp_path) == []
 
-    with checkpoint.new_directory(path, True, nothing) as directory:
+    with checkpoints.new_directory(path, True, nothing) as directory:
         (directory / "whole").write_text("x")
 
     assert [entry.name for entry in path.iterdir()] == ["whole"]
 
 
 def test_other_processes_neither_make_nor_rename(tmp_path):
-    with checkpoint.new_directory(tmp_path / "checkpoint-1", False, nothing):
+    with checkpoints.new_directory(tmp_path / "checkpoint-1", False, nothing):
         pass
 
     assert list(tmp_path.iterdir()) == []
@@ -47,7 +47,7 @@ def test_other_processes_neither_make_nor_rename(tmp_path):
 
 def make(root: Path, *steps: int) -> None:
     for step in steps:
-        (root / f"checkpoint-{step}" / checkpoint.TRAINING_STATE).mkdir(parents=True)
+        (root / f"checkpoint-{step}" / checkpoints.TRAINING_STATE).mkdir(parents=True)
 
 
 def test_checkpoints_are_sorted_by_their_number(tmp_path):
@@ -55,12 +55,12 @@ def test_checkpoints_are_sorted_by_their_number(tmp_path):
     (tmp_path / "checkpoint-final").mkdir()
     (tmp_path / "tmp-checkpoint-200").mkdir()
 
-    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == [
+    assert [path.name for path in checkpoints.checkpoints(tmp_path)] == [
         "checkpoint-9",
         "checkpoint-10",
         "checkpoint-100",
     ]
-    assert checkpoint.find_checkpoint(True, str(tmp_path)).name == "checkpoint-100"
+    assert checkpoints.find_checkpoint(True, str(tmp_path)).name == "checkpoint-100"
 
 
 @pytest.mark.parametrize(
@@ -77,17 +77,17 @@ def test_checkpoints_are_sorted_by_their_number(tmp_path):
 def test_the_oldest_beyond_the_limit_go(tmp_path, limit, keep, left):
     make(tmp_path, 1, 2, 3)
 
-    checkpoint.remove_old(str(tmp_path), limit, tmp_path / "checkpoint-3", keep and str(tmp_path / keep))
+    checkpoints.remove_old(str(tmp_path), limit, tmp_path / "checkpoint-3", keep and str(tmp_path / keep))
 
-    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in left]
+    assert [path.name for path in checkpoints.checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in left]
 
 
 def test_a_new_checkpoint_stays_beside_older_ones_with_higher_numbers(tmp_path):
     make(tmp_path, 1, 20, 30)
 
-    checkpoint.remove_old(str(tmp_path), 1, tmp_path / "checkpoint-1")
+    checkpoints.remove_old(str(tmp_path), 1, tmp_path / "checkpoint-1")
 
-    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["checkpoint-1"]
+    assert [path.name for path in checkpoints.checkpoints(tmp_path)] == ["checkpoint-1"]
 
 
 def test_what_a_killed_run_left_is_cleared_away(tmp_path):
@@ -96,7 +96,7 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path):
     (tmp_path / "tmp-old-checkpoint-1" / "half").mkdir(parents=True)
     (tmp_path / "tmp-of-the-user").mkdir()
 
-    checkpoint.remove_interrupted(tmp_path)
+    checkpoints.remove_interrupted(tmp_path)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "tmp-of-the-user"]
 
@@ -122,42 +122,42 @@ SETTINGS = {
     ],
 )
 def test_another_run_is_refused(changes, message):
-    checkpoint.check_same_run(SETTINGS, SETTINGS)
+    checkpoints.check_same_run(SETTINGS, SETTINGS)
 
     with pytest.raises(BadInputError, match=message):
-        checkpoint.check_same_run(SETTINGS, {**SETTINGS, **changes})
+        checkpoints.check_same_run(SETTINGS, {**SETTINGS, **changes})
 
 
 def test_a_state_that_is_spread_needs_as_many_processes():
     spread = {**SETTINGS, "deepspeed": 3}
 
     with pytest.raises(BadInputError, match="2 processes with DeepSpeed ZeRO-3, and cannot be read by 1 process"):
-        checkpoint.check_same_run(spread, {**spread, "num_processes": 1})
+        checkpoints.check_same_run(spread, {**spread, "num_processes": 1})
 
 
 @pytest.mark.parametrize(("changes", "message"), [({"seed": 2}, "order"), ({"num_processes": 1}, "drawn otherwise")])
 def test_a_run_that_will_differ_is_warned_of(caplog, changes, message):
-    checkpoint.check_same_run(SETTINGS, {**SETTINGS, **changes})
+    checkpoints.check_same_run(SETTINGS, {**SETTINGS, **changes})
 
     assert message in caplog.text
 
 
 def test_nothing_to_resume_from_is_said(tmp_path):
     with pytest.raises(BadInputError, match="No checkpoint in"):
-        checkpoint.find_checkpoint(True, str(tmp_path))
+        checkpoints.find_checkpoint(True, str(tmp_path))
 
 
 def test_a_checkpoint_without_training_state_is_refused(tmp_path):
     (tmp_path / "checkpoint-1").mkdir()
 
     with pytest.raises(BadInputError, match="save_only_model"):
-        checkpoint.find_checkpoint(tmp_path / "checkpoint-1", "elsewhere")
+        checkpoints.find_checkpoint(tmp_path / "checkpoint-1", "elsewhere")
 
 
 def test_random_state_comes_back_from_a_file_without_unpickling(tmp_path):
-    torch.save(checkpoint.random_state(), tmp_path / "state.pt")
+    torch.save(checkpoints.random_state(), tmp_path / "state.pt")
     expected = (random.random(), np.random.rand(), np.random.randn(), torch.rand(1).item())
 
-    checkpoint.set_random_state(torch.load(tmp_path / "state.pt", weights_only=True))
+    checkpoints.set_random_state(torch.load(tmp_path / "state.pt", weights_only=True))
 
     assert (random.random(), np.random.rand(), np.random.randn(), torch.rand(1).item()) == expected

@@ -115,7 +115,7 @@ def test_an_empty_choice_of_problems_is_not_replaced_by_the_whole_file(model_fol
     from trl import ModelConfig
 
     from stepcoder_trl import StepCoderPPOConfig
-    from stepcoder_trl.trainer.launch import PPOScriptArguments, run_ppo
+    from stepcoder_trl.trainer.entry import PPOScriptArguments, run_ppo
 
     with pytest.raises(BadInputError, match="no problem is left"):
         run_ppo(
