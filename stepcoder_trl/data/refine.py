@@ -66,7 +66,7 @@ RULES: dict[str, str] = {
     WRONG_OUTPUT: "the only solution that runs gives a wrong answer",
     ORDER: "the solutions give the expected parts in a different order",
     LETTER_CASE: "the solutions give the expected words in different letter case",
-    SEVERAL_ANSWERS: "the statement allows several answers; dropped if a solution differs from the expected one",
+    SEVERAL_ANSWERS: "the statement allows several answers; dropped if the solutions differ",
     SOLUTIONS_DISAGREE: "the solutions give different answers, and none is the expected one",
     HARD_CODED: "the solutions do not read their input",
     DUPLICATE: "an earlier row has the same problem",
