@@ -1,4 +1,4 @@
-"""`python -m stepcoder_trl`: the command line, for launchers that start modules."""
+"""Run the command line as `python -m stepcoder_trl`, for launchers that start modules."""
 
 from stepcoder_trl.cli.main import main
 

@@ -1,1 +1,1 @@
-"""Command line: each verb parses its arguments, calls one function and prints."""
+"""Command line. Each verb parses its arguments, calls one function and prints the result."""

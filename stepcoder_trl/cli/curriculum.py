@@ -1,4 +1,4 @@
-"""`stepcoder-trl curriculum`: where the curriculum may cut solutions."""
+"""`stepcoder-trl curriculum`: list the curriculum stages of solutions."""
 
 from __future__ import annotations
 
@@ -11,24 +11,35 @@ from stepcoder_trl.jsonl import Row, read_rows, write_rows
 
 
 EPILOG = """rows of SOLUTIONS: {"id", "canonical_solution", "starter_code"?}, one JSON object per line.
-rows of STAGES: {"id", "conditionals": [{"kind", "line"}], "stages": [{"stage", "line", "prefix"}]}, from the first
-stage of training to scratch (stage 0, line 1, empty prefix). Which statements count (the paper does not say):
-  statements  if (each elif its own), for, async for, while, try, match (default)
-  scope       the kinds of APPS+'s `scope` field, with functions, classes, comprehensions, lambdas and handlers
+rows of STAGES: {"id", "conditionals": [{"kind", "line"}], "stages": [{"stage", "line", "prefix"}]}. The stages go from
+the first one of training to scratch (stage 0, line 1, empty prefix).
+The paper does not say which statements are conditional. --kinds selects them:
+  statements  if, elif, for, async for, while, try, match (default)
+  scope       the kinds of APPS+'s `scope` field, which include functions, classes, comprehensions and lambdas
+
+example:
+  stepcoder-trl curriculum solutions.jsonl --out stages.jsonl
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the verb."""
-    parser.add_argument("solutions", metavar="SOLUTIONS", help="JSONL file of solutions, - for standard input")
-    parser.add_argument("--out", required=True, metavar="STAGES", help="JSONL file to write, - for standard output")
+    """Add the arguments of the verb."""
     parser.add_argument(
-        "--kinds", choices=("statements", "scope"), default="statements", help="what counts (see below)"
+        "solutions", metavar="SOLUTIONS", help="Read solutions from this JSONL file (-: standard input)."
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="STAGES", help="Write stages to this JSONL file (-: standard output)."
+    )
+    parser.add_argument(
+        "--kinds",
+        choices=("statements", "scope"),
+        default="statements",
+        help="Select the statements at which a stage may start (see below).",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Cut all rows; returns the exit status."""
+    """Write the stages of all rows and return the exit status."""
     rows = [_parse(row) for row in read_rows(arguments.solutions)]
     write_rows(arguments.out, (_stages(row, arguments.kinds) for row in progress(rows, "cutting")))
     return 0

@@ -1,4 +1,4 @@
-"""`stepcoder-trl env`: versions and sandbox layers, for bug reports."""
+"""`stepcoder-trl env`: print package versions and sandbox layers, for bug reports."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from stepcoder_trl.versions import PACKAGES, versions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb has none."""
+    """Add no arguments: the verb has none."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print versions and layers; returns the exit status."""
+    """Print versions and layers, and return the exit status."""
     from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
     from stepcoder_trl.executor.wire.system import num_cores
 
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{name}: {found.get(name, 'not installed')}")
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         layers, missing = executor.layers, executor.missing_layers
-    print("sandbox layers in force: " + ", ".join(name for name, there in layers.items() if there))
+    print("active sandbox layers: " + ", ".join(name for name, active in layers.items() if active))
     for name, stops in missing.items():
-        print(f"sandbox layer missing: {name}, which would have stopped: {stops}")
+        print(f"missing sandbox layer: {name}, which would stop: {stops}")
     return 0

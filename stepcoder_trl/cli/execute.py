@@ -1,4 +1,4 @@
-"""`stepcoder-trl execute`: run programs under their tests."""
+"""`stepcoder-trl execute`: run programs against their tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EPILOG = """rows of PROGRAMS: {"id", "program", "tests"}, one JSON object per li
   {"type": "call", "fn_name": str, "inputs": [[argument]], "outputs": [value]}
   {"type": "assert", "setup": str, "asserts": [str]}
 rows of RESULTS, in the order given: {"id", "outcome", "score", "passed", "total", "tests", "executed_lines",
-  "kept_lines", "time_s"}. score is the paper's: 1 passed, -0.3 failed, -0.6 runtime error, -1 compile error.
+  "kept_lines", "time_s"}. Scores of the paper: 1 passed, -0.3 failed, -0.6 runtime error, -1 compile error.
 exit status: 0 done, 1 some rows could not be executed (outcome null, with an error), 2 bad input.
 
 example:
@@ -33,60 +33,63 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the verb."""
-    parser.add_argument("programs", metavar="PROGRAMS", help="JSONL file of programs, - for standard input")
-    parser.add_argument("--out", required=True, metavar="RESULTS", help="JSONL file to write, - for standard output")
-    parser.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
+    """Add the arguments of the verb."""
+    parser.add_argument("programs", metavar="PROGRAMS", help="Read programs from this JSONL file (-: standard input).")
+    parser.add_argument(
+        "--out", required=True, metavar="RESULTS", help="Write results to this JSONL file (-: standard output)."
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
     parser.add_argument(
         "--timeout-s",
         type=float,
         default=3.0,
         metavar="S",
-        help="CPU seconds per test (default: 3); a row's value wins",
+        help="Limit the CPU seconds per test (default: 3). A row may override it.",
     )
     parser.add_argument(
         "--program-timeout-s",
         type=float,
         metavar="S",
-        help="CPU seconds of all tests of a program together (default: five times the limit of one)",
+        help="Limit the CPU seconds of all tests of a program (default: five times the limit per test).",
     )
     parser.add_argument(
         "--memory-mb",
         type=float,
         default=512.0,
         metavar="M",
-        help="address space in MiB (default: 512); a row's value wins",
+        help="Limit the address space to M MiB (default: 512). A row may override it.",
     )
     parser.add_argument(
-        "--stop-on-first-failure", action="store_true", help="do not run the tests after the first that does not pass"
+        "--stop-on-first-failure", action="store_true", help="Skip the tests after the first one that does not pass."
     )
     parser.add_argument(
         "--fresh-process-per-test",
         action="store_true",
-        help="a process for every test, so that nothing one leaves in imported modules reaches the next",
+        help="Run every test in a new process, so that tests cannot affect each other.",
     )
     parser.add_argument(
         "--float-tolerance",
         type=float,
         metavar="T",
-        help="compare words of standard output that are numbers with this tolerance (default: as text)",
+        help="Compare numbers in standard output with this tolerance (default: compare them as text).",
     )
     parser.add_argument(
         "--backend-url",
         metavar="URL",
-        help="run the programs in the HTTP sandbox at this address, which speaks SandboxFusion's /run_code; its "
-        f"bearer token is taken from {TOKEN_VARIABLE}",
+        help="Run the programs in the HTTP sandbox at this address, which must implement SandboxFusion's /run_code. "
+        f"The bearer token is read from {TOKEN_VARIABLE}.",
     )
     parser.add_argument(
         "--isolation",
         choices=("auto", "strict", "none"),
         default="auto",
-        help="auto: every layer this machine has (default); strict: refuse to run without one; none: limits only",
+        help="Select the isolation layers. auto (default): all that this machine has. strict: fail if one is missing. "
+        "none: resource limits only.",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Execute all rows; returns the exit status."""
+    """Execute all rows and return the exit status."""
     backend = _backend(arguments)
     jobs = [_parse(row) for row in read_rows(arguments.programs)]
     failures = 0
@@ -103,13 +106,13 @@ def run(arguments: argparse.Namespace) -> int:
     write_rows(arguments.out, results())
     if failures:
         print(
-            f"stepcoder-trl: {failures} of {len(jobs)} rows could not be executed; see their `error`.", file=sys.stderr
+            f"stepcoder-trl: {failures} of {len(jobs)} rows could not be executed. See their `error`.", file=sys.stderr
         )
     return 1 if failures else 0
 
 
-# Flags that are settings of every backend.
-_SAME_NAMES = (
+# Flags with the same name as a setting of both executors.
+_SHARED_SETTINGS = (
     *("timeout_s", "program_timeout_s", "isolation", "stop_on_first_failure"),
     *("fresh_process_per_test", "float_tolerance"),
 )
@@ -117,7 +120,7 @@ _SAME_NAMES = (
 
 def _backend(arguments: argparse.Namespace) -> BaseBackend:
     limits = {
-        **{name: getattr(arguments, name) for name in _SAME_NAMES},
+        **{name: getattr(arguments, name) for name in _SHARED_SETTINGS},
         "memory_limit_bytes": _bytes(arguments.memory_mb),
     }
     if arguments.backend_url is None:

@@ -1,8 +1,8 @@
 """
-Several processes: a command is started anew in each through `accelerate launch`.
+Start a command in several processes by `accelerate launch`.
 
-`--accelerate_config NAME` names a file of `stepcoder_trl/accelerate_configs` or the user's own, as in TRL's command
-line. The other flags here are those of `accelerate launch` that such a file cannot know.
+`--accelerate_config NAME` names a file of `stepcoder_trl/accelerate_configs` or a file of the user, as in TRL's
+command line. The other flags are those of `accelerate launch` that depend on the machine.
 """
 
 from __future__ import annotations
@@ -19,30 +19,31 @@ from stepcoder_trl.errors import BadInputError
 
 CONFIG_NAMES = ("single", "ddp", "zero2", "zero3", "zero3_offload")
 NO_FSDP = (
-    "FSDP is not supported: accelerate runs it on GPUs alone, so that no test here covers it, and without a GPU each "
-    "process would train for itself, without a word. Use `zero2` or `zero3`, which share out the same things."
+    "FSDP is not supported: accelerate runs it only on GPUs, so no test covers it, and without a GPU each process "
+    "would silently train on its own. Use `zero2` or `zero3`, which shard the same tensors."
 )
 
 
 @dataclass
 class LaunchArguments:
     """
-    How many processes train, and how they share the work.
+    Arguments that distribute training over processes and machines.
 
     Args:
         accelerate_config (`str`, *optional*):
             `single`, `ddp`, `zero2`, `zero3`, `zero3_offload`, or the path of an accelerate configuration. `None`
             trains in this process.
         num_processes (`int`, *optional*):
-            Processes on all machines. `None` means what the configuration says, else one per GPU.
+            Number of processes on all machines. `None` means the configuration's number, or one per GPU. Needs
+            `accelerate_config`.
         num_machines (`int`, *optional*):
-            Machines. The command is given on each.
+            Number of machines. Run the command on each. Needs `accelerate_config`.
         machine_rank (`int`, *optional*):
-            Number of this machine, from 0.
+            Rank of this machine, counted from 0.
         main_process_ip (`str`, *optional*):
-            Address of machine 0.
+            IP address of machine 0.
         main_process_port (`int`, *optional*):
-            Port on machine 0 where the processes meet.
+            Port of machine 0 for communication between the processes.
     """
 
     accelerate_config: str | None = field(
@@ -55,33 +56,34 @@ class LaunchArguments:
     num_processes: int | None = field(
         default=None,
         metadata={
-            "help": "Processes on all machines. `None` means what the configuration says, else one per GPU. Needs "
-            "`accelerate_config`."
+            "help": "Number of processes on all machines. `None` means the configuration's number, or one per GPU. "
+            "Needs `accelerate_config`."
         },
     )
     num_machines: int | None = field(
-        default=None, metadata={"help": "Machines. The command is given on each. Needs `accelerate_config`."}
+        default=None,
+        metadata={"help": "Number of machines. Run the command on each. Needs `accelerate_config`."},
     )
-    machine_rank: int | None = field(default=None, metadata={"help": "Number of this machine, from 0."})
-    main_process_ip: str | None = field(default=None, metadata={"help": "Address of machine 0."})
+    machine_rank: int | None = field(default=None, metadata={"help": "Rank of this machine, counted from 0."})
+    main_process_ip: str | None = field(default=None, metadata={"help": "IP address of machine 0."})
     main_process_port: int | None = field(
-        default=None, metadata={"help": "Port on machine 0 where the processes meet."}
+        default=None, metadata={"help": "Port of machine 0 for communication between the processes."}
     )
 
 
 def find_config(name: str) -> Path:
     """
-    File of an accelerate configuration.
+    Find the file of an accelerate configuration.
 
     Args:
         name (`str`):
-            Name of a shipped file, or a path.
+            Name of a shipped configuration, or a path.
 
     Returns:
-        `Path`
+        `Path`: Path of the file.
 
     Raises:
-        BadInputError: If there is none of that name, or it asks for FSDP.
+        BadInputError: If there is no such configuration, or its name asks for FSDP.
     """
     path = Path(name)
     if not path.is_file():
@@ -101,7 +103,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Read an accelerate configuration.
 
     Raises:
-        BadInputError: If it is no mapping in YAML, or asks for FSDP.
+        BadInputError: If the file is not a YAML mapping, or asks for FSDP.
     """
     import yaml
 
@@ -110,7 +112,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadInputError(f"{path}: cannot be read as YAML ({error}). Pass an accelerate configuration.") from error
     if not isinstance(config, dict):
-        raise BadInputError(f"{path}: is no mapping. Pass an accelerate configuration, as `accelerate config` writes.")
+        raise BadInputError(f"{path}: is not a mapping. Pass a configuration file such as `accelerate config` writes.")
     if str(config.get("distributed_type")).upper() == "FSDP" or config.get("fsdp_config"):
         raise BadInputError(f"{path}: `distributed_type` is FSDP. {NO_FSDP}")
     return config
@@ -118,19 +120,19 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def accelerate_arguments(launch: LaunchArguments, num_gpus: int) -> list[str]:
     """
-    Arguments of `accelerate launch`, up to the script.
+    Build the arguments of `accelerate launch` that precede the script.
 
     Args:
         launch ([`LaunchArguments`]):
-            What the user asked for, `accelerate_config` among it.
+            Arguments of the user. `accelerate_config` must be set.
         num_gpus (`int`):
-            GPUs of this machine.
+            Number of GPUs of this machine.
 
     Returns:
-        `list[str]`
+        `list[str]`: Command line arguments.
 
     Raises:
-        BadInputError: If the configuration cannot be used.
+        BadInputError: If the configuration is invalid.
     """
     path = find_config(str(launch.accelerate_config))
     config = read_config(path)
@@ -138,8 +140,8 @@ def accelerate_arguments(launch: LaunchArguments, num_gpus: int) -> list[str]:
     processes = launch.num_processes or config.get("num_processes") or max(1, num_gpus) * machines
     if processes < machines or processes % machines:
         raise BadInputError(
-            f"`num_processes` is {processes}, but must be a multiple of the {machines} machines: it counts the "
-            "processes of all of them."
+            f"`num_processes` is {processes}, but must be a multiple of the {machines} machines. It counts the "
+            "processes on all machines."
         )
     flags: Mapping[str, Any] = {
         "config_file": path,
@@ -152,15 +154,15 @@ def accelerate_arguments(launch: LaunchArguments, num_gpus: int) -> list[str]:
     return [text for name, value in flags.items() if value is not None for text in (f"--{name}", str(value))]
 
 
-def here_or_launched(module: str, train: Callable[[list[str]], int], arguments: list[str]) -> int:
+def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: list[str]) -> int:
     """
-    Train in this process, or start a module in each of several.
+    Train in this process, or launch a module in several processes.
 
     Args:
         module (`str`):
             Module that calls `train` when it is run.
         train (`Callable[[list[str]], int]`):
-            Parses all arguments and trains in its process; returns the exit status.
+            Function that parses the arguments, trains, and returns the exit status.
         arguments (`list[str]`):
             Arguments of the verb.
 
@@ -168,7 +170,7 @@ def here_or_launched(module: str, train: Callable[[list[str]], int], arguments: 
         `int`: Exit status.
 
     Raises:
-        BadInputError: If several processes are asked for, but not how they share the work.
+        BadInputError: If several processes are requested without `accelerate_config`.
     """
     from trl import TrlParser
 
@@ -182,29 +184,29 @@ def here_or_launched(module: str, train: Callable[[list[str]], int], arguments: 
     for name in ("num_processes", "num_machines"):
         if (getattr(launch, name) or 1) > 1:
             raise BadInputError(
-                f"`{name}` is given without `accelerate_config`. Say how the processes share the work: "
-                "`--accelerate_config ddp`, `zero2` or `zero3`."
+                f"`{name}` is given without `accelerate_config`. Add `--accelerate_config ddp`, `zero2` or `zero3` to "
+                "select how the processes share the work."
             )
     return train(arguments)
 
 
 def launch_module(module: str, arguments: list[str], launch: LaunchArguments) -> int:
     """
-    Run a module with its arguments in every process.
+    Launch a module in several processes.
 
     Args:
         module (`str`):
-            Name, as after `python -m`.
+            Name of the module, as for `python -m`.
         arguments (`list[str]`):
-            Its arguments.
+            Arguments of the module.
         launch ([`LaunchArguments`]):
-            Processes.
+            Processes and machines.
 
     Returns:
-        `int`: Exit status: that of the first process that failed, else 0.
+        `int`: Exit status of the first process that failed, else 0.
 
     Raises:
-        BadInputError: If the configuration cannot be used, or DeepSpeed is asked for and not installed.
+        BadInputError: If the configuration is invalid, or needs DeepSpeed and that is not installed.
     """
     import torch
     from accelerate.commands.launch import launch_command, launch_command_parser
@@ -223,6 +225,6 @@ def launch_module(module: str, arguments: list[str], launch: LaunchArguments) ->
         launch_command(parsed)
     except ChildFailedError as error:
         return int(error.get_first_failure()[1].exitcode) or 1
-    except subprocess.CalledProcessError as error:  # the one process of `single`
+    except subprocess.CalledProcessError as error:  # raised for the single process of `single`
         return error.returncode
     return 0

@@ -14,36 +14,36 @@ from stepcoder_trl.errors import BadInputError, SandboxError
 
 # verb: (module of this package, one-line help)
 VERBS = {
-    "execute": ("execute", "run programs under their tests"),
-    "curriculum": ("curriculum", "show where the curriculum may cut solutions"),
+    "execute": ("execute", "run programs against their tests"),
+    "curriculum": ("curriculum", "list the curriculum stages of solutions"),
     "mask": ("mask", "show which tokens Fine-Grained Optimization keeps"),
-    "refine": ("refine", "make APPS+ out of APPS, by running everything"),
-    "evaluate": ("evaluate", "pass@k of a model, or of samples that are there already"),
-    "overlap": ("overlap", "lines that a benchmark shares with training solutions"),
+    "refine": ("refine", "clean a dataset such as APPS by running its solutions, as the paper does for APPS+"),
+    "evaluate": ("evaluate", "measure pass@k of a model or of existing samples"),
+    "overlap": ("overlap", "count the lines that benchmark solutions share with training solutions"),
     "sft": ("sft", "fine-tune a model on canonical solutions"),
     "ppo": ("ppo", "train a model with StepCoder PPO"),
-    "quickstart": ("quickstart", "train a tiny model on generated problems, in minutes on a CPU"),
-    "selftest": ("selftest", "run hostile and correct programs through the sandbox: does it hold here?"),
-    "plot": ("plot", "learning curves of one run, or of several side by side"),
-    "env": ("environment", "print versions and sandbox layers, for bug reports"),
+    "quickstart": ("quickstart", "train and evaluate a tiny model on generated problems, in minutes on a CPU"),
+    "selftest": ("selftest", "test the sandbox on this machine with hostile and correct programs"),
+    "plot": ("plot", "plot the learning curves of one or several runs"),
+    "env": ("environment", "print package versions and sandbox layers, for bug reports"),
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """Parser whose errors are one line, like all others."""
+    """Argument parser that prints errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"stepcoder-trl: {message}. See `{self.prog} --help`.\n")
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
-    """Run one verb and exit: 0 done, 1 some rows could not be executed, 2 bad input, 130 interrupted."""
+    """Run one verb and exit with 0 (done), 1 (some rows could not be run), 2 (bad input) or 130 (interrupted)."""
     arguments = sys.argv[1:] if argv is None else argv
     sys.exit(report(lambda: _run(arguments)))
 
 
 def report(run: Callable[[], int]) -> int:
-    """Run a verb; what a user can mend becomes one line on standard error. Returns the exit status."""
+    """Run a verb and return its exit status. Print expected errors as one line on standard error."""
     try:
         status = run()
     except (BadInputError, SandboxError) as error:
@@ -61,7 +61,7 @@ def _run(arguments: list[str]) -> int:
     parser = _Parser(prog="stepcoder-trl", description="StepCoder for TRL: train code models from their unit tests.")
     parser.add_argument("--version", action="version", version=f"stepcoder-trl {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
-    if arguments and arguments[0] in ("ppo", "sft"):  # their flags are the trainers': TRL's own parser reads them
+    if arguments and arguments[0] in ("ppo", "sft"):  # TRL's parser reads their flags
         return int(_module(arguments[0]).main(arguments[1:]))
     for verb, (_, summary) in VERBS.items():
         chosen = bool(arguments) and arguments[0] == verb
@@ -80,5 +80,5 @@ def _run(arguments: list[str]) -> int:
 
 
 def _module(name: str) -> Any:
-    """Verbs are imported when chosen: `execute` must not wait for torch."""
+    """Import the module of a verb. Only the chosen verb is imported, so that `execute` does not import torch."""
     return importlib.import_module(f"stepcoder_trl.cli.{name}")

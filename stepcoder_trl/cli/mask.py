@@ -1,4 +1,4 @@
-"""`stepcoder-trl mask`: which tokens of a completion Fine-Grained Optimization keeps."""
+"""`stepcoder-trl mask`: show which tokens of completions Fine-Grained Optimization keeps."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from stepcoder_trl.types import Execution
 
 
 EPILOG = """rows of ROLLOUTS: {"id", "prefix", "completion" or "completion_ids", "tests"}, one JSON object per line.
-The program is prefix + completion exactly as given, or what stands in the completion's code fence.
-rows of MASKS: {"id", "token_ids", "tokens", "loss_mask": [0 or 1], "outcome", "score"}; 1 means that the token takes
-part in the policy loss: some of its text lies on a line that ran under the tests.
+The program is prefix + completion exactly as given, or the code in the completion's code fence.
+rows of MASKS: {"id", "token_ids", "tokens", "loss_mask": [0 or 1], "outcome", "score"}. A token with 1 takes part in
+the policy loss: part of its text is on a line that the tests ran.
+
+example:
+  stepcoder-trl mask rollouts.jsonl --tokenizer runs/sft --out masks.jsonl --html masks.html
 """
 
 
@@ -37,17 +40,23 @@ class _Rollout:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the verb."""
-    parser.add_argument("rollouts", metavar="ROLLOUTS", help="JSONL file of rollouts, - for standard input")
-    parser.add_argument("--tokenizer", required=True, metavar="DIR", help="folder of a Hugging Face tokenizer")
-    parser.add_argument("--out", required=True, metavar="MASKS", help="JSONL file to write, - for standard output")
-    parser.add_argument("--html", metavar="FILE", help="also write a page that shows the masks in colour")
-    parser.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
-    parser.add_argument("--timeout-s", type=float, default=3.0, metavar="S", help="CPU seconds per test (default: 3)")
+    """Add the arguments of the verb."""
+    parser.add_argument("rollouts", metavar="ROLLOUTS", help="Read rollouts from this JSONL file (-: standard input).")
+    parser.add_argument(
+        "--tokenizer", required=True, metavar="DIR", help="Load the Hugging Face tokenizer from this folder."
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="MASKS", help="Write masks to this JSONL file (-: standard output)."
+    )
+    parser.add_argument("--html", metavar="FILE", help="Also write an HTML page that shows the masks in colour.")
+    parser.add_argument("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    parser.add_argument(
+        "--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3)."
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Mask all rows; returns the exit status."""
+    """Mask all rows and return the exit status."""
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
     rollouts = [_parse(row) for row in read_rows(arguments.rollouts)]
     tokenizer = _load_tokenizer(arguments.tokenizer)
@@ -80,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _parse(row: Row) -> _Rollout:
     if ("completion" in row.fields) == ("completion_ids" in row.fields):
-        raise BadInputError(f"{row.where}: needs `completion` or `completion_ids`, one of the two. Add or remove one.")
+        raise BadInputError(f"{row.where}: must have exactly one of `completion` and `completion_ids`.")
     ids = row.fields.get("completion_ids")
     if ids is not None and not (isinstance(ids, list) and all(type(i) is int and i >= 0 for i in ids)):
         raise BadInputError(f"{row.where}: field `completion_ids` must be a list of token ids, e.g. [12, 7].")
@@ -88,8 +97,8 @@ def _parse(row: Row) -> _Rollout:
     completion = row.text("completion") if ids is None else None
     if completion is not None and any("\ud800" <= character <= "\udfff" for character in completion):
         raise BadInputError(
-            f"{row.where}: field `completion` holds half a surrogate pair, which no tokenizer takes. Give "
-            "`completion_ids`."
+            f"{row.where}: field `completion` holds a lone surrogate, which no tokenizer can encode. Give "
+            "`completion_ids` instead."
         )
     return _Rollout(row.id, row.text("prefix", ""), completion, ids, tests)
 
@@ -111,7 +120,7 @@ def _tokenize(rollout: _Rollout, tokenizer: Any) -> tuple[list[int], TokenizedTe
         if any(token_id >= len(tokenizer) for token_id in rollout.token_ids):
             raise BadInputError(
                 f"row {rollout.id!r}: `completion_ids` holds {max(rollout.token_ids)}, but the tokenizer has "
-                f"{len(tokenizer)} tokens. Use the tokenizer that sampled them."
+                f"{len(tokenizer)} tokens. Use the tokenizer of the model that sampled them."
             )
         return rollout.token_ids, token_texts(rollout.token_ids, tokenizer)
     text = rollout.completion or ""
@@ -142,4 +151,4 @@ def _page(rollouts: list[_Rollout], rows: list[dict[str, Any]], results: list[An
         for rollout, row, result in zip(rollouts, rows, results, strict=True)
         if isinstance(result, Execution)
     ]
-    return rollouts_page(views, title="Fine-Grained Optimization: which tokens are trained on")
+    return rollouts_page(views, title="Fine-Grained Optimization: tokens trained on")

@@ -1,4 +1,4 @@
-"""`stepcoder-trl overlap`: lines that a benchmark's solutions share with training solutions."""
+"""`stepcoder-trl overlap`: count the lines that benchmark solutions share with training solutions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from stepcoder_trl.reports.plots import plot_histograms
 
 
 BINS = 10
-EPILOG = f"""The rule (Austin et al., arXiv:2108.07732; StepCoder, Figure 3): lines are compared without the white
-space around them. Blank lines and the starter code that a solution begins with are left out. Lines that occur more
-than twice in the benchmark's solutions (return, continue) do not count, in either direction. A problem without a
-solution, or without a line that counts, has the share null.
+EPILOG = f"""Rule (Austin et al., arXiv:2108.07732; StepCoder, Figure 3): lines are stripped, then compared. Blank lines
+and the starter code are left out. Lines that occur more than twice in the benchmark's solutions (return, continue) are
+not counted. The share of a problem without counted lines is null.
 
-BENCHMARK and TRAIN are problem files: JSONL, .jsonl.gz, JSON arrays or parquet. Their formats:
+BENCHMARK and TRAIN are problem files: JSONL, .jsonl.gz, JSON array or parquet. Their formats:
   {FORMAT_TITLES}
-rows of the output: {{"id": task_id, "share": float or null, "lines": int, "duplicated": int}}, benchmark's order.
+rows of the output, in the order of BENCHMARK: {{"id": task_id, "share": float or null, "lines": int, "duplicated": int}}
 
 example:
   stepcoder-trl overlap humaneval.jsonl --train apps_plus.jsonl --out overlap.jsonl --histogram overlap.png
@@ -34,29 +33,31 @@ example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the verb."""
-    parser.add_argument("benchmark", metavar="BENCHMARK", help="problems whose solutions are looked for")
-    parser.add_argument("--train", required=True, nargs="+", metavar="TRAIN", help="problems of the training data")
+    """Add the arguments of the verb."""
+    parser.add_argument("benchmark", metavar="BENCHMARK", help="Read the benchmark's problems from this file.")
     parser.add_argument(
-        "--out", default="-", metavar="FILE", help="JSONL file of the shares per task (default: standard output)"
+        "--train", required=True, nargs="+", metavar="TRAIN", help="Read the training problems from these files."
     )
-    parser.add_argument("--train-out", metavar="FILE", help="JSONL file of the other direction, per training problem")
-    parser.add_argument("--summary", metavar="FILE", help="JSON file of the figures that are printed")
-    parser.add_argument("--histogram", metavar="PNG", help="picture of both directions")
+    parser.add_argument(
+        "--out", default="-", metavar="FILE", help="Write the shares per task to this JSONL file (default: stdout)."
+    )
+    parser.add_argument(
+        "--train-out", metavar="FILE", help="Write the shares of the training solutions to this JSONL file."
+    )
+    parser.add_argument("--summary", metavar="FILE", help="Write the printed figures to this JSON file.")
+    parser.add_argument("--histogram", metavar="PNG", help="Write a histogram of both directions to this file.")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare all solutions; returns the exit status."""
+    """Compare all solutions and return the exit status."""
     benchmark = load_problems(arguments.benchmark)
     train = [problem for path in arguments.train for problem in load_problems(path)]
     found = line_overlaps([_solution(problem) for problem in benchmark], [_solution(problem) for problem in train])
     if not any(overlap.lines for overlap in found[0]):
-        raise BadInputError(
-            f"{arguments.benchmark}: no solution has a line that counts. Pass problems with solutions."
-        )
+        raise BadInputError(f"{arguments.benchmark}: no solution has a counted line. Pass problems with solutions.")
     directions = {"benchmark": (benchmark, found[0]), "train": (train, found[1])}
     summary = {name: _summary(overlaps) for name, (_, overlaps) in directions.items()}
-    if arguments.histogram:  # first: it fails where matplotlib is missing
+    if arguments.histogram:  # plot before writing rows: it raises if matplotlib is missing
         titles = {
             "benchmark": "Share of a benchmark solution's lines that occur in training solutions",
             "train": "Share of a training solution's lines that occur in benchmark solutions",
@@ -68,12 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.summary:
         write_json(arguments.summary, summary)
     for name, figures in summary.items():
-        print(_in_words(name, figures), file=sys.stderr)
+        print(_summary_text(name, figures), file=sys.stderr)
     return 0
 
 
 def _solution(problem: Problem) -> str:
-    """Canonical solution without the starter code, which whoever solves the problem is given."""
+    """Return the canonical solution without the starter code, which is given in the problem."""
     return problem.canonical_solution.removeprefix(problem.starter_code)
 
 
@@ -98,12 +99,12 @@ def _summary(overlaps: Sequence[LineOverlap]) -> dict[str, Any]:
     }
 
 
-def _in_words(name: str, figures: dict[str, Any]) -> str:
+def _summary_text(name: str, figures: dict[str, Any]) -> str:
     if not figures["counted"]:
-        return f"{name}: none of {figures['problems']} problems has a line that counts"
+        return f"{name}: none of {figures['problems']} problems has a counted line"
     over_half = figures["over_half"] / figures["counted"]
     return (
-        f"{name}: {figures['counted']} of {figures['problems']} problems have lines that count; on average "
-        f"{figures['mean_share']:.1%} of them are duplicated; {figures['over_half']} problems ({over_half:.1%}) have "
-        "more than half of theirs duplicated"
+        f"{name}: {figures['counted']} of {figures['problems']} problems have counted lines. On average "
+        f"{figures['mean_share']:.1%} of these lines are duplicated. In {figures['over_half']} problems "
+        f"({over_half:.1%}) more than half are duplicated."
     )

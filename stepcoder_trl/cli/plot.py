@@ -1,4 +1,4 @@
-"""`stepcoder-trl plot`: learning curves of one run, or of several side by side."""
+"""`stepcoder-trl plot`: plot the learning curves of one or several runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stepcoder_trl.jsonl import parse_json, read_rows
 from stepcoder_trl.reports.plots import MISSING, can_plot, plot_curves
 
 
-# Panels by default, those that a run has: title, metrics.
+# Default panels: title and metrics. Metrics that no run has are skipped.
 PANELS: dict[str, Sequence[str]] = {
     "Evaluation: pass@1": ("eval_pass@1", "heldout"),
     "Training: share of programs that pass": ("executor/passed",),
@@ -24,10 +24,10 @@ PANELS: dict[str, Sequence[str]] = {
     "Tokens per completion": ("completions/mean_length",),
     "Explained variance of the critic": ("val/explained_variance",),
 }
-EPILOG = f"""RUN is the output_dir of `stepcoder-trl ppo` or `sft` (the trainer_state.json of its newest checkpoint is
-read), a run directory of `quickstart`, or one of these files: trainer_state.json, curves.jsonl.
+EPILOG = f"""RUN is the output_dir of `stepcoder-trl ppo` or `sft` (the trainer_state.json of the newest checkpoint is
+read), a run directory of `quickstart`, or a file trainer_state.json or curves.jsonl.
 
-drawn by default, where the runs have them:
+plotted by default, if logged:
 {chr(10).join(f"  {title} ({', '.join(names)})" for title, names in PANELS.items())}
 
 examples:
@@ -38,14 +38,16 @@ _STATE, _CURVES = "trainer_state.json", "curves.jsonl"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the verb."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directory, or its log; several are compared")
-    parser.add_argument("--out", metavar="FILE", help="picture to write (default: curves.png in the first RUN)")
-    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="draw these, a panel each (default: see below)")
+    """Add the arguments of the verb."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="Plot these run directories or log files together.")
+    parser.add_argument("--out", metavar="FILE", help="Write the plot to FILE (default: curves.png in the first RUN).")
+    parser.add_argument(
+        "--metrics", nargs="+", metavar="NAME", help="Plot these metrics, one panel each (default: see below)."
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw the curves; returns the exit status."""
+    """Plot the curves and return the exit status."""
     if not can_plot():
         raise BadInputError(MISSING)
     histories = {_name(path, arguments.runs): read_history(Path(path)) for path in arguments.runs}
@@ -54,34 +56,34 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.metrics and not all(panels.values()):
         missing = next(title for title, curves in panels.items() if not curves)
         known = sorted({name for history in histories.values() for entry in history for name in entry})
-        raise BadInputError(f"No run has the metric {missing!r}. There are: {', '.join(known)}.")
+        raise BadInputError(f"No run has the metric {missing!r}. Available metrics: {', '.join(known)}.")
     panels = {title: curves for title, curves in panels.items() if curves}
     if not panels:
-        raise BadInputError(f"{arguments.runs[0]}: none of the usual metrics was logged. Name some with `--metrics`.")
+        raise BadInputError(f"{arguments.runs[0]}: no default metric was logged. Select metrics by `--metrics`.")
     first = Path(arguments.runs[0])
     out = Path(arguments.out or (first if first.is_dir() else first.parent) / "curves.png")
     if not out.parent.is_dir():
-        raise BadInputError(f"{out}: the folder does not exist. Make it, or name another with `--out`.")
+        raise BadInputError(f"{out}: the folder does not exist. Create it, or choose another one by `--out`.")
     plot_curves(panels, out)
-    print(f"{len(panels)} panels of {len(histories)} runs are in {out}")
+    print(f"Wrote {len(panels)} panels of {len(histories)} runs to {out}.")
     return 0
 
 
 def _name(path: str, paths: Sequence[str]) -> str:
-    """Name of a run: the end of its path, or the whole where ends are equal."""
-    ends = [Path(one).resolve().name for one in paths]
-    end = Path(path).resolve().name
-    return end if ends.count(end) == 1 else path
+    """Return the name of a run: the last part of its path if that is unique, else the path."""
+    names = [Path(one).resolve().name for one in paths]
+    name = Path(path).resolve().name
+    return name if names.count(name) == 1 else path
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
     """
-    Logged entries of a run, each with the number of its update under `step`.
+    Read the logged entries of a run. Each has the number of its update as `step`.
 
     Raises:
-        BadInputError: If there is no log, or it cannot be read.
+        BadInputError: If the log is missing or cannot be read.
     """
-    file = _log_of(path)
+    file = _log_file(path)
     if file.suffix == ".jsonl":
         rows = [row.fields for row in read_rows(file) if row.fields.get("phase") != "sft"]
         entries: Any = [{**row, "step": row.get("update")} for row in rows]
@@ -89,14 +91,14 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         try:
             state = parse_json(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise BadInputError(f"{file}: cannot be read ({error}). Name another run.") from None
+            raise BadInputError(f"{file}: cannot be read ({error}). Pass another run.") from None
         entries = state.get("log_history") if isinstance(state, dict) else None
         if not isinstance(entries, list):
-            raise BadInputError(f"{file}: has no `log_history`. Name a run of the trainer.")
+            raise BadInputError(f"{file}: has no `log_history`. Pass a run directory of the trainer.")
     return [entry for entry in entries if isinstance(entry.get("step"), int)]
 
 
-def _log_of(path: Path) -> Path:
+def _log_file(path: Path) -> Path:
     if path.is_file():
         return path
     numbered = [
@@ -107,13 +109,13 @@ def _log_of(path: Path) -> Path:
         if candidate.is_file():
             return candidate
     raise BadInputError(
-        f"{path}: there is neither a checkpoint with {_STATE} nor {_CURVES}. Name a run directory; runs with "
-        "`save_strategy: no` keep no log."
+        f"{path}: there is neither a checkpoint with {_STATE} nor {_CURVES}. Pass a run directory. Runs with "
+        "`save_strategy: no` write no log."
     )
 
 
 def _curves(histories: dict[str, list[dict[str, Any]]], names: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
-    """One curve per run and metric that has points, by its name."""
+    """Return the curve of each run that logged one of these metrics, by name of the run."""
     curves = {}
     for run_name, history in histories.items():
         for name in names:

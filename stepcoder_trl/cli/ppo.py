@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from stepcoder_trl.cli.launch import LaunchArguments, here_or_launched
+from stepcoder_trl.cli.launch import LaunchArguments, train_or_launch
 
 
 def main(arguments: list[str]) -> int:
-    """Parse `--config x.yaml` and flags, and train, here or in the processes asked for; returns the exit status."""
-    return here_or_launched("stepcoder_trl.cli.ppo", train, arguments)
+    """Train in this process, or launch the requested processes. Return the exit status."""
+    return train_or_launch("stepcoder_trl.cli.ppo", train, arguments)
 
 
 def train(arguments: list[str]) -> int:
-    """Train in this process, one of those that were launched or the only one; returns the exit status."""
+    """Parse `--config x.yaml` and flags, train in this process, and return the exit status."""
     from trl import ModelConfig, TrlParser
 
     from stepcoder_trl.trainer import StepCoderPPOConfig
@@ -27,7 +27,7 @@ def train(arguments: list[str]) -> int:
     return 0
 
 
-if __name__ == "__main__":  # started in every process by `accelerate launch`
+if __name__ == "__main__":  # `accelerate launch` runs this in every process
     from stepcoder_trl.cli.main import report
 
     sys.exit(report(lambda: train(sys.argv[1:])))

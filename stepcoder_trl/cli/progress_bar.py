@@ -1,4 +1,4 @@
-"""Progress bars on standard error, only where somebody looks."""
+"""Progress bars on standard error, shown only on a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def progress(items: Sequence[T], description: str) -> Iterator[T]:
-    """Iterate with a progress bar on standard error if that is a terminal."""
+    """Iterate over items and show a progress bar if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield from items
         return
@@ -24,10 +24,10 @@ def progress(items: Sequence[T], description: str) -> Iterator[T]:
 
 class Progress:
     """
-    Progress bar for work that reports its steps itself; shown on standard error if that is a terminal.
+    Progress bar that the caller advances. Shown only if standard error is a terminal.
 
     Args:
-        description (`str`): What is going on.
+        description (`str`): Text beside the bar.
         total (`int`): Number of steps.
     """
 
@@ -52,6 +52,6 @@ class Progress:
             self._bar.stop()
 
     def advance(self) -> None:
-        """One step is done."""
+        """Advance the bar by one step."""
         if self._bar is not None:
             self._bar.advance(self._task)

@@ -1,8 +1,8 @@
-"""`stepcoder-trl quickstart`: train a tiny model with StepCoder PPO on generated problems, in minutes on a CPU.
+"""`stepcoder-trl quickstart`: train and evaluate a tiny model on generated problems, in minutes on a CPU.
 
-Generates programming problems whose solutions have several branches. Builds a tiny Llama with its tokenizer.
-Fine-tunes it on programs with planted errors. Trains it with StepCoder PPO: curriculum and execution masks. Prints
-pass@1 before and after, on the training problems and on held-out ones. Nothing is downloaded.
+Generates programming problems whose solutions have several branches, builds a tiny Llama with its tokenizer,
+fine-tunes it on programs with planted errors, and trains it with StepCoder PPO (curriculum and execution masks).
+Reports pass@1 before and after, on the training problems and on held-out ones. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import argparse
 import dataclasses
 
 
-EPILOG = """The run directory gets summary.json, curves.jsonl (and curves.png with the extra `plots`), stages.jsonl,
-rollouts.html (masked tokens in colour), the problems, and the model before and after training.
+EPILOG = """The run directory gets summary.json, curves.jsonl, curves.png (with the extra `plots`), stages.jsonl, the
+problems, the model before and after, and rollouts.html, which shows masked tokens in colour.
+
+example:
+  stepcoder-trl quickstart --fast --out runs/quickstart
 """
 
 
@@ -22,17 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         default="stepcoder-quickstart",
         metavar="DIR",
-        help="new run directory (default: stepcoder-quickstart)",
+        help="Write the run to this new folder (default: stepcoder-quickstart).",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
-    parser.add_argument("--fast", action="store_true", help="smoke run of a minute, too short to learn anything")
-    parser.add_argument("--updates", type=int, metavar="N", help="PPO updates (default: by --fast or not)")
-    parser.add_argument("--sft-steps", type=int, metavar="N", help="fine-tuning steps (default: by --fast or not)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of PyTorch (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="Set the random seed (default: 0).")
+    parser.add_argument(
+        "--fast", action="store_true", help="Run every step within a minute. The model does not learn anything."
+    )
+    parser.add_argument("--updates", type=int, metavar="N", help="Set the number of PPO updates.")
+    parser.add_argument("--sft-steps", type=int, metavar="N", help="Set the number of fine-tuning steps.")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="Use N threads in PyTorch (default: 1).")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the quickstart; returns the exit status."""
+    """Run the quickstart and return the exit status."""
     import os
 
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")

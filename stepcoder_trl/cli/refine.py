@@ -1,4 +1,4 @@
-"""`stepcoder-trl refine`: make APPS+ out of APPS, by running everything."""
+"""`stepcoder-trl refine`: clean a dataset such as APPS by running its solutions, as the paper does for APPS+."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from stepcoder_trl.reports.plots import can_plot, plot_histograms
 
 
 EPILOG = (
-    f"""APPS is a folder with one folder per problem, or a file with the Hub's columns (problem_id, question,
-solutions, input_output, difficulty, starter_code): JSONL, .jsonl.gz, a JSON array, parquet. Every format that the
-package reads is refined by the same rules:
+    f"""APPS is a folder with one folder per problem, or a file with the Hub's columns (problem_id, question, solutions,
+input_output, difficulty, starter_code), as JSONL, .jsonl.gz, JSON array or parquet. The same rules refine every
+format that the package reads:
   {FORMAT_TITLES}
 
 DIR then holds
-  problems.jsonl, problems.parquet   the rows kept, in the problem format
-  log.jsonl      {{"row", "task_id", "rule", "action", "detail"}}: one line per row and rule
-  summary.json   rows per rule, and how difficulty, tests, conditionals, stages and coverage are distributed
-  plots.png      the same as a picture (with the extra `plots`)
+  problems.jsonl, problems.parquet   the kept rows, in the problem format
+  log.jsonl      {{"row", "task_id", "rule", "action", "detail"}}, one line per row and rule
+  summary.json   rows per rule; histograms of difficulty, tests, conditionals, stages and coverage
+  plots.png      the histograms as plots (with the extra `plots`)
   README.md      dataset card
-  rows.jsonl     what is done: given again, the command goes on where it stopped
+  rows.jsonl     finished rows; run the command again to continue after an interruption
 
 rules:
 """
@@ -53,45 +53,55 @@ PLOTTED = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the verb."""
+    """Add the arguments of the verb."""
     default = RefineSettings()
-    parser.add_argument("source", metavar="APPS", help="problems to refine: file or folder")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("source", metavar="APPS", help="Read problems from this file or folder.")
+    parser.add_argument("--out", required=True, metavar="DIR", help="Write results to this folder.")
     parser.add_argument(
-        "--benchmark", nargs="+", default=[], metavar="FILE", help="benchmarks that no row may share its lines with"
-    )
-    parser.add_argument("--runs", type=int, default=default.runs, metavar="K", help="runs per solution (default: 2)")
-    parser.add_argument(
-        "--max-solutions", type=int, default=default.max_solutions, metavar="N", help="per row (default: 20)"
+        "--benchmark", nargs="+", default=[], metavar="FILE", help="Drop rows that share lines with these benchmarks."
     )
     parser.add_argument(
-        "--timeout-s", type=float, default=default.timeout_s, metavar="S", help="CPU seconds per test (default: 10)"
+        "--runs", type=int, default=default.runs, metavar="K", help="Run each solution K times (default: 2)."
+    )
+    parser.add_argument(
+        "--max-solutions",
+        type=int,
+        default=default.max_solutions,
+        metavar="N",
+        help="Run at most N solutions per row (default: 20).",
+    )
+    parser.add_argument(
+        "--timeout-s",
+        type=float,
+        default=default.timeout_s,
+        metavar="S",
+        help="Limit the CPU seconds per test (default: 10).",
     )
     parser.add_argument(
         "--max-overlap",
         type=float,
         default=default.max_overlap,
         metavar="SHARE",
-        help="largest share of lines in common with a benchmark (default: 0.5)",
+        help="Allow at most this share of lines in common with a benchmark (default: 0.5).",
     )
     parser.add_argument(
         "--extend-to",
         type=int,
         default=default.extend_to,
         metavar="N",
-        help="add tests up to this number: changed inputs on which all solutions agree (default: 0, none)",
+        help="Add mutated inputs on which all solutions agree, up to N tests per row (default: 0, adds none).",
     )
-    parser.add_argument("--seed", type=int, default=default.seed, help="of the changed inputs (default: 0)")
-    parser.add_argument("--workers", type=int, metavar="N", help="programs at a time (default: one per core)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="Set the seed of the mutations (default: 0).")
+    parser.add_argument("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Refine all rows; returns the exit status."""
+    """Refine all rows and return the exit status."""
     settings = _settings(arguments)
     benchmark = [problem for path in arguments.benchmark for problem in load_problems(path)]
     source, folder = Path(arguments.source), Path(arguments.out)
     raw_rows = read_raw_rows(source)
-    _refuse_chats(raw_rows)
+    _check_prompts_are_text(raw_rows)
     with Progress("refining", len(raw_rows)) as bar:
         rows = refine(raw_rows, folder, settings, benchmark, arguments.workers, bar.advance)
     summary = summarize_rows(rows)
@@ -106,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     _show(summary, rows)
     not_run = sum(row.not_run for row in rows)
     if not_run:
-        print(f"stepcoder-trl: {not_run} rows could not be run; give the command again to try them.", file=sys.stderr)
+        print(f"stepcoder-trl: {not_run} rows could not be run. Run the command again to retry them.", file=sys.stderr)
     return 1 if not_run else 0
 
 
@@ -119,8 +129,8 @@ def _settings(arguments: argparse.Namespace) -> RefineSettings:
     return RefineSettings(**{name: getattr(arguments, name) for name in names})
 
 
-def _refuse_chats(rows: Sequence[RawRow]) -> None:
-    """Before any work: parquet has one type per column, and messages as JSON text would not be read back as such."""
+def _check_prompts_are_text(rows: Sequence[RawRow]) -> None:
+    """Reject chat prompts: a parquet column has one type, and messages as JSON text would be loaded as plain text."""
     for row in rows:
         if row.problem is not None and not isinstance(row.problem.prompt, str):
             raise BadInputError(f"{row.task_id}: chat prompts cannot be refined. Pass prompts as text.")

@@ -1,8 +1,8 @@
-"""`stepcoder-trl selftest`: does the sandbox hold on this machine?
+"""`stepcoder-trl selftest`: test the sandbox on this machine.
 
-Runs hostile programs (fork bombs, forged verdicts, escapes, floods, endless loops, ...) and correct programs that
-naive harnesses fail, each with its right outcome, and looks at what they leave behind: processes, files, shared
-memory, fork servers that died, memory of the parent. Prints what went wrong.
+Runs hostile programs (fork bombs, forged results, escapes, floods, endless loops, ...) and correct programs that naive
+harnesses fail, and checks their outcomes. Then looks for leftovers: processes, files, shared memory, dead fork
+servers, memory growth. Prints every failure.
 """
 
 from __future__ import annotations
@@ -18,43 +18,44 @@ from stepcoder_trl.executor.selftest.suite import choose
 from stepcoder_trl.jsonl import write_json
 
 
-EPILOG = """exit status: 0 everything held, 1 something went wrong (the table says what), 2 bad input.
+EPILOG = """exit status: 0 no failures, 1 failures (printed as a table), 2 bad input.
 
-A hostile program that gets another outcome than expected has found a gap, unless the machine is so loaded that a
-timeout comes first: run it alone with --only NAME. A layer of the sandbox that this machine lacks is named at the end;
-docs/sandbox.md says what to do about each. Programs are in stepcoder_trl/executor/selftest/programs, one per file.
+A hostile program with an unexpected outcome has found a gap in the sandbox. On a busy machine it may also be a
+timeout: run the program alone with --only NAME. The last line names the sandbox layers that this machine lacks;
+docs/sandbox.md explains how to get them. stepcoder_trl/executor/selftest/programs holds one file per program.
 
 examples:
-  stepcoder-trl selftest                          all programs, one worker: about three minutes
-  stepcoder-trl selftest --workers 4              four at a time; a finding then names up to four programs
+  stepcoder-trl selftest                          run all programs with one worker, in about three minutes
+  stepcoder-trl selftest --workers 4              run four in parallel; a leftover then names up to four programs
   stepcoder-trl selftest --only processes_fork_bomb --out report.json
 
-For a backend of your own:
+To test your own backend:
   from stepcoder_trl.executor.selftest import run_selftest
-  report = run_selftest(backend)                  backend.submit(program, tests) -> Future[Execution]
+  report = run_selftest(backend)                  # needs backend.submit(program, tests) -> Future[Execution]
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the verb."""
+    """Add the arguments of the verb."""
     parser.add_argument(
         "--isolation",
         choices=("auto", "strict", "none"),
         default="auto",
-        help="layers to test (default: auto). With none, hostile programs do real harm: use a throw-away machine",
+        help="Select the isolation layers, as in `execute --help` (default: auto). With none, hostile programs can "
+        "damage the machine: use a disposable one.",
     )
     parser.add_argument(
         "--backend-url",
         metavar="URL",
-        help="test the HTTP sandbox at this address instead (outcomes and lines only); see `execute --help`",
+        help="Test the HTTP sandbox at this address instead. Only outcomes and executed lines are checked.",
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="programs at a time (default: 1)")
-    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="run these programs only")
-    parser.add_argument("--out", metavar="JSON", help="write the report to this file, - for standard output")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="Run N programs in parallel (default: 1).")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="Run only these programs.")
+    parser.add_argument("--out", metavar="JSON", help="Write the report to this file (-: standard output).")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the suite; returns the exit status."""
+    """Run the suite and return the exit status."""
     with Progress("selftest", total=len(choose(arguments.only))) as progress:
         report = _check(arguments, on_case=lambda case: progress.advance())
     if arguments.out:
@@ -73,12 +74,12 @@ def _check(arguments: argparse.Namespace, on_case: Callable[[Case], None]) -> Se
 
 
 def _lines(report: SelftestReport) -> list[str]:
-    verdict = "all held" if report.ok else f"{len(report.findings)} findings"
+    result = "no failures" if report.ok else f"{len(report.findings)} failures"
     count = f"{report.hostile} hostile and {report.correct} correct programs"
-    lines = [*_table(report.findings), f"{count} in {report.wall_s:.0f} s: {verdict}"]
+    lines = [*_table(report.findings), f"{count} in {report.wall_s:.0f} s: {result}"]
     lines.append("checked: " + ", ".join(report.checked))
-    if missing := [name for name, in_force in report.layers.items() if not in_force]:
-        lines.append(f"sandbox layers missing: {', '.join(missing)}; docs/sandbox.md says what to do about each")
+    if missing := [name for name, active in report.layers.items() if not active]:
+        lines.append(f"missing sandbox layers: {', '.join(missing)}; docs/sandbox.md explains how to get them")
     return lines
 
 

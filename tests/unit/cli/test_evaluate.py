@@ -61,7 +61,7 @@ def test_given_samples_are_scored(tmp_path, problem_file, sample_file, capsys):
     assert read(tmp_path / "out" / "samples.jsonl")[1]["program"] == "def sign(x):\n" + BAD
 
 
-def test_kept_samples_are_scored_again_and_compared(tmp_path, problem_file, sample_file, capsys):
+def test_written_samples_are_scored_again_and_compared(tmp_path, problem_file, sample_file, capsys):
     run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "a")
     better = read(tmp_path / "a" / "samples.jsonl")
     for row in better:
@@ -78,12 +78,12 @@ def test_kept_samples_are_scored_again_and_compared(tmp_path, problem_file, samp
     assert read(tmp_path / "e.jsonl")[0]["solution"] == "def sign(x):" + GOOD
 
 
-def test_a_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, tokenizer):
+def test_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, tokenizer):
     make_policy().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     drawing = ["--num-samples", 2, "--max-new-tokens", 6, "--temperature", 1, "--batch-size", 4]
 
-    for _ in range(2):  # the second time nothing is left to draw
+    for _ in range(2):  # the second run has nothing left to sample
         assert run("--problems", problem_file, "--model", tmp_path / "model", "--out", tmp_path / "out", *drawing) == 0
 
     samples = read(tmp_path / "out" / "samples.jsonl")
@@ -98,7 +98,7 @@ def test_a_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, toke
         ([], "Neither `--model` nor `--samples` is given"),
         (["--model", "m", "--samples", "s"], "Both `--model` and `--samples` are given"),
         (["--samples", "missing.jsonl"], "missing.jsonl: there is no such file"),
-        (["--model", "m", "--export", "word", "f"], "`--export word` is not known"),
+        (["--model", "m", "--export", "word", "f"], "`--export word` is unknown"),
         (["--model", "m", "--num-samples", "0"], "`--num-samples` is 0, but must be at least 1"),
         (["--model", "m", "--temperature", "-1"], "`--temperature` is -1.0, but must be at least 0"),
         (["--model", "m", "--top-p", "95"], "`--top-p` is 95.0, but must be in (0, 1]"),
@@ -115,24 +115,24 @@ def test_errors_are_one_line(tmp_path, problem_file, capsys, flags, message):
     assert error.count("\n") == 1
 
 
-def test_a_file_that_holds_no_results_is_named(tmp_path, problem_file, sample_file, capsys):
+def test_comparison_with_invalid_results_is_an_error(tmp_path, problem_file, sample_file, capsys):
     options = ["--samples", sample_file, "--out", tmp_path / "out", "--compare", sample_file]
 
     assert run("--problems", problem_file, *options) == 2
     assert "given.jsonl:1: field `sample` is missing" in capsys.readouterr().err
 
 
-def test_problems_without_a_sample_are_not_left_out_silently(tmp_path, problem_file, problems, capsys):
+def test_problems_without_sample_are_reported(tmp_path, problem_file, problems, capsys):
     path = write(tmp_path / "one.jsonl", [{"task_id": problems[0].task_id, "completion": GOOD}])
 
     export = ["--export", "bigcode", tmp_path / "bigcode.json"]
     assert run("--problems", problem_file, "--samples", path, "--out", tmp_path / "out", *export) == 0
-    assert "2 of 3 problems have no sample: not counted" in capsys.readouterr().err
-    # That harness knows a problem by its place alone.
+    assert "2 of 3 problems have no sample and are not counted." in capsys.readouterr().err
+    # This harness identifies problems by their position.
     assert [len(programs) for programs in json.loads((tmp_path / "bigcode.json").read_text())] == [1, 0, 0]
 
 
-def test_budgets_that_no_problem_can_fill_are_refused_at_once(tmp_path, problem_file, sample_file, capsys):
+def test_pass_at_beyond_sample_count_is_an_error(tmp_path, problem_file, sample_file, capsys):
     options = ["--samples", sample_file, "--out", tmp_path / "out", "--pass-at", 1, 5]
 
     assert run("--problems", problem_file, *options) == 2
@@ -140,8 +140,8 @@ def test_budgets_that_no_problem_can_fill_are_refused_at_once(tmp_path, problem_
     assert not (tmp_path / "out" / "results.jsonl").exists()
 
 
-class Broken:
-    """Executor on a machine whose disk is full."""
+class BrokenExecutor:
+    """Executor that fails because the disk is full."""
 
     def __init__(self, config):
         pass
@@ -158,10 +158,8 @@ class Broken:
         return future
 
 
-def test_nothing_that_could_be_run_is_an_error_and_no_table_of_zeros(
-    tmp_path, problem_file, sample_file, monkeypatch, capsys
-):
-    monkeypatch.setattr(evaluate, "CodeExecutor", Broken)
+def test_error_without_summary_if_no_sample_could_be_run(tmp_path, problem_file, sample_file, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "CodeExecutor", BrokenExecutor)
 
     assert run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "out") == 1
 
@@ -174,16 +172,16 @@ def test_nothing_that_could_be_run_is_an_error_and_no_table_of_zeros(
     assert len(read(tmp_path / "out" / "samples.jsonl")) == 3
 
 
-def test_one_process_of_several_scores(tmp_path, problem_file, sample_file, monkeypatch, capsys):
+def test_only_first_process_scores(tmp_path, problem_file, sample_file, monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr(evaluate, "CodeExecutor", Broken)
+    monkeypatch.setattr(evaluate, "CodeExecutor", BrokenExecutor)
 
     assert run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "out", "--score-only") == 0
     assert capsys.readouterr().out == ""
     assert not (tmp_path / "out").exists()
 
 
-def test_scoring_the_first_problems_keeps_the_samples_of_the_others(tmp_path, problem_file, sample_file):
+def test_scoring_first_problems_keeps_other_samples(tmp_path, problem_file, sample_file):
     run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "out")
 
     assert run("--problems", problem_file, "--score-only", "--out", tmp_path / "out", "--max-problems", 1) == 0

@@ -1,4 +1,4 @@
-"""How `stepcoder-trl ppo` is started in several processes; tests/matrix/test_processes.py does it."""
+"""Test how `stepcoder-trl ppo` launches processes. tests/matrix/test_processes.py really launches them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def flags(launch, num_gpus=0):
 
 
 @pytest.mark.parametrize("name", CONFIG_NAMES)
-def test_every_shipped_configuration_is_one_for_accelerate(name):
+def test_shipped_configurations_load_in_accelerate(name):
     from accelerate.commands.config.config_args import load_config_from_file
 
     config = load_config_from_file(str(find_config(name)))
 
     deepspeed = {"zero2": 2, "zero3": 3, "zero3_offload": 3}
     assert config.deepspeed_config.get("zero_stage") == deepspeed.get(name)
-    assert config.use_cpu is False  # it would turn DeepSpeed off
+    assert config.use_cpu is False  # `use_cpu` silently disables DeepSpeed
 
 
-def test_there_is_one_process_per_gpu_unless_said_otherwise(tmp_path):
+def test_default_is_one_process_per_gpu(tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text("num_processes: 3\n")
 
@@ -40,7 +40,7 @@ def test_there_is_one_process_per_gpu_unless_said_otherwise(tmp_path):
     assert flags(LaunchArguments(str(own), num_processes=2), num_gpus=8)["--num_processes"] == "2"
 
 
-def test_what_machines_need_to_meet_is_passed_on():
+def test_machine_flags_are_passed_to_accelerate():
     given = LaunchArguments("zero3", 16, 2, 1, "10.0.0.1", 29500)
 
     words = flags(given)
@@ -53,7 +53,7 @@ def test_what_machines_need_to_meet_is_passed_on():
     ("name", "message"),
     [("zero4", "one of single, ddp"), ("fsdp", "FSDP is not supported"), ("fsdp2", "Use `zero2` or `zero3`")],
 )
-def test_a_name_that_is_none_is_refused(name, message):
+def test_unknown_configuration_name_raises(name, message):
     with pytest.raises(BadInputError, match=message):
         find_config(name)
 
@@ -63,11 +63,11 @@ def test_a_name_that_is_none_is_refused(name, message):
     [
         ("distributed_type: FSDP\n", "FSDP is not supported"),
         ("fsdp_config: {fsdp_version: 2}\n", "FSDP is not supported"),
-        ("- a\n", "is no mapping"),
+        ("- a\n", "is not a mapping"),
         ("a: [\n", "cannot be read as YAML"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused(tmp_path, text, message):
+def test_invalid_configuration_file_raises(tmp_path, text, message):
     path = tmp_path / "own.yaml"
     path.write_text(text)
 
@@ -75,21 +75,21 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path, text, message):
         read_config(path)
 
 
-def test_processes_that_do_not_fill_the_machines_are_refused():
+def test_processes_must_be_a_multiple_of_machines():
     with pytest.raises(BadInputError, match="a multiple of the 2 machines"):
         flags(LaunchArguments("ddp", num_processes=3, num_machines=2))
 
 
 @pytest.fixture
 def launched(monkeypatch):
-    """What `ppo` does, instead of doing it."""
+    """Record the calls of `ppo` instead of training."""
     calls = []
     monkeypatch.setattr(launch, "launch_module", lambda *arguments: calls.append(arguments) or 0)
     monkeypatch.setattr(ppo, "train", lambda arguments: calls.append(arguments) or 0)
     return calls
 
 
-def test_the_command_is_started_anew_with_the_same_words(launched, tmp_path):
+def test_command_is_launched_with_same_arguments(launched, tmp_path):
     config = tmp_path / "run.yaml"
     config.write_text("accelerate_config: zero3\nproblems: p.jsonl\nmax_steps: 4\n")
     words = ["--config", str(config), "--num_processes", "2", "--learning_rate", "1e-5"]
@@ -101,13 +101,13 @@ def test_the_command_is_started_anew_with_the_same_words(launched, tmp_path):
     assert (how.accelerate_config, how.num_processes) == ("zero3", 2)
 
 
-def test_without_a_configuration_it_trains_here(launched):
+def test_without_configuration_training_runs_in_process(launched):
     assert ppo.main(["--problems", "p.jsonl", "--num_processes", "1"]) == 0
 
     assert launched == [["--problems", "p.jsonl", "--num_processes", "1"]]
 
 
-def test_several_processes_need_a_configuration(launched):
+def test_several_processes_need_configuration(launched):
     with pytest.raises(BadInputError, match="`num_processes` is given without `accelerate_config`"):
         ppo.main(["--problems", "p.jsonl", "--num_processes", "2"])
 
@@ -125,7 +125,7 @@ def test_several_processes_need_a_configuration(launched):
         (["--accelerate_config", "zero4"], "one of single, ddp, zero2, zero3, zero3_offload"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(tmp_path, problems, capsys, flags, message):
+def test_user_error_is_one_line(tmp_path, problems, capsys, flags, message):
     path = tmp_path / "problems.jsonl"
     path.write_text("".join(json.dumps(problem.to_row()) + "\n" for problem in problems))
     given = ["ppo", "--problems", str(path), "--model_name_or_path", "/no/such/model", "--report_to", "none"]

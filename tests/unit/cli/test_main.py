@@ -1,4 +1,4 @@
-"""Command line: formats of the design, errors in one line, files that appear whole."""
+"""Test the command line: formats, one-line errors, atomic files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(path):
 
 
 @pytest.mark.sandbox
-def test_execute_answers_in_the_order_given(tmp_path):
+def test_execute_keeps_order(tmp_path):
     programs = write(
         tmp_path / "programs.jsonl",
         {"id": "right", "program": "n = int(input())\nif n < 0:\n    n = 0\nprint(2 * n)\n", "tests": DOUBLE},
@@ -70,7 +70,7 @@ def messages(tmp_path, program, tests, *flags):
 
 
 @pytest.mark.sandbox
-def test_execute_passes_its_flags_on(tmp_path):
+def test_execute_flags_reach_executor(tmp_path):
     counted = {"type": "call", "fn_name": "f", "inputs": [[], []], "outputs": [1, 1]}
     program = "seen = []\ndef f():\n    seen.append(1)\n    return len(seen)\n"
     twice = {"type": "stdio", "inputs": ["", ""], "outputs": ["0.5", "0.5"]}
@@ -97,7 +97,7 @@ def test_execute_reads_and_writes_standard_streams(monkeypatch, capsys):
 
 
 @pytest.mark.sandbox
-def test_a_row_that_cannot_be_executed_is_reported_with_all_others(tmp_path, monkeypatch):
+def test_row_that_cannot_be_executed_is_reported_in_output(tmp_path, monkeypatch):
     monkeypatch.setattr("stepcoder_trl.executor.local.executor._bootstrap", lambda *_: "raise SystemExit")
     programs = write(tmp_path / "p.jsonl", {"id": 1, "program": "", "tests": DOUBLE})
     out = tmp_path / "r.jsonl"
@@ -127,7 +127,7 @@ def test_a_row_that_cannot_be_executed_is_reported_with_all_others(tmp_path, mon
         ('{"id": 1, "program": "", "tests": "{"}', "p.jsonl:1: `tests` is not valid JSON"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_leaves_no_file(tmp_path, capsys, text, complaint):
+def test_bad_input_is_one_line_and_writes_no_file(tmp_path, capsys, text, complaint):
     programs = tmp_path / "p.jsonl"
     programs.write_text(text)
     out = tmp_path / "r.jsonl"
@@ -142,7 +142,7 @@ def test_bad_input_is_one_clear_line_and_leaves_no_file(tmp_path, capsys, text, 
 
 
 @pytest.mark.sandbox
-def test_samples_of_one_task_may_share_their_id(tmp_path):
+def test_rows_may_share_an_id(tmp_path):
     rows = [{"id": 1, "program": f"print({n})", "tests": DOUBLE} for n in (5, 6)]
 
     status = run("execute", write(tmp_path / "p.jsonl", *rows), "--out", tmp_path / "r.jsonl", "--workers", 1)
@@ -152,7 +152,7 @@ def test_samples_of_one_task_may_share_their_id(tmp_path):
 
 
 @pytest.mark.sandbox
-def test_long_limits_and_long_integers_are_no_obstacle(tmp_path):
+def test_long_limits_and_long_integers_are_accepted(tmp_path):
     tests = '{"type": "call", "fn_name": "f", "inputs": [[6000]], "outputs": [1' + "0" * 6000 + '], "timeout_s": 1e8}'
     programs = tmp_path / "p.jsonl"
     programs.write_text('{"id": 1, "program": "def f(n): return 10**n", "tests": ' + tests + "}")
@@ -164,14 +164,14 @@ def test_long_limits_and_long_integers_are_no_obstacle(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [("execute",), ("nothing",), ("execute", "missing.jsonl", "--out", "-"), ()])
-def test_wrong_arguments_exit_with_two_and_one_line(capsys, arguments):
+def test_wrong_arguments_exit_with_status_2(capsys, arguments):
     status = run(*arguments)
 
     assert status == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_curriculum_shows_stages_from_the_first_of_training_to_scratch(tmp_path):
+def test_curriculum_lists_stages_down_to_scratch(tmp_path):
     beginning = "def f(x):\n    if x:\n        return 1\n    for i in x:\n"
     solution = beginning + "        if i:\n            pass\n    while x:\n        pass\n"
     solutions = write(
@@ -201,10 +201,10 @@ def test_env_prints_versions_and_layers(capsys):
     assert status == 0
     text = capsys.readouterr().out
     assert "trl: " in text
-    assert "sandbox layers in force: " in text
+    assert "active sandbox layers: " in text
 
 
-def test_help_teaches(capsys):
+def test_help_shows_example(capsys):
     status = run("execute", "--help")
 
     assert status == 0

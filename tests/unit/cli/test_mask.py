@@ -1,4 +1,4 @@
-"""`stepcoder-trl mask`: rows and page for sampled tokens and for text."""
+"""Test `stepcoder-trl mask`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def kept_text(row):
     return "".join(token for token, kept in zip(row["tokens"], row["loss_mask"], strict=True) if kept)
 
 
-def test_text_and_its_tokens_give_the_same_mask(tokenizer, tokenizer_folder, tmp_path):
+def test_text_and_token_ids_give_same_mask(tokenizer, tokenizer_folder, tmp_path):
     ids = tokenizer(COMPLETION, add_special_tokens=False)["input_ids"]
 
     status, (by_text, by_ids) = mask(
@@ -54,7 +54,7 @@ def test_text_and_its_tokens_give_the_same_mask(tokenizer, tokenizer_folder, tmp
     assert kept_text(by_text).split() == ["if", "n", ">", "9:", "else:", "print(2", "*", "n)"]
 
 
-def test_the_page_shows_hostile_text_as_text(tokenizer_folder, tmp_path):
+def test_page_escapes_hostile_text(tokenizer_folder, tmp_path):
     page = tmp_path / "page.html"
     hostile = "print('<script>alert(1)</script>')\n"
 
@@ -69,12 +69,12 @@ def test_the_page_shows_hostile_text_as_text(tokenizer_folder, tmp_path):
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
-        ({"id": 1, "prefix": "", "tests": TESTS}, "one of the two"),
+        ({"id": 1, "prefix": "", "tests": TESTS}, "exactly one of `completion` and `completion_ids`"),
         ({"id": 1, "prefix": "", "completion_ids": ["a"], "tests": TESTS}, "list of token ids"),
         ({"id": 1, "prefix": "", "completion_ids": [10**9], "tests": TESTS}, "the tokenizer has"),
     ],
 )
-def test_bad_rows_are_named(tokenizer_folder, tmp_path, capsys, row, complaint):
+def test_invalid_row_is_an_error(tokenizer_folder, tmp_path, capsys, row, complaint):
     status, rows = mask(tokenizer_folder, tmp_path, row)
 
     assert (status, rows) == (2, [])

@@ -34,7 +34,7 @@ def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_shares_in_both_directions(tmp_path, files, capsys):
+def test_shares_are_written_in_both_directions(tmp_path, files, capsys):
     benchmark, train = files
     out, other, summary = tmp_path / "out.jsonl", tmp_path / "other.jsonl", tmp_path / "summary.json"
 
@@ -55,7 +55,7 @@ def test_shares_in_both_directions(tmp_path, files, capsys):
     assert "1 problems (50.0%)" in capsys.readouterr().err
 
 
-def test_rows_go_to_standard_output_by_default(files, capsys):
+def test_default_output_is_standard_output(files, capsys):
     benchmark, train = files
 
     assert run(benchmark, "--train", train) == 0
@@ -63,7 +63,7 @@ def test_rows_go_to_standard_output_by_default(files, capsys):
     assert [json.loads(line)["share"] for line in capsys.readouterr().out.splitlines()] == [1.0, 0.0, None, None]
 
 
-def test_histogram_is_a_picture(tmp_path, files):
+def test_histogram_is_written(tmp_path, files):
     pytest.importorskip("matplotlib")
     benchmark, train = files
 
@@ -75,9 +75,9 @@ def test_histogram_is_a_picture(tmp_path, files):
     assert (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_benchmark_without_solutions_is_bad_input(tmp_path, files, capsys):
+def test_benchmark_without_solutions_is_bad_input(tmp_path, files, capsys):
     empty = write_problems(tmp_path / "empty.jsonl", ["", ""])
 
     assert run(empty, "--train", files[1]) == 2
 
-    assert "empty.jsonl: no solution has a line that counts" in capsys.readouterr().err
+    assert "empty.jsonl: no solution has a counted line" in capsys.readouterr().err

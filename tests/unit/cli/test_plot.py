@@ -27,7 +27,7 @@ def make_run(folder, *checkpoints):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What is drawn, instead of drawing it."""
+    """Record the panels instead of plotting them."""
     seen = {}
     monkeypatch.setattr(
         "stepcoder_trl.cli.plot.plot_curves", lambda panels, path: seen.update(panels=panels, path=path)
@@ -35,7 +35,7 @@ def drawn(monkeypatch):
     return seen
 
 
-def test_the_newest_checkpoint_is_read(tmp_path, drawn):
+def test_newest_checkpoint_is_read(tmp_path, drawn):
     run = make_run(tmp_path / "run", 2, 10)
 
     assert plot(run) == 0
@@ -45,7 +45,7 @@ def test_the_newest_checkpoint_is_read(tmp_path, drawn):
     assert len(drawn["panels"]["Training: share of programs that pass"]["run"]) == 10
 
 
-def test_runs_are_compared(tmp_path, drawn):
+def test_several_runs_share_panels(tmp_path, drawn):
     runs = [make_run(tmp_path / "a" / "run", 3), make_run(tmp_path / "b" / "run", 2)]
 
     assert plot(*runs, "--metrics", "lr", "--out", tmp_path / "x.png") == 0
@@ -53,7 +53,7 @@ def test_runs_are_compared(tmp_path, drawn):
     assert {name: len(points) for name, points in drawn["panels"]["lr"].items()} == {str(runs[0]): 3, str(runs[1]): 2}
 
 
-def test_curves_of_the_quickstart_are_read(tmp_path, drawn):
+def test_quickstart_curves_are_read(tmp_path, drawn):
     lines = ['{"phase": "sft", "step": 7, "loss": 1}', '{"phase": "evaluation", "update": 1, "heldout": 0.25}']
     (tmp_path / "curves.jsonl").write_text("\n".join(lines))
 
@@ -62,7 +62,7 @@ def test_curves_of_the_quickstart_are_read(tmp_path, drawn):
     assert list(drawn["panels"].values()) == [{tmp_path.name: [(1, 0.25)]}]
 
 
-def test_a_picture_is_written(tmp_path):
+def test_plot_is_written(tmp_path):
     assert plot(make_run(tmp_path / "run", 2)) == 0
 
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -71,17 +71,20 @@ def test_a_picture_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--metrics", "word"], "No run has the metric 'word'. There are: eval_pass@1, executor/passed, lr, step."),
+        (
+            ["--metrics", "word"],
+            "No run has the metric 'word'. Available metrics: eval_pass@1, executor/passed, lr, step.",
+        ),
         (["--out", "/no/such/folder/x.png"], "the folder does not exist"),
     ],
 )
-def test_errors_say_what_to_do(tmp_path, capsys, flags, message):
+def test_unknown_metric_or_folder_is_one_error(tmp_path, capsys, flags, message):
     assert plot(make_run(tmp_path / "run", 1), *flags) == 2
 
     assert message in capsys.readouterr().err
 
 
-def test_a_folder_without_a_log_is_named(tmp_path, capsys):
+def test_folder_without_log_is_an_error(tmp_path, capsys):
     assert plot(tmp_path) == 2
 
     assert "there is neither a checkpoint" in capsys.readouterr().err
