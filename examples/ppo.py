@@ -1,5 +1,5 @@
 """
-StepCoder PPO on any file of problems, in one process or in many.
+Train a model with StepCoder PPO on any problem file, in one process or in several.
 
 One GPU, with LoRA:
 
@@ -8,13 +8,13 @@ One GPU, with LoRA:
         --learning_rate 1e-5 --value_learning_rate 3e-5 --per_device_train_batch_size 8 \
         --gradient_accumulation_steps 8
 
-Eight GPUs, the whole model, its parameters spread by DeepSpeed ZeRO-3 (`pip install stepcoder-trl[deepspeed]`):
+Eight GPUs, the full model, sharded by DeepSpeed ZeRO-3 (`pip install stepcoder-trl[deepspeed]`):
 
     accelerate launch --config_file stepcoder_trl/accelerate_configs/zero3.yaml --num_processes 8 examples/ppo.py \
         --problems problems.jsonl --model_name_or_path deepseek-ai/deepseek-coder-6.7b-instruct \
         --output_dir runs/zero3 --prompt_style chat --per_device_train_batch_size 4 --gradient_accumulation_steps 8
 
-Two nodes with eight GPUs each and an `output_dir` that both see. On both, with 0 and 1 as `--machine_rank`:
+Two machines with eight GPUs each and a shared `output_dir`. Run it on both, with `--machine_rank` 0 and 1:
 
     accelerate launch --config_file stepcoder_trl/accelerate_configs/zero3.yaml --num_processes 16 --num_machines 2 \
         --machine_rank 0 --main_process_ip 10.0.0.1 --main_process_port 29500 examples/ppo.py \
@@ -22,8 +22,8 @@ Two nodes with eight GPUs each and an `output_dir` that both see. On both, with 
         --output_dir /shared/runs/zero3 --prompt_style chat --per_device_train_batch_size 4 \
         --gradient_accumulation_steps 4
 
-`stepcoder-trl ppo` takes the same flags, and `--accelerate_config zero3` in the place of `accelerate launch`. A run
-that was stopped goes on with `--resume_from_checkpoint true`. The last line of each names the folder of the model:
+`stepcoder-trl ppo` takes the same flags, and `--accelerate_config zero3` instead of `accelerate launch`.
+`--resume_from_checkpoint true` continues an interrupted run. The last line names the folder of the model:
 
     saved to runs/lora
 """

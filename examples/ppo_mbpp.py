@@ -1,16 +1,16 @@
 """
-StepCoder PPO with LoRA on the training problems of MBPP.
+Train a model with StepCoder PPO and LoRA on the training problems of MBPP.
 
-Needs MBPP as its authors publish it (`mbpp.jsonl`) and the folder of a pretrained model. A few updates with a model of
-135 million parameters on two CPU cores:
+It needs MBPP's original file `mbpp.jsonl` and the folder of a pretrained model. A few updates of a model with 135
+million parameters on two CPU cores:
 
     python examples/ppo_mbpp.py --problems mbpp.jsonl --model_name_or_path smollm2 --output_dir runs/mbpp \
         --prompt_style chat --use_peft --lora_r 16 --learning_rate 1e-4 --value_learning_rate 3e-4 \
         --per_device_train_batch_size 4 --gradient_accumulation_steps 2 --num_generations 4 --response_length 96 \
         --max_steps 4 --logging_steps 1 --gradient_checkpointing false --bf16 false --use_cpu --report_to none
 
-Every flag of `stepcoder-trl ppo --help` works, and `--config file.yaml`. docs/ppo_mbpp.md holds the log of that run.
-Its last lines name the folder of the adapter and the share of problems that have reached the whole task:
+All flags of `stepcoder-trl ppo --help` and `--config file.yaml` work. docs/ppo_mbpp.md has the log of this run. The
+last lines name the folder of the adapter and the share of problems that start from scratch:
 
     saved to runs/mbpp
     problems from scratch: 64%
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from stepcoder_trl import StepCoderPPOConfig
     from stepcoder_trl.trainer.entry import PPOScriptArguments
 
-TRAIN_SPLIT = range(601, 975)  # of MBPP's task ids; 11-510 are its test problems, 511-600 its validation problems
+TRAIN_SPLIT = range(601, 975)  # MBPP's task ids; 11 to 510 are its test split, 511 to 600 its validation split
 
 
 def main(script_args: PPOScriptArguments, training_args: StepCoderPPOConfig, model_args: ModelConfig) -> None:
-    """Train on MBPP's own training problems, whatever else the file holds."""
+    """Train on the problems of MBPP's training split."""
     from stepcoder_trl import load_problems
     from stepcoder_trl.trainer.entry import run_ppo
 

@@ -1,9 +1,9 @@
 """
-APPS -> APPS+ from Python: what `stepcoder-trl refine` does, and how to look at what it dropped.
+Refine APPS into APPS+ from Python, as `stepcoder-trl refine` does, and print the findings.
 
     python examples/refine_apps.py examples/data/apps.jsonl runs/apps_plus
 
-The first argument may be APPS itself, as a folder or a file. The last lines:
+The first argument may also be the full APPS dataset, as a folder or a file. The last lines:
 
     drop   does_not_compile 1 (e.g. apps/2)
     drop   duplicate        1 (e.g. apps/7)
@@ -24,7 +24,7 @@ from pathlib import Path
 
 
 def main(source: str, folder: str) -> None:
-    """Refine, and print what was found in how many rows, with an example of each."""
+    """Refine the rows, and print each finding with its number of rows and one example."""
     from stepcoder_trl.data.formats import read_raw_rows
     from stepcoder_trl.data.refine_run import RefineSettings, refine
 

@@ -1,10 +1,10 @@
 """
-Fine-tune a model on the canonical solutions of any problem file: what PPO runs begin with.
+Fine-tune a model on the canonical solutions of any problem file, before PPO.
 
     python examples/sft.py --problems examples/data/problems.jsonl --model_name_or_path MODEL --output_dir runs/sft
 
-The paper's settings hold (batch 64, 3 epochs, learning rate 2e-5) where no flag changes them. `stepcoder-trl sft`
-takes the same flags, and also starts several processes (`--accelerate_config zero3`). The last lines:
+Defaults are the paper's: 3 epochs, learning rate 2e-5, batch size 64. `stepcoder-trl sft` takes the same flags and
+also launches several processes (`--accelerate_config zero3`). The last line names the folder of the model:
 
     saved to runs/sft
 """

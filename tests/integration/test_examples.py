@@ -1,4 +1,4 @@
-"""The commands in the docstrings of the examples print what the docstrings say."""
+"""Test that the commands in the docstrings of the examples print the documented lines."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
 
 
-def promise(name):
-    """Command of an example, without `python`, and the last lines of its output."""
+def documented_run(name):
+    """Return the documented command of an example, without `python`, and the documented last lines."""
     text = ast.get_docstring(ast.parse((ROOT / "examples" / name).read_text())) or ""
     blocks = re.findall(r"(?:^    .*\n?)+", text, re.MULTILINE)
     command = next(block for block in blocks if block.lstrip().startswith(f"python examples/{name}"))
@@ -25,7 +25,7 @@ def promise(name):
 
 
 def printed_by(command, places, monkeypatch, capsys):
-    """Lines that an example prints, its folders exchanged for those of the test."""
+    """Run an example in the folders of the test and return the printed lines."""
     arguments = [places.get(word, word) for word in command]
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", arguments)
@@ -37,8 +37,8 @@ def printed_by(command, places, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", ["evaluate.py", "refine_apps.py"])
-def test_examples_on_data_print_what_they_promise(name, tmp_path, monkeypatch, capsys):
-    command, last_lines = promise(name)
+def test_data_examples_print_documented_lines(name, tmp_path, monkeypatch, capsys):
+    command, last_lines = documented_run(name)
 
     lines = printed_by(command, {"runs/apps_plus": str(tmp_path / "out")}, monkeypatch, capsys)
 
@@ -57,10 +57,10 @@ SMALL = {
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6.*:FutureWarning")  # TRL's own settings
 @pytest.mark.parametrize("name", SMALL)
-def test_examples_that_train_print_what_they_promise(name, tmp_path, monkeypatch, capsys, make_policy, tokenizer):
+def test_training_examples_print_documented_lines(name, tmp_path, monkeypatch, capsys, make_policy, tokenizer):
     make_policy().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
-    command, last_lines = promise(name)
+    command, last_lines = documented_run(name)
     model, out = command[command.index("--model_name_or_path") + 1], command[command.index("--output_dir") + 1]
     places = {model: str(tmp_path / "model"), out: str(tmp_path / "out")}
     places["problems.jsonl"] = "examples/data/problems.jsonl"
@@ -71,7 +71,7 @@ def test_examples_that_train_print_what_they_promise(name, tmp_path, monkeypatch
     assert list((tmp_path / "out").glob("*model.safetensors"))
 
 
-def test_the_problems_of_the_examples_are_solved_by_their_solutions(executor):
+def test_example_problems_are_solved_by_their_solutions(executor):
     from stepcoder_trl import load_problems
 
     for problem in load_problems(ROOT / "examples" / "data" / "problems.jsonl"):
