@@ -336,7 +336,7 @@ class _Session:
             return None
         value = self.decoded(answer["value"], shares=False)
         if "changed" in answer:
-            _change(arguments, self.decoded(answer["changed"], shares=True))
+            _update(arguments, self.decoded(answer["changed"], shares=True))
         return value
 
     def decoded(self, tree: Any, shares: bool) -> Any:
@@ -380,35 +380,35 @@ def _rebuilt(name: Any, arguments: Any) -> BaseException:
     return Exception(name)  # for classes that need special arguments, such as UnicodeDecodeError
 
 
-def _change(ours: Any, theirs: Any) -> None:
+def _update(old: Any, new: Any) -> None:
     """Apply the program's changes to an argument in place, because the check may hold references into it."""
-    if type(ours) is not type(theirs) or ours is theirs:
+    if type(old) is not type(new) or old is new:
         return
-    if isinstance(ours, list):
-        ours[:] = [_changed(old, new) for old, new in zip(ours, theirs, strict=False)] + theirs[len(ours) :]
-    elif isinstance(ours, dict):
-        merged = {key: _changed(ours[key], new) if key in ours else new for key, new in theirs.items()}
-        ours.clear()
-        ours.update(merged)
-    elif isinstance(ours, set):
-        ours.clear()
-        ours.update(theirs)
-    elif isinstance(ours, deque):
-        ours.clear()
-        ours.extend(theirs)
-    elif isinstance(ours, (bytearray, array)):
-        ours[:] = theirs
-    elif isinstance(ours, tuple):
-        for old, new in zip(ours, theirs, strict=False):
-            _change(old, new)
+    if isinstance(old, list):
+        old[:] = [_updated(before, after) for before, after in zip(old, new, strict=False)] + new[len(old) :]
+    elif isinstance(old, dict):
+        merged = {key: _updated(old[key], after) if key in old else after for key, after in new.items()}
+        old.clear()
+        old.update(merged)
+    elif isinstance(old, set):
+        old.clear()
+        old.update(new)
+    elif isinstance(old, deque):
+        old.clear()
+        old.extend(new)
+    elif isinstance(old, (bytearray, array)):
+        old[:] = new
+    elif isinstance(old, tuple):
+        for before, after in zip(old, new, strict=False):
+            _update(before, after)
 
 
-def _changed(old: Any, new: Any) -> Any:
+def _updated(old: Any, new: Any) -> Any:
     """Return the new element of a container: the old object, updated in place, if the type is the same."""
     if type(old) is type(new) and isinstance(old, (list, dict, set, deque, bytearray, array)):
-        _change(old, new)
+        _update(old, new)
         return old
     if type(old) is tuple and type(new) is tuple and len(old) == len(new):
-        _change(old, new)
-        return tuple(map(_changed, old, new))
+        _update(old, new)
+        return tuple(map(_updated, old, new))
     return new

@@ -158,7 +158,7 @@ class RemoteExecutor(BaseBackend):
         self._threads = ThreadPoolExecutor(self.config.num_workers, thread_name_prefix="stepcoder-remote")
 
     def __reduce__(self) -> tuple[type[RemoteExecutor], tuple[RemoteConfig]]:
-        """Pickle the settings alone: a spawned process creates its own executor from them."""
+        """Pickle only the settings. A spawned process creates its own executor from them."""
         return type(self), (self.config,)
 
     @property

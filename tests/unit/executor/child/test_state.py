@@ -99,7 +99,7 @@ def test_random_numbers_without_seed_are_reproducible(library):
     for _ in range(2):
         with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
             digits = []
-            for position in range(4):  # what is drawn cannot be seen: each digit is asked for
+            for position in range(4):  # outputs are not returned, so test each digit
                 program = f"import {library}\ninput()\nprint([{library}.randint(0, 9) for _ in range(9)][{position}])"
                 tests = [{"type": "stdio", "inputs": ["\n"] * 2, "outputs": [str(d)] * 2} for d in range(10)]
                 digits.append([execution.outcome for execution in executor.run_many([program] * 10, tests)])

@@ -137,7 +137,7 @@ def test_references_return_text_and_elements(program):
 
     generator = program.answer(number for number in range(3))
     assert sum(generator) == 3
-    assert list(generator) == []  # as any generator that was gone through
+    assert list(generator) == []  # the generator is exhausted
 
 
 def test_references_keep_identity(program):
