@@ -19,13 +19,13 @@ from stepcoder_trl.reports.plots import plot_histograms
 
 
 BINS = 10
-EPILOG = f"""Rule (Austin et al., arXiv:2108.07732; StepCoder, Figure 3): lines are stripped, then compared. Blank lines
-and the starter code are left out. Lines that occur more than twice in the benchmark's solutions (return, continue) are
-not counted. The share of a problem without counted lines is null.
+EPILOG = f"""Rule (Austin et al., arXiv:2108.07732; StepCoder, Figure 3): lines are stripped, then compared. Blank
+lines and the starter code are left out. Lines that occur more than twice in the benchmark's solutions (return,
+continue) are not counted. The share of a problem without counted lines is null.
 
 BENCHMARK and TRAIN are problem files: JSONL, .jsonl.gz, JSON array or parquet. Their formats:
   {FORMAT_TITLES}
-rows of the output, in the order of BENCHMARK: {{"id": task_id, "share": float or null, "lines": int, "duplicated": int}}
+rows of the output, in BENCHMARK's order: {{"id": task_id, "share": float or null, "lines": int, "duplicated": int}}
 
 example:
   stepcoder-trl overlap humaneval.jsonl --train apps_plus.jsonl --out overlap.jsonl --histogram overlap.png

@@ -21,9 +21,9 @@ from stepcoder_trl.reports.plots import can_plot, plot_histograms
 
 
 EPILOG = (
-    f"""APPS is a folder with one folder per problem, or a file with the Hub's columns (problem_id, question, solutions,
-input_output, difficulty, starter_code), as JSONL, .jsonl.gz, JSON array or parquet. The same rules refine every
-format that the package reads:
+    f"""APPS is a folder with one folder per problem, or a file with the Hub's columns (problem_id, question,
+solutions, input_output, difficulty, starter_code), as JSONL, .jsonl.gz, JSON array or parquet. The same rules
+refine every format that the package reads:
   {FORMAT_TITLES}
 
 DIR then holds
