@@ -101,6 +101,7 @@ class ResourceLimits(ChildLayer):
     def __init__(self, scratch: str, readable: Sequence[str]) -> None:
         # A heap per thread would reserve 64 MiB of address space each: a dozen threads would use up a program's limit.
         share_one_heap()
+        self._page_bytes = resource.getpagesize()
         # Other systems do not say how much address space there is already: memory is not limited there.
         flags = os.O_RDONLY | os.O_CLOEXEC
         self._statm_fd = os.open("/proc/self/statm", flags) if sys.platform == "linux" else None
@@ -110,7 +111,7 @@ class ResourceLimits(ChildLayer):
         if self._statm_fd is not None:
             pages = int(os.pread(self._statm_fd, 64, 0).split()[0])
             os.close(self._statm_fd)
-            _set_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_bytes)
+            _set_limit(resource.RLIMIT_AS, pages * self._page_bytes + memory_bytes)
         whole_cpu_s = -int(-cpu_s // 1)
         _set_limit(resource.RLIMIT_CPU, whole_cpu_s, whole_cpu_s + 1)
         _set_limit(resource.RLIMIT_FSIZE, file_bytes)

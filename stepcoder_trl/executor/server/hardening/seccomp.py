@@ -199,9 +199,8 @@ class Filter:
         self._program = _FilterProgram(len(ops), self._instructions)
         self._pids = [self._operand(index) for index, op in enumerate(ops) if op[3] == PID_SLOT]
         self._signals = [self._operand(index) for index, op in enumerate(ops) if op[3] == SIGNAL_SLOT]
-        self._address = ctypes.addressof(self._program)
-        self._call_number = architecture.numbers["seccomp"]
-        self._flags = _supported_flags(self._call_number)
+        number = architecture.numbers["seccomp"]
+        self._call = (number, _SET_MODE_FILTER, _supported_flags(number), ctypes.addressof(self._program))
 
     def put_on(self, guarded_signal: int) -> None:
         """
@@ -215,7 +214,7 @@ class Filter:
             operand.value = pid
         for operand in self._signals:
             operand.value = guarded_signal
-        syscall(self._call_number, _SET_MODE_FILTER, self._flags, self._address)
+        syscall(*self._call)
 
     def _operand(self, index: int) -> ctypes.c_uint32:
         """Operand of an instruction, in the filter's own memory."""
