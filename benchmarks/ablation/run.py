@@ -19,7 +19,7 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.material import Material, prepare
 from benchmarks.ablation.settings import ARMS, COMMON, SETTINGS, Arm, Job, Setting
-from benchmarks.executor import cpu_of_tree
+from benchmarks.ways import cpu_of_tree
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.evaluation import evaluate_pass_at_1
 from stepcoder_trl.masking import MaskRule, loss_mask
