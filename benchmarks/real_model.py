@@ -1,17 +1,17 @@
 """
-PPO and StepCoder on a pretrained model: LoRA on some of MBPP's training problems, pass@1 on these and on validation.
+PPO and StepCoder on a pretrained model: train LoRA on some of MBPP's training problems, compare pass@1.
 
     python benchmarks/real_model.py --model smollm2 --mbpp mbpp.jsonl --work runs/real --out docs/results/real_model
 
-Two thirds of MBPP's solutions have no conditional to begin at. So each seed draws `--problems` of those that have, few
-enough to be visited several times: a curriculum moves with visits. Both arms of a seed have the same initial weights,
-problems, order, number and length of completions. Every (seed, arm) is a training run of its own, with one thread,
-that writes a checkpoint now and then: the command goes on where it was broken off, and with a larger `--updates` it
-takes the runs further. Before the first update and after the last, every validation problem and every training
+Two thirds of MBPP's solutions have no conditional to start from, so each seed draws `--problems` from the other third.
+They are few, so that each is visited several times: the curriculum advances with visits. Both arms of a seed have the
+same initial weights, problems, order, number and length of completions. Every pair of seed and arm is a training run
+of its own, with one thread, that writes checkpoints. The same command continues after an interruption, and a larger
+`--updates` extends the runs. Before the first update and after the last, every validation problem and every training
 problem of the seed is answered `--samples` times from scratch, at the paper's temperature 0.2 and top-p 0.95.
 
-`--minutes` ends the command once the run that is under way has written its next checkpoint. The report, `results.json`
-and `curves.png`, is made of what is there.
+`--minutes` ends the command after the current run's next checkpoint. The report (`results.json` and `curves.png`)
+covers the runs that are finished.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ RECIPE: dict[str, Any] = {
 }
 LORA_RANK = 16
 COMPLETIONS = RECIPE["per_device_train_batch_size"] * RECIPE["gradient_accumulation_steps"]
-# What a run depends on, besides the recipe and the number of updates.
-ASKED = ("model", "mbpp", "problems", "samples", "response_length", "bf16")
+# Arguments that must not change between two commands on the same folder.
+FIXED = ("model", "mbpp", "problems", "samples", "response_length", "bf16")
 
 
 # One training run, in a process of its own
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train one arm of one seed up to `updates`, or to the next checkpoint after the time is over."""
+    """Train one arm of one seed up to `--updates`, or to the first checkpoint after `--until`."""
     import torch
     from transformers import TrainerCallback
     from trl import ModelConfig
@@ -69,7 +69,7 @@ def train(arguments: argparse.Namespace) -> None:
     from stepcoder_trl import StepCoderPPOConfig
     from stepcoder_trl.trainer.entry import PPOScriptArguments, run_ppo
 
-    class UntilTheTimeIsOver(TrainerCallback):  # type: ignore[misc]
+    class TimeLimit(TrainerCallback):  # type: ignore[misc]
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             control.should_training_stop |= time.time() > arguments.until
 
@@ -95,23 +95,23 @@ def train(arguments: argparse.Namespace) -> None:
     run_ppo(
         PPOScriptArguments(problems=str(arguments.mbpp), prompt_style="chat"),
         config,
-        # Frozen weights in bfloat16, adapters and value head in float32: without autocast, which would convert the
-        # frozen weights again for every token that is generated.
+        # Frozen weights in bfloat16, adapters and value head in float32. Autocast would convert the frozen weights
+        # again for every generated token.
         ModelConfig(
             arguments.model, use_peft=True, lora_r=LORA_RANK, dtype="bfloat16" if arguments.bf16 else "float32"
         ),
         training_problems(load_problems(arguments.mbpp), arguments.problems, arguments.seeds[0]),
-        callbacks=[UntilTheTimeIsOver()],
+        callbacks=[TimeLimit()],
     )
 
 
 def training_problems(problems: Sequence[Problem], number: int, seed: int) -> list[Problem]:
-    """Training problems of a seed: drawn from those that fit."""
+    """Draw the training problems of a seed from those that fit."""
     return random.Random(seed).sample(fitting_problems(problems), number)
 
 
 def fitting_problems(problems: Sequence[Problem]) -> list[Problem]:
-    """MBPP's training problems whose curriculum does not begin at scratch."""
+    """Return MBPP's training problems whose curriculum has a stage above scratch."""
     return [
         problem
         for problem in problems
@@ -132,12 +132,12 @@ def _run_folder(arguments: argparse.Namespace, seed: int, arm: str) -> Path:
 
 
 def run_all(arguments: argparse.Namespace) -> None:
-    """Train and evaluate what is not yet trained and evaluated, one run after the other, until the time is over."""
+    """Train and evaluate the unfinished runs, one after the other, until `--until`."""
     problems = load_problems(arguments.mbpp)
     fitting = fitting_problems(problems)
     if arguments.problems > len(fitting):
         raise BadInputError(
-            f"{arguments.mbpp} has {len(fitting)} training problems to begin at a conditional, --problems asks for "
+            f"{arguments.mbpp} has {len(fitting)} training problems with a stage above scratch, but --problems is "
             f"{arguments.problems}. Ask for fewer."
         )
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -151,26 +151,29 @@ def run_all(arguments: argparse.Namespace) -> None:
             if time.time() > arguments.until or _is_finished(arguments, folder):
                 continue
             if _updates(folder) > arguments.updates:
-                raise SystemExit(f"{folder} has {_updates(folder)} updates. Ask for as many with `--updates`.")
+                raise SystemExit(
+                    f"{folder} has {_updates(folder)} updates, but --updates is {arguments.updates}. Pass at least "
+                    f"{_updates(folder)}."
+                )
             if _updates(folder) < arguments.updates:
                 _call(__file__, "--one", arm, "--seeds", str(seed), *_passed_on(arguments))
             if _updates(folder) == arguments.updates:
-                # The checkpoint stays as it is, whenever the evaluation goes on.
+                # Evaluate the checkpoint: a later command may continue the run.
                 model = folder / f"checkpoint-{arguments.updates}"
                 _evaluate(arguments, str(model), _evaluation_folder(folder, arguments.updates), evaluated)
 
 
 def check_settings(arguments: argparse.Namespace) -> None:
-    """Note what the runs of a folder are of; exit if it was something else before."""
-    asked = {name: str(getattr(arguments, name)) for name in ASKED}
-    asked["recipe"] = json.dumps({**RECIPE, "lora_rank": LORA_RANK, "arms": ARMS})
-    noted = arguments.work / "settings.json"
-    before = json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else asked
-    for name, value in asked.items():
-        if value != before.get(name):
-            what = "another recipe" if name == "recipe" else f"--{name.replace('_', '-')} {before.get(name)}"
-            raise SystemExit(f"{arguments.work} was begun with {what}. Name another --work.")
-    noted.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+    """Write the settings of the runs to the folder. Exit if earlier runs had other settings."""
+    current = {name: str(getattr(arguments, name)) for name in FIXED}
+    current["recipe"] = json.dumps({**RECIPE, "lora_rank": LORA_RANK, "arms": ARMS})
+    path = arguments.work / "settings.json"
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else current
+    for name, value in current.items():
+        if value != earlier.get(name):
+            setting = "another recipe" if name == "recipe" else f"--{name.replace('_', '-')} {earlier.get(name)}"
+            raise SystemExit(f"{arguments.work} was begun with {setting}. Name another --work.")
+    path.write_text(json.dumps(current, indent=2) + "\n", encoding="utf-8")
 
 
 def _passed_on(arguments: argparse.Namespace) -> list[str]:
@@ -192,7 +195,7 @@ def _evaluate(arguments: argparse.Namespace, model: str, out: Path, problems: Se
 
 
 def _call(*command: str) -> None:
-    """Run Python with one thread; its output is ours."""
+    """Run Python with one thread. It prints to this terminal."""
     subprocess.run([sys.executable, *command], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
@@ -201,7 +204,7 @@ def _evaluation_folder(folder: Path, updates: int) -> Path:
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:
-    """What the newest checkpoint of a run logged."""
+    """Return the log of a run's newest checkpoint."""
     states = list(folder.glob("checkpoint-*/trainer_state.json"))
     if not states:
         return []
@@ -218,7 +221,7 @@ def _updates(folder: Path) -> int:
 
 
 def report(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the finished runs found; intervals by resampling seeds, and problems in each."""
+    """Return the results of the finished runs. Intervals come from resampling seeds and problems."""
     runs = {(seed, arm): _run_folder(arguments, seed, arm) for seed in arguments.seeds for arm in ARMS}
     seeds = [seed for seed in arguments.seeds if all(_is_finished(arguments, runs[seed, arm]) for arm in ARMS)]
     if not _is_evaluated(arguments.work / "initial"):
@@ -249,14 +252,14 @@ def report(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def compare(initial: Mapping[str, float], by_seed: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
     """
-    Pass rates of the arms and of the model they start from, on the same problems.
+    Compare the pass rates of the arms and of the initial model on the same problems.
 
     Args:
-        initial (`Mapping[str, float]`): Pass rates before training; those of other problems are left out.
+        initial (`Mapping[str, float]`): Pass rates before training. Problems that the arms lack are left out.
         by_seed (`Sequence[Mapping[str, Mapping[str, float]]]`): Per seed, the pass rates of each arm.
 
     Returns:
-        `dict[str, Any]`: `"initial"`, the arms and their difference as [`interval`]s; `"by seed"`, the means.
+        `dict[str, Any]`: An [`interval`] for `"initial"`, each arm and their difference. `"by seed"` has the means.
     """
     columns: dict[str, list[dict[str, float]]] = {"initial": [], **{arm: [] for arm in ARMS}, "stepcoder - ppo": []}
     for rates in by_seed:
@@ -280,7 +283,7 @@ def _is_evaluated(folder: Path) -> bool:
 
 
 def _pass_rates(folder: Path) -> dict[str, float]:
-    """Share of samples that pass, for each problem; those that could not be run are left out."""
+    """Return each problem's share of passing samples. Samples that could not be run are left out."""
     by_task: dict[str, list[bool]] = {}
     for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -295,12 +298,12 @@ def _of(numbers: range, rates: dict[str, float]) -> dict[str, float]:
 
 def interval(by_seed: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """
-    Mean with a 95 % bootstrap interval over seeds and problems.
+    Return a mean with a 95 % bootstrap interval over seeds and problems. With few seeds the interval is too narrow.
 
     Args:
         by_seed (`Sequence[Mapping[str, float]]`):
-            Per seed, a value of each problem. Problems that all seeds share are resampled for all of them at once,
-            others in each seed. With few seeds the interval is too narrow.
+            Per seed, the value of each problem. If all seeds have the same problems, these are resampled once for all
+            seeds, otherwise in each seed.
 
     Returns:
         `dict[str, float]`: `value`, `low`, `high`.
@@ -347,7 +350,7 @@ def write(result: dict[str, Any], folder: Path) -> None:
 
 
 def show(result: dict[str, Any]) -> Iterator[str]:
-    """Lines of the report."""
+    """Yield the lines of the report."""
     rate = result["initial"]
     yield f"{result['validation_problems']} validation problems, before training: {rate['value']:.3f}"
     for problems, rates in result.get("pass@1", {}).items():
@@ -360,20 +363,20 @@ def show(result: dict[str, Any]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of a pretrained model")
     parser.add_argument("--mbpp", required=True, type=Path, help="mbpp.jsonl, as its authors publish it")
-    parser.add_argument("--work", type=Path, default=Path("runs/real_model"), help="runs and checkpoints")
+    parser.add_argument("--work", type=Path, default=Path("runs/real_model"), help="folder of runs (%(default)s)")
     parser.add_argument("--out", type=Path, help="folder for results.json and curves.png")
-    parser.add_argument("--updates", type=int, default=32, help="updates of a run, 8 completions each (32)")
-    parser.add_argument("--problems", type=int, default=16, help="training problems of a seed (16)")
-    parser.add_argument("--response-length", type=int, default=128, help="most tokens of a completion (128)")
+    parser.add_argument("--updates", type=int, default=32, help="updates per run, of 8 completions each (32)")
+    parser.add_argument("--problems", type=int, default=16, help="training problems per seed (16)")
+    parser.add_argument("--response-length", type=int, default=128, help="maximum tokens per completion (128)")
     parser.add_argument("--save-steps", type=int, default=4, help="updates between two checkpoints (4)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--samples", type=int, default=2, help="of a problem in an evaluation (2)")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop at the next checkpoint after this time")
-    parser.add_argument("--report-only", action="store_true", help="train nothing")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (0 1 2)")
+    parser.add_argument("--samples", type=int, default=2, help="samples per problem in an evaluation (2)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop at the first checkpoint after this time")
+    parser.add_argument("--report-only", action="store_true", help="write the report without training")
     parser.add_argument("--bf16", action="store_true", help="frozen weights in bfloat16, for CPUs that compute in it")
     parser.add_argument("--one", dest="arm", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--until", type=float, default=math.inf, help=argparse.SUPPRESS)
@@ -382,12 +385,12 @@ def main() -> None:
         train(arguments)
         return
     if not arguments.mbpp.is_file():
-        parser.error(f"--mbpp {arguments.mbpp} is no file. Name mbpp.jsonl, as its authors publish it.")
+        parser.error(f"--mbpp {arguments.mbpp} is not a file. Name mbpp.jsonl, as its authors publish it.")
     if not Path(arguments.model).is_dir():
-        parser.error(f"--model {arguments.model} is no folder. docs/ppo_mbpp.md says where to get one.")
+        parser.error(f"--model {arguments.model} is not a folder. docs/ppo_mbpp.md says where to get a model.")
     arguments.until = min(arguments.until, time.time() + 60 * arguments.minutes)
     if arguments.updates < 1:
-        parser.error(f"--updates is {arguments.updates}. Ask for at least 1.")
+        parser.error(f"--updates is {arguments.updates}, but must be at least 1.")
     if not arguments.report_only:
         try:
             run_all(arguments)

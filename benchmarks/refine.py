@@ -3,16 +3,16 @@ Precision and recall of the rules of `stepcoder-trl refine` on public rows.
 
     python benchmarks/refine.py DATA --json refine.json
 
-DATA is a folder with `codecontests.jsonl`, `apps_sample.jsonl`, `apps_plus_valid.jsonl` and `leetcode_*` files. Two
-questions are asked:
+DATA is a folder with `codecontests.jsonl`, `apps_sample.jsonl`, `apps_plus_valid.jsonl` and `leetcode_*` files. The
+rules run on two sets of rows:
 
-- *Planted*: a defect of each kind is planted in rows that are sound without it. What does each rule find?
-- *As they are*: the rows themselves. What is known of them stands in `KNOWN`: whose solutions fail and how, whose
-  answers differ in digits or white space, which rows come twice, which solutions have code that `coverage` never sees
-  run, and which statements allow several answers, as judged by reading them.
+- *Planted*: sound rows with a planted defect of each kind.
+- *As they are*: the rows themselves. `KNOWN` lists their defects, found by hand: solutions that fail, answers that
+  differ in digits or white space, duplicates, code that `coverage` never sees run, and statements that allow several
+  answers.
 
-A row that is dropped or repaired counts for the first rule that said so, and for all rules that noted something. Takes
-about ten CPU minutes.
+A dropped or repaired row counts for the first rule that decided so, and for every rule that noted something. The
+benchmark takes about ten CPU minutes.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ FILES = (
     *("codecontests.jsonl", "apps_sample.jsonl", "apps_test_no_solutions.jsonl", "apps_plus_valid.jsonl"),
     *("leetcode_v0.2.0_test.jsonl", "leetcode_v0.2.0_train.jsonl.gz"),
 )
-PER_KIND = 12  # rows that a defect is planted in
-EXPENSIVE = {"too_slow": 2}
-TIMEOUT_S = 5.0  # of their tests
-MAX_TESTS = 3  # of a row that a defect is planted in
+PER_KIND = 12  # rows per kind of defect
+EXPENSIVE = {"too_slow": 2}  # rows per kind of defect that takes long
+TIMEOUT_S = 5.0  # per test of a planted row
+MAX_TESTS = 3  # per planted row
 
-# Rows by their numbers; of others nothing is to be found.
+# Numbers of the rows with each defect. The other rows of these files have none.
 KNOWN: dict[str, dict[str, Sequence[int]]] = {
     "codecontests.jsonl": {
         "runtime_error": (3, 46, 90),
@@ -63,11 +63,11 @@ KNOWN: dict[str, dict[str, Sequence[int]]] = {
 }
 
 
-# Defects. Each function plants one in a row, or returns `None` if the row is not one for it.
+# Defects. Each function plants one in a row, or returns `None` if the row cannot have it.
 
 
 def in_program(*beginnings: str) -> Callable[[RawRow, random.Random], RawRow | None]:
-    """Solutions that begin with something that goes wrong."""
+    """Return a function that puts failing code before the solution."""
 
     def plant(row: RawRow, rng: random.Random) -> RawRow | None:
         return replace(row, solutions=(rng.choice(beginnings) + row.solutions[0],))
@@ -86,7 +86,7 @@ def without_colon(row: RawRow, rng: random.Random) -> RawRow | None:
 
 
 def at_the_end(*endings: str) -> Callable[[RawRow, random.Random], RawRow | None]:
-    """Solutions that print something more."""
+    """Return a function that makes the solution print more."""
 
     def plant(row: RawRow, rng: random.Random) -> RawRow | None:
         return replace(row, solutions=(row.solutions[0] + rng.choice(endings),)) if prints(row) else None
@@ -95,7 +95,7 @@ def at_the_end(*endings: str) -> Callable[[RawRow, random.Random], RawRow | None
 
 
 def prints(row: RawRow) -> bool:
-    """Whether what is printed at the end of the program belongs to its output."""
+    """Whether text that a program prints at its end belongs to its output."""
     tests = tests_of(row)
     return tests["type"] == "stdio" and tests.get("fn_name") is None and "exit" not in row.solutions[0]
 
@@ -116,7 +116,7 @@ def with_words(row: RawRow, words: str) -> RawRow:
 
 
 def in_output(change: Callable[[str, random.Random], str]) -> Callable[[RawRow, random.Random], RawRow | None]:
-    """One expected output that is another than the solution's."""
+    """Return a function that changes one expected output."""
 
     def plant(row: RawRow, rng: random.Random) -> RawRow | None:
         if tests_of(row)["type"] != "stdio":
@@ -239,7 +239,7 @@ DEFECTS: dict[str, Callable[[RawRow, random.Random], RawRow | None]] = {
 
 
 def plant(rows: Sequence[RawRow], seed: int) -> tuple[list[RawRow], list[str], list[Problem]]:
-    """Rows with defects, the rule that is to find each, and a benchmark that some of them are in."""
+    """Return rows with defects, the rule that should find each, and a benchmark that contains some of them."""
     rng = random.Random(seed)
     long = [row for row in rows if len(row.solutions[0].splitlines()) > 8]
     leaked = rng.sample(long, PER_KIND)
@@ -268,14 +268,14 @@ def plant(rows: Sequence[RawRow], seed: int) -> tuple[list[RawRow], list[str], l
 
 
 def named(row: RawRow, name: str) -> RawRow:
-    """Row of a name of its own, which its statement tells too: several defects are planted in copies of one row."""
+    """Return a row with a new name, also in its statement, so that copies of one row are not duplicates."""
     assert row.problem is not None
     problem = replace(row.problem, task_id=name, prompt=f"{row.problem.prompt}\n\nRow {name}.")
     return replace(row, task_id=name, problem=problem, values={"planted": name})
 
 
 def sound(raw: Iterable[RawRow], refined: Iterable[RefinedRow]) -> list[RawRow]:
-    """Rows without a finding, with their best solution alone and few tests, as raw rows again."""
+    """Return rows without a finding as raw rows, with their best solution and few tests."""
     found = []
     for before, after in zip(raw, refined, strict=True):
         if after.problem is None or after.findings or words_of_several_answers(str(after.problem.prompt)):
@@ -288,14 +288,14 @@ def sound(raw: Iterable[RawRow], refined: Iterable[RefinedRow]) -> list[RawRow]:
 
 
 def decided(row: RefinedRow) -> set[str]:
-    """What the rules say of a row."""
+    """Return the rules that count for a row: the first that acted and all that noted something."""
     acting = [finding.rule for finding in row.findings if finding.action != "note"]
     notes = {finding.rule for finding in row.findings if finding.action == "note"}
     return {*acting[:1], *notes} or {KEEP}
 
 
 def score(rows: Sequence[RefinedRow], wanted: Sequence[set[str]]) -> dict[str, Any]:
-    """Precision and recall of each rule, and which rows were taken for what."""
+    """Return the counts for precision and recall of each rule, and the rows it got wrong."""
     said, planted, right = Counter[str](), Counter[str](), Counter[str]()
     mistaken: dict[str, list[str]] = defaultdict(list)
     for row, expected in zip(rows, wanted, strict=True):
@@ -313,19 +313,19 @@ def score(rows: Sequence[RefinedRow], wanted: Sequence[set[str]]) -> dict[str, A
 
 
 def known(name: str, number: int) -> set[str] | None:
-    """What is known of a row; `None` if nothing is."""
+    """Return the known defects of a row, or `None` if its file is not in `KNOWN`."""
     if name not in KNOWN:
         return None
     return {rule for rule, numbers in KNOWN[name].items() if number in numbers} or {KEEP}
 
 
 def main() -> None:
-    """Measure, print, keep."""
+    """Measure, print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, metavar="DATA", help="folder of the data sets")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to keep the figures")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="programs at a time (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of rows and defects (default: 0)")
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder with the data sets")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="programs to run at a time (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for choosing rows and defects (default: 0)")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {"seed": arguments.seed, "as_they_are": {}}
     pool: list[RawRow] = []
@@ -333,7 +333,7 @@ def main() -> None:
         for name in FILES:
             raw = read_raw_rows(arguments.data / name)
             rows = refine(raw, Path(folder, name), RefineSettings(), num_workers=arguments.workers)
-            # Of rows of which nothing is known, what was found is all there is to report.
+            # Without known defects the findings count as right, and only their number is reported.
             wanted = [known(name, row.number) or decided(row) for row in rows]
             figures["as_they_are"][name] = show(name, score(rows, wanted), name in KNOWN)
             if not name.endswith(".gz"):
@@ -348,7 +348,7 @@ def main() -> None:
 
 
 def show(name: str, figures: dict[str, Any], is_known: bool) -> dict[str, Any]:
-    """Print the figures of one file, and hand them on; where nothing is known of the rows, only what was found."""
+    """Print the figures of one file and return them. Without known defects keep only the number of findings."""
     print(f"\n{name}: {figures['rows']} rows")
     for rule, counts in figures["rules"].items():
         right, found, there = counts["right"], counts["found"], counts["planted"]

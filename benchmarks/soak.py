@@ -1,13 +1,13 @@
 """
-Endurance of the executor: many programs, some of them hostile, through one executor in one process.
+Endurance of the executor: run many programs, some of them hostile, in one executor in one process.
 
     python benchmarks/soak.py --out soak.json                       # 200,000 programs, hours
-    python benchmarks/soak.py --programs 1500 --kills 100           # a short form; the tests have a shorter one
+    python benchmarks/soak.py --programs 1500 --kills 100           # a short run; the tests have a shorter one
 
-Every program's outcome is checked. After a warm-up the process may not grow by more than 20 MiB, nor hold more
-descriptors; at the end no process and no scratch folder may be left. `--kills` ends random workers by SIGKILL while
-they run programs: no result may be lost, wrong or out of order for it. The result is written after every batch; with
-`--out` naming a file of an earlier run, that run goes on where it was.
+Every program's outcome is checked. After a warm-up the process must not grow by more than 20 MiB, and must not open
+more descriptors. At the end no process and no scratch folder may be left. `--kills` sends SIGKILL to random workers
+while they run programs. Even then no result may be lost, wrong or out of order. The result is written after every
+batch. If `--out` names the file of an earlier run, that run continues.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, SandboxError
 from stepcoder_trl.executor.selftest.corpus import load
-from stepcoder_trl.executor.selftest.leftovers import descendants, num_descriptors, resident_bytes
+from stepcoder_trl.executor.selftest.leftovers import children_of_ours, descendants, num_descriptors, resident_bytes
 from stepcoder_trl.jsonl import write_json
 
 
@@ -36,11 +36,11 @@ BATCH = 500
 MAX_WARM_UP_PROGRAMS = 1000
 QUICK_S = 0.5
 MAX_GROWTH_BYTES = 20 * 2**20
-Sample = tuple[str, dict[str, Any], frozenset[str], str]  # program, tests, right outcomes, name
+Sample = tuple[str, dict[str, Any], frozenset[str], str]  # program, tests, expected outcomes, name
 
 
 def correct_program(draw: random.Random) -> Sample:
-    """A program that no other one equals, with a call or stdin test that it passes."""
+    """Return a new program with a call or stdin test that it passes."""
     first, second = draw.randrange(10**9), draw.randrange(1, 10**6)
     if draw.random() < 0.5:
         program = f"def f(x):\n    if x > {first}:\n        return x\n    return [x % {second}, {{'k': str(x)}}]\n"
@@ -53,7 +53,7 @@ def correct_program(draw: random.Random) -> Sample:
 
 
 def quick_hostile_programs(executor: CodeExecutor) -> list[Sample]:
-    """Hostile programs of the corpus that take little time of their own, tried out once."""
+    """Run the hostile programs of the corpus once. Return those that take less than half a second."""
     cases = [case for case in load("hostile") if "timeout" not in case.expected]
     samples = [(case.program, case.tests, case.expected, case.name) for case in cases]
     executions = executor.run_many([sample[0] for sample in samples], [sample[1] for sample in samples])
@@ -61,27 +61,20 @@ def quick_hostile_programs(executor: CodeExecutor) -> list[Sample]:
 
 
 class Killer:
-    """Kills a random worker after about every so many results; never two for fewer, whatever the machine's speed."""
+    """Kills a random worker after every `every` results."""
 
     def __init__(self, every: int, seed: int) -> None:
         self.every, self.draw, self.kills, self.results = every, random.Random(seed), 0, 0
         self.lock = threading.Lock()
 
     def on_result(self, future: object) -> None:
-        """Count a result, from any thread."""
+        """Count a result. Any thread may call this."""
         with self.lock:
             self.results += 1
-            workers = _children() if self.results % self.every == 0 else []
+            workers = sorted(children_of_ours()) if self.results % self.every == 0 else []
             if workers:
                 os.kill(self.draw.choice(workers), signal.SIGKILL)
                 self.kills += 1
-
-
-def _children() -> list[int]:
-    found = []
-    for task in Path("/proc/self/task").iterdir():
-        found += [int(pid) for pid in (task / "children").read_text().split()]
-    return found
 
 
 def soak(
@@ -94,18 +87,18 @@ def soak(
     after_batch: Callable[[dict[str, Any]], None] = lambda result: None,
 ) -> dict[str, Any]:
     """
-    Run programs and watch this process.
+    Run programs and watch the memory and descriptors of this process.
 
     Args:
-        programs (`int`): How many.
-        workers (`int`): Fork servers.
+        programs (`int`): Number of programs.
+        workers (`int`): Number of fork servers.
         hostile_share (`float`): Fraction of hostile programs, in [0, 1].
-        programs_between_kills (`int`, *optional*): Kill a worker after every so many programs. Off by default.
-        seed (`int`): Of the draw.
-        after_batch (`Callable`): Called with the result so far.
+        programs_between_kills (`int`, *optional*): Kill a worker after this many programs. By default kill none.
+        seed (`int`): Seed for drawing programs and workers to kill.
+        after_batch (`Callable`): Called with the result so far after every batch.
 
     Returns:
-        `dict`: Counts, `wrong` outcomes (name, outcome, message), growth in bytes and descriptors, what was left.
+        `dict`: Counts, `wrong` outcomes (name, outcome, message), growth in bytes and descriptors, and leftovers.
     """
     draw = random.Random(seed)
     began = time.monotonic()
@@ -148,7 +141,7 @@ def soak(
 def _run_batch(
     executor: CodeExecutor, batch: list[Sample], killer: Killer | None = None
 ) -> list[tuple[Sample, str, str]]:
-    """Outcome of each program, in order, with its first message."""
+    """Return the outcome and the first message of each program, in order."""
     futures = [executor.submit(sample[0], sample[1]) for sample in batch]
     if killer is not None:
         for future in futures:
@@ -165,13 +158,13 @@ def _run_batch(
 
 
 def problems(result: dict[str, Any]) -> list[str]:
-    """What is wrong with a run; empty if all is well."""
+    """List what is wrong with a run."""
     growth = result["growth_bytes"]
     found = [f"{name}: {outcome} ({message})" for name, outcome, message in result["wrong"]]
     if growth > MAX_GROWTH_BYTES:
-        found.append(f"{growth / 2**20:.1f} MiB grown")
+        found.append(f"memory grew by {growth / 2**20:.1f} MiB")
     if result["growth_descriptors"] > 0 and not result["kills"]:
-        found.append(f"{result['growth_descriptors']} descriptors more than at the start")
+        found.append(f"{result['growth_descriptors']} more descriptors than at the start")
     if result.get("processes_left"):
         found.append(f"processes left: {result['processes_left']}")
     if result.get("folders_left"):
@@ -180,18 +173,16 @@ def problems(result: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    """Run, show progress, write JSON."""
+    """Run the programs, show progress and write JSON."""
     from rich.progress import Progress
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--programs", type=int, default=200_000, help="how many programs (200000)")
-    parser.add_argument("--workers", type=int, default=2, help="fork servers (2)")
+    parser.add_argument("--programs", type=int, default=200_000, help="number of programs (200000)")
+    parser.add_argument("--workers", type=int, default=2, help="number of fork servers (2)")
     parser.add_argument("--hostile-share", type=float, default=0.05, help="fraction of hostile programs (0.05)")
-    parser.add_argument(
-        "--kills", type=int, metavar="N", help="kill a worker after every so many programs (at least 20)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draw (0)")
-    parser.add_argument("--out", type=Path, help="JSON file, written after every batch; an earlier run's is continued")
+    parser.add_argument("--kills", type=int, metavar="N", help="kill a worker after every N programs (at least 20)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for drawing programs (0)")
+    parser.add_argument("--out", type=Path, help="JSON file, written after every batch; an earlier run is continued")
     arguments = parser.parse_args()
     earlier = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else {"legs": []}
     done = sum(leg["programs"] for leg in earlier["legs"])
@@ -218,9 +209,8 @@ def main() -> int:
         )
     write(result)
     found = [problem for leg in [*legs, result] if leg["programs"] for problem in problems(leg)]
-    print(
-        "\n".join(found) or f"{done + result['programs']} programs, growth {result.get('growth_bytes', 0)} bytes: well"
-    )
+    growth = result.get("growth_bytes", 0)
+    print("\n".join(found) or f"{done + result['programs']} programs, growth {growth} bytes: passed")
     return 1 if found else 0
 
 

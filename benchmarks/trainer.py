@@ -1,19 +1,19 @@
 """
-Time and memory of one update: `StepCoderPPOTrainer` and TRL's `PPOTrainer` on the same model, side by side.
+Time and memory of one update of `StepCoderPPOTrainer` and of TRL's `PPOTrainer` on the same model.
 
     python benchmarks/trainer.py --out docs/results/trainer
     python benchmarks/trainer.py --lengths 32 --repeats 1 --vocabulary 2000      # a short run
 
-Each measurement is a process of its own with one thread; the two trainers take turns. Ours does what it does in
-earnest: problems with tests, a curriculum, executed lines, a sandbox with one worker. Upstream's has the same model,
-queries of as many tokens, and a reward model too small to matter. Two settings:
+Each measurement runs in a process of its own with one thread. The two trainers take turns. Ours runs with problems,
+tests, a curriculum, executed lines and a sandbox with one worker. Upstream's has the same model, queries of as many
+tokens, and a reward model too small to matter. There are two settings:
 
-    generated   completions are sampled (top-p 1, no early end: every one has the full length)
-    replayed    generation is replaced by a table of completions of different lengths, which costs nothing. Upstream
-                takes the old log-probabilities from generation and so gets them for nothing too; ours computes them.
+    generated   completions are sampled with top-p 1 and without an early end, so that all have the full length
+    replayed    completions of different lengths come from a table, so that generation costs nothing. Upstream takes
+                the old log-probabilities from generation and so gets them for nothing too. Ours computes them.
 
-Figures: wall and CPU seconds per update, children included, without the first update; and the highest resident
-memory above that after the trainer was made.
+The figures are wall and CPU seconds per update, children included and the first update left out, and the growth of
+resident memory from after the trainer's construction to its peak.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TESTS = {"type": "call", "fn_name": "sign", "inputs": [[5], [-2], [0]], "outputs
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
-    """Train for some updates in this process; seconds and bytes per update."""
+    """Train for some updates in this process. Return seconds and bytes per update."""
     import torch
 
     torch.set_num_threads(1)
@@ -57,7 +57,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         make = _ours if arguments.trainer == "ours" else _upstream
         trainer = make(arguments, folder, clock)
         before = _memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         trainer.train()
         peak = _memory("VmHWM")
     wall, cpu = (
@@ -76,7 +76,7 @@ def _clock() -> Any:
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
-        """Notes wall and CPU time at the end of each update."""
+        """Records wall and CPU time at the end of each update."""
 
         marks: list[tuple[float, float]] = []  # noqa: RUF012 - one per process
 
@@ -87,7 +87,7 @@ def _clock() -> Any:
 
 
 def _cpu_seconds() -> float:
-    """CPU seconds of this process and of all its living and buried descendants."""
+    """Return the CPU seconds of this process and of its living and ended descendants."""
     ticks = 0
     for pid in _family(os.getpid()):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -110,7 +110,7 @@ def _memory(field: str) -> int:
 
 
 def _tokenizer(vocabulary: int) -> Any:
-    """One token per byte, and names that no text contains up to the size asked for."""
+    """Return a tokenizer with one token per byte, filled up to a vocabulary size with unused names."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -166,7 +166,7 @@ def _prompt() -> str:
 
 
 def _table(arguments: argparse.Namespace, tokenizer: Any) -> list[list[int]]:
-    """Completions of different lengths: a right or a wrong body, then statements that never run."""
+    """Return completions of different lengths: a right or a wrong body, then statements that never run."""
     draw = random.Random(0)
     bodies = ["\n    return (x > 0) - (x < 0)", "\n    return 1"]
     rows = []
@@ -247,11 +247,11 @@ def _upstream(arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
     )
 
 
-# All of them
+# All measurements
 
 
 def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every setting and length with both trainers in turn; one row per pair."""
+    """Measure every setting and length with both trainers in turn. Return one row per setting and length."""
     from rich.progress import track
 
     jobs = [
@@ -291,12 +291,12 @@ def _in_a_process(arguments: argparse.Namespace, setting: str, length: int, trai
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print the table."""
+    """Print the rows as a table."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="One update of 16 completions, ours : upstream's (medians)")
-    for name in ("setting", "length", "wall s", "ratio", "CPU s", "ratio", "extra MiB", "ratio", "waits for programs"):
+    table = Table(title="One update of 16 completions, ours : upstream's, medians")
+    for name in ("setting", "length", "wall s", "ratio", "CPU s", "ratio", "extra MiB", "ratio", "wait for programs"):
         table.add_column(name, justify="left" if name == "setting" else "right")
     for row in rows:
         ours, upstream = row["ours"], row["upstream"]
@@ -315,18 +315,18 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Parse arguments, measure, print and write."""
+    """Measure, print the table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder for trainer.json")
     parser.add_argument(
         "--lengths", type=int, nargs="+", default=[128, 512], help="response lengths (default: 128 512)"
     )
-    parser.add_argument("--vocabulary", type=int, default=32000, help="tokens of the vocabulary (default: 32000)")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements of each kind (default: 5)")
-    parser.add_argument("--updates", type=int, default=3, help="updates per measurement, the first not counted")
+    parser.add_argument("--vocabulary", type=int, default=32000, help="size of the vocabulary (default: 32000)")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements per row of the table (default: 5)")
+    parser.add_argument("--updates", type=int, default=3, help="updates per measurement, the first not counted (3)")
     parser.add_argument("--trainer", choices=TRAINERS, help="measure one trainer in this process and print JSON")
-    parser.add_argument("--setting", choices=SETTINGS, default="generated")
-    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--setting", choices=SETTINGS, default="generated", help="with --trainer")
+    parser.add_argument("--length", type=int, default=128, help="with --trainer: response length")
     arguments = parser.parse_args()
     if arguments.trainer:
         print(json.dumps(measure(arguments)))

@@ -1,4 +1,4 @@
-"""Choices and books of benchmarks/real_model.py; its training is that of `stepcoder-trl ppo`."""
+"""Problems, intervals, reports and continuation of benchmarks/real_model.py. `stepcoder-trl ppo` does the training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BRANCHED = "def f(x):\n    y = x\n    if y:\n        y = 1\n    for _ in range(2
 STRAIGHT = "def f(x):\n    return x\n"
 
 
-def test_training_problems_have_a_curriculum_and_are_drawn_by_the_seed():
+def test_seed_draws_training_problems_with_a_curriculum():
     problems = [problem(number, BRANCHED if number % 2 else STRAIGHT) for number in range(590, 640)]
 
     drawn = real_model.training_problems(problems, 5, seed=1)
@@ -46,7 +46,7 @@ def test_interval_covers_problems_and_seeds():
     assert (of_seeds["low"], of_seeds["high"]) == (0.0, 1.0)
 
 
-def test_the_same_problems_in_three_seeds_are_not_three_times_as_many():
+def test_sharing_problems_between_seeds_does_not_narrow_the_interval():
     rates = {str(number): float(number % 2) for number in range(90)}
 
     once, thrice = real_model.interval([rates]), real_model.interval([rates] * 3)
@@ -54,7 +54,7 @@ def test_the_same_problems_in_three_seeds_are_not_three_times_as_many():
     assert thrice["high"] - thrice["low"] == pytest.approx(once["high"] - once["low"], rel=0.1)
 
 
-def test_arms_are_compared_with_each_other_and_with_the_model_on_the_same_problems():
+def test_arms_and_initial_model_are_compared_on_the_same_problems():
     initial = {"MBPP/511": 0.5, "MBPP/601": 0.0, "MBPP/602": 1.0}
     by_seed = [
         {"ppo": {"MBPP/601": 0.5}, "stepcoder": {"MBPP/601": 1.0}},
@@ -72,7 +72,7 @@ def test_arms_are_compared_with_each_other_and_with_the_model_on_the_same_proble
     assert compared["stepcoder - ppo"] == {"value": 0.0, "low": -0.5, "high": 0.5}
 
 
-def test_report_takes_only_seeds_of_which_both_arms_are_finished(tmp_path):
+def test_report_leaves_out_seeds_with_an_unfinished_arm(tmp_path):
     def evaluated(folder, rates):
         folder.mkdir(parents=True)
         rows = [{"task_id": task, "passed": passed} for task, passes in rates.items() for passed in passes]
@@ -100,21 +100,21 @@ def test_report_takes_only_seeds_of_which_both_arms_are_finished(tmp_path):
     assert "pass@1 on training problems, 2 samples each, seeds [0]" in text
 
 
-def test_a_folder_keeps_to_what_it_was_begun_with(tmp_path):
-    asked = dict.fromkeys(real_model.ASKED, "as before")
-    arguments = argparse.Namespace(work=tmp_path, **asked)
+def test_folder_with_other_settings_is_refused(tmp_path):
+    settings = dict.fromkeys(real_model.FIXED, "as before")
+    arguments = argparse.Namespace(work=tmp_path, **settings)
     real_model.check_settings(arguments)
     real_model.check_settings(arguments)
     arguments.response_length = 64
 
     with pytest.raises(SystemExit, match="--response-length as before"):
         real_model.check_settings(arguments)
-    noted = json.loads((tmp_path / "settings.json").read_text())
-    assert {name: noted[name] for name in asked} == asked
+    written = json.loads((tmp_path / "settings.json").read_text())
+    assert {name: written[name] for name in settings} == settings
 
 
-def test_a_folder_of_another_recipe_is_refused(tmp_path, monkeypatch):
-    arguments = argparse.Namespace(work=tmp_path, **dict.fromkeys(real_model.ASKED, "as before"))
+def test_folder_with_another_recipe_is_refused(tmp_path, monkeypatch):
+    arguments = argparse.Namespace(work=tmp_path, **dict.fromkeys(real_model.FIXED, "as before"))
     real_model.check_settings(arguments)
     monkeypatch.setitem(real_model.RECIPE, "learning_rate", 1e-4)
 
@@ -123,10 +123,10 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path, monkeypatch):
 
 
 class Commands:
-    """In the place of training and evaluation: writes what they leave, and can be broken off."""
+    """Replaces training and evaluation: writes their files, or is interrupted."""
 
     def __init__(self, work):
-        self.work, self.called, self.breaks_off = work, [], False
+        self.work, self.called, self.interrupted = work, [], False
 
     def __call__(self, *command):
         value = dict(itertools.pairwise(command))
@@ -139,14 +139,14 @@ class Commands:
             state.write_text(json.dumps({"log_history": history}))
             return
         self.called.append(("evaluate", Path(value["--model"]).name))
-        if self.breaks_off:
+        if self.interrupted:
             raise KeyboardInterrupt
         out = Path(value["--out"])
         out.mkdir(parents=True)
         (out / "summary.json").write_text("{}")
 
 
-def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
+def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     problems = [problem(number, BRANCHED) for number in (511, 601, 602)]
     commands = Commands(tmp_path / "work")
     monkeypatch.setattr(real_model, "load_problems", lambda _: problems)
@@ -164,16 +164,16 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     assert first == [("evaluate", "m"), *ppo, *stepcoder]
     assert commands.called == []
 
-    arguments.updates, commands.breaks_off = 4, True
+    arguments.updates, commands.interrupted = 4, True
     with pytest.raises(KeyboardInterrupt):
         real_model.run_all(arguments)
-    commands.breaks_off = False
+    commands.interrupted = False
     real_model.run_all(arguments)
     ppo = [("train", "ppo", "4"), ("evaluate", "checkpoint-4"), ("evaluate", "checkpoint-4")]
     assert commands.called == [*ppo, ("train", "stepcoder", "4"), ("evaluate", "checkpoint-4")]
 
 
-def test_settings_reach_the_process_that_trains():
+def test_training_process_gets_the_settings():
     arguments = argparse.Namespace(
         model="m", mbpp="b", work="w", problems=3, response_length=9, updates=2, save_steps=1, until=5.0, bf16=True
     )
@@ -184,11 +184,11 @@ def test_settings_reach_the_process_that_trains():
     assert passed_on[-1] == "--bf16"
 
 
-def test_too_few_problems_are_refused_before_anything_is_done(tmp_path, monkeypatch):
+def test_too_few_problems_are_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(real_model, "load_problems", lambda _: [problem(601, BRANCHED), problem(602, STRAIGHT)])
     arguments = argparse.Namespace(mbpp="b", work=tmp_path / "work", problems=2)
 
-    with pytest.raises(BadInputError, match=r"1 training problems .* asks for 2"):
+    with pytest.raises(BadInputError, match=r"1 training problems .*--problems is 2"):
         real_model.run_all(arguments)
     assert not arguments.work.exists()
 
@@ -201,7 +201,7 @@ def test_too_few_problems_are_refused_before_anything_is_done(tmp_path, monkeypa
         ("", ["--updates", "0"], "--updates is 0"),
     ],
 )
-def test_bad_input_is_named_in_one_line(tmp_path, monkeypatch, capsys, text, flags, message):
+def test_bad_input_gives_one_line(tmp_path, monkeypatch, capsys, text, flags, message):
     mbpp = tmp_path / "mbpp.jsonl"
     mbpp.write_text(text)
     command = [
