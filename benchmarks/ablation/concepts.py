@@ -17,13 +17,15 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.ablation.files import locked, read_reported, write_json
+from benchmarks.ablation.files import compute_once, read_reported, write_json
 from benchmarks.ablation.material import prepare
+from benchmarks.ablation.report import markdown_table
 from benchmarks.ablation.run import StopAfter, make_trainer
 from benchmarks.ablation.settings import ARMS, OWN, REINFORCED, SETTINGS, Job
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
@@ -187,19 +189,17 @@ def table(found: Found) -> str:
         rows = [row for run in seeds for row in found[run]]
         phases = sorted({tuple(row["updates"]) for row in rows})
         setting, _, arm = name.rpartition("-")[0].partition("/")
-        heads = " | ".join(f"{first} to {last}" for first, last in phases)
+        head = ["chain", "concept", *(f"{first} to {last}" for first, last in phases), "written instead, at the end"]
         parts += [
             f"## {setting}, {ARMS[arm].label}: share of lines that are right, by updates\n",
             f"Seeds: {len(seeds)}. In brackets the lines, where they are fewer than 100. * marks hard concepts.\n",
-            f"| chain | concept | {heads} | written instead, at the end |",
-            f"| --- | --- |{' --- |' * len(phases)} --- |",
-            *_lines(rows, phases),
+            markdown_table(head, list(_table_rows(rows, phases))),
             "",
         ]
     return "\n".join(parts)
 
 
-def _lines(rows: Sequence[dict[str, Any]], phases: Sequence[tuple[int, ...]]) -> Iterator[str]:
+def _table_rows(rows: Sequence[dict[str, Any]], phases: Sequence[tuple[int, ...]]) -> Iterator[list[str]]:
     for chain, concept, hard in sorted({(row["chain"], row["concept"], row["hard"]) for row in rows}):
         here = [row for row in rows if (row["chain"], row["concept"]) == (chain, concept)]
         cells = [_cell([row for row in here if tuple(row["updates"]) == phase]) for phase in phases]
@@ -207,8 +207,8 @@ def _lines(rows: Sequence[dict[str, Any]], phases: Sequence[tuple[int, ...]]) ->
         for row in here:
             if tuple(row["updates"]) == phases[-1]:
                 instead.update(row["instead"])
-        told = ", ".join(f"{what or 'nothing'} ({n})" for what, n in instead.most_common(1))
-        yield f"| {CHAINS[chain]} | {concept}{'*' if hard else ''} | {' | '.join(cells)} | {told} |"
+        most_common = ", ".join(f"{line or 'nothing'} ({n})" for line, n in instead.most_common(1))
+        yield [CHAINS[chain], f"{concept}{'*' if hard else ''}", *cells, most_common]
 
 
 def _cell(rows: Sequence[dict[str, Any]]) -> str:
@@ -232,10 +232,9 @@ def main() -> None:
     known = collect(reported, chosen.work)
     for seed, setting, arm in itertools.product(chosen.seeds, chosen.settings, chosen.arms):
         job = Job(SETTINGS[setting], arm, seed)
-        path = chosen.work / "concepts" / f"{job.name}.json"
-        with locked(path, wait=False) as lock:
-            if lock is not None and job.name not in known and not path.exists():
-                write_json(path, trace(job, chosen.work))
+        if job.name not in known:
+            path = chosen.work / "concepts" / f"{job.name}.json"
+            compute_once(path, partial(trace, job, chosen.work))
     found = collect(reported, chosen.work)
     write_json(reported, found)
     (chosen.out / "concepts.md").write_text(table(found))

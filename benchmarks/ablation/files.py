@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,3 +59,10 @@ def locked(target: Path, wait: bool = True) -> Iterator[int | None]:
             yield None
         else:
             yield stream.fileno()
+
+
+def compute_once(path: Path, compute: Callable[[], Any]) -> None:
+    """Write the result of a computation to a file, unless the file exists or another process computes it."""
+    with locked(path, wait=False) as lock:
+        if lock is not None and not path.exists():
+            write_json(path, compute())

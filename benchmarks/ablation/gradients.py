@@ -21,15 +21,17 @@ import math
 import random
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
-from benchmarks.ablation.files import locked, read_reported, write_json
+from benchmarks.ablation.files import compute_once, read_reported, write_json
 from benchmarks.ablation.intervals import Estimate, estimate, t_quantile
 from benchmarks.ablation.material import prepare
+from benchmarks.ablation.report import markdown_table
 from benchmarks.ablation.run import make_trainer, unexecuted_share
 from benchmarks.ablation.settings import ARMS, COMMON, MAIN, SETTINGS, Arm, Job, Setting, digest
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
@@ -227,19 +229,17 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
 
 def table(findings: Findings) -> str:
     """Means over seeds as a table in Markdown. Intervals are over seeds, or of one over its batches."""
-    lines = [
-        "| setting, moment | seeds | tokens unexecuted | mask | signal², of all tokens' | noise² | signal²/noise² "
-        "| cosine |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    head = ["setting, moment", "seeds", "tokens unexecuted", "mask"]
+    head += ["signal², of all tokens'", "noise²", "signal²/noise²", "cosine"]
+    rows = []
     for name, one in findings.items():
         seeds = list(one["seeds"].values())
         share = sum(seed["unexecuted_share"] for seed in seeds) / len(seeds)
         for mask in MASKS[1:]:
             keys = ("signal_ratio", "noise_ratio", "gain", "cosine")
-            cells = " | ".join(_cell([seed["masks"][mask][key] for seed in seeds]) for key in keys)
-            lines.append(f"| {name} | {len(seeds)} | {100 * share:.0f} % | {mask} | {cells} |")
-    return "\n".join(lines) + "\n"
+            cells = [_cell([seed["masks"][mask][key] for seed in seeds]) for key in keys]
+            rows.append([name, str(len(seeds)), f"{100 * share:.0f} %", mask, *cells])
+    return markdown_table(head, rows) + "\n"
 
 
 def _cell(figures: Sequence[dict[str, float]]) -> str:
@@ -262,11 +262,9 @@ def main() -> None:
     reported = chosen.out / "gradients.json"
     known = collect(reported, chosen.work, chosen.batches)  # an unreadable file is named before anything is measured
     for seed, name, moment in itertools.product(chosen.seeds, chosen.settings, chosen.moments):
-        path = _path(name, moment, chosen.batches, chosen.work, seed)
-        with locked(path, wait=False) as lock:
-            measured = str(seed) in known.get(f"{name}, {moment}", {}).get("seeds", {})
-            if lock is not None and not measured and not path.exists():
-                write_json(path, probe(SETTINGS[name], seed, chosen.work, chosen.batches, moment))
+        if str(seed) not in known.get(f"{name}, {moment}", {}).get("seeds", {}):
+            path = _path(name, moment, chosen.batches, chosen.work, seed)
+            compute_once(path, partial(probe, SETTINGS[name], seed, chosen.work, chosen.batches, moment))
     findings = collect(reported, chosen.work, chosen.batches)
     write_json(reported, findings)
     (chosen.out / "gradients.md").write_text(table(findings))

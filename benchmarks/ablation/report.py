@@ -116,7 +116,7 @@ def _arms_table(summary: Mapping[str, Any]) -> str:
         [ARMS[arm].label, str(len(figures["seeds"])), *(_interval(figures[column]) for column in columns)]
         for arm, figures in summary["arms"].items()
     ]
-    return _markdown(head, rows)
+    return markdown_table(head, rows)
 
 
 def _differences_table(summary: Mapping[str, Any]) -> str:
@@ -143,7 +143,7 @@ def _differences_table(summary: Mapping[str, Any]) -> str:
                     _p(curve["p_signs"]),
                 ]
             )
-    return _markdown(head, rows)
+    return markdown_table(head, rows)
 
 
 def _training_table(summary: Mapping[str, Any]) -> str:
@@ -160,7 +160,7 @@ def _training_table(summary: Mapping[str, Any]) -> str:
     rows = [
         [ARMS[arm].label, *(f"{figures[name]:.3g}" for name in names)] for arm, figures in summary["training"].items()
     ]
-    return _markdown(["in training", *names.values()], rows)
+    return markdown_table(["in training", *names.values()], rows)
 
 
 def with_gains(found: Mapping[str, Runs]) -> list[Runs]:
@@ -189,7 +189,7 @@ def gains_table(settings: Sequence[Runs]) -> str:
     return (
         "## Where each part pays\n\n"
         f"Paired differences of pass@1 over the first {rollouts:,} rollouts of the curve; n seeds.\n\n"
-        f"{_markdown(head, rows)}\n{_changes_table(settings, rollouts)}"
+        f"{markdown_table(head, rows)}\n{_changes_table(settings, rollouts)}"
     )
 
 
@@ -206,7 +206,7 @@ def _changes_table(settings: Sequence[Runs], rollouts: int) -> str:
         return ""
     return (
         "\nHow these gains differ between settings of the same problems and models, paired by seed:\n\n"
-        f"{_markdown(['settings', 'problems', *GAINS], rows)}\n"
+        f"{markdown_table(['settings', 'problems', *GAINS], rows)}\n"
     )
 
 
@@ -214,7 +214,8 @@ def _gain(figures: Mapping[str, Any] | None) -> str:
     return "" if figures is None else f"{_interval(figures, signed=True)}, n {figures['n']}"
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown, without a final line break."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
