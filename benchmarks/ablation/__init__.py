@@ -1,5 +1,5 @@
 """
-Which part of StepCoder helps, where, and by how much: tiny models, generated problems, paired seeds.
+Measures which part of StepCoder helps, where, and by how much, on tiny models, generated problems and paired seeds.
 
-Nothing here trains or scores by itself: it is `StepCoderPPOTrainer` and `evaluate_pass_at_1` that are measured.
+All training and scoring is done by `StepCoderPPOTrainer` and `evaluate_pass_at_1`.
 """

@@ -1,15 +1,15 @@
 """
-Which part of StepCoder helps, where, and by how much: tiny models, generated problems, paired seeds.
+Measure which part of StepCoder helps, where, and by how much, on tiny models, generated problems and paired seeds.
 
-    python -m benchmarks.ablation                       # the main grid; continues what was begun
+    python -m benchmarks.ablation                       # the main grid; continues earlier runs
     python -m benchmarks.ablation --processes 2 --arms sft ppo stepcoder
-    python -m benchmarks.ablation --report              # only writes the results of what is finished
+    python -m benchmarks.ablation --report              # only writes the results of finished runs
     python -m benchmarks.ablation --smoke               # one seed of four arms, too small to mean anything
 
-Every run is a process of its own with one thread; runs that are finished are never done again. `--work` holds them,
-with the fine-tuned models; `--out` gets `results.json`, `tables.md` and pictures of everything that is finished.
-`results.json` holds the runs as well: where `--work` lacks them, they are taken from there.
-docs/results/ablation/README.md explains both.
+Every run is a process of its own with one thread. Finished runs are never repeated. `--work` holds the runs and the
+fine-tuned models. `results.json`, `tables.md` and pictures of all finished runs are written to `--out`. `results.json`
+also holds the runs themselves, and runs that `--work` lacks are taken from it. docs/results/ablation/README.md
+explains the results.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.ablation.settings import ARMS, MAIN, SETTINGS, SMOKE, TIERS, pla
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse arguments, run the grid, write the report; 1 if a run failed."""
+    """Run the grid and write the report. Return 1 if a run failed."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ablation",
         description=__doc__,
@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[MAIN.name], help="default: %(default)s")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="default: all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="default: 0 to 4")
-    parser.add_argument("--processes", type=int, default=2, help="runs at a time (default: %(default)s)")
-    parser.add_argument("--report", action="store_true", help="run nothing, report what is finished")
-    parser.add_argument("--smoke", action="store_true", help="a tiny seed of four arms, into --work")
+    parser.add_argument("--processes", type=int, default=2, help="number of runs at a time (default: %(default)s)")
+    parser.add_argument("--report", action="store_true", help="report the finished runs and run nothing")
+    parser.add_argument("--smoke", action="store_true", help="run one tiny seed of four arms, with results in --work")
     chosen = parser.parse_args(arguments)
     settings = [SETTINGS[name] for name in chosen.settings]
     reported = [setting for setting in SETTINGS.values() if setting is not SMOKE]
@@ -52,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen.report:
         tiers = [[arm for arm in tier if arm in arms] for tier in TIERS]
         failed = run_grid(list(plan(settings, tiers, seeds)), chosen.work, chosen.processes)
-    for name in write_report(reported, chosen.work, out) or ["no run is finished yet"]:
+    for name in write_report(reported, chosen.work, out) or ["no finished runs yet"]:
         print(f"{out}: {name}")
     for job in failed:
-        print(f"{job} failed, see {job.path(chosen.work).with_suffix('.log')}", file=sys.stderr)
+        print(f"{job} failed. See {job.path(chosen.work).with_suffix('.log')}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""From the runs of a setting to means, intervals and paired differences."""
+"""Means, intervals and paired differences of a setting's runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchmarks.ablation.intervals import Estimate, area, estimate, paired_diffe
 from benchmarks.ablation.settings import ARMS, REINFORCED, Job, Setting
 
 
-Run = Mapping[str, Any]  # what benchmarks/ablation/run.py writes
+Run = Mapping[str, Any]  # written by benchmarks/ablation/run.py
 SETS = ("training", "heldout")
-AT_SCRATCH = 0.9  # share of problems from which on a curriculum counts as over
+AT_SCRATCH = 0.9  # a curriculum has ended when this share of problems is at scratch
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,19 @@ class Runs:
 
     Attributes:
         setting (`Setting`): Setting.
-        by_arm (`dict[str, dict[int, Run]]`): Per arm, in the order of `ARMS`, the run of each seed.
+        by_arm (`dict[str, dict[int, Run]]`): The run of each seed, per arm in the order of `ARMS`.
     """
 
     setting: Setting
     by_arm: dict[str, dict[int, Run]]
 
     def start(self, seed: int) -> Mapping[str, float]:
-        """Point at which all arms of a seed begin: the fine-tuned model."""
+        """Return the evaluation of the fine-tuned model, from which all arms of a seed start."""
         point: Mapping[str, float] = self.by_arm["sft"][seed]["points"][0]
         return point
 
     def curve(self, arm: str, seed: int, name: str, axis: str = "rollouts") -> list[tuple[float, float]]:
-        """Learning curve of a run from the fine-tuned model on."""
+        """Return the learning curve of a run, starting with the fine-tuned model."""
         run = self.by_arm[arm][seed]
         points = [self.start(seed), *run["points"]] if arm != "sft" else run["points"]
         return [(point[axis], point[name]) for point in points]
@@ -46,10 +46,10 @@ class Runs:
 
 def read_runs(setting: Setting, work: Path) -> Runs:
     """
-    Read what is finished.
+    Read the finished runs.
 
-    Seeds without the fine-tuned model's own evaluation are left out, and so are, with a message, runs that started
-    from another model or from other problems than it: they cannot be paired.
+    Seeds without an evaluation of the fine-tuned model are left out. Runs that started from another model or other
+    problems cannot be paired: they are left out with a message.
     """
     by_arm: dict[str, dict[int, Run]] = {}
     for arm in ARMS:
@@ -63,27 +63,27 @@ def read_runs(setting: Setting, work: Path) -> Runs:
         begun = {seed: run for seed, run in by_seed.items() if seed in bases}
         fitting = {seed: run for seed, run in begun.items() if run.get("material") == bases[seed]}
         for seed in begun.keys() - fitting.keys():
-            print(f"{setting.name}, {ARMS[arm].label}, seed {seed}: left out, it began with another model than SFT.")
+            print(f"{setting.name}, {ARMS[arm].label}, seed {seed}: left out: it started from another model than SFT.")
         if fitting:
             kept[arm] = fitting
     return Runs(setting, kept)
 
 
-# What is compared: a number per run. Measures by their names in the results, with the axis of the curve they look at.
+# Measures that give one number per run, by their names in the results, with the axis of the curve.
 MEASURES = {"curve": "rollouts", "curve_by_cpu": "cpu_s", "end": "rollouts"}
 
 
 def value(runs: Runs, arm: str, seed: int, measure: str, name: str, until: float | None = None) -> float:
-    """A measure of a run; `until` is where its curve is cut, by default at its end."""
+    """Return a measure of a run. Its curve is cut at `until`, by default at its end."""
     points = runs.curve(arm, seed, name, MEASURES[measure])
     end, last = points[-1]
-    if measure == "end" or len(points) == 1:  # one point: nothing was trained
+    if measure == "end" or len(points) == 1:  # the arm that does not train has one point
         return last
     return area(points, end if until is None else until)
 
 
 def values(runs: Runs, arm: str, measure: str, name: str) -> list[float]:
-    """A measure of each seed of an arm."""
+    """Return a measure of each seed of an arm."""
     return [value(runs, arm, seed, measure, name) for seed in runs.by_arm[arm]]
 
 
@@ -91,7 +91,7 @@ def difference(
     runs: Runs, arm: str, other: str, measure: str, name: str, rollouts: int | None = None
 ) -> dict[str, Any] | None:
     """
-    Paired difference between two arms over the seeds that both have.
+    Return the paired difference between two arms over the seeds that both have.
 
     Args:
         runs ([`Runs`]):
@@ -99,15 +99,15 @@ def difference(
         arm, other (`str`):
             Arms.
         measure (`str`):
-            Name in `MEASURES`. By CPU time both curves are cut where the cheaper run of the seed ends.
+            Name in `MEASURES`. For `curve_by_cpu` both curves are cut where the seed's cheaper run ends.
         name (`str`):
             Set of problems.
         rollouts (`int`, *optional*):
-            Where curves over rollouts are cut; by default at their ends.
+            Number of rollouts at which curves are cut. By default they run to their ends.
 
     Returns:
-        `dict[str, Any]` or `None`: Fields of [`Difference`], and the gain relative to the other's mean; `None` if no
-        seed has both.
+        `dict[str, Any]` or `None`: Fields of [`Difference`], and `relative`, the gain divided by the other arm's mean.
+        `None` if no seed has both arms.
     """
     seeds = sorted(runs.by_arm.get(arm, {}).keys() & runs.by_arm.get(other, {}).keys())
     if not seeds:
@@ -127,22 +127,22 @@ def change_of_gain(
     runs: Runs, others: Runs, pair: tuple[str, str], measure: str, name: str, rollouts: int
 ) -> dict[str, Any] | None:
     """
-    What an arm gains over another in one setting, less what it gains in another setting, seed by seed.
+    Return how much more an arm gains over another in one setting than in another setting, paired by seed.
 
     Args:
         runs, others ([`Runs`]):
-            Finished runs of both settings. Seeds whose problems or fine-tuned models differ are left out.
+            Finished runs of both settings. Seeds with different problems or fine-tuned models are left out.
         pair (`tuple[str, str]`):
-            Arms, the second as the base.
+            Arms. The second is the base.
         measure (`str`):
             Name in `MEASURES`, over rollouts.
         name (`str`):
             Set of problems.
         rollouts (`int`):
-            Where curves are cut.
+            Number of rollouts at which curves are cut.
 
     Returns:
-        `dict[str, Any]` or `None`: Fields of [`Difference`]; `None` if no seed can be paired.
+        `dict[str, Any]` or `None`: Fields of [`Difference`]. `None` if no seed can be paired.
     """
     seeds = [
         seed
@@ -161,24 +161,24 @@ def change_of_gain(
 
 
 def shares_at_start(runs: Runs) -> dict[str, Estimate]:
-    """How the fine-tuned models' completions from scratch fare in training: shares that pass and that do not run."""
-    found = [run["start"] for run in runs.by_arm["sft"].values() if "start" in run]  # the first runs did not ask
+    """Return shares of the fine-tuned models' completions from scratch: those that pass, and tokens that never run."""
+    found = [run["start"] for run in runs.by_arm["sft"].values() if "start" in run]  # the oldest runs lack it
     return {name: estimate([one[name] for one in found]) for name in (found[0] if found else ())}
 
 
 def summarize(runs: Runs, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """
-    All that is said about a setting, as values that JSON can hold.
+    Return the results of a setting as values for JSON.
 
     Args:
         runs ([`Runs`]):
             Finished runs.
         pairs (`Sequence[tuple[str, str]]`):
-            Arms to compare, the second as the base.
+            Arms to compare. The second is the base.
 
     Returns:
-        `dict[str, Any]`: `arms` and `differences`, by measure and set of problems; `training`, what happened on the
-        way, in means over updates and seeds.
+        `dict[str, Any]`: `arms` and `differences` by measure and set of problems, `training` with means of training
+        metrics over updates and seeds, `sft` and `start`.
     """
     present = [(arm, other) for arm, other in pairs if arm in runs.by_arm and other in runs.by_arm]
     return {
@@ -208,13 +208,13 @@ def summarize(runs: Runs, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _share(shares: Sequence[float]) -> Estimate:
-    """Mean of shares; its interval is cut to [0, 1], which Student's t does not know of."""
+    """Return the mean of shares, with its interval cut to [0, 1]."""
     found = estimate(shares)
     return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0)) if found.n > 1 else found
 
 
 def _training(runs: Sequence[Run]) -> dict[str, float]:
-    """Means over seeds of what happened in training; the number of seeds whose curriculum was over at the end."""
+    """Return training metrics as means over seeds, and the number of seeds whose curriculum ended."""
     ends = [run["updates"][-1] for run in runs]
 
     def mean(name: str) -> float:
@@ -237,14 +237,14 @@ def _training(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def curves(runs: Runs, arm: str, name: str, axis: str = "rollouts") -> list[tuple[float, Estimate]]:
-    """Mean learning curve of an arm, point by point, with intervals over seeds; the axis in means."""
+    """Return the mean learning curve of an arm with intervals over seeds. The x values are means, too."""
     seeds = list(runs.by_arm[arm])
     lines = [runs.curve(arm, seed, name, axis) for seed in seeds]
     return [(fmean(x for x, _ in points), estimate([y for _, y in points])) for points in zip(*lines, strict=True)]
 
 
 def training_curve(runs: Runs, arm: str, name: str) -> list[tuple[float, Estimate]]:
-    """Mean of a metric of training, update by update, against rollouts."""
+    """Return the mean of a training metric per update, with the number of rollouts so far."""
     histories = [run["updates"] for run in runs.by_arm[arm].values()]
     return [
         ((number + 1) * runs.setting.rollouts_per_update, estimate([update[name] for update in updates]))
@@ -253,7 +253,7 @@ def training_curve(runs: Runs, arm: str, name: str) -> list[tuple[float, Estimat
 
 
 def rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """To five digits after the point; what is not a finite number becomes `None`."""
+    """Round floats to five decimals. Infinities and NaN become `None`."""
     return {name: _round(value) for name, value in figures.items()}
 
 

@@ -1,10 +1,10 @@
 """
-What a run learns, concept by concept: how often each is written right in each chain, and what stands there instead.
+Measure how often a run writes each concept right in each chain, and what it writes instead.
 
     python -m benchmarks.ablation.concepts --settings own_concepts --arms stepcoder
 
-The runs are those of the grid, done once more with their programs looked at. Every sampled line that is an arm's
-condition or update is compared with the canonical solution's. `concepts.json` and `concepts.md` hold what was found.
+The runs of the grid are repeated, and their programs read. Every sampled line that is a condition or an update is
+compared with the same line of the canonical solution. The results are written to `concepts.json` and `concepts.md`.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.trainer.records import Rollout, Scores
 
 
-PHASE = 8  # updates that are told together
+PHASE = 8  # updates per column of the table
 CHAINS = ("first", "second", "third", "fourth")
 
 
 @dataclass(frozen=True)
 class Written:
     """
-    Line that was sampled in the place of a concept.
+    Sampled line at the place of a concept.
 
     Attributes:
         chain (`int`): Number of the chain of arms, from 0.
-        concept (`Concept`): What the prompt asks for there.
-        code (`str`): What the program has there, without `if` and `elif`.
-        right (`bool`): Whether both are the same.
+        concept (`Concept`): Concept that the prompt asks for.
+        code (`str`): Code of the program, without `if` and `elif`.
+        right (`bool`): Whether the code is the canonical solution's.
     """
 
     chain: int
@@ -64,11 +64,11 @@ def written_concepts(program: str, prompt: str, solution: str, first_line: int =
         program (`str`):
             Program.
         prompt (`str`):
-            Description of the problem, which tells concepts of one code apart ("is even", "is a multiple of 2").
+            Description of the problem. Concepts with the same code ("is even", "is a multiple of 2") differ in it.
         solution (`str`):
             Canonical solution, of style `"scalar"`.
         first_line (`int`, *optional*, defaults to `0`):
-            Lines before it were given, and are left out.
+            Index of the first sampled line. Earlier lines are left out.
     """
     lines = program.splitlines()
     asked = (one for clause in re.findall(r"^\d+\. (.*)\.$", prompt, re.MULTILINE) for one in _concepts_of(clause))
@@ -84,19 +84,19 @@ def written_concepts(program: str, prompt: str, solution: str, first_line: int =
 
 
 def _concepts_of(clause: str) -> Iterator[Concept]:
-    """Concepts of a clause of a description, in the order of the solution's lines."""
+    """Yield the concepts of a clause of a description, in the order of the solution's lines."""
     for phrase in re.split("; otherwise if |; otherwise |^if |, ", clause):
         if phrase:
             yield next(concept for concept, pattern in _WORDS if pattern.fullmatch(phrase))
 
 
 def concept_of(code: str) -> Concept | None:
-    """Concept whose right code this is, the first of those that have the same (a multiple of 2 is even)."""
+    """Return the first concept with this code, or `None`. "Is even" and "is a multiple of 2" have the same code."""
     return next((concept for concept, pattern in _CODES if pattern.fullmatch(code)), None)
 
 
 def _bare(line: str) -> str:
-    """Condition of an arm, or its update."""
+    """Return the condition or update in a line."""
     return re.sub(r"^(?:if|elif) (.*):$", r"\1", line.strip())
 
 
@@ -110,14 +110,14 @@ _CODES = [(concept, _pattern(concept.right)) for concept in _CONCEPTS]
 
 
 class ConceptTrainer(StepCoderPPOTrainer):
-    """Trainer that counts what its completions hold. `counts` has, per update, a counter of [`Written`] lines."""
+    """Trainer that counts the [`Written`] lines of its completions. `counts` has one counter per update."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.counts: list[Counter[Written]] = []
 
     def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
-        """As in training; counts."""
+        """Build the mask as in training, and count the lines."""
         count: Counter[Written] = Counter()
         for completion in rollout.completions:
             program, row = completion.program, completion.start.row
@@ -130,17 +130,17 @@ class ConceptTrainer(StepCoderPPOTrainer):
 
 def trace(job: Job, work: Path) -> list[dict[str, Any]]:
     """
-    Do a run of the grid and count.
+    Repeat a run of the grid and count its lines.
 
     Args:
         job (`Job`):
             Run.
         work (`Path`):
-            Where problems and models are kept.
+            Folder of problems and models.
 
     Returns:
-        `list[dict[str, Any]]`: Per phase, chain and concept: how many lines were `written` and `right`, and what stood
-        there `instead`, by concept where it is one's right code.
+        `list[dict[str, Any]]`: One row per phase, chain and concept. `written` and `right` are numbers of lines.
+        `instead` counts the other lines: by the words of the concept they write, else by their code.
     """
     material = prepare(job.setting, job.seed, work)
     with (
@@ -162,7 +162,7 @@ def _phase(counts: Sequence[Counter[Written]], begin: int) -> Iterator[dict[str,
         for line, n in here.items():
             if not line.right:
                 other = concept_of(line.code)
-                # The same concept with another variable or constant is told as code.
+                # The same concept with another variable or constant is counted by its code.
                 instead[line.code if other in (None, concept) else other.words] += n
         yield {
             "updates": [begin + 1, begin + len(counts)],
@@ -175,14 +175,14 @@ def _phase(counts: Sequence[Counter[Written]], begin: int) -> Iterator[dict[str,
         }
 
 
-# All runs
+# Report
 
 
-Found = dict[str, list[dict[str, Any]]]  # by the name of the run, rows of `trace`
+Found = dict[str, list[dict[str, Any]]]  # rows of `trace` by the name of the run
 
 
 def table(found: Found) -> str:
-    """Shares of right lines as tables in Markdown, a table per setting and arm, over all its seeds."""
+    """Return the shares of right lines as Markdown, with one table per setting and arm over all seeds."""
     parts = []
     for name, group in itertools.groupby(sorted(found, key=_without_seed), key=_without_seed):
         seeds = list(group)
@@ -219,7 +219,7 @@ def _cell(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Trace what is not traced yet, and report."""
+    """Trace the runs without a result, and report all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[OWN.name], help="default: %(default)s")
     parser.add_argument("--arms", nargs="+", choices=REINFORCED, default=["stepcoder"], help="default: %(default)s")
@@ -242,16 +242,16 @@ def main() -> None:
 
 
 def collect(reported: Path, work: Path) -> Found:
-    """All that is known of today's settings: what was reported before, maybe from another machine, and what is new."""
+    """Return the results of all current settings, from an earlier report and from `work`."""
     found: Found = read_reported(reported)
     for path in work.glob("concepts/*/*.json"):
         found[f"{path.parent.name}/{path.stem}"] = json.loads(path.read_text())
-    today = {_without_seed(Job(setting, arm, 0).name) for setting in SETTINGS.values() for arm in REINFORCED}
-    return {name: rows for name, rows in sorted(found.items()) if _without_seed(name) in today}
+    current = {_without_seed(Job(setting, arm, 0).name) for setting in SETTINGS.values() for arm in REINFORCED}
+    return {name: rows for name, rows in sorted(found.items()) if _without_seed(name) in current}
 
 
 def _without_seed(run: str) -> str:
-    """Name of a run without its seed: what it is of."""
+    """Return the name of a run without its seed."""
     return run.rpartition("-seed")[0]
 
 

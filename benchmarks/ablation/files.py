@@ -1,4 +1,4 @@
-"""Files that several processes share: whole or not there, and locks that end with whoever holds them."""
+"""Files that several processes share, and locks that are released when their holder ends."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_reported(path: Path) -> dict[str, Any]:
     """
-    What a file says that was reported before; nothing where there is none.
+    Read the results of an earlier report. A missing file gives an empty dict.
 
     Raises:
-        SystemExit: If it holds something else.
+        SystemExit: If the file holds something else.
     """
     if not path.exists():
         return {}
     try:
         reported = json.loads(path.read_text())
     except ValueError as error:
-        raise SystemExit(f"{path} is no JSON ({error}). Move it away.") from None
+        raise SystemExit(f"{path} is not JSON ({error}). Move it away.") from None
     if not isinstance(reported, dict):
         raise SystemExit(f"{path} was not written by this benchmark. Move it away.")
     return reported
@@ -39,16 +39,16 @@ def read_reported(path: Path) -> dict[str, Any]:
 @contextmanager
 def locked(target: Path, wait: bool = True) -> Iterator[int | None]:
     """
-    Hold the lock of a path, a file beside it.
+    Hold the lock of a path, which is a file next to it.
 
     Args:
         target (`Path`):
-            Path.
+            Path to lock.
         wait (`bool`, *optional*, defaults to `True`):
-            Whether to wait for another process that holds it.
+            Whether to wait while another process holds the lock.
 
     Returns:
-        `Iterator[int | None]`: Descriptor of the lock, or `None` if another process holds it and `wait` is off. A
+        `Iterator[int | None]`: Descriptor of the lock, or `None` if another process holds it and `wait` is `False`. A
         child that inherits the descriptor holds the lock as well.
     """
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,14 @@
 """
-Signal and noise of the policy gradient with and without FGO, from the same completions.
+Measure signal and noise of the policy gradient with and without FGO on the same completions.
 
     python -m benchmarks.ablation.gradients --settings tests_1 sparse tests_4 --out docs/results/ablation
 
-Two moments are looked at. `start`: the fine-tuned model, whose completions begin from scratch; its critic alone was
-trained for some updates first. `midway`: policy, critic and curriculum of StepCoder after the first update of which
-half of the completions passed. There training stops, and every batch of completions, of problems drawn anew, gives
-three gradients: of all tokens, of those that FGO keeps, and of as many at random. With independent batches, the mean
-product of two different gradients is an unbiased estimate of the squared signal, and what is left of their mean square
-is the squared noise.
+Gradients are measured at two moments. `start` is the fine-tuned model after some updates of its critic alone, with
+completions from scratch. `midway` is StepCoder's policy, critic and curriculum after the first update in which half of
+the completions passed. Training stops there. Then every batch of completions of newly drawn problems gives three
+gradients: from all tokens, from the tokens that FGO keeps, and from as many random tokens. For independent batches,
+the mean product of two different gradients is an unbiased estimate of the squared signal. The rest of their mean
+square is the squared noise.
 """
 
 from __future__ import annotations
@@ -42,40 +42,40 @@ from stepcoder_trl.steps.rows import PromptRow
 
 MASKS = ("off", "lines", "random")
 CRITIC_UPDATES = 6
-MOMENTS: dict[str, dict[str, Any]] = {  # options of the training before
+MOMENTS: dict[str, dict[str, Any]] = {  # options of the training that leads there
     "start": {"curriculum": "off", "fgo": "off", "critic_warmup_steps": CRITIC_UPDATES},
     "midway": ARMS["stepcoder"].options,
 }
-PASSING = 0.5  # share of an update's completions from which on StepCoder counts as midway
+PASSING = 0.5  # training is midway when this share of an update's completions passes
 
 
 class StopAt(TrainerCallback):
-    """Ends training at a moment, in the middle of its schedules."""
+    """Ends training at a moment, without changing its schedules."""
 
     def __init__(self, moment: str) -> None:
         self.moment = moment
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Stop after the update that the metrics are of."""
-        done = {"start": state.global_step >= CRITIC_UPDATES, "midway": logs.get("executor/passed", 0) >= PASSING}
-        control.should_training_stop |= done[self.moment]
+        """Stop after the update with these metrics if the moment is reached."""
+        reached = {"start": state.global_step >= CRITIC_UPDATES, "midway": logs.get("executor/passed", 0) >= PASSING}
+        control.should_training_stop |= reached[self.moment]
 
 
 class GradientProbe(StepCoderPPOTrainer):
-    """Trainer that hands out gradients instead of following them."""
+    """Trainer that returns gradients instead of making optimizer steps."""
 
     def gradients(self, rows: Sequence[PromptRow], step: int) -> tuple[dict[str, torch.Tensor], float]:
         """
-        Gradient of the policy loss under each mask, from one batch of completions.
+        Return the gradient of the policy loss under each mask for one batch of completions.
 
         Args:
             rows (`Sequence[PromptRow]`):
                 Problem of each completion.
             step (`int`):
-                Number of the batch: random masks depend on it.
+                Number of the batch. Random masks depend on it.
 
         Returns:
-            `tuple[dict[str, torch.Tensor], float]`: Gradients as vectors, and the share of tokens that no test ran.
+            `tuple[dict[str, torch.Tensor], float]`: Gradients as vectors, and the share of unexecuted tokens.
         """
         rollout = self.generate_rollout(self.draw_samples(rows))
         runs = self.submit_programs(rollout)
@@ -99,7 +99,7 @@ class GradientProbe(StepCoderPPOTrainer):
 
 def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) -> dict[str, Any]:
     """
-    Gradients of a seed's model.
+    Measure the gradients of a seed's model.
 
     Args:
         setting (`Setting`):
@@ -107,15 +107,15 @@ def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) ->
         seed (`int`):
             Seed.
         work (`Path`):
-            Where problems and models are kept.
+            Folder of problems and models.
         batches (`int`):
-            Batches of completions.
+            Number of batches of completions.
         moment (`str`):
-            When, see `MOMENTS`.
+            Key of `MOMENTS`.
 
     Returns:
-        `dict[str, Any]`: `updates` before; `unexecuted_share`; `products`: for each pair of masks the products of all
-        gradients of the one with all of the other.
+        `dict[str, Any]`: `updates`, the number of updates before; `unexecuted_share`; and `products`, for each pair of
+        masks the products of all gradients under one mask with all gradients under the other.
     """
     material = prepare(setting, seed, work)
     collected: dict[str, list[torch.Tensor]] = {name: [] for name in MASKS}
@@ -128,8 +128,10 @@ def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) ->
         trainer = make_trainer(GradientProbe, Job(setting, "probe", seed), arm, material, executor, folder)
         trainer.add_callback(StopAt(moment))
         trainer.train()
-        trainer.args.critic_warmup_steps = 0  # of a run that was too short for it, too
-        trainer.accelerator.unwrap_model(trainer.model).value_model.requires_grad_(False)  # costs time, is not asked
+        trainer.args.critic_warmup_steps = 0  # otherwise a short run may still be in the warm-up
+        trainer.accelerator.unwrap_model(trainer.model).value_model.requires_grad_(
+            False
+        )  # saves time: its gradient is not needed
         draw = random.Random(f"batches {seed}")
         for step in range(batches):
             problems = draw.choices(trainer.rows, k=setting.prompts_per_update)
@@ -149,27 +151,38 @@ def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) ->
     return {"updates": trainer.state.global_step, "unexecuted_share": share, "products": products}
 
 
-# Arithmetic, on the products of gradients
+# Arithmetic on the products of gradients
 
 
-Products = Sequence[Sequence[float]]  # of the gradient of batch i under one mask with that of batch j under another
+Products = Sequence[Sequence[float]]  # [i][j]: gradient of batch i under one mask times that of j under another
 
 
 def squared_signal(products: Products, without: int | None = None) -> float:
-    """Unbiased estimate of the product of two mean gradients, without the batch `without`."""
+    """Return an unbiased estimate of the product of two mean gradients. Batch `without` is left out."""
     kept = [i for i in range(len(products)) if i != without]
     pairs = [products[i][j] for i in kept for j in kept if i != j]
     return sum(pairs) / len(pairs)
 
 
 def squared_noise(products: Products, without: int | None = None) -> float:
-    """Variance of the gradient of one batch, summed over the parameters."""
+    """Return the variance of one batch's gradient, summed over the parameters. Batch `without` is left out."""
     kept = [i for i in range(len(products)) if i != without]
     return sum(products[i][i] for i in kept) / len(kept) - squared_signal(products, without)
 
 
 def jackknife(statistic: Callable[[int | None], float], n: int) -> Estimate:
-    """A statistic of `n` batches, which takes the batch to leave out, with a 95 % interval by the jackknife."""
+    """
+    Return a statistic of `n` batches with a 95 % jackknife interval.
+
+    Args:
+        statistic (`Callable[[int | None], float]`):
+            Takes the number of the batch to leave out, or `None`.
+        n (`int`):
+            Number of batches.
+
+    Returns:
+        [`Estimate`]
+    """
     whole = statistic(None)
     parts = [statistic(left_out) for left_out in range(n)]
     center = sum(parts) / n
@@ -180,18 +193,18 @@ def jackknife(statistic: Callable[[int | None], float], n: int) -> Estimate:
 
 def compare(products: dict[str, Products], name: str) -> dict[str, Any]:
     """
-    Squared signal-to-noise ratio of a mask beside that of all tokens.
+    Compare the squared signal-to-noise ratio under a mask with that of all tokens.
 
     Args:
         products (`dict[str, Products]`):
-            As `probe` gives them.
+            Products from `probe`.
         name (`str`):
             Mask.
 
     Returns:
-        `dict[str, Any]`: `snr`, of one batch; `noise_ratio`, `signal_ratio` and `gain`, squared and divided by those
-        of all tokens; the last, with its interval, is how many times as many completions all tokens would need, if
-        both gradients point the same way; `cosine`, whether they do.
+        `dict[str, Any]`: `snr` is the ratio for one batch. `signal_ratio`, `noise_ratio` and `gain` are the squared
+        signal, noise and ratio divided by those of all tokens. `cosine` is that of the angle between the two mean
+        gradients. If it is 1, all tokens need `gain` times as many completions for the same accuracy.
     """
     mine, all_tokens = products[f"{name} {name}"], products["off off"]
     across = products[" ".join(sorted((name, "off")))]
@@ -218,17 +231,17 @@ def compare(products: dict[str, Products], name: str) -> dict[str, Any]:
 # All settings and seeds
 
 
-Findings = dict[str, dict[str, Any]]  # by setting and moment: `probe`, its name, and `seeds`, what each of them found
+Findings = dict[str, dict[str, Any]]  # by setting and moment: `probe`, its name, and `seeds`, a summary per seed
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
-    """What is said of a probe: `updates`, `unexecuted_share`, and `masks`, each beside all tokens."""
-    told = {name: found[name] for name in ("updates", "unexecuted_share")}
-    return {**told, "masks": {mask: compare(found["products"], mask) for mask in MASKS}}
+    """Return a probe's `updates`, `unexecuted_share`, and `masks`, each compared with all tokens."""
+    kept = {name: found[name] for name in ("updates", "unexecuted_share")}
+    return {**kept, "masks": {mask: compare(found["products"], mask) for mask in MASKS}}
 
 
 def table(findings: Findings) -> str:
-    """Means over seeds as a table in Markdown. Intervals are over seeds, or of one over its batches."""
+    """Return means over seeds as a Markdown table. Intervals are over seeds, for a single seed over its batches."""
     head = ["setting, moment", "seeds", "tokens unexecuted", "mask"]
     head += ["signal², of all tokens'", "noise²", "signal²/noise²", "cosine"]
     rows = []
@@ -243,24 +256,26 @@ def table(findings: Findings) -> str:
 
 
 def _cell(figures: Sequence[dict[str, float]]) -> str:
-    """Mean over seeds with its interval; of one seed the interval over its batches."""
+    """Format the mean over seeds with its interval. A single seed has an interval over its batches."""
     found = estimate([one["mean"] for one in figures]) if len(figures) > 1 else Estimate(**figures[0])
     return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def main() -> None:
-    """Measure what is not measured yet, and report."""
+    """Measure the gradients without a result, and report all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[MAIN.name])
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[MAIN.name], help="default: %(default)s")
     parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=list(MOMENTS), help="default: both")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--batches", type=int, default=24, help="of 64 completions, per setting and seed")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 to 2")
+    parser.add_argument(
+        "--batches", type=int, default=24, help="batches of 64 completions per setting and seed (%(default)s)"
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs/results/ablation"), help="default: %(default)s")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     reported = chosen.out / "gradients.json"
-    known = collect(reported, chosen.work, chosen.batches)  # an unreadable file is named before anything is measured
+    known = collect(reported, chosen.work, chosen.batches)  # fails on an unreadable file before the measurements
     for seed, name, moment in itertools.product(chosen.seeds, chosen.settings, chosen.moments):
         if str(seed) not in known.get(f"{name}, {moment}", {}).get("seeds", {}):
             path = _path(name, moment, chosen.batches, chosen.work, seed)
@@ -272,7 +287,7 @@ def main() -> None:
 
 
 def collect(reported: Path, work: Path, batches: int) -> Findings:
-    """All that is known: what was reported before, maybe from another machine, and what the probes of `work` found."""
+    """Return the results of all probes, from an earlier report and from `work`."""
     before: Findings = read_reported(reported)
     findings: Findings = {}
     for name, moment in itertools.product(SETTINGS, MOMENTS):
@@ -287,10 +302,10 @@ def collect(reported: Path, work: Path, batches: int) -> Findings:
 
 
 def _path(name: str, moment: str, batches: int, work: Path, seed: int | str = "*") -> Path:
-    """File of what a probe found; another one if anything about it is changed."""
-    asked = {**dataclasses.asdict(SETTINGS[name]), "common": COMMON, "options": MOMENTS[moment], "batches": batches}
-    del asked["reason"]
-    return work / "gradients" / f"{name}-{moment}-{digest(asked)}-seed{seed}.json"
+    """Return the file of a probe's result. Its name contains a digest of the settings."""
+    settings = {**dataclasses.asdict(SETTINGS[name]), "common": COMMON, "options": MOMENTS[moment], "batches": batches}
+    del settings["reason"]
+    return work / "gradients" / f"{name}-{moment}-{digest(settings)}-seed{seed}.json"
 
 
 if __name__ == "__main__":

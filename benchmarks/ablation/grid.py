@@ -1,4 +1,4 @@
-"""Runs the jobs of a grid, each in a process of its own; what is done is never done again."""
+"""Runs the jobs of a grid, each in a process of its own. Finished jobs are never repeated."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ QUIET = {"OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLIN
 
 def run_grid(jobs: Sequence[Job], folder: Path, processes: int) -> list[Job]:
     """
-    Run what has no result yet, in order.
+    Run the jobs without a result, in order.
 
-    A run that is broken off leaves nothing and starts over. Several grids may work on the same folder: each takes what
-    is neither done nor begun.
+    An interrupted run leaves no result and starts over. Several grids may work in the same folder: each takes jobs
+    that no other one has begun.
 
     Args:
         jobs (`Sequence[Job]`):
             Jobs.
         folder (`Path`):
-            Where results are kept, and what runs start from.
+            Folder of results, problems and fine-tuned models.
         processes (`int`):
-            Runs at a time, one thread each.
+            Number of runs at a time, with one thread each.
 
     Returns:
-        `list[Job]`: Jobs that failed. Their logs lie beside where their results would be.
+        `list[Job]`: Jobs that failed. Their logs are in the folder of results.
     """
     stop = threading.Event()
     with ThreadPoolExecutor(processes) as pool:
         try:
-            done = list(pool.map(lambda job: stop.is_set() or _done(job, folder), jobs))
+            succeeded = list(pool.map(lambda job: stop.is_set() or _run_once(job, folder), jobs))
         finally:
-            stop.set()  # Ctrl-C ends the runs as well, and none is to follow
-    return [job for job, fine in zip(jobs, done, strict=True) if not fine]
+            stop.set()  # Ctrl-C ends the runs as well, and no other may start
+    return [job for job, success in zip(jobs, succeeded, strict=True) if not success]
 
 
 def restore_runs(results: Path, folder: Path) -> int:
     """
-    Bring back runs that were reported before, maybe from another machine: they need not be done again.
+    Restore runs from an earlier report, so that they are not repeated. The report may come from another machine.
 
     Args:
         results (`Path`):
-            `results.json` of a report, which holds its runs; need not exist.
+            `results.json` of a report, with its runs. It need not exist.
         folder (`Path`):
-            Where results are kept. What is there already stays.
+            Folder of results. Results that it already has stay.
 
     Returns:
-        `int`: Runs brought back.
+        `int`: Number of runs restored.
 
     Raises:
-        SystemExit: If the file cannot be used, or a run is of a setting or arm that is no longer what it was: a report
-            would drop it.
+        SystemExit: If the file cannot be used, or if the setting or arm of a run has changed since. A new report would
+            drop such a run.
     """
     if not results.exists():
         return 0
@@ -87,23 +87,23 @@ def restore_runs(results: Path, folder: Path) -> int:
     return len(missing)
 
 
-def _done(job: Job, folder: Path) -> bool:
-    """Do a job unless it is done or somebody else does it; whether it did not fail."""
+def _run_once(job: Job, folder: Path) -> bool:
+    """Run a job unless it is finished or another process runs it. Return `False` if it failed."""
     path = job.path(folder)
     with locked(path, wait=False) as lock:
         if lock is None or path.exists():
             return True
         begun_s = time.perf_counter()
-        fine = _run(job, folder, lock)
-        print(f"{job}: {'done' if fine else 'FAILED'} after {time.perf_counter() - begun_s:.0f} s", flush=True)
-        return fine
+        success = _run(job, folder, lock)
+        print(f"{job}: {'done' if success else 'FAILED'} after {time.perf_counter() - begun_s:.0f} s", flush=True)
+        return success
 
 
 def _run(job: Job, folder: Path, lock: int) -> bool:
-    """Run a job in a process that holds its lock as well: it is taken as long as anybody works on it."""
+    """Run a job in a process that inherits its lock and so holds it until it ends. Return whether it succeeded."""
     command = [sys.executable, "-m", "benchmarks.ablation.run", "--setting", job.setting.name, "--arm", job.arm]
     command += ["--seed", str(job.seed), "--work", str(folder.absolute())]
-    surroundings = {**os.environ, **QUIET}
+    environment = {**os.environ, **QUIET}
     with job.path(folder).with_suffix(".log").open("w") as log:
-        run = subprocess.run(command, cwd=CHECKOUT, env=surroundings, stdout=log, stderr=log, pass_fds=[lock])
+        run = subprocess.run(command, cwd=CHECKOUT, env=environment, stdout=log, stderr=log, pass_fds=[lock])
     return run.returncode == 0 and job.path(folder).exists()

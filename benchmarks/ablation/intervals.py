@@ -1,4 +1,4 @@
-"""Means of few paired runs, with what may be said about them. No SciPy: the formulas are short and exact."""
+"""Means, intervals and tests for a few paired runs. The formulas are short and exact, so SciPy is not needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Estimate:
 
     Attributes:
         mean (`float`): Mean.
-        low, high (`float`): 95 % interval by Student's t; NaN for fewer than two values.
+        low, high (`float`): 95 % interval by Student's t. NaN for fewer than two values.
         n (`int`): Number of values.
     """
 
@@ -33,7 +33,7 @@ class Difference(Estimate):
 
     Attributes:
         p_t (`float`): Two-sided p of the paired t-test.
-        p_signs (`float`): Two-sided p of the exact permutation test of the signs; with n pairs at least `2 / 2**n`.
+        p_signs (`float`): Two-sided p of the exact permutation test of the signs. With n pairs at least `2 / 2**n`.
         above (`int`): Pairs whose difference is above 0.
     """
 
@@ -43,14 +43,14 @@ class Difference(Estimate):
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Mean of independent values, at least one, with its 95 % interval."""
+    """Return the mean of at least one independent value, with its 95 % interval."""
     mean, half = fmean(values), _half_width(values)
     return Estimate(mean, mean - half, mean + half, len(values))
 
 
 def paired_difference(values: Sequence[float], others: Sequence[float]) -> Difference:
     """
-    Mean of `values - others`, pair by pair.
+    Return the mean of the pairwise differences `values - others`.
 
     Args:
         values, others (`Sequence[float]`):
@@ -72,7 +72,7 @@ def _half_width(values: Sequence[float]) -> float:
 
 
 def p_of_t(gaps: Sequence[float]) -> float:
-    """Two-sided p of Student's t-test that the mean is 0; NaN for fewer than two values, or if all are 0."""
+    """Return the two-sided p of Student's t-test for mean 0. NaN for fewer than two values, or if all are 0."""
     if len(gaps) < 2:
         return math.nan
     spread, mean = stdev(gaps) / math.sqrt(len(gaps)), fmean(gaps)
@@ -82,13 +82,17 @@ def p_of_t(gaps: Sequence[float]) -> float:
 
 
 def p_of_signs(gaps: Sequence[float]) -> float:
-    """Share of all ways to sign the differences whose sum is at least as far from 0 as theirs. For up to 20 values."""
+    """
+    Return the two-sided p of the permutation test of the signs, for up to 20 differences.
+
+    It is the share of all sign assignments with a sum at least as far from 0 as the observed one.
+    """
     sums = [abs(sum(signed)) for signed in itertools.product(*((gap, -gap) for gap in gaps))]
     return sum(total >= sums[0] * (1 - 1e-12) for total in sums) / len(sums)
 
 
 def t_quantile(freedom: int, within: float = 0.95) -> float:
-    """Bound that Student's t keeps within, on both sides, with a probability."""
+    """Return the t for which Student's t lies in [-t, t] with a given probability."""
     low, high = 0.0, 1.0
     while t_within(high, freedom) < within:
         high *= 2
@@ -100,7 +104,7 @@ def t_quantile(freedom: int, within: float = 0.95) -> float:
 
 def t_within(t: float, freedom: int) -> float:
     """
-    Probability that Student's t lies between `-t` and `t`.
+    Return the probability that Student's t lies between `-t` and `t`.
 
     Args:
         t (`float`):
@@ -126,13 +130,13 @@ def t_within(t: float, freedom: int) -> float:
 
 def area(points: Sequence[tuple[float, float]], end: float) -> float:
     """
-    Mean height of a curve from its first point to `end`, straight between the points.
+    Return the mean height of a piecewise linear curve from its first point to `end`.
 
     Args:
         points (`Sequence[tuple[float, float]]`):
             Points by rising x.
         end (`float`):
-            Where to stop, beyond the first x. Beyond the last one the curve stays as it is.
+            Last x, above the first point's. Beyond its last point the curve is constant.
 
     Returns:
         `float`

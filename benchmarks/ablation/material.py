@@ -1,4 +1,4 @@
-"""What all arms of a seed start from: the same problems and the same fine-tuned model, made once and kept."""
+"""The problems and the fine-tuned model from which all arms of a seed start. They are made once and kept."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from stepcoder_trl.quickstart.tiny_model import (
 )
 
 
-HELDOUT_SEED = 1_000_000  # added to the seed: held-out problems are drawn from a stream of their own
+HELDOUT_SEED = 1_000_000  # added to the seed for drawing held-out problems
 TOKENIZER_TEXTS = 1000
-LAST_STEPS = 50  # of fine-tuning: single batches differ
-SPARE_TOKENS = 8  # of a completion, beyond the longest solution
+LAST_STEPS = 50  # of fine-tuning, over which the loss is averaged
+SPARE_TOKENS = 8  # that a completion may be longer than the longest solution
 
 
 @dataclass(frozen=True)
 class Material:
     """
-    What a run starts from.
+    Problems, model and tokenizer from which a run starts.
 
     Attributes:
-        training (`list[Problem]`): Problems to train on, with the tests of training.
-        evaluated (`dict[str, list[Problem]]`): Those and held-out ones, with all tests.
+        training (`list[Problem]`): Problems to train on, with the tests for training.
+        evaluated (`dict[str, list[Problem]]`): Training and held-out problems, with all tests.
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Tokenizer.
         model ([`~transformers.LlamaForCausalLM`]): Fine-tuned model.
-        response_length (`int`): Most tokens of a completion.
-        sft (`dict[str, float]`): Loss of fine-tuning and the floor that no model can beat, in nats per token.
-        digest (`str`): Digest of problems and weights: runs can be paired where it is the same.
+        response_length (`int`): Maximum number of tokens per completion.
+        sft (`dict[str, float]`): Loss of fine-tuning and its lower bound, in nats per token.
+        digest (`str`): Digest of problems and weights. Runs with the same digest can be paired.
     """
 
     training: list[Problem]
@@ -59,7 +59,7 @@ class Material:
 
 def prepare(setting: Setting, seed: int, folder: Path) -> Material:
     """
-    Load what a run starts from; what is not there is made.
+    Load the material of a run, and make the missing parts.
 
     Args:
         setting ([`Setting`]):
@@ -67,7 +67,7 @@ def prepare(setting: Setting, seed: int, folder: Path) -> Material:
         seed (`int`):
             Seed of problems, model and fine-tuning.
         folder (`Path`):
-            Where it is kept.
+            Folder of problems and models.
 
     Returns:
         [`Material`]
@@ -90,13 +90,13 @@ def prepare(setting: Setting, seed: int, folder: Path) -> Material:
 
 
 def with_first_tests(problem: Problem, number: int | None) -> Problem:
-    """The problem with the first of its tests, which are those that tell most wrong programs apart."""
+    """Return the problem with only its first tests, which detect the most wrong programs. `None` keeps all tests."""
     tests = {name: values[:number] for name, values in problem.tests.items() if name in ("inputs", "outputs")}
     return replace(problem, tests={**problem.tests, **tests})
 
 
 def _problems(setting: Setting, seed: int, folder: Path) -> dict[str, list[Problem]]:
-    """Problems to train on and held-out ones, with all tests."""
+    """Return the training and held-out problems with all tests."""
     sizes = {"training": setting.num_problems, "heldout": setting.num_heldout}
     key = digest([asdict(setting.dials), sizes])
 
@@ -117,10 +117,10 @@ def _problems(setting: Setting, seed: int, folder: Path) -> dict[str, list[Probl
 
 def fine_tuned(corpus: Corpus, seed: int, folder: Path) -> Path:
     """
-    Folder of the model that is fine-tuned on a corpus, with its tokenizer and `sft.json`.
+    Return the folder of the model that is fine-tuned on a corpus, with its tokenizer and `sft.json`.
 
-    The corpus may hold the prompt of a problem (where there are more than two arms the chance is nil), but its
-    programs are as wrong there as anywhere.
+    With fewer than three arms the corpus may contain the prompt of a problem. Its programs for such a prompt have as
+    many errors as all others.
     """
 
     def tune(made: Path) -> None:
@@ -140,7 +140,7 @@ def fine_tuned(corpus: Corpus, seed: int, folder: Path) -> Path:
 
 
 def _once(target: Path, make: Callable[[Path], None]) -> Path:
-    """Make a folder unless it is there; of several processes one makes it, and the others wait."""
+    """Make a folder unless it exists. If several processes ask for it, one makes it and the others wait."""
     with locked(target):
         if not target.exists():
             made = target.with_suffix(".tmp")

@@ -1,4 +1,4 @@
-"""Writes what was found: `results.json`, a table in Markdown, pictures."""
+"""Writes the results: `results.json`, tables in Markdown, pictures."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from benchmarks.ablation.settings import ARMS, REINFORCED, Setting
 from stepcoder_trl.reports.plots import MISSING, can_plot
 
 
-# Each part against the whole, and every system against PPO.
+# Every system against PPO, and StepCoder against itself without each part.
 PAIRS = (
     *((arm, "ppo") for arm in ARMS if arm not in ("sft", "ppo")),
     *(("stepcoder", arm) for arm in ARMS if arm not in ("sft", "ppo", "stepcoder")),
     ("ppo", "sft"),
 )
-# What a part is worth: arms with it against those without.
+# An arm with a part against the same arm without it.
 GAINS = {
     "CCCS": ("stepcoder", "no_cccs"),
     "CCCS, without FGO": ("no_fgo", "ppo"),
@@ -45,13 +45,13 @@ TITLES = {"training": "training", "heldout": "held-out"}
 
 def write_report(settings: Sequence[Setting], work: Path, out: Path) -> list[str]:
     """
-    Write the results of the runs that are finished.
+    Write the results of the finished runs.
 
     Args:
         settings (`Sequence[Setting]`):
-            Settings; those without a finished run are left out.
+            Settings. Those without a finished run are left out.
         work (`Path`):
-            Where the runs are.
+            Folder of the runs.
         out (`Path`):
             Folder to write to.
 
@@ -94,7 +94,7 @@ def _result(runs: Runs, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tables(runs: Runs, summary: Mapping[str, Any]) -> str:
-    """Three tables of a setting: the arms, their paired differences, and what happened in training."""
+    """Return three tables of a setting: the arms, their paired differences, and metrics of training."""
     setting = runs.setting
     parts = [
         f"## {setting.name}",
@@ -164,7 +164,7 @@ def _training_table(summary: Mapping[str, Any]) -> str:
 
 
 def with_gains(found: Mapping[str, Runs]) -> list[Runs]:
-    """Settings in which a part can be compared with its absence, from the sparsest on; none if it is one alone."""
+    """Return the settings with arms that differ in one part, the sparsest first. A single setting gives none."""
     compared = [
         runs
         for runs in found.values()
@@ -176,7 +176,7 @@ def with_gains(found: Mapping[str, Runs]) -> list[Runs]:
 
 
 def gains_table(settings: Sequence[Runs]) -> str:
-    """What each part gains over the curve, as far as all settings have come, beside what it should depend on."""
+    """Return a table of each part's gain over the curve, next to the shares that it should depend on."""
     rollouts = min(runs.setting.rollouts for runs in settings)
     head = ["setting", "passing from scratch, at the start", "tokens unexecuted, at the start", "problems", *GAINS]
     rows = []
@@ -194,7 +194,7 @@ def gains_table(settings: Sequence[Runs]) -> str:
 
 
 def _changes_table(settings: Sequence[Runs], rollouts: int) -> str:
-    """How the gains differ between settings of the same problems and models; nothing if there are none."""
+    """Return a table of differences in gain between settings with the same problems and models, or an empty text."""
     rows = []
     for first, last in itertools.combinations(settings, 2):
         for name in SETS:
@@ -235,7 +235,7 @@ def _p(value: float | None) -> str:
 
 
 def plot(runs: Runs, path: Path) -> None:
-    """Learning curves on both sets against rollouts and CPU seconds, and three metrics of training."""
+    """Plot learning curves on both sets against rollouts and CPU seconds, and two metrics of training."""
     figure = importlib.import_module("matplotlib.figure").Figure(figsize=(12, 10), layout="constrained")
     panels = figure.subplots(3, 2)
     arms = [arm for arm in runs.by_arm if arm != "sft"]
@@ -262,11 +262,11 @@ def _lines(
     panel: Any,
     arms: Sequence[str],
     curve: Callable[[str], Sequence[tuple[float, Estimate]]],
-    banded: Sequence[str] = ("ppo", "stepcoder"),  # with all of them nothing would be seen
+    banded: Sequence[str] = ("ppo", "stepcoder"),  # more bands would hide the lines
 ) -> None:
-    """One line per arm, with the interval of its mean as a band where asked for."""
+    """Plot one line per arm, with the interval of the mean as a band for the arms in `banded`."""
     pairs = importlib.import_module("matplotlib").colormaps["tab20"].colors
-    colors = (*pairs[::2], *pairs[1::2])  # first those that are far apart
+    colors = (*pairs[::2], *pairs[1::2])  # the most different colors come first
     for arm in arms:
         points, color = curve(arm), colors[list(ARMS).index(arm)]
         xs = [x for x, _ in points]
@@ -278,7 +278,7 @@ def _lines(
 
 
 def plot_gains(settings: Sequence[Runs], path: Path) -> None:
-    """What each part gains on held-out problems against what it should depend on, with intervals."""
+    """Plot each part's gain on held-out problems against the share that it should depend on."""
     figure = importlib.import_module("matplotlib.figure").Figure(figsize=(12, 4.5), layout="constrained")
     rollouts = min(runs.setting.rollouts for runs in settings)
     for panel, key, part, label in zip(
@@ -289,7 +289,7 @@ def plot_gains(settings: Sequence[Runs], path: Path) -> None:
         strict=True,
     ):
         shares = {runs.setting.name: shares_at_start(runs)[key].mean for runs in settings}
-        beside = (max(shares.values()) - min(shares.values())) / 60  # so that intervals do not hide each other
+        beside = (max(shares.values()) - min(shares.values())) / 60  # keeps intervals from hiding each other
         for number, title in enumerate(title for title in GAINS if title.startswith(part)):
             gains = {
                 shares[runs.setting.name] + number * beside: difference(

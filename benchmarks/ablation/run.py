@@ -1,4 +1,4 @@
-"""One run: an arm trains on the problems of a seed, and is evaluated from scratch on its way."""
+"""One run: an arm trains on the problems of a seed, and is evaluated from scratch in between."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from stepcoder_trl.trainer.records import Rollout, Scores
 from stepcoder_trl.versions import versions
 
 
-# Metrics of an update that are kept, by their names in the results.
+# Metrics of an update by their names in the results.
 KEPT = {
     "reward_rate": "executor/passed",
     "compile_error": "executor/compile_error",
@@ -45,14 +45,14 @@ KEPT = {
     "mean_length": "completions/mean_length",
     "cpu_s": "ablation/cpu_s",
 }
-START_BATCHES = 16  # of as many completions as an update has, for what the fine-tuned model does in training
+START_BATCHES = 16  # of the size of an update, for measuring the fine-tuned model
 
 
 class MeasuredTrainer(StepCoderPPOTrainer):
-    """Trainer that also measures the CPU seconds of an update, and the share of tokens that no test ran."""
+    """Trainer that also measures the CPU seconds of an update and the share of unexecuted tokens."""
 
     def train_on(self, rows: Sequence[PromptRow]) -> dict[str, float]:
-        """As in training, with two more metrics. CPU seconds are those of the whole process tree."""
+        """Train as usual and add two metrics. CPU seconds are those of the whole process tree."""
         begun_s = cpu_seconds()
         metrics = super().train_on(rows)
         return {
@@ -62,12 +62,12 @@ class MeasuredTrainer(StepCoderPPOTrainer):
         }
 
     def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
-        """As in training; counts what FGO would leave out, whatever the arm does."""
+        """Build the mask as in training, and measure the share that FGO would leave out in any arm."""
         self._unexecuted_share = unexecuted_share(rollout, feedback)
         return super().build_loss_mask(rollout, feedback, scores)
 
     def sample(self, rows: Sequence[PromptRow]) -> tuple[float, float]:
-        """Complete and run, without training: shares of completions that pass, and of tokens that no test ran."""
+        """Sample completions and run them. Return the share that passes and the share of unexecuted tokens."""
         rollout = self.generate_rollout(self.draw_samples(rows))
         feedback = self.collect_feedback(self.submit_programs(rollout))
         outcomes = [execution.outcome for execution in feedback.executions if execution is not None]
@@ -75,7 +75,7 @@ class MeasuredTrainer(StepCoderPPOTrainer):
 
 
 def unexecuted_share(rollout: Rollout, feedback: Feedback) -> float:
-    """Share of the sampled tokens that FGO leaves out."""
+    """Return the share of the sampled tokens that FGO leaves out."""
     runs = zip(rollout.completions, feedback.executions, strict=True)
     masks = [
         loss_mask(completion.spans, completion.text, completion.program, execution, MaskRule())
@@ -85,18 +85,18 @@ def unexecuted_share(rollout: Rollout, feedback: Feedback) -> float:
 
 
 class StopAfter(TrainerCallback):
-    """Ends training after an update, in the middle of its schedules."""
+    """Ends training after an update, without changing its schedules."""
 
     def __init__(self, update: int) -> None:
         self.update = update
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop where it is due."""
+        """Stop after the update."""
         control.should_training_stop |= state.global_step >= self.update
 
 
 class Evaluator(TrainerCallback):
-    """Evaluates the policy now and then, greedy, from scratch, under all tests."""
+    """Evaluates the policy at intervals: greedy, from scratch, under all tests."""
 
     def __init__(self, setting: Setting, material: Material, executor: CodeExecutor) -> None:
         self.setting, self.material, self.executor = setting, material, executor
@@ -119,20 +119,20 @@ class Evaluator(TrainerCallback):
                 raise RuntimeError(f"{evaluation.infrastructure_errors} programs could not be run. Run it again.")
             point[name] = evaluation.pass_at_1
         self.points.append(point)
-        print(point, flush=True)  # into the log of the run
+        print(point, flush=True)  # to the log of the run
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Evaluate where it is due."""
+        """Evaluate if an evaluation is due."""
         self.after(state.global_step)
 
     def after(self, update: int) -> None:
-        """Evaluate at every so many updates, and after the last."""
+        """Evaluate if an evaluation is due after this update. The last update always has one."""
         if update % self.setting.evaluate_every == 0 or update == self.setting.last_update:
             self.evaluate(update)
 
 
 def ppo_config(setting: Setting, arm: Arm, seed: int, response_length: int, folder: str) -> StepCoderPPOConfig:
-    """Settings of the trainer: two optimizer steps per update, nothing saved, what arm and setting say."""
+    """Return the trainer's configuration, with two optimizer steps per update and no checkpoints."""
     half = setting.rollouts_per_update // 2
     return StepCoderPPOConfig(
         output_dir=folder,
@@ -162,13 +162,13 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
 
     Args:
         job ([`Job`]):
-            What to run.
+            Setting, arm and seed.
         folder (`Path`):
-            Where problems and models are kept.
+            Folder of problems and models.
 
     Returns:
-        `dict[str, Any]`: `points`, the learning curve; `updates`, the metrics of training; `sft`; `start`, of the arm
-        that trains nothing: how its completions from scratch fare in training; and what they are of.
+        `dict[str, Any]`: `points` (the learning curve), `updates` (the metrics of training), `sft`, the identity of
+        the run, and its cost. The arm that does not train has `start`: shares of its completions from scratch.
     """
     setting, arm = job.setting, ARMS[job.arm]
     begun_s = time.perf_counter()
@@ -202,7 +202,7 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def _train(job: Job, material: Material, executor: CodeExecutor, evaluator: Evaluator) -> list[dict[str, float]]:
-    """Train, evaluating on the way; the metrics of each update."""
+    """Train and evaluate. Return the metrics of each update."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(MeasuredTrainer, job, ARMS[job.arm], material, executor, folder)
         trainer.add_callback(evaluator)
@@ -213,7 +213,7 @@ def _train(job: Job, material: Material, executor: CodeExecutor, evaluator: Eval
 
 
 def _imitate(job: Job, material: Material, evaluator: Evaluator) -> list[dict[str, float]]:
-    """Fine-tune on the canonical solutions of the training problems, evaluating on the way; seconds of each step."""
+    """Fine-tune on the training problems' canonical solutions and evaluate. Return loss and seconds of each step."""
     solutions = (
         Demonstration(str(problem.prompt), problem.starter_code, problem.canonical_solution, 0.0)
         for problem in itertools.cycle(material.training)
@@ -241,7 +241,7 @@ def _imitate(job: Job, material: Material, evaluator: Evaluator) -> list[dict[st
 
 
 def _start(job: Job, material: Material, executor: CodeExecutor) -> dict[str, float]:
-    """How the fine-tuned model's completions from scratch fare under the tests of training."""
+    """Return shares of the fine-tuned model's completions from scratch under the tests for training."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(MeasuredTrainer, job, ARMS["ppo"], material, executor, folder)
         set_seed(job.seed)
@@ -256,7 +256,7 @@ TrainerT = TypeVar("TrainerT", bound=StepCoderPPOTrainer)
 def make_trainer(
     kind: type[TrainerT], job: Job, arm: Arm, material: Material, executor: CodeExecutor, folder: str
 ) -> TrainerT:
-    """Trainer of an arm, which prints nothing."""
+    """Make the trainer of an arm. It prints nothing."""
     trainer = kind(
         ppo_config(job.setting, arm, job.seed, material.response_length, folder),
         material.tokenizer,
@@ -270,7 +270,7 @@ def make_trainer(
 
 
 def _with_cpu_seconds(points: list[dict[str, float]], history: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Points of the learning curve with the CPU seconds of training up to there."""
+    """Add the CPU seconds of training so far to the points of the learning curve."""
     return [
         {**point, "cpu_s": round(sum(entry["cpu_s"] for entry in history[: int(point["update"])]), 2)}
         for point in points
@@ -278,7 +278,7 @@ def _with_cpu_seconds(points: list[dict[str, float]], history: list[dict[str, fl
 
 
 def cpu_seconds() -> float:
-    """CPU seconds so far of this process and all its descendants."""
+    """Return the CPU seconds so far of this process and all its descendants."""
     return sum(cpu_of_tree().values())
 
 

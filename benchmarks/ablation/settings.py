@@ -1,4 +1,4 @@
-"""What is compared: families of problems, arms, and the order in which they are run."""
+"""Families of problems, arms to compare, and the order of the runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from stepcoder_trl.quickstart.problems import SyntheticConfig
 @dataclass(frozen=True)
 class Corpus:
     """
-    What the tiny model is fine-tuned on before anything is compared.
+    Demonstrations on which the tiny model is fine-tuned first.
 
     Args:
-        dials (`SyntheticConfig`): Dials of the demonstrations.
-        steps (`int`): Steps of 32 demonstrations.
-        easy_accuracy, hard_accuracy (`float`): How often easy and hard concepts are written right.
+        dials (`SyntheticConfig`): Settings of the demonstrations.
+        steps (`int`): Number of steps, of 32 demonstrations each.
+        easy_accuracy, hard_accuracy (`float`): Share of easy and hard concepts that are written right.
     """
 
     dials: SyntheticConfig
@@ -32,21 +32,21 @@ class Corpus:
 @dataclass(frozen=True)
 class Setting:
     """
-    Family of problems, and how much is done with it.
+    Family of problems and sizes of its runs.
 
     Args:
         name (`str`): Name, also of folders.
-        reason (`str`): Why it can show an effect; said before it is run.
-        dials (`SyntheticConfig`): Dials of the problems, with the tests of the evaluation.
-        corpus (`Corpus`): What the model starts from.
-        training_tests (`int` or `None`): Tests of a problem in training, the first of all; `None` takes all.
-        num_problems (`int`): Problems to train on.
-        num_heldout (`int`): Problems that are only evaluated.
-        updates (`int`): Updates of PPO.
-        prompts_per_update (`int`): Problems per update.
-        num_generations (`int`): Completions per problem and update.
-        evaluate_every (`int`): Updates between two evaluations.
-        stop_after (`int` or `None`): Updates after which a run stops, in the middle of its schedules.
+        reason (`str`): Reason to expect an effect, written before the runs.
+        dials (`SyntheticConfig`): Settings of the problems, with the tests for evaluation.
+        corpus (`Corpus`): Corpus of the fine-tuned model.
+        training_tests (`int` or `None`): Number of tests per problem in training, the first ones. `None` takes all.
+        num_problems (`int`): Number of problems to train on.
+        num_heldout (`int`): Number of problems that are only evaluated.
+        updates (`int`): Number of PPO updates.
+        prompts_per_update (`int`): Number of problems per update.
+        num_generations (`int`): Number of completions per problem and update.
+        evaluate_every (`int`): Number of updates between two evaluations.
+        stop_after (`int` or `None`): Number of updates after which a run stops. Its schedules do not change.
     """
 
     name: str
@@ -64,31 +64,32 @@ class Setting:
 
     @property
     def rollouts_per_update(self) -> int:
-        """Completions that an update trains on."""
+        """Number of completions per update."""
         return self.prompts_per_update * self.num_generations
 
     @property
     def last_update(self) -> int:
-        """Update after which a run is over."""
+        """Number of updates after which a run ends."""
         return self.stop_after or self.updates
 
     @property
     def rollouts(self) -> int:
-        """Completions that a run trains on."""
+        """Number of completions per run."""
         return self.last_update * self.rollouts_per_update
 
 
 @dataclass(frozen=True)
 class Arm:
     """
-    System that is compared.
+    System to compare.
 
     Args:
         label (`str`): Name in tables and plots.
-        options (`dict`): Fields of `StepCoderPPOConfig`; of `SFTConfig` where solutions are learnt from.
-        reward (`str` or `None`): Name in `REWARDS`; `None` takes the compiler feedback of the trainer.
-        learns_from (`str`): `"tests"`; `"solutions"`: it is fine-tuned on the canonical solutions of the training
-            problems, which CCCS shows in part, and sees as many as others draw completions; `"nothing"`.
+        options (`dict`): Fields of `StepCoderPPOConfig`. If the arm learns from solutions, of `SFTConfig`.
+        reward (`str` or `None`): Name in `REWARDS`. `None` takes the trainer's compiler feedback.
+        learns_from (`str`): `"tests"` trains by PPO. `"solutions"` fine-tunes on the training problems' canonical
+            solutions, which CCCS shows in part, on as many as other arms sample completions. `"nothing"` does not
+            train.
     """
 
     label: str
@@ -110,7 +111,7 @@ COMMON: dict[str, Any] = {
 }
 # One average of some 20 groups.
 SHARED_RATE = {"curriculum_rate_of": "stage", "curriculum_momentum": 0.05}
-# On held-out problems the best of three, a factor of two apart, on a seed that is not reported.
+# The best of three learning rates, a factor of two apart, on held-out problems of a seed that is not reported.
 IMITATION = {"learning_rate": 5e-4, "matrix_learning_rate": 7.5e-4}
 # The systems of examples/recipes, and variants of the curriculum.
 ARMS = {
@@ -121,7 +122,7 @@ ARMS = {
     "no_cccs": Arm("w/o CCCS", {"curriculum": "off"}),
     "no_fgo": Arm("w/o FGO", {"fgo": "off"}),
     "random_mask": Arm("random masks", {"fgo": "random"}),
-    "first_stage": Arm("CCCS, first stage only", {"curriculum_pass_rate": 1.0}),  # which no pass rate exceeds
+    "first_stage": Arm("CCCS, first stage only", {"curriculum_pass_rate": 1.0}),  # no pass rate exceeds it
     "shared_rate": Arm("shared pass rate", SHARED_RATE),
     "mix": Arm("CCCS mix", {"curriculum": "mix"}),
     "adaptive": Arm("CCCS adaptive", {"curriculum": "adaptive"}),
@@ -129,7 +130,7 @@ ARMS = {
     "rltf": Arm("RLTF", {"curriculum": "off", "fgo": "off", "error_token_penalty": 0.3}, "rltf"),
 }
 REINFORCED = tuple(name for name, arm in ARMS.items() if arm.learns_from == "tests")
-# Whenever the grid is stopped, what is there is complete for fewer arms. Fine-tuning comes first: runs wait for it.
+# If the grid is stopped early, the first arms are complete. Fine-tuning comes first, as all arms need it.
 TIERS = (
     ("sft",),
     ("ppo", "stepcoder"),
@@ -154,13 +155,13 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Name of its result; another one if anything about it is changed."""
-        what = {**asdict(self.setting), "arm": asdict(ARMS[self.arm]), "common": COMMON}
-        del what["reason"]
-        return f"{self.setting.name}/{self.arm}-{digest(what)}-seed{self.seed}"
+        """Name of the result. It contains a digest of setting and arm."""
+        settings = {**asdict(self.setting), "arm": asdict(ARMS[self.arm]), "common": COMMON}
+        del settings["reason"]
+        return f"{self.setting.name}/{self.arm}-{digest(settings)}-seed{self.seed}"
 
     def path(self, folder: Path) -> Path:
-        """Where its result is written when it is done."""
+        """File of the result, which exists when the job is finished."""
         return path_of_run(self.name, folder)
 
     def __str__(self) -> str:
@@ -168,7 +169,7 @@ class Job:
 
 
 def plan(settings: Sequence[Setting], tiers: Sequence[Sequence[str]], seeds: Sequence[int]) -> Iterator[Job]:
-    """Jobs in the order of their worth: tier by tier, in each all settings and seeds."""
+    """Yield the jobs by importance: tier by tier, and in each tier all seeds and settings."""
     for tier in tiers:
         for seed in seeds:
             for setting in settings:
@@ -177,16 +178,16 @@ def plan(settings: Sequence[Setting], tiers: Sequence[Sequence[str]], seeds: Seq
 
 
 def path_of_run(name: str, folder: Path) -> Path:
-    """File of a run's result in the folder of all runs."""
+    """Return the file of a run's result."""
     return folder / "runs" / f"{name}.json"
 
 
 def digest(value: Any) -> str:
-    """Short digest of a value that JSON can hold."""
+    """Return a short digest of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
-# Families. The pass rates and shares in the reasons are those of programs with planted errors, without any model.
+# Families. Pass rates and shares in the reasons come from programs with planted errors, without a model.
 
 _CHAINS = SyntheticConfig(style="scalar", min_clauses=3, max_clauses=3, min_arms=3, max_arms=3)
 
@@ -204,26 +205,26 @@ MAIN = Setting(
 
 
 def _with_concepts(concepts: str, name: str, reason: str) -> Setting:
-    """The main setting with other concepts, and with a model that was fine-tuned on such problems."""
+    """Return the main setting with other concepts and a model that was fine-tuned on such problems."""
     dials = replace(_CHAINS, concepts=concepts)
     return replace(MAIN, name=name, reason=reason, dials=dials, corpus=Corpus(dials))
 
 
-# Every chain has concepts of its own: what is learnt at the last one says nothing of the others, so that a curriculum
-# has to move on, and problems from scratch show the whole of it.
+# Every chain has concepts of its own. Training on the last one teaches nothing about the others, so a curriculum must
+# advance.
 OWN = _with_concepts(
     "by_clause",
     "own_concepts",
     "As the main setting, but the first, second and last chain of a problem have different concepts.",
 )
-# What the last chain teaches cannot be wrong in the others: concepts that are easily confused are met in one chain.
+# Concepts that are easily confused occur in the same chain, so that the last chain teaches no errors for the others.
 FAMILIES = _with_concepts(
     "family_by_clause",
     "own_families",
     "As `own_concepts`, but concepts that are easily taken for each other are met in the same chain.",
 )
-# The same problems and models with other tests in training: fewer leave more unexecuted, more make passing rarer.
-# They stop half-way, which is enough for gains over the curve.
+# The same problems and models with other tests in training. With fewer tests more tokens are unexecuted, with more
+# tests fewer programs pass. The runs stop half-way, which is enough for gains over the curve.
 TESTS = tuple(
     replace(
         MAIN,
@@ -238,7 +239,7 @@ TESTS = tuple(
         (None, "all tests", "once in 800, and 3 % of it never runs"),
     )
 )
-# More chains make passing rarer, and leave as much unexecuted. One model per seed, for all three.
+# With more chains fewer programs pass, and as many tokens are unexecuted. All three share one model per seed.
 _MIXED = Corpus(replace(_CHAINS, min_clauses=2, max_clauses=4))
 CHAINS = tuple(
     replace(
@@ -251,7 +252,7 @@ CHAINS = tuple(
     )
     for number, words in ((2, "Two"), (3, "Three"), (4, "Four"))
 )
-# Where the first runs were made, with updates of twice as many completions.
+# The setting of the first runs, with twice as many completions per update.
 SPARSER = replace(
     MAIN,
     name="sparser",
@@ -266,7 +267,7 @@ SPARSER = replace(
 )
 SMOKE = Setting(
     name="smoke",
-    reason="Shows that everything runs; nothing can be concluded from it.",
+    reason="Shows that everything runs. It is too small for conclusions.",
     dials=SyntheticConfig(style="scalar", min_clauses=2, max_clauses=2, min_arms=2, max_arms=2),
     corpus=Corpus(SyntheticConfig(style="scalar", min_clauses=2, max_clauses=2, min_arms=2, max_arms=2), steps=20),
     num_problems=4,
