@@ -1,0 +1,27 @@
+"""Problems and fine-tuned models from which runs start."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from benchmarks.ablation.material import prepare, with_first_tests
+from benchmarks.ablation.settings import SMOKE
+from stepcoder_trl.quickstart.problems import synthetic_problems
+
+
+def test_first_tests_are_those_that_few_tests_are():
+    few = dataclasses.replace(SMOKE.dials, test_strength="few", num_tests=2)
+    (expected,), (problem,) = synthetic_problems(1, 0, few), synthetic_problems(1, 0, SMOKE.dials)
+
+    assert with_first_tests(problem, 2) == expected
+    assert with_first_tests(problem, None) == problem
+
+
+def test_material_tells_models_and_problems_apart(tmp_path):
+    tiny = dataclasses.replace(SMOKE, corpus=dataclasses.replace(SMOKE.corpus, steps=1), num_heldout=2)
+    once, again, other = (prepare(tiny, seed, tmp_path).digest for seed in (0, 0, 1))
+    (weights,) = tmp_path.glob("sft/*-seed0/model.safetensors")
+    weights.write_bytes((next(tmp_path.glob("sft/*-seed1")) / weights.name).read_bytes())
+
+    assert once == again != other
+    assert prepare(tiny, 0, tmp_path).digest not in (once, other)
