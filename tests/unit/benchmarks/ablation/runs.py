@@ -6,8 +6,8 @@ from benchmarks.ablation.files import write_json
 from benchmarks.ablation.settings import SMOKE, Job
 
 
-def finished(work, arm, seed, rates, cpu_s=1.0, setting=SMOKE):
-    """Write a run with the same rate on both sets at each of two evaluations."""
+def write_run(work, arm, seed, rates, cpu_s=1.0, setting=SMOKE):
+    """Write a run with the same pass rate on both sets at each evaluation."""
     rollouts = setting.rollouts_per_update
     updates = [1, 2] if arm != "sft" else [0]
     points = [

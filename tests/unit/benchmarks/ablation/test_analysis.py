@@ -11,10 +11,10 @@ from benchmarks.ablation.analysis import change_of_gain, curves, difference, rea
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.report import PAIRS, gains_table
 from benchmarks.ablation.settings import SMOKE, Job
-from tests.unit.benchmarks.ablation.runs import finished
+from tests.unit.benchmarks.ablation.runs import write_run
 
 
-def test_curves_begin_at_the_fine_tuned_model(work):
+def test_curves_start_at_fine_tuned_model(work):
     runs = read_runs(SMOKE, work)
 
     assert runs.curve("ppo", 1, "heldout") == [(0, 0.1), (4, 0.2), (8, 0.4)]
@@ -22,7 +22,7 @@ def test_curves_begin_at_the_fine_tuned_model(work):
     assert [value.mean for _, value in curves(runs, "ppo", "training")] == pytest.approx([0.05, 0.2, 0.4])
 
 
-def test_arms_are_compared_over_the_seeds_that_both_have(work):
+def test_arms_are_compared_on_common_seeds(work):
     found = difference(read_runs(SMOKE, work), "stepcoder", "ppo", "end", "training")
 
     assert found["mean"] == pytest.approx(0.4)
@@ -30,14 +30,14 @@ def test_arms_are_compared_over_the_seeds_that_both_have(work):
     assert found["low"] is None
 
 
-def test_by_cpu_time_curves_are_compared_up_to_what_the_cheaper_run_has_spent(work):
+def test_curves_by_cpu_time_end_with_cheaper_run(work):
     found = difference(read_runs(SMOKE, work), "stepcoder", "ppo", "curve_by_cpu", "training")
 
     # Two CPU seconds: StepCoder's both evaluations, PPO's first.
     assert found["mean"] == pytest.approx((0.2 + 0.6) / 2 - 0.1)
 
 
-def test_seeds_whose_curriculum_is_over_are_counted(work):
+def test_summary_counts_seeds_whose_curriculum_ended(work):
     training = summarize(read_runs(SMOKE, work), PAIRS)["training"]
 
     # At scratch are half of the problems after the first update, all after the second.
@@ -45,7 +45,7 @@ def test_seeds_whose_curriculum_is_over_are_counted(work):
     assert training["ppo"]["reward_rate"] == 0.75
 
 
-def test_runs_from_another_model_are_not_paired(work, capsys):
+def test_runs_from_another_model_are_left_out(work, capsys):
     path = Job(SMOKE, "ppo", 1).path(work)
     write_json(path, {**json.loads(path.read_text()), "material": "another"})
 
@@ -53,8 +53,8 @@ def test_runs_from_another_model_are_not_paired(work, capsys):
     assert "smoke, PPO, seed 1: left out" in capsys.readouterr().out
 
 
-def test_differences_are_taken_over_as_many_rollouts_as_asked_for(work):
-    finished(work, "no_fgo", 0, [0.3, 0.5])
+def test_difference_over_given_number_of_rollouts(work):
+    write_run(work, "no_fgo", 0, [0.3, 0.5])
     runs = read_runs(SMOKE, work)
 
     # Up to the first evaluation the curves rise from 0 to 0.4 and 0.3, up to the second to 0.8 and 0.5.
@@ -63,11 +63,11 @@ def test_differences_are_taken_over_as_many_rollouts_as_asked_for(work):
     assert difference(runs, "stepcoder", "no_cccs", "curve", "heldout") is None
 
 
-def test_what_a_part_gains_is_compared_between_settings_seed_by_seed(work):
+def test_change_of_gain_between_settings_is_paired_by_seed(work):
     other, masked = dataclasses.replace(SMOKE, name="other", training_tests=1), ("no_cccs", "ppo")
     for arm, rates in (("sft", [0.0]), ("ppo", [0.5, 0.7]), ("no_cccs", [0.4, 0.5])):
-        finished(work, arm, 0, rates, setting=other)
-    finished(work, "no_cccs", 0, [0.3, 0.5])
+        write_run(work, arm, 0, rates, setting=other)
+    write_run(work, "no_cccs", 0, [0.3, 0.5])
     runs, others = read_runs(other, work), read_runs(SMOKE, work)
     change = change_of_gain(runs, others, masked, "end", "heldout", 8)
     by_another_model = {seed: {**run, "material": "another"} for seed, run in others.by_arm["sft"].items()}

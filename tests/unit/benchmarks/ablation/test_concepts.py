@@ -25,7 +25,7 @@ SOLUTION = """def f(a, b, c):
 """
 
 
-def test_programs_are_compared_with_solutions_concept_by_concept():
+def test_written_concepts_compares_program_with_solution():
     program = SOLUTION.replace("a > 3", "a >= 3").replace("t -= 4", "t -= 5").replace("% 2 == 0", "% 2 == 1")
 
     lines = [(line.chain, line.concept.words, line.right) for line in written_concepts(program, PROMPT, SOLUTION)]
@@ -39,7 +39,7 @@ def test_programs_are_compared_with_solutions_concept_by_concept():
     ]
 
 
-def test_given_lines_are_left_out_and_lines_that_lack_are_wrong():
+def test_given_lines_are_skipped_and_missing_lines_are_wrong():
     cut = SOLUTION[: SOLUTION.index("        t *= 2")]
 
     lines = [(line.concept.words, line.code, line.right) for line in written_concepts(cut, PROMPT, SOLUTION, 5)]
@@ -51,7 +51,7 @@ def test_given_lines_are_left_out_and_lines_that_lack_are_wrong():
     ]
 
 
-def test_concepts_of_generated_problems_are_those_of_their_solutions():
+def test_generated_solutions_are_right_in_every_concept():
     for problem in synthetic_problems(20, 0, MAIN.dials):
         lines = list(written_concepts(problem.canonical_solution, problem.prompt, problem.canonical_solution))
         assert len(lines) == 3 * (2 + 3)  # chains, conditions and updates
@@ -60,14 +60,14 @@ def test_concepts_of_generated_problems_are_those_of_their_solutions():
             assert concept_of(line.code).right.split()[1] == line.concept.right.split()[1]  # %, +=, ...
 
 
-def test_every_concept_is_known_by_its_right_code():
+def test_concept_of_finds_every_concept_by_its_code():
     for concept in (*CONDITIONS, *UPDATES):
         assert concept_of(concept.right.format(x="b", n=7)) == concept
     assert concept_of("return t") is None
     assert concept_of("t = max(a)") is None
 
 
-def test_concepts_of_runs_that_are_no_more_are_not_told(tmp_path):
+def test_collect_drops_runs_of_former_settings(tmp_path):
     name = Job(SMOKE, "stepcoder", 12).name
     write_json(tmp_path / "work" / "concepts" / f"{name}.json", ["new"])
     write_json(tmp_path / "concepts.json", {"smoke/stepcoder-00000000-seed12": ["stale"], f"{name}3": ["reported"]})
@@ -77,7 +77,7 @@ def test_concepts_of_runs_that_are_no_more_are_not_told(tmp_path):
     assert found == {name: ["new"], f"{name}3": ["reported"]}
 
 
-def test_concepts_are_told_by_chain_and_phase():
+def test_concepts_are_tabled_by_chain_and_phase():
     def row(first, chain, written, right, instead):
         phase = {"updates": [first, first + 7], "chain": chain, "concept": "{x} is odd", "hard": True}
         return {**phase, "written": written, "right": right, "instead": instead}

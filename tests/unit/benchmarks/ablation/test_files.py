@@ -8,7 +8,7 @@ from benchmarks.ablation.files import read_reported
 
 
 @pytest.mark.parametrize("text", ['{"a":', "[1]"])
-def test_reports_that_cannot_be_used_are_named(tmp_path, text):
+def test_unusable_report_is_refused(tmp_path, text):
     (tmp_path / "concepts.json").write_text(text)
 
     with pytest.raises(SystemExit, match=r"concepts.json .* Move it away"):

@@ -22,7 +22,7 @@ def products_of(gradients, others):
     return [[sum(a * b for a, b in zip(one, other, strict=True)) for other in others] for one in gradients]
 
 
-def test_signal_is_the_mean_product_of_different_batches():
+def test_squared_signal_is_mean_product_of_different_batches():
     products = products_of([(1.0, 0.0), (3.0, 4.0), (0.0, 2.0)], [(1.0, 0.0), (3.0, 4.0), (0.0, 2.0)])
 
     # Products of pairs: 3, 0 and 8. Squared norms: 1, 25 and 4.
@@ -31,7 +31,7 @@ def test_signal_is_the_mean_product_of_different_batches():
     assert squared_signal(products, without=1) == 0
 
 
-def test_leaving_noise_out_is_a_gain_and_scaling_is_none():
+def test_masking_noise_is_a_gain_and_scaling_is_not():
     signal, noise = 1.0, (0.5, -0.5, 0.3, -0.3)
     all_tokens = [(signal, -2 * one, one) for one in noise]
     masked = [(3 * signal, 0.0, 3 * one) for one in noise]
@@ -40,7 +40,7 @@ def test_leaving_noise_out_is_a_gain_and_scaling_is_none():
 
     gain = compare(products, "lines")["gain"]
 
-    # Four fifths of the noise lie in the coordinate that is left out. The estimated signals differ a little.
+    # Four fifths of the noise are in the masked coordinate. The estimated signals differ a little.
     noises = [squared_noise(products[name]) for name in ("off off", "lines lines")]
     assert noises[1] / noises[0] == pytest.approx(9 / 5)
     assert gain["mean"] > 5
@@ -49,7 +49,7 @@ def test_leaving_noise_out_is_a_gain_and_scaling_is_none():
     assert compare(products, "off")["gain"]["mean"] == 1.0
 
 
-def test_gradients_that_point_elsewhere_have_a_smaller_cosine():
+def test_cosine_of_gradients_with_another_direction():
     noise = (0.5, -0.5, 0.3, -0.3)
     all_tokens, masked = [(1.0, 0.0, one) for one in noise], [(1.0, 1.0, one) for one in noise]
     products = {"off off": products_of(all_tokens, all_tokens), "lines lines": products_of(masked, masked)}
@@ -60,7 +60,7 @@ def test_gradients_that_point_elsewhere_have_a_smaller_cosine():
     assert compare(products, "lines")["cosine"]["mean"] == pytest.approx(shared / math.sqrt(shared * (1 + shared)))
 
 
-def test_gradients_are_reported_by_setting_and_mask(tmp_path):
+def test_gradients_are_tabled_by_setting_and_mask(tmp_path):
     vectors = [(1.0, 0.5), (1.0, -0.5), (1.0, 0.1)]
     products = {pair: products_of(vectors, vectors) for pair in PAIRS_OF_MASKS}
     path = gradients._path("smoke", "start", 3, tmp_path, seed=0)
@@ -71,13 +71,13 @@ def test_gradients_are_reported_by_setting_and_mask(tmp_path):
     row = "| smoke, start | 1 | 25 % | lines | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |"
     assert findings["smoke, start"]["seeds"]["0"]["masks"]["lines"]["gain"]["mean"] == 1.0
     assert f"{row} 1.00 [1.00, 1.00] |" in gradients.table(findings)
-    # On another machine, what was reported is still known, and no longer once the probe is another one.
+    # Another machine takes the reported results, unless the probe has changed.
     write_json(tmp_path / "gradients.json", findings)
     assert gradients.collect(tmp_path / "gradients.json", tmp_path / "elsewhere", 3) == findings
     assert gradients.collect(tmp_path / "gradients.json", tmp_path / "elsewhere", 4) == {}
 
 
-def test_jackknife_of_a_mean_is_the_interval_of_the_mean():
+def test_jackknife_of_mean_equals_its_interval():
     numbers = [1.0, 2.0, 4.0]
 
     def mean(left_out):

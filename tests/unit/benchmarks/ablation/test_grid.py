@@ -13,12 +13,12 @@ from benchmarks.ablation.analysis import read_runs
 from benchmarks.ablation.files import locked
 from benchmarks.ablation.report import write_report
 from benchmarks.ablation.settings import SETTINGS, SMOKE, Job
-from tests.unit.benchmarks.ablation.runs import finished
+from tests.unit.benchmarks.ablation.runs import write_run
 
 
 @pytest.fixture
-def scripted(monkeypatch):
-    """Runs write down what they were asked for; those of seed 1 fail."""
+def scripted_runs(monkeypatch):
+    """Replace runs by a script that writes their file. Runs of seed 1 fail."""
     script = (
         "import sys, pathlib; from benchmarks.ablation.settings import *; seed = int(sys.argv[6])\n"
         "path = Job(SETTINGS[sys.argv[2]], sys.argv[4], seed).path(pathlib.Path(sys.argv[8]))\n"
@@ -32,7 +32,7 @@ def scripted(monkeypatch):
     monkeypatch.setattr(grid.subprocess, "run", run)
 
 
-def test_what_is_done_is_not_done_again_and_what_failed_is(tmp_path, scripted, capsys):
+def test_finished_jobs_are_skipped_and_failed_ones_repeated(tmp_path, scripted_runs, capsys):
     jobs = [Job(SMOKE, "ppo", seed) for seed in range(3)]
     first = grid.run_grid(jobs, tmp_path, processes=2)
     jobs[0].path(tmp_path).write_text("kept")
@@ -45,7 +45,7 @@ def test_what_is_done_is_not_done_again_and_what_failed_is(tmp_path, scripted, c
     assert "begun" in jobs[1].path(tmp_path).with_suffix(".log").read_text()
 
 
-def test_what_another_grid_works_on_is_left_to_it(tmp_path, scripted):
+def test_job_locked_by_another_grid_is_skipped(tmp_path, scripted_runs):
     job = Job(SMOKE, "ppo", 0)
     with locked(job.path(tmp_path)) as lock:
         assert lock is not None
@@ -56,10 +56,10 @@ def test_what_another_grid_works_on_is_left_to_it(tmp_path, scripted):
     assert job.path(tmp_path).exists()
 
 
-def test_runs_are_brought_back_from_a_report(work, tmp_path):
+def test_runs_are_restored_from_report(work, tmp_path):
     write_report([SMOKE], work, tmp_path / "out")
     elsewhere = tmp_path / "elsewhere"
-    finished(elsewhere, "ppo", 0, [0.0, 0.0])
+    write_run(elsewhere, "ppo", 0, [0.0, 0.0])
 
     assert grid.restore_runs(tmp_path / "out" / "results.json", elsewhere) == 4
     assert grid.restore_runs(tmp_path / "out" / "results.json", elsewhere) == 0
@@ -67,10 +67,10 @@ def test_runs_are_brought_back_from_a_report(work, tmp_path):
     runs, before = read_runs(SMOKE, elsewhere), read_runs(SMOKE, work)
     assert runs.by_arm["stepcoder"] == before.by_arm["stepcoder"]
     assert runs.by_arm["ppo"][1] == before.by_arm["ppo"][1]
-    assert runs.curve("ppo", 0, "heldout")[-1][1] == 0.0  # what was there stays
+    assert runs.curve("ppo", 0, "heldout")[-1][1] == 0.0  # existing results stay
 
 
-def test_runs_of_a_setting_that_has_changed_are_not_dropped_without_a_word(work, tmp_path, monkeypatch):
+def test_runs_of_changed_setting_are_refused(work, tmp_path, monkeypatch):
     write_report([SMOKE], work, tmp_path / "out")
     monkeypatch.setitem(SETTINGS, "smoke", dataclasses.replace(SMOKE, updates=3))
 
@@ -79,7 +79,7 @@ def test_runs_of_a_setting_that_has_changed_are_not_dropped_without_a_word(work,
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}x", '{"sparse": {}}', '{"sparse": {"runs": [{"arm": "ppo"}]}}'])
-def test_files_that_hold_no_runs_are_named(tmp_path, text):
+def test_file_without_runs_is_refused(tmp_path, text):
     results = tmp_path / "results.json"
     results.write_text(text)
 
@@ -87,7 +87,7 @@ def test_files_that_hold_no_runs_are_named(tmp_path, text):
         grid.restore_runs(results, tmp_path)
 
 
-def test_runs_that_are_published_are_those_of_todays_settings(tmp_path):
+def test_published_runs_match_current_settings(tmp_path):
     results = grid.CHECKOUT / "docs" / "results" / "ablation" / "results.json"
 
     assert grid.restore_runs(results, tmp_path) == sum(

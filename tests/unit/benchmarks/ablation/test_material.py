@@ -9,7 +9,7 @@ from benchmarks.ablation.settings import SMOKE
 from stepcoder_trl.quickstart.problems import synthetic_problems
 
 
-def test_first_tests_are_those_that_few_tests_are():
+def test_first_tests_equal_generated_few_tests():
     few = dataclasses.replace(SMOKE.dials, test_strength="few", num_tests=2)
     (expected,), (problem,) = synthetic_problems(1, 0, few), synthetic_problems(1, 0, SMOKE.dials)
 
@@ -17,7 +17,7 @@ def test_first_tests_are_those_that_few_tests_are():
     assert with_first_tests(problem, None) == problem
 
 
-def test_material_tells_models_and_problems_apart(tmp_path):
+def test_digest_depends_on_problems_and_weights(tmp_path):
     tiny = dataclasses.replace(SMOKE, corpus=dataclasses.replace(SMOKE.corpus, steps=1), num_heldout=2)
     once, again, other = (prepare(tiny, seed, tmp_path).digest for seed in (0, 0, 1))
     (weights,) = tmp_path.glob("sft/*-seed0/model.safetensors")

@@ -10,10 +10,10 @@ import pytest
 from benchmarks.ablation.analysis import read_runs, summarize
 from benchmarks.ablation.report import PAIRS, gains_table, plot_gains, tables, with_gains, write_report
 from benchmarks.ablation.settings import MAIN, SMOKE
-from tests.unit.benchmarks.ablation.runs import finished
+from tests.unit.benchmarks.ablation.runs import write_run
 
 
-def test_report_names_every_finished_arm_and_is_valid_json(work, tmp_path):
+def test_report_contains_finished_arms_as_valid_json(work, tmp_path):
     names = write_report([SMOKE, MAIN], work, tmp_path / "out")
 
     results = json.loads((tmp_path / "out" / "results.json").read_text(), parse_constant=pytest.fail)
@@ -25,9 +25,9 @@ def test_report_names_every_finished_arm_and_is_valid_json(work, tmp_path):
     assert (tmp_path / "out" / "smoke.png").stat().st_size > 1000
 
 
-def test_settings_side_by_side_show_what_each_part_gains(work, tmp_path):
+def test_gains_of_parts_are_tabled_across_settings(work, tmp_path):
     without = read_runs(SMOKE, work)
-    finished(work, "no_fgo", 0, [0.3, 0.5])
+    write_run(work, "no_fgo", 0, [0.3, 0.5])
     found = read_runs(SMOKE, work)
     sparser = dataclasses.replace(found, setting=dataclasses.replace(SMOKE, name="other"))
     compared = with_gains({"without": without, "with": found, "other": sparser})

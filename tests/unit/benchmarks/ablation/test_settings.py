@@ -10,7 +10,7 @@ from benchmarks.ablation.run import ppo_config
 from benchmarks.ablation.settings import ARMS, MAIN, REINFORCED, SETTINGS, TIERS, Job, plan
 
 
-def test_the_first_arms_come_first_over_all_seeds():
+def test_plan_runs_first_arms_on_all_seeds_first():
     jobs = list(plan([MAIN], TIERS, [0, 1]))
 
     assert [(job.arm, job.seed) for job in jobs[:6]] == [
@@ -20,16 +20,15 @@ def test_the_first_arms_come_first_over_all_seeds():
     assert sorted({job.arm for job in jobs}) == sorted(ARMS)
 
 
-def test_runs_of_another_setting_have_other_files(tmp_path):
+def test_changed_setting_has_another_file(tmp_path):
     other = dataclasses.replace(MAIN, updates=MAIN.updates + 1)
-
-    told = dataclasses.replace(MAIN, reason="Told in other words.")
+    reworded = dataclasses.replace(MAIN, reason="In other words.")
 
     assert Job(other, "ppo", 0).path(tmp_path) != Job(MAIN, "ppo", 0).path(tmp_path)
-    assert Job(told, "ppo", 0).path(tmp_path) == Job(MAIN, "ppo", 0).path(tmp_path)
+    assert Job(reworded, "ppo", 0).path(tmp_path) == Job(MAIN, "ppo", 0).path(tmp_path)
 
 
-def test_another_arm_of_the_same_name_has_another_file(tmp_path, monkeypatch):
+def test_changed_arm_has_another_file(tmp_path, monkeypatch):
     before = Job(MAIN, "ppo", 0).path(tmp_path)
     monkeypatch.setitem(ARMS, "ppo", dataclasses.replace(ARMS["ppo"], options={"curriculum": "off"}))
 
@@ -38,7 +37,7 @@ def test_another_arm_of_the_same_name_has_another_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("arm", REINFORCED)
-def test_every_arm_is_a_configuration_of_the_trainer(setting, arm, tmp_path):
+def test_every_arm_makes_a_trainer_configuration(setting, arm, tmp_path):
     args = ppo_config(setting, ARMS[arm], 3, response_length=50, folder=str(tmp_path))
 
     assert args.per_device_train_batch_size * args.gradient_accumulation_steps == setting.rollouts_per_update
