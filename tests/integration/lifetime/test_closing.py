@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
-from tests.integration.lifetime.script import LONG_S, MANY_SLEEPERS, MARKS, ONE, PATIENT, SLEEPER
+from tests.integration.lifetime.programs import LONG_S, ONE, PATIENT, SLEEPER
+from tests.integration.lifetime.script import MARKS, READY_EXECUTOR
 from tests.processes import descendants, parent_of, soon
 
 
@@ -115,7 +116,7 @@ def test_leaving_by_an_exception_closes(nothing_left):
     ],
 )
 def test_an_interpreter_ends_without_closing(script, ending):
-    run = script(f"{MANY_SLEEPERS}\nfutures = [executor.submit(SLEEPER, PATIENT) for _ in range(9)]\n{ending}\n")
+    run = script(f"{READY_EXECUTOR}\nfutures = [executor.submit(SLEEPER, PATIENT) for _ in range(9)]\n{ending}\n")
     expected = 3 if "3)" in ending and "Thread" not in ending else 0
 
     # A thrown-away executor finishes its work first, but never keeps the interpreter from ending.

@@ -12,7 +12,8 @@ import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
 from stepcoder_trl.executor.local import executor as pool
-from tests.integration.lifetime.script import LONG_S, MARKS, ONE, prints
+from tests.integration.lifetime.programs import LONG_S, ONE, prints
+from tests.integration.lifetime.script import MARKS
 from tests.processes import descendants, kill, parent_of, soon
 
 

@@ -8,7 +8,8 @@ import threading
 from typing import Any
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
-from tests.integration.lifetime.script import MARKS, ONE, prints
+from tests.integration.lifetime.programs import ONE, prints
+from tests.integration.lifetime.script import IMPORTS, MARKS
 
 
 pytestmark = MARKS
@@ -39,19 +40,15 @@ def test_it_runs_inside_a_running_event_loop(executor):
     assert asyncio.run(main()) == [Outcome.PASSED] * 5
 
 
-def test_it_runs_in_an_interactive_interpreter(script):
-    run = script(
-        """
+def test_it_runs_in_an_interactive_interpreter(start):
+    text = """
 executor = CodeExecutor(ExecutorConfig(num_workers=1))
 print("__file__" in globals(), executor.run("print(1)", ONE).outcome.value)
 
 exit()
-""",
-        "-i",
-        "-q",
-    )
+"""
 
-    status, output, _ = run.end()
+    status, output, _ = start("-i", "-q", text=IMPORTS + text).end()
 
     assert (status, output.split()) == (0, ["False", "passed"])
 
