@@ -21,7 +21,7 @@ from tests.processes import descendants, parent_of, soon
 pytestmark = MARKS
 
 
-def test_closing_with_work_queued_ends_at_once(nothing_left):
+def test_close_with_queued_programs_ends_at_once(nothing_left):
     executor = CodeExecutor(ExecutorConfig(num_workers=2))
     futures = [executor.submit(SLEEPER, PATIENT) for _ in range(20)]
     mine = os.getpid()
@@ -37,7 +37,7 @@ def test_closing_with_work_queued_ends_at_once(nothing_left):
         executor.submit("print(1)", ONE)
 
 
-def test_closing_from_another_thread_wakes_who_waits(nothing_left):
+def test_close_from_another_thread_wakes_waiting_caller(nothing_left):
     executor = CodeExecutor(ExecutorConfig(num_workers=1))
     executor.run("print(1)", ONE)
     closers = [threading.Timer(0.2, executor.close) for _ in range(3)]
@@ -51,7 +51,7 @@ def test_closing_from_another_thread_wakes_who_waits(nothing_left):
     assert [type(result) for result in results] == [SandboxError] * 3
 
 
-def test_closing_from_a_callback_does_not_lock(nothing_left):
+def test_close_from_callback_does_not_deadlock(nothing_left):
     executor = CodeExecutor(ExecutorConfig(num_workers=2))
     closed = threading.Event()
     future = executor.submit("import time\ntime.sleep(0.2)", ONE)
@@ -61,7 +61,7 @@ def test_closing_from_a_callback_does_not_lock(nothing_left):
     executor.close()
 
 
-def test_submitting_while_closing_leaves_no_future_waiting(nothing_left):
+def test_submit_during_close_leaves_no_pending_future(nothing_left):
     for _ in range(10):
         executor = CodeExecutor(ExecutorConfig(num_workers=1))
         futures = []
@@ -80,7 +80,7 @@ def test_submitting_while_closing_leaves_no_future_waiting(nothing_left):
         assert soon(lambda futures=futures: all(future.done() for future in futures))
 
 
-def test_a_failing_callback_does_not_stop_the_worker():
+def test_failing_callback_does_not_stop_the_worker():
     def fail(future: Any) -> None:
         raise SystemExit
 
@@ -90,7 +90,7 @@ def test_a_failing_callback_does_not_stop_the_worker():
         assert executor.submit("print(1)", ONE).result(LONG_S).outcome is Outcome.PASSED
 
 
-def test_leaving_by_an_exception_closes(nothing_left):
+def test_exception_in_with_block_closes_executor(nothing_left):
     def leave(executor: CodeExecutor) -> None:
         with executor:
             executor.submit(SLEEPER, PATIENT)
@@ -115,21 +115,21 @@ def test_leaving_by_an_exception_closes(nothing_left):
         "threading.Thread(target=lambda: time.sleep(0.3)).start()",
     ],
 )
-def test_an_interpreter_ends_without_closing(script, ending):
+def test_interpreter_ends_with_open_executor(script, ending):
     run = script(f"{READY_EXECUTOR}\nfutures = [executor.submit(SLEEPER, PATIENT) for _ in range(9)]\n{ending}\n")
     expected = 3 if "3)" in ending and "Thread" not in ending else 0
 
-    # A thrown-away executor finishes its work first, but never keeps the interpreter from ending.
+    # An unreferenced executor finishes its work first, but never keeps the interpreter from ending.
     assert run.end() == (expected, "ready\n", "")
 
 
-def test_an_executor_nobody_holds_runs_its_programs_and_ends(nothing_left):
+def test_unreferenced_executor_finishes_its_programs(nothing_left):
     future = CodeExecutor(ExecutorConfig(num_workers=1)).submit("print(1)", ONE)
 
     assert future.result(LONG_S).outcome is Outcome.PASSED
 
 
-def test_a_collected_executor_ends_its_servers(nothing_left):
+def test_collected_executor_ends_its_servers(nothing_left):
     before = descendants()
     executor = CodeExecutor(ExecutorConfig(num_workers=2))
     cycle = [executor]

@@ -16,21 +16,21 @@ pytestmark = MARKS
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_a_process_of_the_trainers_gets_servers_of_its_own(module, method):
+def test_worker_process_gets_its_own_servers(module, method):
     status, output, errors = module("worker_processes", method).end()
 
     assert (status, errors) == (0, "")
     assert output.splitlines() == ["['passed', 'passed']", "0", "0", "passed passed"]
 
 
-def test_a_fork_at_any_moment_is_safe(module):
+def test_forking_while_programs_run_is_safe(module):
     status, output, errors = module("forks_while_busy").end()
 
     assert (status, errors) == (0, "")
     assert output.split() == ["0"] * 12
 
 
-def test_servers_end_with_the_trainer_even_if_a_forked_process_lives_on(script, tmp_path):
+def test_servers_end_with_the_trainer_while_its_fork_lives_on(script, tmp_path):
     run = script("""
 executor = CodeExecutor(ExecutorConfig(num_workers=2))
 executor.run("print(1)", ONE)
@@ -52,7 +52,7 @@ time.sleep(1000)
         kill(child)
 
 
-def test_an_executor_can_be_sent_to_another_process(executor):
+def test_executor_can_be_pickled(executor):
     executor.run("print(1)", ONE)
 
     with pickle.loads(pickle.dumps(executor)) as copy:

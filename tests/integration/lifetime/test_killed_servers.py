@@ -20,11 +20,11 @@ from tests.processes import descendants, kill, parent_of, soon
 pytestmark = MARKS
 
 
-def test_random_killings_lose_no_result_double_none_and_keep_the_order(nothing_left):
-    count, killings, dice = 240, 24, random.Random(5)
-    programs, tests = zip(*(prints(number, dice.choice([0, 0.01, 0.03])) for number in range(count)), strict=True)
+def test_random_kills_lose_or_repeat_no_result_and_keep_the_order(nothing_left):
+    count, killings, generator = 240, 24, random.Random(5)
+    programs, tests = zip(*(prints(number, generator.choice([0, 0.01, 0.03])) for number in range(count)), strict=True)
     done: Counter[int] = Counter()
-    robbed: set[int] = set()  # servers whose program was killed: the second time it would count against a program
+    servers_hit: set[int] = set()  # a second kill on the same server would count as the program's fault
     others = set(descendants())
     with CodeExecutor(ExecutorConfig(num_workers=3)) as executor:
         futures = [executor.submit(program, test) for program, test in zip(programs, tests, strict=True)]
@@ -32,11 +32,11 @@ def test_random_killings_lose_no_result_double_none_and_keep_the_order(nothing_l
             future.add_done_callback(lambda _, number=number: done.update([number]))
         while killings and done.total() < count:
             seen = done.total()
-            victim = dice.choice([pid for pid in descendants() if pid not in others] or [0])
+            victim = generator.choice([pid for pid in descendants() if pid not in others] or [0])
             owner = parent_of(victim) if victim else None
-            if owner is not None and owner not in robbed:
+            if owner is not None and owner not in servers_hit:
                 if owner != os.getpid():
-                    robbed.add(owner)
+                    servers_hit.add(owner)
                 kill(victim)
                 killings -= 1
             assert soon(lambda seen=seen: done.total() > seen or done.total() == count)
@@ -48,7 +48,7 @@ def test_random_killings_lose_no_result_double_none_and_keep_the_order(nothing_l
     assert done == Counter(range(count))
 
 
-def test_a_program_killed_from_outside_runs_again_with_all_its_tests(executor, tmp_path):
+def test_program_killed_from_outside_is_repeated_with_all_tests(executor, tmp_path):
     tests = {"type": "assert", "setup": "box = []", "asserts": [f"box.append({i})" for i in range(3)], "timeout_s": 60}
     tests["asserts"] += ["f()", "assert box == [0, 1, 2]"]
     future = executor.submit("import time\ndef f():\n    time.sleep(2)\n", tests)
@@ -62,7 +62,7 @@ def test_a_program_killed_from_outside_runs_again_with_all_its_tests(executor, t
     assert future.result(LONG_S).outcome is Outcome.PASSED
 
 
-def test_a_program_that_kills_itself_is_at_fault(executor):
+def test_program_that_kills_itself_has_runtime_error(executor):
     program = "import os, signal\nx = 1\nos.kill(os.getpid(), signal.SIGKILL)\nprint(1)\n"
 
     execution = executor.run(program, ONE)
@@ -72,16 +72,16 @@ def test_a_program_that_kills_itself_is_at_fault(executor):
     assert execution.executed_lines == {1, 2, 3}
 
 
-def test_servers_that_are_always_killed_are_our_failure(monkeypatch, nothing_left):
-    suicide = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    monkeypatch.setattr(pool, "_bootstrap", lambda *_: suicide)
+def test_servers_that_always_die_raise_sandbox_error(monkeypatch, nothing_left):
+    kills_itself = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(pool, "_bootstrap", lambda *_: kills_itself)
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         with pytest.raises(SandboxError, match="could not be executed"):
             executor.run("print(1)", ONE)
 
 
 @pytest.mark.parametrize("size", [10, 1_000_000], ids=["small job", "job larger than a pipe"])
-def test_a_stopped_server_is_replaced(monkeypatch, nothing_left, size):
+def test_stopped_server_is_replaced(monkeypatch, nothing_left, size):
     monkeypatch.setattr("stepcoder_trl.executor.verdict.judge.SERVER_SLACK_S", 0.0)
     tests = {**ONE, "inputs": ["x" * size], "timeout_s": 0.1}
     others = set(descendants())

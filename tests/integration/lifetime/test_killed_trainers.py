@@ -15,7 +15,7 @@ pytestmark = MARKS
 
 
 @pytest.mark.parametrize("closing", ["with executor:", "try:"])
-def test_control_c_comes_out_at_once_and_ends_everything(script, closing):
+def test_ctrl_c_interrupts_at_once_and_leaves_nothing(script, closing):
     finish = "" if closing.startswith("with") else "finally:\n        executor.close()"
     run = script(f"""{READY_EXECUTOR}
 try:
@@ -32,7 +32,7 @@ except KeyboardInterrupt:
     assert run.end() == (0, "interrupted\n", "")
 
 
-def test_after_control_c_the_executor_is_still_good(script):
+def test_executor_works_after_ctrl_c(script):
     run = script(f"""{READY_EXECUTOR}
 try:
     executor.run_many(["import time\\ntime.sleep(2)"] * 50, [PATIENT] * 50)
@@ -47,7 +47,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
-def test_a_killed_trainer_leaves_nothing(script, number):
+def test_killed_trainer_leaves_nothing(script, number):
     run = script(f"{READY_EXECUTOR}\nexecutor.run_many([SLEEPER] * 50, [PATIENT] * 50)")
     assert run.line() == "ready"
     run.wait_for_program(2)
@@ -57,7 +57,7 @@ def test_a_killed_trainer_leaves_nothing(script, number):
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
-def test_a_trainer_killed_while_its_servers_start_leaves_nothing(module, pause_s):
+def test_trainer_killed_while_servers_start_leaves_nothing(module, pause_s):
     run = module("killed_at_start", str(pause_s))
 
     assert run.end() == (-signal.SIGKILL, "", "")

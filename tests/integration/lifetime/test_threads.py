@@ -31,7 +31,7 @@ def test_many_threads_share_an_executor(executor):
     assert results == dict.fromkeys(range(16), [Outcome.PASSED] * 5)
 
 
-def test_it_runs_inside_a_running_event_loop(executor):
+def test_executor_runs_inside_event_loop(executor):
     async def main() -> list[Outcome]:
         blocking = executor.run("print(1)", ONE)
         futures = [asyncio.wrap_future(executor.submit("print(1)", ONE)) for _ in range(4)]
@@ -40,7 +40,7 @@ def test_it_runs_inside_a_running_event_loop(executor):
     assert asyncio.run(main()) == [Outcome.PASSED] * 5
 
 
-def test_it_runs_in_an_interactive_interpreter(start):
+def test_executor_runs_in_interactive_interpreter(start):
     text = """
 executor = CodeExecutor(ExecutorConfig(num_workers=1))
 print("__file__" in globals(), executor.run("print(1)", ONE).outcome.value)
@@ -53,7 +53,7 @@ exit()
     assert (status, output.split()) == (0, ["False", "passed"])
 
 
-def test_no_signal_handler_is_installed(executor):
+def test_executor_installs_no_signal_handler(executor):
     def handlers() -> dict[int, Any]:
         return {number: signal.getsignal(number) for number in signal.valid_signals()}
 
