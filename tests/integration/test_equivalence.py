@@ -3,7 +3,7 @@ A script for TRL's `PPOTrainer` runs with ours, and where upstream computes righ
 
 Upstream computes right with one mini-batch, one learning rate for policy and critic, gradients that need no clipping,
 completions that all have the same length (no EOS, no sampled padding token: D14, D15, D17 of
-`test_upstream_defects.py`), and one process.
+`upstream_defects`), and one process.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ RELEASES = (LOWEST, LAST_WITH_TRAINER, NEWEST)
 TRAINER_TESTS = (
     "tests/integration/test_train.py",
     "tests/integration/test_equivalence.py",
-    "tests/integration/test_upstream_defects.py",
+    "tests/integration/upstream_defects",
     "tests/unit/trainer",
 )
 SECONDS = 1800  # several of these run beside other work on slow machines
