@@ -10,7 +10,7 @@ from tests.integration.upstream import logged, models, needs_upstream, our_train
 
 
 def largest_logits(model):
-    """List of one number that grows to the rows times columns of the largest logits that the model gave."""
+    """Return a list with one number: rows times columns of the largest logits so far."""
     largest = [0]
     model.lm_head.register_forward_hook(
         lambda module, inputs, output: largest.__setitem__(0, max(largest[0], output.shape[0] * output.shape[1]))
@@ -19,7 +19,7 @@ def largest_logits(model):
 
 
 @needs_upstream
-def test_d10_upstream_holds_the_scores_of_all_sampled_tokens(tokenizer, tmp_path, monkeypatch):
+def test_d10_upstream_holds_logits_of_all_sampled_tokens(tokenizer, tmp_path, monkeypatch):
     from trl.experimental.ppo import ppo_trainer
 
     held, real = [], ppo_trainer.batch_generation
@@ -30,7 +30,7 @@ def test_d10_upstream_holds_the_scores_of_all_sampled_tokens(tokenizer, tmp_path
     assert held[0][1].shape == (8, 12, len(tokenizer))
 
 
-def test_d10_ours_holds_those_of_a_micro_batch(tokenizer, tmp_path):
+def test_d10_ours_holds_logits_of_one_micro_batch(tokenizer, tmp_path):
     trainer = our_trainer(tokenizer, tmp_path, total_episodes=8, gradient_accumulation_steps=4)
     largest = largest_logits(trainer.policy_model)
 
@@ -39,7 +39,7 @@ def test_d10_ours_holds_those_of_a_micro_batch(tokenizer, tmp_path):
     assert largest[0] <= 2 * (12 + 1)
 
 
-def test_d11_sampling_can_be_narrowed(tokenizer, tmp_path):
+def test_d11_ours_samples_with_top_p(tokenizer, tmp_path):
     trainer = our_trainer(tokenizer, tmp_path, max_steps=1, top_p=1e-6)
     policy = copy.deepcopy(trainer.policy_model)
 
@@ -53,7 +53,7 @@ def test_d11_sampling_can_be_narrowed(tokenizer, tmp_path):
 
 
 @needs_upstream
-def test_d12_upstream_samples_with_settings_of_the_checkpoint(tokenizer, tmp_path):
+def test_d12_upstream_samples_with_generation_config_of_checkpoint(tokenizer, tmp_path):
     given = models(tokenizer)
     given["model"].generation_config.repetition_penalty = 50.0
 
@@ -62,7 +62,7 @@ def test_d12_upstream_samples_with_settings_of_the_checkpoint(tokenizer, tmp_pat
     assert logged(trainer, "policy/approxkl_avg")[0] > 1e-5  # in the first pass, where the policy has not moved
 
 
-def test_d13_prompts_are_answered_several_times(tokenizer, tmp_path):
+def test_d13_ours_samples_several_completions_per_prompt(tokenizer, tmp_path):
     trainer = our_trainer(tokenizer, tmp_path, max_steps=1, num_generations=2)
 
     trainer.train()

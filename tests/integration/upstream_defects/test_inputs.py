@@ -11,19 +11,19 @@ from tests.integration.upstream import logged, models, needs_upstream, our_train
 
 
 @needs_upstream
-def test_d19_upstream_draws_from_an_empty_loader_without_end(tokenizer, tmp_path):
+def test_d19_upstream_accepts_too_few_rows(tokenizer, tmp_path):
     few = {"train_dataset": token_rows(tokenizer, 3)}
 
     assert len(upstream_trainer(tokenizer, tmp_path, {**models(tokenizer), **few}).dataloader) == 0
 
 
-def test_d19_ours_refuses(tokenizer, tmp_path):
+def test_d19_ours_refuses_too_few_rows(tokenizer, tmp_path):
     with pytest.raises(ValueError, match="`train_dataset` has 3 usable rows, but an update takes 4 prompts"):
         our_trainer(tokenizer, tmp_path, {"train_dataset": token_rows(tokenizer, 3)})
 
 
 @needs_upstream
-def test_d20_upstream_evaluates_nothing(tokenizer, tmp_path):
+def test_d20_upstream_cannot_evaluate(tokenizer, tmp_path):
     few = {"eval_dataset": token_rows(tokenizer, 3)}
     trainer = upstream_trainer(tokenizer, tmp_path, few, per_device_eval_batch_size=8)
 
@@ -54,14 +54,14 @@ def adapter():
 
 
 @needs_upstream
-def test_d23_upstream_trains_a_whole_critic_beside_an_adapter(tokenizer, tmp_path, adapter):
+def test_d23_upstream_trains_full_critic_with_adapter(tokenizer, tmp_path, adapter):
     trainer = upstream_trainer(tokenizer, tmp_path, {**models(tokenizer), **adapter})
 
     assert trained_share(trainer.value_model) == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
-def test_d23_ours_gives_the_critic_an_adapter_on_the_policys_weights(tokenizer, tmp_path, adapter):
+def test_d23_ours_trains_critic_adapter_on_policy_weights(tokenizer, tmp_path, adapter):
     trainer = our_trainer(tokenizer, tmp_path, {**models(tokenizer), **adapter, "value_model": None})
 
     assert trained_share(trainer.value_model) < 0.1
@@ -79,7 +79,7 @@ def test_d26_upstream_takes_no_reward_function(tokenizer, tmp_path):
         upstream_trainer(tokenizer, tmp_path, {**models(tokenizer), "reward_model": length_reward})
 
 
-def test_d26_ours_does(tokenizer, tmp_path):
+def test_d26_ours_takes_reward_function(tokenizer, tmp_path):
     given = {**models(tokenizer), "reward_model": None, "reward_funcs": length_reward}
     trainer = our_trainer(tokenizer, tmp_path, given, max_steps=1)
 
@@ -89,7 +89,7 @@ def test_d26_ours_does(tokenizer, tmp_path):
     assert logged(trainer, "objective/scores") == pytest.approx([sum(lengths) / 4])
 
 
-def test_every_defect_is_named_here_or_elsewhere():
+def test_docs_list_every_defect():
     table = (Path(__file__).parents[3] / "docs" / "trainer.md").read_text(encoding="utf-8")
 
     assert all(f"| D{number} |" in table for number in range(1, 29))

@@ -11,22 +11,22 @@ from stepcoder_trl.trainer import ppo_math
 from tests.integration.upstream import logged, models, needs_upstream, our_trainer, train_upstream, upstream_trainer
 
 
-EOS, STOP = 2, 7  # of the tokenizer here; any token
+EOS, STOP = 2, 7  # of the test tokenizer; any other token
 ENDS_EARLY = ((5, 6, EOS), (8, 9, 10, 11, 12, 13)) * 4
 
 
 @pytest.fixture
 def whitened(monkeypatch):
-    """What upstream whitens: rewards with their mask, then advantages with theirs, update by update."""
+    """Values and masks that upstream whitens: per update first rewards, then advantages."""
     from trl.experimental.ppo import ppo_trainer
 
     seen, real = [], ppo_trainer.masked_whiten
 
-    def note(values, mask, shift_mean=True):
+    def record(values, mask, shift_mean=True):
         seen.append((values.clone(), mask.clone()))
         return real(values, mask, shift_mean)
 
-    monkeypatch.setattr(ppo_trainer, "masked_whiten", note)
+    monkeypatch.setattr(ppo_trainer, "masked_whiten", record)
     return seen
 
 
@@ -34,7 +34,7 @@ ONE_UPDATE = {"per_device_train_batch_size": 4, "total_episodes": 8, "num_ppo_ep
 
 
 @needs_upstream
-def test_d14_upstream_rewards_the_padding_after_eos(tokenizer, tmp_path, whitened):
+def test_d14_upstream_rewards_padding_after_eos(tokenizer, tmp_path, whitened):
     given = models(tokenizer, responses=ENDS_EARLY)
 
     train_upstream(upstream_trainer(tokenizer, tmp_path, given, stop_token="eos", whiten_rewards=True, **ONE_UPDATE))
@@ -43,7 +43,7 @@ def test_d14_upstream_rewards_the_padding_after_eos(tokenizer, tmp_path, whitene
     assert [row.nonzero().flatten().tolist() for row in rewards[:2]] == [[3], [5]]
 
 
-def test_d14_ours_rewards_the_last_valid_token(tokenizer, tmp_path):
+def test_d14_ours_rewards_last_valid_token(tokenizer, tmp_path):
     given = models(tokenizer, responses=ENDS_EARLY)
     trainer = our_trainer(tokenizer, tmp_path, given, stop_token="eos", **ONE_UPDATE)
 
@@ -60,7 +60,7 @@ def with_eos_as_padding(tokenizer):
 
 
 @needs_upstream
-def test_d15_upstream_loses_eos_where_it_is_the_padding(tokenizer, tmp_path, whitened):
+def test_d15_upstream_masks_eos_if_it_is_the_padding_token(tokenizer, tmp_path, whitened):
     changed = with_eos_as_padding(tokenizer)
     given = models(changed, responses=((5, 6, EOS), (EOS,), (8, 9, 10, 11), *ENDS_EARLY))
 
@@ -71,7 +71,7 @@ def test_d15_upstream_loses_eos_where_it_is_the_padding(tokenizer, tmp_path, whi
     assert not mask[1].any()
 
 
-def test_d15_ours_keeps_it(tokenizer, tmp_path):
+def test_d15_ours_keeps_eos_if_it_is_the_padding_token(tokenizer, tmp_path):
     changed = with_eos_as_padding(tokenizer)
     given = models(changed, responses=((5, 6, EOS), (EOS,), (8, 9, 10, 11), *ENDS_EARLY))
     trainer = our_trainer(changed, tmp_path, given, stop_token="eos", **ONE_UPDATE)
@@ -84,7 +84,7 @@ def test_d15_ours_keeps_it(tokenizer, tmp_path):
 
 
 @needs_upstream
-def test_d15_upstream_ends_a_completion_at_a_padding_token_that_was_sampled(tokenizer, tmp_path, whitened):
+def test_d15_upstream_ends_completion_at_sampled_padding_token(tokenizer, tmp_path, whitened):
     given = models(tokenizer, responses=((5, tokenizer.pad_token_id, 6, 8, 9, 10),) * 8)
 
     train_upstream(upstream_trainer(tokenizer, tmp_path, given, **ONE_UPDATE))
@@ -92,7 +92,7 @@ def test_d15_upstream_ends_a_completion_at_a_padding_token_that_was_sampled(toke
     assert whitened[0][1][0].tolist() == [True, False, False, False, False, False]
 
 
-def test_d15_ours_takes_it_for_a_token_like_others(tokenizer, tmp_path):
+def test_d15_ours_keeps_sampled_padding_token(tokenizer, tmp_path):
     given = models(tokenizer, responses=((5, tokenizer.pad_token_id, 6, 8, 9, 10),) * 8)
     trainer = our_trainer(tokenizer, tmp_path, given, **ONE_UPDATE)
 
@@ -102,7 +102,7 @@ def test_d15_ours_takes_it_for_a_token_like_others(tokenizer, tmp_path):
 
 
 @needs_upstream
-def test_d16_upstream_turns_small_masks_into_nan():
+def test_d16_upstream_gives_nan_for_small_masks():
     from trl.experimental.ppo import ppo_trainer
 
     values, one = torch.ones(2, 3), torch.tensor([[True, False, False], [False, False, False]])
@@ -112,8 +112,8 @@ def test_d16_upstream_turns_small_masks_into_nan():
 
 
 @pytest.mark.parametrize("marked", [0, 1])
-def test_d16_ours_stays_finite(tokenizer, tmp_path, marked):
-    # Nothing or one token of everything that was sampled is kept.
+def test_d16_ours_stays_finite_for_small_masks(tokenizer, tmp_path, marked):
+    # The loss mask keeps no token, or one of all sampled tokens.
     trainer = our_trainer(tokenizer, tmp_path, max_steps=1)
     build = trainer.build_loss_mask
 
@@ -131,7 +131,7 @@ def test_d16_ours_stays_finite(tokenizer, tmp_path, marked):
 
 
 def after_one_step(make, tokenizer, directory, micro, **options):
-    """Weights of the policy after one step of plain gradient descent on completions of unequal lengths."""
+    """Return the policy's weights after one step of plain gradient descent on completions of unequal lengths."""
     given = models(tokenizer, responses=ENDS_EARLY)
     sizes = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": 4 // micro, "total_episodes": 4}
     plain = {"optim": "sgd", "num_ppo_epochs": 1, "stop_token": "eos", "learning_rate": 0.1}
@@ -144,7 +144,7 @@ def after_one_step(make, tokenizer, directory, micro, **options):
 
 
 @needs_upstream
-def test_d17_upstreams_update_depends_on_the_micro_batches(tokenizer, tmp_path):
+def test_d17_upstream_update_depends_on_micro_batches(tokenizer, tmp_path):
     start = torch.cat([p.detach().flatten() for p in models(tokenizer)["model"].parameters()])
 
     alone = after_one_step(upstream_trainer, tokenizer, tmp_path, 1) - start
@@ -153,7 +153,7 @@ def test_d17_upstreams_update_depends_on_the_micro_batches(tokenizer, tmp_path):
     assert (alone - together).norm() > 0.05 * together.norm()
 
 
-def test_d17_ours_does_not(tokenizer, tmp_path):
+def test_d17_our_update_does_not_depend_on_micro_batches(tokenizer, tmp_path):
     start = torch.cat([p.detach().flatten() for p in models(tokenizer)["model"].parameters()])
 
     alone = after_one_step(our_trainer, tokenizer, tmp_path, 1) - start
@@ -167,7 +167,7 @@ PENALTY = {"stop_token_id": STOP, "missing_eos_penalty": 100.0, "total_episodes"
 
 
 @needs_upstream
-def test_d22_upstream_punishes_completions_that_ended_with_another_stop_token(tokenizer, tmp_path):
+def test_d22_upstream_penalizes_completions_with_another_stop_token(tokenizer, tmp_path):
     given = models(tokenizer, responses=((5, 6, STOP),) * 4)
 
     trainer = train_upstream(upstream_trainer(tokenizer, tmp_path, given, **PENALTY))
@@ -176,7 +176,7 @@ def test_d22_upstream_punishes_completions_that_ended_with_another_stop_token(to
 
 
 @pytest.mark.parametrize(("responses", "punished"), [(((5, 6, STOP),) * 4, False), (((5, 6, EOS),) * 4, True)])
-def test_d22_ours_looks_for_the_one_that_is_set(tokenizer, tmp_path, responses, punished):
+def test_d22_ours_penalizes_completions_without_the_stop_token(tokenizer, tmp_path, responses, punished):
     trainer = our_trainer(tokenizer, tmp_path, models(tokenizer, responses=responses), **PENALTY)
 
     trainer.train()
