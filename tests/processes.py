@@ -1,4 +1,4 @@
-"""What lives and what is left: process trees, processes by their temporary folder, and waiting with a deadline."""
+"""Process trees, processes by their temporary folder, and waiting with a deadline."""
 
 from __future__ import annotations
 
@@ -10,21 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def descendants(pid: int | None = None) -> list[int]:
-    """Process ids of all descendants, zombies included."""
-    found: list[int] = []
-    for children in Path(f"/proc/{pid or os.getpid()}/task").glob("*/children"):
-        try:
-            direct = [int(child) for child in children.read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):  # the thread has ended
-            continue
-        for child in direct:
-            found += [child, *descendants(child)]
-    return sorted(found)
-
-
 def parent_of(pid: int) -> int | None:
-    """Process id of the parent, `None` for a process that has ended."""
+    """Return the process id of the parent, or `None` for a process that has ended."""
     with suppress(FileNotFoundError, ProcessLookupError):
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
     return None
@@ -37,7 +24,7 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
 
 
 def with_temporary_folder(folder: Path) -> list[int]:
-    """Processes whose `TMPDIR` lies in this folder: those of a script that was started with it, and their servers."""
+    """Return the processes with this `TMPDIR`: a script that was started with it, and its servers."""
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
@@ -47,7 +34,7 @@ def with_temporary_folder(folder: Path) -> list[int]:
 
 
 def soon(condition: Callable[[], object], within_s: float = 30) -> bool:
-    """Whether a condition comes to hold."""
+    """Wait until a condition holds. Return `False` if it does not within the deadline."""
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:

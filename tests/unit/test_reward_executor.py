@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from stepcoder_trl.executor.local import executor as pool
+from stepcoder_trl.executor.selftest.leftovers import descendants
 from stepcoder_trl.executor.wire.system import num_cores
 from stepcoder_trl.rewards import close_executor, unit_test_reward
-from tests.processes import descendants, soon, with_temporary_folder
+from tests.processes import soon, with_temporary_folder
 
 
 pytestmark = pytest.mark.sandbox

@@ -86,7 +86,10 @@ def _name_of(pid: int) -> str:
 
 
 def _children(pid: int) -> Iterator[int]:
-    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+    listings: list[Path] = []
+    with suppress(FileNotFoundError, ProcessLookupError):  # the process has ended
+        listings = list(Path(f"/proc/{pid}/task").glob("*/children"))
+    for listing in listings:
         with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
             yield from map(int, listing.read_text().split())
 

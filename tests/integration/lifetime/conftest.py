@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.selftest.leftovers import descendants
 from tests.integration.lifetime.script import IMPORTS, Script
-from tests.processes import descendants, kill, soon
+from tests.processes import kill, soon
 
 
 @pytest.fixture

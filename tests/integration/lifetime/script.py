@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from stepcoder_trl.executor.selftest.leftovers import descendants
 from tests.integration.lifetime.programs import LONG_S
-from tests.processes import descendants, parent_of, soon, with_temporary_folder
+from tests.processes import parent_of, soon, with_temporary_folder
 
 
 ROOT = Path(__file__).parents[3]

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
+from stepcoder_trl.executor.selftest.leftovers import descendants
 from tests.integration.lifetime.programs import LONG_S, ONE, PATIENT, SLEEPER
 from tests.integration.lifetime.script import MARKS, READY_EXECUTOR
-from tests.processes import descendants, parent_of, soon
+from tests.processes import parent_of, soon
 
 
 pytestmark = MARKS

@@ -12,9 +12,10 @@ import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
 from stepcoder_trl.executor.local import executor as pool
+from stepcoder_trl.executor.selftest.leftovers import descendants
 from tests.integration.lifetime.programs import LONG_S, ONE, prints
 from tests.integration.lifetime.script import MARKS
-from tests.processes import descendants, kill, parent_of, soon
+from tests.processes import kill, parent_of, soon
 
 
 pytestmark = MARKS

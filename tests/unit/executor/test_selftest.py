@@ -94,6 +94,15 @@ def test_census_finds_leftovers(tmp_path, monkeypatch):
     assert sorted(kinds) == ["file", "file", "fork", "process"]
 
 
+def test_process_that_ends_while_it_is_listed_has_no_descendants(monkeypatch):
+    def ended(path, pattern):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "glob", ended)
+
+    assert leftovers.descendants() == []
+
+
 def test_command_prints_result_and_writes_report(tmp_path, capsys):
     out = tmp_path / "report.json"
 
