@@ -1,9 +1,9 @@
 """
-Training run for tests to send signals to, also as a process of its own: `WAIT_AT OUTPUT_DIR`.
+Training run to which tests send signals, also as a process of its own: `WAIT_AT OUTPUT_DIR`.
 
-Prints one line per event, so that nobody has to guess where the run is: `solutions`, `generate N`, `update N`,
-`save N`, `evaluate N`, with N updates done. At `WAIT_AT` it prints `waiting` and stands still until a signal has been
-noted, or, after `twice`, until one ends it.
+The run prints one line per event: `solutions`, `generate N`, `update N`, `save N`, `evaluate N`, with N updates done.
+At `WAIT_AT` it prints `waiting` and waits until a signal has been noted. If `WAIT_AT` ends with `twice`, it waits
+until a signal ends it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Announcing(StepCoderPPOTrainer):
-    """Says where it is, and waits there for a signal."""
+    """Trainer that prints its events, and waits for a signal at one of them."""
 
     wait_at = ""
 

@@ -1,8 +1,8 @@
 """
-Starts training runs and kills them: `python -m tests.integration.kill_host`.
+Start training runs and kill them: `python -m tests.integration.kill_host`.
 
-One interpreter imports everything, and forks a process for each run: a start costs no imports. Takes one JSON object
-per line on standard input, `{"folder", "out", "kill_at", "kill_after_s"}`, and answers with `{"status", "cpu_s"}`.
+One interpreter imports everything and forks a process for each run, so that no run waits for imports. Each line of
+standard input is a JSON object `{"folder", "out", "kill_at", "kill_after_s"}`. The answer is `{"status", "cpu_s"}`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UPDATES = 3
 
 
 class Moments:
-    """Counts the moments of a run: steps of an update, and whatever changes its folder. Kills it at one of them."""
+    """Counts the moments of a run, which are steps of an update and writes to its folder. Kills it at one of them."""
 
     def __init__(self, out: str, kill_at: int | None) -> None:
         self.out, self.kill_at = os.path.realpath(out), kill_at
@@ -45,7 +45,7 @@ class Moments:
             self.happened(f"{event} {os.path.basename(os.fspath(path))}")
 
     def where(self, path: str, arguments: tuple[Any, ...]) -> str:
-        """Whole path; deleting a folder names what is in it by the folder's descriptor."""
+        """Return the absolute path. When a folder is deleted, its files are named relative to a descriptor."""
         descriptor = arguments[-1]
         if isinstance(descriptor, int) and descriptor >= 0 and not os.path.isabs(path):
             return os.path.join(os.readlink(f"/proc/self/fd/{descriptor}"), path)
@@ -58,7 +58,7 @@ class Moments:
 
 
 def train(folder: str, out: str, kill_at: int | None) -> None:
-    """Train, going on from the newest checkpoint if there is one; notes moments and final state beside the folder."""
+    """Train, or resume from the newest checkpoint. Write moments and final state next to the folder."""
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     torch.manual_seed(0)
     model = LlamaForCausalLM(tiny_config(tokenizer))
@@ -115,8 +115,8 @@ def main() -> None:
             try:
                 os.dup2(2, 1)
                 if order.get("kill_after_s") is not None:
-                    # By the kernel, as SIGKILL: nothing handles the signal. CPU time, so that a busy machine, on which
-                    # everything takes longer, is not killed before it begins.
+                    # The kernel kills the process, as with SIGKILL: nothing handles the signal. The time is CPU time,
+                    # so that a run on a busy machine is not killed before it begins.
                     signal.signal(signal.SIGPROF, signal.SIG_DFL)
                     signal.setitimer(signal.ITIMER_PROF, order["kill_after_s"])
                 train(order["folder"], order["out"], order.get("kill_at"))

@@ -1,4 +1,4 @@
-"""The short form of benchmarks/ablation: real runs of four arms, each in its process."""
+"""Short runs of benchmarks/ablation with four arms, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_smoke(work: Path) -> str:
     return done.stdout
 
 
-def test_smoke_compares_four_arms_and_continues_where_it_was(tmp_path):
+def test_smoke_grid_compares_four_arms_and_continues(tmp_path):
     first = run_smoke(tmp_path)
     (lost,) = tmp_path.glob("runs/*/ppo-*-seed0.json")
     lost.unlink()
@@ -51,10 +51,10 @@ def test_smoke_compares_four_arms_and_continues_where_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_programs_that_do_not_compile_give_the_same_gradient_under_every_mask(tmp_path, moment):
+def test_every_mask_gives_same_gradient_if_nothing_compiles(tmp_path, moment):
     found = probe(SMOKE, 0, tmp_path, 3, moment)
 
-    # After twenty steps of fine-tuning nothing compiles, so that every token is kept.
+    # After twenty steps of fine-tuning nothing compiles, so every token is kept.
     assert found["unexecuted_share"] == 0
     assert {tuple(map(tuple, products)) for products in found["products"].values()} == {
         tuple(map(tuple, found["products"]["off off"]))
@@ -63,10 +63,10 @@ def test_programs_that_do_not_compile_give_the_same_gradient_under_every_mask(tm
     assert [compare(found["products"], mask)["gain"]["mean"] for mask in MASKS] == [1, 1, 1]
 
 
-def test_a_run_tells_what_was_written_in_the_place_of_each_concept(tmp_path):
+def test_trace_counts_lines_of_each_concept(tmp_path):
     rows = trace(Job(SMOKE, "stepcoder", 0), tmp_path)
 
-    # Two updates of four completions, whose curriculum is at the last of two chains of two arms each: three lines.
+    # Two updates of four completions. They start at the last of two chains of two arms and write three lines.
     assert sum(row["written"] for row in rows) == 2 * 4 * 3
     assert {row["chain"] for row in rows} == {1}
     assert {tuple(row["updates"]) for row in rows} == {(1, 2)}

@@ -1,4 +1,4 @@
-"""Evaluation while training: pass@k from scratch, the best checkpoint, and no trace in the training."""
+"""Evaluation during training: pass@k from scratch, the best checkpoint, and no effect on training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.sandbox
 
 @pytest.fixture
 def make(make_trainer, problems):
-    """Makes a trainer that evaluates on the last two problems after every update."""
+    """Return a function that makes a trainer with an evaluation on the last two problems after every update."""
 
     def make(keywords=None, **changes):
         changes = {"eval_strategy": "steps", "eval_steps": 1, "eval_response_length": 12, **changes}
@@ -30,7 +30,7 @@ def make(make_trainer, problems):
 
 
 class Scripted(TrainerCallback):
-    """Puts values for `eval_pass@1` into the metrics of the evaluations, in turn."""
+    """Replaces `eval_pass@1` of the evaluations by the given values, in turn."""
 
     def __init__(self, trainer, *values):
         self.left = list(values)
@@ -44,7 +44,7 @@ class Scripted(TrainerCallback):
         trainer.evaluate_rows = scripted
 
 
-def test_pass_at_1_and_outcomes_are_measured_from_scratch(make, script):
+def test_evaluation_measures_pass_at_1_and_outcomes_from_scratch(make, script):
     script(RIGHT, UNPARSABLE)
     trainer = make()
 
@@ -67,7 +67,7 @@ def test_pass_at_1_and_outcomes_are_measured_from_scratch(make, script):
     assert all(math.isfinite(value) for value in metrics.values())
 
 
-def test_every_metric_of_an_evaluation_is_documented(make):
+def test_docs_list_every_evaluation_metric(make):
     table = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text(encoding="utf-8")
 
     metrics = make(eval_num_generations=2).evaluate()
@@ -77,18 +77,18 @@ def test_every_metric_of_an_evaluation_is_documented(make):
 
 
 def test_pass_at_k_of_several_samples(make, script):
-    # Completions in turn: of the first problem two of three pass, of the second none.
+    # Two of three completions of the first problem pass, and none of the second.
     script(RIGHT, RIGHT, WRONG, WRONG, WRONG, WRONG)
     trainer = make(eval_num_generations=3, eval_pass_at=[2], per_device_eval_batch_size=2)
 
     metrics = trainer.evaluate()
 
     assert metrics["eval_pass@1"] == pytest.approx((2 / 3 + 0) / 2)
-    assert metrics["eval_pass@2"] == 0.5  # of any two of the three at least one passes
+    assert metrics["eval_pass@2"] == 0.5  # any two of the three include one that passes
     assert metrics["eval_pass@3"] == 0.5
 
 
-def test_decoding_is_the_evaluations_own(make, monkeypatch):
+def test_evaluation_has_its_own_sampling_settings(make, monkeypatch):
     from stepcoder_trl.trainer import ppo_trainer
 
     seen, generate = [], ppo_trainer.generate
@@ -107,7 +107,7 @@ def test_decoding_is_the_evaluations_own(make, monkeypatch):
     assert prefixes == ["def sign(x):"] * 2  # no prefix of the curriculum
 
 
-def test_an_evaluation_gives_the_same_twice(make):
+def test_evaluation_is_repeatable(make):
     trainer = make(eval_temperature=1.0, eval_num_generations=4)
 
     first, second = trainer.evaluate_rows(trainer.eval_sets["eval"]), trainer.evaluate_rows(trainer.eval_sets["eval"])
@@ -116,7 +116,7 @@ def test_an_evaluation_gives_the_same_twice(make):
     assert len({one.completion for one in first.samples}) > 1
 
 
-def test_training_does_not_notice_evaluations(make):
+def test_evaluations_do_not_change_training(make):
     plain, evaluated = make(eval_strategy="no", max_steps=3), make(max_steps=3, eval_on_start=True)
 
     plain.train()
@@ -129,7 +129,7 @@ def test_training_does_not_notice_evaluations(make):
         assert torch.equal(parameter, expected[name]), name
 
 
-def test_the_best_checkpoint_is_written_at_once_and_kept(make, script):
+def test_best_checkpoint_is_kept(make, script):
     script(WRONG)
     trainer = make(max_steps=4, save_strategy="steps", save_steps=2, save_total_limit=1)
     trainer.add_callback(Scripted(trainer, 0.5, 0.75, 0.25, 0.5))
@@ -145,7 +145,7 @@ def test_the_best_checkpoint_is_written_at_once_and_kept(make, script):
         assert state["best_model_checkpoint"] == str(root / "checkpoint-2")
 
 
-def test_a_new_best_is_saved_between_the_regular_checkpoints(make, script):
+def test_new_best_model_is_saved_at_once(make, script):
     script(WRONG)
     trainer = make(max_steps=3, save_strategy="best")
     trainer.add_callback(Scripted(trainer, 0.25, 0.75, 0.5))
@@ -157,7 +157,7 @@ def test_a_new_best_is_saved_between_the_regular_checkpoints(make, script):
     assert trainer.state.best_model_checkpoint.endswith("checkpoint-2")
 
 
-def test_the_best_metric_survives_a_resumption(make, script):
+def test_best_metric_survives_resumption(make, script):
     script(WRONG)
     first = make(max_steps=2, save_strategy="steps", save_steps=1)
     first.add_callback(Scripted(first, 0.75, 0.5))
@@ -171,7 +171,7 @@ def test_the_best_metric_survives_a_resumption(make, script):
     assert again.state.best_model_checkpoint.endswith("checkpoint-1")
 
 
-def test_the_best_model_can_be_loaded_at_the_end(make, script):
+def test_best_model_is_loaded_at_end(make, script):
     script(WRONG, RIGHT)
     seen = {}
 
@@ -191,7 +191,7 @@ def test_the_best_model_can_be_loaded_at_the_end(make, script):
     assert not torch.equal(seen[1][name], seen[2][name])
 
 
-def test_training_can_stop_when_evaluations_get_no_better(make, script):
+def test_early_stopping_ends_training(make, script):
     script(WRONG)
     keywords = {"callbacks": [EarlyStoppingCallback(early_stopping_patience=1)]}
     trainer = make(keywords, max_steps=4, save_strategy="best", load_best_model_at_end=True)
@@ -202,7 +202,7 @@ def test_training_can_stop_when_evaluations_get_no_better(make, script):
     assert trainer.state.global_step == 2
 
 
-def test_several_sets_are_measured_apart(make, script, problems):
+def test_several_eval_sets_have_metrics_of_their_own(make, script, problems):
     script(RIGHT, WRONG)
     trainer = make({"eval_dataset": {"easy": problems[:1], "hard": problems[1:2]}})
 
@@ -212,7 +212,7 @@ def test_several_sets_are_measured_apart(make, script, problems):
     assert metrics["eval_hard_pass@1"] == 0.0
 
 
-def test_a_set_can_be_given_to_evaluate(make, script, problems):
+def test_evaluate_takes_a_dataset(make, script, problems):
     script(RIGHT)
     trainer = make(keywords={"eval_dataset": None}, eval_strategy="no")
 
@@ -221,21 +221,21 @@ def test_a_set_can_be_given_to_evaluate(make, script, problems):
     assert metrics["test_pass@1"] == 1.0
 
 
-def test_without_a_set_there_is_an_error_that_says_so(make):
+def test_missing_eval_dataset_is_refused(make):
     with pytest.raises(ValueError, match="`eval_dataset`"):
         make(keywords={"eval_dataset": None})
     with pytest.raises(ValueError, match="no `eval_dataset`"):
         make(keywords={"eval_dataset": None}, eval_strategy="no").evaluate()
 
 
-def test_an_unknown_metric_for_the_best_model_names_those_there_are(make, script):
+def test_unknown_metric_for_best_model_lists_known_metrics(make, script):
     script(WRONG)
 
     with pytest.raises(ValueError, match=r"'loss'.*eval_pass@1"):
         make(metric_for_best_model="loss", save_strategy="best").train()
 
 
-def test_a_problem_that_does_not_fit_is_left_out_and_named(make, problems, caplog):
+def test_too_long_problem_is_left_out_with_warning(make, problems, caplog):
     long = type(problems[0]).from_row({**problems[6].to_row(), "prompt": "Write a sign. " * 200}, where="row")
 
     trainer = make({"eval_dataset": [long, problems[7]]})
@@ -244,7 +244,7 @@ def test_a_problem_that_does_not_fit_is_left_out_and_named(make, problems, caplo
     assert "sign/6" in caplog.text
 
 
-def test_rows_of_upstreams_kind_are_scored_by_the_reward_model(make_trainer, make_classifier, tokenizer):
+def test_token_rows_are_scored_by_reward_model(make_trainer, make_classifier, tokenizer):
     rows = token_rows(tokenizer)
     trainer = make_trainer(
         dataset=rows,
@@ -261,7 +261,7 @@ def test_rows_of_upstreams_kind_are_scored_by_the_reward_model(make_trainer, mak
     assert trainer.state.best_metric == max(logged(trainer, "eval_objective/scores"))
 
 
-def test_what_could_not_be_run_is_no_wrong_answer(make, script, executor):
+def test_sandbox_failure_does_not_count_as_wrong(make, script, executor):
     script(RIGHT)
     trainer = make({"executor": Unreliable(executor)}, max_infrastructure_error_rate=0.5)
 
@@ -271,7 +271,7 @@ def test_what_could_not_be_run_is_no_wrong_answer(make, script, executor):
     assert metrics["eval_executor/infrastructure_errors"] == 1
 
 
-def test_too_much_that_could_not_be_run_ends_an_evaluation(make, script, executor):
+def test_too_many_sandbox_failures_end_evaluation(make, script, executor):
     script(RIGHT)
     trainer = make({"executor": Unreliable(executor)})
 
@@ -279,7 +279,7 @@ def test_too_much_that_could_not_be_run_ends_an_evaluation(make, script, executo
         trainer.evaluate()
 
 
-def test_an_executor_made_for_an_evaluation_is_closed_after_it(make, script):
+def test_executor_made_for_evaluation_is_closed(make, script):
     script(RIGHT)
     trainer = make({"executor": None}, executor_workers=1)
 

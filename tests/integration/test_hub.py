@@ -1,4 +1,4 @@
-"""Uploads to a stand-in of the Hub: a folder on the disk."""
+"""Uploads to a fake Hub, which is a folder on the disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.sandbox
 
 
 class Hub:
-    """Keeps what is sent to it, in a folder, and its commits. Uploads wait while `open` is not set."""
+    """Fake Hub that keeps uploaded files in a folder, and its commits. Uploads wait until `open` is set."""
 
     def __init__(self, root):
         self.root = root
@@ -77,7 +77,7 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
-def test_every_checkpoint_goes_to_the_hub_and_at_the_end_the_model(make, hub):
+def test_checkpoints_and_final_model_are_pushed(make, hub):
     trainer = make(hub_always_push=True)
 
     trainer.train()
@@ -101,13 +101,13 @@ def test_every_checkpoint_goes_to_the_hub_and_at_the_end_the_model(make, hub):
         ("all_checkpoints", [None, "checkpoint-1", None, "checkpoint-2"]),
     ],
 )
-def test_the_strategy_decides_what_is_sent(make, hub, strategy, places):
+def test_hub_strategy_decides_which_folders_are_pushed(make, hub, strategy, places):
     make(hub_strategy=strategy, hub_always_push=True).train()
 
     assert [place for _, place in hub.commits] == places
 
 
-def test_a_run_goes_on_from_what_is_on_the_hub(make, hub):
+def test_run_resumes_from_pushed_checkpoint(make, hub):
     make(hub_strategy="checkpoint").train()
     again = make(max_steps=3, push_to_hub=False)
 
@@ -117,7 +117,7 @@ def test_a_run_goes_on_from_what_is_on_the_hub(make, hub):
 
 
 @pytest.mark.parametrize("always", [False, True])
-def test_a_checkpoint_that_is_being_sent_stays_and_the_next_one_is_not_sent_unless_told_so(make, hub, always):
+def test_checkpoint_is_kept_while_it_is_uploaded(make, hub, always):
     trainer = make(max_steps=3, save_total_limit=1, hub_always_push=always)
     hub.open.clear()
     seen = []
@@ -136,7 +136,7 @@ def test_a_checkpoint_that_is_being_sent_stays_and_the_next_one_is_not_sent_unle
     assert sent == (["1", "2", "3"] if always else ["1"])
 
 
-def test_an_upload_that_fails_is_named_and_training_goes_on(make, hub, caplog):
+def test_failed_upload_gives_warning_and_training_continues(make, hub, caplog):
     hub.error = OSError("no route to the Hub")
 
     with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
@@ -147,7 +147,7 @@ def test_an_upload_that_fails_is_named_and_training_goes_on(make, hub, caplog):
     assert "checkpoint-2 could not be sent to the Hub: no route to the Hub" in caplog.text
 
 
-def test_nothing_is_sent_unless_it_is_asked_for(make, hub):
+def test_nothing_is_pushed_by_default(make, hub):
     make(push_to_hub=False).train()
 
     assert hub.commits == []

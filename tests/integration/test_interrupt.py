@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at several moments of a run: a checkpoint, no process, and a continuation that equals the run."""
+"""Runs stopped by Ctrl-C and SIGTERM: they write a checkpoint, leave no process, and resume to the same weights."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Run:
         self.lines: list[str] = []
 
     def wait_for(self, event: str) -> None:
-        """Read on until the run prints a line."""
+        """Read until the run prints a line."""
         for line in self.process.stdout:
             self.lines.append(line.strip())
             if line.strip() == event:
@@ -48,7 +48,7 @@ class Run:
         pytest.fail(f"no {event!r} in {self.lines}: {self.process.stderr.read()}")
 
     def end(self) -> int:
-        """Exit status, once all it prints is read."""
+        """Read the rest of the output. Return the exit status."""
         out, self.errors = self.process.communicate()
         self.lines += out.splitlines()
         return self.process.returncode
@@ -57,7 +57,7 @@ class Run:
         return sorted(path.name for path in self.output_dir.glob("*checkpoint-*"))
 
     def left_behind(self) -> list[str]:
-        """Scratch folders, and processes that work in one."""
+        """Return the remaining scratch folders and processes that work in one."""
         folders = [str(path) for path in self.scratch.iterdir() if path.name.startswith("stepcoder-")]
         return folders + [f"process {pid}" for pid, cwd in _working_directories() if cwd.startswith(str(self.scratch))]
 
@@ -73,14 +73,14 @@ def _working_directories():
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Weights of the run that nobody stops."""
+    """Weights of a run that is not stopped."""
     trainer = interrupted_run.make_trainer(str(tmp_path_factory.mktemp("undisturbed")))
     trainer.train()
     return parameters(trainer.model)
 
 
 class Killed(interrupted_run.Announcing):
-    """Sends itself a signal at a moment."""
+    """Trainer that sends itself a signal at a moment."""
 
     moment, number = "", signal.SIGTERM
 
@@ -93,15 +93,17 @@ class Killed(interrupted_run.Announcing):
 @pytest.mark.parametrize(
     ("moment", "number", "checkpoint"),
     [
-        ("generate 0", signal.SIGTERM, 0),  # broken off: done anew
+        ("generate 0", signal.SIGTERM, 0),  # interrupted: repeated
         ("update 0", signal.SIGINT, 1),
         ("generate 2", signal.SIGINT, 2),
-        ("evaluate 2", signal.SIGTERM, 2),  # between two batches of it
+        ("evaluate 2", signal.SIGTERM, 2),  # between two batches of the evaluation
         ("save 2", signal.SIGTERM, 2),
         ("update 2", signal.SIGTERM, 3),  # the last one
     ],
 )
-def test_a_stopped_run_resumes_as_if_it_had_not_been(tmp_path, undisturbed, moment, number, checkpoint, monkeypatch):
+def test_stopped_and_resumed_run_equals_undisturbed_run(
+    tmp_path, undisturbed, moment, number, checkpoint, monkeypatch
+):
     monkeypatch.setattr(interrupted_run, "Announcing", Killed)
     trainer = interrupted_run.make_trainer(str(tmp_path))
     trainer.moment, trainer.number = moment, number
@@ -120,7 +122,7 @@ def test_a_stopped_run_resumes_as_if_it_had_not_been(tmp_path, undisturbed, mome
         assert torch.equal(parameter, undisturbed[name]), name
 
 
-def test_sigterm_ends_with_its_status_and_leaves_a_checkpoint_and_no_process(tmp_path):
+def test_sigterm_writes_checkpoint_and_leaves_no_process(tmp_path):
     run = Run(tmp_path, wait_at="update 0")
     run.wait_for("waiting")
 
@@ -132,7 +134,7 @@ def test_sigterm_ends_with_its_status_and_leaves_a_checkpoint_and_no_process(tmp
     assert run.left_behind() == []
 
 
-def test_before_training_there_is_nothing_to_save(tmp_path):
+def test_signal_before_training_writes_no_checkpoint(tmp_path):
     run = Run(tmp_path, wait_at="solutions")
     run.wait_for("waiting")
 
@@ -143,7 +145,7 @@ def test_before_training_there_is_nothing_to_save(tmp_path):
     assert run.left_behind() == []
 
 
-def test_a_second_signal_ends_at_once(tmp_path):
+def test_second_signal_ends_at_once(tmp_path):
     run = Run(tmp_path, wait_at="update 0 twice")
     run.wait_for("waiting")
 
@@ -158,11 +160,11 @@ def test_a_second_signal_ends_at_once(tmp_path):
 # Handlers
 
 
-def raised(number):
+def send_signal(number):
     os.kill(os.getpid(), number)
 
 
-def test_handlers_are_put_back():
+def test_stop_signals_restores_handlers():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
     with StopSignals():
@@ -171,39 +173,39 @@ def test_handlers_are_put_back():
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_under_a_launcher_a_repeated_signal_is_the_same_one():
+def test_repeated_signal_under_launcher_counts_once():
     signals = StopSignals(repeats_end=False)
     signals.at_once = False
 
     with signals:
-        raised(signal.SIGINT)
-        raised(signal.SIGINT)
+        send_signal(signal.SIGINT)
+        send_signal(signal.SIGINT)
         with pytest.raises(Interruption) as stopped:
             signals.heed(signals.noted)
 
     assert isinstance(stopped.value.reason, KeyboardInterrupt)
 
 
-def test_a_signal_that_came_too_late_is_not_lost():
+def test_late_signal_ends_at_exit():
     signals = StopSignals()
     signals.at_once = False
 
     with pytest.raises(SystemExit, match="143"), signals:
-        raised(signal.SIGTERM)
+        send_signal(signal.SIGTERM)
 
 
-def test_an_ignored_signal_stays_ignored(monkeypatch):
+def test_ignored_signal_stays_ignored(monkeypatch):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with StopSignals() as signals:
-            raised(signal.SIGINT)
+            send_signal(signal.SIGINT)
             assert signals.noted == 0
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_training_in_a_thread_installs_no_handlers(make_trainer, script):
+def test_training_in_thread_installs_no_handlers(make_trainer, script):
     script(RIGHT)
     trainer, seen = make_trainer(max_steps=1), []
     trainer.data_collator = lambda rows: seen.append(signal.getsignal(signal.SIGTERM)) or rows
@@ -220,7 +222,7 @@ def test_training_in_a_thread_installs_no_handlers(make_trainer, script):
 # Failures of the infrastructure
 
 
-def test_a_full_disk_stops_training_after_a_checkpoint(make_trainer, script, problems, monkeypatch):
+def test_full_disk_stops_training_after_checkpoint(make_trainer, script, problems, monkeypatch):
     script(RIGHT)
     trainer = make_trainer(max_steps=3, keywords={"executor": None}, executor_workers=1)
 
@@ -250,7 +252,7 @@ def test_a_full_disk_stops_training_after_a_checkpoint(make_trainer, script, pro
     assert len(logged(again, "objective/scores")) == 3
 
 
-def test_a_worker_that_is_killed_costs_no_sample(make_trainer, script):
+def test_killed_worker_loses_no_sample(make_trainer, script):
     script(RIGHT)
     trainer = make_trainer(max_steps=1, keywords={"executor": None}, executor_workers=1, curriculum="off")
     submit = trainer.submit_programs
@@ -274,7 +276,7 @@ def _parent(pid):
 
 
 @pytest.mark.parametrize(("rate", "stops"), [(0.5, False), (0.49, True)])
-def test_the_share_that_may_fail_is_a_setting(make_trainer, script, executor, rate, stops):
+def test_max_infrastructure_error_rate_limits_failures(make_trainer, script, executor, rate, stops):
     script(RIGHT)
     trainer = make_trainer(
         max_steps=1, keywords={"executor": Unreliable(executor)}, max_infrastructure_error_rate=rate

@@ -1,4 +1,4 @@
-"""A run that is killed, wherever, and resumed ends with the weights of one that never was."""
+"""Runs that are killed at any moment and resumed end with the weights of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Host:
-    """Process that starts runs."""
+    """Process of kill_host.py, which starts runs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class Host:
         )
 
     def run(self, out: Path, **order) -> int:
-        """Exit status of one start; minus a signal's number if it was killed. Notes the CPU time it took."""
+        """Start a run. Return its exit status, or minus the signal's number if it was killed. Stores its CPU time."""
         self.process.stdin.write(json.dumps({"folder": str(self.folder), "out": str(out), **order}) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
@@ -63,33 +63,33 @@ def host(tmp_path_factory, tokenizer):
 
 
 @pytest.fixture(scope="module")
-def whole(host):
-    """What a run that is never killed ends with, and the moments it has."""
-    assert host.run(host.folder / "whole") == 0, (host.folder / "host.log").read_text()[-4000:]
-    end = json.loads((host.folder / "whole.json").read_text())
+def undisturbed(host):
+    """Final state, weights and moments of an undisturbed run."""
+    assert host.run(host.folder / "undisturbed") == 0, (host.folder / "host.log").read_text()[-4000:]
+    end = json.loads((host.folder / "undisturbed.json").read_text())
     assert end["step"] == UPDATES
-    return {**end, "cpu_s": host.cpu_s, "weights": torch.load(host.folder / "whole.pt", weights_only=True)}
+    return {**end, "cpu_s": host.cpu_s, "weights": torch.load(host.folder / "undisturbed.pt", weights_only=True)}
 
 
-def finish(host, out, whole):
-    """Let a killed run go on to its end, and compare."""
+def finish(host, out, undisturbed):
+    """Resume a killed run to its end, and compare it with the undisturbed run."""
     assert host.run(out) == 0, (host.folder / "host.log").read_text()[-4000:]
     end, weights = json.loads(Path(f"{out}.json").read_text()), torch.load(f"{out}.pt", weights_only=True)
     assert end["step"] == UPDATES
-    assert end["curriculum"] == whole["curriculum"]
-    for name, tensor in whole["weights"].items():
+    assert end["curriculum"] == undisturbed["curriculum"]
+    for name, tensor in undisturbed["weights"].items():
         assert torch.equal(weights[name], tensor), name
     assert [path.name for path in checkpoints(out)] == [f"checkpoint-{UPDATES - 1}", f"checkpoint-{UPDATES}"]
     assert not [path.name for path in out.iterdir() if path.name.startswith("tmp-")]
 
 
-def moments_of(whole, *parts):
-    """Numbers of the moments whose names contain one of `parts`."""
-    return [number for number, name in enumerate(whole["moments"]) if any(part in name for part in parts)]
+def moments_of(undisturbed, *parts):
+    """Return the numbers of the moments whose names contain one of `parts`."""
+    return [number for number, name in enumerate(undisturbed["moments"]) if any(part in name for part in parts)]
 
 
-def test_the_moments_include_every_kind_of_write(whole):
-    kinds = {name.split()[0] for name in whole["moments"]}
+def test_recorded_moments_include_every_kind_of_write(undisturbed):
+    kinds = {name.split()[0] for name in undisturbed["moments"]}
 
     assert kinds >= {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "optimizer_step", "update_curriculum"}
 
@@ -104,31 +104,31 @@ def test_the_moments_include_every_kind_of_write(whole):
     ],
     ids=["updates", "writing", "renaming", "deleting"],
 )
-def test_killed_several_times(host, whole, parts):
+def test_run_killed_several_times_resumes(host, undisturbed, parts):
     out = host.folder / f"killed-{parts[0].strip()}"
-    where = moments_of(whole, *parts)
-    # Early, in the middle and late; after a start anew the same number falls on another moment.
+    where = moments_of(undisturbed, *parts)
+    # Late, in the middle and early. In a resumed run the same number is another moment.
     for kill_at in (where[-1], where[len(where) // 2], where[0]):
         host.run(out, kill_at=kill_at)
         assert all((path / "training_state" / "state.json").exists() for path in checkpoints(out))
 
-    finish(host, out, whole)
+    finish(host, out, undisturbed)
 
 
-def test_killed_while_the_very_first_checkpoint_is_written(host, whole):
+def test_run_killed_during_first_checkpoint_resumes(host, undisturbed):
     out = host.folder / "killed-first"
-    first = moments_of(whole, "os.rename")[0]  # curriculum.json, inside the temporary folder
+    first = moments_of(undisturbed, "os.rename")[0]  # of curriculum.json, inside the temporary folder
 
     assert host.run(out, kill_at=first) == -signal.SIGKILL
 
     assert [path.name for path in out.iterdir()] == ["tmp-checkpoint-1"]
-    finish(host, out, whole)
+    finish(host, out, undisturbed)
 
 
-def test_killed_from_outside_at_random(host, whole):
+def test_run_killed_at_random_times_resumes(host, undisturbed):
     out, generator = host.folder / "killed-random", random.Random(0)
 
     for _ in range(3):
-        host.run(out, kill_after_s=generator.uniform(0.2, 1.0) * whole["cpu_s"])
+        host.run(out, kill_after_s=generator.uniform(0.2, 1.0) * undisturbed["cpu_s"])
 
-    finish(host, out, whole)
+    finish(host, out, undisturbed)

@@ -1,4 +1,4 @@
-"""Refinement of rows with planted defects, by a real executor: what is found, and what is written."""
+"""Refinement of rows with planted defects by a real executor: decisions and files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def wrong(outputs):
     return {**IO, "outputs": outputs}
 
 
-# Rows, and the one rule that decides each: several of a kind, and sound ones among them.
+# Sound and defective rows, with the rule that decides each.
 PLANTED = [
     *((row(f"sound{number}", [SQUARE, ALSO_SQUARE]), "keep") for number in range(4)),
     (row("constant", ["print(7)"], {"inputs": [""], "outputs": ["7\n"]}), "keep"),
@@ -103,7 +103,7 @@ def refined(source, tmp_path_factory):
     return folder
 
 
-def test_precision_and_recall_of_every_rule_on_planted_defects(refined, capsys):
+def test_every_planted_defect_is_decided_by_its_rule(refined, capsys):
     deciding: dict[int, str] = {}
     for entry in log(refined):
         if entry["action"] != "note":
@@ -120,7 +120,7 @@ def test_precision_and_recall_of_every_rule_on_planted_defects(refined, capsys):
     assert {pair: count for pair, count in found.items() if pair[0] != pair[1]} == {}
 
 
-def test_the_log_has_one_line_per_row_and_rule(refined):
+def test_log_has_one_line_per_row_and_rule(refined):
     entries = log(refined)
 
     assert len({(entry["row"], entry["rule"]) for entry in entries}) == len(entries)
@@ -128,7 +128,7 @@ def test_the_log_has_one_line_per_row_and_rule(refined):
     assert floats["detail"] == "test 0, 1 of 1 solutions; test 1, 1 of 1 solutions"
 
 
-def test_rows_kept_pass_their_tests(refined, executor):
+def test_kept_solutions_pass_their_tests(refined, executor):
     problems = load_problems(refined / "problems.jsonl")
 
     assert problems == load_problems(refined / "problems.parquet")
@@ -136,7 +136,7 @@ def test_rows_kept_pass_their_tests(refined, executor):
         assert executor.run(problem.canonical_solution, problem.tests).outcome == "passed"
 
 
-def test_what_is_written_can_be_read(refined):
+def test_summary_card_and_plots_are_readable(refined):
     from huggingface_hub import DatasetCard
 
     summary = json.loads((refined / "summary.json").read_text())
@@ -151,7 +151,7 @@ def test_what_is_written_can_be_read(refined):
 FILES = ("problems.jsonl", "problems.parquet", "log.jsonl", "summary.json", "README.md", "plots.png")
 
 
-def test_broken_off_and_resumed_gives_the_same_bytes(source, refined, tmp_path, monkeypatch):
+def test_interrupted_and_resumed_refinement_gives_same_files(source, refined, tmp_path, monkeypatch):
     folder = tmp_path / "again"
     folder.mkdir()
     done = (refined / "rows.jsonl").read_bytes()
@@ -163,7 +163,7 @@ def test_broken_off_and_resumed_gives_the_same_bytes(source, refined, tmp_path, 
         assert (folder / name).read_bytes() == (refined / name).read_bytes(), name
 
 
-def test_benchmark_lines_are_kept_out_and_tests_are_added(source, tmp_path):
+def test_benchmark_rows_are_dropped_and_tests_extended(source, tmp_path):
     long = "n = int(input())\na = n\nb = a\nc = b\nprint(n * c)\n"
     path = tmp_path / "two.jsonl"
     rows = [row("a", [SQUARE, ALSO_SQUARE]), row("b", [long])]
@@ -183,7 +183,7 @@ def test_benchmark_lines_are_kept_out_and_tests_are_added(source, tmp_path):
     ]
 
 
-def test_chat_prompts_are_refused_before_any_work(tmp_path, capsys):
+def test_chat_prompts_are_refused_before_refinement(tmp_path, capsys):
     tests = {"type": "stdio", "inputs": ["1"], "outputs": ["1"]}
     chat = {"task_id": "a", "prompt": [{"role": "user", "content": "Square."}], "tests": tests}
     (tmp_path / "chat.jsonl").write_text(json.dumps(chat) + "\n")
@@ -196,7 +196,7 @@ def test_chat_prompts_are_refused_before_any_work(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_that_could_not_be_run_are_named_and_tried_again(source, refined, tmp_path, monkeypatch, capsys):
+def test_rows_that_could_not_run_are_logged_and_retried(source, refined, tmp_path, monkeypatch, capsys):
     submit = CodeExecutor.submit
 
     def unlucky(self, program, tests):
@@ -221,7 +221,7 @@ def test_rows_that_could_not_be_run_are_named_and_tried_again(source, refined, t
     assert log(tmp_path) == log(refined)
 
 
-def test_what_other_rules_decided_is_not_taken_over(tmp_path, monkeypatch):
+def test_results_of_other_rules_are_not_reused(tmp_path, monkeypatch):
     path = tmp_path / "one.jsonl"
     path.write_text(json.dumps(row("sound")) + "\n")
     refine(path, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Verdicts and lines are the same for one and several workers, in any order, on cold and warm ones, for any user."""
+"""Verdicts and lines do not depend on the number, order, age or user of the workers."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def differences(expected: dict[str, list[Any]], found: dict[str, list[Any]]) -> 
     return {name: (expected[name], found.get(name)) for name in expected if expected[name] != found.get(name)}
 
 
-def test_most_of_the_programs_are_right(expected):
+def test_most_programs_pass(expected):
     passed = sum(outcome == "passed" for outcome, *_ in expected.values())
 
     assert passed > 0.8 * len(expected)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_several_workers_and_another_order(programs, expected, seed):
+def test_verdicts_do_not_depend_on_workers_or_order(programs, expected, seed):
     shuffled = programs[:]
     random.Random(seed).shuffle(shuffled)
     with new_executor(3) as executor:
@@ -59,7 +59,7 @@ def test_several_workers_and_another_order(programs, expected, seed):
     assert differences(expected, found) == {}
 
 
-def test_a_worker_that_has_run_hundreds_of_hostile_programs(programs, expected):
+def test_verdicts_are_the_same_after_hundreds_of_hostile_programs(programs, expected):
     quick = [case for case in load("hostile") if "timeout" not in case.expected and "flood" not in case.name]
     hostile = [(case.name, case.program, case.tests) for case in quick]
     with new_executor(1) as executor:
@@ -70,7 +70,7 @@ def test_a_worker_that_has_run_hundreds_of_hostile_programs(programs, expected):
     assert differences(expected, found) == {}
 
 
-def test_a_process_for_every_test(programs, expected):
+def test_verdicts_are_the_same_with_a_process_per_test(programs, expected):
     stdio = [sample for sample in programs if "stdio" in str(sample[2])[:40]]
     with new_executor(2, fresh_process_per_test=True) as executor:
         found = verdicts(executor, stdio)
@@ -80,14 +80,14 @@ def test_a_process_for_every_test(programs, expected):
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """Folder that every user can use."""
+    """Folder that every user may use."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)
         yield Path(folder)
 
 
 def interpreter_for_all(folder: Path) -> str:
-    """Copy of this interpreter with its standard library: the original may lie in root's home."""
+    """Copy this interpreter with its standard library. Other users may not read the original in root's home."""
     packages = Path(sysconfig.get_paths()["stdlib"])
     home = folder / "python"
     library = home / "lib" / packages.name
@@ -98,10 +98,10 @@ def interpreter_for_all(folder: Path) -> str:
     shutil.copy(Path(sys.executable).resolve(), python)
     for shared in Path(sysconfig.get_config_var("LIBDIR")).glob("libpython*.so*"):
         shutil.copy(shared, home / "lib")
-    # Distributions have names of their own for it.
-    asked = [str(python), "-c", "import site; print(site.getsitepackages()[0])"]
-    surroundings = {"LD_LIBRARY_PATH": str(home / "lib")}
-    ours = Path(subprocess.run(asked, capture_output=True, text=True, check=True, env=surroundings).stdout.strip())
+    # The name of site-packages differs between distributions.
+    command = [str(python), "-c", "import site; print(site.getsitepackages()[0])"]
+    environment = {"LD_LIBRARY_PATH": str(home / "lib")}
+    ours = Path(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip())
     import coverage
 
     shutil.copytree(Path(coverage.__file__).parent, ours / "coverage")
@@ -117,7 +117,7 @@ def as_nobody() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user; this run is an ordinary user's")
-def test_an_ordinary_user(programs, expected, open_folder):
+def test_verdicts_are_the_same_for_ordinary_user(programs, expected, open_folder):
     data = os.environ.get("STEPCODER_DATA")
     environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(open_folder), "PYTHONDONTWRITEBYTECODE": "1"}
     if data:

@@ -44,7 +44,7 @@ def call(*arguments, timeout_s=0.5):
     return {"type": "call", "fn_name": "f", "inputs": inputs, "outputs": expected, "timeout_s": timeout_s}
 
 
-def test_verdicts_are_those_of_an_idle_machine(busy_machine):
+def test_load_does_not_change_outcomes(busy_machine):
     programs = [COUNT, LOOP, SLEEP, ENDLESS_OUTPUT, "def f(n):\n    return n +\n", COUNT]
     with CodeExecutor(ExecutorConfig(num_workers=2)) as executor:
         executions = executor.run_many(programs, [call(100_000), *[call(5)] * 4, call(10, 1000)])
@@ -53,21 +53,21 @@ def test_verdicts_are_those_of_an_idle_machine(busy_machine):
     assert outcomes[:3] == [Outcome.PASSED, Outcome.TIMEOUT, Outcome.TIMEOUT]
     assert outcomes[3] in (Outcome.TIMEOUT, Outcome.RUNTIME_ERROR)
     assert outcomes[4:] == [Outcome.COMPILE_ERROR, Outcome.PASSED]
-    # What ran before the limit is known.
+    # Lines that ran before the limit count as executed.
     assert executions[1].executed_lines == {1, 2, 3}
     assert executions[2].executed_lines == {1, 2, 3}
 
 
-def test_cpu_time_is_counted_and_waiting_for_a_core_is_not(busy_machine):
+def test_time_limit_counts_cpu_time_only(busy_machine):
     with CodeExecutor(ExecutorConfig(num_workers=2)) as executor:
         looped = executor.run(LOOP, call(5))
 
-    # Far less than the wall time it had on a machine with four times as much to do as it has cores.
+    # The wall time was far longer: the machine has four times as many busy processes as cores.
     assert 0.4 < looped.tests[0].time_s < 2.0
 
 
-def test_a_program_that_ends_in_time_when_alone_ends_in_time_beside_others(busy_machine):
-    """Wall time is several times the CPU time here: a wall limit of three times that would fail these."""
+def test_program_within_cpu_limit_passes_under_load(busy_machine):
+    """Wall time is several times the CPU time here. A wall limit of three times the CPU limit would fail."""
     program = (
         "import time\n"
         "end = time.process_time() + 0.3\n"
@@ -83,11 +83,11 @@ def test_a_program_that_ends_in_time_when_alone_ends_in_time_beside_others(busy_
     assert {execution.outcome for execution in executions} == {Outcome.PASSED}
 
 
-def test_a_batch_ends_by_its_deadline(busy_machine):
+def test_batch_ends_by_its_deadline(busy_machine):
     begun_s = time.monotonic()
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         results = executor.run_many([SLEEP] * 50, [call(5, timeout_s=3.0)] * 50, "return", batch_timeout_s=4.0)
 
-    assert time.monotonic() - begun_s < 60  # without it: 50 times nine seconds
+    assert time.monotonic() - begun_s < 60  # without the deadline: 50 times nine seconds
     assert sum(isinstance(result, SandboxError) for result in results) >= 40
     assert not any(getattr(result, "outcome", None) is Outcome.PASSED for result in results)
