@@ -34,7 +34,7 @@ PACKAGES = (
 )
 TOKENIZERS = ("sentencepiece>=0.2", "tokenizers", "transformers>=5.0")  # for tests of masks; twice as much to install
 TESTS = (
-    *("tests/unit/executor", "tests/unit/test_parsing.py", "tests/unit/test_masking.py", "tests/unit/test_metrics.py"),
+    *("tests/unit/executor", "tests/unit/test_parsing.py", "tests/unit/masking", "tests/unit/test_metrics.py"),
     *("tests/unit/curriculum", "tests/unit/test_rewards.py", "tests/unit/cli/test_main.py"),
     *("tests/unit/cli/test_mask.py", "tests/unit/data", "tests/adversarial"),
     "--ignore=tests/unit/data/test_canonical_solutions.py",  # minutes; a choice of them is compared below
