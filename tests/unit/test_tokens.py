@@ -1,8 +1,7 @@
-"""Text and spans of sampled tokens. The tokenizers are built here, small and without a download."""
+"""Text and character spans of sampled tokens."""
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Any
 
 import pytest
@@ -10,173 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepcoder_trl.tokens import token_texts
-
-
-CORPUS = [
-    "def f(x):\n    return x + 1\n",
-    "for i in range(10):\n\tprint('h\u00e9llo', i)\n",
-    "if a == b:\n        pass\n",
-] * 4
-
-
-TEXTS = [
-    "def f(x):\n    return x + 1\n",
-    "x = '\u00e9 \u4e16\u754c \U0001f600'\r\n\tprint(x)",
-    "  leading and trailing  \n\n",
-    "a\u2028b\x85c\x0c",
-]
-
-
-def wrap(backend: Any) -> Any:
-    transformers = pytest.importorskip("transformers")
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<eos>", pad_token="<pad>", clean_up_tokenization_spaces=False
-    )
-
-
-def byte_level_tokenizer() -> Any:
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<eos>", "<pad>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(CORPUS, trainer)
-    backend.add_tokens([AddedToken("<added text>", special=False, normalized=False)])
-    return wrap(backend)
-
-
-def byte_fallback_tokenizer() -> Any:
-    from tokenizers import Tokenizer, decoders, models, normalizers
-
-    tokens = ["<eos>", "<pad>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    tokens += [chr(code) for code in range(33, 127)] + [
-        "\u2581",
-        "\u00e9",
-        "\u2581\u2581",
-        "\u2581\u2581\u2581\u2581",
-        "re",
-        "tu",
-        "retu",
-        "rn",
-        "return",
-    ]
-    merges = [
-        ("\u2581", "\u2581"),
-        ("\u2581\u2581", "\u2581\u2581"),
-        ("r", "e"),
-        ("t", "u"),
-        ("re", "tu"),
-        ("r", "n"),
-        ("retu", "rn"),
-    ]
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    backend.add_special_tokens(["<eos>", "<pad>"])
-    return wrap(backend)
-
-
-def metaspace_tokenizer() -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    backend = Tokenizer(models.Unigram())
-    backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    backend.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=120,
-        special_tokens=["<eos>", "<pad>", "<unk>"],
-        unk_token="<unk>",
-        initial_alphabet=sorted(set("".join(TEXTS)) - {" "}),
-        show_progress=False,
-    )
-    backend.train_from_iterator(CORPUS, trainer)
-    return wrap(backend)
-
-
-def word_piece_tokenizer() -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    words = ["<eos>", "<pad>", "<unk>", "def", "f", "##oo", "re", "##turn", "1", "x"]
-    backend = Tokenizer(models.WordPiece({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    backend.decoder = decoders.WordPiece(cleanup=False)
-    backend.add_special_tokens(["<eos>", "<pad>"])
-    return wrap(backend)
-
-
-def literal_tokenizer() -> Any:
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-
-    words = ["<eos>", "<pad>", "<unk>", "def", " ", "f", "\n", "return"]
-    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s|\w+"), "isolated")
-    backend.decoder = decoders.Fuse()
-    backend.add_special_tokens(["<eos>", "<pad>"])
-    return wrap(backend)
-
-
-def sentencepiece_tokenizer() -> Any:
-    """Slow tokenizer over a SentencePiece model with byte fallback."""
-    spm = pytest.importorskip("sentencepiece")
-    model = BytesIO()
-    # The settings of Llama: lines and runs of spaces survive, unknown characters become bytes.
-    spm.SentencePieceTrainer.train(
-        sentence_iterator=iter([line for text in CORPUS for line in text.split("\n")]),
-        model_writer=model,
-        vocab_size=320,
-        model_type="bpe",
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    return SlowSentencePiece(spm.SentencePieceProcessor(model_proto=model.getvalue()))
-
-
-class SlowSentencePiece:
-    """What slow tokenizers of transformers expose, without their files on disk."""
-
-    def __init__(self, sp_model: Any) -> None:
-        self.sp_model = sp_model
-        self.all_special_ids = [sp_model.eos_id()]
-        self.added_tokens_decoder: dict[int, Any] = {}
-        self.eos_token_id = sp_model.eos_id()
-
-    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        ids: list[int] = self.sp_model.encode(text)
-        return ids
-
-    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
-        return [self.sp_model.id_to_piece(token_id) for token_id in ids]
-
-    def decode(self, ids: list[int], **kwargs: object) -> str:
-        text: str = self.sp_model.decode([token_id for token_id in ids if token_id != self.eos_token_id])
-        return text
-
-
-BYTE_EXACT = {
-    "byte-level": byte_level_tokenizer,
-    "byte-fallback": byte_fallback_tokenizer,
-    "sentencepiece": sentencepiece_tokenizer,
-}
-
-
-ANY = {
-    **BYTE_EXACT,
-    "metaspace": metaspace_tokenizer,
-    "word-piece": word_piece_tokenizer,
-    "literal": literal_tokenizer,
-}
+from tests.unit.tokenizers_by_kind import (
+    BYTE_EXACT,
+    TEXTS,
+    TOKENIZERS,
+    byte_level_tokenizer,
+    literal_tokenizer,
+    metaspace_tokenizer,
+    word_piece_tokenizer,
+)
 
 
 @pytest.fixture(scope="module", params=BYTE_EXACT.values(), ids=BYTE_EXACT)
@@ -184,7 +25,7 @@ def byte_exact(request):
     return request.param()
 
 
-@pytest.fixture(scope="module", params=ANY.values(), ids=ANY)
+@pytest.fixture(scope="module", params=TOKENIZERS.values(), ids=TOKENIZERS)
 def any_tokenizer(request):
     return request.param()
 
@@ -205,18 +46,18 @@ def decode(tokenizer: Any, ids: list[int]) -> str:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_text_is_that_of_the_tokenizer(byte_exact, text):
+def test_text_equals_decoded_text(byte_exact, text):
     ids = encode(byte_exact, text)
 
     tokenized = token_texts(ids, byte_exact)
 
-    # SentencePiece puts a space before the text, which its decoder takes away again.
+    # SentencePiece encodes a space before the text. Its decoder removes it.
     assert tokenized.text in (text, " " + text)
     assert decode(byte_exact, ids) in (tokenized.text, tokenized.text.removeprefix(" "))
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_spans_cover_the_text_in_order(any_tokenizer, text):
+def test_spans_cover_text_in_order(any_tokenizer, text):
     ids = encode(any_tokenizer, text)
 
     tokenized = token_texts(ids, any_tokenizer)
@@ -229,7 +70,7 @@ def test_spans_cover_the_text_in_order(any_tokenizer, text):
 
 
 @pytest.mark.parametrize("build", [metaspace_tokenizer, word_piece_tokenizer, literal_tokenizer])
-def test_text_of_other_vocabularies_is_that_of_the_tokenizer(build):
+def test_text_of_other_vocabularies_equals_decoded_text(build):
     tokenizer = build()
     ids = encode(tokenizer, "def foo return 1 x")
 
@@ -238,7 +79,7 @@ def test_text_of_other_vocabularies_is_that_of_the_tokenizer(build):
     assert tokenized.text.strip() == decode(tokenizer, ids).strip()
 
 
-def test_word_piece_tokens_have_the_text_they_add():
+def test_span_of_word_piece_token_is_the_text_that_it_adds():
     tokenizer = word_piece_tokenizer()
 
     tokenized = token_texts([3, 4, 5, 8], tokenizer)
@@ -247,7 +88,7 @@ def test_word_piece_tokens_have_the_text_they_add():
     assert [tokenized.text[start:end] for start, end in tokenized.spans] == ["def", " f", "oo", " 1"]
 
 
-def test_special_tokens_are_empty_where_they_stand(any_tokenizer):
+def test_special_tokens_have_empty_spans(any_tokenizer):
     ids = encode(any_tokenizer, "x")
 
     tokenized = token_texts([any_tokenizer.eos_token_id, *ids, any_tokenizer.eos_token_id], any_tokenizer)
@@ -257,7 +98,7 @@ def test_special_tokens_are_empty_where_they_stand(any_tokenizer):
     assert tokenized.text.strip() == decode(any_tokenizer, ids).strip()
 
 
-def test_added_token_that_is_not_special_is_its_literal_text(byte_level):
+def test_added_token_is_kept_as_literal_text(byte_level):
     ids = encode(byte_level, "a<added text>b")
 
     tokenized = token_texts(ids, byte_level)
@@ -266,7 +107,7 @@ def test_added_token_that_is_not_special_is_its_literal_text(byte_level):
     assert tokenized.spans == ((0, 1), (1, 13), (13, 14))
 
 
-def test_every_token_with_a_byte_of_a_character_has_the_character(byte_exact):
+def test_tokens_that_share_a_character_all_span_it(byte_exact):
     ids = encode(byte_exact, "a\U0001f600b")
 
     tokenized = token_texts(ids, byte_exact)
@@ -275,7 +116,7 @@ def test_every_token_with_a_byte_of_a_character_has_the_character(byte_exact):
     assert sum(span == (at, at + 1) for span in tokenized.spans) == 4
 
 
-def test_text_cut_inside_a_character_keeps_its_bytes(byte_level):
+def test_bytes_of_incomplete_character_become_replacement_character(byte_level):
     ids = encode(byte_level, "a\U0001f600")[:-1]
 
     tokenized = token_texts(ids, byte_level)
@@ -286,7 +127,7 @@ def test_text_cut_inside_a_character_keeps_its_bytes(byte_level):
 
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
-def test_any_sampled_ids_map_to_their_text(byte_level, data):
+def test_text_of_random_ids_equals_decoded_text(byte_level, data):
     ids = data.draw(st.lists(st.integers(0, len(byte_level) + 3), max_size=30))
 
     tokenized = token_texts(ids, byte_level)
@@ -297,7 +138,7 @@ def test_any_sampled_ids_map_to_their_text(byte_level, data):
 
 
 @given(st.lists(st.binary(max_size=5), max_size=12))
-def test_bytes_decode_as_python_decodes_them(pieces):
+def test_bytes_are_decoded_as_python_does(pieces):
     from stepcoder_trl.tokens import _join
 
     tokenized = _join(pieces)
@@ -308,11 +149,11 @@ def test_bytes_decode_as_python_decodes_them(pieces):
         start, end = tokenized.spans[index]
         before = len(b"".join(pieces[:index]))
         assert (start == end) == (not piece)
-        # The text up to a token's end is at least as long as what its bytes alone decode to.
+        # The text of the bytes up to a token's end is never longer than the token's end.
         assert end >= len(data[: before + len(piece)].decode("utf-8", errors="ignore"))
 
 
-def test_no_tokens_have_no_text(any_tokenizer):
+def test_no_tokens_give_empty_text(any_tokenizer):
     tokenized = token_texts([], any_tokenizer)
 
     assert (tokenized.text, tokenized.spans) == ("", ())
