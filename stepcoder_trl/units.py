@@ -1,4 +1,9 @@
-"""Units of execution: the lines of a program that run together, as far as a line tracer can tell."""
+"""
+Units of execution: groups of lines of a program that a line tracer cannot tell apart.
+
+A unit is a simple statement with all its lines, or the header of a compound statement. Comments, blank lines, `else:`
+and `finally:` lines are attached to a unit, because they have no line event of their own.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +16,25 @@ from stepcoder_trl.parsing import SUITES, first_line, from_byte, header_end_line
 from stepcoder_trl.types import TLineNo
 
 
-_INLINE = 1 << 30  # indentation of a suite that stands on its header's line: no comment is ever in it
+_INLINE = 1 << 30  # indentation of a suite on the line of its header: larger than that of any comment
 
 
 @dataclass(frozen=True)
 class ExecutableUnit:
     """
-    Lines that run together, as far as a line tracer can tell.
+    Lines that a line tracer cannot tell apart.
 
-    A simple statement with all its lines, or the header of a compound one from its first decorator to its colon, or an
-    `except` or `case` header. Statements that share a line are one unit.
+    A unit is a simple statement with all its lines, the header of a compound statement from its first decorator to its
+    colon, or an `elif`, `except` or `case` header. Statements that share a line are one unit.
 
     Attributes:
         first_line (`int`): First line, counted from 1.
         last_line (`int`): Last line.
-        attached (`tuple[int, ...]`): Comments, blank lines and `else:`, `finally:` lines that share its fate.
+        attached (`tuple[int, ...]`): Comments, blank lines and `else:`, `finally:` lines that run if the unit runs.
         follows (`int` or `None`):
-            For a docstring, `global`, `nonlocal` or bare annotation: index of the unit whose fate it shares; in a
-            suite that holds nothing else that is the first one. `None` for that one and all others.
+            Index of the unit with which this unit runs, if this unit is passive: a docstring, `global`, `nonlocal` or
+            bare annotation. In a suite of passive units all others follow the first. `None` for the first of such a
+            suite and for all active units.
     """
 
     first_line: TLineNo
@@ -39,7 +45,7 @@ class ExecutableUnit:
 
 @dataclass(eq=False)
 class _Block:
-    """Statements of one suite."""
+    """Units of one suite, and the unit of the header that it belongs to."""
 
     indent: int
     parent: _Unit | None
@@ -48,7 +54,12 @@ class _Block:
 
 @dataclass(eq=False)
 class _Unit:
-    """Unit under construction. `index` is its place, or that of the statement whose clause it is, in `block`."""
+    """
+    Unit under construction.
+
+    `number` counts all units, `index` is the position in `block`. An `elif` or `except` header is not in `block.units`
+    and has the index of its statement.
+    """
 
     number: int
     first: TLineNo
@@ -62,20 +73,20 @@ class _Unit:
 
 def executable_units(program: str) -> list[ExecutableUnit] | None:
     """
-    Divide the lines of a program into units of execution. Every line belongs to exactly one.
+    Divide the lines of a program into units of execution. Every line belongs to exactly one unit.
 
-    `else:` and `finally:` lines are attached to the first statement of their suite. Comments and blank lines are
-    attached to the next statement of the block that their indentation says, or to the previous one at its end;
-    indentation outside the blocks that are open there counts as that of the nearest one. A comment above an `elif`, at
-    its indentation, belongs to it.
+    - `else:` and `finally:` lines are attached to the first statement of their suite.
+    - A comment or blank line belongs to the innermost open block that is not indented more than it. It is attached to
+      the next statement of that block, or at the block's end to the last one.
+    - A comment above an `elif`, with the same indentation, is attached to the `elif`.
 
     Args:
         program (`str`):
             Text of the program.
 
     Returns:
-        `list[ExecutableUnit]` or `None`: In the order of the text; empty for a program without statements, `None` for
-        a text that does not parse.
+        `list[ExecutableUnit]` or `None`: Units in the order of the text. Empty for a program without statements,
+        `None` for a text that does not parse.
     """
     tree = parse(program)
     if tree is None:
@@ -84,6 +95,8 @@ def executable_units(program: str) -> list[ExecutableUnit] | None:
 
 
 class _UnitBuilder:
+    """Builds the units of one program."""
+
     def __init__(self, program: str) -> None:
         self.lines = [program[start:end] for start, end in line_spans(program)]
         self.units: list[_Unit] = []
@@ -107,7 +120,8 @@ class _UnitBuilder:
         if not suite:
             return 0
         line = self.lines[first_line(suite[0]) - 1]
-        starts_its_line = first_line(suite[0]) < suite[0].lineno or not line[: suite[0].col_offset].strip()
+        has_decorator = first_line(suite[0]) < suite[0].lineno
+        starts_its_line = has_decorator or not line[: suite[0].col_offset].strip()
         return indentation(line) if starts_its_line else _INLINE
 
     def _add_statement(self, node: ast.stmt, block: _Block, passive: bool) -> None:
@@ -131,7 +145,7 @@ class _UnitBuilder:
                     self._add_suite(node, values, unit)
             if elif_ is None:
                 return
-            # A loop, not a recursion: a chain of `elif` is nested as deeply as it is long.
+            # A loop, because each `elif` is nested in the one before: recursion would be too deep in a long chain.
             node = elif_
             unit = self._add_clause(node.lineno, header_end_line(node, self.lines), unit)
             unit.is_elif = True
@@ -150,7 +164,8 @@ class _UnitBuilder:
         line = header_end_line(node, self.lines)
         block = _Block(0, owner)
         for case in cases:
-            line = self._next_code_line(line + 1)  # a `case` has no position, and its pattern may begin lines below it
+            # A `case` has no position in the syntax tree, and its pattern may begin on a later line.
+            line = self._next_code_line(line + 1)
             block.indent = indentation(self.lines[line - 1])
             self._add_suite(case, case.body, self._add_unit(line, header_end_line(case, self.lines), block))
             line = case.body[-1].end_lineno or line
@@ -165,7 +180,7 @@ class _UnitBuilder:
         return bool(text) and not text.startswith("#")
 
     def _add_clause(self, first: TLineNo, last: TLineNo, owner: _Unit) -> _Unit:
-        """Add an `elif` or `except` header: it has the place of the statement it belongs to."""
+        """Add an `elif` or `except` header. It has the block and index of its statement."""
         unit = _Unit(len(self.units), first, last, owner.block, owner.index, passive=False)
         self.units.append(unit)
         return unit
@@ -182,7 +197,7 @@ class _UnitBuilder:
         return unit
 
     def _attach_gaps(self) -> None:
-        """Give every line between two units to one of the units."""
+        """Attach every line before, between and after the units to one of them."""
         first, last = self.units[0], self.units[-1]
         first.attached += range(1, first.first)
         for before, after in pairwise(self.units):
@@ -190,41 +205,58 @@ class _UnitBuilder:
                 self._attach_gap(before, after)
         for line in range(last.last + 1, len(self.lines) + 1):
             block, index = _open_block(last, None, indentation(self.lines[line - 1]))
-            _neighbour(block, index).attached.append(line)
+            _next_unit(block, index).attached.append(line)
 
     def _attach_gap(self, before: _Unit, after: _Unit) -> None:
+        """Attach the lines between two units: comments, blank lines and at most one `else:` or `finally:`."""
         gap = range(before.last + 1, after.first)
-        keyword = next((line for line in gap if self._is_code(line)), after.first)  # `else:`, `finally:`
-        after.attached += range(keyword, after.first)
-        opens_suite = after.block.parent is before and keyword == after.first and after.block.indent != _INLINE
-        if opens_suite:
-            after.attached += range(gap.start, keyword)
+        else_line = self._else_or_finally_line(gap)
+        if else_line is not None:
+            after.attached += range(else_line, after.first)
+            gap = range(gap.start, else_line)
+        elif after.block.parent is before and after.block.indent != _INLINE:  # the suite of the header `before`
+            after.attached += gap
             return
-        owner = (
-            after.block.parent if after is after.block.units[0] else None
-        )  # its suite opens with `else:`, `finally:`
-        outermost = owner.block if owner else after.block
-        for line in range(gap.start, keyword):
+        outermost = _outermost_block(after)
+        for line in gap:
             block, index = _open_block(before, outermost, indentation(self.lines[line - 1]))
             goes_with_elif = after.is_elif and block is outermost
-            (after if goes_with_elif else _neighbour(block, index)).attached.append(line)
+            (after if goes_with_elif else _next_unit(block, index)).attached.append(line)
+
+    def _else_or_finally_line(self, gap: range) -> TLineNo | None:
+        """
+        Return the line of `else:` or `finally:` between two units, or `None`.
+
+        All other code is in a unit, so any code line between two units is one of these.
+        """
+        return next((line for line in gap if self._is_code(line)), None)
 
     def _follows(self) -> dict[int, int]:
-        """For each passive unit the next active one of its block, or the previous one at its end, or the first."""
-        follows = {unit.number: unit.block.units[0].number for unit in self.units if unit.passive and unit.index}
-        for order in (self.units, self.units[::-1]):
-            latest: dict[_Block, int] = {}
-            for unit in order:
-                is_clause = unit is not unit.block.units[unit.index]
-                if not (unit.passive or is_clause):
-                    latest[unit.block] = unit.number
-                elif unit.passive and unit.block in latest:
-                    follows[unit.number] = latest[unit.block]
+        """Return for each passive unit the next active unit of its block, else the previous one, else the first."""
+        follows: dict[int, int] = {}
+        for block in dict.fromkeys(unit.block for unit in self.units):
+            follows |= {unit.number: block.units[0].number for unit in block.units[1:] if unit.passive}
+            # The pass in reverse order comes last and overwrites: the next active unit has precedence.
+            for order in (block.units, block.units[::-1]):
+                active: _Unit | None = None
+                for unit in order:
+                    if not unit.passive:
+                        active = unit
+                    elif active is not None:
+                        follows[unit.number] = active.number
         return follows
 
 
+def _outermost_block(unit: _Unit) -> _Block:
+    """Return the outermost block to which a comment above a unit may belong."""
+    parent = unit.block.parent
+    if parent is not None and unit is unit.block.units[0]:
+        return parent.block  # `else:` or `finally:` opens the unit's suite, and the comment is above that line
+    return unit.block
+
+
 def _open_block(unit: _Unit, outermost: _Block | None, indent: int) -> tuple[_Block, int]:
-    """Innermost block open after a unit that an indentation belongs to, and the place in it that was reached."""
+    """Return the innermost block open after a unit that is not indented more, and the index reached in it."""
     block, index = unit.block, unit.index
     while block is not outermost and block.indent > indent:
         parent = block.parent
@@ -234,12 +266,13 @@ def _open_block(unit: _Unit, outermost: _Block | None, indent: int) -> tuple[_Bl
     return block, index
 
 
-def _neighbour(block: _Block, index: int) -> _Unit:
+def _next_unit(block: _Block, index: int) -> _Unit:
+    """Return the unit after an index of a block, or the last one."""
     return block.units[min(index + 1, len(block.units) - 1)]
 
 
 def indentation(line: str) -> int:
-    """Column of a line's first character, as the tokenizer counts: tabs to multiples of 8, form feeds reset."""
+    """Return the column of the first character. Tabs go to multiples of 8, form feeds reset, as in the tokenizer."""
     column = 0
     for character in line:
         if character == " ":
