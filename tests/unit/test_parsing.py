@@ -39,12 +39,12 @@ from tests.strategies import answers, source_like_texts
         ("a\x0cb\x0bc\x1cd\x85e\u2028f\n", ["a\x0cb\x0bc\x1cd\x85e\u2028f\n"]),
     ],
 )
-def test_lines_are_those_of_the_tokenizer(text, lines):
+def test_line_ends_are_those_of_the_tokenizer(text, lines):
     assert [text[start:end] for start, end in line_spans(text)] == lines
 
 
 @given(source_like_texts())
-def test_lines_make_up_the_text(text):
+def test_lines_add_up_to_the_text(text):
     spans = line_spans(text)
 
     assert "".join(text[start:end] for start, end in spans) == text
@@ -52,7 +52,7 @@ def test_lines_make_up_the_text(text):
 
 
 @given(st.text(st.sampled_from("#\n\r\f\x85\u2028 "), max_size=20))
-def test_lines_are_counted_as_the_compiler_counts_them(text):
+def test_line_number_equals_that_of_the_compiler(text):
     tree = parse(text + "x")
 
     if tree is not None and tree.body:
@@ -91,7 +91,7 @@ def test_lines_are_counted_as_the_compiler_counts_them(text):
         ("```pythonic\na\n```\n```python\nb\n```", "b\n"),
     ],
 )
-def test_program_is_the_first_python_block_else_the_first_block_else_the_text(completion, text):
+def test_program_is_first_python_block_or_first_block_or_whole_text(completion, text):
     assert extract_program(completion).text == text
 
 
@@ -108,13 +108,13 @@ def test_program_is_the_first_python_block_else_the_first_block_else_the_text(co
         (" x ```", " x ```"),
     ],
 )
-def test_with_a_prefix_or_an_opened_fence_the_program_ends_at_the_closing_fence(completion, part):
+def test_program_after_prefix_or_opened_fence_ends_at_closing_fence(completion, part):
     assert extract_program(completion, "def f(x):") == Program("def f(x):" + part, (0, len(part)))
     assert extract_program(completion, opened_fence=True) == Program(part, (0, len(part)))
 
 
 @given(completion=answers() | source_like_texts(), prefix=st.sampled_from(["", "def f():\n"]), opened=st.booleans())
-def test_program_is_the_prefix_and_a_slice_of_the_completion(completion, prefix, opened):
+def test_program_is_prefix_and_slice_of_completion(completion, prefix, opened):
     program = extract_program(completion, prefix, opened_fence=opened)
 
     start, end = program.span
@@ -123,7 +123,7 @@ def test_program_is_the_prefix_and_a_slice_of_the_completion(completion, prefix,
 
 
 @given(answers())
-def test_opened_fence_means_the_same_as_writing_it(completion):
+def test_opened_fence_equals_completion_that_begins_with_fence(completion):
     written = extract_program("```python\n" + completion)
 
     assert written.text == extract_program(completion, opened_fence=True).text
@@ -133,14 +133,14 @@ def test_opened_fence_means_the_same_as_writing_it(completion):
     ("text", "offset"),
     [("a\n```\n", 2), ("```", 0), ("a ```", None), ("a\n  ````x\n", 2), ("a\n``", None), ("", None)],
 )
-def test_closing_fence_starts_with_its_line(text, offset):
+def test_closing_fence_starts_at_its_line(text, offset):
     assert find_closing_fence(text) == offset
 
 
 # Syntax trees
 
 
-HOSTILE = {
+INVALID = {
     "brackets": "(" * 100_000,
     "pairs": "[" * 50_000 + "]" * 50_000,
     "minus": "-" * 100_000 + "1",
@@ -154,10 +154,10 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("program", HOSTILE.values(), ids=HOSTILE)
-def test_text_that_is_no_program_has_neither_tree_nor_units(program):
-    if sys.version_info < (3, 11) and program == HOSTILE["attributes"]:
-        pytest.skip("Python 3.10 makes a tree of it, which only the compiler refuses")
+@pytest.mark.parametrize("program", INVALID.values(), ids=INVALID)
+def test_invalid_program_has_no_tree_and_no_units(program):
+    if sys.version_info < (3, 11) and program == INVALID["attributes"]:
+        pytest.skip("Python 3.10 parses it, and only its compiler rejects it")
     assert parse(program) is None
     assert executable_units(program) is None
 
@@ -175,6 +175,7 @@ def test_parsing_gives_no_warnings():
 
 
 def events(program: str) -> set[int]:
+    """Run a program and return the lines for which `sys.settrace` reports an event."""
     lines: set[int] = set()
 
     def tracer(frame, event, arg):
@@ -208,7 +209,7 @@ def events(program: str) -> set[int]:
         ("\n# comment\n", 1),
     ],
 )
-def test_suite_without_events_gets_one(program, silent):
+def test_entered_suite_without_events_gets_one(program, silent):
     assert silent in events(program)
 
 
@@ -216,7 +217,7 @@ def test_suite_that_is_not_entered_gets_no_event():
     assert events("def f():\n    '''Doc.'''\nx = 1\n") == {1, 3}
 
 
-def test_docstrings_survive_compiling():
+def test_docstrings_are_kept():
     names: dict[str, object] = {"__name__": "solution"}
     exec(compile_for_tracing("'''M'''\nclass C:\n    '''C'''\ndef f():\n    '''F'''\n", "/solution.py"), names)
 
@@ -224,7 +225,7 @@ def test_docstrings_survive_compiling():
 
 
 @pytest.mark.parametrize("program", ["def f(:\n", "return 1\n", "x = 1\0", "def f():\n    x: int\n    global x\n"])
-def test_compile_errors_are_those_of_the_program(program):
+def test_compile_errors_equal_those_of_compile(program):
     with pytest.raises((SyntaxError, ValueError)) as ours:
         compile_for_tracing(program, "/solution.py")
     with pytest.raises((SyntaxError, ValueError)) as theirs:
@@ -234,7 +235,7 @@ def test_compile_errors_are_those_of_the_program(program):
 
 
 class Cycle:
-    """Garbage whose collection, amid a parser's work, gives another thread its turn."""
+    """Reference cycle. Its finalizer runs long enough that Python switches threads during parsing."""
 
     def __init__(self):
         self.itself = self
@@ -244,7 +245,7 @@ class Cycle:
             pass
 
 
-def test_threads_make_syntax_trees_side_by_side():
+def test_threads_can_parse_at_the_same_time():
     text = "\n".join(f"def f{n}(x):\n    return [x + {n} for x in range({n}) if x]" for n in range(60))
     interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
     found = []
@@ -267,11 +268,11 @@ def test_threads_make_syntax_trees_side_by_side():
         sys.setswitchinterval(interval)
         gc.set_threshold(*thresholds)
 
-    assert found == [60] * 160  # `ast.parse` alone raises SystemError now and then, up to Python 3.12
+    assert found == [60] * 160  # without the lock `ast.parse` sometimes raises SystemError, up to Python 3.12
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # of Python 3.12: it is what we test
-def test_a_process_forked_while_another_thread_parses_can_parse():
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # Python 3.12 warns of what we test
+def test_process_forked_while_a_thread_parses_can_parse():
     text = "x = 1\n" * 2000
     ending = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Units of execution."""
+"""Lines of a program that run together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stepcoder_trl.units import executable_units, indentation
 from tests.strategies import programs
 
 
-def test_nested_blocks_as_deep_as_python_allows_are_divided():
+def test_deepest_nesting_of_blocks_gives_one_unit_per_line():
     program = "".join(" " * depth + "if x:\n" for depth in range(95)) + " " * 95 + "y\n"
 
     units = executable_units(program)
@@ -22,7 +22,7 @@ def test_nested_blocks_as_deep_as_python_allows_are_divided():
     assert len(units) == 96
 
 
-def test_long_chains_of_elif_are_divided():
+def test_long_chain_of_elif_gives_one_unit_per_line():
     program = "if x:\n    a\n" + "elif y:\n    b\n" * 800
 
     units = executable_units(program)
@@ -41,7 +41,7 @@ def test_long_chains_of_elif_are_divided():
     ],
     ids=["statements", "comments", "blocks", "one gap"],
 )
-def test_cost_is_about_linear(program):
+def test_long_program_takes_seconds(program):
     begin = time.process_time()
 
     executable_units(program)
@@ -61,14 +61,14 @@ def test_every_line_belongs_to_exactly_one_unit(program):
 
 @settings(deadline=None)
 @given(programs())
-def test_line_ends_do_not_matter_to_units(program):
+def test_kind_of_line_end_does_not_change_units(program):
     assert executable_units(program.replace("\n", "\r\n")) == executable_units(program)
     assert executable_units(program.replace("\n", "\r")) == executable_units(program)
 
 
 @settings(deadline=None)
 @given(programs())
-def test_passive_units_follow_active_ones_or_the_first_of_their_suite(program):
+def test_followed_unit_follows_no_other(program):
     units = executable_units(program)
 
     assert units is not None
@@ -76,7 +76,7 @@ def test_passive_units_follow_active_ones_or_the_first_of_their_suite(program):
 
 
 def lines_of_unit(program: str, line: int) -> list[int]:
-    """Lines of the unit that starts at a line, those attached to it included."""
+    """Return the lines of the unit that starts at a line, with its attached lines."""
     units = executable_units(program)
     assert units is not None
     unit = next(unit for unit in units if unit.first_line == line)
@@ -87,22 +87,22 @@ def test_statements_on_one_line_are_one_unit():
     assert lines_of_unit("a = [\n1]; b = [\n2\n]\nc\n", 1) == [1, 2, 3, 4]
 
 
-def test_comment_goes_with_the_block_of_its_indentation():
+def test_comment_belongs_to_block_of_its_indentation():
     program = "if a:\n    b\n    # b\n  # between\n# c\nc\n"
 
     assert lines_of_unit(program, 2) == [2, 3]
     assert lines_of_unit(program, 6) == [4, 5, 6]
 
 
-def test_comment_at_the_margin_of_an_open_block_goes_with_the_next_statement():
+def test_unindented_comment_inside_block_belongs_to_next_statement():
     assert lines_of_unit("def f():\n    a\n# old\n    b\nc\n", 4) == [3, 4]
 
 
-def test_tab_and_eight_spaces_are_the_same_indentation():
+def test_tab_indents_like_eight_spaces():
     assert lines_of_unit("if a:\n\tb\n        # b\nc\n", 2) == [2, 3]
 
 
-def test_comment_above_elif_goes_with_it_and_above_else_with_the_block_around():
+def test_comment_above_elif_belongs_to_it_and_above_else_to_outer_block():
     program = "if a:\n    b\n# elif\nelif c:\n    d\n# else\nelse:\n    # e\n    e\nf\n"
 
     assert lines_of_unit(program, 4) == [3, 4]
@@ -114,7 +114,7 @@ def test_comment_above_elif_goes_with_it_and_above_else_with_the_block_around():
     ("line", "column"),
     [("x", 0), ("    x", 4), ("\tx", 8), ("   \tx", 8), ("\t x", 9), ("  \f x", 1), ("", 0), ("  \n", 2)],
 )
-def test_indentation_is_counted_as_the_tokenizer_counts_it(line, column):
+def test_indentation_is_counted_like_the_tokenizer_does(line, column):
     assert indentation(line) == column
 
 
@@ -140,5 +140,5 @@ def test_header_ends_at_its_colon(header, last):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters came with Python 3.12")
-def test_type_parameters_belong_to_the_header():
+def test_type_parameters_belong_to_header():
     assert lines_of_unit("def f[T: (int,\n    str)](\n    x,\n):\n    pass\n", 1) == [1, 2, 3, 4]
