@@ -1,5 +1,8 @@
 """
-Fine-Grained Optimization (FGO): from the lines that ran to the completion tokens that take part in the policy loss.
+Fine-Grained Optimization (FGO): decides which completion tokens take part in the policy loss.
+
+The input is the lines for which a tracer has an event. From them follow the executed lines, the kept lines, and the
+tokens on the kept lines.
 
 Paper: StepCoder (arXiv:2402.01391), section 3.2.
 """
@@ -23,24 +26,25 @@ from stepcoder_trl.units import executable_units
 
 def executed_lines(program: str, raw_lines: Iterable[TLineNo]) -> frozenset[TLineNo]:
     """
-    Lines of every statement that ran, from the lines for which a tracer had an event.
+    Return the lines of every statement that ran, given the lines for which a tracer has an event.
 
-    A simple statement counts with all its lines, a compound one with its header; `else:` and `finally:` go with the
-    first statement of their suite; docstrings, comments, blank lines, `global`, `nonlocal` and bare annotations go
-    with the next statement of their block, or with the previous one at its end. A suite that holds nothing else ran if
-    there was an event in it: compile the program with [`~parsing.compile_for_tracing`], otherwise there never is. In a
-    program without any statement every line ran if there was an event at all.
+    - A simple statement has all its lines, a compound statement those of its header.
+    - `else:` and `finally:` lines go with the first statement of their suite.
+    - Docstrings, comments, blank lines, `global`, `nonlocal` and bare annotations go with the next statement of their
+      block, or at its end with the last one.
+    - A suite that holds nothing else ran if it has an event. It has one only if the program was compiled with
+      [`~parsing.compile_for_tracing`].
+    - In a program without statements all lines ran if there is any event.
 
     Args:
         program (`str`):
             Text of the program.
         raw_lines (`Iterable[int]`):
-            Lines with an event, counted from 1, of one run or of several. Lines that the program does not have are
-            ignored.
+            Lines with an event in one or several runs, counted from 1. Lines outside the program are ignored.
 
     Returns:
-        `frozenset[int]`: Executed lines. For a text that does not parse those with an event alone: none, as nothing of
-        it ran, except where the limit on nesting lies higher for whoever compiled it.
+        `frozenset[int]`: Executed lines. For a text that does not parse, only the lines with an event: usually none,
+        because it did not run. The process that compiled it may allow deeper nesting.
 
     Paper: StepCoder (arXiv:2402.01391), Fine-Grained Optimization.
     """
@@ -48,7 +52,8 @@ def executed_lines(program: str, raw_lines: Iterable[TLineNo]) -> frozenset[TLin
     units = executable_units(program)
     if not units:
         every_line = frozenset(range(1, len(line_spans(program)) + 1))
-        return events & every_line if units is None or not events else every_line
+        runs_as_a_whole = units is not None and events
+        return every_line if runs_as_a_whole else events & every_line
     ran = [not events.isdisjoint(range(unit.first_line, unit.last_line + 1)) for unit in units]
     lines: set[TLineNo] = set()
     for unit, own in zip(units, ran, strict=True):
@@ -74,8 +79,8 @@ def executed_token_mask(
         executed_spans (`Sequence[CharSpan]`):
             Spans of the executed lines, in characters of the same text.
         text (`str`, *optional*):
-            That text. With it only characters other than white space count: a token of nothing but white space goes
-            with the next token that has other text, at the end with the last one.
+            The text of both. If given, white space does not count: a token of white space alone is marked if the next
+            token with other characters is marked. At the end the last such token decides.
 
     Returns:
         `list[bool]`: Length `T`. `True` where the token takes part in the policy loss.
@@ -95,7 +100,7 @@ def executed_token_mask(
 
 
 def _merge(spans: Iterable[CharSpan]) -> list[CharSpan]:
-    """The same characters in sorted spans that do not touch; empty ones left out."""
+    """Return the same characters as sorted spans that do not touch. Empty spans are left out."""
     merged: list[CharSpan] = []
     for start, end in sorted(spans):
         if start == end:
@@ -108,9 +113,9 @@ def _merge(spans: Iterable[CharSpan]) -> list[CharSpan]:
 
 
 def _overlaps(spans: Sequence[CharSpan], merged: Sequence[CharSpan]) -> list[bool]:
-    """Whether each span has a character in common with the merged ones."""
+    """Return for each span whether it overlaps one of the merged spans."""
     ends = [end for _, end in merged]
-    nearest = (bisect_right(ends, start) for start, _ in spans)  # the first that ends behind the span's start
+    nearest = (bisect_right(ends, start) for start, _ in spans)  # index of the first that ends after the span's start
     return [
         start < end and index < len(merged) and merged[index][0] < end
         for (start, end), index in zip(spans, nearest, strict=True)
@@ -118,22 +123,24 @@ def _overlaps(spans: Sequence[CharSpan], merged: Sequence[CharSpan]) -> list[boo
 
 
 def _visible_overlaps(spans: Sequence[CharSpan], merged: Sequence[CharSpan], text: str) -> list[bool]:
-    """As `_overlaps`, by the characters other than white space; tokens without any go with their neighbours."""
+    """Return the same as `_overlaps`, but without counting white space, as in `executed_token_mask`."""
     visible = [not character.isspace() for character in text]
     inside = [False] * len(text)
     for start, end in merged:
         inside[start:end] = visible[start:end]
+    # Number of such characters before each offset, so that the number in a span is a difference.
     visible_before, inside_before = ([0, *accumulate(flags)] for flags in (visible, inside))
 
     def count(before: list[int], span: CharSpan) -> int:
         return before[min(span[1], len(text))] - before[min(span[0], len(text))]
 
+    # `None`: the token is white space, or empty.
     marks = [count(inside_before, span) > 0 if count(visible_before, span) else None for span in spans]
-    following = next((mark for mark in reversed(marks) if mark is not None), False)
+    latest = next((mark for mark in reversed(marks) if mark is not None), False)
     mask = []
     for (start, end), mark in zip(reversed(spans), reversed(marks), strict=True):
-        following = following if mark is None else mark
-        mask.append(following and start < end)
+        latest = latest if mark is None else mark
+        mask.append(latest and start < end)
     return mask[::-1]
 
 
@@ -148,9 +155,9 @@ def completion_loss_mask(
     """
     Mark the tokens of a completion that take part in the policy loss.
 
-    Tokens of the program are kept if any of their characters other than white space lies on a kept line; white space
-    goes with the text that follows it, at the end with the text before, which for a completion of nothing else is the
-    prefix. A completion that begins in the middle of a line of the prefix has that line's number there.
+    A token of the program is kept if one of its characters other than white space is on a kept line. A token of white
+    space alone goes with the next text, or at the end with the last text. If the whole completion is white space, that
+    is the end of the prefix. The completion may begin within a line of the prefix: both parts are one line.
 
     Args:
         token_spans (`Sequence[CharSpan]`):
@@ -158,11 +165,11 @@ def completion_loss_mask(
         completion (`str`):
             Text of the completion.
         program ([`Program`]):
-            What [`~parsing.extract_program`] found in it.
+            Program in the completion, as [`~parsing.extract_program`] returns it.
         kept_lines (`Collection[int]`):
             Lines of `program.text` whose tokens are kept, counted from 1, such as `Execution.kept_lines`.
         outside_program (`bool`, *optional*, defaults to `True`):
-            Whether to keep tokens outside the program: closing fence, text around it, EOS and all tokens without text.
+            Whether to keep tokens outside the program: fences, prose, EOS and all other tokens without text.
 
     Returns:
         `list[bool]`: Length `T`. `True` where the token takes part in the policy loss.
@@ -185,7 +192,7 @@ def _prefix_length(program: Program) -> int:
 
 
 def _spans_in_completion(program: Program, kept: Sequence[CharSpan]) -> list[CharSpan]:
-    """Where spans of a program stand in the completion; nothing for those that lie in the prefix."""
+    """Return spans of a program as spans of the completion. Characters of the prefix are cut off."""
     start, end = program.span
     shift = start - _prefix_length(program)
     spans = [(lo + shift, hi + shift) for lo, hi in kept]
@@ -193,7 +200,11 @@ def _spans_in_completion(program: Program, kept: Sequence[CharSpan]) -> list[Cha
 
 
 def _keeps_blank_completion(program: Program, kept: Sequence[CharSpan]) -> bool:
-    """Whether the text before a completion of white space is kept; without any, whether anything is."""
+    """
+    Return whether a completion of white space is kept: whether the last text of the prefix is on a kept line.
+
+    Without text in the prefix, any kept line is enough.
+    """
     before = len(program.text[: _prefix_length(program)].rstrip())
     if before == 0:
         return bool(kept)
@@ -211,7 +222,7 @@ def random_token_mask(
     sample: int,
 ) -> list[bool]:
     """
-    Control for Fine-Grained Optimization: keep as many of the program's tokens, drawn uniformly.
+    Keep as many tokens of the program as `loss_mask`, drawn uniformly: a control for Fine-Grained Optimization.
 
     Args:
         loss_mask (`Sequence[bool]`):
@@ -219,9 +230,9 @@ def random_token_mask(
         token_spans (`Sequence[CharSpan]`):
             Span of each token in the completion.
         program ([`Program`]):
-            Program in the completion. Tokens without a character in it keep their value.
+            Program in the completion. Tokens outside it keep their value.
         seed, task_id, step, sample (`int`, `str`, `int`, `int`):
-            What the draw depends on, and nothing else.
+            Seed of the draw, problem, update, and index in the global batch. Equal values give an equal mask.
 
     Returns:
         `list[bool]`: Length `T`, with as many `True` as `loss_mask` has.
@@ -240,16 +251,16 @@ def random_token_mask(
 
 def kept_lines(program: str, executed: frozenset[TLineNo] | None) -> frozenset[TLineNo]:
     """
-    Lines of a program whose tokens Fine-Grained Optimization keeps.
+    Return the lines of a program whose tokens Fine-Grained Optimization keeps.
 
     Args:
         program (`str`):
             Text of the program.
         executed (`frozenset[int]` or `None`):
-            Lines that ran. `None` if the program did not compile, or if it is not known which lines ran.
+            Lines that ran. `None` if the program did not compile, or if the executed lines are unknown.
 
     Returns:
-        `frozenset[int]`: The lines that ran. All lines where there are none to go by.
+        `frozenset[int]`: The lines that ran. For `None` all lines.
     """
     return frozenset(range(1, len(line_spans(program)) + 1)) if executed is None else executed
 
@@ -266,7 +277,7 @@ class MaskRule:
         outside_program (`bool`, *optional*, defaults to `True`):
             Whether EOS, the closing fence and text outside the program are kept.
         compile_error_mask (`str`, *optional*, defaults to `"all"`):
-            Lines kept of a program that does not compile: `"all"`, or those `"up_to_error_line"`.
+            Lines that are kept of a program that does not compile: `"all"` or `"up_to_error_line"`.
         seed (`int`, *optional*, defaults to `0`):
             Seed of `"random"`.
     """
@@ -277,7 +288,7 @@ class MaskRule:
     seed: int = 0
 
     def lines(self, execution: Execution) -> frozenset[TLineNo]:
-        """Lines of an executed program whose tokens are kept."""
+        """Return the lines of an executed program whose tokens are kept."""
         if execution.outcome is Outcome.COMPILE_ERROR and self.compile_error_mask == "up_to_error_line":
             error_line = execution.tests[0].error_line if execution.tests else None
             if error_line:
@@ -297,7 +308,7 @@ def loss_mask(
     sample: int = 0,
 ) -> list[bool]:
     """
-    Mark the tokens of a completion that take part in the policy loss. Every trainer asks this function.
+    Mark the tokens of a completion that take part in the policy loss, by the rule. Every trainer calls this function.
 
     Args:
         token_spans (`Sequence[CharSpan]`):
@@ -307,11 +318,11 @@ def loss_mask(
         program ([`Program`]):
             Program in the completion.
         execution ([`Execution`] or `None`):
-            Its result. Without one every token is kept.
+            Result of running the program. With `None` every token is kept.
         rule ([`MaskRule`]):
             Rule.
         task_id, step, sample (`str`, `int`, `int`, *optional*):
-            Problem, update and place in the global batch. Only `fgo="random"` depends on them.
+            Problem, update and index in the global batch. Only `fgo="random"` depends on them.
 
     Returns:
         `list[bool]`: Length `T`. `True` where the token is kept.
