@@ -1,5 +1,5 @@
 """
-Text of a program: where it stands in an answer, its lines, and its syntax tree.
+Finds the program in a model's answer, its lines and its syntax tree.
 
 Lines are those of Python's tokenizer: they end at `\\n`, `\\r\\n` or `\\r`, never at the form feeds and Unicode
 separators of `str.splitlines`.
@@ -23,18 +23,19 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _FENCE = re.compile(r"(?:\A|(?<=[\r\n])) {0,3}(?P<ticks>`{3,})(?P<info>[^\r\n]*)(?:\r\n|\r|\n|\Z)")
 _PYTHON_INFO = ("python", "python3", "py")
 
-# What `ast.parse` and `compile` raise for a text that is not a program: besides syntax errors null bytes and lone
-# surrogates (ValueError) and nesting that is too deep (RecursionError, MemoryError, OverflowError).
+# Raised by `ast.parse` and `compile` for a text that is not a program: ValueError for null bytes and lone surrogates;
+# RecursionError, MemoryError and OverflowError for nesting that is too deep.
 COMPILE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
-SUITES = ("body", "handlers", "orelse", "finalbody", "cases")
-# A name and a colon behind the colon of a header, with comments and line ends between; also where no header is.
+SUITES = ("body", "handlers", "orelse", "finalbody", "cases")  # fields of syntax nodes
+# A name and a colon after another colon, with comments and line ends between them. The first colon need not be that of
+# a header, so that some texts match although no suite begins with an annotation.
 _ANNOTATION_BEGINS_SUITE = re.compile(
     r"(?:\A|:)(?:[\s\\]|#[^\r\n]*[\r\n])*(?!(?:else|try|finally|lambda)\b)"
     r"(?:\([(\s]*[^\W\d]\w*[\s\\)]*|[^\W\d]\w*[\s\\]*):(?!=)"
 )
-_parser_lock = threading.RLock()  # not `Lock`: a collection amid parsing may run a finalizer that parses
-# Else a fork amid another thread's parsing would leave the lock held for ever in the new process.
+_parser_lock = threading.RLock()  # not `Lock`: garbage collection during parsing may run a finalizer that parses
+# A fork while another thread parses would otherwise leave the lock locked forever in the new process.
 os.register_at_fork(
     before=_parser_lock.acquire, after_in_parent=_parser_lock.release, after_in_child=_parser_lock.release
 )
@@ -42,9 +43,9 @@ os.register_at_fork(
 
 def line_spans(text: str) -> list[CharSpan]:
     """
-    Span of each line, line end included; line `i` is at index `i - 1`.
+    Return the span of each line, line end included. Line `i` is at index `i - 1`.
 
-    A text that ends with a line end has no empty line after it; an empty text has no line.
+    There is no empty line after the last line end. An empty text has no line.
     """
     return [match.span() for match in _LINE.finditer(text)]
 
@@ -54,9 +55,9 @@ def line_spans(text: str) -> list[CharSpan]:
 
 def find_closing_fence(text: str) -> int | None:
     """
-    Offset at which the line of the closing fence starts, in a text whose fence is already open.
+    Return the offset of the line with the closing fence, in a text that begins inside a fence. `None` without one.
 
-    A fence is a line that begins, after at most three spaces, with three or more backticks.
+    A fence is a line that begins with three or more backticks, after at most three spaces.
     """
     fence = _FENCE.search(text)
     return fence.start() if fence else None
@@ -66,20 +67,20 @@ def extract_program(completion: str, prefix: str = "", *, opened_fence: bool = F
     """
     Find the program in a model's answer.
 
-    With a `prefix` or an opened fence the answer is code from its first character up to the closing fence. Otherwise
-    it is the first block fenced as Python, else the first fenced block, else the whole text. An unclosed fence ends at
-    the end. A block is closed by the first fence with at least as many backticks as opened it.
+    With a `prefix` or an opened fence, the program is the completion up to the closing fence. Otherwise it is the
+    first block fenced as Python, else the first fenced block, else the whole text. A block without a closing fence
+    goes to the end of the text. The closing fence of a block has at least as many backticks as its opening fence.
 
     Args:
         completion (`str`):
-            What the model wrote.
+            Text that the model generated.
         prefix (`str`, *optional*):
-            Text that the completion continues, exactly as the model saw it; it becomes the program's beginning.
+            Text that the completion continues, exactly as in the query. The program begins with it.
         opened_fence (`bool`, *optional*, defaults to `False`):
             Whether the query ended inside an open code fence.
 
     Returns:
-        [`Program`]: `text` is what is run, `span` is where the completion's part of it stands in the completion.
+        [`Program`]: `text` is the program to run, `span` the span of its generated part in the completion.
     """
     if prefix or opened_fence:
         end = find_closing_fence(completion)
@@ -90,7 +91,7 @@ def extract_program(completion: str, prefix: str = "", *, opened_fence: bool = F
 
 
 def _fenced_block(text: str) -> CharSpan | None:
-    """Content of the first block fenced as Python, else of the first fenced block."""
+    """Return the span of the code in the first block fenced as Python, else in the first fenced block."""
     opening = next((fence for fence in _FENCE.finditer(text) if _is_python(fence["info"])), _FENCE.search(text))
     if opening is None:
         return None
@@ -112,11 +113,11 @@ def _is_python(info: str) -> bool:
 @contextmanager
 def quiet_parser() -> Iterator[None]:
     """
-    Around calls of Python's parser and compiler: no warnings, and one thread at a time.
+    Suppress warnings of Python's parser and compiler in the block, and let only one thread in at a time.
 
-    Warnings (of invalid escapes) would become errors where warnings are errors, and `catch_warnings` serves one thread
-    only. Threads that make syntax trees side by side may get a SystemError, "AST constructor recursion depth mismatch"
-    (CPython issue 106905; seen on 3.11).
+    Warnings, such as those of invalid escapes, would be errors if a user turns warnings into errors. `catch_warnings`
+    is not thread-safe. Threads that build syntax trees at the same time may get a SystemError, "AST constructor
+    recursion depth mismatch" (CPython issue 106905; seen on 3.11).
     """
     with _parser_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -125,10 +126,10 @@ def quiet_parser() -> Iterator[None]:
 
 def syntax_tree(source: str) -> ast.Module:
     """
-    Syntax tree of a text, as `ast.parse` makes it; see [`quiet_parser`].
+    Return the syntax tree of a text, as `ast.parse` does, but in a [`quiet_parser`].
 
     Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError: If the text is no program.
+        SyntaxError, ValueError, RecursionError, MemoryError: If the text is not a program.
     """
     with quiet_parser():
         return ast.parse(source)
@@ -136,20 +137,24 @@ def syntax_tree(source: str) -> ast.Module:
 
 def parse(program: str) -> ast.Module | None:
     """
-    Syntax tree of a program, or `None` if it is not one. Gives no warnings.
+    Return the syntax tree of a program, or `None` if the text is not a program. Gives no warnings.
 
     Args:
         program (`str`):
-            Text of any origin: bad syntax, null bytes, lone surrogates and hostile nesting give `None`.
+            Any text. Syntax errors, null bytes, lone surrogates and nesting that is too deep give `None`.
     """
     try:
-        return syntax_tree(without_mark(program))
+        return syntax_tree(_without_byte_order_mark(program))
     except COMPILE_ERRORS:
         return None
 
 
-def without_mark(program: str) -> str:
-    """Program without a byte order mark, which the interpreter accepts in a file; a form feed keeps its place."""
+def _without_byte_order_mark(program: str) -> str:
+    """
+    Return the program with a form feed in place of a byte order mark.
+
+    The interpreter accepts a byte order mark in a file, but `compile` rejects it in a string.
+    """
     return "\f" + program[1:] if program.startswith("\ufeff") else program
 
 
@@ -157,30 +162,30 @@ def compile_for_tracing(program: str, filename: str) -> CodeType:
     """
     Compile a program so that a line tracer sees every suite that is entered.
 
-    CPython gives no line event for a suite of nothing but a docstring, `global`, `nonlocal` or bare annotations: a
-    function that has only a docstring looks the same whether it was called or not. Such suites, and a program without
-    any statement, get a `pass` at the line of their first statement. Nothing else about the program changes.
+    CPython has no line event for a suite that holds only a docstring, `global`, `nonlocal` or bare annotations. A
+    tracer cannot see whether a function with only a docstring is called. Such silent suites, and programs without any
+    statement, get a `pass` at the line of their first statement. Nothing else in the program is changed.
 
     Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError, OverflowError: As `compile` does.
+        SyntaxError, ValueError, RecursionError, MemoryError, OverflowError: If the program does not compile.
     """
-    code = compile(without_mark(program), filename, "exec", dont_inherit=True, optimize=0)
+    code = compile(_without_byte_order_mark(program), filename, "exec", dont_inherit=True, optimize=0)
     if not _may_hold_silent_suite(program, code):
         return code
     tree = parse(program)
-    if tree is None or not mark_silent_suites(tree):
+    if tree is None or not _add_pass_to_silent_suites(tree):
         return code
     try:
         return compile(tree, filename, "exec", dont_inherit=True, optimize=0)
     except COMPILE_ERRORS:
-        return code  # nested too deeply to be compiled from a tree
+        return code  # too deeply nested for compiling from a tree
 
 
 def _may_hold_silent_suite(program: str, code: CodeType) -> bool:
     """
-    Whether a look at the syntax tree, which costs more than compiling, is worth it. A no is always right.
+    Return `False` if the program surely has no silent suite. This saves its syntax tree, slower than compiling.
 
-    A suite is silent if it begins with `global`, `nonlocal` or a bare annotation, or is all of a function or program.
+    A silent suite begins with `global`, `nonlocal` or a bare annotation, or it is a whole function or program.
     """
     return (
         "global" in program
@@ -191,15 +196,15 @@ def _may_hold_silent_suite(program: str, code: CodeType) -> bool:
 
 
 def _may_do_nothing(code: CodeType) -> bool:
-    """Whether this code, or that of a function in it, uses neither names nor constants but texts and `None`."""
+    """Return whether this code, or that of a function in it, uses no names and no constants but strings and `None`."""
     constants = code.co_consts
     if not code.co_names and all(constant is None or isinstance(constant, str) for constant in constants):
         return not code.co_name.startswith("<") or code.co_name == "<module>"
     return any(isinstance(constant, CodeType) and _may_do_nothing(constant) for constant in constants)
 
 
-def mark_silent_suites(tree: ast.Module) -> bool:
-    """Add a `pass` to every suite without a line event of its own, in place. Say whether there was one."""
+def _add_pass_to_silent_suites(tree: ast.Module) -> bool:
+    """Add a `pass` to every silent suite, in place. Return whether there is one."""
     silent = [(node, suite) for node in ast.walk(tree) for suite in suites(node) if _is_silent(node, suite)]
     for _, suite in silent:
         line = suite[0].lineno if suite else 1
@@ -208,7 +213,7 @@ def mark_silent_suites(tree: ast.Module) -> bool:
 
 
 def suites(node: ast.AST) -> Iterator[list[ast.stmt]]:
-    """Lists of statements directly under a node; a module's may be empty."""
+    """Yield the lists of statements directly under a node. Only the list of a module may be empty."""
     for name, value in ast.iter_fields(node):
         if name in SUITES and isinstance(value, list) and (isinstance(node, ast.Module) or _holds_statements(value)):
             yield value
@@ -223,7 +228,7 @@ def _is_silent(owner: ast.AST, suite: Sequence[ast.stmt]) -> bool:
 
 
 def is_passive(owner: ast.AST | None, suite: Sequence[ast.stmt], index: int) -> bool:
-    """Whether a statement does nothing that a tracer could see: docstring, `global`, `nonlocal`, bare annotation."""
+    """Return whether a statement has no line event: docstring, `global`, `nonlocal` or bare annotation."""
     node = suite[index]
     if isinstance(node, ast.Expr):
         takes_docstring = isinstance(owner, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
@@ -236,7 +241,7 @@ def _is_string(node: ast.expr) -> bool:
 
 
 def first_line(node: ast.stmt) -> TLineNo:
-    """First line of a statement, its decorators included."""
+    """Return the first line of a statement, decorators included."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.decorator_list:
         return min(node.lineno, node.decorator_list[0].lineno)
     return node.lineno
@@ -244,7 +249,7 @@ def first_line(node: ast.stmt) -> TLineNo:
 
 def header_end_line(node: ast.stmt | ast.excepthandler | ast.match_case, lines: Sequence[str]) -> TLineNo:
     """
-    Line on which the header of a compound statement ends: the one with its colon.
+    Return the line on which the header of a compound statement ends, with its colon.
 
     Args:
         node (`ast.stmt`, `ast.excepthandler` or `ast.match_case`):
@@ -253,7 +258,7 @@ def header_end_line(node: ast.stmt | ast.excepthandler | ast.match_case, lines: 
             Lines of the program.
     """
     line, column = max(_header_ends(node))
-    # After the header's last expression come only brackets, commas, names and comments: the first colon is the one.
+    # After the last expression of a header come only brackets, commas, names and comments. The first colon ends it.
     rest = from_byte(lines[line - 1], column)
     while ":" not in rest.split("#", 1)[0] and line < len(lines):
         line += 1
@@ -262,14 +267,14 @@ def header_end_line(node: ast.stmt | ast.excepthandler | ast.match_case, lines: 
 
 
 def _header_ends(node: ast.AST) -> Iterator[tuple[TLineNo, int]]:
-    """Where the parts of a header end (lines; bytes in the line); its keyword counts with its beginning."""
+    """Yield the ends of the parts of a header, as line and byte in the line; for its keyword the beginning."""
     if isinstance(node, (ast.stmt, ast.excepthandler)):
         yield node.lineno, node.col_offset
     for name, value in ast.iter_fields(node):
         if name in SUITES or name == "decorator_list":
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, (ast.arguments, ast.withitem)):  # have no position of their own
+            if isinstance(child, (ast.arguments, ast.withitem)):  # these have no position of their own
                 yield from _header_ends(child)
             elif isinstance(child, ast.AST):
                 yield _end(child)
@@ -281,5 +286,5 @@ def _end(node: ast.AST) -> tuple[TLineNo, int]:
 
 
 def from_byte(line: str, column: int) -> str:
-    """Text of a line from a column on; syntax trees count columns in bytes of UTF-8."""
+    """Return the text of a line from a column on. Syntax trees count columns in bytes of UTF-8."""
     return line[column:] if line.isascii() else line.encode()[column:].decode(errors="replace")
