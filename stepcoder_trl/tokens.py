@@ -1,4 +1,4 @@
-"""Text of sampled tokens, and the characters that each of them wrote."""
+"""Text of sampled tokens, and the span of each token in it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from stepcoder_trl.types import CharSpan
 
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-
-
 _SPACE = "\u2581"  # how SentencePiece writes a space
 
 
@@ -23,10 +21,10 @@ class TokenizedText:
     Text of sampled tokens.
 
     Attributes:
-        text (`str`): What the tokens say, special tokens left out; bytes that are not UTF-8 appear as U+FFFD.
+        text (`str`): Decoded text without special tokens. Bytes that are not UTF-8 become U+FFFD.
         spans (`tuple[tuple[int, int], ...]`):
-            Characters of each token in `text`. The tokens that share a character all have it; special tokens have an
-            empty span.
+            Span of each token in `text`, in characters. If several tokens make up one character, all their spans
+            include it. Special tokens have an empty span.
     """
 
     text: str
@@ -35,18 +33,18 @@ class TokenizedText:
 
 def token_texts(token_ids: Sequence[int], tokenizer: Any) -> TokenizedText:
     """
-    Decode sampled tokens and say which characters each of them wrote. Nothing is tokenized again.
+    Decode sampled tokens, and return the text with the span of each token. Nothing is tokenized again.
 
-    The tokens are decoded here, byte by byte, for byte-level BPE, for SentencePiece with or without byte fallback, and
-    for vocabularies whose tokens are literal text: the spans are right by construction. A leading space of the first
-    token stays, as the tokens continue a query (`tokenizer.decode` of SentencePiece drops it). With any other
-    tokenizer growing beginnings of the sequence are decoded and compared.
+    For byte-level BPE, SentencePiece with or without byte fallback, and vocabularies of literal text, each token is
+    converted to bytes. The lengths of these bytes give the spans. A leading space of the first token is kept, because
+    the tokens continue a query (`tokenizer.decode` of SentencePiece drops it). For any other tokenizer the first 1, 2,
+    ... tokens are decoded, and the texts are compared.
 
     Args:
         token_ids (`Sequence[int]`):
-            Tokens, as sampled. Length `T`.
+            Sampled tokens. Length `T`.
         tokenizer (`PreTrainedTokenizerBase`):
-            Tokenizer of transformers, of any kind.
+            Any tokenizer of transformers.
 
     Returns:
         [`TokenizedText`]: The text and `T` spans.
@@ -58,7 +56,7 @@ def token_texts(token_ids: Sequence[int], tokenizer: Any) -> TokenizedText:
     added, special = tokenizer.added_tokens_decoder, _special_ids(tokenizer)
     pieces = []
     for token_id, token in zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True):
-        if token_id in special or token is None:  # `None`: a row of the embedding that no token uses
+        if token_id in special or token is None:  # `None`: an id of the embedding without a token
             pieces.append(b"")
         elif token_id in added:
             pieces.append(_utf8(str(added[token_id].content)))
@@ -73,8 +71,8 @@ def _special_ids(tokenizer: Any) -> frozenset[int]:
 
 
 def _bytes_of_token(tokenizer: Any) -> Callable[[str], bytes] | None:
-    """How a token of the vocabulary is turned into bytes; `None` if this depends on its neighbours or is not known."""
-    # The tokenizer classes have no common name for what they are; their decoders differ in kind, not in type.
+    """Return the function from a token to its bytes. `None` if they depend on other tokens or are unknown."""
+    # No common class or attribute of the tokenizers names their kind, so that it is found by what they have.
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         return _bytes_by_decoder(backend.decoder)
@@ -86,9 +84,10 @@ def _bytes_of_token(tokenizer: Any) -> Callable[[str], bytes] | None:
 
 
 def _bytes_by_decoder(decoder: Any) -> Callable[[str], bytes] | None:
-    """As above, for a tokenizer of the `tokenizers` library. Its decoders pickle as their JSON description."""
+    """Return the function from a token to its bytes for a decoder of the `tokenizers` library, as above."""
     if decoder is None:
         return None
+    # The state for pickling is JSON, the only public description of a decoder.
     description: dict[str, Any] = json.loads(decoder.__getstate__())
     steps: list[dict[str, Any]] = description.get("decoders", [description])
     kinds = {step["type"] for step in steps}
@@ -102,7 +101,7 @@ def _bytes_by_decoder(decoder: Any) -> Callable[[str], bytes] | None:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """Byte for which each character of a byte-level vocabulary stands (GPT-2)."""
+    """Return the byte that each character of a byte-level vocabulary represents (GPT-2)."""
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in visible]
     return {chr(byte): byte for byte in visible} | {chr(256 + index): byte for index, byte in enumerate(hidden)}
@@ -131,19 +130,26 @@ def _utf8(text: str) -> bytes:
 
 
 def _join(pieces: Sequence[bytes]) -> TokenizedText:
-    """Decode the bytes of all tokens together."""
+    """Decode the bytes of all tokens together, and return the text with the span of each token."""
     text, character_of = _decode(b"".join(pieces))
     spans = []
     start = 0
     for piece in pieces:
         end = start + len(piece)
-        spans.append((character_of[start], character_of[end - 1] + 1) if piece else (character_of[start],) * 2)
+        first = character_of[start]
+        spans.append((first, character_of[end - 1] + 1 if piece else first))
         start = end
     return TokenizedText(text, tuple(spans))
 
 
 def _decode(data: bytes) -> tuple[str, list[int]]:
-    """Text of UTF-8 with errors replaced, and the character that each byte belongs to (one more entry for the end)."""
+    """
+    Decode UTF-8, with errors replaced.
+
+    Returns:
+        `tuple[str, list[int]]`: Text, and the index of the character that each byte belongs to. One more entry, the
+        length of the text, stands for the end.
+    """
     text: list[str] = []
     character_of: list[int] = []
     length = done = 0
@@ -164,7 +170,7 @@ def _decode(data: bytes) -> tuple[str, list[int]]:
 
 
 def _decode_growing(ids: Sequence[int], tokenizer: Any) -> TokenizedText:
-    """Spans by decoding ever longer beginnings: a token wrote what its predecessors' text did not have yet."""
+    """Decode the first 1, 2, ... tokens. The span of a token is the text that it adds to the decoded text before."""
     text = ""
     spans = []
     for end in range(1, len(ids) + 1):
@@ -175,7 +181,7 @@ def _decode_growing(ids: Sequence[int], tokenizer: Any) -> TokenizedText:
 
 
 def _common_length(a: str, b: str) -> int:
-    """Length of the beginning that two texts share."""
+    """Return the length of the common beginning of two texts."""
     if b.startswith(a):
         return len(a)
     return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
