@@ -1,9 +1,8 @@
 """
-The one reader of rows and the one writer of files.
+Reads rows and writes files, for the whole package.
 
-Rows come from JSON Lines, a JSON array, either of them gzip-compressed, or parquet. A file is written under a
-temporary name and renamed when it is complete, so that no reader ever meets half a file. `-` is standard input or
-output.
+Rows are read from JSON Lines, a JSON array, either of them gzip-compressed, or parquet. A file is written under a
+temporary name and renamed when it is complete, so that it is never seen half-written. `-` is standard input or output.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ _INT_DIGITS = 4000  # below the interpreter's limit on the digits of one convers
 
 
 def shown(value: Any) -> str:
-    """Value and type for a message, cut to a readable length. Works for every value."""
+    """Return value and type as text for a message, cut to a readable length. Works for every value."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # an integer of more digits than Python prints; a list that is too deep
+    except (ValueError, RecursionError):  # an integer with too many digits; a list nested too deeply
         return f"of type {type(value).__name__}"
     text = text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 3] + "..."
     return f"{text} ({type(value).__name__})" if value is not None else text
@@ -48,7 +47,7 @@ def shown(value: Any) -> str:
 
 def parse_json(text: str) -> Any:
     """
-    Read JSON, with integers of any length.
+    Return the value of JSON text. Integers may have any length.
 
     Args:
         text (`str`): JSON text.
@@ -57,7 +56,7 @@ def parse_json(text: str) -> Any:
         `Any`: The value.
 
     Raises:
-        ValueError: If it is not JSON or nested too deeply. The message holds line and column where there are any.
+        ValueError: If it is not JSON or nested too deeply. For invalid JSON the message has line and column.
     """
     try:
         return json.loads(text, parse_int=_parse_int)
@@ -66,7 +65,7 @@ def parse_json(text: str) -> Any:
 
 
 def _parse_int(digits: str) -> int:
-    """`int(digits)` without the interpreter's limit: these are our own data, not a program's."""
+    """Return `int(digits)` without Python's limit on digits, which protects from untrusted data: these are our own."""
     if len(digits) <= _INT_DIGITS:
         return int(digits)
     sign, digits = (-1, digits[1:]) if digits[0] == "-" else (1, digits)
@@ -83,7 +82,9 @@ def _parse_int(digits: str) -> int:
 @dataclass(frozen=True)
 class Row:
     """
-    One row of a file. Its methods return a field's value or raise a `BadInputError` that names place, field and fix.
+    One row of a file.
+
+    Its methods return the value of a field, or raise a `BadInputError` that names the place, the field and the fix.
 
     Attributes:
         fields (`Mapping[str, Any]`): Columns.
@@ -98,13 +99,13 @@ class Row:
     number: int
 
     def get(self, name: str) -> Any:
-        """Field of any type. It must be there."""
+        """Return a field of any type. It must exist."""
         if name not in self.fields:
             raise BadInputError(f"{self.where}: field `{name}` is missing. Add it.")
         return self.fields[name]
 
     def text(self, name: str, default: str | None = None) -> str:
-        """String field. A default stands for a missing one and for null."""
+        """Return a string field. The default, if given, replaces a missing field and null."""
         if default is not None and self.fields.get(name) is None:
             return default
         value = self.get(name)
@@ -113,7 +114,7 @@ class Row:
         return value
 
     def texts(self, name: str) -> list[str]:
-        """List of strings, empty if the field is missing or null."""
+        """Return a list of strings. It is empty if the field is missing or null."""
         values = self.fields.get(name)
         if values is None:
             return []
@@ -122,14 +123,14 @@ class Row:
         return values
 
     def items(self, name: str) -> list[Any]:
-        """List."""
+        """Return a list."""
         value = self.get(name)
         if not isinstance(value, list):
             raise self._wrong(name, value, "a list")
         return value
 
     def identifier(self, name: str) -> str | int:
-        """String or integer."""
+        """Return a string or an integer."""
         value = self.get(name)
         if isinstance(value, bool) or not isinstance(value, (str, int)):
             raise self._wrong(name, value, "a string or an integer")
@@ -137,11 +138,11 @@ class Row:
 
     @property
     def id(self) -> str | int:
-        """Field `id`, a string or an integer."""
+        """Return the field `id`, a string or an integer."""
         return self.identifier("id")
 
     def json(self, name: str) -> Any:
-        """Field that holds a value or its JSON text. `None` if it is missing or blank."""
+        """Return the value of a field that holds it directly or as JSON text. `None` if missing or blank."""
         value = self.fields.get(name)
         if not isinstance(value, str):
             return value
@@ -160,7 +161,7 @@ class Row:
 
 def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     """
-    Read all rows of a file. Its kind is recognised by its content, not by its name.
+    Return all rows of a file. Its kind is recognised by its content, not by its name.
 
     Args:
         path (`str` or `os.PathLike`):
@@ -171,7 +172,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
         `list[Row]`: At least one row.
 
     Raises:
-        BadInputError: If the file is missing, empty, damaged or of another kind.
+        BadInputError: If the file is missing, empty, damaged or of an unknown kind.
     """
     name = os.fspath(path)
     if name == STANDARD_STREAM:
@@ -220,14 +221,16 @@ def _decompressed(data: bytes, path: str) -> bytes:
 
 
 def _line_values(data: bytes, path: str) -> Iterator[_Place]:
-    for number, line in enumerate(data.split(b"\n"), start=1):  # only \n ends a line: JSON text may hold U+2028
+    for number, line in enumerate(
+        data.split(b"\n"), start=1
+    ):  # only \n ends a line, since JSON text may contain U+2028
         if line.strip():
             where = f"{path}:{number}"
-            yield _object(parsed(decoded(line, where), where), where), where, number
+            yield _object(parse_json_at(decode_utf8(line, where), where), where), where, number
 
 
 def _array_values(data: bytes, path: str) -> Iterator[_Place]:
-    for number, value in enumerate(parsed(decoded(data, path), path), start=1):
+    for number, value in enumerate(parse_json_at(decode_utf8(data, path), path), start=1):
         where = f"{path}, row {number}"
         yield _object(value, where), where, number
 
@@ -246,12 +249,12 @@ def _parquet_values(data: bytes, path: str) -> Iterator[_Place]:
         yield value, f"{path}, row {number}", number
 
 
-def decoded(data: bytes, where: str) -> str:
+def decode_utf8(data: bytes, where: str) -> str:
     """
-    Text of UTF-8 bytes.
+    Return the text of UTF-8 bytes.
 
     Raises:
-        BadInputError: If they are not UTF-8; begins with `where`.
+        BadInputError: If they are not UTF-8. The message begins with `where`.
     """
     try:
         return data.decode()
@@ -261,12 +264,12 @@ def decoded(data: bytes, where: str) -> str:
         ) from error
 
 
-def parsed(text: str, where: str) -> Any:
+def parse_json_at(text: str, where: str) -> Any:
     """
-    Value of JSON text.
+    Return the value of JSON text, as `parse_json`, but with a user's error.
 
     Raises:
-        BadInputError: If it is not JSON; begins with `where`.
+        BadInputError: If it is not JSON. The message begins with `where`.
     """
     try:
         return parse_json(text)
@@ -292,7 +295,7 @@ def _object(value: Any, where: str) -> Mapping[str, Any]:
 @contextlib.contextmanager
 def temporary_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
-    Path to write to in the block. The file gets its final name when the block ends without an error.
+    Yield a temporary path to write to. The file gets its final name when the block ends without an error.
 
     Args:
         path (`str` or `os.PathLike`):
@@ -323,7 +326,7 @@ def temporary_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 @contextlib.contextmanager
 def open_output(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
     """
-    Text stream. Its content appears under `path` when the block ends without an error. `-` is standard output.
+    Yield a text stream. The file exists under `path` when the block ends without an error. `-` is standard output.
 
     Raises:
         BadInputError: If the folder does not exist or cannot be written to.
@@ -355,10 +358,14 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
 
 
 def cut_to_whole_lines(path: Path) -> None:
-    """Cut off a last line without a line end: the process that wrote it was stopped. A missing file is left alone."""
+    """
+    Cut off the last line if it has no line end, because the process that wrote it was stopped.
+
+    A missing file is ignored.
+    """
     if not path.exists():
         return
     data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        os.truncate(path, whole)
+    end = data.rfind(b"\n") + 1
+    if end < len(data):
+        os.truncate(path, end)

@@ -1,7 +1,7 @@
 """
-APPS and APPS+: how they write tests, and the folders that APPS is published in.
+Reads the tests of APPS and APPS+, and the folders in which APPS is published.
 
-Both hold values as text in places, by conventions that differ from source to source.
+Both datasets write some values of tests as text. Their conventions depend on the source of the problem.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.errors import BadInputError, NoTestsError
-from stepcoder_trl.jsonl import Row, decoded, parse_json, parsed, shown
+from stepcoder_trl.jsonl import Row, decode_utf8, parse_json, parse_json_at, shown
 
 
 # Folders
@@ -23,11 +23,11 @@ from stepcoder_trl.jsonl import Row, decoded, parse_json, parsed, shown
 
 def read_apps_folder(path: Path) -> Iterator[Row]:
     """
-    Rows with the columns of codeparrot/apps, one per folder, in the order of their names.
+    Yield a row with the columns of codeparrot/apps for each folder, sorted by name.
 
     Args:
         path (`Path`):
-            Folder of one split, which holds `0000/question.txt` and so on.
+            Folder of one split, with `0000/question.txt` and so on.
 
     Raises:
         BadInputError: If no folder has a `question.txt`, or a file is not UTF-8.
@@ -43,7 +43,7 @@ def read_apps_folder(path: Path) -> Iterator[Row]:
 
 
 def _columns(folder: Path) -> dict[str, Any]:
-    metadata = parsed(_text(folder / "metadata.json") or "{}", str(folder / "metadata.json"))
+    metadata = parse_json_at(_text(folder / "metadata.json") or "{}", str(folder / "metadata.json"))
     return {
         "problem_id": int(folder.name) if folder.name.isdecimal() else folder.name,
         "question": _text(folder / "question.txt"),
@@ -55,15 +55,15 @@ def _columns(folder: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    """Text of a file, empty if there is none."""
-    return decoded(path.read_bytes().removeprefix(codecs.BOM_UTF8), str(path)) if path.is_file() else ""
+    """Return the text of a file. It is empty if there is no file."""
+    return decode_utf8(path.read_bytes().removeprefix(codecs.BOM_UTF8), str(path)) if path.is_file() else ""
 
 
 # Tests of APPS
 
 
 def apps_tests(row: Row, starter_code: str) -> dict[str, Any]:
-    """Tests of a row of APPS: `call` where `input_output` names a function, else `stdio`."""
+    """Return the tests of a row of APPS: `call` if `input_output` names a function, else `stdio`."""
     tests = row.json("input_output")
     if not tests or not isinstance(tests, Mapping) or not tests.get("inputs"):
         raise NoTestsError(f"{row.where}: `input_output` holds no tests. Drop the row.")
@@ -80,7 +80,7 @@ def apps_tests(row: Row, starter_code: str) -> dict[str, Any]:
 
 
 def _joined(text: Any) -> Any:
-    """Standard input or output that is given as a list of lines."""
+    """Return standard input or output as text. Some rows give it as a list of lines."""
     if isinstance(text, list) and all(isinstance(line, str) for line in text):
         return "\n".join(text)
     return text
@@ -88,16 +88,16 @@ def _joined(text: Any) -> Any:
 
 def _unquoted(inputs: list[Any], outputs: list[Any]) -> tuple[list[Any], list[Any]]:
     """
-    Tests of a LeetCode problem without the quotes that its strings carry (`"\\"abc\\""`), if all of them do.
+    Return the tests of a LeetCode problem without extra quotes around strings (`"\\"abc\\""`), if all have them.
 
-    In the other call-style problems of APPS strings carry none, and each output is wrapped in a list of its own.
+    Other problems of APPS that call a function have no extra quotes, but each of their outputs is in a list.
     """
-    values = [value for arguments in inputs if isinstance(arguments, list) for value in arguments]
-    strings = [value for value in values if isinstance(value, str)]
+    if not all(isinstance(arguments, list) for arguments in inputs):
+        return inputs, outputs
+    strings = [value for arguments in inputs for value in arguments if isinstance(value, str)]
     if not strings or not all(map(_is_quoted, strings)):
         return inputs, outputs
-    stripped = [[_unquote(value) for value in arguments] for arguments in inputs if isinstance(arguments, list)]
-    return (stripped, [_unquote(value) for value in outputs]) if len(stripped) == len(inputs) else (inputs, outputs)
+    return [[_unquote(value) for value in arguments] for arguments in inputs], [_unquote(value) for value in outputs]
 
 
 def _is_quoted(text: str) -> bool:
@@ -115,13 +115,13 @@ def _unquote(value: Any) -> Any:
 
 
 def without_main_block(starter_code: str) -> str:
-    """Starter code up to a stray `if __name__ == "__main__":`, which no answer could follow."""
+    """Return the starter code before a misplaced `if __name__ == "__main__":`, which no answer can continue."""
     block = re.search(r"^if\s+__name__\b", starter_code, re.MULTILINE)
     return starter_code[: block.start()] if block else starter_code
 
 
 def apps_plus_tests(row: Row, starter_code: str) -> dict[str, Any]:
-    """Tests of a row of APPS+: `stdio` where inputs are text, `call` where they are lists of arguments."""
+    """Return the tests of a row of APPS+: `stdio` if inputs are text, `call` if they are lists of arguments."""
     inputs, outputs = row.items("inputs"), row.items("outputs")
     tests = {"fn_name": _function_name(row, without_main_block(starter_code))}
     if all(isinstance(value, str) for value in inputs):
@@ -138,7 +138,7 @@ def apps_plus_tests(row: Row, starter_code: str) -> dict[str, Any]:
 
 
 def _function_name(row: Row, starter_code: str) -> str:
-    """Function that the tests call: the first method of `class Solution`, else the first function."""
+    """Return the name of the function that the tests call: the first method of `class Solution`, or first function."""
     solution = re.search(r"^class\s+Solution\b", starter_code, re.MULTILINE)
     names = re.findall(
         r"^[ \t]*(?:async\s+)?def\s+(\w+)", starter_code[solution.end() if solution else 0 :], re.MULTILINE
@@ -154,7 +154,7 @@ def _function_name(row: Row, starter_code: str) -> str:
 
 
 def _decoded_arguments(row: Row, field: str, values: Any) -> list[Any]:
-    """Arguments from pieces of source text: strings at the top level carry quotes of their own, the rest is JSON."""
+    """Return the values of arguments. Text is a Python literal, where a string has its own quotes, or JSON."""
     if not isinstance(values, list):
         raise BadInputError(
             f"{row.where}: `{field}` is {shown(values)}, but must be a list, since `inputs` are lists of arguments. "
@@ -167,6 +167,7 @@ def _decoded_arguments(row: Row, field: str, values: Any) -> list[Any]:
 
 
 def _evaluated(row: Row, field: str, text: str) -> Any:
+    """Return the value of a Python literal or of JSON text."""
     try:
         return _literal(text)
     except ValueError:
@@ -183,7 +184,7 @@ def _evaluated(row: Row, field: str, text: str) -> Any:
 def _literal(text: str) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes
+            warnings.simplefilter("ignore")  # warnings of invalid escapes
             return ast.literal_eval(text.strip())
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(str(error)) from error
