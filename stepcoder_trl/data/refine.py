@@ -86,7 +86,7 @@ Action = Literal["drop", "repair", "note"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleFinding:
     """
     Finding of a rule in a row.
 
@@ -188,7 +188,7 @@ def unexecuted_share(program: str, run: Execution) -> float:
 # Rules on answers
 
 _ASKED = r"(print|output|return|display|report|give|find|produce)"
-_SEVERAL_WORDS = re.compile(
+_SEVERAL_ANSWERS = re.compile(
     rf"(?<!not )(?<!n't )\b{_ASKED}( out)? (any|(an |one )?arbitrary)\b(?! (other|more|extra|additional|spaces?)\b)"
     r"|\bany (valid|correct|possible|suitable|optimal) (answer|solution|output)s?\b"
     r"|\b(any|all|each|either)\b[^.\n]{0,40}\baccepted\b"
@@ -200,7 +200,7 @@ _SEVERAL_WORDS = re.compile(
 
 def words_of_several_answers(statement: str) -> str:
     """Return the words by which a problem statement allows several answers, or an empty text."""
-    found = _SEVERAL_WORDS.search(statement)
+    found = _SEVERAL_ANSWERS.search(statement)
     return found[0] if found else ""
 
 
@@ -280,14 +280,14 @@ class Refined:
 
     Attributes:
         problem ([`Problem`] or `None`): Refined problem. `None` if dropped.
-        findings (`tuple[Finding, ...]`): Findings of the rules, in order.
-        sound (`tuple[str, ...]`): Solutions that pass the repaired tests and read their input.
+        findings (`tuple[RuleFinding, ...]`): Findings of the rules, in order.
+        correct (`tuple[str, ...]`): Solutions that pass the repaired tests and read their input.
         unexecuted (`float` or `None`): Share of the canonical solution's code lines that no test executes.
     """
 
     problem: Problem | None
-    findings: tuple[Finding, ...]
-    sound: tuple[str, ...] = ()
+    findings: tuple[RuleFinding, ...]
+    correct: tuple[str, ...] = ()
     unexecuted: float | None = None
 
 
@@ -307,7 +307,7 @@ def refine_row(raw: RawProblem, observed: Sequence[Observations]) -> Refined:
     if not raw.solutions:
         return _dropped([], NO_SOLUTION)
     defects = [solution_defect(runs) for runs in observed]
-    findings: list[Finding] = []
+    findings: list[RuleFinding] = []
     running = [number for number, defect in enumerate(defects) if defect is None]
     if not running:
         code = Counter(defect for defect in defects if defect is not None).most_common(1)[0][0]
@@ -316,30 +316,30 @@ def refine_row(raw: RawProblem, observed: Sequence[Observations]) -> Refined:
     findings += repairs
     if problem is None:
         return Refined(None, tuple(findings))
-    sound = [number for number in running if _passes_tests(problem, observed[number][0])]
-    wrong = len(running) - len(sound)
+    passing = [number for number in running if _passes_tests(problem, observed[number][0])]
+    wrong = len(running) - len(passing)
     words = words_of_several_answers(statement_of(problem))
     if wrong and words:
         return _dropped(findings, SEVERAL_ANSWERS, f"{wrong} of {len(running)} solutions differ; {words!r}")
-    if not sound:
+    if not passing:
         return _dropped(findings, WRONG_OUTPUT if len(running) == 1 else SOLUTIONS_DISAGREE)
     if wrong or len(running) < len(defects):
-        findings.append(Finding(BAD_SOLUTIONS, "note", _counts([*defects, *[WRONG_OUTPUT] * wrong])))
-    reading = [number for number in sound if not is_hard_coded(raw.solutions[number], problem.tests)]
-    if not reading:
+        findings.append(RuleFinding(BAD_SOLUTIONS, "note", _counts([*defects, *[WRONG_OUTPUT] * wrong])))
+    correct = [number for number in passing if not is_hard_coded(raw.solutions[number], problem.tests)]
+    if not correct:
         return _dropped(findings, HARD_CODED)
     if words:
-        findings.append(Finding(SEVERAL_ANSWERS, "note", repr(words)))
-    canonical = shortest([raw.solutions[number] for number in reading])
+        findings.append(RuleFinding(SEVERAL_ANSWERS, "note", repr(words)))
+    canonical = shortest([raw.solutions[number] for number in correct])
     unexecuted = unexecuted_share(canonical, observed[raw.solutions.index(canonical)][0])
     if unexecuted > IRRELEVANT_SHARE:
-        findings.append(Finding(IRRELEVANT_CODE, "note", f"{unexecuted:.0%} of the lines"))
-    solutions = tuple(raw.solutions[number] for number in reading)
+        findings.append(RuleFinding(IRRELEVANT_CODE, "note", f"{unexecuted:.0%} of the lines"))
+    solutions = tuple(raw.solutions[number] for number in correct)
     return Refined(replace(problem, canonical_solution=canonical), tuple(findings), solutions, unexecuted)
 
 
-def _dropped(findings: Sequence[Finding], code: str, detail: str = "") -> Refined:
-    return Refined(None, (*findings, Finding(code, "drop", detail)))
+def _dropped(findings: Sequence[RuleFinding], code: str, detail: str = "") -> Refined:
+    return Refined(None, (*findings, RuleFinding(code, "drop", detail)))
 
 
 def _counts(defects: Sequence[str | None]) -> str:
@@ -354,7 +354,7 @@ def statement_of(problem: Problem) -> str:
     return "\n".join(message["content"] for message in problem.prompt)
 
 
-def _repaired(problem: Problem, runs: Sequence[Execution]) -> tuple[Problem | None, list[Finding]]:
+def _repaired(problem: Problem, runs: Sequence[Execution]) -> tuple[Problem | None, list[RuleFinding]]:
     """Correct expected outputs on which the solutions agree. Return `None` and the reason if the row is dropped."""
     tests = problem.tests
     if tests["type"] == "assert":
@@ -370,16 +370,16 @@ def _repaired(problem: Problem, runs: Sequence[Execution]) -> tuple[Problem | No
         kind = mismatch(tests["type"], answer, expected)
         where = f"test {index}, {votes} of {len(answers)} solutions"
         if kind in (WHITE_SPACE, FLOAT_FORMAT):
-            findings.append(Finding(kind, "repair", where))
+            findings.append(RuleFinding(kind, "repair", where))
         elif words:
-            return None, [*findings, Finding(SEVERAL_ANSWERS, "drop", f"{where}; {words!r}")]
+            return None, [*findings, RuleFinding(SEVERAL_ANSWERS, "drop", f"{where}; {words!r}")]
         elif kind in (ORDER, LETTER_CASE):
-            return None, [*findings, Finding(kind, "drop", where)]
+            return None, [*findings, RuleFinding(kind, "drop", where)]
         elif votes >= 2 and 2 * votes > len(answers):
-            findings.append(Finding(CORRECTED_OUTPUT, "repair", where))
+            findings.append(RuleFinding(CORRECTED_OUTPUT, "repair", where))
         else:
             code = WRONG_OUTPUT if len(answers) == 1 else SOLUTIONS_DISAGREE
-            return None, [*findings, Finding(code, "drop", where)]
+            return None, [*findings, RuleFinding(code, "drop", where)]
         outputs[index] = answer
     return (replace(problem, tests={**tests, "outputs": outputs}) if findings else problem), findings
 

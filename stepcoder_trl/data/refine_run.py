@@ -1,8 +1,8 @@
 """
-Runs the rules of `refine.py` on a data set: executes the solutions and stores finished rows.
+Runs the rules of `refine.py` on a dataset: executes the solutions and stores finished rows.
 
-The same input gives byte-identical files for any number of workers, interrupted or not. Nothing that is written
-depends on times.
+The same input gives byte-identical files for any number of workers, also after an interruption. No file contains
+times.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from stepcoder_trl.data.refine import (
     MALFORMED,
     NO_TESTS,
     NOT_RUN,
-    Finding,
     RawProblem,
     Refined,
+    RuleFinding,
     answers_match,
     contaminated,
     duplicates,
@@ -80,23 +80,23 @@ class RefinedRow:
         number (`int`): Position in the input, counted from 1.
         task_id (`str`): Task id.
         problem ([`Problem`] or `None`): Refined problem, `None` if the row is dropped.
-        findings (`tuple[Finding, ...]`): Findings of the rules.
+        findings (`tuple[RuleFinding, ...]`): Findings of the rules.
         unexecuted (`float` or `None`): Share of the canonical solution's lines that no test executes.
     """
 
     number: int
     task_id: str
     problem: Problem | None
-    findings: tuple[Finding, ...]
+    findings: tuple[RuleFinding, ...]
     unexecuted: float | None = None
 
     @property
     def not_run(self) -> bool:
-        """Whether the sandbox failed to run its solutions."""
+        """Return whether the sandbox failed to run its solutions."""
         return any(finding.rule == NOT_RUN for finding in self.findings)
 
     def log_rows(self) -> Iterator[dict[str, Any]]:
-        """Rows of the log: one per rule with a finding, and one more if the row is kept."""
+        """Yield the rows of the log: one per rule with a finding, and one more if the row is kept."""
         where = {"row": self.number, "task_id": self.task_id}
         details: dict[tuple[str, str], list[str]] = {}
         for finding in self.findings:
@@ -116,7 +116,7 @@ def refine(
     on_row: Callable[[], None] = lambda: None,
 ) -> list[RefinedRow]:
     """
-    Refine a data set. Finished rows are stored in `folder`, so that an interrupted run can be resumed.
+    Refine a dataset. Finished rows are stored in `folder`, so that an interrupted run can be resumed.
 
     Args:
         raw_rows (`Sequence[RawRow]`):
@@ -150,7 +150,7 @@ def refine(
                     if not rows[-1].not_run:
                         store.add(row, rows[-1])
                 on_row()
-    return _across(rows, benchmark, settings.max_overlap)
+    return _compare_rows(rows, benchmark, settings.max_overlap)
 
 
 def _executor(settings: RefineSettings, number: int, num_workers: int | None) -> CodeExecutor:
@@ -175,24 +175,24 @@ def _submit(row: RawRow, settings: RefineSettings, executors: Sequence[CodeExecu
 def _refined(row: RawRow, runs: _Runs, settings: RefineSettings, executors: Sequence[CodeExecutor]) -> RefinedRow:
     if row.problem is None:
         reason = NO_TESTS if isinstance(row.error, NoTestsError) else MALFORMED
-        return RefinedRow(row.number, row.task_id, None, (Finding(reason, "drop", str(row.error)),))
+        return RefinedRow(row.number, row.task_id, None, (RuleFinding(reason, "drop", str(row.error)),))
     raw = RawProblem(row.problem, row.solutions[: settings.max_solutions])
     try:
         refined = refine_row(raw, [[future.result() for future in futures] for futures in runs])
         if refined.problem is not None and settings.extend_to:
             refined = _extended(refined, refined.problem, settings, executors)
     except SandboxError as error:
-        return RefinedRow(row.number, row.task_id, None, (Finding(NOT_RUN, "drop", str(error)),))
+        return RefinedRow(row.number, row.task_id, None, (RuleFinding(NOT_RUN, "drop", str(error)),))
     return RefinedRow(row.number, row.task_id, refined.problem, refined.findings, refined.unexecuted)
 
 
 def _extended(
     refined: Refined, problem: Problem, settings: RefineSettings, executors: Sequence[CodeExecutor]
 ) -> Refined:
-    """Row with additional tests: changed inputs on which all sound solutions agree in all runs."""
+    """Return the row with additional tests: changed inputs on which all correct solutions agree in all runs."""
     tests = problem.tests
     wanted = settings.extend_to - len(tests.get("inputs", ()))
-    if tests["type"] == "assert" or wanted < 1 or len(refined.sound) < 2:
+    if tests["type"] == "assert" or wanted < 1 or len(refined.correct) < 2:
         return refined
     rng = random.Random(f"{settings.seed} {problem.task_id}")
     candidates: list[Any] = []
@@ -202,13 +202,13 @@ def _extended(
             candidates.append(value)
     if not candidates:
         return refined
-    asked = {**tests, "inputs": candidates, "outputs": [""] * len(candidates)}
-    futures = [[executor.submit(program, asked) for executor in executors] for program in refined.sound]
-    runs = [future.result() for column in futures for future in column]
+    untested = {**tests, "inputs": candidates, "outputs": [""] * len(candidates)}  # their outputs are not known yet
+    futures = [executor.submit(program, untested) for program in refined.correct for executor in executors]
+    runs = [future.result() for future in futures]
     new = [
-        (value, runs[0].tests[place].output)
-        for place, value in enumerate(candidates)
-        if _agree(tests["type"], [run.tests[place] for run in runs])
+        (value, runs[0].tests[index].output)
+        for index, value in enumerate(candidates)
+        if _agree(tests["type"], [run.tests[index] for run in runs])
     ][:wanted]
     if not new:
         return refined
@@ -217,47 +217,56 @@ def _extended(
         "inputs": [*tests["inputs"], *(value for value, _ in new)],
         "outputs": [*tests["outputs"], *(output for _, output in new)],
     }
-    finding = Finding(EXTENDED_TESTS, "note", f"{len(new)} tests, {len(refined.sound)} solutions agree")
+    finding = RuleFinding(EXTENDED_TESTS, "note", f"{len(new)} tests, {len(refined.correct)} solutions agree")
     return replace(refined, problem=replace(problem, tests=extended), findings=(*refined.findings, finding))
 
 
 def _agree(kind: str, results: Sequence[Any]) -> bool:
-    """Whether all solutions ended with the same answer, and it can be written as an expected output."""
-    ended = all(_ended(result) for result in results)
+    """Return whether all runs gave the same answer, and it can be written as an expected output."""
+    ended = all(_ran_to_end(result) for result in results)
     first = results[0].output
-    plain = first != "" and first == first  # an answer without a plain value is unequal to itself
-    return ended and plain and all(answers_match(kind, result.output, first) for result in results)
+    is_writable = first != "" and first == first  # an answer that is not plain data is unequal to itself
+    return ended and is_writable and all(answers_match(kind, result.output, first) for result in results)
 
 
-def _ended(result: Any) -> bool:
+def _ran_to_end(result: Any) -> bool:
     return result.outcome.value in ("passed", "failed")
 
 
-def _across(rows: list[RefinedRow], benchmark: Sequence[Problem], most: float) -> list[RefinedRow]:
-    """Apply the rules that compare rows with each other and with the benchmarks."""
-    for rule in (lambda problems: duplicates(problems), lambda problems: contaminated(problems, benchmark, most)):
-        kept = [(place, row.problem) for place, row in enumerate(rows) if row.problem is not None]
-        for number, detail in rule([problem for _, problem in kept]).items():
-            place = kept[number][0]
-            code, text = (
-                (DUPLICATE, detail) if isinstance(detail, str) else (CONTAMINATED, f"{detail:.0%} of the lines")
-            )
-            finding = Finding(code, "drop", text)
-            rows[place] = replace(rows[place], problem=None, findings=(*rows[place].findings, finding))
-    return rows
+def _compare_rows(rows: list[RefinedRow], benchmark: Sequence[Problem], max_overlap: float) -> list[RefinedRow]:
+    """Drop rows by the rules that compare them with each other and with the benchmarks."""
+
+    def shared_lines(problems: Sequence[Problem]) -> dict[int, str]:
+        shares = contaminated(problems, benchmark, max_overlap)
+        return {index: f"{share:.0%} of the lines" for index, share in shares.items()}
+
+    return _drop_rows(_drop_rows(rows, DUPLICATE, duplicates), CONTAMINATED, shared_lines)
+
+
+def _drop_rows(
+    rows: Sequence[RefinedRow], code: str, rule: Callable[[Sequence[Problem]], dict[int, str]]
+) -> list[RefinedRow]:
+    """Drop the rows that a rule finds among the problems of the kept rows."""
+    kept = [(index, row.problem) for index, row in enumerate(rows) if row.problem is not None]
+    result = list(rows)
+    for number, detail in rule([problem for _, problem in kept]).items():
+        index = kept[number][0]
+        finding = RuleFinding(code, "drop", detail)
+        result[index] = replace(rows[index], problem=None, findings=(*rows[index].findings, finding))
+    return result
 
 
 class _Store:
-    """Finished rows in a file, found again by content, settings and rules."""
+    """Finished rows in a file. A stored row is reused if its content, the settings and the rules are the same."""
 
     def __init__(self, path: Path, settings: RefineSettings) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._settings = json.dumps(asdict(settings), sort_keys=True)
-        self._rows = {row["key"]: row for row in _whole_rows(path)}
+        self._rows = {row["key"]: row for row in _read_stored_rows(path)}
 
     def _key(self, row: RawRow) -> str:
-        content = [_rules_mark(), self._settings, row.number, row.task_id, dict(row.values)]
+        content = [_rules_digest(), self._settings, row.number, row.task_id, dict(row.values)]
         text = json.dumps(content, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -278,17 +287,17 @@ class _Store:
     def get(self, row: RawRow) -> RefinedRow:
         entry = self._rows[self._key(row)]
         problem = None if entry["problem"] is None else Problem.from_row(entry["problem"], row.task_id)
-        findings = tuple(Finding(*finding) for finding in entry["findings"])
+        findings = tuple(RuleFinding(*finding) for finding in entry["findings"])
         return RefinedRow(row.number, row.task_id, problem, findings, entry["unexecuted"])
 
 
 @lru_cache(maxsize=1)
-def _rules_mark() -> str:
-    """Digest of the rules' source. Results stored under other rules are not reused."""
+def _rules_digest() -> str:
+    """Return a digest of the rules' source. Rows that were stored under other rules are not reused."""
     return hashlib.sha256(Path(rules.__file__).read_bytes()).hexdigest()
 
 
-def _whole_rows(path: Path) -> list[dict[str, Any]]:
+def _read_stored_rows(path: Path) -> list[dict[str, Any]]:
     cut_to_whole_lines(path)
     return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
@@ -298,7 +307,7 @@ def _whole_rows(path: Path) -> list[dict[str, Any]]:
 
 def summarize_rows(rows: Sequence[RefinedRow]) -> dict[str, Any]:
     """
-    Figures of a refinement.
+    Return figures of a refinement.
 
     Returns:
         `dict[str, Any]`: JSON values: `rows`, `kept`, rows per rule and action, and histograms of the rows kept:
@@ -313,10 +322,10 @@ def summarize_rows(rows: Sequence[RefinedRow]) -> dict[str, Any]:
         "kept": len(kept),
         "rules": {f"{action}/{rule}": count for (action, rule), count in sorted(rules.items())},
         "difficulty": _histogram(problem.difficulty or "unknown" for problem in problems),
-        "tests": _histogram(_many(_num_tests(problem)) for problem in problems),
-        "conditionals": _histogram(_many(len(find_conditionals(solution))) for solution, _ in solutions),
-        "stages": _histogram(_many(len(curriculum_stages(*one))) for one in solutions),
-        "unexecuted": _histogram(_tenth(row.unexecuted) for row in kept if row.unexecuted is not None),
+        "tests": _histogram(_count_bar(_num_tests(problem)) for problem in problems),
+        "conditionals": _histogram(_count_bar(len(find_conditionals(solution))) for solution, _ in solutions),
+        "stages": _histogram(_count_bar(len(curriculum_stages(*texts))) for texts in solutions),
+        "unexecuted": _histogram(_share_bar(row.unexecuted) for row in kept if row.unexecuted is not None),
     }
 
 
@@ -324,12 +333,13 @@ def _num_tests(problem: Problem) -> int:
     return len(problem.tests["asserts" if problem.tests["type"] == "assert" else "inputs"])
 
 
-def _many(number: int) -> str:
-    """Name of the histogram bar of a number. Numbers from 20 on share one bar."""
+def _count_bar(number: int) -> str:
+    """Return the name of the histogram bar for a count. Counts from 20 on share one bar."""
     return f"{number:2d}" if number < 20 else "20+"
 
 
-def _tenth(share: float) -> str:
+def _share_bar(share: float) -> str:
+    """Return the name of the histogram bar for a share, such as `"10-20 %"`."""
     low = min(int(share * 10), 9) * 10
     return f"{low:2d}-{low + 10} %"
 

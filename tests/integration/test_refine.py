@@ -225,7 +225,7 @@ def test_results_of_other_rules_are_not_reused(tmp_path, monkeypatch):
     path = tmp_path / "one.jsonl"
     path.write_text(json.dumps(row("sound")) + "\n")
     refine(path, tmp_path / "out")
-    monkeypatch.setattr(refine_run, "_rules_mark", lambda: "another release")
+    monkeypatch.setattr(refine_run, "_rules_digest", lambda: "another release")
 
     refine(path, tmp_path / "out")
 

@@ -149,7 +149,7 @@ def test_shortest_correct_solution_becomes_canonical():
     row = refine_row(RawProblem(problem(), solutions), [[one] for one in observed])
 
     assert row.problem.canonical_solution == solutions[1]
-    assert row.sound == solutions[:2]
+    assert row.correct == solutions[:2]
     assert row.findings[0].detail == "runtime_error 1, wrong_output 1"
 
 
