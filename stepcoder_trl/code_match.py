@@ -1,7 +1,7 @@
 """
-Syntax-tree match and data-flow match of CodeBLEU: the share of a reference program that a candidate repeats.
+Syntax-tree match and data-flow match of CodeBLEU: similarities of a candidate program to a reference program.
 
-Needs the extra `baselines`: tree-sitter, which also parses programs that do not compile.
+The extra `baselines` installs tree-sitter, which also parses programs that do not compile.
 
 Source: Ren et al., CodeBLEU (arXiv:2009.10297), sections 3.2 and 3.3; used by PPOCoder (arXiv:2301.13816).
 """
@@ -19,7 +19,7 @@ from stepcoder_trl.errors import BadInputError
 
 
 MISSING = "PPOCoder's reward needs tree-sitter. Run `pip install stepcoder-trl[baselines]`."
-MAX_NODES = 20_000  # a larger program counts as empty: a model may write any number of brackets
+MAX_NODES = 20_000  # a larger program counts as empty, because a model may write very many brackets
 
 
 @functools.cache
@@ -34,22 +34,22 @@ def _parser() -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _nodes(program: str) -> tuple[_Node, ...]:
-    """Return the syntax tree in post-order, the root last. Empty if it has too many nodes."""
-    cursor_stack: list[tuple[Any, bool]] = [(_parser().parse(program.encode("utf-8", "replace")).root_node, False)]
+    """Return the nodes of the syntax tree, children before parents. Empty if there are too many."""
+    stack: list[tuple[Any, bool]] = [(_parser().parse(program.encode("utf-8", "replace")).root_node, False)]
     nodes: list[_Node] = []
     open_children: list[list[_Node]] = [[]]
-    while cursor_stack:
-        raw, done = cursor_stack.pop()
-        if done:
+    while stack:
+        raw, children_done = stack.pop()
+        if children_done:
             node = _Node(raw, tuple(open_children.pop()))
             nodes.append(node)
             open_children[-1].append(node)
             if len(nodes) > MAX_NODES:
                 return ()
             continue
-        cursor_stack.append((raw, True))
+        stack.append((raw, True))
         open_children.append([])
-        cursor_stack.extend((child, False) for child in reversed(raw.children) if child.type != "comment")
+        stack.extend((child, False) for child in reversed(raw.children) if child.type != "comment")
     return tuple(nodes)
 
 
@@ -59,12 +59,13 @@ class _Node:
 
     raw: Any
     children: tuple[_Node, ...]
-    shape: int = field(init=False)  # hash of the subtree's S-expression, whose text grows with the square of the depth
+    # Hash of the subtree's S-expression. The texts themselves would grow with the square of the depth.
+    shape: int = field(init=False)
 
     def __post_init__(self) -> None:
-        places = (number for number, child in enumerate(self.raw.children) if child.type != "comment")
-        roles = [self.raw.field_name_for_child(number) for number in places]
-        named = [(role, child.shape) for role, child in zip(roles, self.children, strict=True) if child.raw.is_named]
+        indices = (index for index, child in enumerate(self.raw.children) if child.type != "comment")
+        fields = [self.raw.field_name_for_child(index) for index in indices]
+        named = [(name, child.shape) for name, child in zip(fields, self.children, strict=True) if child.raw.is_named]
         object.__setattr__(self, "shape", hash((self.raw.type, *named)))
 
     @property
@@ -95,10 +96,10 @@ def syntax_match(candidate: str, reference: str) -> float:
             Program.
 
     Returns:
-        `float`: In [0, 1]; 0 for a reference without subtrees.
+        `float`: In [0, 1]. 0 for a reference without subtrees.
 
     Raises:
-        ImportError: If tree-sitter is not installed; the message says how to install it.
+        ImportError: If tree-sitter is not installed. The message names the command to install it.
     """
     found = {node.shape for node in _nodes(candidate) if node.children}
     wanted = [node.shape for node in _nodes(reference) if node.children]
@@ -121,10 +122,10 @@ def data_flow_match(candidate: str, reference: str) -> float:
             Program.
 
     Returns:
-        `float`: In [0, 1]; 0 for a reference without data flow.
+        `float`: In [0, 1]. 0 for a reference without data flow.
 
     Raises:
-        ImportError: If tree-sitter is not installed; the message says how to install it.
+        ImportError: If tree-sitter is not installed. The message names the command to install it.
     """
     wanted, found = Counter(data_flow(reference)), Counter(data_flow(candidate))
     total = wanted.total()
@@ -155,7 +156,7 @@ def data_flow(program: str) -> list[Edge]:
     ]
 
 
-# Kind of node -> field of the names that it binds, field of the value that they are computed from.
+# Kind of node -> field with the names that it binds, field with the value that they are computed from.
 _BINDINGS = {
     "assignment": ("left", "right"),
     "augmented_assignment": ("left", "right"),
@@ -177,7 +178,7 @@ def _edges(root: _Node) -> Iterator[Edge]:
             yield from ((name, "comesFrom", (name,)) for name in sources)
             yield from ((name, "computedFrom", tuple(sources)) for name in _names(target))
             rest = [child for child in node.children if child not in (target, value)]
-            stack.extend(reversed([*_inner(value), *rest]))
+            stack.extend(reversed([*_inner_bindings(value), *rest]))
         elif node.kind in ("parameters", "lambda_parameters", "as_pattern_target"):
             plain = [child for child in node.children if child.kind not in _BINDINGS]
             yield from ((name, "computedFrom", ()) for child in plain for name in _names(child))
@@ -185,10 +186,10 @@ def _edges(root: _Node) -> Iterator[Edge]:
         elif node.kind == "identifier":
             yield node.text, "comesFrom", (node.text,)
         else:
-            stack.extend(reversed(_readable(node)))
+            stack.extend(reversed(_children_with_variables(node)))
 
 
-def _inner(value: _Node | None) -> list[_Node]:
+def _inner_bindings(value: _Node | None) -> list[_Node]:
     """Return the bindings inside a value: comprehensions, lambdas, named expressions."""
     found: list[_Node] = []
     stack = [value] if value is not None else []
@@ -201,15 +202,15 @@ def _inner(value: _Node | None) -> list[_Node]:
     return found
 
 
-def _readable(node: _Node) -> Sequence[_Node]:
-    """Return the children without attribute names, keywords of calls and names of definitions: no variables."""
-    hidden = {
+def _children_with_variables(node: _Node) -> Sequence[_Node]:
+    """Return the children of a node, without attribute names, keywords of calls and names of definitions."""
+    field_of_name = {
         "attribute": "attribute",
         "keyword_argument": "name",
         "function_definition": "name",
         "class_definition": "name",
     }
-    name = node.part(hidden[node.kind]) if node.kind in hidden else None
+    name = node.part(field_of_name[node.kind]) if node.kind in field_of_name else None
     return [child for child in node.children if child is not name]
 
 
@@ -222,7 +223,7 @@ def _names(node: _Node | None) -> list[str]:
         if node.kind == "identifier":
             names.append(node.text)
         else:
-            stack.extend(reversed(_readable(node)))
+            stack.extend(reversed(_children_with_variables(node)))
     return names
 
 

@@ -91,39 +91,40 @@ def ppocoder_score(execution: Execution, syntax_match: float, data_flow_match: f
 
 def error_lines(program: str, execution: Execution) -> frozenset[int]:
     """
-    Return the lines of a program that RLTF's fine-grained feedback blames.
+    Return the lines of a program that RLTF's fine-grained feedback penalizes.
 
     Args:
         program (`str`): Source text.
         execution (`Execution`): Result of running it.
 
     Returns:
-        `frozenset[int]`: All lines after a time limit, an endless recursion, or a syntax error on the last line (the
-        program is unfinished). The line of the error after any other error that names one. Else none.
+        `frozenset[int]`: All lines after a time limit, an endless recursion, or a syntax error on the last line, which
+        means an unfinished program. After any other error the line of the error, if it is known. Otherwise none.
 
     Source: Liu et al., RLTF (arXiv:2307.04349), section 3.3: U_global, U_line and U_ignore.
     """
-    blamed = next((test for test in execution.tests if test.outcome is execution.outcome), None)
-    if blamed is None or execution.outcome in (Outcome.PASSED, Outcome.FAILED):
+    deciding = next((test for test in execution.tests if test.outcome is execution.outcome), None)
+    if deciding is None or execution.outcome in (Outcome.PASSED, Outcome.FAILED):
         return frozenset()
     last = len(line_spans(program.rstrip()))
-    unfinished = execution.outcome is Outcome.COMPILE_ERROR and (blamed.error_line or 0) >= last
-    endless = execution.outcome is Outcome.TIMEOUT or blamed.message.startswith("RecursionError")
+    unfinished = execution.outcome is Outcome.COMPILE_ERROR and (deciding.error_line or 0) >= last
+    endless = execution.outcome is Outcome.TIMEOUT or deciding.message.startswith("RecursionError")
     if unfinished or endless:
         return frozenset(range(1, len(line_spans(program)) + 1))
-    return frozenset() if blamed.error_line is None else frozenset({blamed.error_line})
+    return frozenset() if deciding.error_line is None else frozenset({deciding.error_line})
 
 
-# Serves `unit_test_reward` outside our trainers. Starting workers for each batch took longer than running it. The
-# executor starts none before its first program, is thread-safe, and has workers of its own in a forked process.
+# Runs programs for `unit_test_reward` outside our trainers. There is one executor for all batches, because starting
+# workers takes longer than running a batch. It starts them with the first program and may be used by several threads.
+# A forked process gets workers of its own.
 _executor = CodeExecutor()
 
 
 def close_executor() -> None:
     """End the workers that `unit_test_reward` started in this process. The next call starts new ones."""
     global _executor
-    closed, _executor = _executor, CodeExecutor()
-    closed.close()
+    old, _executor = _executor, CodeExecutor()
+    old.close()
 
 
 def unit_test_reward(
@@ -143,7 +144,7 @@ def unit_test_reward(
         completions (`Sequence`): Completions, as text or as chat messages.
         execution (`Sequence[Execution]`, *optional*): Results, `None` where the program could not be run.
         untrusted_passes (`str`, *optional*, defaults to `"accept"`):
-            `"drop"` gives no score to a pass whose verdict the program could have forged; bind it with
+            `"drop"` gives no score to a passed program that could have forged its verdict. Set it with
             `functools.partial`.
         **columns: Dataset columns; without `execution`, `tests` is needed.
 
