@@ -12,19 +12,19 @@ PACKAGES = (
 )
 
 
-def versions(*more: str) -> dict[str, str]:
+def versions(*others: str) -> dict[str, str]:
     """
-    Versions of Python (as `python`) and of the packages that are installed.
+    Return the versions of Python and of installed packages.
 
     Args:
-        more (`str`):
-            Packages besides `PACKAGES`.
+        others (`str`):
+            Names of packages besides `PACKAGES`.
 
     Returns:
-        `dict[str, str]`: Version by name. A package that is not installed is left out.
+        `dict[str, str]`: Version by name, with Python as `python`. Packages that are not installed are left out.
     """
     found = {"python": platform.python_version()}
-    for name in (*PACKAGES, *more):
+    for name in (*PACKAGES, *others):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
