@@ -1,8 +1,8 @@
 """
-Loaders for the formats in which data sets are published.
+Loaders for the formats in which datasets are published.
 
-A new format is a loader function and an entry of the table [`FORMATS`] at the end of this file. Help texts and error
-messages list the formats by that table; a test compares `docs/data.md` with it.
+To add a format, write a loader function and add it to the table [`FORMATS`] at the end of this file. Help texts and
+error messages list the formats of that table. A test compares `docs/data.md` with it.
 
 Prompts end with a newline, since starter code or prefix follows directly. The preamble of APPS, APPS+ and LeetCode
 tests holds the imports that their harnesses put in scope. Programs of the other formats import what they use.
@@ -31,7 +31,7 @@ _DIFFICULTIES = {
     "competition": "competition",
     "easy": "introductory",
     "medium": "interview",
-    "meidum": "interview",  # so in LeetCodeDataset
+    "meidum": "interview",  # misspelt in some rows of LeetCodeDataset
     "hard": "competition",
 }
 
@@ -39,7 +39,7 @@ _DIFFICULTIES = {
 @dataclass(frozen=True)
 class Format:
     """
-    Format of a data set.
+    Format of a dataset.
 
     Attributes:
         name (`str`): Name for `load_problems`.
@@ -47,7 +47,7 @@ class Format:
         required (`tuple[str, ...]`): Fields of every row. A file has this format if its first row has all of them.
         load (`Callable[[Row], Problem]`): Makes a problem of a row.
         solutions (`Callable[[Row, Problem], Sequence[str]]`, *optional*):
-            Returns all programs of a row that are said to solve it. By default the canonical solution alone.
+            Returns all solutions of a row. By default the canonical solution alone.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Format:
     solutions: Callable[[Row, Problem], Sequence[str]] = lambda row, problem: [problem.canonical_solution]
 
     def fits(self, row: Row) -> bool:
-        """Whether the row has all required fields."""
+        """Return whether the row has all required fields."""
         return all(name in row.fields for name in self.required)
 
 
@@ -139,7 +139,7 @@ def read_raw_rows(path: str | os.PathLike[str]) -> list[RawRow]:
         BadInputError: If the file cannot be read or has no known format.
     """
     rows = _rows(path)
-    chosen = _recognised(next((row for row in rows if any(one.fits(row) for one in FORMATS)), rows[0]))
+    chosen = _recognised(next((row for row in rows if any(known.fits(row) for known in FORMATS)), rows[0]))
     seen: set[str] = set()
     raw: list[RawRow] = []
     for number, row in enumerate(rows, 1):
@@ -226,7 +226,7 @@ def _load_apps_plus(row: Row) -> Problem:
 
 
 def _docstring_text(docstring: str) -> str:
-    """Text between the quotes, as it stands: descriptions hold unescaped backslashes (`$n \\neq 0$`)."""
+    """Return the text between the quotes, unchanged, because it has unescaped backslashes (`$n \\neq 0$`)."""
     text = docstring.strip()
     for quotes in ('"""', "'''"):
         if text.startswith(quotes):
@@ -251,7 +251,7 @@ def _load_apps(row: Row) -> Problem:
 
 
 def _apps_solutions(row: Row, problem: Problem | None = None) -> list[str]:
-    """All solutions of a row."""
+    """Return all solutions of a row."""
     solutions = row.json("solutions")
     solutions = [] if solutions is None else solutions
     if not isinstance(solutions, list) or not all(isinstance(solution, str) for solution in solutions):
@@ -260,7 +260,7 @@ def _apps_solutions(row: Row, problem: Problem | None = None) -> list[str]:
 
 
 def _first_that_parses(solutions: Sequence[str]) -> str:
-    """First solution that is Python 3, `""` if there is none: some of APPS are Python 2."""
+    """Return the first solution that parses, or `""`. Some solutions of APPS are Python 2."""
     return next((solution for solution in solutions if solution.strip() and parse(solution) is not None), "")
 
 
@@ -276,7 +276,7 @@ def _load_mbpp_sanitized(row: Row) -> Problem:
 
 
 def _mbpp_problem(row: Row, text: str, setup: str) -> Problem:
-    """Problem whose prompt ends with the asserts, as is customary. Only they name the function."""
+    """Return a problem whose prompt ends with the asserts, as is usual for MBPP. Only they name the function."""
     asserts = row.texts("test_list")
     shown_tests = "\n".join(part.strip() for part in (setup, *asserts) if part.strip())
     return Problem(
@@ -322,7 +322,11 @@ def _load_leetcode(row: Row) -> Problem:
 
 
 def _leetcode_description(row: Row, meta: Mapping[str, Any]) -> str:
-    """`problem_description` of v0.3, `question_title` of v0.2 (the whole text, despite its name), else `query`."""
+    """
+    Return the description of a problem.
+
+    It is `problem_description` in version 0.3, `question_title` in version 0.2, and otherwise a part of `query`.
+    """
     for text in (row.fields.get("problem_description"), meta.get("question_title")):
         if isinstance(text, str) and text.strip():
             return text
