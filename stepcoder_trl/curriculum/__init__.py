@@ -1,5 +1,5 @@
 """
-Curriculum of Code Completion Subtasks (CCCS): first complete a solution's last lines, in the end write all of it.
+Curriculum of Code Completion Subtasks (CCCS): the model first completes a solution's last lines, later all of it.
 
     cut.py        conditional statements of a solution, and the stages at which it may be cut
     config.py     options

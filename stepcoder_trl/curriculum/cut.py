@@ -1,4 +1,4 @@
-"""Places where a solution may be cut: its conditional statements, its stages, and the end of the starter code."""
+"""Finds where a solution may be cut: its conditional statements, its stages and the end of the starter code."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class Stage:
     Start from which a problem is sampled.
 
     Attributes:
-        stage (`int`): Number of the stage; 0 is from scratch.
+        stage (`int`): Number of the stage. 0 is from scratch.
         line (`int`): Line of the solution at which the model starts, counted from 1.
-        prefix (`str`): Text of the solution before that line, whole lines; empty from scratch.
+        prefix (`str`): Lines of the solution before that line. Empty from scratch.
     """
 
     stage: int
@@ -72,7 +72,7 @@ def find_conditionals(program: str, kinds: Kinds = "statements") -> list[Conditi
     """
     Return the conditional statements of a program, sorted by line.
 
-    Several on one line count as one: the outermost.
+    If several start on one line, only the outermost is returned.
 
     Args:
         program (`str`):
@@ -83,7 +83,7 @@ def find_conditionals(program: str, kinds: Kinds = "statements") -> list[Conditi
             DictComp, GeneratorExp, Lambda, Try, ExceptHandler), by those names.
 
     Returns:
-        `list[Conditional]`: Their kinds, first lines and last lines. A decorated definition begins at its `def`.
+        `list[Conditional]`: Kind, first and last line of each. A decorated definition begins at its `def`.
 
     Raises:
         BadInputError: If `kinds` is neither of the two.
@@ -97,7 +97,7 @@ def find_conditionals(program: str, kinds: Kinds = "statements") -> list[Conditi
         return []
     names = _KINDS[kinds]
     nodes = [cast("ast.stmt", node) for node in ast.walk(tree) if type(node).__name__ in names]
-    # The walk is breadth first and the sort is stable: of nodes that start at one character the outermost stays first.
+    # `ast.walk` yields outer nodes first, and the sort keeps this order for nodes that start at the same character.
     nodes.sort(key=lambda node: (node.lineno, node.col_offset))
     by_line: dict[TLineNo, Conditional] = {}
     for node in nodes:
@@ -230,7 +230,11 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[tuple[str, ...], _Definitio
 
 
 def _header_end(solution: str, path: tuple[str, ...]) -> int:
-    """Return the end of a definition's header, 0 if not found. The same path comes before the same name elsewhere."""
+    """
+    Return the offset of the end of a definition's header, or 0 if the definition is not found.
+
+    A definition with the same path is preferred to one with only the same name.
+    """
     tree = parse(solution) if path else None
     if tree is None:
         return 0

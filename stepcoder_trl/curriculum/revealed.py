@@ -67,7 +67,7 @@ class Revealed:
         return self._stage_at(task_id, rng.uniform(interval.low, interval.high))
 
     def set_stage(self, task_id: str, stage: int) -> None:
-        """Shrink a problem's interval to one of its stages; the next groups widen it again."""
+        """Shrink a problem's interval to one of its stages. The next groups widen it again."""
         revealed = len(find_stage(task_id, self.stages[task_id], stage).prefix)
         # Half a character more, so that a rounded product does not fall below the stage.
         share = (revealed + 0.5) / max(1, self._lengths[task_id])
@@ -75,7 +75,7 @@ class Revealed:
 
     def update(self, task_id: str, stage: int, share: float) -> None:
         """Narrow the interval of a problem at the share that the group's stage reveals."""
-        drawn = next((one for one in self.stages[task_id] if one.stage == stage), None)
+        drawn = next((known for known in self.stages[task_id] if known.stage == stage), None)
         if drawn is None:
             return
         interval = self._intervals[task_id]
@@ -93,7 +93,7 @@ class Revealed:
         return {"advanced": self.advanced, "problems": problems}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state."""
+        """Replace the state."""
         saved = state["problems"]
         intervals = {
             task_id: _Interval(**{name: float(saved[task_id][name]) for name in ("low", "high", "pass_rate")})
@@ -111,7 +111,7 @@ def statement_stages(solution: str, starter_code: str) -> list[Stage]:
     """
     Return a stage for every line that begins a statement outside the starter code.
 
-    They are numbered from scratch, 0, and come in the order of training: the last line first.
+    Scratch has the number 0. The order is that of training, with the last line first.
     """
     tree = parse(solution)
     nodes = ast.walk(tree) if tree is not None else ()

@@ -36,7 +36,7 @@ class Staged:
         problems (`Mapping[str, tuple[str, str]]`):
             `(canonical_solution, starter_code)` of each problem by its `task_id`.
         scratch_probability (`float`, *optional*, defaults to `0.0`):
-            Probability of drawing a problem from scratch, wherever it is.
+            Probability of drawing a problem from scratch, at any stage.
 
     Paper: StepCoder (arXiv:2402.01391), section 3.2 and Algorithm 1. `scratch_probability` and `rate_of="stage"` are
     not in the paper.
@@ -69,7 +69,7 @@ class Staged:
         self._progress[task_id] = _Progress(find_stage(task_id, self.stages[task_id], stage).stage)
 
     def update(self, task_id: str, stage: int, share: float) -> None:
-        """Take the share of a group into the averages, and move on the problems that are ready."""
+        """Update the averages with a group's share of passing samples, and move problems to their next stage."""
         progress = self._progress[task_id]
         if stage != progress.stage:
             return
@@ -103,13 +103,13 @@ class Staged:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state, unless it names a stage that a problem does not have."""
+        """Replace the state. Nothing changes if a problem does not have its saved stage."""
         progress = {}
         for task_id, stages in self.stages.items():
             saved = state["problems"][task_id]
             stage = find_stage(task_id, stages, saved["stage"])
             progress[task_id] = _Progress(stage.stage, float(saved["pass_rate"]))
-        # States of older versions have no rates of stages.
+        # States that older versions saved have no `stage_rates`.
         stage_rates = {int(stage): float(rate) for stage, rate in state.get("stage_rates", {}).items()}
         self.advanced = int(state["advanced"])
         self._progress, self._stage_rates = progress, stage_rates

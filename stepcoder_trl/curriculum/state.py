@@ -1,4 +1,4 @@
-"""Curriculum: the stage at which each problem is sampled, by one of the modes."""
+"""Chooses the stage at which each problem is sampled, in one of the modes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Curriculum:
         return list(self._progress.stages[task_id])
 
     def stage(self, task_id: str) -> int:
-        """Return the number of a problem's current stage; in `adaptive` of that at the middle of its interval."""
+        """Return the number of a problem's current stage. In `adaptive` it is at the middle of the interval."""
         return self._progress.current(task_id).stage
 
     def set_stage(self, task_id: str, stage: int) -> None:
@@ -109,7 +109,7 @@ class Curriculum:
         """
         Return the stage at which a problem is sampled at a step.
 
-        It depends on the state, the seed, the problem and the step, not on the process or on other draws.
+        It depends only on the state, the seed, the problem and the step, so that all processes draw the same.
         """
         return self._progress.draw(task_id, random.Random(f"{self.config.seed}|{step}|{task_id}"))
 
@@ -124,7 +124,8 @@ class Curriculum:
                 Stage at which the group was drawn. Ignored unless it is the problem's current one; `adaptive` takes
                 any.
             share (`float` or `None`):
-                Fraction of the scored samples that passed, in [0, 1]. `None`, if no sample was scored, is ignored.
+                Fraction of the scored samples that passed, in [0, 1]. `None` means that no sample was scored, and is
+                ignored.
 
         Raises:
             BadInputError: If the share is not a fraction.
@@ -167,20 +168,20 @@ class Curriculum:
         return head | self._progress.state_dict()
 
     def digest(self) -> str:
-        """Return a digest of the state: equal where every problem has the same stage and pass rate."""
+        """Return a digest of the state. Equal digests mean equal stages and pass rates of all problems."""
         return hashlib.sha256(json.dumps(self.state_dict()).encode()).hexdigest()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """
-        Take over a state. Nothing changes if it does not fit.
+        Replace the state by a saved one. Nothing changes if an error is raised.
 
         Raises:
             BadInputError: If the state is of another version, mode or kinds, of other problems, or names a stage that
                 a problem does not have.
         """
-        for name, mine in (("version", _STATE_VERSION), ("mode", self.config.mode), ("kinds", self.config.kinds)):
-            if state.get(name) != mine:
-                raise BadInputError(f"Curriculum state: `{name}` is {state.get(name)!r}, but must be {mine!r}.")
+        for name, expected in (("version", _STATE_VERSION), ("mode", self.config.mode), ("kinds", self.config.kinds)):
+            if state.get(name) != expected:
+                raise BadInputError(f"Curriculum state: `{name}` is {state.get(name)!r}, but must be {expected!r}.")
         try:
             self._check_problems(state["problems"].keys())
             self._progress.load_state_dict(state)
@@ -197,12 +198,12 @@ class Curriculum:
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state as JSON. No reader ever meets half a file."""
+        """Write the state as JSON. The file is never seen half-written."""
         write_json(path, self.state_dict(), indent=None)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """
-        Take over the state of a file that `save` wrote.
+        Replace the state by that of a file that `save` wrote.
 
         Raises:
             BadInputError: If the file is not JSON or its state does not fit. The message names the file.
