@@ -37,7 +37,7 @@ class Concept:
 
     Attributes:
         words (`str`): Phrase in the description.
-        right (`str`): Code that does what the phrase says.
+        right (`str`): Code for the phrase.
         wrong (`str`): Code that does something else, raises, or does not compile.
         family (`int`): Number of the concept's family. Concepts of one family are easily confused.
         hard (`bool`): Whether [`noisy_demonstrations`] prefers the wrong code.
@@ -74,7 +74,7 @@ NUM_FAMILIES = len({concept.family for concept in (*CONDITIONS, *UPDATES)})
 
 SCALARS = ("a", "b", "c")  # arguments of `f` in style "scalar"
 MIN_CONSTANT = 2
-MAX_VALUE = 12  # arguments lie between minus this and this
+MAX_VALUE = 12  # random arguments are in [-MAX_VALUE, MAX_VALUE]
 MIN_DISTINCT_OUTPUTS = 5
 NUM_CANDIDATES = 120  # inputs that strong tests are chosen from
 MAX_TRIES_PER_PROBLEM = 500
@@ -140,13 +140,13 @@ class SyntheticConfig:
                     f"`{low}` is {getattr(self, low)} and `{high}` is {getattr(self, high)}, but both must be at "
                     f"least 1, and `{low}` at most `{high}`."
                 )
-        for concepts, most, why in (
+        for concepts, limit, why in (
             ("by_clause", len(CONDITIONS) // 2, "every clause needs two conditions of its own"),
             ("family_by_clause", NUM_FAMILIES, "there are no more families"),
         ):
-            if self.concepts == concepts and self.max_clauses > most:
+            if self.concepts == concepts and self.max_clauses > limit:
                 raise ValueError(
-                    f"`max_clauses` is {self.max_clauses}, but must be at most {most} where `concepts` is "
+                    f"`max_clauses` is {self.max_clauses}, but must be at most {limit} where `concepts` is "
                     f"{concepts!r}: {why}."
                 )
         if not MIN_CONSTANT <= self.max_constant <= MAX_VALUE:
@@ -165,8 +165,8 @@ class Demonstration:
 
     Attributes:
         prompt (`str`): Description of a problem.
-        starter_code (`str`): What the program begins with.
-        program (`str`): Complete program, starter code included; not always right.
+        starter_code (`str`): Beginning of the program.
+        program (`str`): Complete program, starter code included. It may have planted errors.
         log_probability (`float`):
             Natural logarithm of the probability of the program given the prompt. Minus its mean is the lowest possible
             loss of a model, in nats.

@@ -1,4 +1,4 @@
-"""Trainer that keeps what the quickstart shows afterwards."""
+"""Trainer that records stages and completions for the results of the quickstart."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class RecordingTrainer(StepCoderPPOTrainer):
     def update_curriculum(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> None:
         """Update the curriculum as the parent does, and record the number of problems at each stage."""
         super().update_curriculum(rollout, feedback, scores)
-        ran = [execution.outcome == "passed" for execution in feedback.executions if execution is not None]
-        passing = sum(ran) / len(ran) if ran else 0.0
+        passed = [execution.outcome == "passed" for execution in feedback.executions if execution is not None]
+        passing = sum(passed) / len(passed) if passed else 0.0
         self.stages.append(StageCount(self.state.global_step + 1, self._problems_at_stages(), passing))
 
     def _problems_at_stages(self) -> dict[int, int]:

@@ -204,7 +204,7 @@ def fine_tune(
     optimizers = _optimizers(model, config)
     schedules = [get_cosine_schedule_with_warmup(one, config.warmup_steps, config.num_steps) for one in optimizers]
     batches = _batches(demonstrations, tokenizer, config)
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     curve = []
     model.train()
     for step, batch in enumerate(itertools.islice(batches, config.num_steps), start=1):
@@ -216,7 +216,7 @@ def fine_tune(
             optimizer.zero_grad()
             schedule.step()
         floor = -sum(example.log_probability for example in batch) / sum(len(e.completion_ids) for e in batch)
-        curve.append(SFTStep(step, loss.item(), floor, time.perf_counter() - begun_s))
+        curve.append(SFTStep(step, loss.item(), floor, time.perf_counter() - start_s))
         on_step(curve[-1])
     model.eval()
     return curve
