@@ -1,4 +1,4 @@
-"""Leaving torch's process group in time."""
+"""Leaves torch's process group before the interpreter shuts down."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 
 def leave_gloo_at_exit() -> None:
     """
-    Have this process leave a gloo process group before its interpreter is taken down.
+    Make this process leave a gloo process group before its interpreter shuts down.
 
-    A group that is never destroyed keeps its threads, and one that frees tensors of the last collective during the
-    interpreter's shutdown aborts the process ("terminate called without an active exception", pytorch/pytorch#190489):
-    rare, but the launcher then reports a failure of a run whose work is all done. Nothing is done for NCCL, where
-    leaving waits for processes that may have failed.
+    A group that is not destroyed keeps its threads. In rare cases a thread frees tensors of the last collective while
+    the interpreter shuts down, and aborts the process ("terminate called without an active exception",
+    pytorch/pytorch#190489). The launcher then reports an error although the run is finished. NCCL is left alone,
+    because leaving its group waits for processes that may have failed.
     """
     if _is_in_group() and torch.distributed.get_backend() == "gloo":
         atexit.register(_leave)
@@ -24,7 +24,7 @@ def leave_gloo_at_exit() -> None:
 def _leave() -> None:
     if _is_in_group():
         torch.distributed.destroy_process_group()
-        gc.collect()  # what was trained may hold the group in a cycle, and its threads with it
+        gc.collect()  # a trained model may keep the group and its threads alive in a reference cycle
 
 
 def _is_in_group() -> bool:

@@ -33,7 +33,7 @@ EVALUATE = "from stepcoder_trl.evaluation.sampling import process_state\nprocess
 @pytest.mark.parametrize(
     ("leave", "left"), [("", False), (LEAVE, True), (f"{LEAVE}\n{LEAVE}", True), (EVALUATE, True)]
 )
-def test_gloo_has_no_threads_when_the_interpreter_is_taken_down(tmp_path: Path, leave: str, left: bool):
+def test_gloo_threads_end_before_interpreter_shuts_down(tmp_path: Path, leave: str, left: bool):
     program = IN_GROUP.format(file=tmp_path / "meeting", leave=leave)
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -43,7 +43,7 @@ def test_gloo_has_no_threads_when_the_interpreter_is_taken_down(tmp_path: Path, 
     assert (at_exit == "0 threads at exit") == left
 
 
-def test_without_a_group_nothing_is_done():
+def test_process_without_group_is_left_alone():
     program = f"{LEAVE}\nprint('done')"
 
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "done\n"
