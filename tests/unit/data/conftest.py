@@ -1,4 +1,4 @@
-"""Files with rows to load, and the public data sets."""
+"""Fixtures: files with rows, and the folder of the public datasets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def write_rows(tmp_path: Path) -> Callable[..., Path]:
-    """Function that writes rows as JSON Lines and gives the path."""
+    """Return a function that writes rows as JSON Lines and returns the path."""
 
     def write(*rows: Any, name: str = "rows.jsonl") -> Path:
         path = tmp_path / name
@@ -25,8 +25,8 @@ def write_rows(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder with the public data sets."""
+    """Return the folder of the public datasets."""
     folder = os.environ.get("STEPCODER_DATA")
     if not folder:
-        pytest.skip("STEPCODER_DATA is not set: the public data sets are not at hand")
+        pytest.skip("STEPCODER_DATA does not name the folder of the public datasets")
     return Path(folder)

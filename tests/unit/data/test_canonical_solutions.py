@@ -1,4 +1,4 @@
-"""Every canonical solution of the public data sets passes its own tests, as it is loaded and under tracing."""
+"""Canonical solutions of the public datasets pass their tests, as loaded and under tracing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FILES = [
     "leetcode_v0.3.1_test.jsonl.gz",
 ]
 
-# Hot loops: 0.8 to 3 s untraced, 3 to 10 s traced on an idle core. The limit is for a busy one.
+# Long loops: 0.8 to 3 s untraced, 3 to 10 s traced on an idle core. The limit allows for a busy core.
 NEED_MORE_TIME_S = {
     "apps_plus_valid/20": 60.0,
     "apps_plus_valid/76": 60.0,
@@ -38,13 +38,13 @@ NEED_MORE_TIME_S = {
 }
 
 DO_NOT_PASS = {
-    # Returns False where 0 is expected: equal for Python, but call-style tests tell bool and int apart.
+    # Returns False where 0 is expected. They are equal in Python, but tests of form `call` distinguish bool and int.
     "apps_plus_valid/237": "failed",
     # More than 60 s traced, more than 10 s untraced.
     "find-the-number-of-subsequences-with-equal-gcd": "timeout",
 }
-# The order of its answer follows PYTHONHASHSEED.
-EITHER_WAY = {"word-ladder-ii"}
+# The order of its answer depends on PYTHONHASHSEED.
+NONDETERMINISTIC = {"word-ladder-ii"}
 NEED_A_LIBRARY = {"apps_plus_valid/54": "scipy"}
 
 
@@ -55,8 +55,8 @@ def executor() -> Iterator[CodeExecutor]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_canonical_solutions_pass_their_own_tests(executor: CodeExecutor, data_dir: Path, name: str) -> None:
-    problems = [problem for problem in load_problems(data_dir / name) if problem.task_id not in EITHER_WAY]
+def test_canonical_solutions_pass_their_tests(executor: CodeExecutor, data_dir: Path, name: str) -> None:
+    problems = [problem for problem in load_problems(data_dir / name) if problem.task_id not in NONDETERMINISTIC]
     missing = {task_id for task_id, library in NEED_A_LIBRARY.items() if importlib.util.find_spec(library) is None}
     problems = [problem for problem in problems if problem.task_id not in missing]
     tests = [
@@ -75,7 +75,7 @@ def test_canonical_solutions_pass_their_own_tests(executor: CodeExecutor, data_d
     assert {task_id: outcome for task_id, outcome in outcomes.items() if outcome != expected[task_id]} == {}
 
 
-def test_a_wrong_program_passes_none_of_the_loaded_tests(executor: CodeExecutor, data_dir: Path) -> None:
+def test_empty_program_passes_no_tests(executor: CodeExecutor, data_dir: Path) -> None:
     problems = [problem for name in FILES[:5] for problem in load_problems(data_dir / name)]
 
     executions = executor.run_many(["pass\n"] * len(problems), [problem.tests for problem in problems])
@@ -84,7 +84,7 @@ def test_a_wrong_program_passes_none_of_the_loaded_tests(executor: CodeExecutor,
     assert passed == []
 
 
-# Not one right answer but several, a wrong solution, or too slow a one (`1503_e_...`, `1238_e_...`).
+# Problems with several correct answers, or with a wrong or too slow solution (`1503_e_...`, `1238_e_...`).
 CODECONTESTS_DO_NOT_PASS = {
     "1041_e_tree_reconstruction_8858",
     "1056_d_decorate_apple_tree_1782",
@@ -108,12 +108,12 @@ CODECONTESTS_DO_NOT_PASS = {
     "791_b_bear_and_friendship_condition_8388",
     "925_c_big_secret_3711",
     "963_b_destruction_of_a_tree_65",
-    # Prints "2\n3 1" where "2 3 1" is expected: equal word by word, but lines are compared.
+    # Prints "2\n3 1" where "2 3 1" is expected. The words are equal, but lines are compared.
     "1325_d_ehab_the_xorcist_11372",
 }
 
 
-def test_codecontests_solutions_pass_their_own_tests(data_dir: Path) -> None:
+def test_codecontests_solutions_pass_their_tests(data_dir: Path) -> None:
     problems = [
         problem
         for problem in load_problems(data_dir / "codecontests.jsonl")

@@ -118,11 +118,11 @@ def without_preamble(problem: Problem) -> dict[str, Any]:
 # Files
 
 
-def test_our_own_rows_come_back_as_problems(write_rows):
+def test_rows_of_own_format_are_loaded(write_rows):
     assert load_one(write_rows, OURS) == Problem.from_row(OURS)
 
 
-def test_a_folder_of_apps_is_loaded_problem_by_problem(tmp_path):
+def test_apps_folder_is_loaded(tmp_path):
     for number, fn_name in ((0, None), (12, "inc")):
         folder = tmp_path / "train" / f"{number:04}"
         folder.mkdir(parents=True)
@@ -146,20 +146,20 @@ def test_a_folder_of_apps_is_loaded_problem_by_problem(tmp_path):
 
 
 @pytest.mark.parametrize("name", EVERY_FORMAT)
-def test_a_format_is_recognised_and_can_be_named(write_rows, name):
+def test_recognised_format_equals_named_format(write_rows, name):
     path = write_rows(EVERY_FORMAT[name])
 
     assert load_problems(path) == load_problems(path, format=name)
 
 
 @pytest.mark.parametrize("name", EVERY_FORMAT)
-def test_what_was_loaded_survives_being_written_in_our_own_form(write_rows, name):
+def test_problem_of_any_format_can_be_written_and_loaded_again(write_rows, name):
     problem = load_one(write_rows, EVERY_FORMAT[name])
 
     assert load_one(write_rows, problem.to_row(), name="ours.jsonl") == problem
 
 
-def test_prompts_end_with_a_newline_for_the_code_that_follows(write_rows):
+def test_prompts_end_with_newline(write_rows):
     prompts = [load_one(write_rows, row).prompt for name, row in EVERY_FORMAT.items() if name != "stepcoder"]
 
     assert all(isinstance(prompt, str) and prompt.endswith("\n") for prompt in prompts)
@@ -175,11 +175,11 @@ def test_apps_plus_with_standard_input(write_rows):
     assert problem.difficulty == "competition"
 
 
-def test_apps_plus_takes_its_name_from_an_id_where_there_is_one(write_rows):
+def test_task_id_of_apps_plus_uses_id_if_present(write_rows):
     assert load_one(write_rows, {**APPS_PLUS, "id": 14}, name="train.jsonl").task_id == "train/14"
 
 
-def test_apps_plus_calls_have_their_strings_unquoted(write_rows):
+def test_strings_of_apps_plus_calls_are_unquoted(write_rows):
     row = {
         **APPS_PLUS,
         "starter_code": "\nclass Solution:\n    def join(self, a: str, b: List[str]) -> str:\n",
@@ -195,13 +195,13 @@ def test_apps_plus_calls_have_their_strings_unquoted(write_rows):
     }
 
 
-def test_apps_plus_strings_that_only_json_understands_are_read_as_json(write_rows):
+def test_apps_plus_values_may_be_json(write_rows):
     row = {**APPS_PLUS, "inputs": [["true", "null"]], "outputs": [["1"]]}
 
     assert load_one(write_rows, row).tests["inputs"] == [[True, None]]
 
 
-def test_apps_plus_starter_code_ends_before_a_stray_main_block(write_rows):
+def test_apps_plus_starter_code_ends_before_main_block(write_rows):
     starter_code = '\ndef AbCdE(x):\n\nif __name__ == "__main__":\n    def main():\n        pass\n'
     prompt = f'{starter_code}    """Add."""\n'
     row = {**APPS_PLUS, "starter_code": starter_code, "prompt": prompt, "inputs": [[1]], "outputs": [[2]]}
@@ -213,7 +213,7 @@ def test_apps_plus_starter_code_ends_before_a_stray_main_block(write_rows):
     assert problem.prompt == "Add.\n"
 
 
-def test_apps_takes_the_first_solution_that_is_python_3(write_rows):
+def test_canonical_solution_of_apps_is_first_in_python_3(write_rows):
     problem = load_one(write_rows, APPS)
 
     assert problem.task_id == "rows/7"
@@ -222,11 +222,11 @@ def test_apps_takes_the_first_solution_that_is_python_3(write_rows):
 
 
 @pytest.mark.parametrize("solutions", [None, "", "[]", '["print 1"]'])
-def test_apps_without_a_usable_solution_has_none(write_rows, solutions):
+def test_apps_without_valid_solution_has_no_canonical_solution(write_rows, solutions):
     assert load_one(write_rows, {**APPS, "solutions": solutions}).canonical_solution == ""
 
 
-def test_apps_lists_of_lines_are_joined(write_rows):
+def test_lists_of_lines_in_apps_are_joined(write_rows):
     tests = json.dumps({"inputs": [["1", "2"]], "outputs": [["3"]]})
 
     assert without_preamble(load_one(write_rows, {**APPS, "input_output": tests})) == {
@@ -246,7 +246,7 @@ def test_apps_lists_of_lines_are_joined(write_rows):
         ("class Solution:\n    def f(self, x):\n", ([['"a"', "a"]], ['"b"']), ([['"a"', "a"]], ['"b"'])),
     ],
 )
-def test_apps_calls_follow_the_conventions_of_their_sources(write_rows, starter_code, given, loaded):
+def test_apps_calls_are_loaded_by_conventions_of_source(write_rows, starter_code, given, loaded):
     tests = json.dumps({"fn_name": "f", "inputs": given[0], "outputs": given[1]})
 
     problem = load_one(write_rows, {**APPS, "starter_code": starter_code, "input_output": tests})
@@ -254,7 +254,7 @@ def test_apps_calls_follow_the_conventions_of_their_sources(write_rows, starter_
     assert (problem.tests["inputs"], problem.tests["outputs"]) == loaded
 
 
-def test_mbpp_shows_its_asserts_and_keeps_the_line_ends_of_its_code(write_rows):
+def test_mbpp_prompt_shows_asserts_and_code_keeps_line_ends(write_rows):
     problem = load_one(write_rows, MBPP)
 
     assert problem == Problem(
@@ -268,21 +268,21 @@ def test_mbpp_shows_its_asserts_and_keeps_the_line_ends_of_its_code(write_rows):
     )
 
 
-def test_mbpp_setup_code_runs_before_the_asserts(write_rows):
+def test_mbpp_setup_code_becomes_setup_of_tests(write_rows):
     problem = load_one(write_rows, {**MBPP, "test_setup_code": "root = Node(1) \r\n"})
 
     assert problem.tests["setup"] == "root = Node(1) \r\n"
     assert "\n\nroot = Node(1)\nassert inc(1) == 2\n" in problem.prompt
 
 
-def test_mbpp_sanitized_imports_are_for_the_asserts(write_rows):
+def test_mbpp_sanitized_imports_become_setup_of_tests(write_rows):
     problem = load_one(write_rows, MBPP_SANITIZED)
 
     assert problem.task_id == "MBPP/82"
     assert problem.tests == {"type": "assert", "setup": "import math", "asserts": MBPP_SANITIZED["test_list"]}
 
 
-def test_humaneval_begins_the_answer_with_its_stub(write_rows):
+def test_humaneval_stub_becomes_starter_code(write_rows):
     problem = load_one(write_rows, HUMANEVAL)
 
     assert problem.starter_code == HUMANEVAL["prompt"]
@@ -298,7 +298,7 @@ def test_humaneval_begins_the_answer_with_its_stub(write_rows):
         (LEETCODE_3, "competition", "class Solution:\n    def inc(self, x: int) -> int:\n        "),
     ],
 )
-def test_leetcode_of_both_versions(write_rows, row, difficulty, starter_code):
+def test_both_leetcode_versions_are_loaded(write_rows, row, difficulty, starter_code):
     problem = load_one(write_rows, row)
 
     assert problem.prompt == "Add one.\n\nExample 1: 1 gives 2.\n"
@@ -311,14 +311,14 @@ def test_leetcode_of_both_versions(write_rows, row, difficulty, starter_code):
     }
 
 
-def test_leetcode_without_meta_falls_back_to_the_query(write_rows):
+def test_leetcode_without_meta_uses_query(write_rows):
     problem = load_one(write_rows, {key: value for key, value in LEETCODE_2.items() if key != "meta"})
 
     assert (problem.prompt, problem.starter_code) == ("Add one.\n", "class Solution:\n    ...\n")
     assert problem.difficulty is None
 
 
-def test_codecontests_takes_the_description(write_rows):
+def test_codecontests_prompt_is_the_description(write_rows):
     problem = load_one(write_rows, CODECONTESTS)
 
     assert problem.task_id == "1_a_add_one"
@@ -326,7 +326,7 @@ def test_codecontests_takes_the_description(write_rows):
     assert problem.tests == {"type": "stdio", "inputs": ["1\n"], "outputs": ["2\n"]}
 
 
-def test_refinement_gets_all_solutions_of_apps_and_one_of_other_formats(write_rows):
+def test_raw_rows_have_all_solutions_of_apps_and_one_of_other_formats(write_rows):
     (apps,) = read_raw_rows(write_rows({**APPS, "solutions": json.dumps(["x = 1", " ", "x = 2", "x = 1"])}))
     (leetcode,) = read_raw_rows(write_rows({**LEETCODE_2, "solutions": json.dumps(["x = 1"])}))
 
@@ -334,18 +334,18 @@ def test_refinement_gets_all_solutions_of_apps_and_one_of_other_formats(write_ro
     assert leetcode.solutions == (LEETCODE_2["completion"],)
 
 
-def test_a_row_with_tests_is_always_our_own(write_rows):
+def test_row_with_field_tests_has_own_format(write_rows):
     assert load_one(write_rows, {**MBPP, **OURS}).task_id == "a"
 
 
 # Lists of formats
 
 
-def test_every_format_has_an_example_here():
+def test_every_format_has_an_example():
     assert [known.name for known in FORMATS] == list(EVERY_FORMAT)
 
 
-def test_page_on_data_lists_the_formats():
+def test_docs_list_the_formats():
     page = Path(__file__).parents[3] / "docs" / "data.md"
     rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (`[^|]*`) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
 
@@ -372,7 +372,7 @@ def test_help_lists_the_formats(verb, capsys):
         ({}, ["none", "`stepcoder` needs tests"]),
     ],
 )
-def test_row_of_no_known_format_names_all_formats(write_rows, row, parts):
+def test_error_for_unknown_fields_names_all_formats(write_rows, row, parts):
     with pytest.raises(BadInputError) as error:
         load_problems(write_rows(row))
 
@@ -380,22 +380,22 @@ def test_row_of_no_known_format_names_all_formats(write_rows, row, parts):
     assert [part for part in parts if part not in str(error.value)] == []
 
 
-def test_folder_of_something_else_is_a_clear_error(tmp_path):
+def test_folder_that_is_not_apps_raises(tmp_path):
     with pytest.raises(BadInputError, match=r"question\.txt"):
         load_problems(tmp_path)
 
 
-def test_an_unknown_format_names_the_known_ones(write_rows):
+def test_unknown_format_name_raises(write_rows):
     with pytest.raises(BadInputError, match=r"`format` is 'csv' \(str\), but must be one of .*\"apps_plus\""):
         load_problems(write_rows(OURS), format="csv")
 
 
-def test_a_duplicate_names_both_rows(write_rows):
+def test_error_for_duplicate_names_both_rows(write_rows):
     with pytest.raises(BadInputError, match=r"rows.jsonl:3: `task_id` 'a' \(str\) is already used by .*rows.jsonl:1"):
         load_problems(write_rows(OURS, {**OURS, "task_id": "b"}, OURS))
 
 
-def test_a_row_of_another_format_names_the_field_it_lacks(write_rows):
+def test_error_for_mixed_formats_names_missing_field(write_rows):
     with pytest.raises(BadInputError, match=r"rows.jsonl:2: field `text` is missing, which the format `mbpp` needs"):
         load_problems(write_rows(MBPP, HUMANEVAL))
 
@@ -436,7 +436,7 @@ def test_integers_in_tests_may_have_any_length(write_rows):
         ({**CODECONTESTS, "outputs": []}, ["`tests.outputs` is empty"]),
     ],
 )
-def test_an_error_names_the_row_the_field_and_the_fix(write_rows, row, parts):
+def test_error_names_row_field_and_fix(write_rows, row, parts):
     with pytest.raises(BadInputError) as error:
         load_problems(write_rows(row))
 

@@ -28,7 +28,7 @@ def json_values() -> st.SearchStrategy[Any]:
 
 @st.composite
 def valid_tests(draw: st.DrawFn) -> dict[str, Any]:
-    """Valid tests of each form."""
+    """Return valid tests of one of the forms."""
     count = draw(st.integers(1, 3))
 
     def per_test(values: st.SearchStrategy[Any]) -> list[Any]:

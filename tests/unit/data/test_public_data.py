@@ -1,4 +1,4 @@
-"""The public data sets as they are: counts, and the oddities of single rows."""
+"""Loaded public datasets: counts, and rows with unusual values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_every_row_is_loaded(data_dir, name):
     assert [Problem.from_row(problem.to_row()) for problem in problems.values()] == list(problems.values())
 
 
-def test_apps_plus_is_told_apart_by_style_and_difficulty(data_dir):
+def test_apps_plus_counts_by_test_form_and_difficulty(data_dir):
     problems = load(data_dir, "apps_plus_valid.jsonl").values()
 
     assert sum(problem.tests["type"] == "stdio" for problem in problems) == 153
@@ -47,22 +47,22 @@ def test_apps_plus_is_told_apart_by_style_and_difficulty(data_dir):
     assert [words.count(word) for word in ("interview", "introductory", "competition")] == [101, 100, 50]
 
 
-def test_apps_plus_prompts_hold_neither_starter_code_nor_quotes(data_dir):
+def test_apps_plus_prompts_have_no_starter_code_and_no_quotes(data_dir):
     for problem in load(data_dir, "apps_plus_valid.jsonl").values():
         assert isinstance(problem.prompt, str)
         assert '"""' not in problem.prompt
         assert not problem.prompt.startswith(("def ", "class "))
 
 
-def test_a_function_that_is_bound_by_assignment_is_named_by_the_starter_code(data_dir):
+def test_function_name_comes_from_starter_code(data_dir):
     assert load(data_dir, "apps_plus_valid.jsonl")["apps_plus_valid/174"].tests["fn_name"] == "words_to_sentence"
 
 
-def test_apps_plus_train_has_ids_of_its_own(data_dir):
+def test_apps_plus_train_keeps_its_ids(data_dir):
     assert list(load(data_dir, "apps_plus_train.jsonl"))[:2] == ["apps_plus_train/0", "apps_plus_train/2"]
 
 
-def test_apps_has_calls_and_standard_input(data_dir):
+def test_apps_has_call_tests_and_stdio_tests(data_dir):
     problems = load(data_dir, "apps_sample.jsonl")
 
     tests = problems["apps_sample/2404"].tests
@@ -101,12 +101,12 @@ def test_leetcode_difficulty_preamble_and_starter_code(data_dir, name):
         assert "```" not in problem.prompt
 
 
-def test_meidum_is_medium(data_dir):
+def test_misspelt_difficulty_counts_as_medium(data_dir):
     words = [problem.difficulty for problem in load(data_dir, "leetcode_v0.2.0_test.jsonl").values()]
 
     assert [words.count(word) for word in ("introductory", "interview", "competition")] == [30, 44, 26]
 
 
-def test_model_written_solutions_are_no_problems(data_dir):
+def test_file_of_generated_solutions_raises(data_dir):
     with pytest.raises(BadInputError, match="gen_solutions, baseline_solutions"):
         load_problems(data_dir / "coderl_gen_solutions.jsonl")
