@@ -1,4 +1,4 @@
-"""Problems that the tests of the curriculum share."""
+"""Problems for tests of the curriculum."""
 
 from __future__ import annotations
 

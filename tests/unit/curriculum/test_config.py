@@ -21,7 +21,7 @@ from stepcoder_trl.errors import BadInputError
         ({"pass_rate": math.nan}, "`pass_rate` is nan"),
     ],
 )
-def test_values_that_are_not_allowed_are_refused(changes, message):
+def test_invalid_values_raise(changes, message):
     with pytest.raises(BadInputError, match=message):
         CurriculumConfig(**changes)
 

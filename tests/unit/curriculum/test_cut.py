@@ -23,7 +23,7 @@ def lines_by_kind(program: str, kinds: str = "statements") -> list[tuple[str, in
     return [(found.kind, found.line, found.end_line) for found in find_conditionals(program, kinds)]  # type: ignore[arg-type]
 
 
-def test_every_kind_of_statement_is_found_and_every_elif_is_its_own():
+def test_every_kind_of_statement_and_each_elif_is_found():
     program = (
         "async def f():\n"
         "    if a:\n"
@@ -56,11 +56,11 @@ def test_every_kind_of_statement_is_found_and_every_elif_is_its_own():
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="`except*` came with Python 3.11")
-def test_try_with_except_star_is_a_try():
+def test_try_with_except_star_counts_as_try():
     assert lines_by_kind("try:\n    a\nexcept* E:\n    b\n") == [("try", 1, 4)]
 
 
-def test_scope_kinds_are_those_of_apps_plus():
+def test_scope_kinds_equal_those_of_apps_plus():
     program = (
         "@decorator\n"
         "def f(x):\n"
@@ -83,36 +83,36 @@ def test_scope_kinds_are_those_of_apps_plus():
     ]
 
 
-def test_two_on_one_line_count_once_and_the_outermost_is_named():
+def test_outermost_conditional_of_a_line_is_returned():
     assert lines_by_kind("x = [[j for j in i] for i in y]\nwhile any(z for z in w): pass\n", "scope") == [
         ("ListComp", 1, 1),
         ("While", 2, 2),
     ]
 
 
-def test_conditional_after_a_byte_order_mark_is_found():
+def test_conditional_after_byte_order_mark_is_found():
     assert [(found.kind, found.line) for found in find_conditionals("\ufeffif a: pass\n")] == [("if", 1)]
 
 
 @pytest.mark.parametrize("program", ["", "if a:\n", "if a:\n  b\n c\n", "if a: pass\0"])
-def test_text_without_conditionals_or_that_does_not_parse_has_none(program):
+def test_invalid_program_has_no_conditionals(program):
     assert find_conditionals(program) == []
 
 
-def test_lines_are_counted_as_the_tokenizer_counts_them():
+def test_lines_are_counted_like_the_tokenizer_does():
     program = "a = '\u2028\x85'\r\n\x0cb = 1\rif b:\n    c\n"
 
     assert find_conditionals(program) == [Conditional("if", 3, 4)]
 
 
-def test_unknown_kinds_are_refused():
+def test_unknown_kinds_raise():
     with pytest.raises(BadInputError, match="`kinds` is 'loops'"):
         find_conditionals("", "loops")  # type: ignore[arg-type]
 
 
 @settings(deadline=None)
 @given(programs(), st.sampled_from(["statements", "scope"]))
-def test_conditionals_are_sorted_and_on_lines_of_their_own(program, kinds):
+def test_conditionals_are_sorted_and_on_different_lines(program, kinds):
     lines = [found.line for found in find_conditionals(program, kinds)]
 
     assert lines == sorted(set(lines))
@@ -127,7 +127,7 @@ def data_rows(name: str) -> list[dict]:
 
 
 @pytest.mark.parametrize("name", ["apps_plus_train.jsonl", "apps_plus_valid.jsonl"])
-def test_scope_field_of_every_row_is_reproduced(name):
+def test_conditionals_equal_scope_field_of_every_row(name):
     rows = data_rows(name)
 
     assert rows
@@ -137,7 +137,7 @@ def test_scope_field_of_every_row_is_reproduced(name):
 
 
 @pytest.mark.parametrize("kinds", ["statements", "scope"])
-def test_stages_of_real_problems_lie_after_their_headers(kinds):
+def test_stages_of_real_problems_start_after_header(kinds):
     for row in data_rows("apps_plus_valid.jsonl"):
         solution, starter = row["canonical_solution"], row["starter_code"]
         stages = curriculum_stages(solution, starter, kinds)
@@ -170,7 +170,7 @@ def test_starts_of_known_counts(e, starts):
 
 
 @given(st.integers(1, 10**6))
-def test_starts_are_valid_indices_with_the_stride_of_the_paper(e):
+def test_starts_are_valid_indices_with_stride_of_paper(e):
     starts = curriculum_starts(e)
     stride = math.ceil(e / len(starts))
 
@@ -179,7 +179,7 @@ def test_starts_are_valid_indices_with_the_stride_of_the_paper(e):
     assert all(0 < start < e for start in starts if start is not None)
 
 
-def test_negative_count_is_refused():
+def test_negative_count_raises():
     with pytest.raises(BadInputError, match="`e` is -1"):
         curriculum_starts(-1)
 
@@ -200,7 +200,7 @@ SOLUTION = (
 )
 
 
-def test_prefix_ends_before_the_line_of_the_conditional():
+def test_prefix_ends_before_line_of_conditional():
     assert curriculum_stages(SOLUTION) == [
         Stage(1, 8, "".join(SOLUTION.splitlines(keepends=True)[:7])),
         Stage(0, 1, ""),
@@ -237,7 +237,7 @@ def stage_numbers(solution: str, starter: str, kinds: str = "statements") -> lis
         ("def g(x):\n", [3, 2, 1, 0]),
     ],
 )
-def test_starts_inside_the_starter_code_are_dropped_and_numbers_stay(starter, stages):
+def test_starts_inside_starter_code_are_dropped_without_renumbering(starter, stages):
     assert stage_numbers(TEN, starter) == stages
     assert stage_numbers("\n  \n\n" + TEN, starter) == stages
 
@@ -269,39 +269,39 @@ HELPED = TEN.replace("def f", "def helper").replace("x > 6", "x and 6") + (
         "\tdef solve(self, xs):",
     ],
 )
-def test_starter_code_that_differs_reaches_to_the_header_it_names_last(starter):
+def test_different_starter_code_ends_with_last_header(starter):
     # Twelve conditionals, stride 3: the stages start at conditionals 9, 6 and 3, all in the helper.
     assert stage_numbers(HELPED, "") == [3, 2, 1, 0]
     assert stage_numbers(HELPED, starter) == [0]
 
 
-def test_conditional_in_a_header_of_several_lines_is_inside_it():
+def test_conditional_in_long_header_is_inside_starter_code():
     solution = "def f(\n    a=[x for x in y],\n    b=[x for x in y],\n):\n    if a: pass\n"
 
     assert stage_numbers(solution, "def f(a, b):", "scope") == [0]
     assert [stage.line for stage in curriculum_stages(solution, "", "scope")] == [3, 1]
 
 
-def test_line_after_the_header_is_not_inside():
+def test_line_after_header_is_not_inside_starter_code():
     solution = "if 0: pass\ndef f(x):\n    if 1: pass\n"
 
     assert [stage.line for stage in curriculum_stages(solution, "def f(y):")] == [3, 1]
 
 
-def test_decorated_definition_is_cut_after_its_decorators():
+def test_stage_of_decorated_definition_starts_at_its_def():
     solution = "import functools\n@functools.cache\ndef f(): pass\n@functools.cache\ndef g(): pass\n"
 
     assert curriculum_stages(solution, kinds="scope")[0] == Stage(1, 5, solution[: solution.index("def g")])
 
 
 @pytest.mark.parametrize("solution", ["", "if a:\n"])
-def test_solution_that_does_not_parse_is_written_from_scratch(solution):
+def test_invalid_solution_has_only_scratch(solution):
     assert curriculum_stages(solution, "def f():") == [Stage(0, 1, "")]
 
 
 @settings(deadline=None)
 @given(programs(), source_like_texts() | programs(max_depth=1), st.sampled_from(["statements", "scope"]))
-def test_stages_start_at_conditionals_in_falling_order(program, starter, kinds):
+def test_stages_start_at_conditionals_from_last_to_first(program, starter, kinds):
     stages = curriculum_stages(program, starter, kinds)
     everything = curriculum_stages(program, "", kinds)
     lines = {found.line for found in find_conditionals(program, kinds)}

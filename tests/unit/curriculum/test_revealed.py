@@ -10,7 +10,7 @@ from stepcoder_trl.parsing import parse
 from tests.unit.curriculum.examples import TEN, curriculum
 
 
-def test_cuts_lie_before_statements_after_the_starter_code():
+def test_stages_start_at_statements_after_starter_code():
     state = curriculum(mode="adaptive")
     stages = state.stages("ten")
 
@@ -19,7 +19,7 @@ def test_cuts_lie_before_statements_after_the_starter_code():
     assert {state.draw("ten", step).stage for step in range(1000)} == set(range(21))
 
 
-def test_no_cut_lies_inside_a_string():
+def test_no_stage_starts_inside_a_string():
     problems = {"t": ("x = '''\na\n'''; y = 1\nif x:\n    '''\n'''; z = 2\nw = 3\n", "")}
     state = Curriculum(CurriculumConfig(mode="adaptive"), problems)
 
@@ -27,7 +27,7 @@ def test_no_cut_lies_inside_a_string():
     assert all(parse(stage.prefix.rstrip().removesuffix("if x:")) for stage in state.stages("t"))
 
 
-def test_success_lowers_the_upper_end_and_failure_raises_the_lower():
+def test_success_lowers_upper_end_and_failure_raises_lower_end():
     state = curriculum(mode="adaptive")
     half = next(stage for stage in state.stages("ten") if len(stage.prefix) <= len(TEN) / 2)
     share = len(half.prefix) / len(TEN)
@@ -42,7 +42,7 @@ def test_success_lowers_the_upper_end_and_failure_raises_the_lower():
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.floats(0, 1)), max_size=30))
-def test_interval_stays_an_interval(groups):
+def test_interval_ends_stay_in_order(groups):
     state = curriculum(mode="adaptive")
     for stage, share in groups:
         state.update("ten", stage, share)
@@ -52,7 +52,7 @@ def test_interval_stays_an_interval(groups):
     assert state.draw("ten", 0) in state.stages("ten")
 
 
-def test_success_leads_to_scratch_and_failure_there_leads_away():
+def test_success_moves_to_scratch_and_failure_moves_away():
     state = curriculum(mode="adaptive")
     for step in range(60):
         state.update("ten", state.draw("ten", step), 1.0)
@@ -64,7 +64,7 @@ def test_success_leads_to_scratch_and_failure_there_leads_away():
     assert state.stage("ten") > 0
 
 
-def test_problem_moved_to_a_stage_is_drawn_there_and_its_next_group_widens_the_interval():
+def test_problem_set_to_stage_is_drawn_there_until_next_update():
     state = curriculum(mode="adaptive")
 
     for stage in state.stages("ten"):
@@ -77,6 +77,6 @@ def test_problem_moved_to_a_stage_is_drawn_there_and_its_next_group_widens_the_i
     assert interval["high"] > 0.5
 
 
-def test_stage_that_a_problem_does_not_have_is_refused():
+def test_unknown_stage_raises():
     with pytest.raises(BadInputError, match="`none` has no stage 7"):
         curriculum(mode="adaptive").set_stage("none", 7)

@@ -7,7 +7,7 @@ from stepcoder_trl.errors import BadInputError
 from tests.unit.curriculum.examples import PROBLEMS, TEN, curriculum
 
 
-def test_problem_starts_at_its_last_stage_and_moves_when_the_average_exceeds_the_rate():
+def test_problem_advances_when_average_exceeds_pass_rate():
     state = curriculum()
     seen = []
     for _ in range(7):
@@ -18,14 +18,14 @@ def test_problem_starts_at_its_last_stage_and_moves_when_the_average_exceeds_the
     assert seen == [(3, 0), (3, 0.3), (2, 0), (2, 0.3), (1, 0), (1, 0.3), (0, 0)]
 
 
-def test_average_that_only_reaches_the_rate_does_not_move():
+def test_problem_stays_when_average_equals_pass_rate():
     state = curriculum(momentum=1.0)
     state.update("ten", 3, 0.5)
 
     assert (state.stage("ten"), state.pass_rate("ten")) == (3, 0.5)
 
 
-def test_average_is_the_moving_average_of_shares():
+def test_pass_rate_is_moving_average_of_shares():
     state = curriculum(pass_rate=0.9)
     for share in (0.5, 0.0, 1.0):
         state.update("ten", 3, share)
@@ -33,7 +33,7 @@ def test_average_is_the_moving_average_of_shares():
     assert state.pass_rate("ten") == pytest.approx(0.7 * (0.7 * (0.3 * 0.5)) + 0.3)
 
 
-def test_groups_of_another_stage_and_groups_without_a_score_do_not_count():
+def test_groups_of_other_stages_or_without_score_are_ignored():
     state = curriculum()
     for stage in (0, 1, 2, 4):
         state.update("ten", stage, 1.0)
@@ -43,7 +43,7 @@ def test_groups_of_another_stage_and_groups_without_a_score_do_not_count():
     assert (state.stage("ten"), state.pass_rate("ten")) == (3, 0.0)
 
 
-def test_stages_inside_the_starter_code_are_skipped():
+def test_stages_inside_starter_code_are_skipped():
     problems = {"t": (TEN, TEN[: TEN.index("if x > 3")])}
     state = Curriculum(CurriculumConfig(momentum=1.0), problems)
     seen = []
@@ -54,7 +54,7 @@ def test_stages_inside_the_starter_code_are_skipped():
     assert (seen, state.stage("t")) == ([3, 2, 0], 0)
 
 
-def test_scratch_is_never_left_and_its_average_goes_on():
+def test_problem_at_scratch_stays_and_its_average_continues():
     state = curriculum(momentum=1.0)
     state.update("none", 0, 1.0)
     state.update("none", 0, 0.75)
@@ -62,7 +62,7 @@ def test_scratch_is_never_left_and_its_average_goes_on():
     assert (state.stage("none"), state.pass_rate("none")) == (0, 0.75)
 
 
-def test_problems_at_a_stage_share_a_rate_and_move_on_together():
+def test_problems_with_shared_rate_advance_together():
     problems = {"a": (TEN, ""), "b": (TEN, ""), "c": ("x = 1\n", "")}
     state = Curriculum(CurriculumConfig(rate_of="stage"), problems)
     seen = []
@@ -76,7 +76,7 @@ def test_problems_at_a_stage_share_a_rate_and_move_on_together():
     assert state.summary()["curriculum/advanced"] == 4
 
 
-def test_problem_that_comes_later_to_a_stage_finds_its_rate_unchanged():
+def test_shared_rate_is_kept_when_problem_arrives():
     problems = {"early": ("if x:\n    y()\nif z:\n    y()\n", ""), "late": (TEN, "")}
     state = Curriculum(CurriculumConfig(rate_of="stage", momentum=0.4), problems)
     state.update("early", 1, 1.0)
@@ -87,7 +87,7 @@ def test_problem_that_comes_later_to_a_stage_finds_its_rate_unchanged():
     assert [state.stage(one) for one in problems] == [0, 0]
 
 
-def test_older_state_without_rates_of_stages_is_loaded():
+def test_older_state_without_stage_rates_is_loaded():
     old = curriculum(rate_of="stage").state_dict()
     del old["stage_rates"]
     state = curriculum(rate_of="stage", momentum=1.0, pass_rate=1.0)
@@ -97,7 +97,7 @@ def test_older_state_without_rates_of_stages_is_loaded():
     assert state.state_dict() == curriculum(rate_of="stage").state_dict()
 
 
-def test_draw_is_the_current_stage():
+def test_draw_returns_current_stage():
     state = curriculum()
     first = state.draw("ten", 0)
     for _ in range(2):
@@ -108,7 +108,7 @@ def test_draw_is_the_current_stage():
     assert state.draw("empty", 0) == Stage(0, 1, "")
 
 
-def test_mix_draws_from_scratch_with_its_probability():
+def test_mix_draws_scratch_with_its_probability():
     state = curriculum(mode="mix", mix_probability=0.3)
     stages = [state.draw("ten", step).stage for step in range(2000)]
 
@@ -124,7 +124,7 @@ def test_mix_counts_only_groups_of_the_current_stage():
 
 
 @pytest.mark.parametrize("mode", ["paper", "mix"])
-def test_problem_can_be_moved_to_a_stage_where_its_rate_starts_at_0(mode):
+def test_set_stage_resets_pass_rate(mode):
     state = curriculum(mode=mode)
     state.update("ten", 3, 1.0)
 
@@ -134,7 +134,7 @@ def test_problem_can_be_moved_to_a_stage_where_its_rate_starts_at_0(mode):
     assert state.summary()["curriculum/advanced"] == 0
 
 
-def test_stage_that_a_problem_does_not_have_is_refused():
+def test_unknown_stage_raises():
     state = curriculum()
 
     with pytest.raises(BadInputError, match="`ten` has no stage 4"):

@@ -15,7 +15,7 @@ from tests.unit.curriculum.examples import PROBLEMS, TEN, curriculum
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
-def test_share_outside_0_to_1_is_refused(share):
+def test_share_outside_0_to_1_raises(share):
     with pytest.raises(BadInputError, match="`share` is"):
         curriculum().update("ten", 3, share)
 
@@ -40,7 +40,7 @@ def test_draws_depend_only_on_seed_problem_and_step(mode):
         assert draws() != draws(seed=1)
 
 
-def test_draws_are_the_same_in_another_process():
+def test_draws_are_equal_in_another_process():
     code = (
         "from stepcoder_trl.curriculum import *\n"
         "solution = 'if a: pass\\n' * 10\n"
@@ -73,7 +73,7 @@ def test_summary_of_known_states():
     }
 
 
-def test_summary_of_no_problems_is_zero():
+def test_summary_without_problems_is_zero():
     assert set(Curriculum(CurriculumConfig(), {}).summary().values()) == {0.0}
 
 
@@ -89,7 +89,7 @@ updates = st.lists(
     updates,
     updates,
 )
-def test_state_restored_from_json_continues_like_the_original(mode, rate_of, before, after):
+def test_restored_state_continues_like_the_original(mode, rate_of, before, after):
     original, restored = curriculum(mode=mode, rate_of=rate_of), curriculum(mode=mode, rate_of=rate_of)
     for update in before:
         original.update(*update)
@@ -114,7 +114,7 @@ def test_saved_state_is_loaded_and_no_other_file_is_left(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["paper", "mix", "adaptive"])
-def test_state_of_an_older_version_is_loaded_without_the_fields_of_removed_modes(mode):
+def test_older_state_with_fields_of_removed_modes_is_loaded(mode):
     old = {
         "version": 1,
         "mode": mode,
@@ -156,7 +156,7 @@ def changed(**changes) -> dict:
         (changed(stage_rates={"first": 0.5}), "damaged"),
     ],
 )
-def test_state_that_does_not_fit_is_refused_and_changes_nothing(state, message):
+def test_invalid_state_raises_and_changes_nothing(state, message):
     own = curriculum()
     before = own.state_dict()
 
@@ -167,7 +167,7 @@ def test_state_that_does_not_fit_is_refused_and_changes_nothing(state, message):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1"])
-def test_file_without_a_state_is_named_in_the_error(tmp_path, text):
+def test_error_for_invalid_state_file_names_it(tmp_path, text):
     path = tmp_path / "curriculum.json"
     path.write_text(text)
 
