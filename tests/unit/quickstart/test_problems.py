@@ -1,4 +1,4 @@
-"""Generated problems: tests that find every planted error out, reproducible splits, a corpus with known errors."""
+"""Generated problems: tests that detect every planted error, reproducible splits, demonstrations with errors."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ CONFIGS = [
 
 
 def run(program: str, problem: Problem) -> list[object]:
-    """Results of the program on the problem's inputs; the name of the error where there is one."""
+    """Return the result of the program for each input of the problem, or the name of its error."""
     namespace: dict = {}
     try:
         exec(program, namespace)
@@ -48,7 +48,7 @@ def run(program: str, problem: Problem) -> list[object]:
 
 
 def wrong_programs(problem: Problem) -> Iterator[str]:
-    """Every program that differs from the solution in the code of one concept of the description."""
+    """Yield the programs that differ from the solution in the code of one concept."""
     lines = problem.canonical_solution.splitlines(keepends=True)
     variables, constants = ("v", "a", "b", "c"), range(2, 10)
     for number, line in enumerate(lines[2:], start=2):
@@ -62,7 +62,7 @@ def wrong_programs(problem: Problem) -> Iterator[str]:
 
 
 def lines_with_events(problem: Problem) -> set[int]:
-    """Lines for which the interpreter reports an event under the problem's tests."""
+    """Return the lines for which the interpreter reports an event under the problem's tests."""
     seen: set[int] = set()
 
     def trace(frame, event, argument):
@@ -84,13 +84,13 @@ def lines_with_events(problem: Problem) -> set[int]:
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_solutions_pass_their_own_tests(config):
+def test_solutions_pass_their_tests(config):
     for problem in synthetic_problems(20, seed=3, config=config):
         assert run(problem.canonical_solution, problem) == problem.tests["outputs"]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_strong_tests_find_every_single_wrong_concept_out(config):
+def test_strong_tests_detect_every_wrong_concept(config):
     for problem in synthetic_problems(10, seed=3, config=config):
         programs = list(wrong_programs(problem))
 
@@ -119,11 +119,11 @@ def test_same_seed_gives_same_problems():
     assert synthetic_problems(10, seed=5) != synthetic_problems(10, seed=6)
 
 
-def test_more_problems_begin_with_the_same_ones():
+def test_larger_number_begins_with_same_problems():
     assert synthetic_problems(12, seed=5)[:8] == synthetic_problems(8, seed=5)
 
 
-def test_number_and_strength_of_tests_do_not_change_the_problems():
+def test_settings_of_tests_do_not_change_problems():
     strong = synthetic_problems(10, seed=5)
     weak = synthetic_problems(10, seed=5, config=SyntheticConfig(test_strength="weak", num_tests=3))
 
@@ -132,7 +132,7 @@ def test_number_and_strength_of_tests_do_not_change_the_problems():
     assert min(len(p.tests["inputs"]) for p in strong) >= 12
 
 
-def test_few_tests_are_the_first_of_the_strong_ones():
+def test_few_tests_are_the_first_strong_tests():
     strong = synthetic_problems(10, seed=5)
     few = synthetic_problems(10, seed=5, config=SyntheticConfig(test_strength="few", num_tests=3))
 
@@ -140,7 +140,7 @@ def test_few_tests_are_the_first_of_the_strong_ones():
     assert [p.tests["outputs"] for p in few] == [p.tests["outputs"][:3] for p in strong]
 
 
-def test_excluded_prompts_do_not_come_up():
+def test_excluded_prompts_are_not_generated():
     first = synthetic_problems(20, seed=5)
     prompts = {problem.prompt for problem in first}
     second = synthetic_problems(20, seed=5, exclude=prompts)
@@ -164,7 +164,7 @@ def test_solutions_begin_with_their_starter_code():
         assert problem.canonical_solution.startswith(problem.starter_code)
 
 
-def test_clauses_can_have_concepts_of_their_own():
+def test_each_clause_can_have_its_own_concepts():
     config = SyntheticConfig(style="scalar", min_clauses=2, max_clauses=2, concepts="by_clause")
     clauses = zip(*(problem.prompt.splitlines()[1:3] for problem in synthetic_problems(40, 0, config)), strict=True)
     first, second = (
@@ -172,24 +172,24 @@ def test_clauses_can_have_concepts_of_their_own():
         for texts in clauses
     )
 
-    # In the first clause the total is 0, and no test tells whether something is added or assigned.
+    # In the first clause the total is 0, so that no test can distinguish adding from assigning.
     assert first == {concept.words for concept in (*CONDITIONS[::2], *UPDATES[::2])} - {"add {x}"}
     assert second == {concept.words for concept in (*CONDITIONS[1::2], *UPDATES[1::2])}
 
 
-def test_clauses_can_have_a_family_of_concepts_each():
+def test_each_clause_can_have_its_own_family():
     config = SyntheticConfig(style="scalar", min_clauses=3, max_clauses=3, concepts="family_by_clause")
     clauses = zip(*(problem.prompt.splitlines()[1:4] for problem in synthetic_problems(60, 0, config)), strict=True)
 
     for family, texts in enumerate(clauses):
         met = {concept for concept in (*CONDITIONS, *UPDATES) if any(_mentions(text, concept) for text in texts)}
         of_family = {concept for concept in (*CONDITIONS, *UPDATES) if concept.family == family}
-        # In the first clause the total is 0: no test tells adding from assigning, or doubling from doing nothing.
+        # In the first clause the total is 0: no test can distinguish adding from assigning, or doubling from nothing.
         lost = set() if family else {"add {n}", "double the total"}
         assert met == {concept for concept in of_family if concept.words not in lost}
 
 
-def test_concepts_of_which_one_is_the_others_error_are_of_one_family():
+def test_concepts_with_code_of_each_other_are_in_one_family():
     for concepts in (CONDITIONS, UPDATES):
         for one, other in itertools.permutations(concepts, 2):
             if one.wrong == other.right:
@@ -201,7 +201,7 @@ def _mentions(text, concept):
     return re.search(rf"\b{pattern}(?=[,;.])", text) is not None
 
 
-def test_settings_with_too_few_problems_are_refused():
+def test_too_few_different_problems_raise():
     config = SyntheticConfig(max_clauses=1, min_clauses=1, max_arms=1, max_constant=2)
 
     with pytest.raises(ValueError, match="Allow more clauses"):
@@ -223,12 +223,12 @@ def test_settings_with_too_few_problems_are_refused():
         ({"num_tests": 0}, "`num_tests` is 0"),
     ],
 )
-def test_settings_out_of_range_are_named(changes, named):
+def test_error_names_setting_out_of_range(changes, named):
     with pytest.raises(ValueError, match=named):
         SyntheticConfig(**changes)
 
 
-def test_hard_concepts_are_written_wrong_more_often_than_right():
+def test_hard_concepts_are_mostly_wrong():
     counts = {concept: [0, 0] for concept in CONDITIONS}
     for demonstration in itertools.islice(noisy_demonstrations(7), 4000):
         for concept in CONDITIONS:
@@ -242,7 +242,7 @@ def test_hard_concepts_are_written_wrong_more_often_than_right():
         assert share == pytest.approx(0.35 if concept.hard else 0.85, abs=0.08), concept
 
 
-def test_log_probability_counts_the_planted_errors():
+def test_log_probability_depends_on_planted_errors():
     config = SyntheticConfig(min_clauses=1, max_clauses=1, max_arms=1)
     right_or_wrong = {(a * b) for a in (0.35, 0.65, 0.85, 0.15) for b in (0.35, 0.65, 0.85, 0.15)}
 
@@ -264,13 +264,13 @@ def test_demonstrations_without_errors_are_canonical_solutions():
 SMALL = SyntheticConfig(min_clauses=1, max_clauses=1, max_arms=2, max_constant=4)
 
 
-def test_probabilities_out_of_range_are_named():
+def test_error_names_probability_out_of_range():
     with pytest.raises(ValueError, match="`hard_accuracy` is 35"):
         noisy_demonstrations(0, hard_accuracy=35)
 
 
 @pytest.mark.sandbox
-def test_written_problems_are_read_back_and_solved_by_their_solutions(tmp_path):
+def test_written_problems_can_be_loaded_and_solved(tmp_path):
     path = tmp_path / "problems.jsonl"
     path.write_text("".join(json.dumps(one.to_row()) + "\n" for one in synthetic_problems(5, 0, PROBLEMS)))
 

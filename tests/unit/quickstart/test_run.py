@@ -1,4 +1,4 @@
-"""One smoke run of the whole quickstart."""
+"""Short run of the complete quickstart."""
 
 import json
 

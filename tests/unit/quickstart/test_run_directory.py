@@ -1,4 +1,4 @@
-"""Making the run directory."""
+"""Creation of the run directory."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_empty_directory_is_used(tmp_path):
     assert new_run_directory(str(tmp_path)) == tmp_path
 
 
-def test_file_in_the_place_of_the_run_directory_is_named(tmp_path):
+def test_file_as_run_directory_raises(tmp_path):
     (tmp_path / "file").write_text("")
 
     for path in (tmp_path / "file", tmp_path / "file" / "run"):

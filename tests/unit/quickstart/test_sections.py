@@ -1,4 +1,4 @@
-"""Choice of the completions that are shown."""
+"""Selection of the completions to show."""
 
 from stepcoder_trl.quickstart.sections import most_masked
 from stepcoder_trl.reports import RolloutView

@@ -1,4 +1,4 @@
-"""Tokenizer without loss, model by seed, fine-tuning in the form that the trainer uses."""
+"""Tokenizer, model and fine-tuning."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def tokenizer():
     return build_tokenizer(one.prompt + one.program for one in itertools.islice(noisy_demonstrations(0), 300))
 
 
-def test_every_word_of_the_corpus_is_one_token(tokenizer):
+def test_every_word_of_corpus_is_one_token(tokenizer):
     ids = tokenizer("        if v % 4 == 0:\n            t = max(t, v)\n".strip())["input_ids"]
 
     tokens = [tokenizer.decode([i]) for i in ids]
@@ -53,14 +53,14 @@ def test_every_word_of_the_corpus_is_one_token(tokenizer):
 @pytest.mark.parametrize(
     "text", ["def f(xs):\n    return 0\n\n\n", "tab\tand\r\nreturn", "ünï 漢字 🙂", "  x  =  1  ", "\x00"]
 )
-def test_any_text_survives(tokenizer, text):
+def test_encoded_text_decodes_to_itself(tokenizer, text):
     ids = tokenizer(text)["input_ids"]
 
     assert tokenizer.decode(ids) == text
     assert token_texts(ids, tokenizer).text == text
 
 
-def test_text_is_the_concatenation_of_its_tokens(tokenizer):
+def test_text_is_concatenation_of_its_tokens(tokenizer):
     for one in itertools.islice(noisy_demonstrations(1), 50):
         ids = tokenizer(one.program)["input_ids"]
         spans = token_texts(ids, tokenizer).spans
@@ -73,13 +73,13 @@ def test_special_tokens_differ(tokenizer):
     assert tokenizer.eos_token_id != tokenizer.pad_token_id
 
 
-def test_tokenizer_does_not_depend_on_chance(tokenizer):
+def test_tokenizer_is_deterministic(tokenizer):
     again = build_tokenizer(one.prompt + one.program for one in itertools.islice(noisy_demonstrations(0), 300))
 
     assert again.get_vocab() == tokenizer.get_vocab()
 
 
-def test_examples_continue_the_query_of_the_trainer(tokenizer):
+def test_examples_begin_with_query_of_trainer(tokenizer):
     one = next(noisy_demonstrations(3))
     query = build_query(one.prompt, one.starter_code, tokenizer)
 
@@ -91,7 +91,7 @@ def test_examples_continue_the_query_of_the_trainer(tokenizer):
     assert tokenizer.decode(example.completion_ids[:1]) == "\n    "
 
 
-def test_same_seed_gives_the_same_weights_and_leaves_the_random_state(tokenizer):
+def test_same_seed_gives_same_weights_and_keeps_random_state(tokenizer):
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
@@ -101,7 +101,7 @@ def test_same_seed_gives_the_same_weights_and_leaves_the_random_state(tokenizer)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_fine_tuning_lowers_the_loss_and_reports_each_step(tokenizer):
+def test_fine_tuning_lowers_loss_and_reports_each_step(tokenizer):
     model = build_model(tokenizer, TinyModelConfig(hidden_size=32, num_heads=2), seed=0)
     seen = []
 
@@ -115,7 +115,7 @@ def test_fine_tuning_lowers_the_loss_and_reports_each_step(tokenizer):
     assert not model.training
 
 
-def test_noise_floor_is_the_entropy_of_the_planted_errors(tokenizer):
+def test_loss_floor_is_entropy_of_planted_errors(tokenizer):
     model = build_model(tokenizer, TinyModelConfig(hidden_size=16, num_heads=2), seed=0)
     demonstrations = list(itertools.islice(noisy_demonstrations(0, CONFIG), 16 * 8))
     tokens = sum(len(_encode(one, tokenizer).completion_ids) for one in demonstrations)
@@ -126,6 +126,6 @@ def test_noise_floor_is_the_entropy_of_the_planted_errors(tokenizer):
 
 
 @pytest.mark.parametrize("changes", [{"hidden_size": 20, "num_heads": 4}, {"num_layers": 0}])
-def test_impossible_sizes_are_refused(changes):
+def test_invalid_size_raises(changes):
     with pytest.raises(ValueError, match=r"`hidden_size` is 20|below 1"):
         TinyModelConfig(**changes)
