@@ -14,7 +14,7 @@ pytest.importorskip("tree_sitter_python")
 REFERENCE = "def f(a, b):\n    c = a + b\n    return c\n"
 
 
-def test_names_and_constants_do_not_matter():
+def test_match_ignores_names_and_constants():
     renamed = "def g(x, y):\n    total = x + y\n    return total\n"
 
     assert syntax_match(renamed, REFERENCE) == 1.0
@@ -34,11 +34,11 @@ SUMMED = "def f(n):\n    total = 0\n    for i in range(n):\n        total += i\n
         ("x = [1, 2]\nprint(x)\n", "for a in b:\n    print(a)\n", 0.5),
     ],
 )
-def test_syntax_match_is_that_of_codebleu(candidate, reference, figure):
+def test_syntax_match_equals_codebleu(candidate, reference, figure):
     assert syntax_match(candidate, reference) == pytest.approx(figure)
 
 
-def test_edges_by_hand():
+def test_data_flow_edges_of_known_program():
     # a and b are bound by the header, read in the sum, which c is computed from; then c is read.
     assert data_flow(REFERENCE) == [
         ("v0", "computedFrom", ()),
@@ -50,7 +50,7 @@ def test_edges_by_hand():
     ]
 
 
-def test_every_edge_is_used_once():
+def test_every_edge_matches_once():
     half = "def f(a, b):\n    return a\n"
 
     # Of six edges: both headers' and the one that reads a.
@@ -58,14 +58,14 @@ def test_every_edge_is_used_once():
     assert data_flow_match(REFERENCE + REFERENCE, REFERENCE) == 1.0
 
 
-def test_subtrees_by_hand():
+def test_syntax_match_of_known_programs():
     # Subtrees of `x = 1`: module, expression_statement, assignment. `y = 1 + 1` has none of them with its sum inside.
     assert syntax_match("y = 2", "x = 1") == 1.0
     assert syntax_match("y = 1 + 1", "x = 1") == 0.0
     assert 0 < syntax_match("x = 1\ny = 1 + 1", "x = 1") < 1  # all but the module
 
 
-def test_names_of_calls_attributes_and_keywords_are_no_variables():
+def test_names_of_calls_attributes_and_keywords_are_not_variables():
     assert data_flow("x = 1\nprint(x.real, sep=x)\n") == [
         ("v0", "computedFrom", ()),
         ("v0", "comesFrom", ("v0",)),
@@ -85,27 +85,27 @@ def test_names_of_calls_attributes_and_keywords_are_no_variables():
         ("def f(*c, d=1, **e):\n    pass\n", 3),
     ],
 )
-def test_what_binds_a_name(program, bound):
+def test_bound_names_are_variables(program, bound):
     assert len({edge[0] for edge in data_flow(program) if edge[1] == "computedFrom"}) == bound
 
 
-def test_programs_that_do_not_compile_match_in_part():
+def test_invalid_program_matches_partly():
     assert 0 < syntax_match("def f(a, b):\n    c = a + b\n    return (\n", REFERENCE) < 1
     assert syntax_match("", REFERENCE) == 0.0
     assert data_flow_match("\udc80", REFERENCE) == 0.0
 
 
-def test_deep_and_large_programs_end():
+def test_deep_and_large_programs_have_no_match():
     assert syntax_match("(" * 50_000, REFERENCE) == 0.0
     assert data_flow_match("[" * 3000 + "]" * 3000, REFERENCE) == 0.0
 
 
-def test_without_a_reference_there_is_nothing_to_compare_with():
+def test_missing_reference_raises():
     with pytest.raises(BadInputError, match="`canonical_solution`"):
         ppocoder_matches("x", " \n")
 
 
-def test_without_tree_sitter_the_error_says_what_to_install(monkeypatch):
+def test_missing_tree_sitter_raises(monkeypatch):
     code_match._parser.cache_clear()
     code_match._nodes.cache_clear()
     monkeypatch.setitem(sys.modules, "tree_sitter", None)

@@ -1,4 +1,4 @@
-"""The one reader of rows and the one writer of files."""
+"""Reading rows and writing files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_integers_may_have_any_length():
     assert parse_json("[-" + "9" * 9000 + "]") == [1 - 10**9000]
 
 
-def test_deep_nesting_is_a_value_error():
+def test_deep_nesting_raises_value_error():
     with pytest.raises(ValueError, match="nested too deeply"):
         parse_json("[" * 100_000)
 
@@ -50,14 +50,14 @@ def test_deep_nesting_is_a_value_error():
     [(None, "None"), (3, "3 (int)"), ("x" * 99, "'" + "x" * 76 + "... (str)"), (10**9000, "of type int")],
     ids=["null", "number", "long text", "long number"],
 )
-def test_shown_names_value_and_type(value, text):
+def test_shown_gives_value_and_type(value, text):
     assert shown(value) == text
 
 
 # Reading
 
 
-def test_every_kind_of_file_gives_the_same_rows(tmp_path):
+def test_every_kind_of_file_gives_same_rows(tmp_path):
     lines = "".join(json.dumps(fields) + "\n" for fields in FIELDS).encode()
     array = json.dumps(FIELDS, indent=2).encode()
     contents = {"a.jsonl": lines, "b.json": array, "c.jsonl.gz": gzip.compress(lines), "d.txt": gzip.compress(array)}
@@ -69,7 +69,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path):
     assert read == dict.fromkeys(contents, FIELDS)
 
 
-def test_parquet_gives_the_same_rows(tmp_path):
+def test_parquet_gives_same_rows(tmp_path):
     pyarrow = pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet", reason="parquet needs pyarrow")
     parquet.write_table(pyarrow.Table.from_pylist([{"id": 1}, {"id": 2}]), tmp_path / "p.parquet")
@@ -80,7 +80,7 @@ def test_parquet_gives_the_same_rows(tmp_path):
     assert rows[1].where.endswith("p.parquet, row 2")
 
 
-def test_rows_know_their_place(tmp_path):
+def test_rows_have_place_source_and_number(tmp_path):
     path = tmp_path / "plus.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"a": 1}\n\n{"a": 2}\n'))
 
@@ -91,21 +91,21 @@ def test_rows_know_their_place(tmp_path):
     assert second.source == "plus"
 
 
-def test_byte_order_mark_blank_lines_and_windows_line_ends_are_skipped(tmp_path):
+def test_byte_order_mark_and_blank_lines_are_skipped(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n\n  \n')
 
     assert [found.fields for found in read_rows(path)] == [{"a": 1}]
 
 
-def test_only_a_newline_ends_a_line(tmp_path):
+def test_only_newline_ends_a_line(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": "b\u2028c\x85d"}\n', encoding="utf-8")
 
     assert read_rows(path)[0].fields == {"a": "b\u2028c\x85d"}
 
 
-def test_a_dash_reads_standard_input(monkeypatch):
+def test_dash_reads_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"id": 1}')))
 
     (found,) = read_rows("-")
@@ -132,7 +132,7 @@ def test_a_dash_reads_standard_input(monkeypatch):
     ],
     ids=str,
 )
-def test_unreadable_file_names_the_place_and_the_fault(tmp_path, content, parts):
+def test_error_for_invalid_file_names_place_and_reason(tmp_path, content, parts):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(content)
 
@@ -142,7 +142,7 @@ def test_unreadable_file_names_the_place_and_the_fault(tmp_path, content, parts)
     assert [part for part in parts if part not in str(error.value)] == []
 
 
-def test_missing_file_and_folder_are_clear_errors(tmp_path):
+def test_missing_file_or_folder_raises(tmp_path):
     with pytest.raises(BadInputError, match=r"missing\.jsonl: there is no such file"):
         read_rows(tmp_path / "missing.jsonl")
     with pytest.raises(BadInputError, match="cannot be read: Is a directory"):
@@ -152,7 +152,7 @@ def test_missing_file_and_folder_are_clear_errors(tmp_path):
 # Fields
 
 
-def test_fields_are_returned_as_they_stand():
+def test_fields_are_returned_unchanged():
     found = row(id=7, a="x", b=["x", "y"], c=[1], d='{"e": 1}', f=" ")
 
     assert (found.id, found.identifier("a"), found.text("a"), found.get("c")) == (7, "x", "x", [1])
@@ -160,7 +160,7 @@ def test_fields_are_returned_as_they_stand():
     assert (found.json("d"), found.json("c"), found.json("f"), found.json("missing")) == ({"e": 1}, [1], None, None)
 
 
-def test_missing_and_null_fields_take_the_default():
+def test_default_replaces_missing_and_null_fields():
     assert row(a=None).text("a", "") == row().text("a", "") == ""
     assert row(a=None).texts("a") == row().texts("a") == []
 
@@ -179,7 +179,7 @@ def test_missing_and_null_fields_take_the_default():
         (lambda found: found.json("c"), "field `c` is not valid JSON: Expecting"),
     ],
 )
-def test_wrong_field_names_place_value_and_fix(read, message):
+def test_error_for_invalid_field_names_place_value_and_fix(read, message):
     with pytest.raises(BadInputError) as error:
         read(row(id=True, n=None, a=5, b=[1], c="{"))
 
@@ -189,7 +189,7 @@ def test_wrong_field_names_place_value_and_fix(read, message):
 # Writing
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_written_rows_can_be_read(tmp_path):
     write_rows(tmp_path / "rows.jsonl", iter(FIELDS))
     write_json(tmp_path / "value.json", {"é": [1]}, indent=None)
     write_text(tmp_path / "text.txt", "é\r\n")
@@ -201,13 +201,13 @@ def test_what_is_written_is_read_again(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_dash_writes_standard_output(capsys):
+def test_dash_writes_standard_output(capsys):
     write_text("-", "said")
 
     assert capsys.readouterr().out == "said"
 
 
-def test_interrupted_writing_leaves_the_earlier_file(tmp_path):
+def test_interrupted_writing_keeps_earlier_file(tmp_path):
     path = tmp_path / "out"
     write_text(path, "before")
 
@@ -232,7 +232,7 @@ def test_file_appears_when_the_block_ends(tmp_path):
     assert path.read_bytes() == b"\x00"
 
 
-def test_modes_follow_the_umask(tmp_path):
+def test_file_modes_follow_umask(tmp_path):
     before = os.umask(0o027)
     try:
         write_text(tmp_path / "out", "")
@@ -242,14 +242,14 @@ def test_modes_follow_the_umask(tmp_path):
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o640
 
 
-def test_missing_folder_and_folder_as_file_are_clear_errors(tmp_path):
+def test_missing_folder_or_folder_as_file_raises(tmp_path):
     with pytest.raises(BadInputError, match="cannot be written: No such file or directory"):
         write_text(tmp_path / "missing" / "out", "")
     with pytest.raises(BadInputError, match="cannot be written: this is a folder"):
         write_text(tmp_path, "")
 
 
-def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
+def test_pipe_is_written_to_directly(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
     read: list[str] = []
@@ -264,7 +264,7 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "kept"), [(b"a\nb\n", b"a\nb\n"), (b"a\nhal", b"a\n"), (b"hal", b""), (b"", b"")])
-def test_half_a_last_line_is_cut_off(tmp_path, content, kept):
+def test_incomplete_last_line_is_cut_off(tmp_path, content, kept):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(content)
 

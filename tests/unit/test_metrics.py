@@ -19,7 +19,7 @@ from stepcoder_trl.metrics import (
 
 
 @given(n=st.integers(1, 8), data=st.data())
-def test_pass_at_k_is_the_share_of_subsets_with_a_pass(n, data):
+def test_pass_at_k_is_share_of_subsets_with_a_pass(n, data):
     c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
     subsets = list(combinations([True] * c + [False] * (n - c), k))
 
@@ -35,7 +35,7 @@ def test_pass_at_k_of_known_counts(n, c, k, value):
 
 
 @given(n=st.integers(2, 300), data=st.data())
-def test_pass_at_k_grows_with_passes_and_budget_and_stays_a_probability(n, data):
+def test_pass_at_k_grows_with_c_and_k_and_is_in_0_to_1(n, data):
     c, k = data.draw(st.integers(0, n - 1)), data.draw(st.integers(1, n - 1))
 
     assert 0 <= pass_at_k(n, c, k) <= pass_at_k(n, c + 1, k) + 1e-12 <= 1 + 1e-9
@@ -43,18 +43,18 @@ def test_pass_at_k_grows_with_passes_and_budget_and_stays_a_probability(n, data)
 
 
 @pytest.mark.parametrize(("n", "c", "k"), [(1, 0, 2), (5, 6, 1), (5, -1, 1), (5, 1, 0), (0, 0, 1)])
-def test_pass_at_k_refuses_numbers_that_do_not_fit(n, c, k):
+def test_invalid_counts_raise(n, c, k):
     with pytest.raises(BadInputError, match="must be from"):
         pass_at_k(n, c, k)
 
 
-def test_mean_pass_at_k_is_the_mean_over_problems():
+def test_mean_pass_at_k_is_mean_over_problems():
     assert mean_pass_at_k([(2, 0), (2, 1), (4, 4)], k=1) == pytest.approx(0.5)
     with pytest.raises(BadInputError, match="`counts` is empty"):
         mean_pass_at_k([], k=1)
 
 
-def test_bootstrap_interval_depends_on_its_seed_alone():
+def test_bootstrap_interval_depends_only_on_seed():
     values = [math.sqrt(n) / 7 for n in range(50)]
 
     assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
@@ -66,14 +66,14 @@ def test_bootstrap_interval_depends_on_its_seed_alone():
     ("solved", "problems", "low", "high"),
     [(0, 10, 0.0, 0.217), (1, 10, 0.011, 0.381), (5, 10, 0.224, 0.776), (10, 10, 0.783, 1.0), (0, 82, 0.0, 0.030)],
 )
-def test_bootstrap_interval_of_one_sample_per_problem_is_jeffreys(solved, problems, low, high):
+def test_bootstrap_interval_of_zeros_and_ones_is_jeffreys_interval(solved, problems, low, high):
     interval = bootstrap_interval([1.0] * solved + [0.0] * (problems - solved), seed=0)
 
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.012)
 
 
 @given(values=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.999, 1.0]), min_size=1, max_size=20))
-def test_bootstrap_interval_holds_the_mean_and_is_never_a_point(values):
+def test_bootstrap_interval_contains_mean_and_has_width(values):
     interval = bootstrap_interval(values, seed=0, resamples=200)
 
     assert 0 <= interval.low <= sum(values) / len(values) + 1e-12
@@ -81,7 +81,7 @@ def test_bootstrap_interval_holds_the_mean_and_is_never_a_point(values):
     assert interval.low < interval.high
 
 
-def test_bootstrap_interval_agrees_with_the_normal_one_on_many_values():
+def test_bootstrap_interval_of_many_values_equals_normal_interval():
     interval = bootstrap_interval([0.0, 1.0] * 200, seed=0)
 
     # Standard error 0.025.
@@ -98,12 +98,12 @@ def test_bootstrap_interval_agrees_with_the_normal_one_on_many_values():
         lambda: bootstrap_interval([1.0], seed=0, confidence=1.0),
     ],
 )
-def test_intervals_refuse_what_is_no_sample(call):
+def test_invalid_values_for_interval_raise(call):
     with pytest.raises(BadInputError):
         call()
 
 
-def test_mcnemar_by_hand():
+def test_mcnemar_p_values_of_known_counts():
     # Heads at most once in 6 tosses, or at least 5 times: 2 (1 + 6) / 64.
     assert mcnemar_p_value(1, 5) == mcnemar_p_value(5, 1) == pytest.approx(14 / 64)
     assert mcnemar_p_value(0, 0) == 1.0
@@ -112,7 +112,7 @@ def test_mcnemar_by_hand():
         mcnemar_p_value(-1, 2)
 
 
-def test_line_overlap_leaves_out_common_lines():
+def test_line_overlap_ignores_common_lines():
     benchmark = ["a = 1\nreturn x\n", "b = 2\n    c = 3\n\nreturn x", "return x\r\nd = 4", "return x"]
     train = ["    a = 1\nc = 3\nc = 3\ne = 5", "return x\n"]
 

@@ -1,4 +1,4 @@
-"""What the package exports, and what importing it costs."""
+"""Public names of the package, and modules that it imports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import stepcoder_trl
 
 
-def test_public_names_are_these():
+def test_public_names():
     assert stepcoder_trl.__all__ == sorted(stepcoder_trl.__all__)
     assert set(stepcoder_trl.__all__) == {
         *(
@@ -68,7 +68,7 @@ THIRD_PARTY = ("accelerate", "coverage", "datasets", "numpy", "peft", "rich", "t
 HEAVY = ("asyncio", "difflib", "email", "http", "multiprocessing", "sqlite3", "ssl", "unittest", "xml")
 
 
-def test_executor_loads_nothing_heavy_and_nothing_that_is_not_python():
+def test_executor_imports_no_heavy_and_no_third_party_modules():
     code = BLOCK.format(blocked=THIRD_PARTY) + (
         f"from stepcoder_trl import CodeExecutor; print([name for name in {HEAVY!r} if name in sys.modules])"
     )

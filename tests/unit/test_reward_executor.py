@@ -1,4 +1,4 @@
-"""The executor that `unit_test_reward` keeps where no trainer passes executions."""
+"""Executor of `unit_test_reward`, used if no trainer passes executions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def score(*programs):
     return unit_test_reward(list(programs), tests=[TESTS] * len(programs))
 
 
-def test_programs_are_run_where_no_executions_are_passed():
+def test_programs_are_run_if_no_executions_are_passed():
     assert score("```python\nprint(3)\n```", "print(4)") == [1.0, -0.3]
 
 
@@ -72,7 +72,7 @@ def test_closed_executor_leaves_no_process_and_is_replaced():
 
 
 def run_script(body, tmp_path):
-    """Run a script whose servers can be told by their temporary folder."""
+    """Run a script. The temporary folder identifies the servers that it starts."""
     path = tmp_path / "script.py"
     path.write_text(SCRIPT + textwrap.dedent(body))
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -89,7 +89,7 @@ def score(program):
 """
 
 
-def test_interpreter_exit_leaves_no_process_and_no_folder(tmp_path):
+def test_exit_leaves_no_process_and_no_folder(tmp_path):
     done = run_script("print(score('print(3)'))", tmp_path)
 
     assert (done.stdout, done.returncode) == ("[1.0]\n", 0), done.stderr
@@ -97,7 +97,7 @@ def test_interpreter_exit_leaves_no_process_and_no_folder(tmp_path):
     assert soon(lambda: [path.name for path in tmp_path.iterdir()] == ["script.py"])
 
 
-def test_forked_process_does_not_use_the_parents_workers(tmp_path):
+def test_forked_process_uses_its_own_workers(tmp_path):
     done = run_script(
         """
         score("print(3)")

@@ -1,4 +1,4 @@
-"""Scores of the paper, outcome by outcome."""
+"""Scores of outcomes, and the reward functions."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ def execution(*outcomes):
         ("compile_error", -1.0),
     ],
 )
-def test_scores_are_the_papers(outcome, score):
+def test_scores_equal_those_of_paper(outcome, score):
     assert unit_test_score(execution(Outcome(outcome))) == score
 
 
-def test_first_failure_decides_when_asked():
+def test_mode_first_failure_scores_first_failed_test():
     mixed = execution(Outcome.PASSED, Outcome.FAILED, Outcome.RUNTIME_ERROR)
 
     assert unit_test_score(mixed) == -0.6
     assert unit_test_score(mixed, mode="first_failure") == -0.3
 
 
-def test_a_program_that_could_not_be_run_is_not_scored():
+def test_program_that_was_not_run_has_no_score():
     assert unit_test_reward(["a", "b"], execution=[execution(Outcome.PASSED), None]) == [1.0, None]
 
 
-def test_a_pass_that_could_be_forged_is_scored_unless_dropped():
+def test_untrusted_pass_is_scored_unless_dropped():
     forged = replace(execution(Outcome.PASSED), trusted=False)
     failed = replace(execution(Outcome.FAILED), trusted=False)
 
@@ -72,7 +72,7 @@ def test_a_pass_that_could_be_forged_is_scored_unless_dropped():
         unit_test_reward(["a"], execution=[forged], untrusted_passes="no")
 
 
-def test_adaptive_score_by_hand():
+def test_adaptive_score_of_known_results():
     # -0.3 + 1.3 x 1/4.
     partly = execution(Outcome.PASSED, *[Outcome.FAILED] * 3)
 
@@ -82,11 +82,11 @@ def test_adaptive_score_by_hand():
     assert rltf_reward(["a", "b"], [partly, None]) == [pytest.approx(0.025), None]
 
 
-def test_ppocoder_adds_what_is_similar():
+def test_ppocoder_score_adds_both_matches():
     assert ppocoder_score(execution(Outcome.FAILED), 0.5, 0.25) == pytest.approx(0.45)
 
 
-def test_ppocoder_compares_with_the_canonical_solution():
+def test_ppocoder_reward_compares_with_canonical_solution():
     pytest.importorskip("tree_sitter_python")
     failed = execution(Outcome.FAILED)
 
@@ -113,13 +113,13 @@ PROGRAM = "a = 1\nb = 2\nc = 3\n"
         (Outcome.COMPILE_ERROR, None, "ValueError: null bytes", set()),
     ],
 )
-def test_lines_that_rltf_blames(outcome, line, message, lines):
+def test_error_lines_equal_those_of_rltf(outcome, line, message, lines):
     tests = (TestResult(Outcome.PASSED), TestResult(outcome, 0.0, message, line))
 
     assert error_lines(PROGRAM, Execution(outcome, tests, frozenset(), frozenset(), 0.0, True)) == lines
 
 
-def test_reward_flag_and_docs_list_the_names_of_the_table(capsys):
+def test_help_and_docs_list_all_rewards(capsys):
     docs = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text(encoding="utf-8")
     (section,) = re.findall(r"^## Rewards\n(.*?)^## ", docs, re.MULTILINE | re.DOTALL)
 
@@ -134,7 +134,7 @@ def test_reward_flag_and_docs_list_the_names_of_the_table(capsys):
 
 
 @pytest.mark.parametrize("kind", ["flag", "yaml"])
-def test_misspelt_reward_is_answered_with_the_names(kind, tmp_path, capsys):
+def test_error_for_unknown_reward_lists_names(kind, tmp_path, capsys):
     config = tmp_path / "run.yaml"
     config.write_text("reward: rtlf\n")
     flags = ["--problems", "p.jsonl", "--output_dir", str(tmp_path / "run"), "--use_cpu", "--bf16", "false"]

@@ -1,4 +1,4 @@
-"""The type checker looks at the attributes of the trainer, although TRL and transformers are typed in part only."""
+"""mypy checks the attributes of the trainer, although TRL and transformers are only partly typed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Trainer(StepCoderPPOTrainer):
         ("acelerator", ['"Trainer" has no attribute "acelerator"']),
     ],
 )
-def test_misspelt_attribute_of_the_trainer_is_an_error(attribute, errors, tmp_path_factory):
+def test_mypy_finds_misspelt_attribute_of_trainer(attribute, errors, tmp_path_factory):
     api = pytest.importorskip("mypy.api", reason="mypy is not installed")
     folder = tmp_path_factory.getbasetemp() / "types"
     folder.mkdir(exist_ok=True)
