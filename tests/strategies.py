@@ -1,4 +1,4 @@
-"""Hypothesis strategies: spans, texts, token sequences and programs that run."""
+"""Hypothesis strategies: spans, divisions into tokens, texts, answers and programs."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from hypothesis import strategies as st
 
 
 def spans(max_offset: int = 40, max_size: int = 8) -> st.SearchStrategy[list[tuple[int, int]]]:
-    """Lists of half-open spans in any order: empty, touching and overlapping ones too."""
+    """Return lists of half-open spans in any order. They may be empty, touch and overlap."""
     offsets = st.integers(0, max_offset)
     return st.lists(st.tuples(offsets, offsets).map(lambda pair: (min(pair), max(pair))), max_size=max_size)
 
 
 def partitions(length: int) -> st.SearchStrategy[list[tuple[int, int]]]:
-    """Ways to divide a text of a given length into tokens; some of them are empty."""
+    """Return divisions of a text of a given length into tokens, some of them empty."""
     cuts = st.lists(st.integers(0, length), max_size=12).map(sorted)
     return cuts.map(lambda inner: list(zip([0, *inner], [*inner, length], strict=True)))
 
 
 def source_like_texts() -> st.SearchStrategy[str]:
-    """Texts full of what divides lines and words, in Python and elsewhere."""
+    """Return texts with many quotes, brackets and all kinds of white space and line ends."""
     return st.text(st.sampled_from("ab#\"'():`=\\ \t\n\r\f\v\x1c\x85\u2028\u00e9\u4e16\U0001f600"), max_size=60)
 
 
 def answers() -> st.SearchStrategy[str]:
-    """Answers of a model: code, prose and fences, whole and broken."""
+    """Return answers of a model: code, prose, and complete and incomplete fences."""
     parts = [
         "x = 1\n",
         "text\n",
@@ -40,7 +40,7 @@ def answers() -> st.SearchStrategy[str]:
     return st.lists(st.sampled_from(parts), max_size=10).map("".join)
 
 
-# Continues a statement on a line that must not be indented with it.
+# Marks a line that is not indented with its suite.
 _UNINDENTED = "\0"
 
 _FILLERS = ["", "   ", "# comment", "    # deep comment", "\t# tab", _UNINDENTED + "# at the margin"]
@@ -63,7 +63,7 @@ _SIMPLE = [
     ["for i in range(2): flag()"],
     ["raise ValueError(", "    'no'", ")"],
 ]
-# Nothing that raises: CPython 3.11 reports the last line of a `finally` suite while an exception leaves it.
+# These do not raise, because CPython 3.11 reports the last line of a `finally` suite when an exception leaves it.
 _FINALLY = [
     ["x = 1"],
     ["x = [", "    1,", "    flag()]"],
@@ -78,10 +78,9 @@ _PASSIVE = [["global nowhere"], ["x: int"]]
 @st.composite
 def programs(draw: st.DrawFn, max_depth: int = 3) -> str:
     """
-    Programs that parse, and that run to an end if `flag` gives out: it decides every branch.
+    Return programs that parse. They end if `flag`, which decides every branch, is false from some call on.
 
-    They have every kind of statement, comments and blank lines at odd places, and suites that hold nothing a tracer
-    can see.
+    They have every kind of statement, comments and blank lines in unusual places, and suites without line events.
     """
     lines = _suite(draw, max_depth, in_function=False, in_loop=False)
     return "\n".join(line.lstrip(_UNINDENTED) for line in lines) + draw(st.sampled_from(["", "\n", "\n\n"]))
