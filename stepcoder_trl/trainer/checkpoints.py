@@ -158,8 +158,8 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             The same of this run.
 
     Raises:
-        BadInputError: If the updates done would be no part of this run, or the state of one process is spread over
-            another number of them.
+        BadInputError: If the updates done would be no part of this run, or the state is sharded over another
+            number of processes.
     """
     fix = "Resume with the settings it was saved with, or train its model in a run of its own."
     for name in ("batch_size", "num_generations"):

@@ -150,13 +150,13 @@ def run_ppo(
         training_args.eval_data_name = training_args.eval_data_name or Path(script_args.eval_problems).name
     training_args.training_data_name = training_args.training_data_name or Path(script_args.problems).name
     model = load()
-    # Loaded again, the reference is spread from the beginning; a copy would be whole on every process for a moment.
-    spread = is_sharded(model.parameters()) and not model_args.use_peft
+    # Loaded again, the reference is sharded from the start. A copy would be gathered on every process for a moment.
+    sharded = is_sharded(model.parameters()) and not model_args.use_peft
     trainer = StepCoderPPOTrainer(
         training_args,
         tokenizer,
         model,
-        ref_model=load() if spread else None,
+        ref_model=load() if sharded else None,
         train_dataset=problems,
         eval_dataset=evaluated,
         callbacks=callbacks,

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
-from stepcoder_trl.trainer.processes import is_sharded, unspread, whole_copy
+from stepcoder_trl.trainer.processes import gathered_copy, is_sharded, unsharded_models
 
 
 logger = logging.getLogger(__name__)
@@ -213,9 +213,9 @@ def build_reference(policy: PreTrainedModel) -> PreTrainedModel:
 
 
 def _copy(model: torch.nn.Module, shared: Mapping[int, torch.Tensor]) -> Any:
-    """Copy of a model that uses some parameters themselves; those that ZeRO-3 has spread are copied whole."""
-    spread = {id(p): p for p in model.parameters() if id(p) not in shared and is_sharded([p])}
-    return copy.deepcopy(model, {**shared, **{key: whole_copy(parameter) for key, parameter in spread.items()}})
+    """Copy of a model that shares some parameters. Sharded ones are gathered and copied."""
+    sharded = {id(p): p for p in model.parameters() if id(p) not in shared and is_sharded([p])}
+    return copy.deepcopy(model, {**shared, **{key: gathered_copy(parameter) for key, parameter in sharded.items()}})
 
 
 def _copy_trained(critic: torch.nn.Module, shared: set[int]) -> None:
@@ -223,7 +223,7 @@ def _copy_trained(critic: torch.nn.Module, shared: set[int]) -> None:
     for module in critic.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and id(parameter) in shared:
-                setattr(module, name, whole_copy(parameter))
+                setattr(module, name, gathered_copy(parameter))
 
 
 def _shared(model: torch.nn.Module, only_frozen: bool) -> dict[int, torch.Tensor]:
@@ -237,7 +237,7 @@ def _classifier_around(causal_lm: PreTrainedModel) -> PreTrainedModel:
     config.num_labels = 1
     why = "Pass a `value_model`: a sequence classifier with one label whose head is called `score`."
     try:
-        with unspread(), torch.device("meta"):
+        with unsharded_models(), torch.device("meta"):
             critic = AutoModelForSequenceClassification.from_config(config)
     except ValueError as error:
         raise BadInputError(

@@ -15,7 +15,7 @@ from transformers.utils import is_torch_bf16_gpu_available
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer._trl import PPOConfig
-from stepcoder_trl.trainer.processes import asks_for_deepspeed, has_gpu, launch_settings, told_precision
+from stepcoder_trl.trainer.processes import asks_for_deepspeed, has_gpu, launch_settings, precision_for_accelerate
 
 
 class UpstreamDefault(Enum):
@@ -355,7 +355,7 @@ def _bf16_beside_deepspeed(args: StepCoderPPOConfig) -> Iterator[None]:
         yield
         return
     args.bf16 = False
-    with told_precision("bf16"):
+    with precision_for_accelerate("bf16"):
         yield
     args.bf16 = True
 

@@ -59,10 +59,10 @@ from stepcoder_trl.trainer.preparation import Preparation, check_training_set
 from stepcoder_trl.trainer.processes import (
     check_identical,
     check_processes,
+    gathered_for_generation,
     mixed_precision,
     num_cores_per_process,
     quiet_unless_first,
-    whole_for_generation,
 )
 from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores
 from stepcoder_trl.trainer.rollout_log import rollout_views
@@ -337,7 +337,7 @@ class StepCoderPPOTrainer(Preparation, Evaluating, Bookkeeping):
         if recomputes:
             bare.gradient_checkpointing_disable()
         try:
-            with whole_for_generation(self.model, bare.policy, self.args.ds3_gather_for_generation):
+            with gathered_for_generation(self.model, bare.policy, self.args.ds3_gather_for_generation):
                 yield bare.policy
         finally:
             if recomputes:

@@ -26,7 +26,12 @@ from stepcoder_trl.trainer.batches import BatchPlan, PromptSampler, plan_batches
 from stepcoder_trl.trainer.evaluate import evaluation_sets
 from stepcoder_trl.trainer.models import PolicyAndCritic, base_of, disable_dropout, warn_of_lost_steps
 from stepcoder_trl.trainer.ppo_config import EOS
-from stepcoder_trl.trainer.processes import cast_unspread, configure_deepspeed, mixed_precision, told_precision
+from stepcoder_trl.trainer.processes import (
+    cast_unsharded,
+    configure_deepspeed,
+    mixed_precision,
+    precision_for_accelerate,
+)
 
 
 logger = logging.getLogger(__name__)
@@ -195,7 +200,7 @@ class Preparation(PPOTrainer):
         for name, value in changed.items():
             setattr(args, name, value)
         try:
-            with renamed_attributes_allowed(), told_precision(mixed_precision(args.bf16, args.fp16)):
+            with renamed_attributes_allowed(), precision_for_accelerate(mixed_precision(args.bf16, args.fp16)):
                 yield
         finally:
             base.generation_config = settings
@@ -223,7 +228,7 @@ class Preparation(PPOTrainer):
             configure_deepspeed(
                 self.accelerator, plan.micro_batch_size, plan.accumulation_steps, self.args.max_grad_norm
             )
-            cast_unspread(self.model, mixed_precision(self.args.bf16, self.args.fp16))
+            cast_unsharded(self.model, mixed_precision(self.args.bf16, self.args.fp16))
         else:
             warn_of_lost_steps(self.model)
         super().create_optimizer_and_scheduler(self.plan.num_updates)

@@ -86,8 +86,8 @@ def mixed_precision(bf16: bool | None, fp16: bool) -> str:
 
 
 @contextmanager
-def told_precision(name: str) -> Iterator[None]:
-    """Tell accelerators, and configurations of training, that are made here about a precision other than `no`."""
+def precision_for_accelerate(name: str) -> Iterator[None]:
+    """Set `ACCELERATE_MIXED_PRECISION` within the block, for accelerators and configurations that are made in it."""
     variable = "ACCELERATE_MIXED_PRECISION"
     before = os.environ.get(variable)
     if name != "no":
@@ -256,18 +256,18 @@ def configure_deepspeed(
 
 
 def is_sharded(parameters: Iterable[torch.nn.Parameter]) -> bool:
-    """Whether ZeRO-3 has spread parameters over the processes."""
+    """Whether ZeRO-3 has sharded parameters over the processes."""
     return any("ds_id" in vars(parameter) for parameter in parameters)
 
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def cast_unspread(model: torch.nn.Module, precision: str) -> None:
+def cast_unsharded(model: torch.nn.Module, precision: str) -> None:
     """
-    Give parameters that ZeRO-3 has not spread the precision of training.
+    Cast parameters that ZeRO-3 has not sharded to the precision of training.
 
-    Those it spread were made in it; adapters and the head of a critic were not, and ZeRO-3 takes them as they are and
+    Sharded parameters were made in it. Adapters and the head of a critic were not. ZeRO-3 takes them as they are and
     fails where precisions are mixed. Its optimizer keeps float32 copies of what is trained.
 
     Args:
@@ -284,22 +284,22 @@ def cast_unspread(model: torch.nn.Module, precision: str) -> None:
 
 
 @contextmanager
-def whole(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
-    """Have parameters whole that ZeRO-3 has spread over the processes. Entered by every process."""
+def gathered(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
+    """Gather sharded parameters within the block. Every process must enter it."""
     sharded = [parameter for parameter in parameters if is_sharded([parameter])]
-    with _gathered(sharded) if sharded else nullcontext():
+    with _deepspeed_gathered(sharded) if sharded else nullcontext():
         yield
 
 
-def whole_copy(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
-    """Copy of a parameter, whole on every process. Called by every process."""
-    with whole([parameter]):
+def gathered_copy(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
+    """Copy of a parameter, gathered on every process. Every process must call it."""
+    with gathered([parameter]):
         return torch.nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
 
 
 @contextmanager
-def unspread() -> Iterator[None]:
-    """Have transformers make models whole under ZeRO-3."""
+def unsharded_models() -> Iterator[None]:
+    """Have transformers make models without sharding them, also under ZeRO-3."""
     from transformers.integrations import deepspeed as integration
 
     reference = integration._hf_deepspeed_config_weak_ref
@@ -310,20 +310,20 @@ def unspread() -> Iterator[None]:
         integration._hf_deepspeed_config_weak_ref = reference
 
 
-def _gathered(parameters: list[torch.nn.Parameter]) -> Any:
+def _deepspeed_gathered(parameters: list[torch.nn.Parameter]) -> Any:
     import deepspeed
 
     return deepspeed.zero.GatheredParameters(parameters)
 
 
 @contextmanager
-def whole_for_generation(engine: torch.nn.Module, part: torch.nn.Module, gather: bool) -> Iterator[None]:
+def gathered_for_generation(engine: torch.nn.Module, part: torch.nn.Module, gather: bool) -> Iterator[None]:
     """
-    Have one part of a model ready to generate, on all processes at once.
+    Make one part of a model ready to generate, on all processes at once.
 
-    Under ZeRO-3 its parameters are gathered once, not anew for every token, and the engine's hooks are off: with them
+    Under ZeRO-3 its parameters are gathered once instead of for every token, and the engine's hooks are off: with them
     each pass would wait for the other processes, which may be done generating. Only this part is gathered: the other
-    half of policy and critic stays spread.
+    half of policy and critic stays sharded.
 
     Args:
         engine (`torch.nn.Module`):
@@ -337,7 +337,7 @@ def whole_for_generation(engine: torch.nn.Module, part: torch.nn.Module, gather:
     if not (gather and is_sharded(parameters)):
         yield
         return
-    with whole(parameters):
+    with gathered(parameters):
         remove_hooks(engine)
         try:
             yield

@@ -20,7 +20,7 @@ from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer, load_problems
 from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.steps.padding import pad_left
 from stepcoder_trl.trainer import ppo_trainer
-from stepcoder_trl.trainer.processes import whole
+from stepcoder_trl.trainer.processes import gathered
 
 
 TABLED_UPDATES = 3  # of `UPDATES`
@@ -143,7 +143,7 @@ def main(path: str) -> None:
     out = Path(settings["output_dir"])
     trainer.save_model(str(out / "final"))
     bare = trainer.accelerator.unwrap_model(trainer.model)
-    with whole(bare.parameters()):
+    with gathered(bare.parameters()):
         weights = {name: p.detach().clone() for name, p in bare.named_parameters() if p.requires_grad}
     if trainer.accelerator.is_main_process:
         torch.save(weights, out / "weights.pt")

@@ -192,7 +192,7 @@ def test_parameters_that_are_not_spread_get_the_precision_of_training(precision,
     model.bias.ds_id = 0  # spread
     model.counts = torch.nn.Parameter(torch.ones(2, dtype=torch.uint8), requires_grad=False)
 
-    processes.cast_unspread(model, precision)
+    processes.cast_unsharded(model, precision)
 
     assert (model.weight.dtype, model.bias.dtype, model.counts.dtype) == (dtype, torch.float32, torch.uint8)
 
@@ -203,9 +203,9 @@ def test_the_precision_told_to_accelerators_is_taken_back(monkeypatch):
         monkeypatch.delenv(variable, raising=False)
         if before:
             monkeypatch.setenv(variable, before)
-        with processes.told_precision(processes.mixed_precision(True, False)):
+        with processes.precision_for_accelerate(processes.mixed_precision(True, False)):
             assert os.environ[variable] == "bf16"
-        with processes.told_precision(processes.mixed_precision(None, False)):
+        with processes.precision_for_accelerate(processes.mixed_precision(None, False)):
             assert os.environ.get(variable) == before
         assert os.environ.get(variable) == before
 
@@ -213,7 +213,7 @@ def test_the_precision_told_to_accelerators_is_taken_back(monkeypatch):
 def test_without_sharding_parameters_are_whole_as_they_are():
     parameter = torch.nn.Parameter(torch.ones(2), requires_grad=False)
 
-    copy = processes.whole_copy(parameter)
+    copy = processes.gathered_copy(parameter)
 
     assert not processes.is_sharded([parameter])
     assert torch.equal(copy, parameter)
