@@ -178,11 +178,8 @@ def _table(arguments: argparse.Namespace, tokenizer: Any) -> list[list[int]]:
 
 def _ours(arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
     from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
-    from stepcoder_trl.trainer import ppo_trainer
 
     tokenizer = _tokenizer(arguments.vocabulary)
-    if arguments.setting == "replayed":
-        ppo_trainer.generate = _replay(_table(arguments, tokenizer))
     problems = [
         {
             "task_id": str(number),
@@ -193,7 +190,7 @@ def _ours(arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
         }
         for number in range(BATCH)
     ]
-    return StepCoderPPOTrainer(
+    trainer = StepCoderPPOTrainer(
         StepCoderPPOConfig(
             **_settings(arguments, folder), num_generations=4, top_p=1.0, temperature=0.7, executor_workers=1
         ),
@@ -204,6 +201,9 @@ def _ours(arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
         value_model=_model(arguments, "LlamaForSequenceClassification"),
         callbacks=[clock],
     )
+    if arguments.setting == "replayed":
+        trainer.generate = _replay(_table(arguments, tokenizer))
+    return trainer
 
 
 def _replay(table: list[list[int]]) -> Any:

@@ -28,10 +28,9 @@ from benchmarks.ablation.material import prepare
 from benchmarks.ablation.report import markdown_table
 from benchmarks.ablation.run import StopAfter, make_trainer
 from benchmarks.ablation.settings import ARMS, OWN, REINFORCED, SETTINGS, Job
-from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
+from stepcoder_trl import CodeExecutor, ExecutorConfig
 from stepcoder_trl.quickstart.problems import CONDITIONS, UPDATES, Concept
-from stepcoder_trl.steps.programs import Feedback
-from stepcoder_trl.trainer.records import Rollout, Scores
+from stepcoder_trl.trainer.records import Update
 
 
 PHASE = 8  # updates per column of the table
@@ -109,23 +108,15 @@ _WORDS = [(concept, _pattern(concept.words)) for concept in _CONCEPTS]
 _CODES = [(concept, _pattern(concept.right)) for concept in _CONCEPTS]
 
 
-class ConceptTrainer(StepCoderPPOTrainer):
-    """Trainer that counts the [`Written`] lines of its completions. `counts` has one counter per update."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.counts: list[Counter[Written]] = []
-
-    def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
-        """Build the mask as in training, and count the lines."""
-        count: Counter[Written] = Counter()
-        for completion in rollout.completions:
-            program, row = completion.program, completion.start.row
-            begin, end = program.span
-            given = program.text[: len(program.text) - (end - begin)].rstrip().splitlines()
-            count.update(written_concepts(program.text, str(row.prompt), row.canonical_solution, len(given)))
-        self.counts.append(count)
-        return super().build_loss_mask(rollout, feedback, scores)
+def count_concepts(update: Update) -> Counter[Written]:
+    """Count the lines that the completions of an update hold."""
+    count: Counter[Written] = Counter()
+    for completion in update.rollout.completions:
+        program, row = completion.program, completion.start.row
+        begin, end = program.span
+        given = program.text[: len(program.text) - (end - begin)].rstrip().splitlines()
+        count.update(written_concepts(program.text, str(row.prompt), row.canonical_solution, len(given)))
+    return count
 
 
 def trace(job: Job, work: Path) -> list[dict[str, Any]]:
@@ -143,15 +134,17 @@ def trace(job: Job, work: Path) -> list[dict[str, Any]]:
         `instead` counts the other lines: by the words of the concept they write, else by their code.
     """
     material = prepare(job.setting, job.seed, work)
+    counts: list[Counter[Written]] = []
     with (
         tempfile.TemporaryDirectory() as folder,
         CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor,
     ):
-        trainer = make_trainer(ConceptTrainer, job, ARMS[job.arm], material, executor, folder)
+        trainer = make_trainer(job, ARMS[job.arm], material, executor, folder)
+        trainer.on_update = lambda update: counts.append(count_concepts(update))
         trainer.add_callback(StopAfter(job.setting.last_update))
         trainer.train()
-    phases = range(0, len(trainer.counts), PHASE)
-    return [row for begin in phases for row in _phase(trainer.counts[begin : begin + PHASE], begin)]
+    phases = range(0, len(counts), PHASE)
+    return [row for begin in phases for row in _phase(counts[begin : begin + PHASE], begin)]
 
 
 def _phase(counts: Sequence[Counter[Written]], begin: int) -> Iterator[dict[str, Any]]:

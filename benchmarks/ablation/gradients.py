@@ -61,40 +61,42 @@ class StopAt(TrainerCallback):
         control.should_training_stop |= reached[self.moment]
 
 
-class GradientProbe(StepCoderPPOTrainer):
-    """Trainer that returns gradients instead of making optimizer steps."""
+def gradients(
+    trainer: StepCoderPPOTrainer, rows: Sequence[PromptRow], step: int
+) -> tuple[dict[str, torch.Tensor], float]:
+    """
+    Return the gradient of the policy loss under each mask for one batch of completions. No weight changes.
 
-    def gradients(self, rows: Sequence[PromptRow], step: int) -> tuple[dict[str, torch.Tensor], float]:
-        """
-        Return the gradient of the policy loss under each mask for one batch of completions.
+    Args:
+        trainer (`StepCoderPPOTrainer`):
+            Trainer.
+        rows (`Sequence[PromptRow]`):
+            Problem of each completion.
+        step (`int`):
+            Number of the batch. Random masks depend on it.
 
-        Args:
-            rows (`Sequence[PromptRow]`):
-                Problem of each completion.
-            step (`int`):
-                Number of the batch. Random masks depend on it.
-
-        Returns:
-            `tuple[dict[str, torch.Tensor], float]`: Gradients as vectors, and the share of unexecuted tokens.
-        """
-        rollout = self.generate_rollout(self.draw_samples(rows))
-        runs = self.submit_programs(rollout)
-        tokens = self.score_tokens(rollout)
-        feedback = self.collect_feedback(runs)
-        scores = self.score_completions(rollout, feedback)
-        rewards = self.compute_rewards(rollout, tokens, scores, feedback)
-        found = {}
-        for name in MASKS:
-            rule = dataclasses.replace(self.mask_rule, fgo=name)
-            masks = loss_masks(rollout.completions, feedback.executions, rule, step)
-            loss_mask = pad_masks(masks, rollout.generation.response_ids) & scores.scored[:, None]
-            experience = self.compute_advantages(rollout, tokens, rewards, scores, loss_mask)
-            self.optimizer.zero_grad()
-            self.backward(experience, loss_mask.sum().clamp(min=1), experience.valid_mask.sum().clamp(min=1), {})
-            parameters = self.accelerator.unwrap_model(self.model).policy.parameters()
-            found[name] = torch.cat([parameter.grad.flatten() for parameter in parameters])
-        self.optimizer.zero_grad()
-        return found, unexecuted_share(rollout, feedback)
+    Returns:
+        `tuple[dict[str, torch.Tensor], float]`: Gradients as vectors, and the share of unexecuted tokens.
+    """
+    rollout = trainer.generate_rollout(trainer.draw_samples(rows))
+    runs = trainer.submit_programs(rollout)
+    tokens = trainer.score_tokens(rollout)
+    feedback = trainer.collect_feedback(runs)
+    scores = trainer.score_completions(rollout, feedback)
+    rewards = trainer.compute_rewards(rollout, tokens, scores, feedback)
+    found = {}
+    for name in MASKS:
+        rule = dataclasses.replace(trainer.mask_rule, fgo=name)
+        masks = loss_masks(rollout.completions, feedback.executions, rule, step)
+        loss_mask = pad_masks(masks, rollout.generation.response_ids) & scores.scored[:, None]
+        experience = trainer.compute_advantages(rollout, tokens, rewards, scores, loss_mask)
+        trainer.optimizer.zero_grad()
+        valid = experience.valid_mask.sum().clamp(min=1)
+        trainer.learner.backward(experience, loss_mask.sum().clamp(min=1), valid, {})
+        parameters = trainer.accelerator.unwrap_model(trainer.model).policy.parameters()
+        found[name] = torch.cat([parameter.grad.flatten() for parameter in parameters])
+    trainer.optimizer.zero_grad()
+    return found, unexecuted_share(rollout, feedback)
 
 
 def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) -> dict[str, Any]:
@@ -125,18 +127,16 @@ def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) ->
         CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor,
     ):
         arm = Arm("probe", MOMENTS[moment])
-        trainer = make_trainer(GradientProbe, Job(setting, "probe", seed), arm, material, executor, folder)
+        trainer = make_trainer(Job(setting, "probe", seed), arm, material, executor, folder)
         trainer.add_callback(StopAt(moment))
         trainer.train()
-        trainer.args.critic_warmup_steps = 0  # otherwise a short run may still be in the warm-up
-        trainer.accelerator.unwrap_model(trainer.model).value_model.requires_grad_(
-            False
-        )  # saves time: its gradient is not needed
+        trainer.learner.trains_policy = True  # otherwise a short run may still be in the warm-up
+        trainer.accelerator.unwrap_model(trainer.model).value_model.requires_grad_(False)  # saves time
         draw = random.Random(f"batches {seed}")
         for step in range(batches):
             problems = draw.choices(trainer.rows, k=setting.prompts_per_update)
             rows = [row for row in problems for _ in range(setting.num_generations)]
-            found, share = trainer.gradients(rows, step)
+            found, share = gradients(trainer, rows, step)
             shares.append(share)
             for name, gradient in found.items():
                 collected[name].append(gradient)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from transformers import PrinterCallback, TrainerCallback, set_seed
@@ -28,7 +28,7 @@ from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, fine_tune
 from stepcoder_trl.rewards import REWARDS
 from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.steps.rows import PromptRow
-from stepcoder_trl.trainer.records import Rollout, Scores
+from stepcoder_trl.trainer.records import Rollout, Update
 from stepcoder_trl.versions import versions
 
 
@@ -48,30 +48,28 @@ KEPT = {
 START_BATCHES = 16  # of the size of an update, for measuring the fine-tuned model
 
 
-class MeasuredTrainer(StepCoderPPOTrainer):
-    """Trainer that also measures the CPU seconds of an update and the share of unexecuted tokens."""
+class Measures(TrainerCallback):
+    """Adds the CPU seconds and the share of unexecuted tokens to the metrics of each update."""
 
-    def train_on(self, rows: Sequence[PromptRow]) -> dict[str, float]:
-        """Train as usual and add two metrics. CPU seconds are those of the whole process tree."""
-        begun_s = cpu_seconds()
-        metrics = super().train_on(rows)
-        return {
-            **metrics,
-            "ablation/cpu_s": cpu_seconds() - begun_s,
-            "ablation/unexecuted_share": self._unexecuted_share,
-        }
+    def __init__(self) -> None:
+        self.begun_s = 0.0
 
-    def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
-        """Build the mask as in training, and measure the share that FGO would leave out in any arm."""
-        self._unexecuted_share = unexecuted_share(rollout, feedback)
-        return super().build_loss_mask(rollout, feedback, scores)
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock. CPU seconds are those of the whole process tree."""
+        self.begun_s = cpu_seconds()
 
-    def sample(self, rows: Sequence[PromptRow]) -> tuple[float, float]:
-        """Sample completions and run them. Return the share that passes and the share of unexecuted tokens."""
-        rollout = self.generate_rollout(self.draw_samples(rows))
-        feedback = self.collect_feedback(self.submit_programs(rollout))
-        outcomes = [execution.outcome for execution in feedback.executions if execution is not None]
-        return fmean(outcome == "passed" for outcome in outcomes), unexecuted_share(rollout, feedback)
+    def on_update(self, update: Update) -> None:
+        """Measure the share that FGO would leave out in any arm."""
+        update.metrics["ablation/cpu_s"] = cpu_seconds() - self.begun_s
+        update.metrics["ablation/unexecuted_share"] = unexecuted_share(update.rollout, update.feedback)
+
+
+def sample(trainer: StepCoderPPOTrainer, rows: Sequence[PromptRow]) -> tuple[float, float]:
+    """Sample completions and run them. Return the share that passes and the share of unexecuted tokens."""
+    rollout = trainer.generate_rollout(trainer.draw_samples(rows))
+    feedback = trainer.collect_feedback(trainer.submit_programs(rollout))
+    outcomes = [execution.outcome for execution in feedback.executions if execution is not None]
+    return fmean(outcome == "passed" for outcome in outcomes), unexecuted_share(rollout, feedback)
 
 
 def unexecuted_share(rollout: Rollout, feedback: Feedback) -> float:
@@ -204,7 +202,9 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
 def _train(job: Job, material: Material, executor: CodeExecutor, evaluator: Evaluator) -> list[dict[str, float]]:
     """Train and evaluate. Return the metrics of each update."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(MeasuredTrainer, job, ARMS[job.arm], material, executor, folder)
+        trainer, measures = make_trainer(job, ARMS[job.arm], material, executor, folder), Measures()
+        trainer.on_update = measures.on_update
+        trainer.add_callback(measures)
         trainer.add_callback(evaluator)
         trainer.add_callback(StopAfter(job.setting.last_update))
         trainer.train()
@@ -243,21 +243,16 @@ def _imitate(job: Job, material: Material, evaluator: Evaluator) -> list[dict[st
 def _start(job: Job, material: Material, executor: CodeExecutor) -> dict[str, float]:
     """Return shares of the fine-tuned model's completions from scratch under the tests for training."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(MeasuredTrainer, job, ARMS["ppo"], material, executor, folder)
+        trainer = make_trainer(job, ARMS["ppo"], material, executor, folder)
         set_seed(job.seed)
         batches = itertools.islice(trainer.get_train_dataloader(), START_BATCHES)
-        passing, unexecuted = zip(*map(trainer.sample, batches), strict=True)
+        passing, unexecuted = zip(*(sample(trainer, rows) for rows in batches), strict=True)
     return {"pass_rate": round(fmean(passing), 6), "unexecuted_share": round(fmean(unexecuted), 6)}
 
 
-TrainerT = TypeVar("TrainerT", bound=StepCoderPPOTrainer)
-
-
-def make_trainer(
-    kind: type[TrainerT], job: Job, arm: Arm, material: Material, executor: CodeExecutor, folder: str
-) -> TrainerT:
+def make_trainer(job: Job, arm: Arm, material: Material, executor: CodeExecutor, folder: str) -> StepCoderPPOTrainer:
     """Make the trainer of an arm. It prints nothing."""
-    trainer = kind(
+    trainer = StepCoderPPOTrainer(
         ppo_config(job.setting, arm, job.seed, material.response_length, folder),
         material.tokenizer,
         material.model,

@@ -18,7 +18,6 @@ from stepcoder_trl.evaluation import Evaluation
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.wire.system import num_cores
 from stepcoder_trl.jsonl import write_json
-from stepcoder_trl.quickstart.recording_trainer import RecordingTrainer
 from stepcoder_trl.quickstart.run_directory import RunDirectory
 from stepcoder_trl.quickstart.sections import (
     Material,
@@ -32,6 +31,7 @@ from stepcoder_trl.quickstart.sections import (
 )
 from stepcoder_trl.quickstart.settings import QuickstartConfig
 from stepcoder_trl.quickstart.tiny_model import SFTStep
+from stepcoder_trl.quickstart.update_log import UpdateLog
 from stepcoder_trl.versions import versions
 
 
@@ -68,12 +68,12 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
         with CodeExecutor(workers) as executor:
             run.print_heading("Before training: greedy programs under all tests")
             before = evaluate(material, executor, run, update=0)
-            trainer = train(config, material, executor, run)
+            log = train(config, material, executor, run)
             run.print_heading("After training")
             after = evaluate(material, executor, run, update=config.sizes.updates)
-    show_results(trainer, before, after, run)
+    show_results(log, before, after, run)
     summary = {
-        **_results(config, material, curve, trainer, before, after),
+        **_results(config, material, curve, log, before, after),
         "seconds": round(time.perf_counter() - start_s, 1),
         "cpu_seconds": round(_cpu_seconds() - cpu_start_s, 1),
         "seed": config.seed,
@@ -89,7 +89,7 @@ def _results(
     config: QuickstartConfig,
     material: Material,
     curve: Sequence[SFTStep],
-    trainer: RecordingTrainer,
+    log: UpdateLog,
     before: dict[str, Evaluation],
     after: dict[str, Evaluation],
 ) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _results(
         "infrastructure_errors": sum(one.infrastructure_errors for one in (*before.values(), *after.values())),
         "sft_loss": _mean_of_last([step.loss for step in curve]),
         "sft_loss_floor": _mean_of_last([step.floor for step in curve]),
-        "curriculum": {"first": stage_row(trainer.stages[0]), "last": stage_row(trainer.stages[-1])},
+        "curriculum": {"first": stage_row(log.stages[0]), "last": stage_row(log.stages[-1])},
         "completions": sizes.updates * sizes.prompts_per_update * sizes.num_generations,
         "parameters": sum(parameter.numel() for parameter in material.model.parameters()),
     }

@@ -25,15 +25,16 @@ from stepcoder_trl.evaluation import Evaluation, evaluate_pass_at_1
 from stepcoder_trl.executor import CodeExecutor
 from stepcoder_trl.jsonl import write_rows, write_text
 from stepcoder_trl.quickstart.problems import noisy_demonstrations, synthetic_problems
-from stepcoder_trl.quickstart.recording_trainer import RecordingTrainer
 from stepcoder_trl.quickstart.run_directory import RunDirectory
 from stepcoder_trl.quickstart.settings import QuickstartConfig, ppo_config
 from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, build_model, build_tokenizer, fine_tune
+from stepcoder_trl.quickstart.update_log import UpdateLog
 from stepcoder_trl.reports.html import rollouts_page
 from stepcoder_trl.reports.plots import MISSING, can_plot, plot_curves
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import StageCount, before_after_table, rollouts_text, stage_table
 from stepcoder_trl.steps.queries import build_query
+from stepcoder_trl.trainer import StepCoderPPOTrainer
 
 
 HELDOUT_SEED = 1_000_000  # added to the seed, so that held-out problems come from another random stream
@@ -152,8 +153,8 @@ def evaluate(material: Material, executor: CodeExecutor, run: RunDirectory, upda
     return evaluations
 
 
-def train(config: QuickstartConfig, material: Material, executor: CodeExecutor, run: RunDirectory) -> RecordingTrainer:
-    """Train with StepCoder PPO, save the model to `policy/`, and return the trainer."""
+def train(config: QuickstartConfig, material: Material, executor: CodeExecutor, run: RunDirectory) -> UpdateLog:
+    """Train with StepCoder PPO, save the model to `policy/`, and return the record of its updates."""
     sizes = config.sizes
     run.print_heading("StepCoder PPO")
     run.console.print(
@@ -161,19 +162,20 @@ def train(config: QuickstartConfig, material: Material, executor: CodeExecutor, 
         "problem starts near the end of its solution and moves toward the beginning. Tokens on lines that no test ran "
         "are left out of the policy loss."
     )
-    trainer = RecordingTrainer(
+    trainer = StepCoderPPOTrainer(
         ppo_config(config, str(run.path / "policy"), material.response_length),
         material.tokenizer,
         material.model,
         train_dataset=material.train,
         executor=executor,
     )
+    log = UpdateLog(trainer)
     trainer.remove_callback(PrinterCallback)
     with run.progress("training", sizes.updates) as advance:
         trainer.add_callback(_Progress(config, material, executor, run, advance))
         trainer.train()
     trainer.save_model()
-    return trainer
+    return log
 
 
 class _Progress(TrainerCallback):
@@ -204,20 +206,20 @@ class _Progress(TrainerCallback):
 
 
 def show_results(
-    trainer: RecordingTrainer, before: dict[str, Evaluation], after: dict[str, Evaluation], run: RunDirectory
+    log: UpdateLog, before: dict[str, Evaluation], after: dict[str, Evaluation], run: RunDirectory
 ) -> None:
     """Print tables and completions; write `stages.jsonl`, the rollouts and the curves."""
-    run.console.print(stage_table(trainer.stages))
+    run.console.print(stage_table(log.stages))
     run.console.print("Completions of the last update, most masked tokens first:")
-    run.console.print(rollouts_text(most_masked(trainer.last_rollouts, limit=3)))
+    run.console.print(rollouts_text(most_masked(log.last_rollouts, limit=3)))
     run.console.print(before_after_table(pass_rates(before), pass_rates(after), "pass@1, greedy, from scratch"))
-    updates = {"first": trainer.first_rollouts, "last": trainer.last_rollouts}
+    updates = {"first": log.first_rollouts, "last": log.last_rollouts}
     write_rows(
         run.path / "rollouts.jsonl",
         [{"update": name, **dataclasses.asdict(view)} for name, views in updates.items() for view in views],
     )
-    write_rows(run.path / "stages.jsonl", [stage_row(count) for count in trainer.stages])
-    shown = [*most_masked(trainer.last_rollouts, limit=16), *most_masked(trainer.first_rollouts, limit=8)]
+    write_rows(run.path / "stages.jsonl", [stage_row(count) for count in log.stages])
+    shown = [*most_masked(log.last_rollouts, limit=16), *most_masked(log.first_rollouts, limit=8)]
     title = "Tokens that were trained on: last update, then first, most masked tokens first"
     write_text(run.path / "rollouts.html", rollouts_page(shown, title=title))
     if not can_plot():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.steps.queries import Prompt
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,3 +144,28 @@ def collate(rows: Sequence[PromptRow], collator: Callable[..., Any], pad: int | 
     mask = batch["attention_mask"].bool() if "attention_mask" in batch else ids != pad
     tokens = [tuple(row[keep].tolist()) for row, keep in zip(ids, mask, strict=True)]
     return [replace(row, token_ids=token_ids) for row, token_ids in zip(rows, tokens, strict=True)]
+
+
+def fitting_rows(rows: Sequence[PromptRow], query_length: Callable[[PromptRow], int], limit: float) -> list[PromptRow]:
+    """
+    Rows whose query is short enough. The others are named in a warning.
+
+    Args:
+        rows (`Sequence[PromptRow]`):
+            Rows.
+        query_length (`Callable`):
+            Takes a row and returns the number of tokens of its longest query.
+        limit (`float`):
+            Maximum number of tokens of a query.
+
+    Returns:
+        `list[PromptRow]`
+    """
+    too_long = {row.task_id for row in rows if query_length(row) > limit}
+    if too_long:
+        names = ", ".join(sorted(too_long)[:10]) + (", ..." if len(too_long) > 10 else "")
+        logger.warning(
+            f"{len(too_long)} of {len(rows)} problems are left out: their queries have more than {limit} tokens "
+            f"({names}). Raise `max_prompt_length`, lower `response_length`, or use a model with more positions."
+        )
+    return [row for row in rows if row.task_id not in too_long]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.rewards import unit_test_reward
+from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.starts import Completion
 from stepcoder_trl.types import Execution
 
@@ -109,3 +111,68 @@ def combine_scores(by_source: Mapping[str, Sequence[float | None]], weights: Seq
         parts = [weight * value for weight, value in zip(weights, values, strict=True) if value is not None]
         combined.append(sum(parts) if parts else None)
     return combined
+
+
+def choose_rewards(
+    rows: Sequence[PromptRow],
+    reward_funcs: RewardFunc | Sequence[RewardFunc] | None,
+    reward_weights: Sequence[float] | None,
+    with_reward_model: bool,
+) -> tuple[list[RewardFunc], list[float]]:
+    """
+    Reward functions of a run and their weights.
+
+    Args:
+        rows (`Sequence[PromptRow]`):
+            Training set.
+        reward_funcs (`Callable` or sequence of them, *optional*):
+            Reward functions given. `None` means compiler feedback where there are tests.
+        reward_weights (`Sequence[float]`, *optional*):
+            Weights given. `None` means 1 each.
+        with_reward_model (`bool`):
+            Whether there is a reward model besides.
+
+    Returns:
+        `tuple[list[RewardFunc], list[float]]`: The functions; the weight of each, and of the reward model as the last.
+
+    Raises:
+        BadInputError: If a row could not be scored, or the number of weights is wrong.
+    """
+    with_tests = sum(row.tests is not None for row in rows)
+    if reward_funcs is None:
+        funcs: list[RewardFunc] = [unit_test_reward] if with_tests else []
+    else:
+        funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
+    if not funcs and reward_funcs is not None and not with_reward_model:
+        raise BadInputError("`reward_funcs` is empty. Leave it out for compiler feedback of the tests.")
+    if reward_funcs is None and not with_reward_model and with_tests < len(rows):
+        lacking = next(number for number, row in enumerate(rows) if row.tests is None)
+        raise BadInputError(
+            f"Row {lacking} of `train_dataset` has no `tests`, and there is neither `reward_funcs` nor `reward_model` "
+            "to score it. Add the column or pass one of them."
+        )
+    number = len(funcs) + with_reward_model
+    weights = [1.0] * number if reward_weights is None else [float(weight) for weight in reward_weights]
+    if len(weights) != number:
+        raise BadInputError(
+            f"`reward_weights` has {len(weights)} values, but there are {len(funcs)} reward functions and "
+            f"{number - len(funcs)} reward models. Pass {number}."
+        )
+    return funcs, weights
+
+
+def call_rewards(funcs: Sequence[RewardFunc], columns: Mapping[str, Any]) -> dict[str, tuple[float | None, ...]]:
+    """Scores of each reward function by its name. Of two with one name, the second gets its number too."""
+    by_source: dict[str, tuple[float | None, ...]] = {}
+    for number, func in enumerate(funcs):
+        name = reward_name(func)
+        by_source[f"{name}_{number}" if name in by_source else name] = call_reward(func, columns)
+    return by_source
+
+
+def without_failed_programs(
+    scores: Sequence[float | None], completions: Sequence[Completion], executions: Sequence[Execution | None]
+) -> list[float | None]:
+    """Scores without those of programs that the sandbox failed to run, even if another reward scored them."""
+    rows = zip(scores, completions, executions, strict=True)
+    return [None if one.start.row.tests is not None and run is None else score for score, one, run in rows]

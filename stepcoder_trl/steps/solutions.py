@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.executor.verdict.judge import TESTS_PER_PROGRAM_LIMIT
@@ -97,3 +98,24 @@ def use_solutions(rows: Sequence[PromptRow], report: SolutionReport) -> list[Pro
             row = replace(row, tests={**(row.tests or {}), "timeout_s": report.timeouts_s[row.task_id]})
         used.append(row)
     return used
+
+
+def restart_problems(curriculum: Curriculum, fresh: Curriculum, task_ids: Iterable[str]) -> Curriculum:
+    """
+    Take over the state of a curriculum, except for some problems.
+
+    Args:
+        curriculum ([`Curriculum`]):
+            Curriculum so far.
+        fresh ([`Curriculum`]):
+            New curriculum of the same problems. It is changed.
+        task_ids (`Iterable[str]`):
+            Problems that keep the state they have in `fresh`.
+
+    Returns:
+        [`Curriculum`]: `fresh`.
+    """
+    state, new = curriculum.state_dict(), fresh.state_dict()
+    state["problems"].update({task_id: new["problems"][task_id] for task_id in task_ids})
+    fresh.load_state_dict(state)
+    return fresh

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stepcoder_trl.curriculum import Curriculum, Stage
+from stepcoder_trl.curriculum import Curriculum, CurriculumConfig, Stage
 from stepcoder_trl.steps.queries import Query, program_of
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.tokens import token_texts
@@ -49,6 +49,32 @@ class Completion:
     text: str
     spans: tuple[CharSpan, ...]
     program: Program
+
+
+def make_curriculum(rows: Sequence[PromptRow], config: CurriculumConfig) -> Curriculum | None:
+    """
+    Make the curriculum of a training set.
+
+    Args:
+        rows (`Sequence[PromptRow]`):
+            Training set. A row without a solution starts from scratch.
+        config ([`CurriculumConfig`]):
+            Settings.
+
+    Returns:
+        [`Curriculum`] or `None`: `None` for rows that are tokens only.
+    """
+    if rows[0].token_ids is not None:
+        return None
+    return Curriculum(config, {row.task_id: (row.canonical_solution, row.starter_code) for row in rows})
+
+
+def longest_query(
+    row: PromptRow, curriculum: Curriculum | None, build_query: Callable[[PromptRow, str], Query]
+) -> int:
+    """Number of tokens of the longest query of a row, over all stages of the curriculum."""
+    prefixes = {""} if curriculum is None else {stage.prefix for stage in curriculum.stages(row.task_id)}
+    return max(len(build_query(row, prefix).token_ids) for prefix in prefixes)
 
 
 def draw_starts(
@@ -135,6 +161,23 @@ def has_passed(
     if start.row.tests is not None:
         return None if execution is None else execution.outcome is Outcome.PASSED
     return None if pass_score is None else score > pass_score
+
+
+def stage_results(
+    starts: Sequence[Start],
+    executions: Sequence[Execution | None],
+    scores: Sequence[float | None],
+    pass_score: float | None,
+) -> list[tuple[str, int, bool | None]]:
+    """Task, stage and whether it passed, of each completion of this process; see [`has_passed`]."""
+    return [
+        (
+            start.row.task_id,
+            0 if start.stage is None else start.stage.stage,
+            has_passed(start, execution, score, pass_score),
+        )
+        for start, execution, score in zip(starts, executions, scores, strict=True)
+    ]
 
 
 def group_shares(results: Sequence[tuple[str, int, bool | None]]) -> list[tuple[str, int, float | None]]:

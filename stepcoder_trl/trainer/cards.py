@@ -1,4 +1,4 @@
-"""What a trainer tells its model card, and the files that it writes for it."""
+"""Model cards: the facts of a run, and the files that are written."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.reports.model_card import CARD, CURVE, CardFacts, curve_points, model_card
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import TrainerState
+
+from stepcoder_trl.reports.model_card import CARD, CURVE, CardFacts, curve_points, measured_pass_rates, model_card
 from stepcoder_trl.reports.plots import can_plot, plot_curves
+from stepcoder_trl.steps.programs import ProgramRunner
+from stepcoder_trl.trainer.batches import BatchPlan
+from stepcoder_trl.trainer.models import base_of
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
+from stepcoder_trl.versions import versions
 
 
 # Worked out by the trainer from other settings.
@@ -27,6 +36,74 @@ _DERIVED = {
     "num_total_batches",
     "world_size",
 }
+
+
+def card_facts(
+    args: StepCoderPPOConfig,
+    state: TrainerState,
+    plan: BatchPlan,
+    policy: torch.nn.Module,
+    training_data: Any,
+    num_problems: int,
+    update: int,
+    runner: ProgramRunner,
+) -> CardFacts:
+    """
+    Facts of a run for its model card.
+
+    Args:
+        args ([`StepCoderPPOConfig`]):
+            Configuration.
+        state ([`~transformers.TrainerState`]):
+            Logged history.
+        plan ([`BatchPlan`]):
+            Sizes.
+        policy (`torch.nn.Module`):
+            Policy.
+        training_data (*optional*):
+            Training set as it was given.
+        num_problems (`int`):
+            Problems of it that were used.
+        update (`int`):
+            Update that the weights are of.
+        runner ([`ProgramRunner`]):
+            Knows what ran the programs.
+
+    Returns:
+        [`CardFacts`]
+    """
+    info = training_data.info if isinstance(training_data, Dataset) else None
+    return CardFacts(
+        model_name=args.hub_model_id or Path(args.output_dir).resolve().name,
+        base_model=public_name(base_of(policy).config.name_or_path),
+        adapter=isinstance(policy, PeftModel),
+        training_data=args.training_data_name,
+        training_data_license=args.training_data_license or (info.license if info is not None else None),
+        num_problems=num_problems,
+        update=update,
+        num_updates=plan.num_updates,
+        episodes=update * plan.batch_size,
+        num_processes=plan.batch_size // plan.local_batch_size,
+        pass_rates=measured_pass_rates(state.log_history, update, args.eval_data_name),
+        history=state.log_history,
+        settings=settings_of(args),
+        defaults=defaults_of(args),
+        versions=versions(),
+        backend=runner.backend,
+        layers=dict(runner.layers),
+    )
+
+
+def rename_facts(
+    facts: CardFacts, model_name: str | None, dataset_name: str | None, tags: str | Sequence[str] | None
+) -> CardFacts:
+    """Facts with other names of the model and of the training set, where they are given, and with further tags."""
+    return dataclasses.replace(
+        facts,
+        model_name=model_name or facts.model_name,
+        training_data=dataset_name or facts.training_data,
+        tags=[tags] if isinstance(tags, str) else list(tags or ()),
+    )
 
 
 def write_card(facts: CardFacts, folder: str | os.PathLike[str]) -> None:
@@ -74,7 +151,7 @@ def defaults_of(args: StepCoderPPOConfig) -> dict[str, Any]:
 
 
 def public_name(name_or_path: str | None) -> str | None:
-    """Name of a model: of a folder its last part, as nobody else knows where it lies."""
+    """Model name for the card. A local path is cut to its last folder."""
     if not name_or_path:
         return None
     return Path(name_or_path).resolve().name if os.path.isdir(name_or_path) else name_or_path

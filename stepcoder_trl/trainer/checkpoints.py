@@ -20,7 +20,7 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,10 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.steps.rows import PromptRow, dataset_digest
+from stepcoder_trl.trainer.batches import BatchPlan
 from stepcoder_trl.trainer.processes import is_deepspeed
 
 
@@ -124,6 +127,42 @@ def remove_interrupted(output_dir: str | os.PathLike[str]) -> None:
     for pattern in (f"{_TEMPORARY}checkpoint-*", f"{_TEMPORARY}old-checkpoint-*"):
         for path in Path(output_dir).glob(pattern):
             shutil.rmtree(path)
+
+
+def tidy_output(output_dir: str, *, resuming: bool, saves: bool) -> None:
+    """
+    Delete what a killed run left half written. Warn if a fresh run finds complete checkpoints.
+
+    Args:
+        output_dir (`str`):
+            Directory of the run.
+        resuming (`bool`):
+            Whether the run continues an earlier one.
+        saves (`bool`):
+            Whether the run writes checkpoints.
+    """
+    remove_interrupted(output_dir)
+    found = checkpoints(output_dir)
+    if found and not resuming and saves:
+        logger.warning(
+            f"{output_dir} holds checkpoints of an earlier run, up to {found[-1].name}: this one starts anew beside "
+            "them. Pass `resume_from_checkpoint=True` to go on, or choose another `output_dir`: the newest is the one "
+            "with the highest number."
+        )
+
+
+def run_settings(plan: BatchPlan, rows: Sequence[PromptRow], accelerator: Accelerator, seed: int) -> dict[str, Any]:
+    """Settings that must be the same when a run is resumed, see [`check_same_run`]."""
+    plugin = accelerator.state.deepspeed_plugin
+    return {
+        "dataset": dataset_digest(rows),
+        "num_rows": len(rows),
+        "batch_size": plan.batch_size,
+        "num_generations": plan.num_generations,
+        "num_processes": accelerator.num_processes,
+        "deepspeed": 0 if plugin is None else plugin.zero_stage,
+        "seed": seed,
+    }
 
 
 def remove_old(output_dir: str, limit: int | None, *keep: str | os.PathLike[str] | None) -> None:
@@ -319,3 +358,35 @@ def _trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def _load(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def save_models(
+    directory: Path, accelerator: Accelerator, model: Any, tokenizer: Any, curriculum: Curriculum | None
+) -> None:
+    """
+    Write policy (or adapter) and tokenizer, the critic in `value_model/`, and the curriculum. Every process calls it.
+
+    Args:
+        directory (`Path`):
+            Directory.
+        accelerator ([`~accelerate.Accelerator`]):
+            Accelerator.
+        model (`torch.nn.Module`):
+            Policy and critic, as the accelerator prepared them.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer.
+        curriculum ([`Curriculum`] or `None`):
+            Curriculum.
+    """
+    state = accelerator.get_state_dict(model)  # gathers sharded parameters
+    if accelerator.is_main_process:
+        bare = accelerator.unwrap_model(model)
+        bare.policy.save_pretrained(directory, state_dict=_part(state, "policy."))
+        bare.value_model.save_pretrained(directory / VALUE_MODEL, state_dict=_part(state, "value_model."))
+        tokenizer.save_pretrained(directory)
+        if curriculum is not None:
+            curriculum.save(directory / CURRICULUM)
+
+
+def _part(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from peft import PeftConfig, PeftModel, TaskType, get_peft_model
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
-from stepcoder_trl.trainer.processes import gathered_copy, is_sharded, unsharded_models
+from stepcoder_trl.trainer.processes import gathered_copy, gathered_for_generation, is_sharded, unsharded_models
 
 
 logger = logging.getLogger(__name__)
@@ -207,6 +209,33 @@ def build_critic(policy: torch.nn.Module, peft_config: PeftConfig | None, seed: 
     return critic
 
 
+def default_models(
+    policy: Any, critic: torch.nn.Module | None, reference: torch.nn.Module | None, peft_config: Any, seed: int
+) -> tuple[torch.nn.Module, torch.nn.Module | None]:
+    """
+    Critic and reference, made from the policy where they are not given.
+
+    Args:
+        policy ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            Policy, before it gets its adapter.
+        critic, reference (`torch.nn.Module` or `None`):
+            Models given.
+        peft_config ([`~peft.PeftConfig`] or `None`):
+            Adapter of the policy.
+        seed (`int`):
+            Seed of the critic's head.
+
+    Returns:
+        `tuple[torch.nn.Module, torch.nn.Module | None]`: Critic and reference. The reference is `None` where it is the
+        policy without its adapter.
+    """
+    if critic is None:
+        critic = build_critic(policy, peft_config, seed)
+    if reference is None and peft_config is None and not isinstance(policy, PeftModel):
+        reference = build_reference(policy)
+    return critic, reference
+
+
 def build_reference(policy: PreTrainedModel) -> PreTrainedModel:
     """Frozen copy of a policy."""
     return _copy(policy, {}).eval().requires_grad_(False)
@@ -252,3 +281,58 @@ def _classifier_around(causal_lm: PreTrainedModel) -> PreTrainedModel:
     if any(parameter.is_meta for parameter in critic.parameters()):
         raise BadInputError(f"The head of {type(critic).__name__} is not called `score`. {why}")
     return critic
+
+
+@contextmanager
+def policy_for_generation(
+    accelerator: Accelerator, model: torch.nn.Module, gather: bool, checkpointing: dict[str, Any] | None
+) -> Iterator[torch.nn.Module]:
+    """
+    Yield the policy, gathered and without checkpointing of activations.
+
+    Args:
+        accelerator ([`~accelerate.Accelerator`]):
+            Accelerator.
+        model (`torch.nn.Module`):
+            Policy and critic, as the accelerator prepared them.
+        gather (`bool`):
+            Whether ZeRO-3 gathers the weights once for the whole block.
+        checkpointing (`dict` or `None`):
+            Keyword arguments with which checkpointing is switched on again.
+    """
+    bare = accelerator.unwrap_model(model)
+    recomputes = bare.is_gradient_checkpointing
+    if recomputes:
+        bare.gradient_checkpointing_disable()
+    try:
+        with gathered_for_generation(model, bare.policy, gather):
+            yield bare.policy
+    finally:
+        if recomputes:
+            bare.gradient_checkpointing_enable(checkpointing)
+
+
+@contextmanager
+def as_reference(policy: PeftModel, ref_adapter: str | None, own_adapter: str | None) -> Iterator[None]:
+    """Switch a policy's adapter off within the block, or to the reference's if that has a name."""
+    if not ref_adapter:
+        with policy.disable_adapter():
+            yield
+        return
+    policy.set_adapter(ref_adapter)
+    try:
+        yield
+    finally:
+        policy.set_adapter(own_adapter or "default")
+
+
+@contextmanager
+def reference_policy(
+    ref_model: torch.nn.Module | None, policy: PeftModel, ref_adapter: str | None, own_adapter: str | None
+) -> Iterator[torch.nn.Module]:
+    """Yield the reference model, or the policy without its adapter where there is none."""
+    if ref_model is not None:
+        yield ref_model
+        return
+    with as_reference(policy, ref_adapter, own_adapter):
+        yield policy

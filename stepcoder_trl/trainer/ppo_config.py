@@ -13,7 +13,10 @@ from typing import Any, Literal
 from transformers import TrainingArguments
 from transformers.utils import is_torch_bf16_gpu_available
 
+from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor import ExecutorConfig
+from stepcoder_trl.masking import MaskRule
 from stepcoder_trl.trainer._trl import PPOConfig
 from stepcoder_trl.trainer.processes import asks_for_deepspeed, has_gpu, launch_settings, precision_for_accelerate
 
@@ -342,6 +345,26 @@ class StepCoderPPOConfig(PPOConfig):
             self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
         with _bf16_beside_deepspeed(self):
             super().__post_init__()
+
+    def curriculum_config(self) -> CurriculumConfig:
+        """Settings of the curriculum."""
+        return CurriculumConfig(
+            mode=self.curriculum,
+            kinds=self.curriculum_kinds,
+            pass_rate=self.curriculum_pass_rate,
+            momentum=self.curriculum_momentum,
+            rate_of=self.curriculum_rate_of,
+            mix_probability=self.curriculum_mix_probability,
+            seed=self.seed,
+        )
+
+    def mask_rule(self) -> MaskRule:
+        """Rule of the tokens in the policy loss."""
+        return MaskRule(self.fgo, self.fgo_outside_program, self.compile_error_mask, self.seed)
+
+    def executor_config(self, num_workers: int) -> ExecutorConfig:
+        """Settings of an executor that the trainer makes."""
+        return ExecutorConfig(num_workers=num_workers, timeout_s=self.test_timeout_s)
 
 
 @contextmanager

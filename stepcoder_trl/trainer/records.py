@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from stepcoder_trl.evaluation.generation import Generation
+from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.steps.starts import Completion, Start
 from stepcoder_trl.trainer.batches import join_sequences
 
@@ -61,6 +62,11 @@ class Scores:
     scores: torch.Tensor
     scored: torch.Tensor
     by_source: Mapping[str, tuple[float | None, ...]]
+
+    def tolist(self) -> list[float | None]:
+        """Scores as a list, `None` where there is none."""
+        rows = zip(self.scores.tolist(), self.scored.tolist(), strict=True)
+        return [score if scored else None for score, scored in rows]
 
 
 @dataclass(frozen=True)
@@ -120,3 +126,31 @@ class Experience:
     def sequences(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Queries with their responses, and their attention mask, both of shape `(B, Q + T)`."""
         return join_sequences(self.query_ids, self.query_mask, self.response_ids, self.lengths)
+
+
+@dataclass(frozen=True)
+class Update:
+    """
+    Everything about one update, for `on_update`. Tensors and lists are those of this process.
+
+    Attributes:
+        step (`int`): Number of the update, counted from 0.
+        rollout (`Rollout`): Completions, with their starts.
+        tokens (`TokenScores`): Log-probabilities and values.
+        feedback (`Feedback`): Executions.
+        scores (`Scores`): Scores.
+        rewards (`Rewards`): Rewards of the tokens.
+        loss_mask (`torch.Tensor` of shape `(B, T)`): Tokens in the policy loss.
+        experience (`Experience`): Tensors that were trained on.
+        metrics (`dict[str, float]`): Metrics of all processes. What is added here is logged too.
+    """
+
+    step: int
+    rollout: Rollout
+    tokens: TokenScores
+    feedback: Feedback
+    scores: Scores
+    rewards: Rewards
+    loss_mask: torch.Tensor
+    experience: Experience
+    metrics: dict[str, float]

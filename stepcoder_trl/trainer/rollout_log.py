@@ -1,16 +1,18 @@
-"""Rollouts to look at: on the terminal, in parquet files and in the tables of experiment trackers."""
+"""Log of completions: on the terminal, in parquet files and in the tables of experiment trackers."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from rich.console import Console
 from transformers.integrations import TensorBoardCallback
 
-from stepcoder_trl.reports.completions import completion_columns, completions_markdown
+from stepcoder_trl.reports.completions import completion_columns, completions_markdown, write_completions
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import evenly_spaced, rollouts_table
 from stepcoder_trl.steps.programs import Feedback
@@ -24,7 +26,7 @@ _WITH_TABLES = ("wandb", "trackio")
 
 def rollout_views(rollout: Rollout, feedback: Feedback, scores: Scores, loss_mask: torch.Tensor) -> list[RolloutView]:
     """
-    What reports show of an update's completions.
+    Completions of an update as reports show them.
 
     Args:
         rollout ([`Rollout`]):
@@ -100,3 +102,46 @@ def send_completions(
     for callback in callbacks:
         if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
             callback.tb_writer.add_text(COMPLETIONS, completions_markdown(rollouts), update)
+
+
+class RolloutLog:
+    """
+    Logs the completions of an update.
+
+    Args:
+        output_dir (`str`):
+            Directory of the run. Parquet files go to `completions/` in it.
+        num_to_print (`int` or `None`):
+            Number of completions that are printed, `None` for all.
+        report_to (`Sequence[str]`):
+            Trackers.
+    """
+
+    def __init__(self, output_dir: str, num_to_print: int | None, report_to: Sequence[str]) -> None:
+        self.folder, self.num_to_print, self.report_to = Path(output_dir) / COMPLETIONS, num_to_print, report_to
+        self._views: list[RolloutView] = []
+
+    def note(self, views: list[RolloutView]) -> None:
+        """Keep the completions of this process until the next log."""
+        self._views = views
+
+    def write(self, step: int, callbacks: Sequence[Any], is_local_main: bool, is_main: bool) -> None:
+        """
+        Log the completions of all processes. Every process must call it.
+
+        Args:
+            step (`int`):
+                Updates done.
+            callbacks (`Sequence`):
+                Callbacks of the trainer.
+            is_local_main (`bool`):
+                Whether this process prints.
+            is_main (`bool`):
+                Whether this process writes files and tells the trackers.
+        """
+        views, self._views = gather_object(self._views), []
+        if is_local_main:
+            print_completions(views, self.num_to_print, f"Completions of update {step}")
+        if is_main:
+            write_completions(views, step, self.folder)
+            send_completions(views, step, self.report_to, callbacks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -55,7 +56,7 @@ class StopSignals:
         self.repeats_end = repeats_end
         self.noted = 0
         self.at_once = True
-        self._heeded = False
+        self._stopped = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -71,28 +72,33 @@ class StopSignals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._put_back()
-        if self.noted and not self._heeded and error is None:  # it came too late for training to stop
+        if self.noted and not self._stopped and error is None:  # it came too late for training to stop
             raise reason_of(self.noted)
 
-    def heed(self, number: int) -> None:
+    def flags(self) -> list[int]:
+        """For each signal of `WATCHED` 1 if it came to this process, else 0."""
+        return [int(self.noted == number) for number in WATCHED]
+
+    def check(self, counts: Sequence[int]) -> None:
         """
-        Stop for a signal, if there is one.
+        Stop if a signal came to some process.
 
         Args:
-            number (`int`): Signal that some process has noted, 0 if none has.
+            counts (`Sequence[int]`): Sum of `flags` over all processes.
 
         Raises:
-            Interruption: If there is one.
+            Interruption: If there is one. The signal with the highest number decides.
         """
+        number = max(number * bool(count) for number, count in zip(WATCHED, counts, strict=True))
         if number:
-            self._heeded = True
+            self._stopped = True
             raise Interruption(reason_of(number))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.noted and not self.repeats_end:
             return
         if self.noted or self.at_once:
-            self._heeded = True
+            self._stopped = True
             self._put_back()  # one more does what it always did
             raise reason_of(number)
         self.noted = number

@@ -1,30 +1,165 @@
-"""Metrics: sums over completions and tokens, which become means over all processes."""
+"""
+Metrics of training: names, how each is summed up, and the sums.
+
+To add a metric, add it to `METRICS`, add its sums with [`add`] or in one of the functions below, and its line to the
+table in docs/trainer.md, which a test compares with `METRICS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from stepcoder_trl.steps.programs import Feedback
-from stepcoder_trl.trainer.ppo_math import PolicyTerms, ValueTerms, masked_sum
-from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores
+from stepcoder_trl.trainer.ppo_math import PolicyTerms, ValueTerms, explained_variance, masked_sum
+from stepcoder_trl.trainer.records import Experience, Rollout, Scores, Update
 from stepcoder_trl.types import Execution, Outcome
 
 
 Totals = dict[str, tuple[float, float]]  # numerator and denominator of a mean, to be added up over processes
 
-_LATEST = ("lr", "episode", "eps")  # metrics of which the last value is logged, with those of the curriculum
-# Logged as sums.
-_COUNTS = (
-    *("executor/infrastructure_errors", "executor/lost_traces", "executor/untrusted_passes"),
-    "val/num_eos_tokens",
-)
+
+@dataclass(frozen=True)
+class Metric:
+    """
+    Metric of training.
+
+    Attributes:
+        name (`str`): Name in logs. `NAME` at its end stands for the name of a reward function.
+        help (`str`): Definition.
+        of (`str`, *optional*): Things that a mean is taken over.
+        over_processes (`str`, *optional*, defaults to `"mean"`):
+            `"mean"` divides the sum of the numerators by that of the denominators, `"sum"` takes the numerators alone.
+        over_updates (`str`, *optional*, defaults to `"mean"`):
+            How several updates become one logged value: their `"mean"`, their `"sum"`, or the `"last"` one.
+    """
+
+    name: str
+    help: str
+    of: str = ""
+    over_processes: Literal["mean", "sum"] = "mean"
+    over_updates: Literal["mean", "sum", "last"] = "mean"
 
 
-def add(totals: Totals, name: str, numerator: float, denominator: float) -> None:
-    """Add to a mean's numerator and denominator."""
+_VALID = "valid tokens of scored completions"
+_VALID_OF_PASSES = f"{_VALID}, all passes"
+_RUN = "programs run, without dropped passes"
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("objective/kl", "KL estimate, summed over a completion", "completions"),
+        Metric(
+            "objective/entropy",
+            "Minus log-probability of the sampled tokens, summed over a completion",
+            "completions",
+        ),
+        Metric(
+            "objective/non_score_reward",
+            "`-kl_coef` times KL, summed over a completion; without `error_token_penalty`",
+            "completions",
+        ),
+        Metric("objective/scores", "Score after weights, penalty and clip", "scored completions"),
+        Metric("objective/rlhf_reward", "`objective/non_score_reward` + `objective/scores`"),
+        Metric(
+            "rewards/NAME",
+            "Score of one reward function or of `reward_model`, before its weight; only where there are several",
+            "completions it scored",
+        ),
+        Metric("loss/policy_avg", "Clipped policy loss of an optimizer step", "optimizer steps"),
+        Metric("loss/value_avg", "Clipped value loss of an optimizer step, before `vf_coef`", "optimizer steps"),
+        Metric("policy/approxkl_avg", "Half the squared log-ratio of new to old policy", _VALID_OF_PASSES),
+        Metric("policy/clipfrac_avg", "Share of tokens whose ratio was clipped", "kept tokens, all passes"),
+        Metric(
+            "policy/entropy_avg",
+            "Entropy of the distribution at the sampling temperature, without top-p",
+            _VALID_OF_PASSES,
+        ),
+        Metric("val/clipfrac_avg", "Share of tokens whose value was clipped", _VALID_OF_PASSES),
+        Metric("val/ratio", "Ratio of new to old policy; 1 in the first optimizer step", _VALID_OF_PASSES),
+        Metric("val/ratio_var", "Its variance", _VALID_OF_PASSES),
+        Metric("val/num_eos_tokens", "EOS tokens sampled", over_processes="sum", over_updates="sum"),
+        Metric(
+            "val/explained_variance",
+            "Share of the returns' variance that the critic explained at the rollout: 1 perfect, 0 no better "
+            "than their mean",
+            _VALID,
+        ),
+        Metric("grad_norm", "Norm of the gradient over policy and critic, before clipping", "optimizer steps"),
+        Metric("completions/mean_length", "Tokens, stop token included", "completions"),
+        Metric("completions/stopped", "Share that ended by itself, by stop token or closing fence", "completions"),
+        Metric("fgo/kept_share", "Kept tokens over valid tokens", _VALID),
+        Metric("fgo/empty_share", "Share of completions of which no token is kept", "scored completions"),
+        Metric("executor/passed", "Share of programs that passed every test", _RUN),
+        Metric("executor/failed", "Share with a wrong answer", _RUN),
+        Metric("executor/runtime_error", "Share that raised or crashed", _RUN),
+        Metric("executor/timeout", "Share stopped at the time limit", _RUN),
+        Metric("executor/memory_exceeded", "Share stopped at the memory limit", _RUN),
+        Metric("executor/compile_error", "Share that does not compile", _RUN),
+        Metric(
+            "executor/lost_traces",
+            "Programs of which it is not known what ran: the trace was lost or tampered with. All their tokens "
+            "are kept",
+            over_processes="sum",
+            over_updates="sum",
+        ),
+        Metric(
+            "executor/untrusted_passes",
+            "Passes of which a verdict was taken inside the process that ran the program; dropped ones too",
+            over_processes="sum",
+            over_updates="sum",
+        ),
+        Metric("executor/untrusted_pass_rate", "Share of them", "passes, dropped ones too"),
+        Metric(
+            "executor/infrastructure_errors",
+            "Programs that could not be run for a reason that is ours",
+            over_processes="sum",
+            over_updates="sum",
+        ),
+        Metric(
+            "executor/programs_per_s",
+            "Programs per second from the first submission to the last result, all processes together",
+            "updates",
+            over_processes="sum",
+        ),
+        Metric("executor/wait_s", "Seconds that training stood still waiting for executions", "processes, updates"),
+        Metric("curriculum/scratch_share", "Share of problems that start from scratch", over_updates="last"),
+        Metric("curriculum/mean_stage", "Mean number of the current stage; 0 is scratch", over_updates="last"),
+        Metric("curriculum/pass_rate", "Mean moving pass rate", over_updates="last"),
+        Metric("curriculum/revealed_share", "Mean share of the solution in the current prefix", over_updates="last"),
+        Metric("curriculum/advanced", "Moves toward scratch since the beginning", over_updates="last"),
+        Metric(
+            "lr",
+            "Learning rate of the policy in the update; the critic's keeps its proportion",
+            over_updates="last",
+        ),
+        Metric("episode", "Completions so far", over_updates="last"),
+        Metric("eps", "Completions per second since training began or went on", over_updates="last"),
+        Metric("epoch", "Passes over the training set so far", over_updates="last"),
+    )
+}
+_OTHER = Metric("", "")  # of a caller's: means
+
+
+def metrics_table() -> str:
+    """Table of the metrics for docs/trainer.md."""
+    rows = ["| metric | meaning | mean over |", "|---|---|---|"]
+    for metric in METRICS.values():
+        how = metric.of if metric.over_updates == "mean" else f"*{metric.over_updates}*"
+        rows.append(f"| `{metric.name}` | {metric.help} | {how} |")
+    return "\n".join(rows) + "\n"
+
+
+def metric_of(name: str) -> Metric:
+    """How a metric is summed up. Metrics that are not listed are means."""
+    group = name.partition("/")[0]
+    return METRICS.get(name) or METRICS.get(f"{group}/NAME", _OTHER)
+
+
+def add(totals: Totals, name: str, numerator: float, denominator: float = 0.0) -> None:
+    """Add to a metric's numerator and denominator."""
     before = totals.get(name, (0.0, 0.0))
     totals[name] = (before[0] + numerator, before[1] + denominator)
 
@@ -82,27 +217,15 @@ def add_losses(totals: Totals, batch: Experience, terms: LossTerms, steps: float
         add(totals, name, next(parts), next(parts))
 
 
-def rollout_totals(
-    rollout: Rollout,
-    feedback: Feedback,
-    scores: Scores,
-    num_processes: int,
-    eos_token_id: int | None,
-    *,
-    with_tests: bool,
-) -> Totals:
+def update_totals(update: Update, kl_coef: float, eos_token_id: int | None, with_tests: bool) -> Totals:
     """
-    Sums about completions and executions.
+    Sums of an update, besides those of its losses.
 
     Args:
-        rollout (`Rollout`):
-            Completions of this process.
-        feedback (`Feedback`):
-            Their executions.
-        scores (`Scores`):
-            Their scores.
-        num_processes (`int`):
-            Processes: what is to be summed instead of averaged is divided by 1 in all.
+        update (`Update`):
+            Update of this process.
+        kl_coef (`float`):
+            Weight of the KL penalty.
         eos_token_id (`int` or `None`):
             EOS token.
         with_tests (`bool`):
@@ -111,34 +234,38 @@ def rollout_totals(
     Returns:
         `dict`
     """
-    size, once = len(rollout.completions), 1 / num_processes
-    ended = (
-        [ids.count(eos_token_id) for ids in rollout.generation.completion_ids()] if eos_token_id is not None else []
-    )
+    totals = _completion_totals(update.rollout, update.scores, eos_token_id)
+    if with_tests:
+        totals.update(_execution_totals(update.feedback))
+    totals.update(_token_totals(update, kl_coef))
+    return totals
+
+
+def _completion_totals(rollout: Rollout, scores: Scores, eos_token_id: int | None) -> Totals:
+    size = len(rollout.completions)
+    ended = [0 if eos_token_id is None else one.token_ids.count(eos_token_id) for one in rollout.completions]
     totals: Totals = {
         "objective/scores": (scores.scores[scores.scored].sum().item(), scores.scored.sum().item()),
         "completions/mean_length": (rollout.generation.lengths.sum().item(), size),
         "completions/stopped": (rollout.generation.stopped.sum().item(), size),
-        "val/num_eos_tokens": (sum(ended), once),
+        "val/num_eos_tokens": (sum(ended), 0.0),
     }
     if len(scores.by_source) > 1:
         for name, values in scores.by_source.items():
             given = [value for value in values if value is not None]
             totals[f"rewards/{name}"] = (sum(given), len(given))
-    if with_tests:
-        totals.update(_execution_totals(feedback, once))
     return totals
 
 
-def _execution_totals(feedback: Feedback, once: float) -> Totals:
+def _execution_totals(feedback: Feedback) -> Totals:
     ran = [execution for execution in feedback.executions if execution is not None]
     totals: Totals = {f"executor/{outcome}": (_count(ran, outcome), len(ran)) for outcome in Outcome}
     untrusted = sum(one.is_untrusted_pass for one in ran) + feedback.dropped_passes
-    totals["executor/untrusted_passes"] = (untrusted, once)
+    totals["executor/untrusted_passes"] = (untrusted, 0.0)
     totals["executor/untrusted_pass_rate"] = (untrusted, _count(ran, Outcome.PASSED) + feedback.dropped_passes)
-    totals["executor/lost_traces"] = (sum(one.trace_lost for one in ran), once)
-    totals["executor/infrastructure_errors"] = (feedback.infrastructure_errors, once)
-    totals["executor/programs_per_s"] = (feedback.programs_per_s, once)
+    totals["executor/lost_traces"] = (sum(one.trace_lost for one in ran), 0.0)
+    totals["executor/infrastructure_errors"] = (feedback.infrastructure_errors, 0.0)
+    totals["executor/programs_per_s"] = (feedback.programs_per_s, 0.0)
     totals["executor/wait_s"] = (feedback.wait_s, 1.0)
     return totals
 
@@ -147,33 +274,48 @@ def _count(executions: Sequence[Execution], outcome: Outcome) -> int:
     return sum(execution.outcome is outcome for execution in executions)
 
 
-def token_totals(tokens: TokenScores, rewards: Rewards, experience: Experience, kl_coef: float) -> Totals:
-    """
-    Sums about tokens.
-
-    Args:
-        tokens (`TokenScores`):
-            Log-probabilities, 0 beyond the valid tokens.
-        rewards (`Rewards`):
-            KL estimates.
-        experience (`Experience`):
-            Masks.
-        kl_coef (`float`):
-            Weight of the KL penalty.
-
-    Returns:
-        `dict`
-    """
-    size, kl = len(tokens.log_probs), rewards.kl.sum().item()
-    kept, valid = experience.loss_mask, experience.valid_mask
+def _token_totals(update: Update, kl_coef: float) -> Totals:
+    size, kl = len(update.tokens.log_probs), update.rewards.kl.sum().item()
+    kept, valid = update.experience.loss_mask, update.experience.valid_mask
     used = valid.any(1)
     return {
         "objective/kl": (kl, size),
-        "objective/entropy": (-tokens.log_probs.sum().item(), size),
+        "objective/entropy": (-update.tokens.log_probs.sum().item(), size),
         "objective/non_score_reward": (-kl_coef * kl, size),
         "fgo/kept_share": (kept.sum().item(), valid.sum().item()),
         "fgo/empty_share": ((used & ~kept.any(1)).sum().item(), used.sum().item()),
     }
+
+
+def finish_metrics(
+    totals: Totals, experience: Experience, sum_over_processes: Callable[[torch.Tensor], torch.Tensor]
+) -> dict[str, float]:
+    """
+    Metrics of an update from its sums.
+
+    Args:
+        totals (`dict`):
+            Numerators and denominators of this process. All processes have the same keys.
+        experience (`Experience`):
+            Values and returns.
+        sum_over_processes (`Callable`):
+            Sum of a tensor over all processes.
+
+    Returns:
+        `dict[str, float]`: Numerators over denominators, each added up over all processes, or sums; 0 over 0 is 0.
+    """
+    device = experience.lengths.device
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    pairs = sum_over_processes(torch.tensor(list(totals.values()), device=device, dtype=dtype)).tolist()
+    metrics: dict[str, float] = {}
+    for name, (top, bottom) in zip(totals, pairs, strict=True):
+        metrics[name] = top if metric_of(name).over_processes == "sum" else top / bottom if bottom else 0.0
+    metrics["objective/rlhf_reward"] = metrics["objective/non_score_reward"] + metrics["objective/scores"]
+    metrics["val/ratio_var"] = max(0.0, metrics["val/ratio_var"] - (metrics["val/ratio"] - 1) ** 2)
+    metrics["val/explained_variance"] = explained_variance(
+        experience.values, experience.returns, experience.valid_mask, sum_over_processes
+    ).item()
+    return metrics
 
 
 def summarize(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -185,15 +327,11 @@ def summarize(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
             Metrics of each update.
 
     Returns:
-        `dict[str, float]`: Sums of counts; last values of rates, counters and the curriculum; means of all else.
+        `dict[str, float]`: Sums, last values or means, as `METRICS` says.
     """
     summary = {}
     for name in dict.fromkeys(name for metrics in history for name in metrics):
         values = [metrics[name] for metrics in history if name in metrics]
-        if name in _COUNTS:
-            summary[name] = sum(values)
-        elif name in _LATEST or name.startswith("curriculum/"):
-            summary[name] = values[-1]
-        else:
-            summary[name] = sum(values) / len(values)
+        how = metric_of(name).over_updates
+        summary[name] = {"mean": sum(values) / len(values), "sum": sum(values), "last": values[-1]}[how]
     return summary

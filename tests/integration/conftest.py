@@ -1,4 +1,4 @@
-"""Fixtures of the tests that train: small arguments, a trainer that keeps what its steps hand on, scripted answers."""
+"""Fixtures of the tests that train: small arguments, a trainer that keeps its updates, scripted answers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
-from stepcoder_trl.evaluation.generation import Generation
-from stepcoder_trl.trainer import ppo_trainer
+from stepcoder_trl.evaluation.generation import Generation, generate
 
 
 @pytest.fixture
@@ -36,55 +35,60 @@ def make_args(tmp_path):
     return make
 
 
-class Spy(StepCoderPPOTrainer):
-    """Keeps what the steps hand to each other, per update."""
+class Script:
+    """Stands for sampling: `generate` answers queries with given texts, in turn and again from the first."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.seen = []
+    def __init__(self, tokenizer):
+        self.tokenizer, self.texts = tokenizer, ()
 
-    def compute_advantages(self, rollout, tokens, rewards, scores, loss_mask):
-        experience = super().compute_advantages(rollout, tokens, rewards, scores, loss_mask)
-        self.seen.append((rollout, scores, experience))
-        return experience
+    def write(self, *texts, eos=True):
+        self.texts, self.eos, self.asked = texts, eos, 0
+
+    def generate(self, model, queries, tokenizer, sampling, batch_size, **options):
+        if not self.texts:
+            return generate(model, queries, tokenizer, sampling, batch_size, **options)
+        rows = []
+        for _ in queries:
+            text = self.texts[self.asked % len(self.texts)]
+            self.asked += 1
+            rows.append([*tokenizer(text)["input_ids"], *([tokenizer.eos_token_id] if self.eos else [])])
+        size, width = max(map(len, rows)), max(len(query.token_ids) for query in queries)
+        return Generation(
+            query_ids=torch.tensor([[0] * (width - len(q.token_ids)) + list(q.token_ids) for q in queries]),
+            query_mask=torch.tensor([[n >= width - len(q.token_ids) for n in range(width)] for q in queries]),
+            response_ids=torch.tensor([row + [0] * (size - len(row)) for row in rows]),
+            lengths=torch.tensor([len(row) for row in rows]),
+            stopped=torch.tensor([self.eos] * len(rows)),
+        )
 
 
 @pytest.fixture
-def make_trainer(tokenizer, make_policy, problems, executor, make_args):
-    def make(*, policy=None, dataset=None, keywords=None, cls=Spy, **changes):
-        return cls(
+def scripted(tokenizer):
+    """Sampling of the trainers that `make_trainer` makes: the model's own until `script` is called."""
+    return Script(tokenizer)
+
+
+@pytest.fixture
+def script(scripted):
+    """Makes the policy answer with given texts, in turn and again from the first."""
+    return scripted.write
+
+
+@pytest.fixture
+def make_trainer(tokenizer, make_policy, problems, executor, make_args, scripted):
+    """Makes trainers. `seen` has rollout, scores and experience of each update."""
+
+    def make(*, policy=None, dataset=None, keywords=None, cls=StepCoderPPOTrainer, **changes):
+        trainer = cls(
             make_args(**changes),
             tokenizer,
             policy if policy is not None else make_policy(),
             train_dataset=problems if dataset is None else dataset,
             **{"executor": executor, **(keywords or {})},
         )
+        trainer.generate = scripted.generate
+        trainer.seen = []
+        trainer.on_update = lambda update: trainer.seen.append((update.rollout, update.scores, update.experience))
+        return trainer
 
     return make
-
-
-@pytest.fixture
-def script(monkeypatch, tokenizer):
-    """Makes the policy answer with given texts, in turn and again from the first."""
-
-    def write(*texts, eos=True):
-        asked = []
-
-        def generate(model, queries, tokenizer, sampling, batch_size, **options):
-            rows = []
-            for _ in queries:
-                text = texts[len(asked) % len(texts)]
-                asked.append(text)
-                rows.append([*tokenizer(text)["input_ids"], *([tokenizer.eos_token_id] if eos else [])])
-            size, width = max(map(len, rows)), max(len(query.token_ids) for query in queries)
-            return Generation(
-                query_ids=torch.tensor([[0] * (width - len(q.token_ids)) + list(q.token_ids) for q in queries]),
-                query_mask=torch.tensor([[n >= width - len(q.token_ids) for n in range(width)] for q in queries]),
-                response_ids=torch.tensor([row + [0] * (size - len(row)) for row in rows]),
-                lengths=torch.tensor([len(row) for row in rows]),
-                stopped=torch.tensor([eos] * len(rows)),
-            )
-
-        monkeypatch.setattr(ppo_trainer, "generate", generate)
-
-    return write

@@ -32,7 +32,7 @@ class Announcing(StepCoderPPOTrainer):
         self.events = [*getattr(self, "events", ()), event]
         if event == self.wait_at.removesuffix(" twice"):
             print("waiting", flush=True)
-            while self.wait_at.endswith("twice") or not self._signals.noted:
+            while self.wait_at.endswith("twice") or not self.signals.noted:
                 time.sleep(0.01)
 
     def check_solutions(self):

@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.evaluation.generation import generate
 from tests.integration.test_train import RIGHT, UNPARSABLE, WRONG, Unreliable, logged, parameters, token_rows
 
 
@@ -88,18 +89,20 @@ def test_pass_at_k_of_several_samples(make, script):
     assert metrics["eval_pass@3"] == 0.5
 
 
-def test_evaluation_has_its_own_sampling_settings(make, monkeypatch):
-    from stepcoder_trl.trainer import ppo_trainer
-
-    seen, generate = [], ppo_trainer.generate
+def test_evaluation_has_its_own_sampling_settings(make):
+    seen = []
 
     def watched(model, queries, tokenizer, sampling, batch_size, **options):
         seen.append((sampling, [query.prefix for query in queries]))
         return generate(model, queries, tokenizer, sampling, batch_size, **options)
 
-    monkeypatch.setattr(ppo_trainer, "generate", watched)
-    make(eval_response_length=None, response_length=7).evaluate()
-    make(eval_temperature=0.0, eval_top_p=1.0, eval_response_length=5).evaluate()
+    for changes in (
+        {"eval_response_length": None, "response_length": 7},
+        {"eval_temperature": 0.0, "eval_top_p": 1.0, "eval_response_length": 5},
+    ):
+        trainer = make(**changes)
+        trainer.generate = watched
+        trainer.evaluate()
 
     (paper, prefixes), (greedy, _) = seen
     assert (paper.temperature, paper.top_p, paper.max_new_tokens) == (0.2, 0.95, 7)

@@ -181,7 +181,7 @@ def test_repeated_signal_under_launcher_counts_once():
         send_signal(signal.SIGINT)
         send_signal(signal.SIGINT)
         with pytest.raises(Interruption) as stopped:
-            signals.heed(signals.noted)
+            signals.check(signals.flags())
 
     assert isinstance(stopped.value.reason, KeyboardInterrupt)
 

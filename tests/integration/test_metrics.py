@@ -14,8 +14,8 @@ import torch
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.rewards import unit_test_reward
+from stepcoder_trl.trainer.learner import Learner
 from stepcoder_trl.types import Execution, Outcome, TestResult
-from tests.integration.conftest import Spy
 
 
 pytestmark = pytest.mark.sandbox
@@ -51,8 +51,8 @@ class Scripted:
         return future
 
 
-class Slow(Spy):
-    """Notes of every token of every pass what the losses are made of, before the gradient is."""
+class Slow(Learner):
+    """Learner that notes of every token of every pass what the losses are made of, before the gradient is."""
 
     def __init__(self, *args, **keywords):
         super().__init__(*args, **keywords)
@@ -88,10 +88,10 @@ class Slow(Spy):
         with torch.enable_grad():
             super().backward(batch, policy_tokens, value_tokens, totals)
 
-    def _clip_gradient(self, totals):
+    def clip_gradient(self, totals):
         gradients = [p.grad.flatten() for p in self.model.parameters() if p.grad is not None]
         self.norms.append(torch.cat(gradients).norm().item())
-        super()._clip_gradient(totals)
+        super().clip_gradient(totals)
 
 
 def policy_terms(token):
@@ -209,7 +209,6 @@ def test_every_metric_is_what_the_documentation_says(make_trainer, make_policy, 
 
     trainer = make_trainer(
         policy=policy,
-        cls=Slow,
         keywords={
             "ref_model": reference,
             "executor": Scripted(executor),
@@ -230,6 +229,7 @@ def test_every_metric_is_what_the_documentation_says(make_trainer, make_policy, 
         max_infrastructure_error_rate=0.5,
         curriculum_pass_rate=0.2,
     )
+    trainer.learner = Slow(trainer.args, trainer.plan, trainer.accelerator, trainer.model, trainer.optimizer)
     generate = trainer.generate_rollout
 
     def half_of_them_cut_off(samples):
@@ -243,7 +243,7 @@ def test_every_metric_is_what_the_documentation_says(make_trainer, make_policy, 
 
     (rollout, _, experience), metrics = trainer.seen[0], trainer.state.log_history[0]
     expected = {
-        **expected_of_losses(trainer.steps, trainer.norms),
+        **expected_of_losses(trainer.learner.steps, trainer.learner.norms),
         **expected_of_rollout(rollout, experience, (start, reference), given),
         **expected_of_curriculum(trainer.curriculum, trainer.rows, advanced=1),
         "lr": 3e-3,

@@ -9,12 +9,11 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from stepcoder_trl import StepCoderPPOTrainer
 from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.trainer import ppo_trainer
 from stepcoder_trl.trainer.processes import num_cores_per_process
 from stepcoder_trl.types import Execution, Outcome, TestResult
-from tests.integration.conftest import Spy
 from tests.integration.test_train import BRANCH, RIGHT, WRONG, kept_text, logged
 from tests.integration.upstream import models, token_rows
 
@@ -78,22 +77,22 @@ def test_options_without_effect_are_named(make_trainer, caplog):
 
 def test_an_optimizer_that_picks_its_parameters_itself_is_refused(make_trainer, monkeypatch):
     chosen = (torch.optim.SGD, {"optimizer_dict": {}})
-    monkeypatch.setattr(Spy, "get_optimizer_cls_and_kwargs", lambda self, args, model: chosen)
+    monkeypatch.setattr(StepCoderPPOTrainer, "get_optimizer_cls_and_kwargs", lambda self, args, model: chosen)
 
     with pytest.raises(BadInputError, match="`optim` is 'galore_adamw', which picks its parameters itself"):
         make_trainer(optim="galore_adamw")
 
 
-def test_completions_are_generated_as_many_at_a_time_as_asked(make_trainer, script, monkeypatch):
+def test_completions_are_generated_as_many_at_a_time_as_asked(make_trainer, script, scripted):
     script(RIGHT)
-    scripted, sizes = ppo_trainer.generate, []
+    trainer, sizes = make_trainer(max_steps=1, local_rollout_forward_batch_size=3), []
 
     def watched(model, queries, tokenizer, sampling, batch_size, **options):
         sizes.append(batch_size)
-        return scripted(model, queries, tokenizer, sampling, batch_size, **options)
+        return scripted.generate(model, queries, tokenizer, sampling, batch_size, **options)
 
-    monkeypatch.setattr(ppo_trainer, "generate", watched)
-    make_trainer(max_steps=1, local_rollout_forward_batch_size=3).train()
+    trainer.generate = watched
+    trainer.train()
 
     assert sizes == [3]
 
@@ -162,7 +161,7 @@ def test_programs_run_while_the_models_read_the_completions(make_trainer, script
     script(RIGHT)
     waiting = [Future() for _ in range(4)]
 
-    class Reading(Spy):
+    class Reading(StepCoderPPOTrainer):
         def score_tokens(self, rollout):
             tokens = super().score_tokens(rollout)
             for future in waiting:  # asked for before, they would keep training waiting for ever

@@ -22,7 +22,6 @@ from trl import TrlParser
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.rewards import unit_test_reward
-from tests.integration.conftest import Spy
 
 
 pytestmark = pytest.mark.sandbox
@@ -103,7 +102,7 @@ def test_every_option_is_documented():
 def test_the_curriculum_of_all_processes_is_compared_in_every_update(make_trainer, script, monkeypatch):
     script(RIGHT, RIGHT, WRONG, UNPARSABLE)
     compared = []
-    monkeypatch.setattr("stepcoder_trl.trainer.ppo_trainer.check_identical", lambda *given: compared.append(given))
+    monkeypatch.setattr("stepcoder_trl.trainer.processes.check_identical", lambda *given: compared.append(given))
     trainer = make_trainer(curriculum_momentum=1.0, curriculum_pass_rate=0.4)
     before = trainer.curriculum.digest()
 
@@ -745,10 +744,11 @@ def test_plain_ppo_on_a_dataset_and_a_reward_model_of_upstreams_kind(
     policy, reference, judge, critic = make_policy(), make_policy(), make_classifier(3), make_classifier(4)
     args = make_args(num_generations=None)
 
-    trainer = Spy(args, tokenizer, policy, reference, judge, dataset, critic)
+    trainer, updates = StepCoderPPOTrainer(args, tokenizer, policy, reference, judge, dataset, critic), []
+    trainer.on_update = updates.append
     trainer.train()
 
-    rollout, scores, experience = trainer.seen[0]
+    rollout, scores, experience = updates[0].rollout, updates[0].scores, updates[0].experience
     assert trainer.executor is None
     assert len({sample.row.task_id for sample in rollout.starts}) == 4  # one completion per prompt
     assert rollout.generation.lengths.tolist() == [12] * 4  # no stop token unless asked for
@@ -801,7 +801,7 @@ def test_completions_of_upstreams_kind_are_generated_as_upstreams(
     tokenizer, make_policy, make_classifier, make_args, capsys
 ):
     rows = token_rows(tokenizer)
-    trainer = Spy(
+    trainer = StepCoderPPOTrainer(
         make_args(per_device_eval_batch_size=2), tokenizer, make_policy(), make_policy(), make_classifier(3), rows,
         eval_dataset=rows,
     )  # fmt: skip
@@ -874,16 +874,21 @@ def test_settings_of_the_checkpoint_do_not_reach_the_rollouts(make_trainer, make
         assert GenerationConfig.from_pretrained(tmp_path / "saved").to_diff_dict() == settings.to_diff_dict()
 
 
-def test_where_padding_is_eos_the_eos_is_in_the_loss(make_trainer, script, tokenizer, make_args, problems, executor):
+def test_where_padding_is_eos_the_eos_is_in_the_loss(
+    script, scripted, tokenizer, make_args, make_policy, problems, executor
+):
     script(RIGHT)
     without_padding = copy.deepcopy(tokenizer)
     without_padding.pad_token = without_padding.eos_token
-    policy = make_trainer().policy_model
-    trainer = Spy(make_args(max_steps=1), without_padding, policy, train_dataset=problems, executor=executor)
+    trainer = StepCoderPPOTrainer(
+        make_args(max_steps=1), without_padding, make_policy(), train_dataset=problems, executor=executor
+    )
+    trainer.generate, updates = scripted.generate, []
+    trainer.on_update = updates.append
 
     trainer.train()
 
-    rollout, _, experience = trainer.seen[0]
+    rollout, experience = updates[0].rollout, updates[0].experience
     last = rollout.generation.lengths - 1
     assert experience.loss_mask[torch.arange(4), last].all()
     assert (experience.response_ids[torch.arange(4), last] == tokenizer.eos_token_id).all()
@@ -1092,7 +1097,7 @@ def test_training_goes_on_from_the_newest_checkpoint(make_trainer, tmp_path):
 def test_a_run_after_an_interrupted_one_starts_clean(make_trainer, script):
     script(RIGHT, WRONG)
     trainer = make_trainer(max_steps=1)
-    backward, synced = trainer.backward, []
+    backward, synced = trainer.learner.backward, []
 
     def interrupted(*args):
         backward(*args)
@@ -1103,10 +1108,10 @@ def test_a_run_after_an_interrupted_one_starts_clean(make_trainer, script):
         assert len(synced) > 1 or all(p.grad is None for p in trainer.model.parameters())
         backward(*args)
 
-    trainer.backward = interrupted
+    trainer.learner.backward = interrupted
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
-    trainer.backward = watched
+    trainer.learner.backward = watched
     trainer.train()
 
     assert synced == [False, True]
@@ -1178,14 +1183,10 @@ def test_rltf_takes_from_the_tokens_of_the_line_with_the_error(script, make_trai
     script(crash)
     found = []
 
-    class RewardSpy(StepCoderPPOTrainer):
-        def compute_rewards(self, *arguments):
-            rewards = super().compute_rewards(*arguments)
-            found.append(rewards.rewards[0])
-            return rewards
-
     for penalty in (0.0, 0.3):
-        make_trainer(cls=RewardSpy, error_token_penalty=penalty, curriculum="off", max_steps=1, kl_coef=0.0).train()
+        trainer = make_trainer(error_token_penalty=penalty, curriculum="off", max_steps=1, kl_coef=0.0)
+        trainer.on_update = lambda update: found.append(update.rewards.rewards[0])
+        trainer.train()
 
     taken = (found[0] - found[1]).tolist()
     blamed = [one for one, part in zip(tokenizer(crash)["input_ids"], taken, strict=False) if part > 0]
@@ -1196,16 +1197,16 @@ def test_rltf_takes_from_the_tokens_of_the_line_with_the_error(script, make_trai
 def test_rewards_are_whitened_over_the_completions_that_have_a_score(make_trainer):
     found = []
 
-    class RewardSpy(StepCoderPPOTrainer):
-        def compute_rewards(self, rollout, tokens, scores, feedback):
-            rewards = super().compute_rewards(rollout, tokens, scores, feedback)
-            valid = torch.arange(rewards.rewards.shape[1])[None] < rollout.generation.lengths[:, None]
-            found.append(rewards.rewards[valid & scores.scored[:, None]])
-            return rewards
+    def watch(update):
+        rewards = update.rewards.rewards
+        valid = torch.arange(rewards.shape[1])[None] < update.rollout.generation.lengths[:, None]
+        found.append(rewards[valid & update.scores.scored[:, None]])
 
     def half(completions, **columns):
         return [2.0 * number if number % 2 else None for number in range(len(completions))]
 
-    make_trainer(cls=RewardSpy, whiten_rewards=True, kl_coef=0.0, max_steps=1, keywords={"reward_funcs": half}).train()
+    trainer = make_trainer(whiten_rewards=True, kl_coef=0.0, max_steps=1, keywords={"reward_funcs": half})
+    trainer.on_update = watch
+    trainer.train()
 
     assert found[0].var().item() == pytest.approx(1.0, abs=1e-4)

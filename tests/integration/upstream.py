@@ -122,20 +122,14 @@ def upstreams_warnings():
 def our_trainer(tokenizer: Any, output_dir: Any, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
     """Our trainer, not yet trained, which notes the queries, rewards and masks of each update."""
 
-    class Noting(StepCoderPPOTrainer):
-        def draw_samples(self, rows):
-            self.drawn.append([list(row.token_ids or ()) for row in rows])
-            return super().draw_samples(rows)
-
-        def compute_advantages(self, rollout, tokens, rewards, scores, loss_mask):
-            experience = super().compute_advantages(rollout, tokens, rewards, scores, loss_mask)
-            self.noted.append((rollout, rewards.rewards, experience))
-            return experience
+    def note(update):
+        trainer.drawn.append([list(start.row.token_ids or ()) for start in update.rollout.starts])
+        trainer.noted.append((update.rollout, update.rewards.rewards, update.experience))
 
     args = StepCoderPPOConfig(output_dir=str(output_dir), **{**OPTIONS, **AS_UPSTREAM, **options})
     given = {"processing_class": tokenizer, "train_dataset": token_rows(tokenizer), **models(tokenizer)}
-    trainer = Noting(args=args, **{**given, **(arguments or {})})
-    trainer.drawn, trainer.noted = [], []
+    trainer = StepCoderPPOTrainer(args=args, **{**given, **(arguments or {})})
+    trainer.drawn, trainer.noted, trainer.on_update = [], [], note
     return trainer
 
 

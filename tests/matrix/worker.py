@@ -17,9 +17,8 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer, load_problems
-from stepcoder_trl.evaluation.generation import Generation
+from stepcoder_trl.evaluation.generation import Generation, generate
 from stepcoder_trl.steps.padding import pad_left
-from stepcoder_trl.trainer import ppo_trainer
 from stepcoder_trl.trainer.processes import gathered
 
 
@@ -35,18 +34,18 @@ TABLE = [
 ]
 
 
-class FromTable(StepCoderPPOTrainer):
+class FromTable:
     """Takes completions from the table: the number of the sample in the global batch decides which."""
 
-    def generate_rollout(self, starts: Any) -> Any:
-        step = self.state.global_step
-        self.tabled = [TABLE[(3 * start.number + step) % len(TABLE)] for start in starts]
-        return super().generate_rollout(starts)
+    def __init__(self, trainer: StepCoderPPOTrainer) -> None:
+        self.trainer = trainer
 
-    def generate(self, policy: Any, queries: Any, tokenizer: Any, *args: Any, **kwargs: Any) -> Generation:
-        if self.state.global_step >= TABLED_UPDATES:
-            return GENERATE(policy, queries, tokenizer, *args, **kwargs)
-        rows = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in self.tabled]
+    def __call__(self, policy: Any, queries: Any, tokenizer: Any, *args: Any, **kwargs: Any) -> Generation:
+        step, first = self.trainer.state.global_step, self.trainer.accelerator.process_index * len(queries)
+        if step >= TABLED_UPDATES:
+            return generate(policy, queries, tokenizer, *args, **kwargs)
+        texts = [TABLE[(3 * number + step) % len(TABLE)] for number in range(first, first + len(queries))]
+        rows = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in texts]
         size = max(map(len, rows))
         query_ids, query_mask = pad_left([query.token_ids for query in queries], 0, torch.device("cpu"))
         return Generation(
@@ -58,14 +57,17 @@ class FromTable(StepCoderPPOTrainer):
         )
 
 
-class ShorterOnOthers(StepCoderPPOTrainer):
+class ShorterOnOthers:
     """Samples: on all processes but the first two tokens at most."""
 
-    def generate(self, policy: Any, queries: Any, tokenizer: Any, sampling: Any, *args: Any, **kwargs: Any) -> Any:
-        assert not self.args.ds3_gather_for_generation or all(p.numel() for p in policy.parameters())
-        if self.accelerator.process_index:
+    def __init__(self, trainer: StepCoderPPOTrainer) -> None:
+        self.trainer = trainer
+
+    def __call__(self, policy: Any, queries: Any, tokenizer: Any, sampling: Any, *args: Any, **kwargs: Any) -> Any:
+        assert not self.trainer.args.ds3_gather_for_generation or all(p.numel() for p in policy.parameters())
+        if self.trainer.accelerator.process_index:
             sampling = type(sampling)(2, sampling.temperature, sampling.top_p, sampling.stop_token_id)
-        return GENERATE(policy, queries, tokenizer, sampling, *args, **kwargs)
+        return generate(policy, queries, tokenizer, sampling, *args, **kwargs)
 
 
 class Rates(TrainerCallback):
@@ -86,7 +88,6 @@ def inner_optimizer(trainer: Any) -> Any:
     return getattr(optimizer, "optimizer", optimizer)
 
 
-GENERATE = ppo_trainer.generate
 RANDPERM = torch.randperm
 
 
@@ -125,9 +126,8 @@ def main(path: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(settings["model"])
     lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM") if settings["lora"] else None
     rates = Rates()
-    cls = ShorterOnOthers if settings.get("shorter") else FromTable
     problems = load_problems(settings["problems"])
-    trainer = cls(
+    trainer = StepCoderPPOTrainer(
         args,
         tokenizer,
         model,
@@ -137,7 +137,7 @@ def main(path: str) -> None:
         callbacks=[rates],
     )
     rates.trainer = trainer
-    ppo_trainer.generate = trainer.generate
+    trainer.generate = ShorterOnOthers(trainer) if settings.get("shorter") else FromTable(trainer)
     torch.randperm = in_order(settings["order"])
     trainer.train(resume_from_checkpoint=settings.get("resume"))
     out = Path(settings["output_dir"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.trainer import training_metrics
 from stepcoder_trl.trainer.ppo_math import policy_loss_terms, value_loss_terms
-from stepcoder_trl.trainer.records import Experience, Rollout, Scores
+from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores, Update
 from tests.unit.steps.samples import make_completion
 
 
@@ -40,15 +42,54 @@ def test_losses_count_over_kept_or_valid_tokens():
     assert totals["val/clipfrac_avg"] == (0.0, 3.0)
 
 
+def make_update(by_source):
+    """Update of one completion without tests."""
+    ones, zeros = torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 1)
+    generation = Generation(zeros.long(), ones, zeros.long(), torch.tensor([1]), torch.tensor([True]))
+    experience = Experience(zeros.long(), ones, zeros.long(), torch.tensor([1]), ones, ones, *[zeros] * 4)
+    return Update(
+        step=0,
+        rollout=Rollout((make_completion("", ""),), generation),
+        tokens=TokenScores(zeros, zeros, zeros),
+        feedback=Feedback((None,)),
+        scores=Scores(torch.zeros(1), torch.tensor([True]), by_source),
+        rewards=Rewards(zeros, zeros),
+        loss_mask=ones,
+        experience=experience,
+        metrics={},
+    )
+
+
 @pytest.mark.parametrize("with_tests", [False, True])
 def test_keys_depend_on_the_dataset_and_not_on_what_this_process_drew(with_tests):
-    generation = Generation(*[torch.zeros(1, 1, dtype=torch.long)] * 3, torch.tensor([1]), torch.tensor([True]))
-    scores = Scores(torch.zeros(1), torch.tensor([True]), {"length": (0.0,)})
-
-    rollout = Rollout((make_completion("", ""),), generation)
-    totals = training_metrics.rollout_totals(rollout, Feedback((None,)), scores, 2, None, with_tests=with_tests)
+    totals = training_metrics.update_totals(make_update({"length": (0.0,)}), 0.1, None, with_tests)
 
     assert ("executor/passed" in totals) == with_tests
+
+
+def test_metrics_are_summed_over_processes_as_their_definition_says():
+    totals = {
+        **training_metrics.update_totals(make_update({"length": (2.0,), "other": (None,)}), 0.1, 0, with_tests=False),
+        "objective/non_score_reward": (1.0, 2.0),
+        "val/ratio": (3.0, 2.0),
+        "val/ratio_var": (1.0, 2.0),
+        "custom/share": (1.0, 4.0),
+    }
+
+    metrics = training_metrics.finish_metrics(totals, make_update({}).experience, lambda tensor: 2 * tensor)
+
+    assert metrics["custom/share"] == 0.25  # a mean
+    assert metrics["val/num_eos_tokens"] == 2.0  # a sum: one of each process
+    assert metrics["rewards/length"] == 2.0
+    assert metrics["rewards/other"] == 0.0  # of nothing
+    assert metrics["objective/rlhf_reward"] == 0.5
+    assert metrics["val/ratio_var"] == 0.25
+
+
+def test_table_of_the_documentation_is_that_of_the_definitions():
+    page = (Path(__file__).parents[3] / "docs" / "trainer.md").read_text(encoding="utf-8")
+
+    assert training_metrics.metrics_table() in page, training_metrics.metrics_table()
 
 
 def test_several_updates_become_one_line():

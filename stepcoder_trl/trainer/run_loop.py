@@ -1,0 +1,374 @@
+"""Everything around the updates of a run: counters, events, logs, checkpoints, where it begins and how it ends."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from accelerate import Accelerator
+from transformers import TrainerControl, TrainerState, set_seed
+from transformers.trainer_callback import CallbackHandler, ExportableState
+from transformers.trainer_utils import TrainOutput
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.steps.solutions import SolutionReport
+from stepcoder_trl.trainer import checkpoints
+from stepcoder_trl.trainer.batches import BatchPlan
+from stepcoder_trl.trainer.hub import CheckpointUploads
+from stepcoder_trl.trainer.learner import Learner
+from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
+from stepcoder_trl.trainer.rollout_log import RolloutLog
+from stepcoder_trl.trainer.signals import Interruption
+from stepcoder_trl.trainer.training_metrics import summarize
+from stepcoder_trl.trainer.training_set import TrainingSet
+
+
+logger = logging.getLogger(__name__)
+
+
+class Schedule:
+    """
+    Learning-rate schedule that can start anew.
+
+    Args:
+        optimizer (`torch.optim.Optimizer`):
+            Optimizer, before the first update.
+        lr_scheduler (`torch.optim.lr_scheduler.LRScheduler`):
+            Its schedule.
+    """
+
+    def __init__(self, optimizer: Any, lr_scheduler: Any) -> None:
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
+        self._first = copy.deepcopy(lr_scheduler.state_dict())
+        self._rates = [group["lr"] for group in optimizer.param_groups]
+
+    def restart(self) -> None:
+        """Set the learning rates to those of the first update."""
+        self.lr_scheduler.load_state_dict(copy.deepcopy(self._first))
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate
+
+
+class RunningTrainer(Protocol):
+    """Public parts of a trainer that its run uses."""
+
+    args: StepCoderPPOConfig
+    state: TrainerState
+    control: TrainerControl
+    callback_handler: CallbackHandler
+    accelerator: Accelerator
+    model: Any
+    model_wrapped: Any
+    deepspeed: Any
+    is_deepspeed_enabled: bool
+    optimizer: Any
+    lr_scheduler: Any
+    local_seed: int
+    hub_model_id: str | None
+    plan: BatchPlan
+    learner: Learner
+    training_set: TrainingSet
+
+    def check_solutions(self) -> SolutionReport:
+        """Run the canonical solutions."""
+
+    def use_solutions(self, report: SolutionReport) -> None:
+        """Apply the report."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Evaluate."""
+
+    def log(self, logs: dict[str, float]) -> None:
+        """Log metrics."""
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the models."""
+
+
+class RunLoop:
+    """
+    Carries a run from update to update.
+
+    Args:
+        trainer ([`RunningTrainer`]):
+            Trainer, complete.
+        rollout_log ([`RolloutLog`]):
+            Logs completions.
+        load_callback_state (`Callable`):
+            Sets the callbacks to what the trainer's state says of them.
+
+    Attributes:
+        uploads ([`CheckpointUploads`]): Sends checkpoints to the Hub.
+        history (`list[dict[str, float]]`): Metrics of each update since the last log.
+        step_of_weights (`int` or `None`): Update that the weights are of, where it is not the last one.
+        begun_at (`int`): Update at which training began.
+    """
+
+    def __init__(
+        self, trainer: RunningTrainer, rollout_log: RolloutLog, load_callback_state: Callable[[], None]
+    ) -> None:
+        self.trainer, self.rollout_log, self._load_callback_state = trainer, rollout_log, load_callback_state
+        self.uploads = CheckpointUploads(trainer.args)
+        self.schedule = Schedule(trainer.optimizer, trainer.lr_scheduler)
+        self.begun_s, self.begun_at = time.perf_counter(), 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what is known of an earlier run."""
+        self.history: list[dict[str, float]] = []
+        self.step_of_weights: int | None = None
+        self._evaluation_due = False  # one was begun and not finished
+        self._random_before_update: dict[str, Any] | None = None
+        self._saved_step: int | None = None
+
+    def begin(self, resume_from_checkpoint: bool | str | os.PathLike[str] | None) -> None:
+        """Set up the counters, from a checkpoint if there is one."""
+        trainer, args = self.trainer, self.trainer.args
+        trainer.state.global_step, trainer.state.episode, trainer.state.epoch = 0, 0, 0.0
+        self._forget()
+        trainer.learner.discard_gradients()
+        if trainer.accelerator.is_main_process:
+            resuming = resume_from_checkpoint is not None
+            checkpoints.tidy_output(args.output_dir, resuming=resuming, saves=args.save_strategy != "no")
+        if resume_from_checkpoint is None and trainer.training_set.report is None:
+            trainer.use_solutions(trainer.check_solutions())
+        set_seed(trainer.local_seed)  # a run is the same whatever was done since the trainer was made
+        source = None
+        if resume_from_checkpoint is not None:
+            source = checkpoints.find_checkpoint(resume_from_checkpoint, args.output_dir)
+            self._load_checkpoint(source)
+        else:
+            self.schedule.restart()
+        self._set_lengths()
+        trainer.control.should_training_stop = False
+        self.begun_s, self.begun_at = time.perf_counter(), trainer.state.global_step
+        if trainer.is_deepspeed_enabled:
+            trainer.deepspeed = trainer.model_wrapped = trainer.model
+        trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
+        if resume_from_checkpoint is True and trainer.accelerator.is_main_process:
+            # A run that was killed when it had just saved did not come to this.
+            kept = source, trainer.state.best_model_checkpoint
+            checkpoints.remove_old(args.output_dir, args.save_total_limit, *kept)
+        if source is not None:
+            checkpoints.load_random_state(source, trainer.accelerator)
+
+    def _set_lengths(self) -> None:
+        state, args, plan = self.trainer.state, self.trainer.args, self.trainer.plan
+        state.max_steps = plan.num_updates
+        state.num_train_epochs = math.ceil(plan.num_updates / plan.updates_per_epoch)
+        state.train_batch_size = args.per_device_train_batch_size
+        state.compute_steps(args, plan.num_updates)
+
+    def evaluate_if_due(self) -> None:
+        """Evaluate before the first update if that is asked for, or what was broken off when training stopped."""
+        trainer = self.trainer
+        if self._evaluation_due:
+            trainer.control.should_evaluate = True
+            self._log_and_save()
+        elif trainer.args.eval_on_start and trainer.state.global_step == 0:
+            trainer.evaluate()
+
+    def begin_update(self) -> None:
+        """Fire the events before an update."""
+        trainer, step = self.trainer, self.trainer.state.global_step
+        if step % trainer.plan.updates_per_epoch == 0 or step == self.begun_at:
+            trainer.control = trainer.callback_handler.on_epoch_begin(trainer.args, trainer.state, trainer.control)
+        self._random_before_update = checkpoints.random_state()
+        trainer.control = trainer.callback_handler.on_step_begin(trainer.args, trainer.state, trainer.control)
+
+    def end_update(self, metrics: dict[str, float]) -> None:
+        """Advance the counters and the learning rates, fire the events, and do what they ask for."""
+        trainer, state, plan = self.trainer, self.trainer.state, self.trainer.plan
+        trainer.lr_scheduler.step()
+        state.global_step += 1
+        self._random_before_update = None
+        state.episode += plan.batch_size
+        state.epoch = state.global_step / plan.updates_per_epoch
+        metrics["episode"] = state.episode
+        elapsed_s = time.perf_counter() - self.begun_s
+        metrics["eps"] = (state.global_step - self.begun_at) * plan.batch_size / elapsed_s
+        self.history.append(metrics)
+        trainer.control = trainer.callback_handler.on_step_end(trainer.args, state, trainer.control)
+        self._log_and_save()
+        if state.global_step % plan.updates_per_epoch == 0:
+            trainer.control = trainer.callback_handler.on_epoch_end(trainer.args, state, trainer.control)
+            self._log_and_save()
+
+    def _log_and_save(self) -> None:
+        trainer = self.trainer
+        if trainer.control.should_log:
+            self._log_metrics()
+        if trainer.control.should_evaluate:
+            self._evaluation_due = True
+            metrics = trainer.evaluate()
+            self._evaluation_due = False
+            if note_best(trainer.state, trainer.args, metrics) and trainer.args.save_strategy != "no":
+                trainer.control.should_save = True
+        if trainer.control.should_save:
+            self.save_checkpoint()
+            trainer.control = trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
+
+    def _log_metrics(self) -> None:
+        """Log the updates since the last time."""
+        trainer, state = self.trainer, self.trainer.state
+        if self.history:
+            trainer.log(summarize(self.history))
+            self.history = []
+            if trainer.args.log_completions:
+                flags = state.is_local_process_zero, state.is_world_process_zero
+                self.rollout_log.write(state.global_step, trainer.callback_handler.callbacks, *flags)
+
+    def end(self) -> TrainOutput:
+        """Log what is left, go back to the best checkpoint if that is asked for, and fire the last event."""
+        trainer, state = self.trainer, self.trainer.state
+        self._log_metrics()
+        self.uploads.wait()
+        if trainer.args.load_best_model_at_end and state.best_model_checkpoint is not None:
+            checkpoints.load_models(Path(state.best_model_checkpoint), trainer.accelerator, trainer.model)
+            self.step_of_weights = state.best_global_step
+        trainer.control = trainer.callback_handler.on_train_end(trainer.args, state, trainer.control)
+        logged = [entry for entry in state.log_history if "loss/policy_avg" in entry]
+        metrics = dict(logged[-1]) if logged else {}
+        metrics["train_runtime"] = time.perf_counter() - self.begun_s
+        return TrainOutput(state.global_step, mean_loss(logged, trainer.args.vf_coef), metrics)
+
+    def save_interrupted(self, interruption: Interruption) -> None:
+        """Write a checkpoint of the updates that are done; one that was broken off will be done anew."""
+        trainer, step = self.trainer, self.trainer.state.global_step
+        if self._random_before_update is not None:
+            checkpoints.set_random_state(self._random_before_update)
+        if self._saved_step != step or self._evaluation_due:
+            self.save_checkpoint()
+        logger.warning(
+            f"Training stops after update {step} of {trainer.plan.num_updates} ({interruption}). "
+            f"{trainer.args.output_dir}/checkpoint-{step} holds everything; `train(resume_from_checkpoint=True)` goes "
+            "on."
+        )
+        self.uploads.wait()
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint of the current update; it has its name only when it is complete."""
+        trainer, args, state = self.trainer, self.trainer.args, self.trainer.state
+        path = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        main = trainer.accelerator.is_main_process
+        if state.best_global_step == state.global_step:
+            state.best_model_checkpoint = str(path)
+        if path in self.uploads.folders:  # of the same update, to be written anew
+            self.uploads.wait()
+        with checkpoints.new_directory(path, main, trainer.accelerator.wait_for_everyone) as directory:
+            trainer.save_model(str(directory), _internal_call=True)
+            if main:
+                add_callback_states(state, trainer.callback_handler.callbacks, trainer.control)
+                state.save_to_json(str(directory / "trainer_state.json"))
+            if not args.save_only_model:
+                parts = trainer.model, trainer.optimizer, trainer.lr_scheduler
+                checkpoints.save_training_state(directory, trainer.accelerator, *parts, self._own_state())
+        if main:
+            if self.uploads.wanted():
+                trainer.control = trainer.callback_handler.on_push_begin(args, state, trainer.control)
+                self.uploads.begin(
+                    path, str(trainer.hub_model_id), f"Training in progress, update {state.global_step}"
+                )
+            kept = path, state.best_model_checkpoint, *self.uploads.folders
+            checkpoints.remove_old(args.output_dir, args.save_total_limit, *kept)
+        self._saved_step = state.global_step
+
+    def _own_state(self) -> dict[str, Any]:
+        report = self.trainer.training_set.report
+        return {
+            "log_history": self.history,
+            "evaluation_due": self._evaluation_due,
+            "solutions": None if report is None else asdict(report),
+            **self._settings(),
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        trainer = self.trainer
+        rows = trainer.training_set.given
+        return checkpoints.run_settings(trainer.plan, rows, trainer.accelerator, trainer.args.seed)
+
+    def _load_checkpoint(self, path: Path) -> None:
+        """Take over everything but the random state."""
+        trainer = self.trainer
+        checkpoints.check_same_run(checkpoints.own_state(path), self._settings())
+        parts = trainer.model, trainer.optimizer, trainer.lr_scheduler
+        own = checkpoints.load_training_state(path, trainer.accelerator, *parts)
+        stored = own.get("solutions")
+        trainer.use_solutions(SolutionReport(**stored) if stored else trainer.check_solutions())
+        self.history, self._evaluation_due = own["log_history"], own.get("evaluation_due", False)
+        flags = trainer.state.is_local_process_zero, trainer.state.is_world_process_zero
+        trainer.state = type(trainer.state).load_from_json(str(path / "trainer_state.json"))
+        trainer.state.is_local_process_zero, trainer.state.is_world_process_zero = flags
+        self._load_callback_state()
+        if trainer.training_set.curriculum is not None:
+            trainer.training_set.curriculum.load(path / checkpoints.CURRICULUM)
+
+
+def add_callback_states(state: TrainerState, callbacks: Sequence[Any], control: TrainerControl) -> None:
+    """Write the states of callbacks into the state that is saved."""
+    states: dict[str, Any] = {}
+    for callback in (*callbacks, control):
+        if isinstance(callback, ExportableState):
+            states.setdefault(type(callback).__name__, []).append(callback.state())
+    state.stateful_callbacks = {name: one[0] if len(one) == 1 else one for name, one in states.items()}
+
+
+def note_best(state: TrainerState, args: StepCoderPPOConfig, metrics: Mapping[str, float]) -> bool:
+    """Compare an evaluation with the best one so far. Returns whether it is better, and notes it then."""
+    name = best_metric_name(args.metric_for_best_model, metrics)
+    if name is None:
+        return False
+    value, sign = metrics[name], -1 if args.greater_is_better is False else 1
+    if state.best_metric is not None and sign * value <= sign * state.best_metric:
+        return False
+    state.best_metric, state.best_global_step = value, state.global_step
+    return True
+
+
+def best_metric_name(given: str | None, metrics: Mapping[str, float], prefix: str = "eval") -> str | None:
+    """
+    Metric that the best checkpoint is chosen by.
+
+    Args:
+        given (`str` or `None`):
+            `metric_for_best_model`, if one is given.
+        metrics (`Mapping[str, float]`):
+            Metrics of an evaluation.
+        prefix (`str`, *optional*, defaults to `"eval"`):
+            Prefix of all metrics.
+
+    Returns:
+        `str` or `None`: By default pass@1, without tests the mean score; of several sets that of the first. `None` if
+        the metric was not measured this time because nothing could be run.
+
+    Raises:
+        BadInputError: If `given` names no metric.
+    """
+    if given is None:
+        for wanted in ("pass@1", "objective/scores"):
+            found = [name for name in metrics if name.endswith(f"_{wanted}")]
+            if found:
+                return found[0]
+        return None
+    name = given if given.startswith(f"{prefix}_") else f"{prefix}_{given}"
+    if name in metrics:
+        return name
+    if any(metrics[one] for one in metrics if one.endswith("infrastructure_errors")):
+        return None
+    raise BadInputError(
+        f"`metric_for_best_model` is {given!r}, but an evaluation measures {', '.join(sorted(metrics))}. Name one of "
+        "them."
+    )
+
+
+def mean_loss(entries: Sequence[Mapping[str, float]], vf_coef: float) -> float:
+    """Mean loss of logged updates, 0 without any."""
+    losses = [entry["loss/policy_avg"] + vf_coef * entry["loss/value_avg"] for entry in entries]
+    return sum(losses) / max(1, len(losses))

@@ -1,0 +1,220 @@
+"""Setting up a run: sizes, the constructor of TRL's trainer, models joined into one, and the optimizer's groups."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.trainer._trl import renamed_attributes_allowed
+from stepcoder_trl.trainer.batches import BatchPlan, plan_batches
+from stepcoder_trl.trainer.models import PolicyAndCritic, base_of, disable_dropout, warn_of_lost_steps
+from stepcoder_trl.trainer.ppo_config import EOS, StepCoderPPOConfig, options_without_effect
+from stepcoder_trl.trainer.processes import (
+    cast_unsharded,
+    configure_deepspeed,
+    mixed_precision,
+    precision_for_accelerate,
+)
+
+
+logger = logging.getLogger(__name__)
+
+
+def check_training_set(train_dataset: Any) -> None:
+    """
+    Refuse a training set that is missing or has no rows.
+
+    Raises:
+        BadInputError: If there is nothing to train on.
+    """
+    if train_dataset is None:
+        raise BadInputError("`train_dataset` is missing. Pass problems with tests, or rows with `input_ids`.")
+    if len(train_dataset) == 0:
+        raise BadInputError("`train_dataset` has no rows. Pass problems with tests, or rows with `input_ids`.")
+
+
+def warn_without_effect(args: StepCoderPPOConfig) -> None:
+    """Warn of options that are set to something, but do nothing in this trainer."""
+    if idle := options_without_effect(args):
+        logger.warning(f"Without effect in this trainer: {', '.join(f'`{name}`' for name in idle)}.")
+
+
+def query_limit(model: torch.nn.Module, max_prompt_length: int | None, response_length: int) -> float:
+    """Maximum number of tokens of a query: `max_prompt_length`, or what the model's positions leave."""
+    limits = [max_prompt_length or math.inf]
+    positions = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None:
+        limits.append(positions - response_length)
+    return min(limits)
+
+
+def plan_run(args: StepCoderPPOConfig, num_rows: int, has_problems: bool, num_processes: int) -> BatchPlan:
+    """
+    Sizes of a run, with the defaults that depend on the kind of the dataset.
+
+    Raises:
+        BadInputError: If no row is left, or the sizes do not fit together.
+    """
+    if not num_rows:
+        raise BadInputError("No row of `train_dataset` is usable: every query is too long, see the warning.")
+    return plan_batches(args, num_rows, args.num_generations or (16 if has_problems else 1), num_processes)
+
+
+def stop_token(args: StepCoderPPOConfig, has_problems: bool, eos_token_id: int | None) -> str | None:
+    """
+    Stop token for the kind of the dataset.
+
+    Raises:
+        BadInputError: If it is EOS, and the tokenizer has none.
+    """
+    if args.stop_token_id is not None:
+        return None  # "eos" is the default: an id beats it
+    if args.stop_token is EOS and not has_problems:
+        return None
+    if args.stop_token == "eos" and eos_token_id is None:
+        raise BadInputError("`stop_token` is 'eos', but the tokenizer has no EOS token. Set its `eos_token`.")
+    return args.stop_token
+
+
+@contextmanager
+def as_upstream_expects(
+    args: StepCoderPPOConfig, model: torch.nn.Module, plan: BatchPlan, stop_token: str | None
+) -> Iterator[None]:
+    """
+    Show upstream's constructor the options in its own meaning within the block, and undo what it writes.
+
+    It tells the accelerator `gradient_accumulation_steps` where there may be several mini-batches in them, checks
+    the batch for `whiten_rewards` per process, and sets the EOS token in the model's generation settings.
+    """
+    changed: dict[str, Any] = {
+        "gradient_accumulation_steps": plan.accumulation_steps,
+        "num_mini_batches": 1,
+        "whiten_rewards": False,
+        "total_episodes": plan.num_updates * plan.batch_size,
+        "stop_token": stop_token,
+    }
+    kept = {name: getattr(args, name) for name in changed}
+    base = base_of(model)
+    settings, base.generation_config = base.generation_config, copy.deepcopy(base.generation_config)
+    for name, value in changed.items():
+        setattr(args, name, value)
+    try:
+        with renamed_attributes_allowed(), precision_for_accelerate(mixed_precision(args.bf16, args.fp16)):
+            yield
+    finally:
+        base.generation_config = settings
+        for name, value in kept.items():
+            setattr(args, name, value)
+
+
+def check_precision(args: StepCoderPPOConfig, accelerator: Accelerator) -> None:
+    """Warn if a launcher decided on another mixed precision than the configuration."""
+    wanted = mixed_precision(args.bf16, args.fp16)
+    if accelerator.mixed_precision != wanted:
+        logger.warning(
+            f"Mixed precision is {accelerator.mixed_precision!r}, not {wanted!r}: accelerate's launcher decided. Give "
+            "it and `bf16`, `fp16` the same setting."
+        )
+
+
+def set_sizes(args: StepCoderPPOConfig, plan: BatchPlan, num_processes: int) -> None:
+    """Write the sizes of a run into upstream's fields."""
+    args.world_size = num_processes
+    args.num_total_batches = plan.num_updates
+    args.batch_size, args.local_batch_size = plan.batch_size, plan.local_batch_size
+    args.micro_batch_size = plan.micro_batch_size * num_processes
+    args.local_mini_batch_size = plan.local_mini_batch_size
+    args.mini_batch_size = plan.local_mini_batch_size * num_processes
+
+
+def join_models(
+    policy: torch.nn.Module,
+    critic: torch.nn.Module,
+    others: Iterable[torch.nn.Module | None],
+    args: StepCoderPPOConfig,
+    plan: BatchPlan,
+    accelerator: Accelerator,
+) -> PolicyAndCritic:
+    """
+    Put policy and critic into one module, ready to be prepared by the accelerator.
+
+    Args:
+        policy (`torch.nn.Module`):
+            Policy.
+        critic (`torch.nn.Module`):
+            Critic.
+        others (`Iterable[torch.nn.Module | None]`):
+            Models that are not trained. Their dropout is turned off too.
+        args ([`StepCoderPPOConfig`]):
+            Configuration.
+        plan ([`BatchPlan`]):
+            Sizes, for DeepSpeed.
+        accelerator ([`~accelerate.Accelerator`]):
+            Accelerator, before it has prepared anything.
+
+    Returns:
+        [`PolicyAndCritic`]
+    """
+    for model in (policy, critic, *others):
+        if model is not None:
+            disable_dropout(model)
+    joined = PolicyAndCritic(policy, critic)
+    joined.config = policy.config
+    if args.gradient_checkpointing:
+        joined.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
+    if accelerator.state.deepspeed_plugin is not None:
+        configure_deepspeed(accelerator, plan.micro_batch_size, plan.accumulation_steps, args.max_grad_norm)
+        cast_unsharded(joined, mixed_precision(args.bf16, args.fp16))
+    else:
+        warn_of_lost_steps(joined)
+    return joined
+
+
+def make_optimizer(
+    optimizer_class: Any, settings: dict[str, Any], model: PolicyAndCritic, args: StepCoderPPOConfig, decays: set[str]
+) -> torch.optim.Optimizer:
+    """
+    Make an optimizer with one learning rate for the policy and one for the critic.
+
+    Args:
+        optimizer_class (`type`):
+            Class.
+        settings (`dict[str, Any]`):
+            Its keyword arguments.
+        model ([`PolicyAndCritic`]):
+            Models.
+        args ([`StepCoderPPOConfig`]):
+            Learning rates and weight decay.
+        decays (`set[str]`):
+            Names of the parameters with weight decay.
+
+    Returns:
+        `torch.optim.Optimizer`
+
+    Raises:
+        BadInputError: If the optimizer picks its parameters itself.
+    """
+    if {"params", "model", "optimizer_dict"} & settings.keys():
+        raise BadInputError(
+            f"`optim` is {str(args.optim.value)!r}, which picks its parameters itself and knows of one learning rate: "
+            "policy and critic have two here. Choose another, such as 'adamw_torch'."
+        )
+    groups = []
+    for part, lr in (("policy.", args.learning_rate), ("value_model.", args.value_learning_rate)):
+        named = [(n, p) for n, p in model.named_parameters() if n.startswith(part) and p.requires_grad]
+        if not args.weight_decay:
+            groups.append({"params": [p for _, p in named], "lr": lr, "weight_decay": 0.0})
+            continue
+        for decay in (args.weight_decay, 0.0):
+            params = [p for n, p in named if (n in decays) == bool(decay)]
+            groups.append({"params": params, "lr": lr, "weight_decay": decay})
+    made: torch.optim.Optimizer = optimizer_class([group for group in groups if group["params"]], **settings)
+    return made

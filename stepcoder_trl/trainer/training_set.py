@@ -1,0 +1,80 @@
+"""Training set of a run: the rows that fit, their curriculum, and the report on their solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from stepcoder_trl.curriculum import CurriculumConfig
+from stepcoder_trl.steps.programs import ProgramRunner
+from stepcoder_trl.steps.queries import Query
+from stepcoder_trl.steps.rows import PromptRow, fitting_rows
+from stepcoder_trl.steps.solutions import (
+    SolutionReport,
+    check_solutions,
+    restart_problems,
+    use_solutions,
+    with_solution,
+)
+from stepcoder_trl.steps.starts import longest_query, make_curriculum
+
+
+class TrainingSet:
+    """
+    Rows that a run trains on, and their curriculum.
+
+    Args:
+        rows (`Sequence[PromptRow]`):
+            Rows given, at least one.
+        config ([`CurriculumConfig`]):
+            Settings of the curriculum.
+        build_query (`Callable`):
+            Takes a row and a prefix and returns the query.
+        limit (`float`):
+            Maximum number of tokens of a query. Rows with a longer one are left out and named.
+
+    Attributes:
+        given (`list[PromptRow]`): Rows that fit, as they were given.
+        rows (`list[PromptRow]`): The same rows, with the report on their solutions applied.
+        curriculum ([`Curriculum`] or `None`): Their curriculum, `None` for rows of upstream's kind.
+        report ([`SolutionReport`] or `None`): Report on their solutions, `None` before they were run.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[PromptRow],
+        config: CurriculumConfig,
+        build_query: Callable[[PromptRow, str], Query],
+        limit: float,
+    ) -> None:
+        self.config = config
+        self.has_problems = rows[0].token_ids is None
+        self.curriculum = make_curriculum(rows, config)
+        self.given = fitting_rows(rows, lambda row: longest_query(row, self.curriculum, build_query), limit)
+        self.rows = self.given
+        self.report: SolutionReport | None = None
+        if 0 < len(self.given) < len(rows):
+            self.curriculum = make_curriculum(self.given, config)
+
+    @property
+    def has_tests(self) -> bool:
+        """Whether some row has tests."""
+        return any(row.tests is not None for row in self.rows)
+
+    def check_solutions(self, runner: ProgramRunner, accelerator: Accelerator) -> SolutionReport:
+        """Run each canonical solution once, on the main process. Returns the report, the same on every process."""
+        found = [SolutionReport()]
+        if with_solution(self.given):
+            if accelerator.is_main_process:
+                found = [check_solutions(self.given, runner.executor)]
+            broadcast_object_list(found)
+        return found[0]
+
+    def use_solutions(self, report: SolutionReport) -> None:
+        """Take away the solutions that fail, and raise limits."""
+        self.report, self.rows = report, use_solutions(self.given, report)
+        if report.failing and self.curriculum is not None:
+            fresh = make_curriculum(self.rows, self.config)
+            self.curriculum = None if fresh is None else restart_problems(self.curriculum, fresh, report.failing)
