@@ -22,7 +22,7 @@ import sys
 def main(problem_file: str, sample_file: str) -> None:
     """Score the samples and print pass@k and outcomes."""
     from stepcoder_trl import CodeExecutor, load_problems
-    from stepcoder_trl.evaluation.samples import read_samples
+    from stepcoder_trl.evaluation.sample_files import read_samples
     from stepcoder_trl.evaluation.scoring import score_candidates, summarize
 
     problems = load_problems(problem_file)

@@ -15,7 +15,7 @@ from stepcoder_trl.data.formats import FORMAT_TITLES, load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
-from stepcoder_trl.evaluation.samples import Candidate, read_samples
+from stepcoder_trl.evaluation.sample_files import Candidate, read_samples
 from stepcoder_trl.evaluation.scoring import (
     check_budgets,
     compare_runs,

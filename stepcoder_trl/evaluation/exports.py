@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.evaluation.samples import Candidate
+from stepcoder_trl.evaluation.sample_files import Candidate
 
 
 def export_samples(candidates: Sequence[Candidate], problems: Sequence[Problem], form: str) -> str:

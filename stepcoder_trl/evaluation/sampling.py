@@ -18,7 +18,7 @@ from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import SamplingConfig, generate
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
-from stepcoder_trl.evaluation.samples import Candidate
+from stepcoder_trl.evaluation.sample_files import Candidate
 from stepcoder_trl.jsonl import cut_to_whole_lines, write_json
 from stepcoder_trl.steps.queries import Query, build_query, program_of
 from stepcoder_trl.tokens import token_texts

@@ -10,7 +10,7 @@ from typing import Any
 from stepcoder_trl.data.problems import DIFFICULTIES, Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
-from stepcoder_trl.evaluation.samples import Candidate
+from stepcoder_trl.evaluation.sample_files import Candidate
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.metrics import bootstrap_interval, mcnemar_p_value, pass_at_k
 from stepcoder_trl.types import Outcome

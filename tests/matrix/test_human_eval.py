@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stepcoder_trl import Outcome, load_problems
-from stepcoder_trl.evaluation.samples import read_samples
+from stepcoder_trl.evaluation.sample_files import read_samples
 from stepcoder_trl.evaluation.scoring import score_candidates
 
 

@@ -7,7 +7,7 @@ import pytest
 from stepcoder_trl.data import Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
-from stepcoder_trl.evaluation.samples import Candidate
+from stepcoder_trl.evaluation.sample_files import Candidate
 from stepcoder_trl.evaluation.scoring import compare_runs, result_rows, score_candidates, summarize
 from stepcoder_trl.types import Execution, Outcome, TestResult
 

@@ -8,7 +8,7 @@ import pytest
 from stepcoder_trl.data import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.exports import export_samples
-from stepcoder_trl.evaluation.samples import Candidate, read_samples
+from stepcoder_trl.evaluation.sample_files import Candidate, read_samples
 
 
 STUB = 'def f():\n    """Return 1."""\n'

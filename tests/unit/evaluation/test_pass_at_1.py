@@ -7,7 +7,7 @@ import torch
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.evaluation import EvaluatedSample, Evaluation, evaluate_pass_at_1
-from stepcoder_trl.evaluation import generate as module
+from stepcoder_trl.evaluation import pass_at_1 as module
 from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.types import Execution, Outcome
 
