@@ -16,13 +16,8 @@ from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
 from stepcoder_trl.evaluation.sample_files import Candidate, read_samples
-from stepcoder_trl.evaluation.scoring import (
-    check_budgets,
-    compare_runs,
-    result_rows,
-    score_candidates,
-    summarize,
-)
+from stepcoder_trl.evaluation.scoring import score_candidates
+from stepcoder_trl.evaluation.summary import check_budgets, compare_runs, result_rows, summarize
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.jsonl import read_rows, write_json, write_rows, write_text
 from stepcoder_trl.reports.plots import can_plot, plot_shares
@@ -233,23 +228,23 @@ def _sampled(arguments: argparse.Namespace, problems: Sequence[Problem], folder:
     from transformers import AutoTokenizer
 
     from stepcoder_trl.data.prompts import style_prompts
-    from stepcoder_trl.evaluation import sampling
+    from stepcoder_trl.evaluation import engines, sampling
 
     names = ("model", "num_samples", "batch_size", "max_new_tokens", "temperature", "top_p")
-    plan = sampling.SamplingPlan(
+    plan = engines.SamplingPlan(
         **{name: getattr(arguments, name) for name in (*names, "prompt_style", "dtype", "engine", "seed")},
-        weights=sampling.weights_mark(arguments.model),
+        weights=engines.weights_mark(arguments.model),
     )
-    state = sampling.process_state()
+    state = engines.process_state()
     if plan.engine == "vllm" and state.num_processes > 1:
         raise BadInputError("`--engine vllm` needs one process, but several were started. Do not use a launcher.")
-    with sampling.loading(plan.model):
-        tokenizer = AutoTokenizer.from_pretrained(sampling.tokenizer_of(plan.model), padding_side="left")
+    with engines.loading(plan.model):
+        tokenizer = AutoTokenizer.from_pretrained(engines.tokenizer_of(plan.model), padding_side="left")
         styled = style_prompts(problems, plan.prompt_style, tokenizer)
         if plan.engine == "vllm":
-            engine = sampling.vllm_engine(plan, tokenizer)
+            engine = engines.vllm_engine(plan, tokenizer)
         else:
-            engine = sampling.transformers_engine(plan, tokenizer, state.device)
+            engine = engines.transformers_engine(plan, tokenizer, state.device)
     parts = folder / "drawn"
     sampling.draw_samples(
         styled,

@@ -11,8 +11,8 @@ from stepcoder_trl.data.formats import FORMAT_TITLES, load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.evaluation.engines import loading
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
-from stepcoder_trl.evaluation.sampling import loading
 from stepcoder_trl.rewards import REWARDS, describe_rewards
 from stepcoder_trl.trainer._trl import (
     ModelConfig,

@@ -26,7 +26,7 @@ print("some" if threads() else "no", "threads before")
 {leave}
 """
 LEAVE = "from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit\nleave_gloo_at_exit()"
-EVALUATE = "from stepcoder_trl.evaluation.sampling import process_state\nprocess_state()"
+EVALUATE = "from stepcoder_trl.evaluation.engines import process_state\nprocess_state()"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")

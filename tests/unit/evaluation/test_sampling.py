@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.evaluation import sampling
-from stepcoder_trl.evaluation.sampling import SamplingPlan, collect_samples, draw_samples
+from stepcoder_trl.evaluation import engines
+from stepcoder_trl.evaluation.engines import SamplingPlan
+from stepcoder_trl.evaluation.sampling import collect_samples, draw_samples
+from stepcoder_trl.steps.queries import build_query
 
 
 def engine(calls=None, fail_at=None):
@@ -99,17 +101,17 @@ def test_a_model_that_was_trained_on_is_another_one(tmp_path, problems, tokenize
     model = tmp_path / "model"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"1")
-    before = sampling.weights_mark(str(model))
+    before = engines.weights_mark(str(model))
     draw_samples(problems[:1], replace(PLAN, weights=before), tokenizer, engine(), tmp_path / "d")
-    assert sampling.weights_mark(str(model)) == before
+    assert engines.weights_mark(str(model)) == before
 
     (model / "model.safetensors").write_bytes(b"12")
 
     with pytest.raises(BadInputError, match="drawn with `weights`"):
         draw_samples(
-            problems[:1], replace(PLAN, weights=sampling.weights_mark(str(model))), tokenizer, engine(), tmp_path / "d"
+            problems[:1], replace(PLAN, weights=engines.weights_mark(str(model))), tokenizer, engine(), tmp_path / "d"
         )
-    assert sampling.weights_mark("a-name/on-the-hub") == ""
+    assert engines.weights_mark("a-name/on-the-hub") == ""
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
@@ -126,8 +128,8 @@ def test_a_saved_model_draws_the_same_for_the_same_seed(tmp_path, problems, toke
         wrapped.save_pretrained(tmp_path / "adapter")
         folder = tmp_path / "adapter"
     plan = SamplingPlan(str(folder), max_new_tokens=5, temperature=1.0)
-    draw = sampling.transformers_engine(plan, tokenizer, torch.device("cpu"))
-    queries = [sampling.build_query(problem.prompt, problem.starter_code, tokenizer) for problem in problems[:2]]
+    draw = engines.transformers_engine(plan, tokenizer, torch.device("cpu"))
+    queries = [build_query(problem.prompt, problem.starter_code, tokenizer) for problem in problems[:2]]
 
     assert draw(queries, 3) == draw(queries, 3)
     assert draw(queries, 3) != draw(queries, 4)
@@ -156,8 +158,8 @@ def vllm(monkeypatch, tokenizer):
 
 
 def test_vllm_is_asked_for_what_the_plan_says(vllm, problems, tokenizer):
-    draw = sampling.vllm_engine(PLAN, tokenizer)
-    query = sampling.build_query(problems[0].prompt, "", tokenizer)
+    draw = engines.vllm_engine(PLAN, tokenizer)
+    query = build_query(problems[0].prompt, "", tokenizer)
 
     assert draw([query, query], 7) == ["\n    return 1"] * 2
     assert vllm["model"]["model"] == "model"
@@ -177,8 +179,8 @@ def adapter(folder, **changes):
 
 def test_vllm_applies_an_adapter_to_its_base_model(vllm, tmp_path, problems, tokenizer):
     folder = adapter(tmp_path)
-    draw = sampling.vllm_engine(replace(PLAN, model=folder), tokenizer)
-    draw([sampling.build_query(problems[0].prompt, "", tokenizer)], 7)
+    draw = engines.vllm_engine(replace(PLAN, model=folder), tokenizer)
+    draw([build_query(problems[0].prompt, "", tokenizer)], 7)
 
     assert (vllm["model"]["model"], vllm["model"]["enable_lora"], vllm["model"]["max_lora_rank"]) == ("base", True, 32)
     assert vllm["adapter"] == (1, folder)
@@ -196,24 +198,24 @@ def test_adapters_that_vllm_does_not_apply_are_refused(vllm, tmp_path, tokenizer
     plan = replace(PLAN, model=adapter(tmp_path, **changes))
 
     with pytest.raises(BadInputError, match=rf"cannot apply the adapter .*: {reason}\. Merge it"):
-        sampling.vllm_engine(plan, tokenizer)
+        engines.vllm_engine(plan, tokenizer)
 
 
 def test_without_vllm_the_error_says_what_to_install(monkeypatch, tokenizer):
     monkeypatch.setitem(sys.modules, "vllm", None)
 
     with pytest.raises(BadInputError, match=r"pip install stepcoder-trl\[vllm\]"):
-        sampling.vllm_engine(PLAN, tokenizer)
+        engines.vllm_engine(PLAN, tokenizer)
 
 
 def test_an_adapter_saved_without_a_tokenizer_has_that_of_its_base(tmp_path, tokenizer):
     folder = adapter(tmp_path / "adapter")
-    assert sampling.tokenizer_of(folder) == "base"
+    assert engines.tokenizer_of(folder) == "base"
 
     tokenizer.save_pretrained(folder)
 
-    assert sampling.tokenizer_of(folder) == folder
-    assert sampling.tokenizer_of("a-name/on-the-hub") == "a-name/on-the-hub"
+    assert engines.tokenizer_of(folder) == folder
+    assert engines.tokenizer_of("a-name/on-the-hub") == "a-name/on-the-hub"
 
 
 def test_the_plan_is_kept_beside_the_samples(tmp_path, problems, tokenizer):

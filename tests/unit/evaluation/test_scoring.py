@@ -8,7 +8,8 @@ from stepcoder_trl.data import Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 from stepcoder_trl.evaluation.sample_files import Candidate
-from stepcoder_trl.evaluation.scoring import compare_runs, result_rows, score_candidates, summarize
+from stepcoder_trl.evaluation.scoring import score_candidates
+from stepcoder_trl.evaluation.summary import compare_runs, result_rows, summarize
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 

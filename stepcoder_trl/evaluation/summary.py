@@ -1,0 +1,166 @@
+"""Figures of an evaluation: pass@k with intervals, outcomes, comparisons of two runs."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from stepcoder_trl.data.problems import DIFFICULTIES, Problem
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
+from stepcoder_trl.evaluation.sample_files import Candidate
+from stepcoder_trl.metrics import bootstrap_interval, mcnemar_p_value, pass_at_k
+from stepcoder_trl.types import Outcome
+
+
+ALL = "all"
+UNKNOWN = "unknown"
+
+
+def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[int], seed: int = 0) -> dict[str, Any]:
+    """
+    Figures of an evaluation.
+
+    Args:
+        evaluation ([`Evaluation`]):
+            Scored samples.
+        problems (`Sequence[Problem]`):
+            Their problems.
+        ks (`Sequence[int]`):
+            Budgets of pass@k.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the bootstrap.
+
+    Returns:
+        `dict[str, Any]`: JSON values. `pass@k`: `value`, its 95 % interval over problems from `low` to `high` (see
+        [`bootstrap_interval`]), and how many `problems` have enough samples that could be run; `None` if no problem
+        has. `strict_accuracy`: share of samples that pass every test.
+        `test_case_average`: share of tests passed, averaged over the samples of a problem, then over problems (APPS).
+        `outcomes`: share of each outcome among the samples of a difficulty. Samples that could not be run count in
+        nothing but `infrastructure_errors`.
+
+    Raises:
+        BadInputError: If no problem has enough samples for a budget.
+    """
+    check_budgets(ks, evaluation.samples)
+    counts = evaluation.counts()
+    run = [sample for sample in evaluation.samples if sample.execution is not None]
+    return {
+        "problems": len(counts),
+        "samples": len(evaluation.samples),
+        "infrastructure_errors": evaluation.infrastructure_errors,
+        "untrusted_passes": sum(sample.passed and not sample.execution.trusted for sample in run if sample.execution),
+        **{f"pass@{k}": _pass_at_k(counts, k, seed) for k in ks},
+        "strict_accuracy": fmean(sample.passed for sample in run) if run else None,
+        "test_case_average": _test_case_average(run),
+        "outcomes": outcomes_by_difficulty(evaluation, problems),
+    }
+
+
+def check_budgets(ks: Sequence[int], samples: Sequence[Candidate | EvaluatedSample]) -> None:
+    """
+    Refuse budgets that no problem has enough samples for.
+
+    Raises:
+        BadInputError: Names the budget and the fix.
+    """
+    most = max(Counter(sample.task_id for sample in samples).values(), default=0)
+    if max(ks, default=0) > most:
+        raise BadInputError(
+            f"pass@{max(ks)} needs {max(ks)} samples of a problem, but there are at most {most}. Draw more, or ask "
+            "for a smaller k."
+        )
+
+
+def _pass_at_k(counts: Mapping[str, tuple[int, int]], k: int, seed: int) -> dict[str, Any] | None:
+    values = [pass_at_k(n, c, k) for n, c in counts.values() if n >= k]
+    if not values:  # too many could not be run
+        return None
+    interval = bootstrap_interval(values, seed)
+    return {"value": fmean(values), "low": interval.low, "high": interval.high, "problems": len(values)}
+
+
+def _test_case_average(run: Sequence[EvaluatedSample]) -> float | None:
+    shares: dict[str, list[float]] = defaultdict(list)
+    for sample in run:
+        if sample.execution is not None:
+            shares[sample.task_id].append(sample.execution.num_passed / len(sample.execution.tests))
+    return fmean(map(fmean, shares.values())) if shares else None
+
+
+def outcomes_by_difficulty(evaluation: Evaluation, problems: Sequence[Problem]) -> dict[str, dict[str, float]]:
+    """
+    Share of each outcome among the samples of each difficulty, and of all.
+
+    Paper: StepCoder (arXiv:2402.01391), Figure 4.
+    """
+    difficulty = {problem.task_id: problem.difficulty or UNKNOWN for problem in problems}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in (*DIFFICULTIES, UNKNOWN, ALL)}
+    for sample in evaluation.samples:
+        if sample.execution is not None:
+            for name in (difficulty[sample.task_id], ALL):
+                counts[name][sample.execution.outcome.value] += 1
+    return {
+        name: {outcome.value: found[outcome.value] / found.total() for outcome in Outcome}
+        for name, found in counts.items()
+        if found
+    }
+
+
+def result_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """Rows of a file of results: one per sample, in order."""
+    numbers: Counter[str] = Counter()
+    for sample in evaluation.samples:
+        execution = sample.execution
+        yield {
+            "task_id": sample.task_id,
+            "sample": numbers[sample.task_id],
+            "passed": None if execution is None else sample.passed,
+            "outcome": None if execution is None else execution.outcome.value,
+            "tests_passed": None if execution is None else execution.num_passed,
+            "tests": None if execution is None else len(execution.tests),
+            "trusted": None if execution is None else execution.trusted,
+            "message": sample.error if execution is None else _first_message(execution.tests),
+        }
+        numbers[sample.task_id] += 1
+
+
+def _first_message(tests: Sequence[Any]) -> str:
+    return next((test.message for test in tests if test.outcome is not Outcome.PASSED), "")
+
+
+def compare_runs(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """
+    Compare two runs on the samples that both have: McNemar's exact test.
+
+    Only the first sample of a problem takes part: further ones are not independent of it.
+
+    Args:
+        first, second (`Iterable[Mapping[str, Any]]`):
+            Rows of files of results.
+
+    Returns:
+        `dict[str, Any]`: `problems` compared, `only_first` and `only_second` passing, `both`, `neither`, `p_value`.
+
+    Raises:
+        BadInputError: If the runs have no problem in common.
+    """
+    verdicts = [
+        {row["task_id"]: bool(row["passed"]) for row in rows if row["sample"] == 0 and row["passed"] is not None}
+        for rows in (first, second)
+    ]
+    common = verdicts[0].keys() & verdicts[1].keys()
+    if not common:
+        raise BadInputError("The two runs have no scored problem in common. Compare runs on the same problems.")
+    pairs = Counter((verdicts[0][task_id], verdicts[1][task_id]) for task_id in common)
+    only_first, only_second = pairs[True, False], pairs[False, True]
+    return {
+        "problems": len(common),
+        "both": pairs[True, True],
+        "only_first": only_first,
+        "only_second": only_second,
+        "neither": pairs[False, False],
+        "p_value": mcnemar_p_value(only_first, only_second),
+    }
