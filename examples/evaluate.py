@@ -23,13 +23,13 @@ def main(problem_file: str, sample_file: str) -> None:
     """Score the samples and print pass@k and outcomes."""
     from stepcoder_trl import CodeExecutor, load_problems
     from stepcoder_trl.evaluation.sample_files import read_samples
-    from stepcoder_trl.evaluation.scoring import score_candidates
+    from stepcoder_trl.evaluation.scoring import score_samples
     from stepcoder_trl.evaluation.summary import summarize
 
     problems = load_problems(problem_file)
-    candidates = read_samples(sample_file, problems)
+    samples = read_samples(sample_file, problems)
     with CodeExecutor() as executor:
-        evaluation = score_candidates(candidates, problems, executor)
+        evaluation = score_samples([samples], executor.submit)
     figures = summarize(evaluation, problems, ks=[1, 2])
     for k in (1, 2):
         found = figures[f"pass@{k}"]

@@ -15,9 +15,10 @@ from stepcoder_trl.data.formats import FORMAT_TITLES, load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
-from stepcoder_trl.evaluation.sample_files import Candidate, read_samples
-from stepcoder_trl.evaluation.scoring import score_candidates
-from stepcoder_trl.evaluation.summary import check_budgets, compare_runs, result_rows, summarize
+from stepcoder_trl.evaluation.sample_files import read_samples, sample_row
+from stepcoder_trl.evaluation.sampling import Sample
+from stepcoder_trl.evaluation.scoring import score_samples
+from stepcoder_trl.evaluation.summary import check_sample_counts, compare_runs, result_rows, summarize
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.jsonl import read_rows, write_json, write_rows, write_text
 from stepcoder_trl.reports.plots import can_plot, plot_shares
@@ -124,25 +125,25 @@ def run(arguments: argparse.Namespace) -> int:
     problems = load_problems(arguments.problems)
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
-    candidates = _candidates(arguments, problems, folder)
-    if candidates is None:  # the first process scores
+    samples = _samples(arguments, problems, folder)
+    if samples is None:  # the first process scores
         return 0
     chosen = problems[: arguments.max_problems]
-    budgets = _budgets(arguments, candidates)
-    check_budgets(budgets, candidates)
-    problems = _with_samples(chosen, candidates)
+    ks = _pass_at(arguments, samples)
+    check_sample_counts(ks, samples)
+    problems = _with_samples(chosen, samples)
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
     with CodeExecutor(config) as executor:
-        evaluation = score_candidates(candidates, problems, executor, lambda jobs: progress(jobs, "scoring"))
+        evaluation = score_samples([samples], executor.submit, lambda jobs: progress(jobs, "scoring"))
     write_rows(folder / "results.jsonl", result_rows(evaluation))
     for form, path in arguments.export:
-        write_text(path, export_samples(candidates, chosen, form))
-    if evaluation.infrastructure_errors == len(candidates):
+        write_text(path, export_samples(samples, chosen, form))
+    if evaluation.infrastructure_errors == len(samples):
         raise SandboxError(
-            f"None of the {len(candidates)} samples could be run: {evaluation.samples[0].error} The samples are kept "
+            f"None of the {len(samples)} samples could be run: {evaluation.samples[0].error} The samples are kept "
             f"in {folder}. Fix the error, then score them with `--score-only`."
         )
-    summary = summarize(evaluation, problems, budgets, arguments.seed)
+    summary = summarize(evaluation, problems, ks, arguments.seed)
     if other is not None:
         summary["comparison"] = {"with": arguments.compare, **compare_runs(result_rows(evaluation), other)}
     write_json(folder / "summary.json", summary)
@@ -162,9 +163,9 @@ def _is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _with_samples(problems: Sequence[Problem], candidates: Sequence[Candidate]) -> list[Problem]:
+def _with_samples(problems: Sequence[Problem], samples: Sequence[Sample]) -> list[Problem]:
     """Return the problems that have a sample. Print the number of the others."""
-    scored = {candidate.task_id for candidate in candidates}
+    scored = {sample.task_id for sample in samples}
     missing = len(problems) - len(scored)
     if missing:
         print(f"{missing} of {len(problems)} problems have no sample and are not counted.", file=sys.stderr)
@@ -201,70 +202,74 @@ def _results(path: str) -> list[dict[str, Any]]:
     return [{name: row.get(name) for name in ("task_id", "sample", "passed")} for row in read_rows(path)]
 
 
-def _candidates(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Path) -> list[Candidate] | None:
-    """Return the samples to score. `None` on a process that only samples."""
+def _samples(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Path) -> list[Sample] | None:
+    """Read or draw the samples to score, and write them to the folder. `None` on a process that only samples."""
     chosen = problems[: arguments.max_problems]
-    kept = folder / "samples.jsonl"
+    path = folder / "samples.jsonl"
     if _only_scores(arguments):
-        source = Path(arguments.samples or kept)
-        names = {problem.task_id for problem in chosen}
-        candidates = [candidate for candidate in read_samples(source, problems) if candidate.task_id in names]
-        if not candidates:
+        source = Path(arguments.samples or path)
+        task_ids = {problem.task_id for problem in chosen}
+        samples = [sample for sample in read_samples(source, problems) if sample.task_id in task_ids]
+        if not samples:
             raise BadInputError(
                 f"{source}: there is no sample of the first {len(chosen)} problems. Increase `--max-problems`."
             )
-        if kept.exists() and kept.samefile(source):
-            return candidates
+        if path.exists() and path.samefile(source):
+            return samples
     else:
-        drawn = _sampled(arguments, chosen, folder)
+        drawn = _draw(arguments, chosen, folder / "drawn")
         if drawn is None:
             return None
-        candidates = drawn
-    write_rows(kept, (candidate.to_row() for candidate in candidates))
-    return candidates
+        samples = drawn
+    write_rows(path, map(sample_row, samples))
+    return samples
 
 
-def _sampled(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Path) -> list[Candidate] | None:
+def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Path) -> list[Sample] | None:
+    """Draw the samples that the folder lacks. Return all samples on the first process, `None` on others."""
     from transformers import AutoTokenizer
 
     from stepcoder_trl.data.prompts import style_prompts
-    from stepcoder_trl.evaluation import engines, sampling
+    from stepcoder_trl.evaluation import engines, sample_files
+    from stepcoder_trl.evaluation.generation import SamplingConfig
+    from stepcoder_trl.evaluation.process_group import join_processes
 
     names = ("model", "num_samples", "batch_size", "max_new_tokens", "temperature", "top_p")
-    plan = engines.SamplingPlan(
+    plan = sample_files.SamplingPlan(
         **{name: getattr(arguments, name) for name in (*names, "prompt_style", "dtype", "engine", "seed")},
-        weights=engines.weights_mark(arguments.model),
+        weights=sample_files.weights_digest(arguments.model),
     )
-    state = engines.process_state()
+    state = join_processes()
     if plan.engine == "vllm" and state.num_processes > 1:
         raise BadInputError("`--engine vllm` needs one process, but several were started. Do not use a launcher.")
     with engines.loading(plan.model):
-        tokenizer = AutoTokenizer.from_pretrained(engines.tokenizer_of(plan.model), padding_side="left")
+        tokenizer = AutoTokenizer.from_pretrained(engines.tokenizer_source(plan.model), padding_side="left")
         styled = style_prompts(problems, plan.prompt_style, tokenizer)
+        sampling = SamplingConfig(plan.max_new_tokens, plan.temperature, plan.top_p, tokenizer.eos_token_id)
         if plan.engine == "vllm":
-            engine = engines.vllm_engine(plan, tokenizer)
+            engine = engines.vllm_engine(plan.model, plan.dtype, tokenizer, sampling, plan.seed)
         else:
-            engine = engines.transformers_engine(plan, tokenizer, state.device)
-    parts = folder / "drawn"
-    sampling.draw_samples(
+            engine = engines.transformers_engine(plan.model, plan.dtype, tokenizer, sampling, state.device)
+    sample_files.draw_missing_samples(
         styled,
         plan,
         tokenizer,
         engine,
-        parts,
+        folder,
         state.process_index,
         state.num_processes,
-        follow=lambda batches: progress(batches, "sampling"),
+        show_progress=lambda batches: progress(batches, "sampling"),
     )
     state.wait_for_everyone()
-    return sampling.collect_samples(parts, styled, plan) if state.is_main_process else None
+    return sample_files.collect_samples(folder, styled, plan) if state.is_main_process else None
 
 
-def _budgets(arguments: argparse.Namespace, candidates: Sequence[Candidate]) -> list[int]:
+def _pass_at(arguments: argparse.Namespace, samples: Sequence[Sample]) -> list[int]:
+    """Return the values of `k` in pass@k."""
     if arguments.pass_at:
         return sorted(set(arguments.pass_at))
-    max_samples = max(Counter(candidate.task_id for candidate in candidates).values())
-    return [k for k in (1, 10, 100) if k <= max_samples]
+    most = max(Counter(sample.task_id for sample in samples).values())
+    return [k for k in (1, 10, 100) if k <= most]
 
 
 def _show(summary: dict[str, Any]) -> None:

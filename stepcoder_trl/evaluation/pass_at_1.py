@@ -1,22 +1,19 @@
-"""Evaluation from scratch: generate, run, count."""
+"""Evaluation of a model that is already in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import replace
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.errors import SandboxError
-from stepcoder_trl.evaluation.generation import SamplingConfig, generate
-from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
+from stepcoder_trl.evaluation.engines import model_engine
+from stepcoder_trl.evaluation.generation import SamplingConfig
+from stepcoder_trl.evaluation.results import Evaluation
+from stepcoder_trl.evaluation.sampling import build_requests, draw_batch, seeded, split_batches
+from stepcoder_trl.evaluation.scoring import score_samples
 from stepcoder_trl.executor import Backend
-from stepcoder_trl.steps.queries import build_query, program_of
-from stepcoder_trl.tokens import token_texts
-from stepcoder_trl.types import Execution
 
 
 def evaluate_pass_at_1(
@@ -34,63 +31,42 @@ def evaluate_pass_at_1(
     """
     Generate programs from scratch and run them under their tests.
 
-    Leaves the random state and the mode of the model as they were.
+    The random state and the mode of the model are restored afterwards.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
             Causal language model.
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Its tokenizer.
+            Tokenizer of the model.
         problems (`Sequence[Problem]`):
-            Problems with tests, in the order of the result.
+            Problems with tests.
         executor ([`Backend`]):
             Runs the programs while the next batch is generated.
         max_new_tokens (`int`, *optional*, defaults to `1024`):
-            Most tokens of a completion.
+            Maximum number of tokens per completion.
         temperature (`float`, *optional*, defaults to `0.2`):
-            Sampling temperature; 0 takes the likeliest token.
+            Sampling temperature. 0 means greedy.
         top_p (`float`, *optional*, defaults to `0.95`):
-            Probability mass of the likeliest tokens that are sampled from.
+            Nucleus probability.
         num_samples (`int`, *optional*, defaults to `1`):
-            Completions per problem.
+            Number of completions per problem.
         batch_size (`int`, *optional*, defaults to `16`):
-            Completions generated together.
+            Number of completions generated together.
         seed (`int`, *optional*, defaults to `0`):
-            Seed of the sampling.
+            Random seed.
 
     Returns:
-        [`Evaluation`]
+        [`Evaluation`]: Samples in the order of the problems.
 
     Paper: StepCoder (arXiv:2402.01391), section 4.2: temperature 0.2, top-p 0.95, at most 1024 tokens.
     """
-    sampling = SamplingConfig(max_new_tokens, temperature, top_p, tokenizer.eos_token_id)
-    work = [problem for problem in problems for _ in range(num_samples)]
+    engine = model_engine(model, tokenizer, SamplingConfig(max_new_tokens, temperature, top_p, tokenizer.eos_token_id))
+    requests = build_requests(problems, num_samples, tokenizer)
     training = model.training
-    pending: list[tuple[EvaluatedSample, Future[Execution]]] = []
-    devices = [model.device] if model.device.type == "cuda" else []
     model.eval()
     try:
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            for start in range(0, len(work), batch_size):
-                chunk = work[start : start + batch_size]
-                queries = [build_query(problem.prompt, problem.starter_code, tokenizer) for problem in chunk]
-                generation = generate(model, queries, tokenizer, sampling, batch_size)
-                rows = zip(chunk, queries, generation.completion_ids(), generation.stopped.tolist(), strict=True)
-                for problem, query, ids, stopped in rows:
-                    text = token_texts(ids, tokenizer).text
-                    program = program_of(query, text).text
-                    sample = EvaluatedSample(
-                        problem.task_id, text, program, execution=None, num_tokens=len(ids), stopped=stopped
-                    )
-                    pending.append((sample, executor.submit(program, problem.tests)))
+        with seeded(seed):
+            batches = split_batches(requests, batch_size)
+            return score_samples((draw_batch(batch, engine) for batch in batches), executor.submit)
     finally:
         model.train(training)
-    return Evaluation(tuple(_with_result(sample, future) for sample, future in pending))
-
-
-def _with_result(sample: EvaluatedSample, future: Future[Execution]) -> EvaluatedSample:
-    try:
-        return replace(sample, execution=future.result())
-    except SandboxError as error:
-        return replace(sample, error=str(error))

@@ -1,11 +1,41 @@
-"""Leaves torch's process group before the interpreter shuts down."""
+"""Processes that a launcher started together."""
 
 from __future__ import annotations
 
 import atexit
 import gc
+from datetime import timedelta
+from typing import Any
 
 import torch
+
+from stepcoder_trl.errors import BadInputError
+
+
+def join_processes() -> Any:
+    """
+    Join the processes that the launcher started.
+
+    Returns:
+        [`~accelerate.PartialState`]: Rank, number of processes and device.
+
+    Raises:
+        BadInputError: If the launcher started several processes that do not see each other.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import get_int_from_env, parse_flag_from_env
+
+    # On the CPU, processes find each other only if `cpu` is set. A process waits for the others while they sample.
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    state = PartialState(cpu=on_cpu, timeout=timedelta(days=7))
+    started = get_int_from_env(["WORLD_SIZE"], 1)
+    if state.num_processes != started:
+        raise BadInputError(
+            f"{started} processes were started, but accelerate sees {state.num_processes}: each would sample for "
+            "itself. Start them with `accelerate launch --config_file`."
+        )
+    leave_gloo_at_exit()
+    return state
 
 
 def leave_gloo_at_exit() -> None:

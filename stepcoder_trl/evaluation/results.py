@@ -1,4 +1,4 @@
-"""What an evaluation found: samples, pass@k, outcomes."""
+"""Results of an evaluation: samples, pass@k, outcomes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from stepcoder_trl.types import Execution, Outcome
 @dataclass(frozen=True)
 class EvaluatedSample:
     """
-    One completion and what became of its program.
+    One completion and the result of its program.
 
     Attributes:
         task_id (`str`): Problem.
-        completion (`str`): Text the model wrote.
-        program (`str`): What was run.
-        execution (`Execution` or `None`): Result, `None` without tests or when it could not be run.
-        error (`str`): Why it could not be run, for a reason that is ours; else empty.
-        num_tokens (`int`): Tokens of the completion, its stop token included.
-        stopped (`bool`): Whether the completion came to an end by itself.
-        score (`float` or `None`): Score of the reward functions, if there are any.
+        completion (`str`): Text that the model wrote.
+        program (`str`): Program that was run.
+        execution (`Execution` or `None`): Result. `None` without tests, or if the sandbox failed to run the program.
+        error (`str`): Error of the sandbox if it failed to run the program, else empty.
+        num_tokens (`int`): Number of tokens of the completion, including the stop token. 0 if unknown.
+        stopped (`bool`): Whether generation ended before the maximum number of tokens.
+        score (`float` or `None`): Score of the reward functions. `None` without reward functions.
     """
 
     task_id: str
@@ -54,7 +54,7 @@ class Evaluation:
     samples: tuple[EvaluatedSample, ...]
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Scored samples `n` and passing samples `c` of each problem; samples that could not be run do not count."""
+        """Number of executed samples `n` and passing samples `c` of each problem."""
         counts = {sample.task_id: (0, 0) for sample in self.samples}
         for sample in self.samples:
             if sample.execution is not None:
@@ -64,30 +64,30 @@ class Evaluation:
 
     @property
     def pass_at_1(self) -> float:
-        """Mean over the problems of the share of passing samples; 0 without a scored sample."""
+        """Mean over the problems of the share of passing samples. 0 without an executed sample."""
         return self.pass_at_k(1) or 0.0
 
     def pass_at_k(self, k: int) -> float | None:
-        """Mean of pass@k over the problems with at least `k` scored samples; `None` if there is no such problem."""
+        """Mean of pass@k over the problems with at least `k` executed samples. `None` without such a problem."""
         enough = [(n, c) for n, c in self.counts().values() if n >= k]
         return mean_pass_at_k(enough, k) if enough else None
 
     @property
     def infrastructure_errors(self) -> int:
-        """Number of samples that could not be run for a reason that is ours."""
+        """Number of samples that the sandbox failed to run."""
         return sum(bool(sample.error) for sample in self.samples)
 
     def metrics(self, ks: Sequence[int] = (1,)) -> dict[str, float]:
         """
-        Result in numbers.
+        Compute metrics.
 
         Args:
             ks (`Sequence[int]`, *optional*, defaults to `(1,)`):
-                Budgets of pass@k.
+                Values of `k` in pass@k.
 
         Returns:
-            `dict[str, float]`: `pass@k`, shares of the outcomes, mean score, and the length of completions. What
-            nothing was measured of is left out: no share of nothing is a 0.
+            `dict[str, float]`: `pass@k`, shares of the outcomes, mean score, and mean length of completions. A metric
+            without a measurement is left out.
         """
         metrics: dict[str, float] = {}
         for k in ks:

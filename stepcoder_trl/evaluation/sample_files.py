@@ -1,85 +1,83 @@
-"""Samples: one program per row, in a file that can be scored again without generating."""
+"""Files of samples: read them, and draw the missing samples of an interrupted run."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.jsonl import Row, read_rows, shown
+from stepcoder_trl.evaluation.sampling import (
+    Engine,
+    Request,
+    Sample,
+    build_requests,
+    draw_batch,
+    seeded,
+    split_batches,
+)
+from stepcoder_trl.evaluation.scoring import ShowProgress
+from stepcoder_trl.jsonl import Row, cut_to_whole_lines, read_rows, shown, write_json
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """
-    Program that is to be scored.
-
-    Attributes:
-        task_id (`str`): Problem.
-        sample (`int`): Which of the problem's samples, counted from 0.
-        completion (`str`): Text the model wrote, or what stands for it in the file.
-        program (`str`): What is run.
-    """
-
-    task_id: str
-    sample: int
-    completion: str
-    program: str
-
-    def to_row(self) -> dict[str, Any]:
-        """Row of a file of samples."""
-        return {
-            "task_id": self.task_id,
-            "sample": self.sample,
-            "completion": self.completion,
-            "program": self.program,
-        }
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf")
+SEED_STRIDE = 1_000_003  # seeds of batches do not overlap between runs with neighbouring seeds
 
 
-def read_samples(path: str | os.PathLike[str], problems: Sequence[Problem]) -> list[Candidate]:
+def sample_row(sample: Sample) -> dict[str, Any]:
+    """Return the row of a sample in a file."""
+    return {
+        "task_id": sample.task_id,
+        "sample": sample.number,
+        "completion": sample.completion,
+        "program": sample.program,
+    }
+
+
+def read_samples(path: str | os.PathLike[str], problems: Sequence[Problem]) -> list[Sample]:
     """
     Read a file of samples.
 
     Args:
         path (`str` or `os.PathLike`):
             Rows with `task_id` and one of: `program` (ours) or `solution` (EvalPlus), a complete program; `completion`
-            (human-eval), which follows the problem's starter code exactly as it stands.
+            (human-eval), which is appended to the starter code of the problem unchanged.
         problems (`Sequence[Problem]`):
-            Problems that the samples belong to.
+            Problems of the samples.
 
     Returns:
-        `list[Candidate]`: In the order of the problems, samples of one problem in the order of the file.
+        `list[Sample]`: In the order of the problems, samples of one problem in the order of the file.
 
     Raises:
-        BadInputError: If the file cannot be read, a row has no such field, or its problem is not there.
+        BadInputError: If the file cannot be read, or a row has no program or an unknown problem.
     """
-    known = {problem.task_id: problem for problem in problems}
-    numbers: Counter[str] = Counter()
-    found: dict[str, list[Candidate]] = {task_id: [] for task_id in known}
+    problem_by_id = {problem.task_id: problem for problem in problems}
+    samples: dict[str, list[Sample]] = {task_id: [] for task_id in problem_by_id}
     for row in read_rows(path):
-        task_id = _task_id(row, known)
-        completion, program = _texts(row, known[task_id])
-        found[task_id].append(Candidate(task_id, numbers[task_id], completion, program))
-        numbers[task_id] += 1
-    return [candidate for candidates in found.values() for candidate in candidates]
+        problem = _problem_of(row, problem_by_id)
+        completion, program = _texts(row, problem)
+        found = samples[problem.task_id]
+        found.append(Sample(problem.task_id, len(found), completion, program, problem.tests))
+    return [sample for found in samples.values() for sample in found]
 
 
-def _task_id(row: Row, known: Mapping[str, Problem]) -> str:
+def _problem_of(row: Row, problem_by_id: Mapping[str, Problem]) -> Problem:
     value = row.get("task_id")
-    if str(value) not in known:
+    if str(value) not in problem_by_id:
         raise BadInputError(
             f"{row.where}: `task_id` is {shown(value)}, but no problem has it. Pass the problems that the samples "
             "were made for."
         )
-    return str(value)
+    return problem_by_id[str(value)]
 
 
 def _texts(row: Row, problem: Problem) -> tuple[str, str]:
-    """Completion and program of a row."""
+    """Return completion and program of a row."""
     names = ("program", "solution", "completion")
     texts = {name: row.text(name) for name in names if row.fields.get(name) is not None}
     if not texts:
@@ -89,3 +87,175 @@ def _texts(row: Row, problem: Problem) -> tuple[str, str]:
     completion = texts.get("completion", "")
     program = texts.get("program", texts.get("solution", problem.starter_code + completion))
     return texts.get("completion", program), program
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """
+    Settings of a sampling run. A run can be resumed with the same settings only.
+
+    Attributes:
+        model (`str`): Folder or name of the model.
+        num_samples (`int`): Number of samples per problem.
+        batch_size (`int`): Number of samples generated together.
+        max_new_tokens (`int`): Maximum number of tokens per completion.
+        temperature (`float`): Sampling temperature. 0 means greedy.
+        top_p (`float`): Nucleus probability.
+        prompt_style (`str`): Form of the prompts.
+        dtype (`str`): Data type of the weights.
+        engine (`str`): `"transformers"` or `"vllm"`.
+        seed (`int`): Random seed.
+        weights (`str`): Digest of the model's files, see [`weights_digest`].
+    """
+
+    model: str
+    num_samples: int = 1
+    batch_size: int = 16
+    max_new_tokens: int = 1024
+    temperature: float = 0.2
+    top_p: float = 0.95
+    prompt_style: str = "plain"
+    dtype: str = "auto"
+    engine: str = "transformers"
+    seed: int = 0
+    weights: str = ""
+
+
+def weights_digest(model: str) -> str:
+    """
+    Compute a digest of the names, sizes and modification times of a model's files.
+
+    Args:
+        model (`str`):
+            Folder or name of a model.
+
+    Returns:
+        `str`: Empty for a name on the Hub.
+    """
+    paths = sorted(path for path in Path(model).glob("*") if path.suffix in WEIGHT_SUFFIXES)
+    files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16] if files else ""
+
+
+def draw_missing_samples(
+    problems: Sequence[Problem],
+    plan: SamplingPlan,
+    tokenizer: Any,
+    engine: Engine,
+    folder: Path,
+    rank: int = 0,
+    num_processes: int = 1,
+    show_progress: ShowProgress = iter,
+) -> None:
+    """
+    Draw the samples that `folder` does not hold yet, and write each batch as soon as it is drawn.
+
+    Requests with prompts of similar length share a batch. Every batch has its own seed, so that a resumed run gives
+    the same samples. Processes take the batches in turn and write to files of their own, which `collect_samples`
+    reads.
+
+    Args:
+        problems (`Sequence[Problem]`):
+            Problems, with prompts in their final form.
+        plan ([`SamplingPlan`]):
+            Settings of the run.
+        tokenizer (`Any`):
+            Tokenizer of the model.
+        engine (`Engine`):
+            Generates the completions.
+        folder (`Path`):
+            Folder of the run's samples.
+        rank (`int`, *optional*, defaults to `0`):
+            Rank of this process.
+        num_processes (`int`, *optional*, defaults to `1`):
+            Number of processes.
+        show_progress (`Callable`, *optional*):
+            Iterates over the batches, for example with a progress bar.
+
+    Raises:
+        BadInputError: If the folder holds samples drawn with other settings.
+    """
+    _check_plan(folder, plan)
+    drawn = _drawn_samples(folder, problems).keys()
+    digests = {problem.task_id: _digest(problem) for problem in problems}
+    requests = sorted(build_requests(problems, plan.num_samples, tokenizer), key=_query_length)
+    batches = list(enumerate(split_batches(requests, plan.batch_size)))
+    part = folder / f"part-{rank}.jsonl"
+    cut_to_whole_lines(part)  # a row appended to half a line could not be read
+    with seeded(plan.seed), part.open("a", encoding="ascii", newline="\n") as stream:
+        for number, batch in show_progress(batches[rank::num_processes]):
+            if all((request.task_id, request.number) in drawn for request in batch):
+                continue
+            for sample in draw_batch(batch, engine, plan.seed * SEED_STRIDE + number * plan.batch_size):
+                stream.write(json.dumps({**sample_row(sample), "problem": digests[sample.task_id]}) + "\n")
+            stream.flush()
+
+
+def _query_length(request: Request) -> int:
+    return len(request.query.token_ids)
+
+
+def _check_plan(folder: Path, plan: SamplingPlan) -> None:
+    """Write the plan into a new folder, or compare it with the plan that the folder holds."""
+    path = folder / "plan.json"
+    wanted = asdict(plan)
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, wanted)
+        return
+    found = json.loads(path.read_text())
+    different = [name for name in wanted if found.get(name) != wanted[name]]
+    if different:
+        name = different[0]
+        raise BadInputError(
+            f"{folder} holds samples drawn with `{name}` {found.get(name)!r}, not {wanted[name]!r}. Name another "
+            "folder, or delete this one."
+        )
+
+
+def _digest(problem: Problem) -> str:
+    """Digest of the text shown to the model. Another file may have another problem with the same id."""
+    return hashlib.sha256(json.dumps([problem.prompt, problem.starter_code]).encode()).hexdigest()[:16]
+
+
+def _drawn_samples(folder: Path, problems: Sequence[Problem]) -> dict[tuple[str, int], Sample]:
+    """Read the samples drawn so far for these problems. Lines cut off by an interruption are skipped."""
+    problem_by_digest = {(problem.task_id, _digest(problem)): problem for problem in problems}
+    samples = {}
+    for path in sorted(folder.glob("part-*.jsonl")):
+        for line in path.read_text(encoding="ascii").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            problem = problem_by_digest.get((row["task_id"], row["problem"]))
+            if problem is not None:
+                key = problem.task_id, row["sample"]
+                samples[key] = Sample(*key, row["completion"], row["program"], problem.tests)
+    return samples
+
+
+def collect_samples(folder: Path, problems: Sequence[Problem], plan: SamplingPlan) -> list[Sample]:
+    """
+    Read the samples that all processes have drawn.
+
+    Args:
+        folder (`Path`):
+            Folder of the run's samples.
+        problems (`Sequence[Problem]`):
+            Problems, with prompts in their final form.
+        plan ([`SamplingPlan`]):
+            Settings of the run.
+
+    Returns:
+        `list[Sample]`: In the order of the problems.
+
+    Raises:
+        BadInputError: If samples are missing.
+    """
+    drawn = _drawn_samples(folder, problems)
+    wanted = [(problem.task_id, number) for problem in problems for number in range(plan.num_samples)]
+    missing = [key for key in wanted if key not in drawn]
+    if missing:
+        raise BadInputError(f"{folder}: {len(missing)} of {len(wanted)} samples are missing. Run the command again.")
+    return [drawn[key] for key in wanted]

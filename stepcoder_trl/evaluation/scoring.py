@@ -1,47 +1,66 @@
-"""Runs samples under their tests."""
+"""Scoring: run the programs of samples under their tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
-from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
-from stepcoder_trl.evaluation.sample_files import Candidate
-from stepcoder_trl.executor import Backend
+from stepcoder_trl.evaluation.sampling import Sample
+from stepcoder_trl.types import Execution
 
 
-Follow = Callable[[Sequence[Any]], Iterable[Any]]  # iterates, and shows how far it is
+Submit = Callable[[str, Mapping[str, Any]], Future[Execution]]  # starts a program under its tests
+ShowProgress = Callable[[Sequence[Any]], Iterable[Any]]  # iterates over a sequence, e.g. with a progress bar
 
 
-def score_candidates(
-    candidates: Sequence[Candidate], problems: Sequence[Problem], executor: Backend, follow: Follow = iter
+def score_samples(
+    batches: Iterable[Sequence[Sample]], submit: Submit, show_progress: ShowProgress = iter
 ) -> Evaluation:
     """
-    Run every sample under the tests of its problem.
+    Run the programs of samples under their tests.
+
+    The programs of a batch are submitted before the next batch is requested, so that they run while it is drawn.
+    Results are collected at the end.
 
     Args:
-        candidates (`Sequence[Candidate]`):
-            Samples.
-        problems (`Sequence[Problem]`):
-            Their problems, and maybe others.
-        executor ([`Backend`]):
-            Runs the programs.
-        follow (`Callable`, *optional*):
-            Goes through the pending results, e.g. with a progress bar.
+        batches (`Iterable[Sequence[Sample]]`):
+            Samples, batch by batch.
+        submit (`Callable`):
+            Starts a program under its tests, for example `executor.submit`.
+        show_progress (`Callable`, *optional*):
+            Iterates over the submitted programs, for example with a progress bar.
 
     Returns:
-        [`Evaluation`]: Samples in the same order.
+        [`Evaluation`]: Samples in the same order. If the sandbox failed to run a program, its sample has an `error`.
     """
-    tests = {problem.task_id: problem.tests for problem in problems}
-    futures = [executor.submit(candidate.program, tests[candidate.task_id]) for candidate in candidates]
-    samples = []
-    for candidate, future in zip(candidates, follow(futures), strict=True):
-        execution, error = None, ""
-        try:
-            execution = future.result()
-        except SandboxError as problem:
-            error = str(problem)
-        samples.append(EvaluatedSample(candidate.task_id, candidate.completion, candidate.program, execution, error))
-    return Evaluation(tuple(samples))
+    pending: list[tuple[Sample, Future[Execution] | None]] = []
+    try:
+        for batch in batches:
+            for sample in batch:
+                pending.append((sample, None if sample.tests is None else submit(sample.program, sample.tests)))
+        return Evaluation(tuple(_evaluated(sample, future) for sample, future in show_progress(pending)))
+    finally:
+        for _, future in pending:
+            if future is not None:
+                future.cancel()
+
+
+def _evaluated(sample: Sample, future: Future[Execution] | None) -> EvaluatedSample:
+    """Wait for the result of one program."""
+    execution, error = None, ""
+    try:
+        execution = None if future is None else future.result()
+    except SandboxError as failure:
+        error = str(failure)
+    return EvaluatedSample(
+        task_id=sample.task_id,
+        completion=sample.completion,
+        program=sample.program,
+        execution=execution,
+        error=error,
+        num_tokens=sample.num_tokens,
+        stopped=sample.stopped,
+    )

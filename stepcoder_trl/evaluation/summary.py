@@ -1,4 +1,4 @@
-"""Figures of an evaluation: pass@k with intervals, outcomes, comparisons of two runs."""
+"""Summary of an evaluation: pass@k with intervals, outcomes per difficulty, comparison of two runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from stepcoder_trl.data.problems import DIFFICULTIES, Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
-from stepcoder_trl.evaluation.sample_files import Candidate
+from stepcoder_trl.evaluation.sampling import Sample
 from stepcoder_trl.metrics import bootstrap_interval, mcnemar_p_value, pass_at_k
 from stepcoder_trl.types import Outcome
 
@@ -21,30 +21,31 @@ UNKNOWN = "unknown"
 
 def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[int], seed: int = 0) -> dict[str, Any]:
     """
-    Figures of an evaluation.
+    Compute the figures of an evaluation.
 
     Args:
         evaluation ([`Evaluation`]):
             Scored samples.
         problems (`Sequence[Problem]`):
-            Their problems.
+            Problems of the samples.
         ks (`Sequence[int]`):
-            Budgets of pass@k.
+            Values of `k` in pass@k.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the bootstrap.
 
     Returns:
-        `dict[str, Any]`: JSON values. `pass@k`: `value`, its 95 % interval over problems from `low` to `high` (see
-        [`bootstrap_interval`]), and how many `problems` have enough samples that could be run; `None` if no problem
-        has. `strict_accuracy`: share of samples that pass every test.
-        `test_case_average`: share of tests passed, averaged over the samples of a problem, then over problems (APPS).
-        `outcomes`: share of each outcome among the samples of a difficulty. Samples that could not be run count in
-        nothing but `infrastructure_errors`.
+        `dict[str, Any]`: JSON values. Samples that the sandbox failed to run count only in `infrastructure_errors`.
+
+        - `pass@k`: `value`, its 95 % interval over problems from `low` to `high` (see [`bootstrap_interval`]), and the
+          number of `problems` with at least `k` executed samples. `None` if there is no such problem.
+        - `strict_accuracy`: share of samples that pass every test.
+        - `test_case_average`: share of tests passed, averaged over samples of a problem, then over problems (APPS).
+        - `outcomes`: share of each outcome among the samples of a difficulty.
 
     Raises:
-        BadInputError: If no problem has enough samples for a budget.
+        BadInputError: If no problem has enough samples for a `k`.
     """
-    check_budgets(ks, evaluation.samples)
+    check_sample_counts(ks, evaluation.samples)
     counts = evaluation.counts()
     run = [sample for sample in evaluation.samples if sample.execution is not None]
     return {
@@ -59,12 +60,18 @@ def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[
     }
 
 
-def check_budgets(ks: Sequence[int], samples: Sequence[Candidate | EvaluatedSample]) -> None:
+def check_sample_counts(ks: Sequence[int], samples: Sequence[Sample | EvaluatedSample]) -> None:
     """
-    Refuse budgets that no problem has enough samples for.
+    Reject values of `k` that no problem has enough samples for.
+
+    Args:
+        ks (`Sequence[int]`):
+            Values of `k` in pass@k.
+        samples (`Sequence[Sample | EvaluatedSample]`):
+            Samples.
 
     Raises:
-        BadInputError: Names the budget and the fix.
+        BadInputError: If a `k` is too large.
     """
     most = max(Counter(sample.task_id for sample in samples).values(), default=0)
     if max(ks, default=0) > most:
@@ -76,7 +83,7 @@ def check_budgets(ks: Sequence[int], samples: Sequence[Candidate | EvaluatedSamp
 
 def _pass_at_k(counts: Mapping[str, tuple[int, int]], k: int, seed: int) -> dict[str, Any] | None:
     values = [pass_at_k(n, c, k) for n, c in counts.values() if n >= k]
-    if not values:  # too many could not be run
+    if not values:
         return None
     interval = bootstrap_interval(values, seed)
     return {"value": fmean(values), "low": interval.low, "high": interval.high, "problems": len(values)}
@@ -92,7 +99,7 @@ def _test_case_average(run: Sequence[EvaluatedSample]) -> float | None:
 
 def outcomes_by_difficulty(evaluation: Evaluation, problems: Sequence[Problem]) -> dict[str, dict[str, float]]:
     """
-    Share of each outcome among the samples of each difficulty, and of all.
+    Compute the share of each outcome among the samples of each difficulty, and among all samples.
 
     Paper: StepCoder (arXiv:2402.01391), Figure 4.
     """
@@ -110,7 +117,7 @@ def outcomes_by_difficulty(evaluation: Evaluation, problems: Sequence[Problem]) 
 
 
 def result_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
-    """Rows of a file of results: one per sample, in order."""
+    """Yield the rows of a file of results: one per sample, in order."""
     numbers: Counter[str] = Counter()
     for sample in evaluation.samples:
         execution = sample.execution
@@ -133,16 +140,17 @@ def _first_message(tests: Sequence[Any]) -> str:
 
 def compare_runs(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """
-    Compare two runs on the samples that both have: McNemar's exact test.
+    Compare two runs on the problems that both have executed, with McNemar's exact test.
 
-    Only the first sample of a problem takes part: further ones are not independent of it.
+    Only the first sample of each problem is compared. Further samples are not independent of it.
 
     Args:
         first, second (`Iterable[Mapping[str, Any]]`):
             Rows of files of results.
 
     Returns:
-        `dict[str, Any]`: `problems` compared, `only_first` and `only_second` passing, `both`, `neither`, `p_value`.
+        `dict[str, Any]`: Number of `problems` compared, number solved by `both`, `only_first`, `only_second` and
+        `neither`, and `p_value`.
 
     Raises:
         BadInputError: If the runs have no problem in common.

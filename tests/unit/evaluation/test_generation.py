@@ -12,14 +12,14 @@ from stepcoder_trl.steps.queries import build_query
 
 
 def scripted_fence(tokenizer, text, inside=True):
-    """Feeds a text token by token; returns the criterion and the answer after each token."""
+    """Feeds a text token by token. Returns the criterion, its answer after each token, and the tokens."""
     ids = tokenizer(text)["input_ids"]
     fence = ClosingFence(tokenizer, 1, [inside])
     answers = [fence(torch.tensor([[7, *ids[: end + 1]]]), None).item() for end in range(len(ids))]
     return fence, answers, ids
 
 
-def test_generation_stops_with_the_token_that_completes_the_closing_fence(tokenizer):
+def test_generation_stops_at_closing_fence(tokenizer):
     fence, answers, ids = scripted_fence(tokenizer, "\nx = 1\n```\nDone.")
 
     stop = answers.index(True)
@@ -30,7 +30,7 @@ def test_generation_stops_with_the_token_that_completes_the_closing_fence(tokeni
 
 
 @pytest.mark.parametrize(("text", "inside"), [("\nx = '```'\ny = `1`\n", True), ("\nx\n```\n", False)])
-def test_generation_goes_on_without_a_closing_fence(tokenizer, text, inside):
+def test_generation_continues_without_closing_fence(tokenizer, text, inside):
     fence, answers, _ = scripted_fence(tokenizer, text, inside)
 
     assert not any(answers)
@@ -41,12 +41,12 @@ def queries(tokenizer, texts):
     return [build_query(text, "", tokenizer) for text in texts]
 
 
-def test_completions_end_at_their_stop_token(tokenizer, make_policy):
-    asked = queries(tokenizer, [f"number {n}" for n in range(12)])
+def test_completions_end_at_stop_token(tokenizer, make_policy):
+    given = queries(tokenizer, [f"number {n}" for n in range(12)])
     torch.manual_seed(0)
 
     made = generate(
-        make_policy().eval(), asked, tokenizer, SamplingConfig(200, 1.0, 1.0, tokenizer.eos_token_id), batch_size=5
+        make_policy().eval(), given, tokenizer, SamplingConfig(200, 1.0, 1.0, tokenizer.eos_token_id), batch_size=5
     )
 
     assert made.stopped.any()
@@ -58,48 +58,48 @@ def test_completions_end_at_their_stop_token(tokenizer, make_policy):
         assert (row[length:] == tokenizer.pad_token_id).all()
 
 
-def test_queries_are_padded_on_the_left(tokenizer, make_policy):
-    asked = queries(tokenizer, ["x", "a much longer prompt"])
+def test_queries_are_padded_on_left(tokenizer, make_policy):
+    given = queries(tokenizer, ["x", "a much longer prompt"])
 
-    made = generate(make_policy().eval(), asked, tokenizer, SamplingConfig(3))
+    made = generate(make_policy().eval(), given, tokenizer, SamplingConfig(3))
 
-    for ids, mask, query in zip(made.query_ids, made.query_mask, asked, strict=True):
+    for ids, mask, query in zip(made.query_ids, made.query_mask, given, strict=True):
         assert tuple(ids[mask].tolist()) == query.token_ids
         assert mask[-1]
 
 
-def test_padding_does_not_change_what_is_likeliest(tokenizer, make_policy):
+def test_padding_does_not_change_greedy_completions(tokenizer, make_policy):
     policy, greedy = make_policy().eval(), SamplingConfig(8, temperature=0.0)
-    asked = queries(tokenizer, ["x", "a much longer prompt than that"])
+    given = queries(tokenizer, ["x", "a much longer prompt than that"])
 
-    together = generate(policy, asked, tokenizer, greedy).completion_ids()
+    together = generate(policy, given, tokenizer, greedy).completion_ids()
 
-    alone = [generate(policy, [query], tokenizer, greedy).completion_ids()[0] for query in asked]
+    alone = [generate(policy, [query], tokenizer, greedy).completion_ids()[0] for query in given]
     assert together == alone
 
 
-def test_equal_queries_are_read_once_and_give_the_same_completions(tokenizer, make_policy):
+def test_equal_queries_are_read_once_with_same_completions(tokenizer, make_policy):
     policy, sampling = make_policy().eval(), SamplingConfig(12, 0.8, 0.9, tokenizer.eos_token_id)
-    asked = queries(tokenizer, ["a prompt", "a prompt", "a much longer prompt than that", "a prompt"])
+    given = queries(tokenizer, ["a prompt", "a prompt", "a much longer prompt than that", "a prompt"])
     read: list[tuple[int, ...]] = []
     policy.model.register_forward_pre_hook(
         lambda _, args, kwargs: read.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
     torch.manual_seed(0)
-    alone = generate(policy, asked, tokenizer, sampling, share_prompts=False)
-    longest = max(len(query.token_ids) for query in asked)
+    alone = generate(policy, given, tokenizer, sampling, share_prompts=False)
+    longest = max(len(query.token_ids) for query in given)
     assert read[0] == (4, longest)
     read.clear()
 
     torch.manual_seed(0)
-    shared = generate(policy, asked, tokenizer, sampling)
+    shared = generate(policy, given, tokenizer, sampling)
 
     assert read[0] == (2, longest - 1)
     assert read[1] == (4, 1)
     assert shared.completion_ids() == alone.completion_ids()
 
 
-def test_a_model_with_recurrent_layers_reads_equal_queries_again(tokenizer):
+def test_model_with_recurrent_layers_reads_equal_queries_again(tokenizer):
     size = len(tokenizer)
     config = Lfm2Config(
         vocab_size=size,
@@ -111,64 +111,64 @@ def test_a_model_with_recurrent_layers_reads_equal_queries_again(tokenizer):
         layer_types=["conv", "full_attention"],
     )
     model = Lfm2ForCausalLM(config).eval()
-    asked, greedy = queries(tokenizer, ["a prompt"] * 3), SamplingConfig(4, temperature=0.0)
+    given, greedy = queries(tokenizer, ["a prompt"] * 3), SamplingConfig(4, temperature=0.0)
 
-    made = generate(model, asked, tokenizer, greedy)
+    made = generate(model, given, tokenizer, greedy)
 
-    alone = generate(model, asked, tokenizer, greedy, share_prompts=False)
+    alone = generate(model, given, tokenizer, greedy, share_prompts=False)
     assert made.completion_ids() == alone.completion_ids()
 
 
-def test_many_queries_are_drawn_shortest_first_and_come_back_in_order(tokenizer, make_policy):
+def test_queries_are_sampled_by_length_and_returned_in_order(tokenizer, make_policy):
     policy, greedy = make_policy().eval(), SamplingConfig(6, temperature=0.0)
-    asked = queries(tokenizer, ["a much longer prompt than that", "x", "a long prompt", "y"])
+    given = queries(tokenizer, ["a much longer prompt than that", "x", "a long prompt", "y"])
     widths: list[int] = []
     policy.model.register_forward_pre_hook(
         lambda _, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
 
-    made = generate(policy, asked, tokenizer, greedy, batch_size=2)
+    made = generate(policy, given, tokenizer, greedy, batch_size=2)
 
-    lengths = sorted(len(query.token_ids) for query in asked)
+    lengths = sorted(len(query.token_ids) for query in given)
     assert [width for width in widths if width > 1] == [width for width in (lengths[1], lengths[3]) if width > 1]
-    alone = [generate(policy, [query], tokenizer, greedy).completion_ids()[0] for query in asked]
+    alone = [generate(policy, [query], tokenizer, greedy).completion_ids()[0] for query in given]
     assert made.completion_ids() == alone
 
 
-def test_where_padding_is_eos_the_eos_still_counts(tokenizer, make_policy):
-    asked = queries(tokenizer, [f"number {n}" for n in range(12)])
+def test_eos_is_recognised_if_it_is_also_padding(tokenizer, make_policy):
+    given = queries(tokenizer, [f"number {n}" for n in range(12)])
     sampling = SamplingConfig(200, 1.0, 1.0, tokenizer.eos_token_id)
     torch.manual_seed(0)
-    expected = generate(make_policy().eval(), asked, tokenizer, sampling)
+    expected = generate(make_policy().eval(), given, tokenizer, sampling)
 
     without_padding = copy.deepcopy(tokenizer)
     without_padding.pad_token = without_padding.eos_token
     torch.manual_seed(0)
-    made = generate(make_policy().eval(), asked, without_padding, sampling)
+    made = generate(make_policy().eval(), given, without_padding, sampling)
 
     assert made.completion_ids() == expected.completion_ids()
     assert made.stopped.equal(expected.stopped)
 
 
-def test_settings_in_the_checkpoint_neither_take_part_nor_get_lost(tokenizer, make_policy):
-    policy, asked = make_policy().eval(), queries(tokenizer, ["def add"])
+def test_generation_settings_of_checkpoint_are_ignored_and_kept(tokenizer, make_policy):
+    policy, given = make_policy().eval(), queries(tokenizer, ["def add"])
     torch.manual_seed(0)
-    expected = generate(policy, asked, tokenizer, SamplingConfig(20, 0.9, 0.9))
+    expected = generate(policy, given, tokenizer, SamplingConfig(20, 0.9, 0.9))
 
     settings = GenerationConfig(repetition_penalty=50.0, do_sample=True, top_k=1, min_new_tokens=5)
     policy.generation_config = settings
     torch.manual_seed(0)
-    made = generate(policy, asked, tokenizer, SamplingConfig(20, 0.9, 0.9))
+    made = generate(policy, given, tokenizer, SamplingConfig(20, 0.9, 0.9))
 
     assert made.completion_ids() == expected.completion_ids()
     assert policy.generation_config is settings
 
 
-def test_top_p_leaves_the_unlikely_out(tokenizer, make_policy):
-    policy, asked = make_policy().eval(), queries(tokenizer, ["def add"] * 4)
+def test_small_top_p_is_greedy(tokenizer, make_policy):
+    policy, given = make_policy().eval(), queries(tokenizer, ["def add"] * 4)
 
-    narrow = generate(policy, asked, tokenizer, SamplingConfig(6, 1.0, top_p=1e-6)).completion_ids()
-    greedy = generate(policy, asked, tokenizer, SamplingConfig(6, temperature=0.0)).completion_ids()
+    narrow = generate(policy, given, tokenizer, SamplingConfig(6, 1.0, top_p=1e-6)).completion_ids()
+    greedy = generate(policy, given, tokenizer, SamplingConfig(6, temperature=0.0)).completion_ids()
 
     assert narrow == greedy
 

@@ -26,13 +26,11 @@ print("some" if threads() else "no", "threads before")
 {leave}
 """
 LEAVE = "from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit\nleave_gloo_at_exit()"
-EVALUATE = "from stepcoder_trl.evaluation.engines import process_state\nprocess_state()"
+JOIN = "from stepcoder_trl.evaluation.process_group import join_processes\njoin_processes()"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
-@pytest.mark.parametrize(
-    ("leave", "left"), [("", False), (LEAVE, True), (f"{LEAVE}\n{LEAVE}", True), (EVALUATE, True)]
-)
+@pytest.mark.parametrize(("leave", "left"), [("", False), (LEAVE, True), (f"{LEAVE}\n{LEAVE}", True), (JOIN, True)])
 def test_gloo_threads_end_before_interpreter_shuts_down(tmp_path: Path, leave: str, left: bool):
     program = IN_GROUP.format(file=tmp_path / "meeting", leave=leave)
 

@@ -4,138 +4,82 @@ from concurrent.futures import Future
 
 import pytest
 
-from stepcoder_trl.data import Problem
-from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
-from stepcoder_trl.evaluation.sample_files import Candidate
-from stepcoder_trl.evaluation.scoring import score_candidates
-from stepcoder_trl.evaluation.summary import compare_runs, result_rows, summarize
-from stepcoder_trl.types import Execution, Outcome, TestResult
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.evaluation.sampling import Sample
+from stepcoder_trl.evaluation.scoring import score_samples
+from stepcoder_trl.types import Execution, Outcome
 
 
-TESTS = {"type": "stdio", "inputs": ["", ""], "outputs": ["1", "1"]}
-PROBLEMS = [
-    Problem("a", "p", tests=TESTS, difficulty="interview"),
-    Problem("b", "p", tests=TESTS),
-]
+GOOD = Execution(Outcome.PASSED, (), frozenset(), frozenset(), 0.0, True)
+TESTS = {"type": "stdio", "inputs": [""], "outputs": ["1"]}
 
 
-def execution(*outcomes, trusted=True):
-    worst = next((outcome for outcome in outcomes if outcome is not Outcome.PASSED), Outcome.PASSED)
-    tests = tuple(TestResult(outcome, message="" if outcome is Outcome.PASSED else "why") for outcome in outcomes)
-    return Execution(worst, tests, frozenset(), frozenset(), 0.0, trusted)
+def sample(program, tests=TESTS):
+    return Sample("a", 0, "text", program, tests, num_tokens=3, stopped=True)
 
 
-GOOD = execution(Outcome.PASSED, Outcome.PASSED)
-HALF = execution(Outcome.PASSED, Outcome.FAILED)
+class Submit:
+    """Records programs. Their results arrive when `finish` is called."""
+
+    def __init__(self):
+        self.programs: list[str] = []
+        self.futures: list[Future] = []
+
+    def __call__(self, program, tests):
+        self.programs.append(program)
+        self.futures.append(Future())
+        return self.futures[-1]
+
+    def finish(self, *results):
+        for future, result in zip(self.futures, results, strict=True):
+            (future.set_exception if isinstance(result, Exception) else future.set_result)(result)
 
 
-def sample(task_id, run, error=""):
-    return EvaluatedSample(task_id, "", "", run, error)
+def test_programs_are_submitted_before_next_batch_is_drawn():
+    submit = Submit()
+
+    def batches():
+        yield [sample("1"), sample("2")]
+        assert submit.programs == ["1", "2"]
+        yield [sample("3")]
+        submit.finish(GOOD, GOOD, GOOD)
+
+    evaluation = score_samples(batches(), submit)
+
+    assert [one.program for one in evaluation.samples] == ["1", "2", "3"]
+    assert [(one.num_tokens, one.stopped, one.passed) for one in evaluation.samples] == [(3, True, True)] * 3
 
 
-def test_figures_by_hand():
-    evaluation = Evaluation((sample("a", GOOD), sample("a", HALF), sample("b", HALF), sample("b", None, "disk full")))
+def test_sandbox_error_is_kept_with_its_sample():
+    submit = Submit()
 
-    summary = summarize(evaluation, PROBLEMS, [1, 2])
+    def batches():
+        yield [sample("1"), sample("2")]
+        submit.finish(GOOD, SandboxError("disk full"))
 
-    # a: 1 of 2 pass, b: 0 of 1. Tests: a (1 + 1/2) / 2, b 1/2.
-    assert summary["pass@1"]["value"] == 0.25
-    assert 0 < summary["pass@1"]["low"] < 0.25 < summary["pass@1"]["high"] < 1
-    assert (summary["pass@2"]["value"], summary["pass@2"]["problems"]) == (1.0, 1)
-    assert summary["strict_accuracy"] == pytest.approx(1 / 3)
-    assert summary["test_case_average"] == pytest.approx(0.625)
-    assert summary["infrastructure_errors"] == 1
-    assert list(summary["outcomes"]) == ["interview", "unknown", "all"]
-    assert summary["outcomes"]["interview"]["failed"] == 0.5
-    assert summary["outcomes"]["all"]["passed"] == pytest.approx(1 / 3)
-
-
-def test_untrusted_passes_are_counted():
-    summary = summarize(Evaluation((sample("a", execution(Outcome.PASSED, trusted=False)),)), PROBLEMS, [1])
-
-    assert summary["untrusted_passes"] == 1
-
-
-def test_a_budget_beyond_the_samples_is_refused():
-    with pytest.raises(BadInputError, match="pass@5 needs 5 samples of a problem, but there are at most 1"):
-        summarize(Evaluation((sample("a", GOOD),)), PROBLEMS, [5])
-
-
-def test_a_budget_that_too_few_samples_could_be_run_for_has_no_figure():
-    summary = summarize(Evaluation((sample("a", GOOD), sample("a", None, "disk full"))), PROBLEMS, [1, 2])
-
-    assert summary["pass@1"]["value"] == 1.0
-    assert summary["pass@2"] is None
-
-
-@pytest.mark.parametrize("run", [GOOD, HALF])
-def test_problems_of_one_kind_leave_doubt_about_the_others(run):
-    found = summarize(Evaluation((sample("a", run), sample("b", run))), PROBLEMS, [1])["pass@1"]
-
-    assert found["low"] <= found["value"] <= found["high"]
-    assert found["high"] - found["low"] > 0.5  # two problems say little
-
-
-def test_rows_of_results():
-    rows = list(result_rows(Evaluation((sample("a", HALF), sample("a", None, "disk full")))))
-
-    assert rows == [
-        {
-            "task_id": "a",
-            "sample": 0,
-            "passed": False,
-            "outcome": "failed",
-            "tests_passed": 1,
-            "tests": 2,
-            "trusted": True,
-            "message": "why",
-        },
-        {
-            "task_id": "a",
-            "sample": 1,
-            "passed": None,
-            "outcome": None,
-            "tests_passed": None,
-            "tests": None,
-            "trusted": None,
-            "message": "disk full",
-        },
-    ]
-
-
-class Scripted:
-    """Executor that gives results, or fails, in turn."""
-
-    def __init__(self, *results):
-        self.results = list(results)
-
-    def submit(self, program, tests):
-        future: Future = Future()
-        result = self.results.pop(0)
-        (future.set_exception if isinstance(result, Exception) else future.set_result)(result)
-        return future
-
-
-def test_what_cannot_be_run_is_no_verdict():
-    candidates = [Candidate("a", 0, "", "x"), Candidate("b", 0, "", "y")]
-
-    evaluation = score_candidates(candidates, PROBLEMS, Scripted(GOOD, SandboxError("disk full")))
+    evaluation = score_samples(batches(), submit)
 
     assert [one.execution for one in evaluation.samples] == [GOOD, None]
-    assert evaluation.samples[1].error == "disk full"
+    assert [one.error for one in evaluation.samples] == ["", "disk full"]
 
 
-def row(task_id, passed, sample=0):
-    return {"task_id": task_id, "sample": sample, "passed": passed}
+def test_program_without_tests_is_not_run():
+    submit = Submit()
+
+    (evaluated,) = score_samples([[sample("1", tests=None)]], submit).samples
+
+    assert submit.programs == []
+    assert (evaluated.execution, evaluated.error) == (None, "")
 
 
-def test_runs_are_compared_on_the_first_samples_both_have():
-    first = [row("a", True), row("b", True), row("c", False), row("d", None), row("a", False, sample=1)]
-    second = [row("a", False), row("b", True), row("c", False), row("d", True), row("e", True)]
+def test_programs_are_cancelled_if_drawing_fails():
+    submit = Submit()
 
-    found = compare_runs(first, second)
+    def batches():
+        yield [sample("1")]
+        raise KeyboardInterrupt
 
-    assert found == {"problems": 3, "both": 1, "only_first": 1, "only_second": 0, "neither": 1, "p_value": 1.0}
-    with pytest.raises(BadInputError, match="no scored problem in common"):
-        compare_runs(first, [row("z", True)])
+    with pytest.raises(KeyboardInterrupt):
+        score_samples(batches(), submit)
+
+    assert submit.futures[0].cancelled()
