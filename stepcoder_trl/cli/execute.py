@@ -34,6 +34,7 @@ example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
+    parser.usage = "%(prog)s PROGRAMS --out RESULTS [options]"
     parser.add_argument("programs", metavar="PROGRAMS", help="Read programs from this JSONL file (-: standard input).")
     parser.add_argument(
         "--out", required=True, metavar="RESULTS", help="Write results to this JSONL file (-: standard output)."

@@ -154,7 +154,7 @@ def accelerate_arguments(launch: LaunchArguments, num_gpus: int) -> list[str]:
     return [text for name, value in flags.items() if value is not None for text in (f"--{name}", str(value))]
 
 
-def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: list[str]) -> int:
+def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: list[str], help_text: str) -> int:
     """
     Train in this process, or launch a module in several processes.
 
@@ -164,7 +164,9 @@ def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: l
         train (`Callable[[list[str]], int]`):
             Function that parses the arguments, trains, and returns the exit status.
         arguments (`list[str]`):
-            Arguments of the verb.
+            Arguments of the verb. `--help-all` prints the help of `train`.
+        help_text (`str`):
+            Text that `--help` prints.
 
     Returns:
         `int`: Exit status.
@@ -172,10 +174,14 @@ def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: l
     Raises:
         BadInputError: If several processes are requested without `accelerate_config`.
     """
+    if "--help" in arguments or "-h" in arguments:
+        print(help_text, end="")
+        return 0
+    if "--help-all" in arguments:
+        return train(["--help"])
+
     from trl import TrlParser
 
-    if "--help" in arguments or "-h" in arguments:
-        return train(arguments)
     launch, _ = TrlParser((LaunchArguments,), allow_abbrev=False).parse_args_and_config(
         arguments, return_remaining_strings=True
     )

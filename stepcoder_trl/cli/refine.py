@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,29 +21,26 @@ from stepcoder_trl.reports.dataset_card import dataset_card
 from stepcoder_trl.reports.plots import can_plot, plot_histograms
 
 
-EPILOG = (
-    f"""APPS is a folder with one folder per problem, or a file with the Hub's columns (problem_id, question,
-solutions, input_output, difficulty, starter_code), as JSONL, .jsonl.gz, JSON array or parquet. The same rules
-refine every format that the package reads:
+EPILOG = f"""APPS is a folder with one folder per problem, or a file with the Hub's columns
+(problem_id, question, solutions, input_output, difficulty, starter_code), or a
+file in another format that the package reads:
   {FORMAT_TITLES}
 
 DIR then holds
   problems.jsonl, problems.parquet   the kept rows, in the problem format
-  log.jsonl      {{"row", "task_id", "rule", "action", "detail"}}, one line per row and rule
-  summary.json   rows per rule; histograms of difficulty, tests, conditionals, stages and coverage
+  log.jsonl      {{"row", "task_id", "rule", "action", "detail"}} per row and rule
+  summary.json   rows per rule, histograms of the kept rows
   plots.png      the histograms as plots (with the extra `plots`)
   README.md      dataset card
-  rows.jsonl     finished rows; run the command again to continue after an interruption
+  rows.jsonl     finished rows
+After an interruption, run the command again to continue.
 
-rules:
-"""
-    + "\n".join(f"  {rule:20}{meaning}" for rule, meaning in RULES.items())
-    + """
+rules (docs/data.md explains them):
+{textwrap.indent(textwrap.fill(", ".join(RULES), 76), "  ")}
 
 example:
-  stepcoder-trl refine APPS/train --out apps_plus --benchmark humaneval.jsonl mbpp.jsonl
+  stepcoder-trl refine APPS/train --out apps_plus --benchmark humaneval.jsonl
 """
-)
 PLOTTED = {
     "difficulty": "Rows kept per difficulty",
     "tests": "Tests per row",
@@ -54,6 +52,7 @@ PLOTTED = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
+    parser.usage = "%(prog)s APPS --out DIR [options]"
     default = RefineSettings()
     parser.add_argument("source", metavar="APPS", help="Read problems from this file or folder.")
     parser.add_argument("--out", required=True, metavar="DIR", help="Write results to this folder.")

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from stepcoder_trl.cli.main import main
+from stepcoder_trl.cli.main import VERBS, main
 
 
 DOUBLE = {"type": "stdio", "inputs": ["3"], "outputs": ["6"]}
@@ -204,8 +204,26 @@ def test_env_prints_versions_and_layers(capsys):
     assert "active sandbox layers: " in text
 
 
-def test_help_shows_example(capsys):
-    status = run("execute", "--help")
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_fits_on_a_screen(verb, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
 
+    status = run(verb, "--help")
+
+    lines = capsys.readouterr().out.splitlines()
     assert status == 0
-    assert "stepcoder-trl execute - --out -" in capsys.readouterr().out
+    assert len(lines) <= 50
+    if verb != "env":  # has no options
+        assert any(line.startswith("  stepcoder-trl") or "| stepcoder-trl" in line for line in lines)
+
+
+@pytest.mark.parametrize("verb", ["ppo", "sft"])
+def test_short_help_names_existing_options(verb, capsys):
+    run(verb, "--help")
+    short = capsys.readouterr().out
+    run(verb, "--help-all")
+    options = set(re.findall(r"--\w+", capsys.readouterr().out))
+
+    named = set(re.findall(r"--[\w-]+", short)) - {"--config", "--help-all"}
+    assert len(named) > 10
+    assert named <= options
