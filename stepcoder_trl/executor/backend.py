@@ -19,6 +19,10 @@ from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.types import Execution
 
 
+# A sandbox that loses a program runs this one: if it passes, the sandbox works and the program is at fault.
+HARMLESS_PROGRAM = "print(input())\n"
+HARMLESS_TESTS: dict[str, Any] = {"type": "stdio", "inputs": ["ok"], "outputs": ["ok"]}
+
 Tests = Mapping[str, Any] | str
 _Self = TypeVar("_Self", bound="BaseBackend")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import Backend
-from stepcoder_trl.executor.verdict.judge import TESTS_PER_PROGRAM_LIMIT
+from stepcoder_trl.executor.verdict.limits import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.types import Outcome
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS
 from stepcoder_trl.executor.selftest import Case, leftovers, load
 from stepcoder_trl.executor.selftest.corpus import PROGRAMS
-from stepcoder_trl.executor.selftest.suite import CANARY, CANARY_TESTS
 
 
 pytestmark = [
@@ -44,11 +44,11 @@ def executor(scratch_root: Path) -> Iterator[CodeExecutor]:
 def nothing_left(executor: CodeExecutor, scratch_root: Path) -> Iterator[None]:
     """Fail if the program keeps running, leaves files, or kills its fork server."""
     census = leftovers.Census(scratch_root)
-    assert executor.run(CANARY, CANARY_TESTS).outcome is Outcome.PASSED
+    assert executor.run(HARMLESS_PROGRAM, HARMLESS_TESTS).outcome is Outcome.PASSED
     servers = leftovers.children_of_ours()
     yield
     assert census.left_behind(servers) == []
-    assert executor.run(CANARY, CANARY_TESTS).outcome is Outcome.PASSED
+    assert executor.run(HARMLESS_PROGRAM, HARMLESS_TESTS).outcome is Outcome.PASSED
 
 
 def _name(case: Case) -> str:

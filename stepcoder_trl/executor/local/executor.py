@@ -25,22 +25,14 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from stepcoder_trl.errors import BadInputError, IsolationError, SandboxError
 from stepcoder_trl.executor.announce import announce, start_failure
-from stepcoder_trl.executor.backend import BaseBackend
-from stepcoder_trl.executor.verdict.judge import (
-    CANARY,
-    Job,
-    Limits,
-    check_limits,
-    judge_job,
-    judge_test,
-    limits_of,
-    prepare_job,
-    worker_lost,
-)
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend
+from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test, worker_lost
+from stepcoder_trl.executor.verdict.limits import Isolation, Limits, check_isolation
+from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
 from stepcoder_trl.executor.verdict.schema import validate_tests
 from stepcoder_trl.executor.wire.codec import frame
 from stepcoder_trl.executor.wire.scratch import remove
@@ -91,7 +83,7 @@ class ExecutorConfig:
     timeout_s: float = 3.0
     program_timeout_s: float | None = None
     memory_limit_bytes: int = 512 * 2**20
-    isolation: Literal["auto", "strict", "none"] = "auto"
+    isolation: Isolation = "auto"
     stop_on_first_failure: bool = False
     float_tolerance: float | None = None
     fresh_process_per_test: bool = False
@@ -103,14 +95,23 @@ class ExecutorConfig:
             raise BadInputError(
                 f"`num_workers` is {self.num_workers}, but must be at least 1. Leave it out for one per core."
             )
-        check_limits(self)
+        check_isolation(self.isolation)
+        _ = self.limits  # checks its fields
         if not 0 <= self.hash_seed < 2**32:
             raise BadInputError(f"`hash_seed` is {self.hash_seed}, but must be from 0 to 4294967295.")
 
     @property
     def limits(self) -> Limits:
         """Limits that a job gets unless its tests say otherwise."""
-        return limits_of(self)
+        return Limits(
+            timeout_s=self.timeout_s,
+            program_timeout_s=self.program_timeout_s,
+            memory_limit_bytes=self.memory_limit_bytes,
+            float_tolerance=self.float_tolerance,
+            stop_on_first_failure=self.stop_on_first_failure,
+            fresh_process_per_test=self.fresh_process_per_test,
+            keep_outputs=self.keep_outputs,
+        )
 
 
 class _WorkerLost(Exception):
@@ -235,12 +236,12 @@ class _Server:
         self.send(job.message, deadline)
         reply = self.receive(deadline)
         while "test" in reply:
-            passed = judge_test(job, reply["test"], reply["result"]).outcome is Outcome.PASSED
+            passed = judge_test(job.judges[reply["test"]], reply["result"]).outcome is Outcome.PASSED
             self.send("go" if passed else "stop", deadline)
             reply = self.receive(deadline)
         if "not_plain" in reply and job.without_examiner is not None:
             return self.run(job.without_examiner())
-        return judge_job(job, reply)
+        return judge_reply(job.program, job.judges, reply)
 
     def kill(self) -> bool:
         """
@@ -399,7 +400,7 @@ class _Workers:
         if losses == _ATTEMPTS:
             server = self._healthy_server()
             if server is not None:
-                return server, worker_lost(job)
+                return server, worker_lost(job.program, len(job.judges))
         return None, SandboxError(
             f"A program could not be executed ({error}). Check free disk space, memory and the number of "
             f"processes allowed; `stepcoder-trl env` shows the sandbox's layers."
@@ -413,7 +414,7 @@ class _Workers:
 
     def _healthy_server(self) -> _Server | None:
         """New server that runs a harmless program as it should, or `None`: then the fault is not the job's."""
-        job = prepare_job(*CANARY, Limits(10.0, None, 512 * 2**20))
+        job = prepare_job(HARMLESS_PROGRAM, HARMLESS_TESTS, Limits(10.0, None, 512 * 2**20))
         server, result = None, None
         try:
             server = _Server(self.config, self.wakeup)
@@ -505,7 +506,7 @@ class CodeExecutor(BaseBackend):
     def layers(self) -> dict[str, bool]:
         """Sandbox layers by name and whether each is in force. Starts a worker if none runs."""
         if not (self._workers and self._workers.layers):
-            self.run(*CANARY)
+            self.run(HARMLESS_PROGRAM, HARMLESS_TESTS)
         return dict(self._running_workers().layers)
 
     @property

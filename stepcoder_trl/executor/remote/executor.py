@@ -20,25 +20,17 @@ import secrets
 import threading
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.announce import announce, start_failure
-from stepcoder_trl.executor.backend import BaseBackend, Tests
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend, Tests
 from stepcoder_trl.executor.remote.bundle import server_script
-from stepcoder_trl.executor.verdict.judge import (
-    CANARY,
-    Job,
-    Limits,
-    check_limits,
-    judge_job,
-    judge_test,
-    limits_of,
-    prepare_job,
-    worker_lost,
-)
+from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test, worker_lost
+from stepcoder_trl.executor.verdict.limits import Isolation, Limits, check_isolation, check_seconds
+from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
 from stepcoder_trl.executor.verdict.schema import validate_tests
 from stepcoder_trl.types import Execution, Outcome
 
@@ -82,7 +74,7 @@ class RemoteConfig:
     timeout_s: float = 3.0
     program_timeout_s: float | None = None
     memory_limit_bytes: int = 512 * 2**20
-    isolation: Literal["auto", "strict", "none"] = "auto"
+    isolation: Isolation = "auto"
     stop_on_first_failure: bool = False
     float_tolerance: float | None = None
     fresh_process_per_test: bool = False
@@ -94,10 +86,13 @@ class RemoteConfig:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise BadInputError(f"`url` is {self.url!r}, but must be an address like 'http://sandbox:8080'.")
-        for name in ("num_workers", "max_attempts"):
-            if getattr(self, name) < 1:
-                raise BadInputError(f"`{name}` is {getattr(self, name)}, but must be at least 1.")
-        check_limits(self, "backoff_s", "queue_timeout_s")
+        for name, number in (("num_workers", self.num_workers), ("max_attempts", self.max_attempts)):
+            if number < 1:
+                raise BadInputError(f"`{name}` is {number}, but must be at least 1.")
+        check_seconds("backoff_s", self.backoff_s)
+        check_seconds("queue_timeout_s", self.queue_timeout_s)
+        check_isolation(self.isolation)
+        _ = self.limits  # checks its fields
 
     @property
     def endpoint(self) -> str:
@@ -108,7 +103,14 @@ class RemoteConfig:
     @property
     def limits(self) -> Limits:
         """Return the default limits of a job. The tests of a job may override them."""
-        return replace(limits_of(self), stop_on_first_failure=False)  # applied to the reply instead
+        # `stop_on_first_failure` is applied to the reply: the remote fork server gets no answers while it runs.
+        return Limits(
+            timeout_s=self.timeout_s,
+            program_timeout_s=self.program_timeout_s,
+            memory_limit_bytes=self.memory_limit_bytes,
+            float_tolerance=self.float_tolerance,
+            fresh_process_per_test=self.fresh_process_per_test,
+        )
 
 
 class _TemporaryFailure(Exception):
@@ -212,7 +214,7 @@ class RemoteExecutor(BaseBackend):
 
     def _greeted(self) -> dict[str, Any]:
         if self._greeting is None:
-            self.run(*CANARY)
+            self.run(HARMLESS_PROGRAM, HARMLESS_TESTS)
         assert self._greeting is not None  # every report begins with a greeting
         return self._greeting
 
@@ -227,7 +229,7 @@ class RemoteExecutor(BaseBackend):
                 problem = str(error)
                 losses += 1
                 if losses == _MAX_LOSSES and self._healthy():
-                    return worker_lost(job)
+                    return worker_lost(job.program, len(job.judges))
             except _TemporaryFailure as error:
                 problem = str(error)
                 wait_s = min(error.wait_s or wait_s, _MAX_WAIT_S)
@@ -236,7 +238,7 @@ class RemoteExecutor(BaseBackend):
         raise self._failure(f"{problem}, {self.config.max_attempts} times. Check that the service is up")
 
     def _healthy(self) -> bool:
-        job = prepare_job(*CANARY, self.config.limits)
+        job = prepare_job(HARMLESS_PROGRAM, HARMLESS_TESTS, self.config.limits)
         try:
             return self._judged(job, self._report(job)).outcome is Outcome.PASSED
         except (_NoReport, _TemporaryFailure):
@@ -253,7 +255,9 @@ class RemoteExecutor(BaseBackend):
         if "infrastructure" in reply:
             raise _TemporaryFailure(f"the fork server failed to run a program ({_shown(reply['infrastructure'])})")
         self._note(greeting)
-        return judge_job(job, _stopped_at_failure(job, reply) if self.config.stop_on_first_failure else reply)
+        if self.config.stop_on_first_failure:
+            reply = _stopped_at_failure(job, reply)
+        return judge_reply(job.program, job.judges, reply)
 
     def _note(self, greeting: dict[str, Any]) -> None:
         if self._greeting is None:
@@ -391,7 +395,7 @@ def _unpacked(text: str, num_tests: int) -> list[Any]:
 
 def _stopped_at_failure(job: Job, reply: dict[str, Any]) -> dict[str, Any]:
     """Mark the tests after the first failure as not run."""
-    passed = [judge_test(job, index, report).outcome is Outcome.PASSED for index, report in enumerate(reply["tests"])]
+    passed = [judge_test(*one).outcome is Outcome.PASSED for one in zip(job.judges, reply["tests"], strict=True)]
     kept = passed.index(False) + 1 if False in passed else len(passed)
     unrun = {"timeout": True, "unrun": True, "cpu_s": 0.0}
     return {**reply, "tests": reply["tests"][:kept] + [unrun] * (len(passed) - kept)}

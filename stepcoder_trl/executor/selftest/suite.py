@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor.backend import BaseBackend
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend
 from stepcoder_trl.executor.local.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.selftest import leftovers
 from stepcoder_trl.executor.selftest.corpus import Case, load
@@ -21,8 +21,6 @@ from stepcoder_trl.parsing import line_spans
 from stepcoder_trl.types import Execution, Outcome
 
 
-CANARY = "def double(n):\n    return n * 2\n"
-CANARY_TESTS: dict[str, Any] = {"type": "call", "fn_name": "double", "inputs": [[21]], "outputs": [42]}
 MAX_GROWTH_BYTES = 64 * 2**20  # programs print up to 16 MiB, and the allocator keeps some of it
 
 
@@ -152,7 +150,7 @@ def run_selftest(
         if local:
             batch_names = ", ".join(case.name for case in batch)
             findings += (Finding("after", batch_names, "", left) for left in census.left_behind(servers))
-    findings += _canary(backend)
+    findings += _check_harmless(backend)
     growth = None
     if local:
         gc.collect()
@@ -226,13 +224,13 @@ def _judge(case: Case, future: Future[Execution]) -> Iterator[Finding]:
         yield Finding(case.kind, case.name, f"lines 1 to {num_lines}", f"lines {sorted(beyond)[:5]}", detail)
 
 
-def _canary(backend: _Backend) -> list[Finding]:
+def _check_harmless(backend: _Backend) -> list[Finding]:
     """Return a finding if a harmless program does not pass."""
-    case = Case("after", "harmless program", CANARY, CANARY_TESTS, frozenset({"passed"}), "")
+    case = Case("after", "harmless program", HARMLESS_PROGRAM, HARMLESS_TESTS, frozenset({"passed"}), "")
     return list(_judge(case, backend.submit(case.program, case.tests)))
 
 
 def _require_working(backend: _Backend) -> None:
-    outcome = backend.submit(CANARY, CANARY_TESTS).result().outcome
+    outcome = backend.submit(HARMLESS_PROGRAM, HARMLESS_TESTS).result().outcome
     if outcome is not Outcome.PASSED:
         raise SandboxError(f"A harmless correct program got the outcome {outcome}. The selftest needs it to pass.")

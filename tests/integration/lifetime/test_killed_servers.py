@@ -83,7 +83,7 @@ def test_servers_that_always_die_raise_sandbox_error(monkeypatch, nothing_left):
 
 @pytest.mark.parametrize("size", [10, 1_000_000], ids=["small job", "job larger than a pipe"])
 def test_stopped_server_is_replaced(monkeypatch, nothing_left, size):
-    monkeypatch.setattr("stepcoder_trl.executor.verdict.judge.SERVER_SLACK_S", 0.0)
+    monkeypatch.setattr("stepcoder_trl.executor.verdict.prepare.SERVER_SLACK_S", 0.0)
     tests = {**ONE, "inputs": ["x" * size], "timeout_s": 0.1}
     others = set(descendants())
     with CodeExecutor(ExecutorConfig(num_workers=1, program_timeout_s=0.1)) as executor:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from stepcoder_trl import load_problems
-from stepcoder_trl.executor.verdict.judge import Limits, prepare_job
+from stepcoder_trl.executor.verdict.limits import Limits
+from stepcoder_trl.executor.verdict.prepare import prepare_job
 
 
 # The checks of untrusted rows call functions of the prompt (`poly`, `encode_cyclic`, `encode_shift`) or build lists

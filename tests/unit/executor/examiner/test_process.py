@@ -12,7 +12,8 @@ import pytest
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
 from stepcoder_trl.executor.examiner.process import PROCESS_NAME
 from stepcoder_trl.executor.selftest import leftovers
-from stepcoder_trl.executor.verdict.judge import Limits, prepare_job
+from stepcoder_trl.executor.verdict.limits import Limits
+from stepcoder_trl.executor.verdict.prepare import prepare_job
 from stepcoder_trl.executor.verdict.schema import validate_tests
 
 

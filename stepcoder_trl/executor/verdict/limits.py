@@ -1,0 +1,64 @@
+"""Limits of time, memory and output under which one program runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from stepcoder_trl.errors import BadInputError
+
+
+Isolation = Literal["auto", "strict", "none"]
+
+MIN_MEMORY_LIMIT_BYTES = 2**20
+MAX_MEMORY_LIMIT_BYTES = 2**50  # `setrlimit` refuses much larger numbers
+MIN_OUTPUT_BYTES = 16 * 2**20
+MIN_KEPT_BYTES = 4 * MIN_OUTPUT_BYTES  # of all tests together
+WALL_PER_CPU = 3.0  # a program that sleeps may take this many times its CPU limit
+SERVER_SLACK_S = 30.0  # a server counts as lost if it is silent for this long after its program must have ended
+TESTS_PER_PROGRAM_LIMIT = 5  # default limit of all tests together, in limits of one test
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    Limits of one program, and how its tests are run. [`ExecutorConfig`] describes each field.
+
+    Raises:
+        BadInputError: If a value is out of range. The message names the field, the value and the fix.
+    """
+
+    timeout_s: float
+    program_timeout_s: float | None
+    memory_limit_bytes: int
+    float_tolerance: float | None = None
+    stop_on_first_failure: bool = False
+    fresh_process_per_test: bool = False
+    keep_outputs: bool = False
+
+    def __post_init__(self) -> None:
+        check_seconds("timeout_s", self.timeout_s)
+        check_seconds("program_timeout_s", self.program_timeout_s)
+        if self.memory_limit_bytes < MIN_MEMORY_LIMIT_BYTES:
+            raise BadInputError(
+                f"`memory_limit_bytes` is {self.memory_limit_bytes}, but must be at least {MIN_MEMORY_LIMIT_BYTES}. "
+                f"It counts bytes: write 512 * 2**20 for 512 MiB."
+            )
+        tolerance = self.float_tolerance
+        if tolerance is not None and not (tolerance >= 0 and math.isfinite(tolerance)):
+            raise BadInputError(
+                f"`float_tolerance` is {tolerance}, but must be a number of at least 0. Leave it out to compare text."
+            )
+
+
+def check_seconds(name: str, value: float | None) -> None:
+    """Check that an option is a positive number of seconds. `None` stands for its default."""
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        raise BadInputError(f"`{name}` is {value}, but must be a positive number of seconds.")
+
+
+def check_isolation(isolation: str) -> None:
+    """Check that a value of the option `isolation` is known."""
+    if isolation not in ("auto", "strict", "none"):
+        raise BadInputError(f"`isolation` is {isolation!r}, but must be 'auto', 'strict' or 'none'.")

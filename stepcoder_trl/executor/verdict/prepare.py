@@ -1,0 +1,166 @@
+"""
+Prepare one program and its tests for a fork server.
+
+A job holds the inputs of the tests. It never holds their expected outputs: these stay in the judges, on this side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+from stepcoder_trl.executor.verdict.asserts import split_assert
+from stepcoder_trl.executor.verdict.examinable import binds_names, functions_of, plan_check, root_name
+from stepcoder_trl.executor.verdict.judge import (
+    Judge,
+    judge_assert_inside,
+    judge_examined,
+    judge_returned,
+    judge_split_assert,
+    judge_stdout,
+)
+from stepcoder_trl.executor.verdict.limits import (
+    MAX_MEMORY_LIMIT_BYTES,
+    MIN_KEPT_BYTES,
+    MIN_OUTPUT_BYTES,
+    SERVER_SLACK_S,
+    TESTS_PER_PROGRAM_LIMIT,
+    WALL_PER_CPU,
+    Limits,
+)
+from stepcoder_trl.executor.wire.codec import STARVED_WALL_FACTOR, encode, json_bytes
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    Program and tests, ready to be sent.
+
+    Attributes:
+        program (`str`): Source text.
+        message (`dict`): Message to the fork server.
+        judges (`tuple`): One function per test, from the server's report to a result.
+        deadline_s (`float`): Wall seconds after which a server that has not answered counts as lost.
+        checks (`bytes`): Message to the examiner. The program's process must not see it. Empty if no test needs one.
+        without_examiner (`Callable`): Return the same job, with all tests that cannot be split run with the program.
+    """
+
+    program: str
+    message: dict[str, Any]
+    judges: tuple[Judge, ...]
+    deadline_s: float
+    checks: bytes = b""
+    without_examiner: Callable[[], Job] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Tests, taken apart into the program's part, the judges and the examiner's part."""
+
+    payload: list[Any]
+    judges: list[Judge]
+    checks: bytes = b""
+    setup: str = ""
+
+
+def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits, examine: bool = True) -> Job:
+    """
+    Separate what the program's process may see of its tests from what it must not see.
+
+    Args:
+        program (`str`): Source text; any text at all.
+        tests (`Mapping`): Checked tests.
+        limits (`Limits`): Default limits. `timeout_s` and `memory_limit_bytes` of the tests take precedence.
+        examine (`bool`, *optional*, defaults to `True`): Whether there is an examiner.
+
+    Returns:
+        `Job`: Message and judges.
+    """
+    timeout_s = float(tests.get("timeout_s", limits.timeout_s))
+    program_s = limits.program_timeout_s
+    program_s = TESTS_PER_PROGRAM_LIMIT * timeout_s if program_s is None else max(program_s, timeout_s)
+    # This covers all that may happen for one program: a busy machine, a repetition after a kill, a run for the lines.
+    hard_wall_s = STARVED_WALL_FACTOR * WALL_PER_CPU * (program_s + timeout_s)
+    parts = _PREPARERS[tests["type"]](tests, limits, examine)
+    expected = _expected_bytes(tests)
+    memory_limit_bytes = int(tests.get("memory_limit_bytes", limits.memory_limit_bytes))
+    message = {
+        "program": program,
+        "type": tests["type"],
+        "fn_name": tests.get("fn_name"),
+        "preamble": tests.get("preamble", ""),
+        "setup": parts.setup,
+        "tests": parts.payload,
+        "checks_bytes": len(parts.checks),
+        "timeout_s": timeout_s,
+        "wall_s": WALL_PER_CPU * timeout_s,
+        "program_cpu_s": program_s,
+        "program_wall_s": WALL_PER_CPU * program_s,
+        "hard_wall_s": hard_wall_s,
+        "memory_limit_bytes": min(memory_limit_bytes, MAX_MEMORY_LIMIT_BYTES),
+        "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * max(expected)),
+        "max_kept_bytes": max(MIN_KEPT_BYTES, 2 * sum(expected)),
+        "gated": limits.stop_on_first_failure,
+        "fresh_process_per_test": limits.fresh_process_per_test,
+    }
+    return Job(
+        program,
+        message,
+        tuple(parts.judges),
+        hard_wall_s + SERVER_SLACK_S,
+        parts.checks,
+        partial(prepare_job, program, tests, limits, examine=False),
+    )
+
+
+def _expected_bytes(tests: Mapping[str, Any]) -> list[int]:
+    """Return the length of the standard output that each test expects."""
+    if tests["type"] != "stdio":
+        return [0]
+    return [len(text.encode("utf-8", "surrogatepass")) for text in tests["outputs"]]
+
+
+def _prepare_stdio(tests: Mapping[str, Any], limits: Limits, examine: bool) -> _Parts:
+    payload = [{"input": text} for text in tests["inputs"]]
+    keep = limits.keep_outputs
+    return _Parts(payload, [partial(judge_stdout, text, limits.float_tolerance, keep) for text in tests["outputs"]])
+
+
+def _prepare_call(tests: Mapping[str, Any], limits: Limits, examine: bool) -> _Parts:
+    payload = [encode(list(arguments)) for arguments in tests["inputs"]]
+    return _Parts(payload, [partial(judge_returned, value, limits.keep_outputs) for value in tests["outputs"]])
+
+
+def _prepare_assert(tests: Mapping[str, Any], limits: Limits, examine: bool) -> _Parts:
+    setup, preamble = tests["setup"], tests.get("preamble", "")
+    # Every examined test runs in the examiner, so a later test would not find a name that it binds.
+    examine = examine and not any(map(binds_names, tests["asserts"]))
+    payload: list[Any] = []
+    judges: list[Judge] = []
+    examined: dict[int, Any] = {}
+    for number, statement in enumerate(tests["asserts"]):
+        split = split_assert(statement)
+        asks_setup = split is not None and not functions_of(setup).isdisjoint(map(root_name, split.expressions))
+        check = plan_check(statement, setup, preamble) if examine and (split is None or asks_setup) else None
+        if check is not None:
+            payload.append({"candidates": list(check.candidates)})
+            judges.append(judge_examined)
+            examined[number] = {**asdict(check), "candidates": len(check.candidates)}
+        elif split is None or (asks_setup and split.truth):
+            payload.append({"code": statement})
+            judges.append(judge_assert_inside)
+        else:
+            payload.append({"expressions": list(split.expressions), "truth": split.truth})
+            judges.append(partial(judge_split_assert, statement))
+    checks = json_bytes({"preamble": preamble, "setup": setup, "tests": examined}) if examined else b""
+    # A setup may hold expected values. A program whose tests are all examined does not need it.
+    return _Parts(payload, judges, checks, setup if len(examined) < len(payload) else "")
+
+
+_PREPARERS: dict[str, Callable[[Mapping[str, Any], Limits, bool], _Parts]] = {
+    "stdio": _prepare_stdio,
+    "call": _prepare_call,
+    "assert": _prepare_assert,
+}
