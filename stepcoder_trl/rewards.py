@@ -14,6 +14,7 @@ from typing import Any, Literal
 from stepcoder_trl.code_match import ppocoder_matches
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor import CodeExecutor
+from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.parsing import extract_program, line_spans
 from stepcoder_trl.types import Execution, Outcome
 
@@ -241,8 +242,15 @@ def _execute(completions: Sequence[Any], **columns: Any) -> list[Execution | Non
     prefixes = columns.get("prefix") or [""] * len(completions)
     texts = [_text(completion) for completion in completions]
     programs = [extract_program(text, prefix).text for text, prefix in zip(texts, prefixes, strict=True)]
-    results = _executor.run_many(programs, columns["tests"], on_error="return")
+    results = _executor.run_many(programs, _parse_tests(columns["tests"]), on_error="return")
     return [result if isinstance(result, Execution) else None for result in results]
+
+
+def _parse_tests(column: Sequence[Any]) -> list[Tests]:
+    """Parse the tests of each row. The rows of a group hold the same text or object, which is parsed once."""
+    keys = [tests if isinstance(tests, str) else id(tests) for tests in column]
+    parsed = {key: Tests.parse(tests) for key, tests in dict(zip(keys, column, strict=True)).items()}
+    return [parsed[key] for key in keys]
 
 
 def _text(completion: Any) -> str:

@@ -12,7 +12,7 @@ from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import BaseBackend, CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.remote.executor import TOKEN_VARIABLE, RemoteConfig, RemoteExecutor
-from stepcoder_trl.executor.verdict.schema import validate_tests
+from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import Row, read_rows, write_rows
 from stepcoder_trl.rewards import unit_test_score
 from stepcoder_trl.types import Execution
@@ -137,8 +137,8 @@ def _bytes(mebibytes: float) -> int:
     return int(mebibytes * 2**20)
 
 
-def _parse(row: Row) -> tuple[str | int, str, dict[str, Any]]:
-    return row.id, row.text("program"), validate_tests(row.get("tests"), row.where)
+def _parse(row: Row) -> tuple[str | int, str, Tests]:
+    return row.id, row.text("program"), Tests.parse(row.get("tests"), row.where)
 
 
 def _result(identifier: str | int, future: Future[Execution]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
-from stepcoder_trl.executor.verdict.schema import validate_tests
+from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import Row, read_rows, write_rows, write_text
 from stepcoder_trl.masking import completion_loss_mask
 from stepcoder_trl.parsing import extract_program
@@ -36,7 +36,7 @@ class _Rollout:
     prefix: str
     completion: str | None
     token_ids: list[int] | None
-    tests: dict[str, Any]
+    tests: Tests
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +93,7 @@ def _parse(row: Row) -> _Rollout:
     ids = row.fields.get("completion_ids")
     if ids is not None and not (isinstance(ids, list) and all(type(i) is int and i >= 0 for i in ids)):
         raise BadInputError(f"{row.where}: field `completion_ids` must be a list of token ids, e.g. [12, 7].")
-    tests = validate_tests(row.get("tests"), row.where)
+    tests = Tests.parse(row.get("tests"), row.where)
     completion = row.text("completion") if ids is None else None
     if completion is not None and any("\ud800" <= character <= "\udfff" for character in completion):
         raise BadInputError(

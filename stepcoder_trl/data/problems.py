@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
+from functools import cached_property
 from typing import Any, NoReturn
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor.verdict.schema import validate_tests
+from stepcoder_trl.executor.verdict.schema import Tests, validate_tests
 from stepcoder_trl.jsonl import shown
 
 
@@ -59,7 +60,7 @@ class Problem:
     where: InitVar[str] = ""
 
     def __post_init__(self, where: str) -> None:
-        check = _Checker(where or f"`Problem` {shown(self.task_id)}")
+        check = _ProblemChecker(where or f"`Problem` {shown(self.task_id)}")
         check.task_id(self.task_id)
         object.__setattr__(self, "prompt", check.prompt(self.prompt))
         check.text("starter_code", self.starter_code, 'Leave it `""` if there is none.')
@@ -68,6 +69,11 @@ class Problem:
             check.fail("`prompt` and `starter_code` are both empty. Say what the program must do.")
         object.__setattr__(self, "tests", validate_tests(self.tests, check.where))
         check.difficulty(self.difficulty)
+
+    @cached_property
+    def parsed_tests(self) -> Tests:
+        """Tests for executors, which do not check them again: use it to run many programs of this problem."""
+        return Tests.parse(self.tests)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], where: str = "row") -> Problem:
@@ -124,7 +130,7 @@ class Problem:
         }
 
 
-class _Checker:
+class _ProblemChecker:
     """Check the fields of a problem. Error messages name the place `where`."""
 
     def __init__(self, where: str) -> None:

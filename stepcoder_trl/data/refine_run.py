@@ -41,6 +41,7 @@ from stepcoder_trl.data.refine import (
 )
 from stepcoder_trl.errors import NoTestsError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import cut_to_whole_lines
 from stepcoder_trl.types import Execution
 
@@ -165,7 +166,7 @@ _Runs = list[list[Future[Execution]]]
 def _submit(row: RawRow, settings: RefineSettings, executors: Sequence[CodeExecutor]) -> _Runs:
     if row.problem is None:
         return []
-    tests = row.problem.tests
+    tests = row.problem.parsed_tests
     return [
         [executor.submit(program, tests) for executor in executors]
         for program in row.solutions[: settings.max_solutions]
@@ -202,7 +203,8 @@ def _extended(
             candidates.append(value)
     if not candidates:
         return refined
-    untested = {**tests, "inputs": candidates, "outputs": [""] * len(candidates)}  # their outputs are not known yet
+    # Their outputs are not known yet.
+    untested = Tests.parse({**tests, "inputs": candidates, "outputs": [""] * len(candidates)})
     futures = [executor.submit(program, untested) for program in refined.correct for executor in executors]
     runs = [future.result() for future in futures]
     new = [

@@ -62,7 +62,7 @@ def read_samples(path: str | os.PathLike[str], problems: Sequence[Problem]) -> l
         problem = _problem_of(row, problem_by_id)
         completion, program = _texts(row, problem)
         found = samples[problem.task_id]
-        found.append(Sample(problem.task_id, len(found), completion, program, problem.tests))
+        found.append(Sample(problem.task_id, len(found), completion, program, problem.parsed_tests))
     return [sample for found in samples.values() for sample in found]
 
 
@@ -231,7 +231,7 @@ def _drawn_samples(folder: Path, problems: Sequence[Problem]) -> dict[tuple[str,
             problem = problem_by_digest.get((row["task_id"], row["problem"]))
             if problem is not None:
                 key = problem.task_id, row["sample"]
-                samples[key] = Sample(*key, row["completion"], row["program"], problem.tests)
+                samples[key] = Sample(*key, row["completion"], row["program"], problem.parsed_tests)
     return samples
 
 

@@ -98,7 +98,7 @@ def build_requests(problems: Sequence[Problem], num_samples: int, tokenizer: Any
     requests = []
     for problem in problems:
         query = build_query(problem.prompt, problem.starter_code, tokenizer)
-        requests += [Request(problem.task_id, number, query, problem.tests) for number in range(num_samples)]
+        requests += [Request(problem.task_id, number, query, problem.parsed_tests) for number in range(num_samples)]
     return requests
 
 

@@ -23,7 +23,8 @@ from stepcoder_trl.types import Execution
 HARMLESS_PROGRAM = "print(input())\n"
 HARMLESS_TESTS: dict[str, Any] = {"type": "stdio", "inputs": ["ok"], "outputs": ["ok"]}
 
-Tests = Mapping[str, Any] | str
+# Tests in one of the forms of `validate_tests`: an object, its JSON text, or parsed `Tests`, which are a mapping.
+TestsLike = Mapping[str, Any] | str
 _Self = TypeVar("_Self", bound="BaseBackend")
 
 
@@ -35,7 +36,7 @@ class Backend(Protocol):
     def timeout_s(self) -> float:
         """CPU seconds of one test, unless the tests say otherwise."""
 
-    def submit(self, program: str, tests: Tests) -> Future[Execution]:
+    def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """
         Run a program in the background.
 
@@ -43,11 +44,11 @@ class Backend(Protocol):
             `Future[Execution]`: Raises [`SandboxError`] if the program could not be executed, which is never a score.
         """
 
-    def run(self, program: str, tests: Tests) -> Execution:
+    def run(self, program: str, tests: TestsLike) -> Execution:
         """Run a program and wait."""
 
     def run_many(
-        self, programs: Sequence[str], tests: Sequence[Tests], on_error: Literal["raise", "return"] = "raise"
+        self, programs: Sequence[str], tests: Sequence[TestsLike], on_error: Literal["raise", "return"] = "raise"
     ) -> list[Any]:
         """Run programs side by side; results in order, with `on_error="return"` a `SandboxError` in its slot."""
 
@@ -64,7 +65,7 @@ class BaseBackend(ABC):
         """CPU seconds of one test, unless the tests say otherwise."""
 
     @abstractmethod
-    def submit(self, program: str, tests: Tests) -> Future[Execution]:
+    def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """Run a program in the background."""
 
     @abstractmethod
@@ -84,14 +85,14 @@ class BaseBackend(ABC):
     ) -> None:
         self.close()
 
-    def run(self, program: str, tests: Tests) -> Execution:
+    def run(self, program: str, tests: TestsLike) -> Execution:
         """Run a program and wait."""
         return _result(self.submit(program, tests))
 
     def run_many(
         self,
         programs: Sequence[str],
-        tests: Sequence[Tests],
+        tests: Sequence[TestsLike],
         on_error: Literal["raise", "return"] = "raise",
         batch_timeout_s: float | None = None,
     ) -> list[Any]:
@@ -142,7 +143,7 @@ def _result(future: Future[Execution], end: float | None = None) -> Execution:
         raise SandboxError("This executor was closed before the program had started.") from None
 
 
-def _check_batch(programs: Sequence[str], tests: Sequence[Tests], on_error: str) -> None:
+def _check_batch(programs: Sequence[str], tests: Sequence[TestsLike], on_error: str) -> None:
     """Refuse a batch with another number of tests than programs, or with an unknown `on_error`."""
     if len(programs) != len(tests):
         raise BadInputError(f"{len(programs)} programs, but {len(tests)} tests. Pass one tests object per program.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from stepcoder_trl.executor.local import executor as pool
 from stepcoder_trl.executor.selftest.leftovers import descendants
+from stepcoder_trl.executor.verdict import schema
 from stepcoder_trl.executor.wire.system import num_cores
 from stepcoder_trl.rewards import close_executor, unit_test_reward
 from tests.processes import soon, with_temporary_folder
@@ -36,6 +38,18 @@ def score(*programs):
 
 def test_programs_are_run_if_no_executions_are_passed():
     assert score("```python\nprint(3)\n```", "print(4)") == [1.0, -0.3]
+
+
+@pytest.mark.parametrize("tests", [TESTS, json.dumps(TESTS)], ids=["object", "text"])
+def test_tests_of_a_group_are_parsed_once(tests, monkeypatch):
+    parsed = []
+    check = schema.validate_tests
+    monkeypatch.setattr(schema, "validate_tests", lambda *given: (parsed.append(1), check(*given))[1])
+
+    scores = unit_test_reward(["print(3)", "print(4)", "print(3)"], tests=[tests] * 3)
+
+    assert scores == [1.0, -0.3, 1.0]
+    assert len(parsed) == 1
 
 
 def test_batches_share_one_executor():

@@ -21,7 +21,6 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +28,12 @@ from typing import Any
 
 from stepcoder_trl.errors import BadInputError, IsolationError, SandboxError
 from stepcoder_trl.executor.announce import announce, start_failure
-from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend, TestsLike
 from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test, worker_lost
 from stepcoder_trl.executor.verdict.limits import Isolation, Limits, check_isolation
 from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
-from stepcoder_trl.executor.verdict.schema import validate_tests
-from stepcoder_trl.executor.wire.codec import frame
+from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.executor.wire.codec import json_bytes
 from stepcoder_trl.executor.wire.scratch import remove
 from stepcoder_trl.executor.wire.system import is_portable, num_cores
 from stepcoder_trl.types import Execution, Outcome
@@ -185,15 +184,15 @@ class _Server:
     def greet(self) -> None:
         """Wait until the server is ready for jobs."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        self.send({"scratch": self.scratch, "isolation": self._isolation, "portable": PORTABLE}, deadline)
+        self.send(json_bytes({"scratch": self.scratch, "isolation": self._isolation, "portable": PORTABLE}), deadline)
         greeting = self.receive(deadline)
         if "infrastructure" in greeting:
             raise start_failure(greeting)
         self.layers, self.missing = greeting["layers"], greeting["missing"]
         self.ready = True
 
-    def send(self, message: Any, deadline: float) -> None:
-        rest = memoryview(frame(message))
+    def send(self, message: bytes, deadline: float) -> None:
+        rest = memoryview(len(message).to_bytes(4, "little") + message)
         while rest:
             try:
                 rest = rest[os.write(self._requests, rest) :]
@@ -230,18 +229,18 @@ class _Server:
         return bytes(data)
 
     def run(self, job: Job) -> Execution:
-        deadline = time.monotonic() + job.deadline_s
-        if job.checks:
-            os.pwrite(self._checks, job.checks, 0)  # the server itself must not see them: it becomes the program
+        deadline = time.monotonic() + job.tests.deadline_s
+        if job.tests.checks:
+            os.pwrite(self._checks, job.tests.checks, 0)  # the server itself must not see them: it becomes the program
         self.send(job.message, deadline)
         reply = self.receive(deadline)
         while "test" in reply:
-            passed = judge_test(job.judges[reply["test"]], reply["result"]).outcome is Outcome.PASSED
-            self.send("go" if passed else "stop", deadline)
+            passed = judge_test(job.tests.judges[reply["test"]], reply["result"]).outcome is Outcome.PASSED
+            self.send(json_bytes("go" if passed else "stop"), deadline)
             reply = self.receive(deadline)
-        if "not_plain" in reply and job.without_examiner is not None:
+        if "not_plain" in reply:
             return self.run(job.without_examiner())
-        return judge_reply(job.program, job.judges, reply)
+        return judge_reply(job.program, job.tests.judges, reply)
 
     def kill(self) -> bool:
         """
@@ -400,7 +399,7 @@ class _Workers:
         if losses == _ATTEMPTS:
             server = self._healthy_server()
             if server is not None:
-                return server, worker_lost(job.program, len(job.judges))
+                return server, worker_lost(job.program, len(job.tests.judges))
         return None, SandboxError(
             f"A program could not be executed ({error}). Check free disk space, memory and the number of "
             f"processes allowed; `stepcoder-trl env` shows the sandbox's layers."
@@ -414,7 +413,7 @@ class _Workers:
 
     def _healthy_server(self) -> _Server | None:
         """New server that runs a harmless program as it should, or `None`: then the fault is not the job's."""
-        job = prepare_job(HARMLESS_PROGRAM, HARMLESS_TESTS, Limits(10.0, None, 512 * 2**20))
+        job = prepare_job(HARMLESS_PROGRAM, Tests.parse(HARMLESS_TESTS), Limits(10.0, None, 512 * 2**20))
         server, result = None, None
         try:
             server = _Server(self.config, self.wakeup)
@@ -482,7 +481,7 @@ class CodeExecutor(BaseBackend):
         """CPU seconds of one test, unless the tests say otherwise."""
         return self.config.timeout_s
 
-    def submit(self, program: str, tests: Mapping[str, Any] | str) -> Future[Execution]:
+    def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """
         Run a program in the background.
 
@@ -497,7 +496,7 @@ class CodeExecutor(BaseBackend):
             BadInputError: If the tests are malformed.
             SandboxError: If the executor is closed.
         """
-        job = prepare_job(program, validate_tests(tests), self.config.limits, examine=not PORTABLE)
+        job = prepare_job(program, Tests.parse(tests), self.config.limits, examine=not PORTABLE)
         task = _Task(job, self)
         self._running_workers().put(task)
         return task.future

@@ -26,12 +26,12 @@ from urllib.parse import urlsplit
 
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.announce import announce, start_failure
-from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend, Tests
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend, TestsLike
 from stepcoder_trl.executor.remote.bundle import server_script
 from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test, worker_lost
 from stepcoder_trl.executor.verdict.limits import Isolation, Limits, check_isolation, check_seconds
 from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
-from stepcoder_trl.executor.verdict.schema import validate_tests
+from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.types import Execution, Outcome
 
 
@@ -168,7 +168,7 @@ class RemoteExecutor(BaseBackend):
         """Return the default CPU seconds of one test."""
         return self.config.timeout_s
 
-    def submit(self, program: str, tests: Tests) -> Future[Execution]:
+    def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """
         Run a program in the background.
 
@@ -183,7 +183,7 @@ class RemoteExecutor(BaseBackend):
             BadInputError: If the tests are invalid.
             SandboxError: If the executor is closed.
         """
-        job = prepare_job(program, validate_tests(tests), self.config.limits, examine=False)
+        job = prepare_job(program, Tests.parse(tests), self.config.limits, examine=False)
         if self._closing.is_set():
             raise SandboxError("This executor is closed. Create a new one.")
         if self._pid != os.getpid():
@@ -229,7 +229,7 @@ class RemoteExecutor(BaseBackend):
                 problem = str(error)
                 losses += 1
                 if losses == _MAX_LOSSES and self._healthy():
-                    return worker_lost(job.program, len(job.judges))
+                    return worker_lost(job.program, len(job.tests.judges))
             except _TemporaryFailure as error:
                 problem = str(error)
                 wait_s = min(error.wait_s or wait_s, _MAX_WAIT_S)
@@ -238,7 +238,7 @@ class RemoteExecutor(BaseBackend):
         raise self._failure(f"{problem}, {self.config.max_attempts} times. Check that the service is up")
 
     def _healthy(self) -> bool:
-        job = prepare_job(HARMLESS_PROGRAM, HARMLESS_TESTS, self.config.limits)
+        job = prepare_job(HARMLESS_PROGRAM, Tests.parse(HARMLESS_TESTS), self.config.limits)
         try:
             return self._judged(job, self._report(job)).outcome is Outcome.PASSED
         except (_NoReport, _TemporaryFailure):
@@ -257,7 +257,7 @@ class RemoteExecutor(BaseBackend):
         self._note(greeting)
         if self.config.stop_on_first_failure:
             reply = _stopped_at_failure(job, reply)
-        return judge_reply(job.program, job.judges, reply)
+        return judge_reply(job.program, job.tests.judges, reply)
 
     def _note(self, greeting: dict[str, Any]) -> None:
         if self._greeting is None:
@@ -269,15 +269,16 @@ class RemoteExecutor(BaseBackend):
     def _report(self, job: Job) -> list[Any]:
         """Send a job and return the greeting and the reply of the fork server, checked for form."""
         token = secrets.token_hex(16)
-        request = json.dumps({"settings": {"isolation": self.config.isolation}, "job": job.message})
+        settings = json.dumps({"isolation": self.config.isolation})
+        request = f'{{"settings":{settings},"job":{job.message.decode("ascii")}}}'
         response = self._post(
             {
                 "code": server_script(),
                 "language": "python",
                 "stdin": f"{len(request)}\n{request}{token}\n",
-                "run_timeout": job.deadline_s,
+                "run_timeout": job.tests.deadline_s,
                 "compile_timeout": 10,
-                "memory_limit_MB": (job.message["memory_limit_bytes"] + _SERVER_MEMORY_BYTES) // 2**20,
+                "memory_limit_MB": (job.tests.memory_limit_bytes + _SERVER_MEMORY_BYTES) // 2**20,
                 "files": {},
                 "fetch_files": [],
             },
@@ -291,13 +292,13 @@ class RemoteExecutor(BaseBackend):
         for line in result["stdout"].split("\n"):
             if line.startswith(token):
                 try:
-                    return _unpacked(line[len(token) :], len(job.judges))
+                    return _unpacked(line[len(token) :], len(job.tests.judges))
                 except (ValueError, LookupError, TypeError, RecursionError, zlib.error):
                     raise _NoReport("the report was cut off or forged") from None
         raise _NoReport(f"there was no report ({_shown(result.get('status'))}, {_shown(result.get('stderr'))})")
 
     def _request_timeout_s(self, job: Job) -> float:
-        return job.deadline_s + self.config.queue_timeout_s
+        return job.tests.deadline_s + self.config.queue_timeout_s
 
     def _post(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -395,7 +396,7 @@ def _unpacked(text: str, num_tests: int) -> list[Any]:
 
 def _stopped_at_failure(job: Job, reply: dict[str, Any]) -> dict[str, Any]:
     """Mark the tests after the first failure as not run."""
-    passed = [judge_test(*one).outcome is Outcome.PASSED for one in zip(job.judges, reply["tests"], strict=True)]
+    passed = [judge_test(*one).outcome is Outcome.PASSED for one in zip(job.tests.judges, reply["tests"], strict=True)]
     kept = passed.index(False) + 1 if False in passed else len(passed)
     unrun = {"timeout": True, "unrun": True, "cpu_s": 0.0}
     return {**reply, "tests": reply["tests"][:kept] + [unrun] * (len(passed) - kept)}

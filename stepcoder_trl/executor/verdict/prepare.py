@@ -1,13 +1,14 @@
 """
-Prepare one program and its tests for a fork server.
+Prepare tests and programs for a fork server.
 
-A job holds the inputs of the tests. It never holds their expected outputs: these stay in the judges, on this side.
+The message to the server holds the inputs of the tests. It never holds their expected outputs: these stay in the
+judges, on this side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -30,29 +31,49 @@ from stepcoder_trl.executor.verdict.limits import (
     WALL_PER_CPU,
     Limits,
 )
+from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.executor.wire.codec import STARVED_WALL_FACTOR, encode, json_bytes
+
+
+@dataclass(frozen=True)
+class PreparedTests:
+    """
+    Everything about a job that does not depend on the program.
+
+    Attributes:
+        message (`bytes`): JSON object: the message to the fork server, without the program.
+        judges (`tuple`): One function per test, from the server's report to a result.
+        memory_limit_bytes (`int`): Memory of the program.
+        deadline_s (`float`): Wall seconds after which a server that has not answered counts as lost.
+        checks (`bytes`): Message to the examiner. The program's process must not see it. Empty if no test needs one.
+    """
+
+    message: bytes
+    judges: tuple[Judge, ...]
+    memory_limit_bytes: int
+    deadline_s: float
+    checks: bytes
 
 
 @dataclass(frozen=True)
 class Job:
     """
-    Program and tests, ready to be sent.
+    One program to run under prepared tests.
 
     Attributes:
         program (`str`): Source text.
-        message (`dict`): Message to the fork server.
-        judges (`tuple`): One function per test, from the server's report to a result.
-        deadline_s (`float`): Wall seconds after which a server that has not answered counts as lost.
-        checks (`bytes`): Message to the examiner. The program's process must not see it. Empty if no test needs one.
+        tests (`PreparedTests`): Its tests.
         without_examiner (`Callable`): Return the same job, with all tests that cannot be split run with the program.
     """
 
     program: str
-    message: dict[str, Any]
-    judges: tuple[Judge, ...]
-    deadline_s: float
-    checks: bytes = b""
-    without_examiner: Callable[[], Job] | None = field(default=None, compare=False)
+    tests: PreparedTests
+    without_examiner: Callable[[], Job]
+
+    @property
+    def message(self) -> bytes:
+        """Return the message to the fork server, as JSON."""
+        return b'{"program":' + json_bytes(self.program) + b"," + self.tests.message[1:]
 
 
 @dataclass(frozen=True)
@@ -65,29 +86,38 @@ class _Parts:
     setup: str = ""
 
 
-def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits, examine: bool = True) -> Job:
+def prepare_job(program: str, tests: Tests, limits: Limits, examine: bool = True) -> Job:
     """
-    Separate what the program's process may see of its tests from what it must not see.
+    Prepare a program and its tests. The tests are prepared for the first program and kept for the next ones.
 
     Args:
         program (`str`): Source text; any text at all.
-        tests (`Mapping`): Checked tests.
+        tests (`Tests`): Its tests.
         limits (`Limits`): Default limits. `timeout_s` and `memory_limit_bytes` of the tests take precedence.
         examine (`bool`, *optional*, defaults to `True`): Whether there is an examiner.
 
     Returns:
-        `Job`: Message and judges.
+        `Job`: The program, ready to be sent.
     """
+    key = (limits, examine)
+    prepared = tests.prepared.get(key)
+    if prepared is None:
+        prepared = tests.prepared[key] = _prepare_tests(tests, limits, examine)
+    return Job(program, prepared, partial(prepare_job, program, tests, limits, examine=False))
+
+
+def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests:
+    """Separate what the program's process may see of the tests from what it must not see."""
     timeout_s = float(tests.get("timeout_s", limits.timeout_s))
     program_s = limits.program_timeout_s
     program_s = TESTS_PER_PROGRAM_LIMIT * timeout_s if program_s is None else max(program_s, timeout_s)
     # This covers all that may happen for one program: a busy machine, a repetition after a kill, a run for the lines.
     hard_wall_s = STARVED_WALL_FACTOR * WALL_PER_CPU * (program_s + timeout_s)
+    memory_limit_bytes = int(tests.get("memory_limit_bytes", limits.memory_limit_bytes))
+    memory_limit_bytes = min(memory_limit_bytes, MAX_MEMORY_LIMIT_BYTES)
     parts = _PREPARERS[tests["type"]](tests, limits, examine)
     expected = _expected_bytes(tests)
-    memory_limit_bytes = int(tests.get("memory_limit_bytes", limits.memory_limit_bytes))
     message = {
-        "program": program,
         "type": tests["type"],
         "fn_name": tests.get("fn_name"),
         "preamble": tests.get("preamble", ""),
@@ -99,41 +129,36 @@ def prepare_job(program: str, tests: Mapping[str, Any], limits: Limits, examine:
         "program_cpu_s": program_s,
         "program_wall_s": WALL_PER_CPU * program_s,
         "hard_wall_s": hard_wall_s,
-        "memory_limit_bytes": min(memory_limit_bytes, MAX_MEMORY_LIMIT_BYTES),
+        "memory_limit_bytes": memory_limit_bytes,
         "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * max(expected)),
         "max_kept_bytes": max(MIN_KEPT_BYTES, 2 * sum(expected)),
         "gated": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,
     }
-    return Job(
-        program,
-        message,
-        tuple(parts.judges),
-        hard_wall_s + SERVER_SLACK_S,
-        parts.checks,
-        partial(prepare_job, program, tests, limits, examine=False),
+    return PreparedTests(
+        json_bytes(message), tuple(parts.judges), memory_limit_bytes, hard_wall_s + SERVER_SLACK_S, parts.checks
     )
 
 
-def _expected_bytes(tests: Mapping[str, Any]) -> list[int]:
+def _expected_bytes(tests: Tests) -> list[int]:
     """Return the length of the standard output that each test expects."""
     if tests["type"] != "stdio":
         return [0]
     return [len(text.encode("utf-8", "surrogatepass")) for text in tests["outputs"]]
 
 
-def _prepare_stdio(tests: Mapping[str, Any], limits: Limits, examine: bool) -> _Parts:
+def _prepare_stdio(tests: Tests, limits: Limits, examine: bool) -> _Parts:
     payload = [{"input": text} for text in tests["inputs"]]
     keep = limits.keep_outputs
     return _Parts(payload, [partial(judge_stdout, text, limits.float_tolerance, keep) for text in tests["outputs"]])
 
 
-def _prepare_call(tests: Mapping[str, Any], limits: Limits, examine: bool) -> _Parts:
+def _prepare_call(tests: Tests, limits: Limits, examine: bool) -> _Parts:
     payload = [encode(list(arguments)) for arguments in tests["inputs"]]
     return _Parts(payload, [partial(judge_returned, value, limits.keep_outputs) for value in tests["outputs"]])
 
 
-def _prepare_assert(tests: Mapping[str, Any], limits: Limits, examine: bool) -> _Parts:
+def _prepare_assert(tests: Tests, limits: Limits, examine: bool) -> _Parts:
     setup, preamble = tests["setup"], tests.get("preamble", "")
     # Every examined test runs in the examiner, so a later test would not find a name that it binds.
     examine = examine and not any(map(binds_names, tests["asserts"]))
@@ -159,7 +184,7 @@ def _prepare_assert(tests: Mapping[str, Any], limits: Limits, examine: bool) -> 
     return _Parts(payload, judges, checks, setup if len(examined) < len(payload) else "")
 
 
-_PREPARERS: dict[str, Callable[[Mapping[str, Any], Limits, bool], _Parts]] = {
+_PREPARERS: dict[str, Callable[[Tests, Limits, bool], _Parts]] = {
     "stdio": _prepare_stdio,
     "call": _prepare_call,
     "assert": _prepare_assert,

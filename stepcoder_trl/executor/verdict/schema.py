@@ -1,19 +1,19 @@
 """
-Form of a problem's `tests`: three kinds, checked field by field.
+Check the `tests` of a problem, and hold them in checked form.
 
-Everything that is wrong is a [`BadInputError`] whose message says where, which field, what was found, what is allowed
-and how to put it right.
+Every error is a [`BadInputError`]. Its message names the place, the field, the value, what is allowed and the fix.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from keyword import iskeyword
 from typing import Any, NoReturn
 
 from stepcoder_trl.errors import BadInputError, NoTestsError
+from stepcoder_trl.executor.verdict.limits import MIN_MEMORY_LIMIT_BYTES
 from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS, MAX_DEPTH, MAX_ITEMS
 from stepcoder_trl.jsonl import parse_json, shown
 from stepcoder_trl.parsing import syntax_tree
@@ -25,13 +25,63 @@ FIELDS = {
     "call": ("fn_name", "inputs", "outputs"),
     "assert": ("setup", "asserts"),
 }
-MIN_MEMORY_LIMIT_BYTES = 2**20
 _ALLOWED_TYPES = '`"stdio"`, `"call"` and `"assert"`'
+
+
+class Tests(Mapping[str, Any]):
+    """
+    Tests of one problem, checked once.
+
+    Executors accept them wherever they accept the object or its JSON text, and do not check them again. What they
+    prepare for a program of these tests is kept here for the next one, so hold on to this object while you run many
+    programs of one problem. It is a read-only mapping with the fields of the object. Make it with [`Tests.parse`].
+
+    Attributes:
+        prepared (`dict`): What an executor prepared, by its settings. Not part of the value, and not pickled.
+    """
+
+    __test__ = False  # not a pytest class
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = dict(fields)
+        self.prepared: dict[Any, Any] = {}
+
+    @classmethod
+    def parse(cls, tests: Mapping[str, Any] | str, where: str = "`tests`") -> Tests:
+        """
+        Check tests. Parsed tests are returned as they are.
+
+        Args:
+            tests (`Mapping` or `str`): Tests in one of the forms of [`validate_tests`].
+            where (`str`, *optional*, defaults to ``"`tests`"``): Place named in error messages.
+
+        Returns:
+            `Tests`: The checked tests.
+
+        Raises:
+            BadInputError: If the tests are invalid.
+        """
+        return tests if isinstance(tests, Tests) else cls(validate_tests(tests, where))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"Tests({shown(self._fields)})"
+
+    def __reduce__(self) -> tuple[type[Tests], tuple[dict[str, Any]]]:
+        return Tests, (self._fields,)
 
 
 def validate_tests(tests: Mapping[str, Any] | str, where: str = "`tests`") -> dict[str, Any]:
     """
-    Check the tests of one problem and bring them into the form that is run.
+    Check the tests of one problem and normalize them.
 
     The three forms are
 
@@ -39,27 +89,27 @@ def validate_tests(tests: Mapping[str, Any] | str, where: str = "`tests`") -> di
     - `{"type": "call", "fn_name": str, "inputs": [[argument]], "outputs": [value]}`
     - `{"type": "assert", "setup"?: str, "asserts": [str]}`
 
-    each with an optional `preamble` (str), `timeout_s` (seconds, above 0) and `memory_limit_bytes` (int). A field that
-    is `None` counts as absent, as does an empty field of another form: tables fill them in.
+    each with an optional `preamble` (str), `timeout_s` (seconds, above 0) and `memory_limit_bytes` (int). Tables fill
+    in missing fields, so `None` counts as absent, and so does an empty field of another form.
 
     Args:
         tests (`Mapping` or `str`):
             Tests as an object or as its JSON text.
         where (`str`, *optional*, defaults to ``"`tests`"``):
-            Place to name in messages, e.g. `"problems.jsonl:3"`.
+            Place named in error messages, e.g. `"problems.jsonl:3"`.
 
     Returns:
-        `dict[str, Any]`: Copy with exactly the fields of its form, and those of the optional ones that were given.
-        `setup` is always there in assert tests. Tuples have become lists; asserts have no white space around them.
+        `dict[str, Any]`: Copy with the fields of its form, and the optional fields that were given. Assert tests
+        always have `setup`. Tuples become lists. White space around asserts is removed.
 
     Raises:
-        BadInputError: If anything is missing, unknown or of the wrong type, or there is no test at all.
+        BadInputError: If a field is missing, unknown or of the wrong type, or if there is no test.
     """
-    return _Checker(where).tests(tests)
+    return _TestsChecker(where).tests(tests)
 
 
-class _Checker:
-    """Checks with a place to name."""
+class _TestsChecker:
+    """Check the fields of tests. Error messages name the place `where`."""
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -76,7 +126,7 @@ class _Checker:
         kind = given.get("type")
         if not isinstance(kind, str) or kind not in FIELDS:
             found = "is missing" if kind is None else f"is {shown(kind)}"
-            self.fail(f"`tests.type` {found}; allowed are {_ALLOWED_TYPES}. Set it to the one your tests are of.")
+            self.fail(f"`tests.type` {found}; allowed are {_ALLOWED_TYPES}. Set it to the form of your tests.")
         self.no_unknown_fields(kind, given)
         checked = {"type": kind, **_FORMS[kind](self, given)}
         return {**checked, **self.optional(given)}
@@ -186,7 +236,7 @@ class _Checker:
         if inputs != outputs:
             self.fail(
                 f"`tests.inputs` has {inputs} entries and `tests.outputs` {outputs}, but each test needs one of both. "
-                "Add what is missing or remove what is too many."
+                "Add the missing entries or remove the extra ones."
             )
 
     def function_name(self, given: Mapping[str, Any]) -> str:
@@ -208,8 +258,8 @@ class _Checker:
                 value.encode()
             except UnicodeEncodeError as error:
                 self.fail(
-                    f"`tests.{field}` holds half of a surrogate pair at character {error.start}, which UTF-8 cannot "
-                    "encode. Replace it."
+                    f"`tests.{field}` holds a lone surrogate at character {error.start}. UTF-8 cannot encode it. "
+                    "Replace it."
                 )
         return value
 
@@ -231,7 +281,7 @@ class _Checker:
         self.fail(f"`tests.{field}` is nested too deeply: more than {MAX_DEPTH} levels. Flatten it or drop the row.")
 
     def charge(self, field: str, items: int, characters: int) -> None:
-        """Refuse what the executor does not send to programs, nor take from them."""
+        """Count the size of a value. Refuse it where it exceeds what a message may hold."""
         self.items_left -= items
         self.characters_left -= characters
         if self.items_left < 0 or self.characters_left < 0:
@@ -263,16 +313,16 @@ class _Checker:
         return {key: self.plain(field, item, depth + 2) for key, item in value.items()}
 
 
-_FORMS = {"stdio": _Checker.stdio, "call": _Checker.call, "assert": _Checker.asserts}
+_FORMS = {"stdio": _TestsChecker.stdio, "call": _TestsChecker.call, "assert": _TestsChecker.asserts}
 
 
 def _is_empty(value: Any) -> bool:
     return isinstance(value, (str, list, tuple)) and len(value) == 0
 
 
-@lru_cache(maxsize=1024)  # a row's tests are checked for every sample of it
+@lru_cache(maxsize=1024)  # many rows of a dataset share their preamble
 def _syntax_error(text: str) -> str | None:
-    """What keeps a text from being Python, or `None`."""
+    """Return why a text is not Python, or `None` if it is."""
     try:
         syntax_tree(text)
     except SyntaxError as error:

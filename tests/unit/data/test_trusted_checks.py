@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from stepcoder_trl.executor.verdict.prepare import prepare_job
 def test_number_of_untrusted_rows(data_dir: Path, name: str, rows: int, untrusted: int) -> None:
     problems = load_problems(data_dir / name)
 
-    jobs = [prepare_job("", problem.tests, Limits(1.0, None, 2**29)) for problem in problems]
+    jobs = [prepare_job("", problem.parsed_tests, Limits(1.0, None, 2**29)) for problem in problems]
 
     assert len(jobs) == rows
-    assert sum(any("code" in test for test in job.message["tests"]) for job in jobs) == untrusted
+    assert sum(any("code" in test for test in json.loads(job.message)["tests"]) for job in jobs) == untrusted

@@ -1,12 +1,15 @@
+"""Test the check of a problem's tests, and their parsed form."""
+
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 import pytest
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor.verdict.schema import validate_tests
+from stepcoder_trl.executor.verdict.schema import Tests, validate_tests
 
 
 STDIO: dict[str, Any] = {"type": "stdio", "inputs": ["1\n"], "outputs": ["2\n"]}
@@ -15,7 +18,7 @@ ASSERT: dict[str, Any] = {"type": "assert", "setup": "x = 1", "asserts": ["asser
 
 
 @pytest.mark.parametrize("tests", [STDIO, CALL, ASSERT, {**STDIO, "fn_name": "f"}])
-def test_valid_tests_come_back_as_they_were_from_object_and_text(tests):
+def test_valid_tests_are_unchanged_from_object_and_text(tests):
     assert validate_tests(tests) == tests
     assert validate_tests(json.dumps(tests)) == tests
 
@@ -26,13 +29,13 @@ def test_options_are_kept():
     assert validate_tests({**STDIO, **options}) == {**STDIO, **options}
 
 
-def test_what_tables_fill_in_for_other_forms_counts_as_absent():
+def test_empty_fields_of_other_forms_are_dropped():
     filled = {**STDIO, "fn_name": None, "setup": "", "asserts": [], "preamble": "", "timeout_s": None}
 
     assert validate_tests(filled) == STDIO
 
 
-def test_setup_may_be_left_out():
+def test_setup_is_optional():
     assert validate_tests({"type": "assert", "asserts": ["assert f() == 1\n "]}) == {
         "type": "assert",
         "setup": "",
@@ -57,7 +60,7 @@ def test_integers_may_have_any_length():
     assert value == -7 * (10**9001 - 1) // 9
 
 
-def test_an_escape_that_python_warns_of_is_no_error():
+def test_invalid_escape_sequence_is_allowed():
     assert validate_tests({**ASSERT, "asserts": ["assert f('\\d')"]})["asserts"] == ["assert f('\\d')"]
 
 
@@ -85,7 +88,7 @@ def nested(levels: int) -> Any:
         ({**STDIO, "outputs": [True]}, ["`tests.outputs[0]` is True (bool)"]),
         ({**STDIO, "outputs": []}, ["`tests.outputs` is empty", "no test at all"]),
         ({**STDIO, "outputs": ["1", "2"]}, ["1 entries", "`tests.outputs` 2"]),
-        ({**STDIO, "inputs": ["\udc80"]}, ["`tests.inputs[0]`", "surrogate"]),
+        ({**STDIO, "inputs": ["\udc80"]}, ["`tests.inputs[0]`", "lone surrogate"]),
         ({**STDIO, "fn_name": "a b"}, ["`tests.fn_name` is 'a b'"]),
         ({"type": "call", "inputs": [[1]], "outputs": [1]}, ["`tests.fn_name` is missing"]),
         ({**CALL, "fn_name": "Solution().f"}, ["not `Solution().two_sum`"]),
@@ -112,7 +115,7 @@ def nested(levels: int) -> Any:
         ({**STDIO, "asserts": ["assert 1"]}, ["`tests.asserts` is not a field", "Remove it"]),
     ],
 )
-def test_an_error_names_the_place_the_field_and_the_fix(tests, parts):
+def test_error_names_place_field_and_fix(tests, parts):
     with pytest.raises(BadInputError) as error:
         validate_tests(tests, "rows.jsonl:7")
 
@@ -120,16 +123,9 @@ def test_an_error_names_the_place_the_field_and_the_fix(tests, parts):
     assert [part for part in parts if part not in str(error.value)] == []
 
 
-def test_a_message_shows_a_value_that_python_cannot_print():
+def test_error_shows_value_that_python_cannot_print():
     with pytest.raises(BadInputError, match="of type int"):
         validate_tests({**STDIO, "inputs": [10**5000]})
-
-
-def nested(levels: int) -> list[Any]:
-    value: list[Any] = []
-    for _ in range(levels):
-        value = [value]
-    return value
 
 
 @pytest.mark.parametrize(
@@ -143,9 +139,41 @@ def nested(levels: int) -> list[Any]:
     ids=["deep", "many", "long", "digits"],
 )
 @pytest.mark.parametrize("field", ["inputs", "outputs"])
-def test_values_that_no_message_holds_are_refused_with_their_place(value, problem, field):
+def test_value_too_large_for_a_message_is_refused(value, problem, field):
     tests = {"type": "call", "fn_name": "f", "inputs": [[1], [1]], "outputs": [1, 1]}
     tests[field] = [[1], [value]]
 
     with pytest.raises(BadInputError, match=rf"^rows.jsonl:7: `tests.{field}\[1\]` is {problem}"):
         validate_tests(tests, "rows.jsonl:7")
+
+
+def test_parsed_tests_are_a_mapping_of_the_checked_fields():
+    tests = Tests.parse(json.dumps({**CALL, "preamble": None}))
+
+    assert tests == CALL
+    assert {**tests, "timeout_s": 2.0} == {**CALL, "timeout_s": 2.0}
+
+
+def test_parsed_tests_are_not_checked_again():
+    tests = Tests.parse(CALL)
+
+    assert Tests.parse(tests, "rows.jsonl:7") is tests
+
+
+def test_parsed_tests_are_not_affected_by_their_source():
+    source = {**CALL, "outputs": [2]}
+    tests = Tests.parse(source)
+
+    source["outputs"][0] = 3
+
+    assert tests["outputs"] == [2]
+
+
+def test_parsed_tests_are_pickled_without_prepared_messages():
+    tests = Tests.parse(CALL)
+    tests.prepared["settings"] = lambda: None
+
+    copy = pickle.loads(pickle.dumps(tests))
+
+    assert copy == tests
+    assert copy.prepared == {}
