@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepcoder_trl.executor.backend import Backend, BaseBackend
-    from stepcoder_trl.executor.local.executor import CodeExecutor, ExecutorConfig
+    from stepcoder_trl.executor.local.config import ExecutorConfig
+    from stepcoder_trl.executor.local.executor import CodeExecutor
     from stepcoder_trl.executor.remote.executor import RemoteConfig, RemoteExecutor
 
 _HOME = {
     "Backend": "backend",
     "BaseBackend": "backend",
     "CodeExecutor": "local.executor",
-    "ExecutorConfig": "local.executor",
+    "ExecutorConfig": "local.config",
     "RemoteConfig": "remote.executor",
     "RemoteExecutor": "remote.executor",
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_trl.executor.local import executor as pool
+from stepcoder_trl.executor.local import server_process
 from stepcoder_trl.executor.selftest.leftovers import descendants
 from stepcoder_trl.executor.verdict import schema
 from stepcoder_trl.executor.wire.system import num_cores
@@ -65,8 +65,8 @@ def test_batches_share_one_executor():
 
 def test_threads_share_one_executor(monkeypatch):
     starts = []
-    bootstrap = pool._bootstrap
-    monkeypatch.setattr(pool, "_bootstrap", lambda *descriptors: (starts.append(1), bootstrap(*descriptors))[1])
+    bootstrap = server_process._bootstrap
+    monkeypatch.setattr(server_process, "_bootstrap", lambda *fds: (starts.append(1), bootstrap(*fds))[1])
 
     with ThreadPoolExecutor(8) as threads:
         results = list(threads.map(score, ["print(3)", "print(4)"] * 8))

@@ -1,1 +1,1 @@
-"""`CodeExecutor`: its threads and its handles of fork servers."""
+"""Run programs on this machine: the executor, its threads and its fork servers."""

@@ -51,16 +51,24 @@ class RemoteConfig:
     Args:
         url (`str`): Address of the service, e.g. `"http://sandbox:8080"`. `/run_code` is appended.
         num_workers (`int`, *optional*, defaults to `8`): Maximum number of parallel requests.
-        timeout_s (`float`, *optional*, defaults to `3.0`): CPU seconds of one test, tracing included.
-        program_timeout_s (`float`, *optional*): CPU seconds of all tests together. Defaults to five times `timeout_s`.
-        memory_limit_bytes (`int`, *optional*, defaults to 512 MiB): Address space of a program.
+        timeout_s (`float`, *optional*, defaults to `3.0`):
+            CPU seconds of one test, tracing included. A program that sleeps gets three times that in wall time. The
+            tests' own `timeout_s` takes precedence.
+        program_timeout_s (`float`, *optional*):
+            CPU seconds of all tests of a program together. Defaults to five times the limit of one test.
+        memory_limit_bytes (`int`, *optional*, defaults to 512 MiB):
+            Address space of a program, in addition to the fork server's. The tests' own `memory_limit_bytes` takes
+            precedence.
         isolation (`str`, *optional*, defaults to `"auto"`):
-            Isolation layers inside the remote sandbox: those available (`"auto"`), all (`"strict"`) or limits only
-            (`"none"`).
+            Isolation layers: those that the machine has (`"auto"`), all or an error (`"strict"`), or only resource
+            limits and process groups (`"none"`). The machine is the remote one.
         stop_on_first_failure (`bool`, *optional*, defaults to `False`):
             Report the tests after the first failure as not run. The remote sandbox still runs them.
-        float_tolerance (`float`, *optional*): Tolerance for words of standard output that are numbers.
-        fresh_process_per_test (`bool`, *optional*, defaults to `False`): Fork a new process for every test.
+        float_tolerance (`float`, *optional*):
+            Absolute and relative tolerance for words of standard output that are numbers. By default words are
+            compared as text.
+        fresh_process_per_test (`bool`, *optional*, defaults to `False`):
+            Fork a new process for every test, so that no test sees the state that another left in imported modules.
         max_attempts (`int`, *optional*, defaults to `5`): Maximum number of attempts per request.
         backoff_s (`float`, *optional*, defaults to `0.5`):
             Maximum wait before the second attempt. It doubles with each further attempt. `Retry-After` takes

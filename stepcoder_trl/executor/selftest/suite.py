@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend
-from stepcoder_trl.executor.local.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.local.config import ExecutorConfig
+from stepcoder_trl.executor.local.executor import CodeExecutor
 from stepcoder_trl.executor.selftest import leftovers
 from stepcoder_trl.executor.selftest.corpus import Case, load
 from stepcoder_trl.parsing import line_spans

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
-from stepcoder_trl.executor.local import executor as pool
+from stepcoder_trl.executor.local import server_process
 from stepcoder_trl.executor.selftest.leftovers import descendants
 from tests.integration.lifetime.programs import LONG_S, ONE, prints
 from tests.integration.lifetime.script import MARKS
@@ -75,7 +75,7 @@ def test_program_that_kills_itself_has_runtime_error(executor):
 
 def test_servers_that_always_die_raise_sandbox_error(monkeypatch, nothing_left):
     kills_itself = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    monkeypatch.setattr(pool, "_bootstrap", lambda *_: kills_itself)
+    monkeypatch.setattr(server_process, "_bootstrap", lambda *_: kills_itself)
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         with pytest.raises(SandboxError, match="could not be executed"):
             executor.run("print(1)", ONE)

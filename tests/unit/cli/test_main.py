@@ -98,7 +98,7 @@ def test_execute_reads_and_writes_standard_streams(monkeypatch, capsys):
 
 @pytest.mark.sandbox
 def test_row_that_cannot_be_executed_is_reported_in_output(tmp_path, monkeypatch):
-    monkeypatch.setattr("stepcoder_trl.executor.local.executor._bootstrap", lambda *_: "raise SystemExit")
+    monkeypatch.setattr("stepcoder_trl.executor.local.server_process._bootstrap", lambda *_: "raise SystemExit")
     programs = write(tmp_path / "p.jsonl", {"id": 1, "program": "", "tests": DOUBLE})
     out = tmp_path / "r.jsonl"
 

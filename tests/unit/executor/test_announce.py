@@ -9,7 +9,7 @@ import pytest
 
 from stepcoder_trl.errors import IsolationError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, announce
-from stepcoder_trl.executor.local import executor as pool
+from stepcoder_trl.executor.local import server_process
 from stepcoder_trl.executor.server.hardening.layers import LAYERS
 from stepcoder_trl.types import Outcome
 
@@ -34,10 +34,10 @@ def nothing_said(monkeypatch, caplog):
 
 @pytest.fixture
 def without_landlock(monkeypatch):
-    original = pool._bootstrap
-    path = f"import sys; sys.path.insert(0, {str(pool.Path(pool.__file__).parents[3])!r})\n"
+    original = server_process._bootstrap
+    path = f"import sys; sys.path.insert(0, {str(server_process.Path(server_process.__file__).parents[3])!r})\n"
     monkeypatch.setattr(
-        pool, "_bootstrap", lambda *fds: path + WITHOUT_LANDLOCK + "sys.path.pop(0)\n" + original(*fds)
+        server_process, "_bootstrap", lambda *fds: path + WITHOUT_LANDLOCK + "sys.path.pop(0)\n" + original(*fds)
     )
 
 

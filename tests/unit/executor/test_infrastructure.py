@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
-from stepcoder_trl.executor.local import executor as pool
+from stepcoder_trl.executor.local import server_process
 from stepcoder_trl.rewards import close_executor, unit_test_reward
 
 
@@ -35,7 +35,7 @@ FAULTS = {
 @pytest.fixture
 def break_servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], list[int]]]:
     """Makes the first servers that start faulty; returns a list that grows by one with every start."""
-    healthy = pool._bootstrap
+    healthy = server_process._bootstrap
     close_executor()  # its healthy servers would serve `unit_test_reward`
 
     def break_servers(fault: str, count: int) -> list[int]:
@@ -51,7 +51,7 @@ def fail(*args, **kwargs):
             code = healthy(requests, replies, checks)
             return code.replace("sys.path.pop(0);", f"exec({setup!r});") if len(starts) <= count else code
 
-        monkeypatch.setattr(pool, "_bootstrap", bootstrap)
+        monkeypatch.setattr(server_process, "_bootstrap", bootstrap)
         return starts
 
     yield break_servers

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
-from stepcoder_trl.executor.local import executor as pool
+from stepcoder_trl.executor.local import server_process
 from stepcoder_trl.executor.selftest import load, run_selftest
 from stepcoder_trl.types import Outcome
 
@@ -38,10 +38,10 @@ without_linux = {WITHOUT_LINUX!r}
 import ctypes, random, tempfile, threading, asyncio, logging, subprocess
 exec(without_linux)
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
-from stepcoder_trl.executor.local import executor as pool
+from stepcoder_trl.executor.local import server_process
 import stepcoder_trl.executor.server.main, stepcoder_trl.executor.server.once, stepcoder_trl.executor.remote.executor
-original = pool._bootstrap
-pool._bootstrap = lambda *fds: (
+original = server_process._bootstrap
+server_process._bootstrap = lambda *fds: (
     "import ctypes, random, tempfile, threading, asyncio, platform; " + f"exec({{without_linux!r}}); " + original(*fds)
 )
 with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
@@ -54,7 +54,7 @@ with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
 
 @pytest.fixture
 def portable(monkeypatch):
-    monkeypatch.setattr(pool, "PORTABLE", True)
+    monkeypatch.setattr(server_process, "PORTABLE", True)
     with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=2.0)) as executor:
         yield executor
 
@@ -96,7 +96,7 @@ def test_answers_are_those_of_the_fork_servers(portable, executor, program, test
 def test_every_program_gets_a_process_of_its_own(portable):
     program, tests = "import os\nprint(os.getppid())\n", {"type": "stdio", "inputs": [""], "outputs": ["0"]}
     starts = []
-    original = pool.subprocess.Popen
+    original = server_process.subprocess.Popen
 
     class Counted(original):
         def __init__(self, *arguments, **keywords):
@@ -104,7 +104,7 @@ def test_every_program_gets_a_process_of_its_own(portable):
             super().__init__(*arguments, **keywords)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool.subprocess, "Popen", Counted)
+        patch.setattr(server_process.subprocess, "Popen", Counted)
         for _ in range(3):
             assert portable.run(program, tests).outcome is Outcome.FAILED
 

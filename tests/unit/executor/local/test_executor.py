@@ -360,7 +360,7 @@ def test_closing_ends_every_process_and_may_be_repeated():
 
 
 def test_a_worker_that_cannot_start_is_our_failure_not_an_outcome(monkeypatch):
-    monkeypatch.setattr("stepcoder_trl.executor.local.executor._bootstrap", lambda *_: "raise SystemExit")
+    monkeypatch.setattr("stepcoder_trl.executor.local.server_process._bootstrap", lambda *_: "raise SystemExit")
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         (result,) = executor.run_many(["print(1)"], [DOUBLE], on_error="return")
         with pytest.raises(SandboxError):

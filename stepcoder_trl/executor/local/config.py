@@ -1,0 +1,75 @@
+"""Settings of the local executor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.verdict.limits import Isolation, Limits, check_isolation
+
+
+@dataclass(frozen=True)
+class ExecutorConfig:
+    """
+    Settings of a [`CodeExecutor`].
+
+    Args:
+        num_workers (`int`, *optional*):
+            Number of fork servers. Each runs one program at a time. Defaults to the cores that this process may use.
+        timeout_s (`float`, *optional*, defaults to `3.0`):
+            CPU seconds of one test, tracing included. A program that sleeps gets three times that in wall time. The
+            tests' own `timeout_s` takes precedence.
+        program_timeout_s (`float`, *optional*):
+            CPU seconds of all tests of a program together. Defaults to five times the limit of one test.
+        memory_limit_bytes (`int`, *optional*, defaults to 512 MiB):
+            Address space of a program, in addition to the fork server's. The tests' own `memory_limit_bytes` takes
+            precedence.
+        isolation (`str`, *optional*, defaults to `"auto"`):
+            Isolation layers: those that the machine has (`"auto"`), all or an error (`"strict"`), or only resource
+            limits and process groups (`"none"`).
+        stop_on_first_failure (`bool`, *optional*, defaults to `False`):
+            Report the tests after the first failure as not run, and do not run them.
+        float_tolerance (`float`, *optional*):
+            Absolute and relative tolerance for words of standard output that are numbers. By default words are
+            compared as text.
+        fresh_process_per_test (`bool`, *optional*, defaults to `False`):
+            Fork a new process for every test, so that no test sees the state that another left in imported modules.
+        keep_outputs (`bool`, *optional*, defaults to `False`):
+            Keep what each stdio test printed and each call returned in `TestResult.output`.
+        hash_seed (`int`, *optional*, defaults to `0`):
+            `PYTHONHASHSEED` of the programs, from 0 to 4294967295. It determines the order of their sets.
+    """
+
+    num_workers: int | None = None
+    timeout_s: float = 3.0
+    program_timeout_s: float | None = None
+    memory_limit_bytes: int = 512 * 2**20
+    isolation: Isolation = "auto"
+    stop_on_first_failure: bool = False
+    float_tolerance: float | None = None
+    fresh_process_per_test: bool = False
+    keep_outputs: bool = False
+    hash_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_workers is not None and self.num_workers < 1:
+            raise BadInputError(
+                f"`num_workers` is {self.num_workers}, but must be at least 1. Leave it out for one per core."
+            )
+        if not 0 <= self.hash_seed < 2**32:
+            raise BadInputError(f"`hash_seed` is {self.hash_seed}, but must be from 0 to 4294967295.")
+        check_isolation(self.isolation)
+        _ = self.limits  # checks its fields
+
+    @property
+    def limits(self) -> Limits:
+        """Return the default limits of a program. Its tests may override them."""
+        return Limits(
+            timeout_s=self.timeout_s,
+            program_timeout_s=self.program_timeout_s,
+            memory_limit_bytes=self.memory_limit_bytes,
+            float_tolerance=self.float_tolerance,
+            stop_on_first_failure=self.stop_on_first_failure,
+            fresh_process_per_test=self.fresh_process_per_test,
+            keep_outputs=self.keep_outputs,
+        )

@@ -1,0 +1,228 @@
+"""Start a fork server and talk to it. This is the caller's end; `executor.server` holds the server's."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from stepcoder_trl.executor.announce import start_failure
+from stepcoder_trl.executor.local import descriptors
+from stepcoder_trl.executor.local.config import ExecutorConfig
+from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test
+from stepcoder_trl.executor.verdict.prepare import Job
+from stepcoder_trl.executor.wire.codec import json_bytes
+from stepcoder_trl.executor.wire.scratch import remove
+from stepcoder_trl.executor.wire.system import is_portable
+from stepcoder_trl.types import Execution, Outcome
+
+
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 2.0  # time for a server to end its program and to remove its folder
+PORTABLE = is_portable()  # tests set it on Linux
+_LENGTH_BYTES = 4  # of the length before each message
+_READ_BYTES = 2**20
+
+
+class ServerLost(Exception):
+    """Raised if a fork server ends, does not answer in time, or sends an invalid message."""
+
+
+class ExecutorClosing(Exception):
+    """Raised if the executor is closed while a program runs."""
+
+
+class ServerProcess:
+    """
+    Fork server process.
+
+    It is started in a session and a scratch folder of its own, without the environment of this process. Every read
+    and write has a deadline, and ends when `wakeup` becomes readable.
+
+    Args:
+        config (`ExecutorConfig`): Settings.
+        wakeup (`int`): Descriptor that becomes readable when the executor is closed.
+
+    Attributes:
+        ready (`bool`): Whether the server has started.
+        single_use (`bool`): Whether a program could harm the server, so that each program needs a new one.
+        layers (`dict[str, bool]`): Isolation layers, `True` where active.
+        missing (`dict[str, str]`): Missing layers, and what each would have prevented.
+    """
+
+    def __init__(self, config: ExecutorConfig, wakeup: int) -> None:
+        self.ready = False
+        self.single_use = PORTABLE
+        self.layers: dict[str, bool] = {}
+        self.missing: dict[str, str] = {}
+        self._isolation = config.isolation
+        self._wakeup = wakeup
+        self._scratch = tempfile.mkdtemp(prefix="stepcoder-")
+        request_read, self._requests = descriptors.open_pipe()
+        self._replies, reply_write = descriptors.open_pipe()
+        self._checks = _open_checks_file()
+        os.set_blocking(self._requests, False)  # a stopped server does not read
+        # `poll`, because a trainer may have descriptors with numbers that are too high for `select`.
+        self._readable = select.poll()
+        self._readable.register(self._replies, select.POLLIN)
+        self._readable.register(wakeup, select.POLLIN)
+        self._writable = select.poll()
+        self._writable.register(self._requests, select.POLLOUT)
+        self._writable.register(wakeup, select.POLLIN)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-s", "-B", "-c", _bootstrap(request_read, reply_write, self._checks)],
+                pass_fds=(request_read, reply_write, self._checks),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_environment(self._scratch, config.hash_seed),
+                cwd=self._scratch,
+                start_new_session=True,
+            )
+        except BaseException:
+            self._close_pipes()
+            remove(self._scratch)
+            raise
+        finally:
+            descriptors.close(request_read)
+            descriptors.close(reply_write)
+
+    def wait_until_ready(self) -> None:
+        """
+        Wait until the server has started.
+
+        Raises:
+            SandboxError: If the server cannot start; an `IsolationError` if it refuses to run without a layer.
+            ServerLost, ExecutorClosing: See the classes.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        self._send(
+            json_bytes({"scratch": self._scratch, "isolation": self._isolation, "portable": self.single_use}), deadline
+        )
+        greeting = self._receive(deadline)
+        if "infrastructure" in greeting:
+            raise start_failure(greeting)
+        self.layers, self.missing = greeting["layers"], greeting["missing"]
+        self.ready = True
+
+    def run(self, job: Job) -> Execution:
+        """
+        Run one program.
+
+        Raises:
+            SandboxError: If the server failed to run the program.
+            ServerLost, ExecutorClosing: See the classes.
+        """
+        deadline = time.monotonic() + job.tests.deadline_s
+        if job.tests.checks:
+            # The server passes the file to the examiner unread: its own memory is inherited by the program.
+            os.pwrite(self._checks, job.tests.checks, 0)
+        self._send(job.message, deadline)
+        reply = self._receive(deadline)
+        while "test" in reply:
+            passed = judge_test(job.tests.judges[reply["test"]], reply["result"]).outcome is Outcome.PASSED
+            self._send(json_bytes("go" if passed else "stop"), deadline)
+            reply = self._receive(deadline)
+        if "not_plain" in reply:
+            return self.run(job.without_examiner())
+        return judge_reply(job.program, job.tests.judges, reply)
+
+    def stop(self) -> bool:
+        """
+        End the process and its program, and remove its folder.
+
+        Returns:
+            `bool`: Whether someone else had killed the process. A program cannot, where seccomp is active.
+        """
+        self._close_pipes()  # a healthy server ends when its requests end
+        try:
+            status = self._process.wait(timeout=STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            status = 0
+            self._process.kill()
+            self._process.wait()
+        remove(self._scratch)
+        return status in (-signal.SIGKILL, -signal.SIGTERM) and (not self.ready or self.layers["seccomp"])
+
+    def _send(self, message: bytes, deadline: float) -> None:
+        rest = memoryview(len(message).to_bytes(_LENGTH_BYTES, "little") + message)
+        while rest:
+            try:
+                rest = rest[os.write(self._requests, rest) :]
+            except BlockingIOError:
+                if self._wakeup in dict(self._writable.poll(_milliseconds_until(deadline))):
+                    raise ExecutorClosing from None
+            except BrokenPipeError:
+                raise ServerLost("worker ended") from None
+
+    def _receive(self, deadline: float) -> Any:
+        size = int.from_bytes(self._read(_LENGTH_BYTES, deadline), "little")
+        try:
+            return json.loads(self._read(size, deadline))
+        except (ValueError, RecursionError) as error:
+            raise ServerLost(f"worker sent garbage: {error}") from None
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            events = dict(self._readable.poll(_milliseconds_until(deadline)))
+            if self._replies in events:
+                part = os.read(self._replies, min(size - len(data), _READ_BYTES))
+                if not part:
+                    raise ServerLost("worker ended")
+                data += part
+            elif self._wakeup in events:
+                raise ExecutorClosing
+        return bytes(data)
+
+    def _close_pipes(self) -> None:
+        descriptors.close(self._requests)
+        descriptors.close(self._replies)
+        descriptors.close(self._checks)
+
+
+def _open_checks_file() -> int:
+    if PORTABLE:
+        return descriptors.register(os.open(os.devnull, os.O_RDONLY))
+    return descriptors.register(os.memfd_create("checks", os.MFD_CLOEXEC))
+
+
+def _milliseconds_until(deadline: float) -> float:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise ServerLost("worker did not answer in time")
+    return min(left_s, 3600) * 1000
+
+
+def _bootstrap(requests: int, replies: int, checks: int) -> str:
+    """Return the code for `python -c`. It imports this package, and nothing that lies beside it."""
+    root = str(Path(__file__).parents[3])
+    # The server has one thread, so no module needs its fork hooks. Running them would make a fork a quarter slower.
+    return (
+        f"import os; os.register_at_fork = lambda **callbacks: None; "
+        f"import sys; sys.path[0] = {root!r}; from stepcoder_trl.executor.server import main as server; "
+        f"sys.path.pop(0); server.main({requests}, {replies}, {checks})"
+    )
+
+
+def _environment(scratch: str, hash_seed: int) -> dict[str, str]:
+    """Return the server's environment. It holds nothing of ours, which may contain tokens."""
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": scratch,
+        "TMPDIR": scratch,
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": str(hash_seed),
+        "PYTHONUTF8": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **dict.fromkeys(threads, "1"),
+    }

@@ -1,0 +1,233 @@
+"""
+Threads that run programs on fork servers.
+
+Each thread has one fork server, takes programs from a common queue and receives the replies. A server that ends or
+does not answer is replaced, and its program runs again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections import Counter
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stepcoder_trl.errors import IsolationError, SandboxError
+from stepcoder_trl.executor.announce import announce
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS
+from stepcoder_trl.executor.local import descriptors
+from stepcoder_trl.executor.local.config import ExecutorConfig
+from stepcoder_trl.executor.local.server_process import ExecutorClosing, ServerLost, ServerProcess
+from stepcoder_trl.executor.verdict.judge import worker_lost
+from stepcoder_trl.executor.verdict.limits import Limits
+from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
+from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.executor.wire.system import num_cores
+from stepcoder_trl.types import Execution, Outcome
+
+
+CLOSED_MESSAGE = "This executor is closed. Create a new one."
+_HARMLESS_LIMITS = Limits(timeout_s=10.0, program_timeout_s=None, memory_limit_bytes=512 * 2**20)
+_Cause = Literal["killed", "lost", "failed"]
+# Number of failed attempts after which a program is given up, by cause.
+_MAX_ATTEMPTS: dict[_Cause, int] = {
+    "killed": 50,  # someone else killed the server, which says nothing about the program
+    "lost": 2,  # the server was lost while it ran the program
+    "failed": 2,  # the server did not start, or failed to run the program
+}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Task:
+    """
+    Program in the queue.
+
+    Attributes:
+        job (`Job`): Program and tests.
+        owner (`object`): The executor. It must not be collected before its programs have run.
+        future (`Future[Execution]`): Its result.
+    """
+
+    job: Job
+    owner: object
+    future: Future[Execution] = field(default_factory=Future)
+
+    def cancel(self) -> None:
+        """Cancel a program that has not started."""
+        self.future.cancel()
+        self.future.set_running_or_notify_cancel()
+
+    def settle(self, result: Execution | Exception) -> None:
+        """Set the result. A callback that fails does not end the thread, which serves other programs too."""
+        try:
+            if isinstance(result, Exception):
+                self.future.set_exception(result)
+            else:
+                self.future.set_result(result)
+        except BaseException:
+            logger.exception("A callback of a program's future failed.")
+
+
+class Workers:
+    """
+    Threads and queue of one executor.
+
+    They hold no reference to the executor, so that an executor that is not used any more can be collected.
+
+    Attributes:
+        pid (`int`): Process that the threads belong to.
+        layers (`dict[str, bool]`): Isolation layers, `True` where active. Empty before the first server has started.
+        missing (`dict[str, str]`): Missing layers, and what each would have prevented.
+    """
+
+    def __init__(self, config: ExecutorConfig) -> None:
+        self.config = config
+        self.pid = os.getpid()
+        self.layers: dict[str, bool] = {}
+        self.missing: dict[str, str] = {}
+        self.queue: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self.closed = False
+        self.wakeup, self._alarm = descriptors.open_pipe()
+        self._lock = threading.RLock()  # reentrant: the garbage collector may call `close` while this thread holds it
+        count = config.num_workers or num_cores()
+        self._threads = [
+            threading.Thread(target=_Worker(self).serve, name=f"stepcoder-worker-{index}", daemon=True)
+            for index in range(count)
+        ]
+        self._num_serving = count
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, task: Task) -> None:
+        """Add a program to the queue."""
+        with self._lock:
+            if self.closed:
+                raise SandboxError(CLOSED_MESSAGE)
+            self.queue.put(task)
+
+    def close(self) -> None:
+        """End all servers. Programs that run get an error, programs that wait are cancelled."""
+        if os.getpid() != self.pid:  # after a fork, the servers belong to the parent
+            return
+        with self._lock:
+            if not self.closed:
+                self.closed = True
+                os.write(self._alarm, b"!")
+                for _ in self._threads:
+                    self.queue.put(None)
+        # A callback of a future, or the garbage collector, may have called from one of the threads.
+        if threading.current_thread() not in self._threads:
+            for thread in self._threads:
+                thread.join()
+
+    def note_ready(self, server: ServerProcess) -> None:
+        """Note and log the layers of a server that has started."""
+        self.layers, self.missing = server.layers, server.missing
+        announce(self.layers, self.missing, self.config.isolation)
+
+    def leave(self) -> None:
+        """Note that a thread ends. The last one closes the pipe that wakes them."""
+        with self._lock:
+            self._num_serving -= 1
+            is_last = not self._num_serving
+        if is_last:
+            descriptors.close(self.wakeup)
+            descriptors.close(self._alarm)
+
+
+class _Worker:
+    """One thread and its fork server."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._server: ServerProcess | None = None
+
+    def serve(self) -> None:
+        """Run programs from the queue until the executor is closed."""
+        try:
+            while (task := self._workers.queue.get()) is not None:
+                if self._workers.closed:
+                    task.cancel()
+                elif task.future.set_running_or_notify_cancel():
+                    task.settle(self._result(task.job))
+                del task  # it references the executor, which may be collected now
+        finally:
+            self._stop_server()
+            self._workers.leave()
+
+    def _result(self, job: Job) -> Execution | Exception:
+        try:
+            return self._run(job)
+        except Exception as error:  # the caller's future raises it
+            return error
+
+    def _run(self, job: Job) -> Execution:
+        """
+        Run a program, on new servers while servers fail.
+
+        Raises:
+            SandboxError: If the program could not be executed.
+        """
+        failures: Counter[_Cause] = Counter()
+        while True:
+            try:
+                return self._try(job)
+            except ExecutorClosing:
+                raise SandboxError("This executor was closed before the program had ended.") from None
+            except IsolationError:  # another server would lack the same layers
+                self._stop_server()
+                raise
+            except (ServerLost, SandboxError, OSError) as problem:
+                error = problem
+            cause = self._stop_failed_server(error)
+            failures[cause] += 1
+            if failures[cause] == _MAX_ATTEMPTS[cause]:
+                break
+        if cause == "lost" and self._start_healthy_server():
+            return worker_lost(job.program, len(job.tests.judges))
+        raise SandboxError(
+            f"A program could not be executed ({error}). Check free disk space, memory and the number of "
+            f"processes allowed; `stepcoder-trl env` shows the sandbox's layers."
+        )
+
+    def _try(self, job: Job) -> Execution:
+        if self._server is None:
+            self._server = ServerProcess(self._workers.config, self._workers.wakeup)
+        if not self._server.ready:
+            self._server.wait_until_ready()
+            self._workers.note_ready(self._server)
+        execution = self._server.run(job)
+        if self._server.single_use:
+            self._stop_server()
+        return execution
+
+    def _stop_failed_server(self, error: Exception) -> _Cause:
+        """Stop the server after an error, and return the error's cause."""
+        was_ready = self._server is not None and self._server.ready
+        if self._stop_server():
+            return "killed"
+        return "lost" if was_ready and isinstance(error, ServerLost) else "failed"
+
+    def _start_healthy_server(self) -> bool:
+        """Start a new server and check that it runs a harmless program. If so, the last program is at fault."""
+        job = prepare_job(HARMLESS_PROGRAM, Tests.parse(HARMLESS_TESTS), _HARMLESS_LIMITS)
+        try:
+            self._server = ServerProcess(self._workers.config, self._workers.wakeup)
+            self._server.wait_until_ready()
+            if self._server.run(job).outcome is Outcome.PASSED:
+                return True
+        except (ExecutorClosing, ServerLost, SandboxError, OSError):
+            pass
+        self._stop_server()
+        return False
+
+    def _stop_server(self) -> bool:
+        """Stop the server, if there is one. Return whether someone else had killed it."""
+        server, self._server = self._server, None
+        return server is not None and server.stop()
