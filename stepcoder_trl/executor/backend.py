@@ -1,8 +1,8 @@
 """
-What an execution backend offers, and what follows from its one essential method.
+Interface of execution backends.
 
-[`Backend`] is what callers ask for: the trainer, `evaluate` and the command line take any object of this form.
-[`BaseBackend`] supplies everything but `submit`, `close` and the limits.
+The trainer, `evaluate` and the command line accept any [`Backend`]. [`BaseBackend`] implements it for a class that has
+`submit`, `close` and `timeout_s`.
 """
 
 from __future__ import annotations
@@ -19,50 +19,54 @@ from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.types import Execution
 
 
-# A sandbox that loses a program runs this one: if it passes, the sandbox works and the program is at fault.
+# A backend that loses a program runs this one. If it passes, the backend works, and the lost program is at fault.
 HARMLESS_PROGRAM = "print(input())\n"
 HARMLESS_TESTS: dict[str, Any] = {"type": "stdio", "inputs": ["ok"], "outputs": ["ok"]}
 
-# Tests in one of the forms of `validate_tests`: an object, its JSON text, or parsed `Tests`, which are a mapping.
+# Tests in one of the forms of `validate_tests`: an object, its JSON text, or `Tests`, which are a read-only mapping.
 TestsLike = Mapping[str, Any] | str
 _Self = TypeVar("_Self", bound="BaseBackend")
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """Runs untrusted programs under unit tests, here or elsewhere."""
+    """Object that runs untrusted programs under unit tests."""
 
     @property
     def timeout_s(self) -> float:
-        """CPU seconds of one test, unless the tests say otherwise."""
+        """Return the default CPU seconds of one test."""
 
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """
         Run a program in the background.
 
+        Args:
+            program (`str`): Source text.
+            tests (`Mapping` or `str`): Tests, as a mapping or as JSON text.
+
         Returns:
-            `Future[Execution]`: Raises [`SandboxError`] if the program could not be executed, which is never a score.
+            `Future[Execution]`: Raises [`SandboxError`] if the program could not be executed.
         """
 
     def run(self, program: str, tests: TestsLike) -> Execution:
-        """Run a program and wait."""
+        """Run a program, and wait for its result."""
 
     def run_many(
         self, programs: Sequence[str], tests: Sequence[TestsLike], on_error: Literal["raise", "return"] = "raise"
     ) -> list[Any]:
-        """Run programs side by side; results in order, with `on_error="return"` a `SandboxError` in its slot."""
+        """Run programs in parallel. Return their results in order, or a `SandboxError` with `on_error="return"`."""
 
     def close(self) -> None:
-        """Give everything back. Closing twice is fine."""
+        """Release all resources. Closing twice is allowed."""
 
 
 class BaseBackend(ABC):
-    """Makes `run`, `run_many` and the context manager of a backend from its `submit` and `close`."""
+    """Base class that implements `run`, `run_many` and the context manager from `submit` and `close`."""
 
     @property
     @abstractmethod
     def timeout_s(self) -> float:
-        """CPU seconds of one test, unless the tests say otherwise."""
+        """Return the default CPU seconds of one test."""
 
     @abstractmethod
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
@@ -70,11 +74,11 @@ class BaseBackend(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give everything back. Closing twice is fine."""
+        """Release all resources. Closing twice is allowed."""
 
     @property
     def layers(self) -> dict[str, bool]:
-        """Layers of isolation by name and whether each is in force; empty if the backend does not tell."""
+        """Return the isolation layers by name, `True` where active. Empty if the backend does not report them."""
         return {}
 
     def __enter__(self: _Self) -> _Self:
@@ -86,7 +90,20 @@ class BaseBackend(ABC):
         self.close()
 
     def run(self, program: str, tests: TestsLike) -> Execution:
-        """Run a program and wait."""
+        """
+        Run a program, and wait for its result.
+
+        Args:
+            program (`str`): Source text.
+            tests (`Mapping` or `str`): Tests, as a mapping or as JSON text.
+
+        Returns:
+            `Execution`: Outcome, results and lines.
+
+        Raises:
+            BadInputError: If the tests are invalid.
+            SandboxError: If the program could not be executed.
+        """
         return _result(self.submit(program, tests))
 
     def run_many(
@@ -97,18 +114,22 @@ class BaseBackend(ABC):
         batch_timeout_s: float | None = None,
     ) -> list[Any]:
         """
-        Run programs side by side and return their results in order.
+        Run programs in parallel, and return their results in order.
 
         Args:
             programs (`Sequence[str]`): Source texts.
             tests (`Sequence`): Tests of each program.
-            on_error (`str`): `"raise"` the first [`SandboxError`], or `"return"` it in its slot.
+            on_error (`str`): `"raise"` the first [`SandboxError`], or `"return"` it in place of the result.
             batch_timeout_s (`float`, *optional*):
-                Wall seconds for the whole batch. Programs without a result by then are not scored: a `SandboxError`.
-                Without it the batch is bounded by the limits of its programs.
+                Wall seconds for the whole batch. A program without a result by then gets a `SandboxError`. By default
+                only the limits of the programs apply.
 
         Returns:
-            `list[Execution]`: With `on_error="return"`, slots may hold a `SandboxError` instead.
+            `list[Execution]`: With `on_error="return"`, an entry may be a `SandboxError` instead.
+
+        Raises:
+            BadInputError: If tests are invalid, or their number is not the number of programs.
+            SandboxError: If a program could not be executed and `on_error` is `"raise"`.
         """
         _check_batch(programs, tests, on_error)
         end = None if batch_timeout_s is None else time.monotonic() + batch_timeout_s
@@ -123,7 +144,7 @@ class BaseBackend(ABC):
                     if on_error == "raise":
                         raise
                     results.append(error)
-        except BaseException:  # Ctrl-C too: what has not started is not worth running
+        except BaseException:  # after Ctrl-C, too, nobody waits for the programs that have not started
             for future in futures:
                 future.cancel()
             raise
@@ -131,7 +152,7 @@ class BaseBackend(ABC):
 
 
 def _result(future: Future[Execution], end: float | None = None) -> Execution:
-    """Result of a program, or a `SandboxError` that says why there is none. `end` is in monotonic seconds."""
+    """Return the result of a program, or raise a `SandboxError`. `end` is in seconds of the monotonic clock."""
     try:
         return future.result(None if end is None else max(0.0, end - time.monotonic()))
     except FutureTimeoutError:
@@ -144,7 +165,6 @@ def _result(future: Future[Execution], end: float | None = None) -> Execution:
 
 
 def _check_batch(programs: Sequence[str], tests: Sequence[TestsLike], on_error: str) -> None:
-    """Refuse a batch with another number of tests than programs, or with an unknown `on_error`."""
     if len(programs) != len(tests):
         raise BadInputError(f"{len(programs)} programs, but {len(tests)} tests. Pass one tests object per program.")
     if on_error not in ("raise", "return"):
