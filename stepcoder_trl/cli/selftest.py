@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from stepcoder_trl.cli.progress_bar import Progress
 from stepcoder_trl.executor import ExecutorConfig, RemoteConfig, RemoteExecutor
-from stepcoder_trl.executor.selftest import Case, Finding, SelftestReport, check_sandbox, run_selftest
+from stepcoder_trl.executor.selftest import Case, SelftestFinding, SelftestReport, check_sandbox, run_selftest
 from stepcoder_trl.executor.selftest.suite import choose
 from stepcoder_trl.jsonl import write_json
 
@@ -83,7 +83,7 @@ def _lines(report: SelftestReport) -> list[str]:
     return lines
 
 
-def _table(findings: tuple[Finding, ...]) -> list[str]:
+def _table(findings: tuple[SelftestFinding, ...]) -> list[str]:
     if not findings:
         return []
     rows = [("program", "expected", "found", "detail")]

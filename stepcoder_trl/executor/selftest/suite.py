@@ -32,7 +32,7 @@ class _Backend(Protocol):
 
 
 @dataclass(frozen=True)
-class Finding:
+class SelftestFinding:
     """
     One failure of the suite.
 
@@ -59,7 +59,7 @@ class SelftestReport:
     Attributes:
         hostile (`int`): Number of hostile programs run.
         correct (`int`): Number of correct programs run.
-        findings (`tuple[Finding, ...]`): Failures. Empty if all is well.
+        findings (`tuple[SelftestFinding, ...]`): Failures. Empty if all is well.
         checked (`tuple[str, ...]`): Properties that were checked.
         layers (`dict[str, bool]`): Isolation layers, `True` where active. Empty if the backend does not report them.
         wall_s (`float`): Wall seconds.
@@ -68,7 +68,7 @@ class SelftestReport:
 
     hostile: int
     correct: int
-    findings: tuple[Finding, ...]
+    findings: tuple[SelftestFinding, ...]
     checked: tuple[str, ...]
     layers: dict[str, bool]
     wall_s: float
@@ -140,24 +140,24 @@ def run_selftest(
     census = leftovers.Census(scratch_root)
     _require_working(backend)
     before = leftovers.resident_bytes() if local else 0
-    findings: list[Finding] = []
+    findings: list[SelftestFinding] = []
     for first in range(0, len(cases), at_once):
         batch = cases[first : first + at_once]
         servers = leftovers.children_of_ours() if local else set[int]()
         futures = [backend.submit(case.program, case.tests) for case in batch]
         for case, future in zip(batch, futures, strict=True):
-            findings += _judge(case, future)
+            findings += _check_case(case, future)
             on_case(case)
         if local:
             batch_names = ", ".join(case.name for case in batch)
-            findings += (Finding("after", batch_names, "", left) for left in census.left_behind(servers))
+            findings += (SelftestFinding("after", batch_names, "", left) for left in census.left_behind(servers))
     findings += _check_harmless(backend)
     growth = None
     if local:
         gc.collect()
         growth = leftovers.resident_bytes() - before
         if growth > MAX_GROWTH_BYTES:
-            findings.append(Finding("after", "all", "", f"this process grew by {growth / 2**20:.0f} MiB"))
+            findings.append(SelftestFinding("after", "all", "", f"this process grew by {growth / 2**20:.0f} MiB"))
     return SelftestReport(
         hostile=sum(case.kind == "hostile" for case in cases),
         correct=sum(case.kind == "correct" for case in cases),
@@ -202,33 +202,33 @@ def check_sandbox(
         left += [f"folder {path}" for path in scratch_root.iterdir()]
         if sys.platform == "linux" and (more := leftovers.num_descriptors() - open_before) > 0:
             left.append(f"{more} open descriptors")
-    closed = tuple(Finding("after", "closing", "", one) for one in left)
+    closed = tuple(SelftestFinding("after", "closing", "", one) for one in left)
     return replace(report, findings=report.findings + closed, checked=(*report.checked, "closing"))
 
 
-def _judge(case: Case, future: Future[Execution]) -> Iterator[Finding]:
+def _check_case(case: Case, future: Future[Execution]) -> Iterator[SelftestFinding]:
     expected = "|".join(sorted(case.expected))
     try:
         execution = future.result()
     except SandboxError as error:
-        yield Finding(case.kind, case.name, expected, "SandboxError", f"{error}; {case.note}")
+        yield SelftestFinding(case.kind, case.name, expected, "SandboxError", f"{error}; {case.note}")
         return
     messages = [test.message for test in execution.tests if test.message]
     detail = f"{messages[0] if messages else ''}; {case.note}"
     if execution.outcome.value not in case.expected:
-        yield Finding(case.kind, case.name, expected, execution.outcome.value, detail)
+        yield SelftestFinding(case.kind, case.name, expected, execution.outcome.value, detail)
     elif "worker lost" in messages:
-        yield Finding(case.kind, case.name, expected, "worker lost", detail)
+        yield SelftestFinding(case.kind, case.name, expected, "worker lost", detail)
     num_lines = len(line_spans(case.program))
     beyond = [line for line in execution.executed_lines | execution.kept_lines if not 1 <= line <= num_lines]
     if beyond:
-        yield Finding(case.kind, case.name, f"lines 1 to {num_lines}", f"lines {sorted(beyond)[:5]}", detail)
+        yield SelftestFinding(case.kind, case.name, f"lines 1 to {num_lines}", f"lines {sorted(beyond)[:5]}", detail)
 
 
-def _check_harmless(backend: _Backend) -> list[Finding]:
+def _check_harmless(backend: _Backend) -> list[SelftestFinding]:
     """Return a finding if a harmless program does not pass."""
     case = Case("after", "harmless program", HARMLESS_PROGRAM, HARMLESS_TESTS, frozenset({"passed"}), "")
-    return list(_judge(case, backend.submit(case.program, case.tests)))
+    return list(_check_case(case, backend.submit(case.program, case.tests)))
 
 
 def _require_working(backend: _Backend) -> None:
