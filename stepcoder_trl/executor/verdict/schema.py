@@ -32,12 +32,14 @@ class Tests(Mapping[str, Any]):
     """
     Tests of one problem, checked once.
 
-    Executors accept them wherever they accept the object or its JSON text, and do not check them again. What they
-    prepare for a program of these tests is kept here for the next one, so hold on to this object while you run many
-    programs of one problem. It is a read-only mapping with the fields of the object. Make it with [`Tests.parse`].
+    Create them with [`Tests.parse`]. They are a read-only mapping with the fields of the object.
+
+    Executors accept them wherever they accept the object or its JSON text, and do not check them again. An executor
+    also prepares them only once, and keeps the result here. So keep this object while you run many programs of one
+    problem.
 
     Attributes:
-        prepared (`dict`): What an executor prepared, by its settings. Not part of the value, and not pickled.
+        prepared (`dict`): Results of the preparation, by the executor's settings. Neither compared nor pickled.
     """
 
     __test__ = False  # not a pytest class
