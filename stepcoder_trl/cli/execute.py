@@ -10,8 +10,8 @@ from typing import Any
 
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor import BaseBackend, CodeExecutor, ExecutorConfig
-from stepcoder_trl.executor.remote.executor import TOKEN_VARIABLE, RemoteConfig, RemoteExecutor
+from stepcoder_trl.executor import BaseBackend, CodeExecutor, ExecutorConfig, RemoteConfig, RemoteExecutor
+from stepcoder_trl.executor.remote.client import TOKEN_VARIABLE
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import Row, read_rows, write_rows
 from stepcoder_trl.rewards import unit_test_score

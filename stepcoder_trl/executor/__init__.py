@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from stepcoder_trl.executor.backend import Backend, BaseBackend
     from stepcoder_trl.executor.local.config import ExecutorConfig
     from stepcoder_trl.executor.local.executor import CodeExecutor
-    from stepcoder_trl.executor.remote.executor import RemoteConfig, RemoteExecutor
+    from stepcoder_trl.executor.remote.config import RemoteConfig
+    from stepcoder_trl.executor.remote.executor import RemoteExecutor
 
 _HOME = {
     "Backend": "backend",
     "BaseBackend": "backend",
     "CodeExecutor": "local.executor",
     "ExecutorConfig": "local.config",
-    "RemoteConfig": "remote.executor",
+    "RemoteConfig": "remote.config",
     "RemoteExecutor": "remote.executor",
 }
 

@@ -10,8 +10,6 @@ Interface: https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-
 from __future__ import annotations
 
 import base64
-import contextlib
-import http.client
 import json
 import math
 import os
@@ -20,113 +18,24 @@ import secrets
 import threading
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.announce import announce, start_failure
 from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend, TestsLike
 from stepcoder_trl.executor.remote.bundle import server_script
+from stepcoder_trl.executor.remote.client import ServiceClient, TemporaryFailure, shorten
+from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test, worker_lost
-from stepcoder_trl.executor.verdict.limits import Isolation, Limits, check_isolation, check_seconds
 from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.types import Execution, Outcome
 
 
-TOKEN_VARIABLE = "STEPCODER_BACKEND_TOKEN"
-_MAX_RESPONSE_BYTES = 64 * 2**20
 _MAX_REPORT_BYTES = 256 * 2**20  # after decompression
 _MAX_LOSSES = 2
 _MAX_WAIT_S = 60.0
 _SERVER_MEMORY_BYTES = 2**30  # memory of the fork server, in addition to the program's
-
-
-@dataclass(frozen=True)
-class RemoteConfig:
-    """
-    Settings of a [`RemoteExecutor`]. The bearer token, if the service needs one, is read from the environment.
-
-    Args:
-        url (`str`): Address of the service, e.g. `"http://sandbox:8080"`. `/run_code` is appended.
-        num_workers (`int`, *optional*, defaults to `8`): Maximum number of parallel requests.
-        timeout_s (`float`, *optional*, defaults to `3.0`):
-            CPU seconds of one test, tracing included. A program that sleeps gets three times that in wall time. The
-            tests' own `timeout_s` takes precedence.
-        program_timeout_s (`float`, *optional*):
-            CPU seconds of all tests of a program together. Defaults to five times the limit of one test.
-        memory_limit_bytes (`int`, *optional*, defaults to 512 MiB):
-            Address space of a program, in addition to the fork server's. The tests' own `memory_limit_bytes` takes
-            precedence.
-        isolation (`str`, *optional*, defaults to `"auto"`):
-            Isolation layers: those that the machine has (`"auto"`), all or an error (`"strict"`), or only resource
-            limits and process groups (`"none"`). The machine is the remote one.
-        stop_on_first_failure (`bool`, *optional*, defaults to `False`):
-            Report the tests after the first failure as not run. The remote sandbox still runs them.
-        float_tolerance (`float`, *optional*):
-            Absolute and relative tolerance for words of standard output that are numbers. By default words are
-            compared as text.
-        fresh_process_per_test (`bool`, *optional*, defaults to `False`):
-            Fork a new process for every test, so that no test sees the state that another left in imported modules.
-        max_attempts (`int`, *optional*, defaults to `5`): Maximum number of attempts per request.
-        backoff_s (`float`, *optional*, defaults to `0.5`):
-            Maximum wait before the second attempt. It doubles with each further attempt. `Retry-After` takes
-            precedence.
-        queue_timeout_s (`float`, *optional*, defaults to `60.0`):
-            Wall seconds that a request may wait in the service's queue, in addition to the program's limits.
-    """
-
-    url: str
-    num_workers: int = 8
-    timeout_s: float = 3.0
-    program_timeout_s: float | None = None
-    memory_limit_bytes: int = 512 * 2**20
-    isolation: Isolation = "auto"
-    stop_on_first_failure: bool = False
-    float_tolerance: float | None = None
-    fresh_process_per_test: bool = False
-    max_attempts: int = 5
-    backoff_s: float = 0.5
-    queue_timeout_s: float = 60.0
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BadInputError(f"`url` is {self.url!r}, but must be an address like 'http://sandbox:8080'.")
-        for name, number in (("num_workers", self.num_workers), ("max_attempts", self.max_attempts)):
-            if number < 1:
-                raise BadInputError(f"`{name}` is {number}, but must be at least 1.")
-        check_seconds("backoff_s", self.backoff_s)
-        check_seconds("queue_timeout_s", self.queue_timeout_s)
-        check_isolation(self.isolation)
-        _ = self.limits  # checks its fields
-
-    @property
-    def endpoint(self) -> str:
-        """Return the address that requests are posted to."""
-        url = self.url.rstrip("/")
-        return url if url.endswith("/run_code") else f"{url}/run_code"
-
-    @property
-    def limits(self) -> Limits:
-        """Return the default limits of a job. The tests of a job may override them."""
-        # `stop_on_first_failure` is applied to the reply: the remote fork server gets no answers while it runs.
-        return Limits(
-            timeout_s=self.timeout_s,
-            program_timeout_s=self.program_timeout_s,
-            memory_limit_bytes=self.memory_limit_bytes,
-            float_tolerance=self.float_tolerance,
-            fresh_process_per_test=self.fresh_process_per_test,
-        )
-
-
-class _TemporaryFailure(Exception):
-    """Raised for a failure that is worth a retry. `wait_s` is the wait that the service asked for."""
-
-    def __init__(self, message: str, wait_s: float | None = None) -> None:
-        super().__init__(message)
-        self.wait_s = wait_s
 
 
 class _NoReport(Exception):
@@ -163,8 +72,7 @@ class RemoteExecutor(BaseBackend):
     def _begin(self) -> None:
         """Create the threads and connections of this process. A forked process cannot use those of its parent."""
         self._pid = os.getpid()
-        self._local = threading.local()
-        self._connections: set[http.client.HTTPConnection] = set()
+        self._client = ServiceClient(self.config.endpoint)
         self._threads = ThreadPoolExecutor(self.config.num_workers, thread_name_prefix="stepcoder-remote")
 
     def __reduce__(self) -> tuple[type[RemoteExecutor], tuple[RemoteConfig]]:
@@ -202,13 +110,9 @@ class RemoteExecutor(BaseBackend):
         """Cancel waiting programs and abort running requests. Closing twice is allowed."""
         self._closing.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for connection in list(self._connections):
-            if (sock := connection.sock) is not None:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(2)
+        self._client.abort()
         self._threads.shutdown(wait=True)
-        for connection in self._connections:
-            connection.close()
+        self._client.close()
 
     @property
     def layers(self) -> dict[str, bool]:
@@ -238,18 +142,18 @@ class RemoteExecutor(BaseBackend):
                 losses += 1
                 if losses == _MAX_LOSSES and self._healthy():
                     return worker_lost(job.program, len(job.tests.judges))
-            except _TemporaryFailure as error:
+            except TemporaryFailure as error:
                 problem = str(error)
                 wait_s = min(error.wait_s or wait_s, _MAX_WAIT_S)
             if attempt + 1 < self.config.max_attempts and self._closing.wait(wait_s):
                 raise SandboxError("This executor was closed before the program had run.")
-        raise self._failure(f"{problem}, {self.config.max_attempts} times. Check that the service is up")
+        raise self._client.failure(f"{problem}, {self.config.max_attempts} times. Check that the service is up")
 
     def _healthy(self) -> bool:
         job = prepare_job(HARMLESS_PROGRAM, Tests.parse(HARMLESS_TESTS), self.config.limits)
         try:
             return self._judged(job, self._report(job)).outcome is Outcome.PASSED
-        except (_NoReport, _TemporaryFailure):
+        except (_NoReport, TemporaryFailure):
             return False
 
     def _judged(self, job: Job, messages: list[Any]) -> Execution:
@@ -258,10 +162,10 @@ class RemoteExecutor(BaseBackend):
         if "refused" in greeting:
             raise start_failure(greeting)
         if "infrastructure" in greeting:
-            raise _TemporaryFailure(f"the fork server failed to start ({_shown(greeting['infrastructure'])})")
+            raise TemporaryFailure(f"the fork server failed to start ({shorten(greeting['infrastructure'])})")
         reply = replies[0]
         if "infrastructure" in reply:
-            raise _TemporaryFailure(f"the fork server failed to run a program ({_shown(reply['infrastructure'])})")
+            raise TemporaryFailure(f"the fork server failed to run a program ({shorten(reply['infrastructure'])})")
         self._note(greeting)
         if self.config.stop_on_first_failure:
             reply = _stopped_at_failure(job, reply)
@@ -272,14 +176,12 @@ class RemoteExecutor(BaseBackend):
             self._greeting = greeting
             announce(greeting["layers"], greeting["missing"], self.config.isolation, self.config.endpoint)
 
-    # One request
-
     def _report(self, job: Job) -> list[Any]:
         """Send a job and return the greeting and the reply of the fork server, checked for form."""
         token = secrets.token_hex(16)
         settings = json.dumps({"isolation": self.config.isolation})
         request = f'{{"settings":{settings},"job":{job.message.decode("ascii")}}}'
-        response = self._post(
+        response = self._client.post(
             {
                 "code": server_script(),
                 "language": "python",
@@ -293,84 +195,20 @@ class RemoteExecutor(BaseBackend):
             timeout_s=self._request_timeout_s(job),
         )
         if response.get("status") == "SandboxError":
-            raise _TemporaryFailure(f"the service failed ({_shown(response.get('message'))})")
+            raise TemporaryFailure(f"the service failed ({shorten(response.get('message'))})")
         result = response.get("run_result")
         if not isinstance(result, dict) or not isinstance(result.get("stdout"), str):
-            raise _TemporaryFailure("the service sent no `run_result` with a `stdout`")
+            raise TemporaryFailure("the service sent no `run_result` with a `stdout`")
         for line in result["stdout"].split("\n"):
             if line.startswith(token):
                 try:
                     return _unpacked(line[len(token) :], len(job.tests.judges))
                 except (ValueError, LookupError, TypeError, RecursionError, zlib.error):
                     raise _NoReport("the report was cut off or forged") from None
-        raise _NoReport(f"there was no report ({_shown(result.get('status'))}, {_shown(result.get('stderr'))})")
+        raise _NoReport(f"there was no report ({shorten(result.get('status'))}, {shorten(result.get('stderr'))})")
 
     def _request_timeout_s(self, job: Job) -> float:
         return job.tests.deadline_s + self.config.queue_timeout_s
-
-    def _post(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if token := os.environ.get(TOKEN_VARIABLE):
-            headers["Authorization"] = f"Bearer {token}"
-        data = json.dumps(body).encode("ascii")
-        connection = self._connection()
-        try:
-            for fresh in (connection.sock is None, True):
-                try:
-                    connection.timeout = timeout_s
-                    if connection.sock is not None:
-                        connection.sock.settimeout(timeout_s)
-                    connection.request("POST", urlsplit(self.config.endpoint).path, data, headers)
-                    response = connection.getresponse()
-                    break
-                except (ConnectionError, http.client.RemoteDisconnected):
-                    connection.close()
-                    if fresh or self._closing.is_set():  # retry once: the service may close an idle connection
-                        raise
-            content = response.read(_MAX_RESPONSE_BYTES + 1)
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise _TemporaryFailure(f"the request failed ({type(error).__name__}: {error})") from None
-        return self._checked(response, content, connection)
-
-    def _checked(
-        self, response: http.client.HTTPResponse, content: bytes, connection: http.client.HTTPConnection
-    ) -> dict[str, Any]:
-        if len(content) > _MAX_RESPONSE_BYTES:
-            connection.close()
-            raise _TemporaryFailure(f"the answer has more than {_MAX_RESPONSE_BYTES} bytes")
-        text = _shown(content.decode("utf-8", "replace"))
-        if response.status == 429 or response.status >= 500:
-            raise _TemporaryFailure(
-                f"the service answered {response.status} ({text})", _retry_after_s(response.getheader("Retry-After"))
-            )
-        if response.status in (401, 403):
-            raise self._failure(
-                f"the service answered {response.status} ({text}). Set the environment variable {TOKEN_VARIABLE} to "
-                f"its bearer token"
-            )
-        if response.status != 200:
-            raise self._failure(f"the service answered {response.status} ({text}). Check the address")
-        try:
-            answer = json.loads(content)
-        except (ValueError, RecursionError):
-            raise _TemporaryFailure(f"the answer is not JSON ({text})") from None
-        if not isinstance(answer, dict):
-            raise _TemporaryFailure(f"the answer is not a JSON object ({text})")
-        return answer
-
-    def _connection(self) -> http.client.HTTPConnection:
-        """Return the connection of this thread. It stays open between requests."""
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            parts = urlsplit(self.config.endpoint)
-            kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-            connection = self._local.connection = kind(str(parts.hostname), parts.port)
-            self._connections.add(connection)
-        return connection
-
-    def _failure(self, problem: str) -> SandboxError:
-        return SandboxError(f"{self.config.endpoint}: {problem}.")
 
 
 def _unpacked(text: str, num_tests: int) -> list[Any]:
@@ -408,15 +246,3 @@ def _stopped_at_failure(job: Job, reply: dict[str, Any]) -> dict[str, Any]:
     kept = passed.index(False) + 1 if False in passed else len(passed)
     unrun = {"timeout": True, "unrun": True, "cpu_s": 0.0}
     return {**reply, "tests": reply["tests"][:kept] + [unrun] * (len(passed) - kept)}
-
-
-def _retry_after_s(header: str | None) -> float | None:
-    try:
-        return None if header is None else max(0.0, float(header))
-    except ValueError:  # a date; use our own backoff
-        return None
-
-
-def _shown(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 200 else "..." + text[-197:]

@@ -16,7 +16,9 @@ from stepcoder_trl.cli.main import main
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.executor.remote.bundle import server_script
-from stepcoder_trl.executor.remote.executor import TOKEN_VARIABLE, RemoteConfig, RemoteExecutor, _unpacked
+from stepcoder_trl.executor.remote.client import TOKEN_VARIABLE
+from stepcoder_trl.executor.remote.config import RemoteConfig
+from stepcoder_trl.executor.remote.executor import RemoteExecutor, _unpacked
 from stepcoder_trl.executor.selftest import load, run_selftest
 from stepcoder_trl.executor.server.once import MAX_REPORT_CHARACTERS, report_text
 from stepcoder_trl.types import Outcome
