@@ -11,6 +11,7 @@ from typing import Any
 
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.steps.queries import Prompt
 
 
@@ -27,7 +28,7 @@ class PromptRow:
         prompt (`str` or chat messages): Requirement.
         starter_code (`str`): What the answer begins with.
         canonical_solution (`str`): Reference program, empty for no curriculum.
-        tests (`Mapping` or `None`): Tests, `None` where a reward function or model decides alone.
+        tests (`Tests` or `None`): Tests, `None` where a reward function or model decides alone.
         columns (`Mapping[str, Any]`): All columns of the row, for reward functions.
         token_ids (`tuple[int, ...]` or `None`): Query of a dataset of upstream's kind.
     """
@@ -36,7 +37,7 @@ class PromptRow:
     prompt: Prompt
     starter_code: str = ""
     canonical_solution: str = ""
-    tests: Mapping[str, Any] | None = None
+    tests: Tests | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
     token_ids: tuple[int, ...] | None = None
 
@@ -100,7 +101,7 @@ def _problem_row(problem: Problem, columns: Mapping[str, Any]) -> PromptRow:
         prompt=problem.prompt,
         starter_code=problem.starter_code,
         canonical_solution=problem.canonical_solution,
-        tests=problem.tests,
+        tests=problem.parsed_tests,
         columns=columns,
     )
 
@@ -109,7 +110,8 @@ def dataset_digest(rows: Sequence[PromptRow]) -> str:
     """Digest of what a training set asks for: equal for the same problems in the same order."""
     digest = hashlib.sha256()
     for row in rows:
-        parts = (row.task_id, row.prompt, row.starter_code, row.canonical_solution, row.tests, row.token_ids)
+        tests = None if row.tests is None else dict(row.tests)
+        parts = (row.task_id, row.prompt, row.starter_code, row.canonical_solution, tests, row.token_ids)
         digest.update(json.dumps(parts, default=str).encode())
     return digest.hexdigest()
 

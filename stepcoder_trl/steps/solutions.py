@@ -10,6 +10,7 @@ from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.executor.verdict.limits import TESTS_PER_PROGRAM_LIMIT
+from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.types import Outcome
 
@@ -95,7 +96,7 @@ def use_solutions(rows: Sequence[PromptRow], report: SolutionReport) -> list[Pro
         if row.task_id in report.failing:
             row = replace(row, canonical_solution="")
         if row.task_id in report.timeouts_s:
-            row = replace(row, tests={**(row.tests or {}), "timeout_s": report.timeouts_s[row.task_id]})
+            row = replace(row, tests=Tests.parse({**(row.tests or {}), "timeout_s": report.timeouts_s[row.task_id]}))
         used.append(row)
     return used
 
