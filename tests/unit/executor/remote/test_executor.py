@@ -22,7 +22,7 @@ from stepcoder_trl.executor.remote.executor import RemoteExecutor, _unpacked
 from stepcoder_trl.executor.selftest import load, run_selftest
 from stepcoder_trl.executor.server.once import MAX_REPORT_CHARACTERS, report_text
 from stepcoder_trl.types import Outcome
-from tests.unit.executor.run_code_server import RunCodeServer
+from tests.unit.executor.remote.run_code_server import RunCodeServer
 
 
 pytestmark = [
