@@ -1,4 +1,4 @@
-"""What `BaseBackend` makes of `submit` and `close`, and how a coroutine waits for a program."""
+"""Test the methods that `BaseBackend` implements, and waiting for a program in a coroutine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="the fork server is m
 
 
 class Recorded(BaseBackend):
-    """Backend whose futures are settled by the test."""
+    """Backend that settles each future at once: the program is its outcome, `broken` or `waits`."""
 
     timeout_s = 1.0
 
@@ -44,18 +44,18 @@ def backend():
     return Recorded()
 
 
-def test_it_is_a_backend(backend):
+def test_subclass_is_a_backend(backend):
     assert isinstance(backend, Backend)
     assert not isinstance(object(), Backend)
 
 
-def test_results_keep_the_order(backend):
+def test_results_are_in_order(backend):
     results = backend.run_many(["failed", "passed", "timeout"], [TESTS] * 3)
 
     assert [result.outcome.value for result in results] == ["failed", "passed", "timeout"]
 
 
-def test_failures_of_ours_are_returned_in_their_slot_or_raised(backend):
+def test_sandbox_error_is_returned_or_raised(backend):
     returned = backend.run_many(["passed", "broken"], [TESTS] * 2, "return")
 
     assert isinstance(returned[1], SandboxError)
@@ -65,7 +65,7 @@ def test_failures_of_ours_are_returned_in_their_slot_or_raised(backend):
 
 
 @pytest.mark.parametrize(("programs", "on_error"), [(["passed", "passed"], "raise"), (["passed"], "ignore")])
-def test_batches_that_do_not_fit_are_refused(backend, programs, on_error):
+def test_invalid_batch_is_refused(backend, programs, on_error):
     with pytest.raises(BadInputError):
         backend.run_many(programs, [TESTS], on_error)
 
@@ -91,7 +91,7 @@ def test_cancelling_a_task_cancels_its_program(backend):
 
 @linux
 @pytest.mark.sandbox
-def test_coroutine_waits_for_a_program_of_the_local_executor(executor):
+def test_coroutine_waits_for_local_executor(executor):
     async def wait():
         return await asyncio.wrap_future(executor.submit(DOUBLE, TESTS))
 
@@ -102,7 +102,7 @@ def test_coroutine_waits_for_a_program_of_the_local_executor(executor):
 
 @linux
 @pytest.mark.sandbox
-def test_programs_cancelled_before_they_start_are_not_run():
+def test_cancelled_programs_are_not_run():
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         first, *rest = [executor.submit(DOUBLE, TESTS) for _ in range(50)]
         first.result()

@@ -15,6 +15,7 @@ from stepcoder_trl.executor.selftest import leftovers
 from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests
+from tests.unit.executor.samples import outcomes
 
 
 pytestmark = [
@@ -35,10 +36,6 @@ def executor():
 
 def checks(setup: str, *asserts: str, **fields: object) -> dict[str, object]:
     return {"type": "assert", "setup": setup, "asserts": list(asserts or ("check(f)",)), **fields}
-
-
-def outcomes(execution):
-    return [test.outcome.value for test in execution.tests]
 
 
 def examiners() -> list[int]:

@@ -1,55 +1,29 @@
-"""The executor on other systems than Linux, as far as Linux can stand in for one: a fork server for every program."""
+"""Test the executor as on other systems than Linux, where each program gets a new fork server."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import stepcoder_trl
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.local import server_process
 from stepcoder_trl.executor.selftest import load, run_selftest
 from stepcoder_trl.types import Outcome
+from tests.unit.executor.samples import outcomes
 
 
 pytestmark = [
     pytest.mark.sandbox,
-    pytest.mark.skipif(sys.platform != "linux", reason="takes away what Linux has"),
+    pytest.mark.skipif(sys.platform != "linux", reason="deletes names that only Linux has"),
 ]
 
 DOUBLE = {"type": "call", "fn_name": "f", "inputs": [[1], [2]], "outputs": [2, 4]}
-# Calls and constants that macOS has not.
-WITHOUT_LINUX = """
-import os, select, signal, sys, resource, time
-sys.platform = "darwin"
-for module, names in {
-    os: ("memfd_create", "pidfd_open", "sched_getaffinity", "MFD_CLOEXEC", "O_PATH", "waitid"),
-    signal: ("SIGRTMAX", "SIGRTMIN"),
-    select: ("epoll",),
-    resource: ("RLIMIT_SIGPENDING", "RLIMIT_NPROC", "prlimit"),
-}.items():
-    for name in names:
-        if hasattr(module, name):
-            delattr(module, name)
-"""
-ON_ANOTHER_SYSTEM = f"""
-without_linux = {WITHOUT_LINUX!r}
-import ctypes, random, tempfile, threading, asyncio, logging, subprocess
-exec(without_linux)
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
-from stepcoder_trl.executor.local import server_process
-import stepcoder_trl.executor.server.main, stepcoder_trl.executor.server.once, stepcoder_trl.executor.remote.executor
-original = server_process._bootstrap
-server_process._bootstrap = lambda *fds: (
-    "import ctypes, random, tempfile, threading, asyncio, platform; " + f"exec({{without_linux!r}}); " + original(*fds)
-)
-with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
-    for program in ("def f(x): return 2 * x", "def f(x):\\n    if x > 1:\\n        return 1 / 0\\n    return 2"):
-        execution = executor.run(program, {DOUBLE!r})
-        print(execution.outcome, sorted(execution.executed_lines))
-    print([layer for layer, there in executor.layers.items() if there])
-"""
+PROGRAMS = Path(__file__).parent / "programs"
 
 
 @pytest.fixture
@@ -59,8 +33,14 @@ def portable(monkeypatch):
         yield executor
 
 
-def test_nothing_of_linux_is_needed():
-    done = subprocess.run([sys.executable, "-c", ON_ANOTHER_SYSTEM], capture_output=True, text=True, check=True)
+def test_runs_without_names_of_linux():
+    done = subprocess.run(
+        [sys.executable, PROGRAMS / "other_system.py"],
+        env={**os.environ, "PYTHONPATH": str(Path(stepcoder_trl.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
     assert done.stdout.splitlines() == [
         "passed [1]",
@@ -85,29 +65,22 @@ def test_nothing_of_linux_is_needed():
         ("def f(x):\n    return x\n", {"type": "assert", "setup": "", "asserts": ["assert f(1) == 1", "assert f(2)"]}),
     ],
 )
-def test_answers_are_those_of_the_fork_servers(portable, executor, program, tests):
-    there, here = portable.run(program, tests), executor.run(program, tests)
+def test_results_equal_those_on_linux(portable, executor, program, tests):
+    found, expected = portable.run(program, tests), executor.run(program, tests)
 
-    assert [test.outcome for test in there.tests] == [test.outcome for test in here.tests]
-    assert there.executed_lines == here.executed_lines
-    assert there.kept_lines == here.kept_lines
+    assert outcomes(found) == outcomes(expected)
+    assert found.executed_lines == expected.executed_lines
+    assert found.kept_lines == expected.kept_lines
 
 
-def test_every_program_gets_a_process_of_its_own(portable):
-    program, tests = "import os\nprint(os.getppid())\n", {"type": "stdio", "inputs": [""], "outputs": ["0"]}
+def test_each_program_gets_a_new_server(portable, monkeypatch):
     starts = []
-    original = server_process.subprocess.Popen
+    bootstrap = server_process._bootstrap
+    monkeypatch.setattr(server_process, "_bootstrap", lambda *fds: (starts.append(1), bootstrap(*fds))[1])
 
-    class Counted(original):
-        def __init__(self, *arguments, **keywords):
-            starts.append(1)
-            super().__init__(*arguments, **keywords)
+    executions = portable.run_many(["def f(x): return 2 * x"] * 3, [DOUBLE] * 3)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server_process.subprocess, "Popen", Counted)
-        for _ in range(3):
-            assert portable.run(program, tests).outcome is Outcome.FAILED
-
+    assert [execution.outcome for execution in executions] == [Outcome.PASSED] * 3
     assert len(starts) == 3
 
 

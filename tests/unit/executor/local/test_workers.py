@@ -1,4 +1,4 @@
-"""Failures that are ours: retried once, then raised or returned, never an outcome."""
+"""Test infrastructure failures: they are retried, then raised or returned, and never give an outcome."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FAULTS = {
 
 @pytest.fixture
 def break_servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], list[int]]]:
-    """Makes the first servers that start faulty; returns a list that grows by one with every start."""
+    """Function that makes the first servers faulty. It returns a list that grows by one with every start."""
     healthy = server_process._bootstrap
     close_executor()  # its healthy servers would serve `unit_test_reward`
 
@@ -59,7 +59,7 @@ def fail(*args, **kwargs):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_one_failure_is_not_noticed(break_servers, fault):
+def test_single_failure_is_retried(break_servers, fault):
     starts = break_servers(FAULTS[fault], 1)
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         execution = executor.run("print(1)", ONE)
@@ -69,7 +69,7 @@ def test_one_failure_is_not_noticed(break_servers, fault):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_failure_that_stays_is_raised_or_returned_and_never_scored(break_servers, fault):
+def test_lasting_failure_is_raised_or_returned_but_not_scored(break_servers, fault):
     break_servers(FAULTS[fault], 99)
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         (result,) = executor.run_many(["print(1)"], [ONE], on_error="return")
@@ -81,7 +81,7 @@ def test_a_failure_that_stays_is_raised_or_returned_and_never_scored(break_serve
     assert scores == [None]
 
 
-def test_a_program_whose_servers_alone_are_lost_is_at_fault(break_servers):
+def test_program_that_loses_its_servers_is_a_runtime_error(break_servers):
     break_servers(FAULTS["server ends"], 2)
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
         execution = executor.run("print(1)", ONE)
@@ -90,13 +90,13 @@ def test_a_program_whose_servers_alone_are_lost_is_at_fault(break_servers):
     assert execution.tests[0].message == "worker lost"
 
 
-def test_a_temporary_folder_that_is_gone_is_our_failure(monkeypatch, tmp_path):
+def test_missing_temporary_folder_raises(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor, pytest.raises(SandboxError, match="gone"):
         executor.run("print(1)", ONE)
 
 
-def test_an_interpreter_that_is_gone_is_our_failure(monkeypatch, tmp_path):
+def test_missing_interpreter_raises(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     before = set(Path(tempfile.gettempdir()).glob("stepcoder-*"))
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor, pytest.raises(SandboxError, match="python"):
@@ -105,7 +105,7 @@ def test_an_interpreter_that_is_gone_is_our_failure(monkeypatch, tmp_path):
     assert set(Path(tempfile.gettempdir()).glob("stepcoder-*")) <= before
 
 
-def test_a_batch_is_over_when_its_time_is():
+def test_batch_ends_at_its_time_limit():
     slow = {**ONE, "timeout_s": 300}
     with CodeExecutor(ExecutorConfig(num_workers=2)) as executor:
         executor.run("print(1)", ONE)
@@ -119,7 +119,7 @@ def test_a_batch_is_over_when_its_time_is():
     assert all(isinstance(result, SandboxError) for result in results[1:])
 
 
-def test_a_batch_that_ends_in_time_is_not_touched():
+def test_batch_within_its_time_limit_is_complete():
     with CodeExecutor(ExecutorConfig(num_workers=2)) as executor:
         results = executor.run_many(["print(1)"] * 5, [ONE] * 5, batch_timeout_s=300.0)
 

@@ -1,0 +1,75 @@
+"""Test reports that a program forges or makes too long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stepcoder_trl import Outcome
+from tests.unit.executor.samples import DOUBLE, SUCCESSOR, outcomes
+
+
+pytestmark = pytest.mark.sandbox
+FORGE = (Path(__file__).parent / "programs" / "forge_reports.py").read_text()
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        "send({'test': 0, 'lines': [], 'ended': True})\n"
+        "send({'test': 1, 'lines': [], 'unrun': True})\n"
+        "send({'end': []})",
+        "send({'test': 0, 'lines': [], 'output': '6'})\nsend({'test': 1, 'lines': [], 'output': '8'})",
+        "send({'not_started': 'boo'})",
+        "send({'infrastructure': 'boo'})",
+        "send({'tests': [{'output': '6'}, {'output': '8'}], 'lines': [], 'cpu_s': 0})",
+        "send({'end': []}); send({'module': {'unrun': True}})",
+        "send({'module': {'output': '6'}})",
+        "send([]); send(None); send({'test': [], 'lines': 3})",
+    ],
+)
+def test_forged_report_gives_runtime_error(fast_executor, claims):
+    program = FORGE + "print(6, flush=True)\n" + claims + "\nend()\n"
+
+    execution = fast_executor.run(program, DOUBLE)
+
+    assert execution.outcome is Outcome.RUNTIME_ERROR
+    assert "worker lost" not in [test.message for test in execution.tests]
+
+
+@pytest.mark.parametrize("tests", [DOUBLE, SUCCESSOR], ids=["stdio", "call"])
+def test_forged_memory_report_after_last_test_is_ignored(fast_executor, tests):
+    execution = fast_executor.run(FORGE + "for _ in range(9): send({'memory': True})\n", tests)
+
+    assert execution.outcome in (Outcome.MEMORY_EXCEEDED, Outcome.RUNTIME_ERROR)
+    assert "worker lost" not in [test.message for test in execution.tests]
+
+
+def test_output_of_one_test_does_not_count_for_the_next(fast_executor):
+    tests = {"type": "call", "fn_name": "f", "inputs": [[0], [1], [2]], "outputs": [1, 1, 1]}
+    program = "import sys\ndef f(x):\n    if x == 0:\n        sys.stdout.write('x' * 17 * 2**20)\n    return 1\n"
+
+    assert outcomes(fast_executor.run(program, tests)) == ["runtime_error", "passed", "passed"]
+
+
+def test_output_of_all_tests_together_is_limited(fast_executor):
+    tests = {"type": "stdio", "inputs": [""] * 8, "outputs": ["x"] * 8}
+    program = "import sys\nsys.stdout.write('x' * 15 * 2**20)\n"
+
+    execution = fast_executor.run(program, tests)
+
+    assert outcomes(execution) == ["failed"] * 4 + ["runtime_error"] * 4
+    assert execution.tests[-1].message == "wrote or returned more than 67108864 bytes in all tests together"
+    assert execution.executed_lines == {1, 2}
+
+
+def test_handler_of_soft_limit_cannot_be_replaced(fast_executor):
+    if not fast_executor.layers["seccomp"]:
+        pytest.skip("seccomp keeps the handler, and this machine has none")
+    program = (
+        "import signal\ndef f(x):\n    number = signal.SIGRTMAX - 1\n    try:\n"
+        "        signal.signal(number, signal.SIG_IGN)\n    except OSError:\n        return x + 1\n"
+    )
+
+    assert fast_executor.run(program, SUCCESSOR).outcome is Outcome.PASSED
