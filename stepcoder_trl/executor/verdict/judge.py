@@ -117,7 +117,10 @@ def judge_test(judge: Judge, report: Any) -> TestResult:
         ending = _judge_ending(report)
         return judge(report) if ending is None else ending
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, MemoryError):
-        return TestResult(Outcome.RUNTIME_ERROR, _cpu_s(report), "the program sent garbage")
+        time_s = report.get("cpu_s")  # a remote program may have forged this, too
+        return TestResult(
+            Outcome.RUNTIME_ERROR, time_s if isinstance(time_s, float) else 0.0, "the program sent garbage"
+        )
 
 
 def _judge_ending(report: dict[str, Any]) -> TestResult | None:
