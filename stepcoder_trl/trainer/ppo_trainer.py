@@ -124,15 +124,14 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.args, self.processing_class = args, processing_class
         self.generate: Callable[..., Generation] = generate
         self.on_update: Callable[[Update], None] | None = None
-        workers = args.executor_workers or processes.num_cores_per_process()
-        self.runner = ProgramRunner(executor, args.executor_config(workers))
-        self.mask_rule = args.mask_rule()
+        self.runner = ProgramRunner(executor, args.executor_config(processes.num_cores_per_process()))
+        self.mask_rule = args.mask_rule(args.seed)
         rows = as_rows(train_dataset)
         self.reward_funcs, self.reward_weights = reward_scores.choose_rewards(
             rows, reward_funcs, reward_weights, reward_model is not None
         )
         limit = setup.query_limit(model, args.max_prompt_length, args.response_length)
-        self.training_set = TrainingSet(rows, args.curriculum_config(), self.build_query, limit)
+        self.training_set = TrainingSet(rows, args.curriculum_config(args.seed), self.build_query, limit)
         has_problems = self.training_set.has_problems
         self.plan = setup.plan_run(args, len(self.rows), has_problems, PartialState().num_processes)
         limit = setup.query_limit(model, args.max_prompt_length, args.eval_response_length or args.response_length)

@@ -13,9 +13,10 @@ from trl import TrlParser
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_config import WITHOUT_EFFECT, options_without_effect
+from stepcoder_trl.trainer.shared_options import SharedOptions, options_table
 
 
-OWN = list(StepCoderPPOConfig.__annotations__)
+OWN = [*StepCoderPPOConfig.__annotations__, *SharedOptions.__annotations__]
 
 
 def make(**changes):
@@ -71,12 +72,12 @@ def test_defaults_are_those_of_the_paper_and_of_the_design():
     assert args.max_grad_norm == 1.0
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_help_is_the_sentence_of_the_docstring(name):
-    help_text = next(f for f in dataclasses.fields(StepCoderPPOConfig) if f.name == name).metadata["help"]
-    entry = re.search(rf"\n {{8}}{name} \(.*\):\n((?: {{12}}.*\n)+)", StepCoderPPOConfig.__doc__)
+def test_every_option_describes_itself():
+    texts = {one.name: one.metadata.get("help") for one in dataclasses.fields(StepCoderPPOConfig)}
 
-    assert " ".join(entry[1].split()) == help_text
+    for name in OWN:
+        assert texts[name].endswith("."), name
+        assert texts[name].source, name
 
 
 def test_every_field_can_be_given_on_the_command_line():
@@ -235,10 +236,17 @@ def test_every_option_of_transformers_is_used_or_said_to_have_no_effect():
     assert theirs & WITHOUT_EFFECT <= idle
 
 
-def test_defaults_are_those_that_the_documentation_gives():
+def test_table_of_the_documentation_is_made_from_the_fields():
+    table = options_table(StepCoderPPOConfig, OWN)
+
+    assert table in OPTIONS, table
+
+
+def test_defaults_of_upstreams_options_are_those_that_the_documentation_gives():
     defaults = {field.name: field.default for field in dataclasses.fields(StepCoderPPOConfig)}
     compared = set()
-    for cell, given in re.findall(r"^\| (`[a-z_0-9`, ]+`) \| ([^|]+) \|", OPTIONS, re.MULTILINE):
+    table = OPTIONS.split("Of upstream")[1]
+    for cell, given in re.findall(r"^\| (`[a-z_0-9`, ]+`) \| ([^|]+) \|", table, re.MULTILINE):
         names = re.findall(r"`([a-z_0-9]+)`", cell)
         values = [ast.literal_eval(one.strip("` ")) for one in given.split(", ") if one.strip()]
         if values:
@@ -246,4 +254,4 @@ def test_defaults_are_those_that_the_documentation_gives():
             assert [defaults[name] for name in names] == values
             compared.update(names)
 
-    assert compared >= set(OWN)
+    assert compared >= {"kl_coef", "vf_coef", "max_grad_norm", "missing_eos_penalty", "total_episodes"}

@@ -1,0 +1,74 @@
+"""Options that describe themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import pytest
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.trainer.shared_options import SharedOptions, check_options, in_range, option, options_table
+
+
+@dataclasses.dataclass
+class Options:
+    share: float = option(0.5, "Share | of all.", range="(0, 1]", source="ours")
+    size: int | None = option(None, "Size.", range="[1, inf)", source="ours")
+    mode: Literal["a", "b"] | None = option("a", "Mode.", source="paper")
+    inherited: int = 3
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed", "inside"),
+    [
+        (0, "[0, 1]", True),
+        (1, "[0, 1]", True),
+        (0, "(0, 1]", False),
+        (1, "[0, 1)", False),
+        (10**9, "[1, inf)", True),
+        (float("nan"), "(0, inf)", False),
+    ],
+)
+def test_ranges_are_half_open_where_they_say_so(value, allowed, inside):
+    assert in_range(value, allowed) == inside
+
+
+def test_range_that_cannot_be_read_is_an_error():
+    with pytest.raises(ValueError, match="is no range"):
+        in_range(1, "from 0 to 1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"share": 0.0}, r"`share` is 0.0, but must be in \(0, 1\]. It is a fraction"),
+        ({"share": None}, "`share` is None"),
+        ({"size": 0}, "`size` is 0, but must be at least 1 or `None`"),
+        ({"mode": "c"}, "`mode` is 'c', but must be one of 'a', 'b', None"),
+        ({"inherited": -1}, "`inherited` is -1, but must be above 0"),
+    ],
+)
+def test_wrong_value_is_named(changes, message):
+    with pytest.raises(BadInputError, match=message):
+        check_options(Options(**changes), {"inherited": "(0, inf)"})
+
+
+def test_defaults_are_allowed():
+    check_options(Options(mode=None), {"inherited": "(0, inf)"})
+
+
+def test_table_has_one_row_per_option():
+    assert options_table(Options, ["share", "mode"]).splitlines()[2:] == [
+        "| `share` | `0.5` | Share \\| of all. | ours |",
+        '| `mode` | `"a"` | Mode. | paper |',
+    ]
+
+
+def test_shared_options_reach_curriculum_mask_and_executor():
+    options = SharedOptions(curriculum="mix", fgo="random", compile_error_mask="up_to_error_line", executor_workers=3)
+
+    assert (options.curriculum_config(seed=7).mode, options.curriculum_config(seed=7).seed) == ("mix", 7)
+    assert (options.mask_rule(seed=7).fgo, options.mask_rule(seed=7).seed) == ("random", 7)
+    assert options.executor_config(8).num_workers == 3
+    assert SharedOptions().executor_config(8).num_workers == 8
