@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -16,19 +17,19 @@ from rich.console import Console
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import SamplingConfig
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
+from stepcoder_trl.evaluation.sampling import Sample, seeded, split_batches
+from stepcoder_trl.evaluation.scoring import score_samples
 from stepcoder_trl.reports.terminal import completions_table
-from stepcoder_trl.steps.programs import Feedback, ProgramRunner, Runs
+from stepcoder_trl.steps.programs import Feedback, ProgramRunner
 from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows
 from stepcoder_trl.steps.starts import Start, longest_query
-from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.records import Rollout, Scores
 from stepcoder_trl.trainer.rollout_log import print_completions, rollout_views
 from stepcoder_trl.trainer.signals import Interruption
 
 
-NOT_RUN = "could not be run"
 COMPLETIONS_SHOWN = 5  # as upstream
 
 
@@ -40,12 +41,6 @@ class EvaluationSteps(Protocol):
 
     def generate_rollout(self, starts: tuple[Start, ...], sampling: SamplingConfig | None = None) -> Rollout:
         """Completions of some starts."""
-
-    def submit_programs(self, rollout: Rollout) -> Runs:
-        """Start their programs."""
-
-    def collect_feedback(self, runs: Runs) -> Feedback:
-        """Wait for the executions."""
 
     def check_infrastructure(self, *feedback: Feedback) -> None:
         """Stop if the sandbox failed to run too many programs."""
@@ -82,11 +77,13 @@ class Judged:
         rollout (`Rollout`): Completions.
         feedback (`Feedback`): Their executions.
         scores (`Scores`): Their scores.
+        samples (`tuple[EvaluatedSample, ...]`): Their results.
     """
 
     rollout: Rollout
     feedback: Feedback
     scores: Scores
+    samples: tuple[EvaluatedSample, ...]
 
 
 def evaluation_sets(dataset: Any, prefix: str) -> dict[str, list[PromptRow]]:
@@ -177,42 +174,29 @@ def share_of(rows: Sequence[PromptRow], num_samples: int, rank: int, num_process
     return [EvalItem(place % total, rows[place % total // num_samples], place < total) for place in places]
 
 
-@contextmanager
-def undisturbed(seed: int) -> Iterator[None]:
-    """Seed all random generators, and set them back afterwards: training must not notice an evaluation."""
-    state = random_state()
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        set_random_state(state)
-
-
-def evaluated_samples(judged: Judged) -> list[EvaluatedSample]:
-    """Results that an evaluation keeps of a batch."""
-    generation, scores = judged.rollout.generation, judged.scores
+def rollout_samples(rollout: Rollout) -> list[Sample]:
+    """Samples of a rollout."""
     rows = zip(
-        judged.rollout.completions,
-        judged.feedback.executions,
-        generation.lengths.tolist(),
-        generation.stopped.tolist(),
-        scores.scores.tolist(),
-        scores.scored.tolist(),
-        strict=True,
+        rollout.completions, rollout.generation.lengths.tolist(), rollout.generation.stopped.tolist(), strict=True
     )
     return [
-        EvaluatedSample(
+        Sample(
             task_id=completion.start.row.task_id,
+            number=completion.start.number,
             completion=completion.text,
             program=completion.program.text,
-            execution=execution,
-            error=NOT_RUN if execution is None and completion.start.row.tests is not None else "",
+            tests=completion.start.row.tests,
             num_tokens=length,
             stopped=stopped,
-            score=score if scored else None,
         )
-        for completion, execution, length, stopped, score, scored in rows
+        for completion, length, stopped in rows
     ]
+
+
+def feedback_of(samples: Sequence[EvaluatedSample]) -> Feedback:
+    """Executions of evaluated samples, and the number of programs that the sandbox failed to run."""
+    errors = [sample.error for sample in samples if sample.error]
+    return Feedback(tuple(sample.execution for sample in samples), len(errors), first_error=next(iter(errors), ""))
 
 
 class Evaluator:
@@ -257,7 +241,7 @@ class Evaluator:
     def evaluate_rows(self, rows: Sequence[PromptRow]) -> Evaluation:
         """Evaluate one set of problems. Returns the samples of all processes in their order."""
         items = self.items(rows, self.args.eval_num_generations)
-        judged = (sample for batch in self.judge(items) for sample in evaluated_samples(batch))
+        judged = (sample for batch in self.judge(items) for sample in batch.samples)
         samples = [sample for item, sample in zip(items, judged, strict=True) if item.counts]
         return Evaluation(tuple(gather_object(samples)))
 
@@ -293,26 +277,30 @@ class Evaluator:
 
     def judge(self, items: Sequence[EvalItem], temperature: float | None = None) -> list[Judged]:
         """Generate batch by batch while the programs of earlier batches run, then collect and score."""
-        size, pending = self.args.per_device_eval_batch_size, list[tuple[Rollout, Runs]]()
-        with undisturbed(self.args.seed + self.accelerator.process_index):
-            try:
-                for first in range(0, len(items), size):
-                    self.steps.check_signals()
-                    starts = (
-                        Start(item.row, None, self.steps.build_query(item.row, ""), item.number)
-                        for item in items[first : first + size]
-                    )
-                    rollout = self.steps.generate_rollout(tuple(starts), self.sampling(temperature))
-                    pending.append((rollout, self.steps.submit_programs(rollout)))
-                feedback = [self.steps.collect_feedback(runs) for _, runs in pending]
-            finally:
-                for _, runs in pending:
-                    runs.cancel()
-            self.steps.check_infrastructure(*feedback)
-            return [
-                Judged(rollout, one, self.steps.score_completions(rollout, one))
-                for (rollout, _), one in zip(pending, feedback, strict=True)
-            ]
+        rollouts: list[Rollout] = []
+
+        def draw() -> Iterator[list[Sample]]:
+            for batch in split_batches(items, self.args.per_device_eval_batch_size):
+                self.steps.check_signals()
+                starts = (Start(one.row, None, self.steps.build_query(one.row, ""), one.number) for one in batch)
+                rollouts.append(self.steps.generate_rollout(tuple(starts), self.sampling(temperature)))
+                yield rollout_samples(rollouts[-1])
+
+        with seeded(self.args.seed + self.accelerator.process_index):
+            # An executor is made for the first program: rows without tests need none.
+            evaluation = score_samples(draw(), lambda program, tests: self.runner.executor.submit(program, tests))
+            samples = iter(evaluation.samples)
+            batches = [(rollout, tuple(islice(samples, len(rollout.completions)))) for rollout in rollouts]
+            self.steps.check_infrastructure(*(feedback_of(batch) for _, batch in batches))
+            return [self._judged(rollout, batch) for rollout, batch in batches]
+
+    def _judged(self, rollout: Rollout, samples: Sequence[EvaluatedSample]) -> Judged:
+        """Score a batch."""
+        feedback = feedback_of(samples)
+        scores = self.steps.score_completions(rollout, feedback)
+        rows = zip(samples, scores.scores.tolist(), scores.scored.tolist(), strict=True)
+        scored_samples = tuple(replace(one, score=score if scored else None) for one, score, scored in rows)
+        return Judged(rollout, feedback, scores, scored_samples)
 
     def show_completions(
         self,
