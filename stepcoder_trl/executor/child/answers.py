@@ -7,7 +7,8 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from stepcoder_trl.executor.wire.codec import Channel, TooLarge
+from stepcoder_trl.executor.wire.codec import TooLarge
+from stepcoder_trl.executor.wire.frames import Channel
 from stepcoder_trl.executor.wire.objects import Objects, Reader, Writer
 from stepcoder_trl.executor.wire.raised import builtin_form, describe
 

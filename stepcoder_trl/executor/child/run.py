@@ -25,7 +25,8 @@ from typing import Any, NoReturn
 from stepcoder_trl.executor.child.answers import answer_questions
 from stepcoder_trl.executor.child.state import Baseline, ModuleStates, names_in
 from stepcoder_trl.executor.child.tracer import LineTracer, SharedLineTracer
-from stepcoder_trl.executor.wire.codec import Channel, TooLarge, decode, encode, frame, write_all
+from stepcoder_trl.executor.wire.codec import TooLarge, decode, encode
+from stepcoder_trl.executor.wire.frames import Channel, frame, write_all
 from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.raised import MESSAGE_LENGTH, MissingFunction, describe, is_of_the_test, message_of
 from stepcoder_trl.parsing import compile_for_tracing

@@ -18,7 +18,7 @@ from stepcoder_trl.executor.local import descriptors
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test
 from stepcoder_trl.executor.verdict.prepare import Job
-from stepcoder_trl.executor.wire.codec import json_bytes
+from stepcoder_trl.executor.wire.frames import json_bytes
 from stepcoder_trl.executor.wire.scratch import remove
 from stepcoder_trl.executor.wire.system import is_portable
 from stepcoder_trl.types import Execution, Outcome

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stepcoder_trl.executor.examiner.process import NOT_PLAIN, Examiner
-from stepcoder_trl.executor.wire.codec import Channel
+from stepcoder_trl.executor.wire.frames import Channel
 
 
 _QUESTION_BYTES = 2**30

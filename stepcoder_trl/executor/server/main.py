@@ -32,13 +32,7 @@ from stepcoder_trl.executor.server.clock import Clock
 from stepcoder_trl.executor.server.examination import Examination
 from stepcoder_trl.executor.server.hardening.prepare import Hardening, IsolationUnavailable, prepare
 from stepcoder_trl.executor.wire import scratch
-from stepcoder_trl.executor.wire.codec import (
-    READ_BYTES,
-    FrameBuffer,
-    frame,
-    read_frame,
-    write_all,
-)
+from stepcoder_trl.executor.wire.frames import READ_BYTES, FrameBuffer, frame, read_frame, write_all
 from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.system import PortableSystem, System, is_portable
 

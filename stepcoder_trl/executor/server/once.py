@@ -16,7 +16,7 @@ from typing import Any
 
 from stepcoder_trl.executor.server import main as server
 from stepcoder_trl.executor.wire import scratch
-from stepcoder_trl.executor.wire.codec import frame, read_frame
+from stepcoder_trl.executor.wire.frames import frame, read_frame
 
 
 MAX_REPORT_CHARACTERS = 900_000  # services keep one megabyte of standard output

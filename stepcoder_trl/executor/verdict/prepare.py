@@ -32,7 +32,8 @@ from stepcoder_trl.executor.verdict.limits import (
     Limits,
 )
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.executor.wire.codec import STARVED_WALL_FACTOR, encode, json_bytes
+from stepcoder_trl.executor.wire.codec import STARVED_WALL_FACTOR, encode
+from stepcoder_trl.executor.wire.frames import json_bytes
 
 
 @dataclass(frozen=True)

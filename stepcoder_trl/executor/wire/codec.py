@@ -1,5 +1,5 @@
 """
-Wire format between trainer, fork server and program: length-prefixed JSON, and a codec for plain Python values.
+Codec of plain Python values, which travel in messages between processes as JSON.
 
 Values travel by exact type from a fixed list, read with the base class's own iterators: no method of an object that
 the program made is ever called. Nothing is pickled. What arrives is checked again, because the sender may be hostile.
@@ -7,13 +7,9 @@ the program made is ever called. Nothing is pickled. What arrives is checked aga
 
 from __future__ import annotations
 
-import json
-import os
-import struct
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 
 MAX_DEPTH = 200  # nesting of a value; json's own scanner gives up near the recursion limit
@@ -21,10 +17,7 @@ MAX_ITEMS = 2_000_000  # elements of a value, shared parts counted each time: bo
 MAX_CHARACTERS = 16 * 2**20  # text, bytes and hexadecimal digits of a value together
 MAX_COLLISIONS = 1000  # keys of a set or dict whose hash another one has, too
 STARVED_WALL_FACTOR = 4.0  # a program that the machine keeps waiting may take this many times its wall limit
-READ_BYTES = 2**16  # what a pipe holds; a buffer of more would be mapped and unmapped for every message
 _SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
-_HEADER = struct.Struct("<I")
-_write, _read = os.write, os.read  # bound before any program runs: one may replace them in its own process
 _NUMPY_SCALARS = (
     *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128", "str_", "bytes_"),
@@ -51,121 +44,6 @@ class Unserializable:
 
 class TooLarge(Exception):
     """Raised by `encode` for a value with more than `MAX_ITEMS` elements or `MAX_CHARACTERS` of text."""
-
-
-class Readable(Protocol):
-    """What `read_frame` needs of a stream."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
-def json_bytes(message: Any) -> bytes:
-    """JSON message as bytes."""
-    return json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
-
-
-def frame(message: Any) -> bytes:
-    """JSON message as bytes with its length in front."""
-    payload = json_bytes(message)
-    return _HEADER.pack(len(payload)) + payload
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all bytes to a descriptor that may take them in pieces."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[_write(descriptor, rest) :]
-
-
-def read_frame(stream: Readable) -> Any:
-    """
-    Read one message from a blocking stream.
-
-    Raises:
-        EOFError: If the stream ends before the message does.
-    """
-    header = stream.read(_HEADER.size)
-    if len(header) < _HEADER.size:
-        raise EOFError("stream ended")
-    (length,) = _HEADER.unpack(header)
-    payload = stream.read(length)
-    if len(payload) < length:
-        raise EOFError("stream ended inside a message")
-    return json.loads(payload)
-
-
-class FrameBuffer:
-    """
-    Frames out of bytes that arrive in pieces.
-
-    Args:
-        max_bytes (`int`): Length above which a frame is refused.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._data = bytearray()
-        self._max_bytes = max_bytes
-
-    def feed(self, data: bytes) -> Iterator[Any]:
-        """
-        Add bytes and yield the messages that are complete, one by one: garbage behind a message does not undo it.
-
-        Raises:
-            OverflowError: If a frame announces more than `max_bytes`.
-            ValueError: If a frame is not JSON.
-            RecursionError: If its JSON is nested too deeply.
-        """
-        self._data += data
-        while len(self._data) >= _HEADER.size:
-            (length,) = _HEADER.unpack_from(self._data)
-            if length > self._max_bytes:
-                raise OverflowError(f"frame of {length} bytes")
-            end = _HEADER.size + length
-            if len(self._data) < end:
-                break
-            payload = bytes(self._data[_HEADER.size : end])
-            del self._data[:end]
-            yield json.loads(payload)
-
-
-class Channel:
-    """
-    One side of a conversation over two pipes.
-
-    Args:
-        read_fd (`int`): Where messages of the other side arrive.
-        write_fd (`int`): Where ours go.
-        max_bytes (`int`): Length above which a message is refused.
-    """
-
-    def __init__(self, read_fd: int, write_fd: int, max_bytes: int) -> None:
-        self._read_fd, self._write_fd = read_fd, write_fd
-        self._buffer = FrameBuffer(max_bytes)
-        self._waiting: deque[Any] = deque()
-
-    def send(self, message: Any) -> None:
-        """Send one message; waits until the other side takes what a pipe does not hold."""
-        write_all(self._write_fd, frame(message))
-
-    def receive(self) -> Any:
-        """
-        Wait for one message.
-
-        Raises:
-            EOFError: If the other side is gone.
-            OverflowError, ValueError, RecursionError: If it sent garbage; see [`FrameBuffer`].
-        """
-        while not self._waiting:
-            data = _read(self._read_fd, READ_BYTES)
-            if not data:
-                raise EOFError("the other side is gone")
-            self._waiting.extend(self._buffer.feed(data))
-        return self._waiting.popleft()
-
-    def close(self) -> None:
-        """Close both pipes."""
-        os.close(self._read_fd)
-        os.close(self._write_fd)
 
 
 def encode(value: Any) -> Any:

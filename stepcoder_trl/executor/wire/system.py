@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from stepcoder_trl.executor.wire.codec import write_all
+from stepcoder_trl.executor.wire.frames import write_all
 
 
 class System:

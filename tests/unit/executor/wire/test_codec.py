@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepcoder_trl.executor.wire.codec import FrameBuffer, TooLarge, Unserializable, decode, encode, frame
+from stepcoder_trl.executor.wire.codec import TooLarge, Unserializable, decode, encode
+from stepcoder_trl.executor.wire.frames import FrameBuffer, frame
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
@@ -117,28 +118,6 @@ def test_a_value_with_too_much_text_is_too_large(value):
 def test_forged_trees_are_refused(forged):
     with pytest.raises(ValueError):
         decode(forged)
-
-
-def test_frames_arrive_in_any_pieces():
-    data = frame({"a": 1}) + frame([2])
-    buffer = FrameBuffer(100)
-
-    received = [message for byte in data for message in buffer.feed(bytes([byte]))]
-
-    assert received == [{"a": 1}, [2]]
-
-
-def test_a_frame_that_announces_too_much_is_refused():
-    with pytest.raises(OverflowError):
-        list(FrameBuffer(10).feed((11).to_bytes(4, "little")))
-
-
-def test_garbage_behind_a_message_does_not_undo_it():
-    messages = FrameBuffer(10).feed(frame(1) + b"\xff" * 8)
-
-    assert next(messages) == 1
-    with pytest.raises(OverflowError):
-        next(messages)
 
 
 def test_numpy_values_count_as_python_values():
