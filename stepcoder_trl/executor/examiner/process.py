@@ -29,10 +29,11 @@ from types import CodeType
 from typing import Any, NoReturn
 
 from stepcoder_trl.executor.child.answers import OVER
+from stepcoder_trl.executor.examiner.references import NotPlain, References, StrictWriter
 from stepcoder_trl.executor.verdict.examinable import candidate_name
 from stepcoder_trl.executor.wire.codec import TooLarge, Unserializable
 from stepcoder_trl.executor.wire.frames import Channel
-from stepcoder_trl.executor.wire.objects import NotPlain, Reader, References, StrictWriter
+from stepcoder_trl.executor.wire.objects import Reader
 from stepcoder_trl.executor.wire.raised import MESSAGE_LENGTH, describe, message_of
 from stepcoder_trl.executor.wire.system import System
 

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepcoder_trl.executor.examiner.references import NotPlain, Reference, References, StrictWriter
 from stepcoder_trl.executor.wire.codec import TooLarge
-from stepcoder_trl.executor.wire.objects import NotPlain, Objects, Reader, Reference, References, StrictWriter, Writer
+from stepcoder_trl.executor.wire.objects import Objects, Reader, Writer
 
 
 Point = namedtuple("Point", "x y")
