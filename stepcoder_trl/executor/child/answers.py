@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from stepcoder_trl.executor.wire.codec import TooLarge
 from stepcoder_trl.executor.wire.frames import Channel
+from stepcoder_trl.executor.wire.messages import OVER, Answer, Question, Result
 from stepcoder_trl.executor.wire.objects import Objects, Reader, Writer
 from stepcoder_trl.executor.wire.raised import builtin_form, describe
 
 
 _isinstance = isinstance
-OVER = "over"  # the examiner's message at the end of a test
 # Operations on objects that are not sent. Bound before any program runs, which may replace builtins.
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     **{function.__name__: function for function in (str, repr, len, list, bool, int, float)},
@@ -45,23 +45,25 @@ def answer_questions(channel: Channel, functions: Sequence[Callable[..., Any]], 
     """
     tracer.rest()
     objects = Objects()
-    while (question := channel.receive()) != OVER:
+    while (message := channel.receive()) != OVER:
+        question: Question = message
         answer = _answer(functions, objects, question, filename, tracer)
         tracer.rest()
-        channel.send({"to": question["id"], **answer})
+        answer["to"] = question["id"]
+        channel.send(answer)
     tracer.wake()
 
 
 def _answer(
-    functions: Sequence[Callable[..., Any]], objects: Objects, question: dict[str, Any], filename: str, tracer: Tracer
-) -> dict[str, Any]:
+    functions: Sequence[Callable[..., Any]], objects: Objects, question: Question, filename: str, tracer: Tracer
+) -> Answer:
     try:
         arguments = Reader(objects.__getitem__).read(question["arguments"])
         positional, named = arguments
-        asked = question["function"]
-        function = _OPERATIONS[asked] if asked in _OPERATIONS else functions[asked]
+        asked: Any = question["function"]
+        function = functions[asked] if _isinstance(asked, int) else _OPERATIONS[asked]
         tracer.wake()
-        answer = {"value": Writer(objects.number).encode(function(*positional, **named), 0)}
+        answer: Answer = {"value": Writer(objects.number).encode(function(*positional, **named), 0)}
         if question["shared"]:
             left = Writer(objects.number, shares=True).encode(arguments, 0)
             if left != question["arguments"]:
@@ -73,8 +75,8 @@ def _answer(
         return _raised(error, filename)
 
 
-def _raised(error: BaseException, filename: str) -> dict[str, Any]:
-    claims = describe(error, filename)
+def _raised(error: BaseException, filename: str) -> Answer:
+    claims: Result = describe(error, filename)
     if _isinstance(error, SystemExit):
         claims = {"error": "the program ended without an answer"}
     return {"raised": builtin_form(error), "claims": claims}

@@ -259,7 +259,7 @@ def _run_script(task: ChildTask, report: Reporter, code: CodeType, first: bool) 
     except SystemExit:
         return None
     except BaseException as error:
-        return describe(error, task.job["filename"])
+        return dict(describe(error, task.job["filename"]))
     return None
 
 
@@ -337,7 +337,7 @@ def _run_in_one_namespace(task: ChildTask, report: Reporter, code: CodeType) -> 
         except SystemExit:
             result = {"error": "the program ended without an answer"}
         except BaseException as error:
-            result = describe(error, job["filename"])
+            result = dict(describe(error, job["filename"]))
         _flush()
         report.test(index, index == last - 1, result)
 

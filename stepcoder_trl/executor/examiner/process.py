@@ -17,7 +17,6 @@ import gc
 import json
 import os
 import random
-import signal
 import socket
 import sys
 from array import array
@@ -28,140 +27,49 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any, NoReturn
 
-from stepcoder_trl.executor.child.answers import OVER
 from stepcoder_trl.executor.examiner.references import NotPlain, References, StrictWriter
-from stepcoder_trl.executor.verdict.examinable import candidate_name
 from stepcoder_trl.executor.wire.codec import TooLarge, Unserializable
 from stepcoder_trl.executor.wire.frames import Channel
+from stepcoder_trl.executor.wire.messages import (
+    GARBAGE,
+    GONE,
+    NOT_PLAIN,
+    OVER,
+    Answer,
+    Checks,
+    ExaminationRequest,
+    Question,
+    Result,
+    Tree,
+    Verdict,
+    candidate_name,
+)
 from stepcoder_trl.executor.wire.objects import Reader
 from stepcoder_trl.executor.wire.raised import MESSAGE_LENGTH, describe, message_of
-from stepcoder_trl.executor.wire.system import System
 
 
 PROCESS_NAME = "examiner"
 _PR_SET_NAME = 15
-MEMORY_BYTES = 2**30  # 32 MiB of JSON become up to 640 MiB of Python objects
-NOT_PLAIN = "not plain"
-GARBAGE = "garbage"
-GONE = "gone"
 _CACHED_CHECKS = 128
-_MESSAGE_BYTES = 2**16
+_REQUEST_BYTES = 2**16
 
 
-class ExaminerLost(Exception):
-    """Raised if the examiner died, but not by a limit."""
-
-
-class Examiner:
+def serve(control: socket.socket, checks_fd: int, scratch: str, confine: Callable[[], None]) -> NoReturn:
     """
-    Handle of the fork server for its examiner.
+    Examine tests until the fork server ends.
 
     Args:
-        checks_fd (`int`): Descriptor of the file with the current program's checks. The caller's process writes it.
+        control (`socket.socket`): Socket to the fork server.
+        checks_fd (`int`): Descriptor of the file with the checks.
         scratch (`str`): Folder that programs write to. It is removed from the import path.
-        confine (`Callable`): Applies the isolation layers to the calling process.
-        close (`Sequence[int]`): Descriptors that the examiner must close.
+        confine (`Callable`): Applies the isolation layers to this process.
     """
-
-    def __init__(self, checks_fd: int, scratch: str, confine: Callable[[], None], close: Sequence[int]) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                self._socket.close()
-                for descriptor in close:
-                    os.close(descriptor)
-                _name_process()
-                confine()
-                _serve(theirs, checks_fd, scratch)
-            finally:
-                os._exit(1)
-        theirs.close()
-        self.busy = False
-        self._cpu_start = 0.0
-        self._waited_start = 0.0
-
-    def fileno(self) -> int:
-        """Return the descriptor that becomes readable when there is a verdict."""
-        return self._socket.fileno()
-
-    def begin(self, request: Mapping[str, Any], ends: Sequence[int]) -> None:
-        """
-        Start the examination of one test.
-
-        Args:
-            request (`Mapping`):
-                `test`: index of the test. `size`: size of the checks in bytes. `max_bytes`: maximum size of an answer.
-            ends (`Sequence[int]`): Pipes to and from a new process of the program. Empty if the process is the same.
-        """
-        self._cpu_start = self._cpu_seconds()
-        if ends:
-            self._waited_start = waited_seconds(self.pid)
-        try:
-            socket.send_fds(self._socket, [json.dumps(request).encode("ascii")], ends)
-        except OSError as error:
-            raise ExaminerLost(str(error)) from None
-        self.busy = True
-
-    def verdict(self, wait_s: float = 0.0) -> dict[str, Any] | None:
-        """
-        Receive the examiner's verdict. `None` if it has not finished.
-
-        Returns:
-            `dict` or `None`: `held`, `asserted`, `error` or `memory`. Or `lost` with `GONE`, `GARBAGE` or `NOT_PLAIN`.
-
-        Raises:
-            ExaminerLost: If the examiner died.
-        """
-        self._socket.settimeout(wait_s)
-        try:
-            data = self._socket.recv(_MESSAGE_BYTES)
-        except (BlockingIOError, TimeoutError):
-            return None
-        except OSError as error:
-            raise ExaminerLost(str(error)) from None
-        finally:
-            self._socket.settimeout(None)
-        if not data:
-            raise ExaminerLost("the examiner ended")
-        self.busy = False
-        verdict: dict[str, Any] = json.loads(data)
-        return verdict
-
-    def cpu_s(self) -> float:
-        """Return the CPU seconds since `begin`."""
-        return self._cpu_seconds() - self._cpu_start
-
-    def _cpu_seconds(self) -> float:
-        return System().cpu_s(self.pid, 0.0)
-
-    def waited_s(self) -> float:
-        """Return the seconds in which the machine was too busy to run the examiner for the current program."""
-        return max(waited_seconds(self.pid) - self._waited_start, 0.0)
-
-    def close(self) -> None:
-        """Close the descriptor in the program's process, which must not have it."""
-        self._socket.close()
-
-    def kill(self) -> None:
-        """Kill the examiner."""
-        self._socket.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
-
-
-def waited_seconds(pid: int) -> float:
-    """Return the seconds in which a process of one thread was ready but did not run. 0 if the kernel does not know."""
-    try:
-        with open(f"/proc/{pid}/schedstat") as account:
-            return int(account.read().split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0
-
-
-# In the examiner's process
+    _name_process()
+    confine()
+    os.chdir("/")
+    sys.path.remove(scratch)
+    gc.enable()
+    _serve(control, checks_fd)
 
 
 def _name_process() -> None:
@@ -169,17 +77,14 @@ def _name_process() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME.encode(), 0, 0, 0)
 
 
-def _serve(control: socket.socket, checks_fd: int, scratch: str) -> NoReturn:
-    os.chdir("/")
-    sys.path.remove(scratch)
-    gc.enable()
+def _serve(control: socket.socket, checks_fd: int) -> NoReturn:
     clean = _CleanState()
     session: _Session | None = None
     while True:
-        data, ends, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
+        data, ends, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 2)
         if not data:
             os._exit(0)
-        request = json.loads(data)
+        request: ExaminationRequest = json.loads(data)
         if ends:
             if session is not None:
                 session.channel.close()
@@ -217,17 +122,16 @@ class _Test:
 
 
 @dataclass(frozen=True)
-class _Checks:
+class _CompiledChecks:
     preparation: tuple[CodeType, ...]
     tests: Mapping[int, _Test]
 
 
 @lru_cache(maxsize=_CACHED_CHECKS)  # samples of a problem share their checks
-def _compiled(text: bytes) -> _Checks:
-    checks = json.loads(text)
-    preparation = [
-        compile(checks[part], f"<{part}>", "exec", dont_inherit=True) for part in ("preamble", "setup") if checks[part]
-    ]
+def _compiled(text: bytes) -> _CompiledChecks:
+    checks: Checks = json.loads(text)
+    parts = ("preamble", checks["preamble"]), ("setup", checks["setup"])
+    preparation = [compile(code, f"<{name}>", "exec", dont_inherit=True) for name, code in parts if code]
     tests = {
         int(number): _Test(
             compile(test["statement"], "<test>", "exec", dont_inherit=True),
@@ -237,7 +141,7 @@ def _compiled(text: bytes) -> _Checks:
         )
         for number, test in checks["tests"].items()
     }
-    return _Checks(tuple(preparation), tests)
+    return _CompiledChecks(tuple(preparation), tests)
 
 
 class _Lost(BaseException):
@@ -247,17 +151,17 @@ class _Lost(BaseException):
 class _Session:
     """Examination of one process of a program."""
 
-    def __init__(self, checks: _Checks, channel: Channel) -> None:
+    def __init__(self, checks: _CompiledChecks, channel: Channel) -> None:
         self.checks = checks
         self.channel = channel
         self.lost: str | None = None
         self.namespace: dict[str, Any] | None = None
         self.questions = 0
         self.raised: BaseException | None = None  # the program's last exception, and its process's claims about it
-        self.claims: dict[str, Any] = {}
+        self.claims: Result = {}
         self.references = References(self.operate)
 
-    def examine(self, number: int) -> dict[str, Any]:
+    def examine(self, number: int) -> Verdict:
         """Return the verdict on one test."""
         test = self.checks.tests[number]
         self.references = References(self.operate)
@@ -266,12 +170,12 @@ class _Session:
             for candidate in range(test.candidates):
                 namespace[candidate_name(candidate)] = _stand_in(self, test, candidate)
             exec(test.code, namespace)
-            verdict: dict[str, Any] = {"held": True}
+            verdict: Verdict = {"held": True}
         except BaseException as error:
             verdict = self.verdict_on(error)
         finally:
             self.raised = None
-        return verdict if self.lost is None else {"lost": self.lost}
+        return verdict if self.lost is None else {"aborted": self.lost}
 
     def prepared(self) -> dict[str, Any]:
         if self.namespace is None:
@@ -281,7 +185,7 @@ class _Session:
             self.namespace = namespace
         return self.namespace
 
-    def verdict_on(self, error: BaseException) -> dict[str, Any]:
+    def verdict_on(self, error: BaseException) -> Verdict:
         if error is self.raised:
             return self.claims
         if isinstance(error, AssertionError):  # from the test, or from a library that it uses, such as numpy.testing
@@ -303,7 +207,7 @@ class _Session:
             raise _Lost
         self.raised = None
         tree = self.encoded(arguments, may_fall_back)
-        question = {"id": self.questions, "function": function, "arguments": tree, "shared": shared}
+        question: Question = {"id": self.questions, "function": function, "arguments": tree, "shared": shared}
         try:
             self.channel.send(question)
             value = self.take(self.channel.receive(), arguments)
@@ -315,7 +219,7 @@ class _Session:
             raise self.raised
         return value
 
-    def encoded(self, arguments: list[Any], may_fall_back: bool) -> Any:
+    def encoded(self, arguments: list[Any], may_fall_back: bool) -> Tree:
         try:
             return StrictWriter(self.references.number, shares=True).encode(arguments, 0)
         except NotPlain as error:
@@ -327,7 +231,7 @@ class _Session:
                 self.lose(NOT_PLAIN)
             raise ValueError("arguments are too large to be passed on") from None
 
-    def take(self, answer: Any, arguments: list[Any]) -> Any:
+    def take(self, answer: Answer, arguments: list[Any]) -> Any:
         """Return the value of an answer, or set `raised` if the program raised. Raise ValueError etc. for garbage."""
         if answer["to"] != self.questions:
             raise ValueError("an answer to another question")
@@ -341,7 +245,7 @@ class _Session:
             _update(arguments, self.decoded(answer["changed"], shares=True))
         return value
 
-    def decoded(self, tree: Any, shares: bool) -> Any:
+    def decoded(self, tree: Tree, shares: bool) -> Any:
         return Reader(self.references.referred, self.references.derived, shares).read(tree)
 
     def lose(self, why: str) -> NoReturn:
@@ -358,13 +262,15 @@ def _stand_in(session: _Session, test: _Test, candidate: int) -> Callable[..., A
     return stand_in
 
 
-def _checked_claims(claims: Any) -> dict[str, Any]:
+def _checked_claims(claims: Result) -> Result:
+    """Check the program's description of its exception."""
     if not claims.keys() <= {"error", "memory", "line"}:
         raise ValueError("unknown claim")
-    key = "memory" if "memory" in claims else "error"
     line = claims.get("line")
-    known = type(line) is int and 0 < line < 2**31
-    return {key: str(claims[key])[:MESSAGE_LENGTH], "line": line if known else None}
+    line = line if type(line) is int and 0 < line < 2**31 else None
+    if "memory" in claims:
+        return {"memory": str(claims["memory"])[:MESSAGE_LENGTH], "line": line}
+    return {"error": str(claims["error"])[:MESSAGE_LENGTH], "line": line}
 
 
 def _rebuilt(name: Any, arguments: Any) -> BaseException:

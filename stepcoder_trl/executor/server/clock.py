@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from stepcoder_trl.executor.wire.codec import STARVED_WALL_FACTOR
+from stepcoder_trl.executor.wire.messages import STARVED_WALL_FACTOR
 from stepcoder_trl.executor.wire.system import System
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable
-from typing import Any
 
-from stepcoder_trl.executor.examiner.process import NOT_PLAIN, Examiner
+from stepcoder_trl.executor.server.examiner import Examiner
 from stepcoder_trl.executor.wire.frames import Channel
+from stepcoder_trl.executor.wire.messages import NOT_PLAIN, ExaminationRequest, Verdict
 
 
 _QUESTION_BYTES = 2**30
@@ -34,10 +34,10 @@ class Examination:
     def __init__(
         self, examiner: Examiner | None, end_examiner: Callable[[], None], checks_bytes: int, max_answer_bytes: int
     ) -> None:
-        self.verdict: dict[str, Any] | None = None
+        self.verdict: Verdict | None = None
         self._examiner = examiner
         self._end_examiner = end_examiner
-        self._request = {"size": checks_bytes, "max_bytes": max_answer_bytes}
+        self._checks_bytes, self._max_answer_bytes = checks_bytes, max_answer_bytes
         self._is_used_up = False
         self._childs_ends: tuple[int, ...] = ()
         self._examiners_ends: tuple[int, ...] = ()
@@ -77,7 +77,7 @@ class Examination:
     @property
     def lost(self) -> str | None:
         """Return why the examination of this test was aborted. `None` if it was not."""
-        return None if self.verdict is None else self.verdict.get("lost")
+        return None if self.verdict is None else self.verdict.get("aborted")
 
     @property
     def was_not_plain(self) -> bool:
@@ -93,7 +93,8 @@ class Examination:
         """
         if self._examiner is None or self._examiner.busy or self.verdict is not None:
             raise ValueError("report out of order")
-        self._examiner.begin({"test": index, **self._request}, self._examiners_ends)
+        request = ExaminationRequest(test=index, size=self._checks_bytes, max_bytes=self._max_answer_bytes)
+        self._examiner.begin(request, self._examiners_ends)
         self._examiners_ends = _closed(self._examiners_ends)  # so that each side notices when the other ends
 
     def hear(self, wait_s: float = 0.0) -> None:

@@ -27,9 +27,9 @@ from typing import Any
 from stepcoder_trl.executor.child import run as child
 from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.child.tracer import SharedLineTracer, line_tracer
-from stepcoder_trl.executor.examiner.process import MEMORY_BYTES, Examiner, ExaminerLost
 from stepcoder_trl.executor.server.clock import Clock
 from stepcoder_trl.executor.server.examination import Examination
+from stepcoder_trl.executor.server.examiner import MEMORY_BYTES, Examiner, ExaminerLost
 from stepcoder_trl.executor.server.hardening.prepare import Hardening, IsolationUnavailable, prepare
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import READ_BYTES, FrameBuffer, frame, read_frame, write_all
@@ -464,7 +464,7 @@ class _Child:
             raise ValueError("report out of order")
         claims = {key: value for key, value in message.items() if key not in ("test", "lines")}
         if "candidates" in self.job["tests"][self.next]:
-            claims = self.examined_claims(claims)
+            claims = dict(self.examined_claims(claims))
         claims = _checked_claims(claims, _STDIO_CLAIMS if self.job["type"] == "stdio" else _VALUE_CLAIMS)
         self.run_state.add_lines(message["lines"])
         self.finish_test(claims, clock.begin())
@@ -497,7 +497,7 @@ class _Child:
             return claims
         if claims != {"served": True} or verdict is None or self.examination.lost:
             raise ValueError("report out of order")
-        return verdict
+        return dict(verdict)
 
     def may_go_on(self) -> bool:
         """Ask the trainer about the test that was finished last; if it says no, the others are not run."""
@@ -575,7 +575,7 @@ class _Child:
             return {"error": "the program sent garbage or wrote too much"}
         verdict = self.examination.verdict
         if verdict is not None and not self.examination.lost and not self.expired:
-            return verdict  # what it does after its last answer changes nothing
+            return dict(verdict)  # what it does after its last answer changes nothing
         if self.expired or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
             return {"timeout": True}
         if os.WIFSIGNALED(status):

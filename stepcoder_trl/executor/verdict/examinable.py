@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from stepcoder_trl.executor.wire.messages import candidate_name
 from stepcoder_trl.parsing import syntax_tree
 
 
@@ -69,11 +70,6 @@ class Check:
     candidates: tuple[str, ...]
     shares_arguments: bool
     may_fall_back: bool
-
-
-def candidate_name(number: int) -> str:
-    """Return the name of a program's function in the examiner's code."""
-    return f"_candidate_{number}"
 
 
 @lru_cache(maxsize=4096)

@@ -32,8 +32,9 @@ from stepcoder_trl.executor.verdict.limits import (
     Limits,
 )
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.executor.wire.codec import STARVED_WALL_FACTOR, encode
+from stepcoder_trl.executor.wire.codec import encode
 from stepcoder_trl.executor.wire.frames import json_bytes
+from stepcoder_trl.executor.wire.messages import STARVED_WALL_FACTOR
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ MAX_DEPTH = 200  # nesting of a value; json's own scanner gives up near the recu
 MAX_ITEMS = 2_000_000  # elements of a value, shared parts counted each time: bounds a list that contains itself twice
 MAX_CHARACTERS = 16 * 2**20  # text, bytes and hexadecimal digits of a value together
 MAX_COLLISIONS = 1000  # keys of a set or dict whose hash another one has, too
-STARVED_WALL_FACTOR = 4.0  # a program that the machine keeps waiting may take this many times its wall limit
 _SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
 _NUMPY_SCALARS = (
     *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),

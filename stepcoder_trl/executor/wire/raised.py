@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
+from stepcoder_trl.executor.wire.messages import Result
+
 
 MESSAGE_LENGTH = 300
 
@@ -16,8 +18,8 @@ class MissingFunction(Exception):
     """Raised if the program does not define the function that its tests call."""
 
 
-def describe(error: BaseException, filename: str) -> dict[str, Any]:
-    """Return an exception as a report: its message, and the last line of the program in its traceback."""
+def describe(error: BaseException, filename: str) -> Result:
+    """Return an exception as the result of a test: its message, and the last line of the program in its traceback."""
     try:
         line = None
         traceback = error.__traceback__
@@ -25,8 +27,9 @@ def describe(error: BaseException, filename: str) -> dict[str, Any]:
             if traceback.tb_frame.f_code.co_filename == filename:
                 line = traceback.tb_lineno
             traceback = traceback.tb_next
-        key = "memory" if _isinstance(error, MemoryError) else "error"
-        return {key: message_of(error), "line": line}
+        if _isinstance(error, MemoryError):
+            return {"memory": message_of(error), "line": line}
+        return {"error": message_of(error), "line": line}
     finally:
         error.__traceback__ = None
 
