@@ -296,14 +296,14 @@ def limit_of(rows: list[dict[str, Any]]) -> Callable[[], dict[str, float]]:
     These are a bare fork and the traced programs. The sandbox's layers are applied in forked children only, so that
     this process stays as unrestricted as a server.
     """
-    from stepcoder_trl.executor.server import main as fork_server
+    from stepcoder_trl.executor.server.main import start
     from stepcoder_trl.parsing import compile_for_tracing
 
     scratch = tempfile.mkdtemp(prefix="stepcoder-bench-")
     requests, _ = os.pipe()
     programs = [(solution(row), f"{row['test']}\ncheck({row['entry_point']})\n") for row in rows]
     replies = os.open(os.devnull, os.O_WRONLY)
-    server = fork_server._Server({"scratch": scratch, "isolation": "auto"}, requests, replies, None)
+    server = start({"scratch": scratch, "isolation": "auto", "portable": False}, requests, replies, None)
 
     def fork(confined: bool) -> None:
         pid = os.fork()

@@ -1,8 +1,8 @@
 """
-Runs one program in a forked child, reports what happened over a pipe and ends.
+Run one program in a forked child, and report the results of its tests over a pipe.
 
-Everything here shares its process with a hostile program. So it holds no expected output, its reports are claims that
-the fork server and the trainer check, and what it needs after the program has started is bound before.
+This code shares its process with a hostile program. So it holds no expected output, the fork server and the caller
+check its reports, and functions that it needs after the program has started are bound before.
 """
 
 from __future__ import annotations
@@ -27,14 +27,24 @@ from stepcoder_trl.executor.child.state import Baseline, ModuleStates, names_in
 from stepcoder_trl.executor.child.tracer import LineTracer, SharedLineTracer
 from stepcoder_trl.executor.wire.codec import TooLarge, decode, encode
 from stepcoder_trl.executor.wire.frames import Channel, frame, write_all
+from stepcoder_trl.executor.wire.messages import (
+    CHILD_GO,
+    EXIT_REPORT_FAILED,
+    ChildReport,
+    InsideTest,
+    JobMessage,
+    Result,
+    SplitTest,
+    TestReport,
+    Tree,
+)
 from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.raised import MESSAGE_LENGTH, MissingFunction, describe, is_of_the_test, message_of
 from stepcoder_trl.parsing import compile_for_tracing
 
 
-EXIT_REPORT_FAILED = 97
 # Made before the fork, for children that have no memory left to make it.
-_OUT_OF_MEMORY = frame({"memory": True})
+_OUT_OF_MEMORY = frame({"out_of_memory": True})
 
 _exit = os._exit
 _read, _lseek, _dup2, _getpid = os.read, os.lseek, os.dup2, os.getpid
@@ -48,13 +58,24 @@ _isinstance = isinstance
 @dataclass(frozen=True)
 class ChildTask:
     """
-    What one child does: the job, the test it starts with and the descriptors it owns.
+    Task of one child.
 
-    `stdin_fds` and `stdout_fds` hold one descriptor per test from `first` on for stdio jobs, one in all otherwise.
-    `examiner` is where the questions of tests come from whose verdict is taken elsewhere.
+    Attributes:
+        job (`JobMessage`): The job.
+        filename (`str`): Path that the program is compiled under.
+        first (`int`): Index of the first test.
+        report_fd (`int`): Descriptor for reports.
+        gate_fd (`int`, *optional*): Descriptor that the answer to each report arrives at, if the child must wait.
+        stdin_fds, stdout_fds (`list[int]`): Files of the tests from `first` on for stdio jobs, else one file each.
+        soft_signal (`int`): Signal of the soft time limit.
+        tracer (`LineTracer` or `SharedLineTracer`): Records the lines that run.
+        modules (`ModuleStates`): State of all modules before the program runs.
+        progress (`Progress`): Shared memory that the child's progress is recorded in.
+        examiner (`Channel`, *optional*): Channel to the examiner.
     """
 
-    job: dict[str, Any]
+    job: JobMessage
+    filename: str
     first: int
     report_fd: int
     gate_fd: int | None
@@ -68,41 +89,57 @@ class ChildTask:
 
 
 def begin(task: ChildTask) -> Reporter:
-    """Prepare to run; called before the process is confined, after which nobody can replace the signal's handler."""
+    """Install the handler of the soft limit. Call it before the process is confined: then it cannot be replaced."""
     report = Reporter(task)
-    report.heed_soft_limit()
+    report.handle_soft_limit()
     return report
 
 
 def main(task: ChildTask, report: Reporter) -> NoReturn:
-    """Run the tests from `task.first` on and end the process. Never returns."""
+    """Run the tests from `task.first` on, and end the process."""
     try:
-        gc.freeze()  # a collection would look at everything that the server made, and so copy it
+        gc.freeze()  # a collection would touch, and so copy, all objects of the server
         gc.enable()
-        report.heed_exit()
+        report.replace_exit()
         _run(task, report)
         report.send({"end": report.trace()})
         _exit(0)
     except MemoryError:
-        report.out_of_memory()  # there is none if making it failed: the server concludes the same from the exit status
+        report.out_of_memory()  # if `report` is missing, the server learns the same from the exit status
     finally:
         _exit(EXIT_REPORT_FAILED)
 
 
 def rehearse(tracer: LineTracer, modules: ModuleStates, progress: Progress) -> None:
     """
-    Run a program of our own the way children do, once, in the fork server.
+    Run a small program in the fork server, as children do.
 
-    What Python prepares on first use (caches of types, specialized code) is inherited then; otherwise every child
-    would prepare it again, on copies of the server's memory.
+    Python prepares caches of types and specialized code on first use. After a rehearsal, children inherit them.
     """
-    names = {"type": "call", "fn_name": "f", "preamble": "", "setup": "", "fresh_process_per_test": False}
-    job = {**names, "program": "def f(x):\n    return [x]\n", "filename": tracer.filename, "tests": [encode([1.5])]}
+    job = JobMessage(
+        program="def f(x):\n    return [x]\n",
+        type="call",
+        fn_name="f",
+        preamble="",
+        setup="",
+        tests=[encode([1.5])],
+        checks_bytes=0,
+        timeout_s=1.0,
+        wall_s=1.0,
+        program_cpu_s=1.0,
+        program_wall_s=1.0,
+        hard_wall_s=1.0,
+        memory_limit_bytes=2**20,
+        max_output_bytes=2**20,
+        max_kept_bytes=2**20,
+        gated=False,
+        fresh_process_per_test=False,
+    )
     before = sys.modules["__main__"], sys.stdin, sys.__stdin__, sys.stdout, sys.__stdout__
     descriptors = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        report = Reporter(ChildTask(job, 0, null, None, [null], [null], 0, tracer, modules, progress))
+        report = Reporter(ChildTask(job, tracer.filename, 0, null, None, [null], [null], 0, tracer, modules, progress))
         _run(report._task, report)
         report.send({"end": report.trace()})
     finally:
@@ -115,7 +152,7 @@ def rehearse(tracer: LineTracer, modules: ModuleStates, progress: Progress) -> N
 
 
 class Reporter:
-    """Child's end of the report pipe."""
+    """Sender of a child's reports."""
 
     def __init__(self, task: ChildTask) -> None:
         self._fd = task.report_fd
@@ -127,17 +164,17 @@ class Reporter:
         self._held = b""
         self._reserve = mmap.mmap(-1, 2**20, mmap.MAP_PRIVATE)  # address space, never touched
 
-    def heed_soft_limit(self) -> None:
+    def handle_soft_limit(self) -> None:
         """Report and end at the soft time limit."""
 
         def on_soft_limit(number: int, where: FrameType | None) -> None:
             if not self._busy:
-                self.send({"soft": self.trace()})
+                self.send({"soft_limit": self.trace()})
                 _exit(0)
 
         signal.signal(self._task.soft_signal, on_soft_limit)
 
-    def heed_exit(self) -> None:
+    def replace_exit(self) -> None:
         """Report before `os._exit`, which skips the interpreter."""
 
         def exit_with_report(status: int = 0) -> None:
@@ -150,41 +187,44 @@ class Reporter:
         sys.modules["posix"]._exit = exit_with_report  # type: ignore[attr-defined]
 
     def start_trace(self) -> None:
+        """Start to record lines."""
         self._task.tracer.start()
         self._traced = True
 
     def trace(self) -> list[int] | None:
-        """Lines that ran, `None` if the trace was lost; empty before the program started."""
+        """Return the lines that ran. `None` if the trace was lost. Empty before the program has started."""
         return self._task.tracer.lines() if self._traced else []
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: ChildReport) -> None:
+        """Send a report, after the one that was held back."""
         self._busy = True
         held, self._held = self._held, b""
         write_all(self._fd, held + frame(message))
         self._busy = False
 
-    def test(self, index: int, is_last: bool, result: dict[str, Any]) -> None:
+    def test(self, index: int, is_last: bool, result: Result) -> None:
         """
-        Report one test, and wait for leave to go on where the caller wants to look at it first.
+        Report one test. If the job is gated, wait until the caller has judged it.
 
-        The last one is held back until the next report, with which it leaves: the server is woken once.
+        The last test's report is held back and sent with the next report, so that the server is woken only once.
         """
         self._task.tracer.rest()
         lines = self.trace()
         if lines is not None:
             lines = [line for line in lines if line not in self._sent]
             self._sent.update(lines)
-        message = {"test": index, "lines": lines, **result}
+        message = TestReport(test=index, lines=lines, result=result)
         if is_last and self._gate is None:
             self._held = frame(message)
             return
         self.send(message)
-        if self._gate is not None and _read(self._gate, 1) != b"g":
+        if self._gate is not None and _read(self._gate, 1) != CHILD_GO:
             self.send({"end": self.trace()})
             _exit(0)
         self._task.tracer.wake()
 
     def out_of_memory(self) -> None:
+        """Report that no memory is left, and end."""
         self._reserve.close()
         write_all(self._fd, self._held + _OUT_OF_MEMORY)
         _exit(0)
@@ -192,7 +232,7 @@ class Reporter:
 
 def _run(task: ChildTask, report: Reporter) -> None:
     job = task.job
-    code = _compiled(job, report)
+    code = _compiled(task, report)
     if code is None:
         return
     task.progress.note("compiled")
@@ -202,10 +242,10 @@ def _run(task: ChildTask, report: Reporter) -> None:
         _run_in_one_namespace(task, report, code)
 
 
-def _compiled(job: dict[str, Any], report: Reporter) -> CodeType | None:
-    """Code of the program, or `None` after reporting that it does not compile."""
+def _compiled(task: ChildTask, report: Reporter) -> CodeType | None:
+    """Compile the program. If this fails, report the error and return `None`."""
     try:
-        return compile_for_tracing(job["program"], job["filename"])
+        return compile_for_tracing(task.job["program"], task.filename)
     except SyntaxError as error:
         message, line = f"{_type(error).__name__}: {error.msg}", error.lineno
     except Exception as error:  # ValueError, MemoryError, RecursionError, OverflowError: it cannot be compiled
@@ -214,12 +254,12 @@ def _compiled(job: dict[str, Any], report: Reporter) -> CodeType | None:
     return None
 
 
-def _fresh_main(job: dict[str, Any]) -> ModuleType:
+def _fresh_main(task: ChildTask) -> ModuleType:
     module = ModuleType("__main__")
-    module.__dict__.update(__builtins__=builtins, __file__=job["filename"])
+    module.__dict__.update(__builtins__=builtins, __file__=task.filename)
     sys.modules["__main__"] = module
-    if job["preamble"]:
-        _exec(_compile(job["preamble"], job["filename"] + ".preamble", "exec", dont_inherit=True), module.__dict__)
+    if preamble := task.job["preamble"]:
+        _exec(_compile(preamble, task.filename + ".preamble", "exec", dont_inherit=True), module.__dict__)
     return module
 
 
@@ -246,25 +286,25 @@ def _run_stdio(task: ChildTask, report: Reporter, code: CodeType) -> None:
             return
 
 
-def _run_script(task: ChildTask, report: Reporter, code: CodeType, first: bool) -> dict[str, Any] | None:
+def _run_script(task: ChildTask, report: Reporter, code: CodeType, first: bool) -> Result | None:
     try:
-        module = _fresh_main(task.job)
+        module = _fresh_main(task)
         if first:
             report.start_trace()
         else:
             task.tracer.wake()
         _exec(code, module.__dict__)
-        if task.job["fn_name"] is not None:
-            _find_function(module, task.job["fn_name"])()
+        if (name := task.job["fn_name"]) is not None:
+            _find_function(module, name)()
     except SystemExit:
         return None
     except BaseException as error:
-        return dict(describe(error, task.job["filename"]))
+        return describe(error, task.filename)
     return None
 
 
 def _connect(stdin_fd: int, stdout_fd: int) -> None:
-    """Put the test's files at descriptors 0 and 1 and new text streams around them, UTF-8 whatever the locale."""
+    """Put the test's files at descriptors 0 and 1, and open new text streams on them, UTF-8 in every locale."""
     _dup2(stdin_fd, 0)
     _dup2(stdout_fd, 1)
     raw_in, raw_out = io.FileIO(0, "r", closefd=False), io.FileIO(1, "w", closefd=False)
@@ -278,21 +318,21 @@ def _connect(stdin_fd: int, stdout_fd: int) -> None:
 
 def _finish_like_the_interpreter(baseline: Baseline) -> bool:
     """
-    Join threads, run atexit handlers, flush, and destroy the module so that open files of the program are flushed.
+    Join threads, run exit handlers, flush the streams, and destroy the module, which flushes the program's files.
 
     Returns:
-        `bool`: Whether this process is too used up for another test.
+        `bool`: Whether the next test needs a new process.
     """
     unusual = baseline.has_threads_or_handlers()
     if unusual:
         _quietly(threading._shutdown)  # type: ignore[attr-defined]
         _quietly(atexit._run_exitfuncs)
     _flush()
-    # Out of reach, not emptied: finalizers of the program's objects still see its names.
+    # Not emptied: finalizers of the program's objects still need its names.
     sys.modules["__main__"] = ModuleType("__main__")
     _quietly(gc.collect)
     _flush()
-    # A stream that the program put here owns its descriptor: it must be gone before the next test takes the number.
+    # A stream that the program put here owns a descriptor, and must close it before the next test uses the number.
     sys.stdin = sys.__stdin__ = sys.stdout = sys.__stdout__ = None  # type: ignore[misc]
     return unusual
 
@@ -303,7 +343,7 @@ def _flush() -> None:
 
 
 def _quietly(action: Callable[[], Any]) -> None:
-    """Errors at the end of a program change nothing: the interpreter prints and ignores them too."""
+    """Call a function and ignore its errors, as the interpreter does at the end of a program."""
     try:
         action()
     except BaseException:  # whatever the program's handlers raise, KeyboardInterrupt included
@@ -317,18 +357,19 @@ def _run_in_one_namespace(task: ChildTask, report: Reporter, code: CodeType) -> 
     _connect(task.stdin_fds[0], task.stdout_fds[0])
     job = task.job
     try:
-        module = _fresh_main(job)
+        module = _fresh_main(task)
         report.start_trace()
         _exec(code, module.__dict__)
         if job["setup"]:
             _exec(_compile(job["setup"], "<setup>", "exec", dont_inherit=True), module.__dict__)
     except SystemExit:
-        report.send({"module": {"error": "the program ended before its tests"}})
+        report.send({"module_error": {"error": "the program ended before its tests"}})
         return
     except BaseException as error:
-        report.send({"module": describe(error, job["filename"])})
+        report.send({"module_error": describe(error, task.filename)})
         return
     task.progress.note("ready")
+    result: Result
     last = task.first + 1 if job["fresh_process_per_test"] else len(job["tests"])
     for index in range(task.first, last):
         _lseek(1, 0, os.SEEK_SET)
@@ -337,38 +378,38 @@ def _run_in_one_namespace(task: ChildTask, report: Reporter, code: CodeType) -> 
         except SystemExit:
             result = {"error": "the program ended without an answer"}
         except BaseException as error:
-            result = dict(describe(error, job["filename"]))
+            result = describe(error, task.filename)
         _flush()
         report.test(index, index == last - 1, result)
 
 
-def _run_test(task: ChildTask, report: Reporter, module: ModuleType, index: int) -> dict[str, Any]:
+def _run_test(task: ChildTask, report: Reporter, module: ModuleType, index: int) -> Result:
     test = task.job["tests"][index]
     if task.job["type"] == "call":
         return _run_call(task.job, module, test)
     if "candidates" in test:
         return _answer_examiner(task, report, module, index)
-    return _run_assert(task.job, module, test)
+    return _run_assert(task, module, test)
 
 
-def _answer_examiner(task: ChildTask, report: Reporter, module: ModuleType, index: int) -> dict[str, Any]:
-    """Offer functions of the program to the examiner; the verdict is not ours to report."""
+def _answer_examiner(task: ChildTask, report: Reporter, module: ModuleType, index: int) -> Result:
+    """Let the examiner call functions of the program. The examiner reports the verdict."""
     expressions = task.job["tests"][index]["candidates"]
     functions = [_eval(_compile(text, "<test>", "eval", dont_inherit=True), module.__dict__) for text in expressions]
     assert task.examiner is not None
-    report.send({"serving": index})
-    answer_questions(task.examiner, functions, task.job["filename"], task.tracer)
-    return {"served": True}
+    report.send({"examine": index})
+    answer_questions(task.examiner, functions, task.filename, task.tracer)
+    return {"answered": True}
 
 
-def _run_call(job: dict[str, Any], module: ModuleType, test: Any) -> dict[str, Any]:
-    function = _find_function(module, job["fn_name"])
+def _run_call(job: JobMessage, module: ModuleType, test: Tree) -> Result:
+    function = _find_function(module, str(job["fn_name"]))
     return {"value": _encoded(function(*decode(test)))}
 
 
-def _run_assert(job: dict[str, Any], module: ModuleType, test: dict[str, Any]) -> dict[str, Any]:
+def _run_assert(task: ChildTask, module: ModuleType, test: SplitTest | InsideTest) -> Result:
     if "code" in test:
-        return _run_assert_inside(job, module, test["code"])
+        return _run_assert_inside(task, module, test["code"])
     values = []
     for expression in test["expressions"]:
         value = _eval(_compile(expression, "<test>", "eval", dont_inherit=True), module.__dict__)
@@ -376,11 +417,11 @@ def _run_assert(job: dict[str, Any], module: ModuleType, test: dict[str, Any]) -
     return {"value": values}
 
 
-def _run_assert_inside(job: dict[str, Any], module: ModuleType, code: str) -> dict[str, Any]:
+def _run_assert_inside(task: ChildTask, module: ModuleType, code: str) -> Result:
     try:
         _exec(_compile(code, "<test>", "exec", dont_inherit=True), module.__dict__)
     except AssertionError as error:
-        if not is_of_the_test(error, job["filename"]):
+        if not is_of_the_test(error, task.filename):
             raise
         return {"asserted": message_of(error)}
     return {"held": True}

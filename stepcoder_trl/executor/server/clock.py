@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import glob
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from stepcoder_trl.executor.server.examination import Examination
 from stepcoder_trl.executor.wire.messages import STARVED_WALL_FACTOR
 from stepcoder_trl.executor.wire.system import System
 
@@ -24,7 +24,7 @@ class Clock:
         program_cpu_s (`float`): CPU seconds that the child may use in total.
         program_wall_deadline (`float`): Monotonic time at which the program's wall time ends.
         hard_deadline (`float`): Monotonic time at which it ends even if the machine was too busy to run the program.
-        waited_elsewhere_s (`Callable`): Returns the seconds that the examiner, for which the child waits, was starved.
+        examination (`Examination`): Examination of the child. A test's CPU limit is also a limit of the examiner.
     """
 
     system: System
@@ -34,10 +34,14 @@ class Clock:
     program_cpu_s: float
     program_wall_deadline: float
     hard_deadline: float
-    waited_elsewhere_s: Callable[[], float]
+    examination: Examination
     started: float = field(default_factory=time.monotonic)
     cpu_start: float = 0.0
     wall_start: float = 0.0
+
+    def now(self) -> float:
+        """Return the monotonic time in seconds."""
+        return time.monotonic()
 
     def cpu(self) -> float:
         """Return the CPU seconds since the child was forked."""
@@ -66,7 +70,11 @@ class Clock:
             phase_end = self.wall_start + STARVED_WALL_FACTOR * self.wall_limit_s
             wall_left = min(wall_left + self.waited_s(), phase_end - wall)
         return min(
-            self.cpu_limit_s - (cpu - self.cpu_start), self.program_cpu_s - cpu, wall_left, self.hard_deadline - wall
+            self.cpu_limit_s - (cpu - self.cpu_start),
+            self.cpu_limit_s - self.examination.cpu_s(),
+            self.program_cpu_s - cpu,
+            wall_left,
+            self.hard_deadline - wall,
         )
 
     def waited_s(self) -> float:
@@ -80,4 +88,4 @@ class Clock:
         for path in glob.iglob(f"/proc/{self.pid}/task/*/schedstat"):
             with contextlib.suppress(OSError, ValueError, IndexError), open(path) as account:
                 longest = max(longest, int(account.read().split()[1]))
-        return longest / 1e9 + self.waited_elsewhere_s()
+        return longest / 1e9 + self.examination.waited_s()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
 
-from stepcoder_trl.executor.server.examiner import Examiner
+from stepcoder_trl.executor.server.fork_server import ForkServer
 from stepcoder_trl.executor.wire.frames import Channel
-from stepcoder_trl.executor.wire.messages import NOT_PLAIN, ExaminationRequest, Verdict
+from stepcoder_trl.executor.wire.messages import NOT_PLAIN, ExaminationRequest, JobMessage, Verdict
 
 
 _QUESTION_BYTES = 2**30
@@ -22,22 +21,20 @@ class Examination:
     needs to wake the server only if it ends, or if the child can no longer report.
 
     Args:
-        examiner (`Examiner`, *optional*): The examiner. `None` if the tests need none.
-        end_examiner (`Callable`): Kills the examiner, so that the next child gets a new one.
-        checks_bytes (`int`): Size of the checks in the file that the examiner reads.
+        server (`ForkServer`): The fork server, which has the examiner.
+        job (`JobMessage`): The job.
         max_answer_bytes (`int`): Maximum length of an answer. A longer one counts as garbage.
 
     Attributes:
-        verdict (`dict`, *optional*): Verdict on the current test.
+        verdict (`Verdict`, *optional*): Verdict on the current test.
     """
 
-    def __init__(
-        self, examiner: Examiner | None, end_examiner: Callable[[], None], checks_bytes: int, max_answer_bytes: int
-    ) -> None:
+    def __init__(self, server: ForkServer, job: JobMessage, max_answer_bytes: int) -> None:
         self.verdict: Verdict | None = None
-        self._examiner = examiner
-        self._end_examiner = end_examiner
-        self._checks_bytes, self._max_answer_bytes = checks_bytes, max_answer_bytes
+        self._server = server
+        self._examiner = server.running_examiner() if job["checks_bytes"] else None
+        self._checks_bytes = job["checks_bytes"]
+        self._max_answer_bytes = max_answer_bytes
         self._is_used_up = False
         self._childs_ends: tuple[int, ...] = ()
         self._examiners_ends: tuple[int, ...] = ()
@@ -75,14 +72,9 @@ class Examination:
         return self._examiner is not None and self._examiner.busy
 
     @property
-    def lost(self) -> str | None:
-        """Return why the examination of this test was aborted. `None` if it was not."""
-        return None if self.verdict is None else self.verdict.get("aborted")
-
-    @property
-    def was_not_plain(self) -> bool:
-        """Return whether the test turned out to need the program's process."""
-        return self.lost == NOT_PLAIN
+    def is_impossible(self) -> bool:
+        """Return whether the examiner cannot send the arguments of the test."""
+        return self.verdict is not None and self.verdict.get("aborted") == NOT_PLAIN
 
     def begin(self, index: int) -> None:
         """
@@ -118,14 +110,14 @@ class Examination:
         if self.is_under_way:
             self.hear(wait_s)
         if self.is_under_way or self._is_used_up:
-            self._end_examiner()
+            self._server.end_examiner()
 
     def stop(self, poll: select.poll) -> None:
         """Kill an examiner that does not finish."""
         if self.is_under_way:
             assert self._examiner is not None
             poll.unregister(self._examiner)
-            self._end_examiner()
+            self._server.end_examiner()
             self._examiner.busy = False
 
     # Events that wake the server

@@ -17,6 +17,8 @@ from typing import Any
 from stepcoder_trl.executor.server import main as server
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import frame, read_frame
+from stepcoder_trl.executor.wire.messages import RemoteRequest, Settings
+from stepcoder_trl.executor.wire.system import is_portable
 
 
 MAX_REPORT_CHARACTERS = 900_000  # services keep one megabyte of standard output
@@ -42,12 +44,13 @@ def main() -> None:
         line = line[os.write(report, line) :]
 
 
-def _serve(request: dict[str, Any]) -> list[Any]:
+def _serve(request: RemoteRequest) -> list[Any]:
     """Run the job in the fork server and return the server's messages."""
     folder = tempfile.mkdtemp(prefix="stepcoder-")
     with tempfile.TemporaryFile() as requests, tempfile.TemporaryFile() as replies:
         _private.extend((requests.fileno(), replies.fileno()))
-        requests.write(frame({**request["settings"], "scratch": folder}) + frame(request["job"]))
+        settings = Settings(scratch=folder, isolation=request["settings"]["isolation"], portable=is_portable())
+        requests.write(frame(settings) + frame(request["job"]))
         requests.seek(0)
         # Hide the service's environment. Temporary files go to the scratch folder.
         os.environ.clear()

@@ -74,6 +74,12 @@ def test_expected_values_never_enter_program_process():
     assert b"candidate(2) == 3" in job.without_examiner().message
 
 
+def test_call_with_the_argument_candidates_is_not_examined(executor):
+    tests = {"type": "call", "fn_name": "f", "inputs": [["candidates"]], "outputs": [10]}
+
+    assert executor.run("def f(x):\n    return len(x)\n", tests).outcome is Outcome.PASSED
+
+
 def test_each_test_has_its_own_outcome(executor):
     tests = checks(CHECK, "check(f)", "assert f(2) == 3", "assert all(f(n) < 9 for n in range(9))", "check(f)")
 

@@ -22,13 +22,13 @@ pytestmark = [
 ]
 ONE = {"type": "stdio", "inputs": [""], "outputs": ["1"]}
 FAULTS = {
-    "no process": "server._Child.fork = fail",
-    "no memory for files": "server.System.memory_file = fail",
-    "no limits": "server.Hardening.enter_child = fail",
+    "no process": "from stepcoder_trl.executor.server.child_process import ChildProcess; ChildProcess.fork = fail",
+    "no memory for files": "from stepcoder_trl.executor.wire.system import System; System.memory_file = fail",
+    "no limits": "from stepcoder_trl.executor.server.hardening.prepare import Hardening; Hardening.enter_child = fail",
     "no scratch folder": "server.scratch.empty = fail",
-    "server breaks": "server._Run.reply = lambda run: 1 / 0",
-    "server ends": "server._Run.reply = lambda run: server.os._exit(0)",
-    "server does not start": "server._Server = fail",
+    "server breaks": "server.run_job = lambda *job: 1 / 0",
+    "server ends": "server.run_job = lambda *job: server.os._exit(0)",
+    "server does not start": "server.ForkServer = fail",
 }
 
 

@@ -17,15 +17,15 @@ FORGE = (Path(__file__).parent / "programs" / "forge_reports.py").read_text()
 @pytest.mark.parametrize(
     "claims",
     [
-        "send({'test': 0, 'lines': [], 'ended': True})\n"
-        "send({'test': 1, 'lines': [], 'unrun': True})\n"
+        "send({'test': 0, 'lines': [], 'result': {'ended': True}})\n"
+        "send({'test': 1, 'lines': [], 'result': {'unrun': True}})\n"
         "send({'end': []})",
-        "send({'test': 0, 'lines': [], 'output': '6'})\nsend({'test': 1, 'lines': [], 'output': '8'})",
+        "send({'test': 0, 'lines': [], 'result': {'output': '6'}})\nsend({'test': 1, 'lines': [], 'result': {'output': '8'}})",
         "send({'not_started': 'boo'})",
         "send({'infrastructure': 'boo'})",
         "send({'tests': [{'output': '6'}, {'output': '8'}], 'lines': [], 'cpu_s': 0})",
-        "send({'end': []}); send({'module': {'unrun': True}})",
-        "send({'module': {'output': '6'}})",
+        "send({'end': []}); send({'module_error': {'unrun': True}})",
+        "send({'module_error': {'output': '6'}})",
         "send([]); send(None); send({'test': [], 'lines': 3})",
     ],
 )
@@ -40,7 +40,7 @@ def test_forged_report_gives_runtime_error(fast_executor, claims):
 
 @pytest.mark.parametrize("tests", [DOUBLE, SUCCESSOR], ids=["stdio", "call"])
 def test_forged_memory_report_after_last_test_is_ignored(fast_executor, tests):
-    execution = fast_executor.run(FORGE + "for _ in range(9): send({'memory': True})\n", tests)
+    execution = fast_executor.run(FORGE + "for _ in range(9): send({'out_of_memory': True})\n", tests)
 
     assert execution.outcome in (Outcome.MEMORY_EXCEEDED, Outcome.RUNTIME_ERROR)
     assert "worker lost" not in [test.message for test in execution.tests]

@@ -1,0 +1,172 @@
+"""State of the fork server: what it prepares once for all children, and its connection to the caller."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from stepcoder_trl.executor.child import run as child
+from stepcoder_trl.executor.child.state import ModuleStates
+from stepcoder_trl.executor.child.tracer import line_tracer
+from stepcoder_trl.executor.server.examiner import MEMORY_BYTES, Examiner
+from stepcoder_trl.executor.server.hardening.prepare import Hardening, prepare
+from stepcoder_trl.executor.wire import scratch
+from stepcoder_trl.executor.wire.frames import frame, read_frame, write_all
+from stepcoder_trl.executor.wire.messages import Settings
+from stepcoder_trl.executor.wire.progress import Progress
+from stepcoder_trl.executor.wire.system import PortableSystem, System
+
+
+MAX_CPU_S = 2**31
+
+
+class ForkServer:
+    """
+    Everything that children inherit, the examiner, and the pipes to the caller.
+
+    Create it in a fresh interpreter with one thread, after the modules that programs import are loaded.
+
+    Args:
+        settings (`Settings`): First message of the caller.
+        requests (`int`): Descriptor that the caller's messages arrive at.
+        replies (`int`): Descriptor that messages to the caller are written to.
+        checks (`int`, *optional*): Descriptor of the checks file, which only the examiner reads.
+
+    Attributes:
+        filename (`str`): Path that programs are compiled under.
+        modules (`ModuleStates`): State of all modules before any program runs.
+
+    Raises:
+        OSError, IsolationUnavailable: If a layer of isolation cannot be prepared.
+    """
+
+    def __init__(self, settings: Settings, requests: int, replies: int, checks: int | None) -> None:
+        self.scratch = settings["scratch"]
+        self.filename = os.path.join(self.scratch, "solution.py")
+        self.requests = os.fdopen(requests, "rb", buffering=2**20)
+        self.replies = replies
+        self.system = PortableSystem() if settings["portable"] else System()
+        self._checks = checks
+        self._examiner: Examiner | None = None
+        os.chdir(self.scratch)
+        sys.path.insert(0, self.scratch)
+        sys.argv = [self.filename]
+        self.tracer = line_tracer(self.filename)
+        self.hardening: Hardening = prepare(
+            scratch=self.scratch,
+            readable=_readable_paths(),
+            isolation=settings["isolation"],
+            portable=settings["portable"],
+        )
+        self.modules = ModuleStates()
+        self.progress = Progress()
+        child.rehearse(self.tracer, self.modules, self.progress)
+        gc.collect()
+        gc.freeze()
+
+    # Messages of the caller
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """
+        Send a message to the caller.
+
+        Raises:
+            BrokenPipeError: If the caller has ended.
+        """
+        write_all(self.replies, frame(message))
+
+    def receive(self) -> Any:
+        """
+        Wait for a message of the caller.
+
+        Raises:
+            EOFError: If the caller has ended.
+        """
+        return read_frame(self.requests)
+
+    def leave(self) -> None:
+        """Kill the examiner and remove the scratch folder. A caller that was killed cannot remove it."""
+        self.end_examiner()
+        os.chdir("/")
+        scratch.remove(self.scratch)
+
+    # The examiner
+
+    def running_examiner(self) -> Examiner:
+        """Return the examiner. Start it if it does not run."""
+        if self._examiner is None:
+            assert self._checks is not None
+            self._examiner = Examiner(
+                self._checks, self.scratch, self._confine_examiner, close=(self.replies, self.requests.fileno())
+            )
+        return self._examiner
+
+    def _confine_examiner(self) -> None:
+        self.hardening.enter_child(
+            memory_limit_bytes=MEMORY_BYTES, cpu_limit_s=MAX_CPU_S, file_limit_bytes=2**20, open_files=64
+        )
+
+    def end_examiner(self) -> None:
+        """Kill the examiner. The next test that needs one starts a new one."""
+        if self._examiner is not None:
+            self._examiner.kill()
+            self._examiner = None
+
+    # Children
+
+    def close_in_child(self) -> None:
+        """Close the descriptors that a program must not have."""
+        os.close(self.replies)
+        os.close(self.requests.fileno())
+        if self._checks is not None:
+            os.close(self._checks)
+        if self._examiner is not None:
+            self._examiner.close()
+
+    def reap(self, pid: int) -> tuple[int, float]:
+        """
+        Kill a child and every process that it started. Wait until they have ended.
+
+        Returns:
+            `tuple[int, float]`: Wait status and CPU seconds of the child.
+        """
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        send_signal(pid, signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
+        self._reap_descendants()
+        return status, usage.ru_utime + usage.ru_stime
+
+    def _reap_descendants(self) -> None:
+        spared = None if self._examiner is None else self._examiner.pid
+        while True:
+            try:
+                found, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if found == 0:  # adopted from the child, in a session of its own
+                descendants = [pid for pid in self.system.children() if pid != spared]
+                if not descendants:
+                    return
+                for pid in descendants:
+                    send_signal(pid, signal.SIGKILL)
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(pid, 0)
+
+
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a process, if it still exists."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _readable_paths() -> list[str]:
+    """Return the folders and files of the interpreter and its libraries."""
+    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable))}
+    paths.update(path for path in sys.path if os.path.isabs(path))
+    return sorted(path for path in paths if os.path.exists(path))

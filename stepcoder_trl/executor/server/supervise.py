@@ -1,0 +1,247 @@
+"""
+Decide when a child is signalled, killed and no longer watched.
+
+No process and no descriptor occurs here: events come in, actions go out, and `watch.py` connects both to the child.
+
+    WITHIN_LIMITS --- limit exceeded: SIGNAL ----------> GRACE --- grace over: KILL_ALL ---> KILLED
+          |                                                ^                                   ^
+          +--- garbage, during an examination: KILL -------+                                   |
+          +--- garbage: KILL ------------------------------------------------------------------+
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from enum import Enum, auto
+from typing import Protocol
+
+from stepcoder_trl.executor.wire.frames import FrameBuffer
+from stepcoder_trl.executor.wire.messages import ChildReport
+
+
+SOFT_LIMIT_GRACE_S = 0.25
+STARVED_GRACE_S = 10.0  # maximum extension of the grace if the machine is too busy to run the child
+POLL_S = 0.25
+GARBAGE_ERRORS = (OverflowError, ValueError, RecursionError, TypeError, KeyError, AttributeError)
+
+
+class Action(Enum):
+    """What `watch.py` must do."""
+
+    WAIT = auto()  # wait for the next event
+    READ_ON = auto()  # read what is left in the pipe of a child that has ended, without waiting
+    SIGNAL = auto()  # send the signal of the soft time limit
+    KILL = auto()  # kill the child
+    KILL_ALL = auto()  # kill the child, and the examiner if it examines the child
+    END = auto()  # stop watching
+    LEAVE = auto()  # kill the child and end the fork server
+    REPEAT = auto()  # run the same tests once more
+
+
+class Stage(Enum):
+    """Stages of a child's supervision."""
+
+    WITHIN_LIMITS = auto()
+    GRACE = auto()  # the child, or the examiner of a killed child, has a moment to end by itself
+    KILLED = auto()
+
+
+class Listener(Protocol):
+    """Receiver of a child's reports."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the child has reported everything, so that nobody waits for its end."""
+
+    def read_progress(self) -> None:
+        """Read the progress that the child recorded in shared memory."""
+
+    def count(self, size: int) -> None:
+        """Count bytes of reports. Raise OverflowError if there are too many."""
+
+    def receive(self, report: ChildReport) -> None:
+        """Process a report. Raise one of `GARBAGE_ERRORS` if no honest child sends it."""
+
+
+class LimitClock(Protocol):
+    """Clock of a child and its limits."""
+
+    def now(self) -> float:
+        """Return the monotonic time in seconds."""
+
+    def left_s(self) -> float:
+        """Return the seconds until the limits must be checked again. Zero or negative if a limit is exceeded."""
+
+    def waited_s(self) -> float:
+        """Return the seconds in which the machine was too busy to run the child."""
+
+
+class Examined(Protocol):
+    """Examination of a child."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a test is being examined."""
+
+
+class Supervision:
+    """
+    State of one child's supervision. Each method is an event, and returns the next action.
+
+    Args:
+        listener (`Listener`): Receiver of the reports.
+        clock (`LimitClock`): Clock of the child.
+        examination (`Examined`): Examination of the child.
+        max_report_bytes (`int`): Maximum length of a report. A longer one is garbage.
+        may_repeat (`bool`): Whether to repeat the run of a child that somebody else killed.
+
+    Attributes:
+        stage (`Stage`): Current stage.
+        expired (`bool`): Whether a limit was exceeded.
+        garbage (`bool`): Whether the child sent garbage, sent too much or wrote too much.
+    """
+
+    def __init__(
+        self, listener: Listener, clock: LimitClock, examination: Examined, max_report_bytes: int, may_repeat: bool
+    ) -> None:
+        self.stage = Stage.WITHIN_LIMITS
+        self.expired = False
+        self.garbage = False
+        self._listener = listener
+        self._clock = clock
+        self._examination = examination
+        self._reports = FrameBuffer(max_report_bytes)
+        self._may_repeat = may_repeat
+        self._alive = True
+        self._pipe_open = True
+        self._left_s = 0.0
+        self._grace_end = 0.0
+        self._waited_before_s = 0.0
+
+    @property
+    def wait_s(self) -> float:
+        """Return the maximum seconds to wait for an event before the next `time_passed`."""
+        return min(self._left_s, POLL_S)
+
+    @property
+    def needs_verdict(self) -> bool:
+        """Return whether the examiner's verdict must wake the server, because the child can no longer do so."""
+        return self.garbage or not self._alive or not self._pipe_open
+
+    def time_passed(self) -> Action:
+        """Time has passed."""
+        self._listener.read_progress()
+        if self.stage is Stage.WITHIN_LIMITS:
+            self._left_s = self._clock.left_s()
+            if self._left_s <= 0:
+                self.expired = True
+                self._begin_grace()
+                return Action.SIGNAL
+        elif self.stage is Stage.GRACE:
+            self._left_s = self._grace_end - self._clock.now()
+            if self._left_s <= 0 and not self._is_grace_extended():
+                self.stage = Stage.KILLED
+                return Action.KILL_ALL
+        else:
+            self._left_s = POLL_S
+        return self._go_on()
+
+    def reported(self, data: bytes) -> Action:
+        """Bytes have arrived in the child's pipe."""
+        if not self.garbage:
+            try:
+                self._listener.read_progress()
+                self._listener.count(len(data))
+                for report in self._reports.feed(data):
+                    self._listener.receive(report)
+            except GARBAGE_ERRORS:
+                return self._kill()
+        return self._go_on()
+
+    def reports_closed(self) -> Action:
+        """All processes that could write to the child's pipe have closed it."""
+        self._pipe_open = False
+        return self._go_on()
+
+    def child_exited(self) -> Action:
+        """The child has ended."""
+        self._alive = False
+        return self._go_on()
+
+    def pipe_is_empty(self) -> Action:
+        """Nothing is left in the pipe of a child that has ended. A descendant may hold it open for ever."""
+        return Action.END
+
+    def verdict_arrived(self) -> Action:
+        """The examiner has sent its verdict."""
+        return self._go_on()
+
+    def scratch_measured(self, is_too_large: bool) -> Action:
+        """The scratch folder was measured."""
+        if is_too_large and not self._was_killed:
+            return self._kill()
+        return self._go_on()
+
+    def caller_gone(self) -> Action:
+        """The caller has ended."""
+        return Action.LEAVE
+
+    def watch_ended(self) -> Action:
+        """The child is watched no longer. It still exists."""
+        self._listener.read_progress()
+        return Action.END
+
+    def reaped(self, status: int, has_ended: bool) -> Action:
+        """
+        The child was waited for.
+
+        A SIGKILL that the fork server did not send is from someone else, as in a system short of memory, or from the
+        program itself. Nobody can tell which, so the run is repeated once. The second run counts.
+
+        Args:
+            status (`int`): Wait status.
+            has_ended (`bool`): Whether the child had reported its end.
+        """
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        is_ours = self._was_killed or self.expired or has_ended
+        return Action.REPEAT if killed and not is_ours and self._may_repeat else Action.END
+
+    @property
+    def _was_killed(self) -> bool:
+        return self.garbage or self.stage is Stage.KILLED
+
+    def _go_on(self) -> Action:
+        if self._is_over():
+            return Action.END
+        return Action.READ_ON if self._pipe_open and not self._alive else Action.WAIT
+
+    def _is_over(self) -> bool:
+        if self._listener.is_done and not self.expired:
+            return True
+        return not (self._pipe_open or self._alive or self._examination.is_under_way)
+
+    def _kill(self) -> Action:
+        self.garbage = True
+        if self.stage is Stage.WITHIN_LIMITS:
+            if self._examination.is_under_way:
+                self._begin_grace()  # for the examiner, to notice that its child has ended
+            else:
+                self.stage = Stage.KILLED
+        return Action.KILL
+
+    def _begin_grace(self) -> None:
+        self.stage = Stage.GRACE
+        self._grace_end = self._clock.now() + SOFT_LIMIT_GRACE_S
+        self._left_s = SOFT_LIMIT_GRACE_S
+        self._waited_before_s = self._clock.waited_s()
+
+    def _is_grace_extended(self) -> bool:
+        """Extend the grace by the time in which the machine was too busy to run the child."""
+        waited_s = min(self._clock.waited_s() - self._waited_before_s, STARVED_GRACE_S)
+        self._left_s += waited_s
+        if self._left_s <= 0:
+            return False
+        self._grace_end += waited_s
+        self._waited_before_s += waited_s
+        return True
