@@ -213,7 +213,7 @@ class Reporter:
         if lines is not None:
             lines = [line for line in lines if line not in self._sent]
             self._sent.update(lines)
-        message = TestReport(test=index, lines=lines, result=result)
+        message: TestReport = {"test": index, "lines": lines, "result": result}
         if is_last and self._gate is None:
             self._held = frame(message)
             return
