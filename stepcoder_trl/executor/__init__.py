@@ -1,8 +1,49 @@
 """
-Sandbox: runs untrusted programs under unit tests and says what became of them and which lines ran.
+Sandbox: run untrusted programs under unit tests, and return their outcomes and the lines that ran.
 
-Public names are loaded on first use. Fork servers are started from this package too and need none of them: every page
-of memory that a server has makes each of its forks slower. Nor do most callers need the remote backend's HTTP.
+Every failure, who raises it, who catches it, and what it becomes. A *message* is one of `wire/messages.py`.
+
+    raised in        failure                               caught in, and what it becomes
+    ---------------  ------------------------------------  ----------------------------------------------------------
+    child            exception of the program              child: result `error` or `memory` -> `runtime_error` or
+                                                           `memory_exceeded`
+                     program does not compile              child: message `CompileError` -> `compile_error`
+                     module level fails                    child: message `ModuleError` -> outcome of every test
+                     `MissingFunction`, `codec.TooLarge`   child: result `error` -> `runtime_error`
+                     soft time limit                       child: message `SoftLimit` -> `timeout`
+                     no memory to describe a failure       child: message `OutOfMemory` -> `memory_exceeded`
+                     layer of isolation cannot be put on   child: message `NotStarted` -> `ChildNotStarted`
+                     examiner gone: `EOFError`             child: result `error`, which the server refuses as garbage
+    examiner         `AssertionError` of a check           examiner: result `asserted` -> `failed`
+                     other exception of a check            examiner: result `error` or `memory`, as in a child
+                     `references.NotPlain`                 examiner: `TypeError` in the check, or verdict `aborted`
+                                                           with `NOT_PLAIN` -> message `Unexaminable` -> the caller
+                                                           sends the job again, and the test runs with the program
+                     malformed answer                      examiner: `aborted` with `GARBAGE` -> `runtime_error`
+                     child gone                            examiner: `aborted` with `GONE` -> by the child's death
+    server: a child  a limit is exceeded                   supervise: soft signal, then SIGKILL -> `timeout`
+                     `GARBAGE_ERRORS` of a report          supervise: SIGKILL -> `runtime_error`
+                     scratch folder too large              supervise: SIGKILL -> `runtime_error`
+                     death by a signal                     child_run: `runtime_error`, except SIGXCPU: `timeout`
+                     SIGKILL by somebody else              child_run: run once more, then `runtime_error`
+                     end without a report                  child_run: output decides (stdio), else `runtime_error`;
+                                                           the test runs once more for its lines
+    server           `ChildNotStarted`, other `OSError`    main: message `Infrastructure` -> `SandboxError`
+                     `IsolationUnavailable` at the start   main: message `Refusal` -> `IsolationError`, no retry
+                     other `OSError`, `ImportError` there  main: message `Infrastructure` -> `SandboxError`
+                     `ExaminerLost`                        main: the server ends -> `ServerLost`
+                     `EOFError`, `BrokenPipeError`         main: the caller is gone, so the server ends
+    caller           malformed result                      verdict: `runtime_error`, "the program sent garbage"
+                     `ServerLost`                          local: new server, job again; twice, while another program
+                                                           passes -> `runtime_error`, "worker lost"
+                     `SandboxError`, `OSError`             local: new server, job again; twice -> `SandboxError`
+                     `TemporaryFailure`                    remote: request again; too often -> `SandboxError`
+                     report missing or forged              remote: as `ServerLost`
+                     executor is closed                    `SandboxError`
+                     invalid tests or settings             `BadInputError`
+
+Public names are loaded on first use. Fork servers start from this package and need none of them, and every page of
+memory that a server has makes each fork slower.
 """
 
 from __future__ import annotations
@@ -32,7 +73,7 @@ __all__ = ["Backend", "BaseBackend", "CodeExecutor", "ExecutorConfig", "RemoteCo
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attr ibute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
