@@ -14,10 +14,10 @@ Every failure, who raises it, who catches it, and what it becomes. A *message* i
                      no memory to describe a failure       child: message `OutOfMemory` -> `memory_exceeded`
                      layer of isolation cannot be put on   child: message `NotStarted` -> `ChildNotStarted`
                      examiner gone: `EOFError`             child: result `error`, which the server refuses as garbage
-    examiner         `AssertionError` of a check           examiner: result `asserted` -> `failed`
+    examiner         `AssertionError` of a check           examiner: result `assertion_error` -> `failed`
                      other exception of a check            examiner: result `error` or `memory`, as in a child
                      `references.NotPlain`                 examiner: `TypeError` in the check, or verdict `aborted`
-                                                           with `NOT_PLAIN` -> message `Unexaminable` -> the caller
+                                                           with `UNEXAMINABLE` -> message `Unexaminable` -> the caller
                                                            sends the job again, and the test runs with the program
                      malformed answer                      examiner: `aborted` with `GARBAGE` -> `runtime_error`
                      child gone                            examiner: `aborted` with `GONE` -> by the child's death

@@ -132,7 +132,7 @@ def rehearse(tracer: LineTracer, modules: ModuleStates, progress: Progress) -> N
         memory_limit_bytes=2**20,
         max_output_bytes=2**20,
         max_kept_bytes=2**20,
-        gated=False,
+        waits_for_verdicts=False,
         fresh_process_per_test=False,
     )
     before = sys.modules["__main__"], sys.stdin, sys.__stdin__, sys.stdout, sys.__stdout__
@@ -204,7 +204,7 @@ class Reporter:
 
     def test(self, index: int, is_last: bool, result: Result) -> None:
         """
-        Report one test. If the job is gated, wait until the caller has judged it.
+        Report one test. If the job says so, wait until the caller has judged it.
 
         The last test's report is held back and sent with the next report, so that the server is woken only once.
         """
@@ -423,8 +423,8 @@ def _run_assert_inside(task: ChildTask, module: ModuleType, code: str) -> Result
     except AssertionError as error:
         if not is_of_the_test(error, task.filename):
             raise
-        return {"asserted": message_of(error)}
-    return {"held": True}
+        return {"assertion_error": message_of(error)}
+    return {"passed": True}
 
 
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:

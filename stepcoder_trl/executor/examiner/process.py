@@ -33,8 +33,8 @@ from stepcoder_trl.executor.wire.frames import Channel
 from stepcoder_trl.executor.wire.messages import (
     GARBAGE,
     GONE,
-    NOT_PLAIN,
     OVER,
+    UNEXAMINABLE,
     Answer,
     Checks,
     ExaminationRequest,
@@ -170,7 +170,7 @@ class _Session:
             for candidate in range(test.candidates):
                 namespace[candidate_name(candidate)] = _stand_in(self, test, candidate)
             exec(test.code, namespace)
-            verdict: Verdict = {"held": True}
+            verdict: Verdict = {"passed": True}
         except BaseException as error:
             verdict = self.verdict_on(error)
         finally:
@@ -189,7 +189,7 @@ class _Session:
         if error is self.raised:
             return self.claims
         if isinstance(error, AssertionError):  # from the test, or from a library that it uses, such as numpy.testing
-            return {"asserted": message_of(error)}
+            return {"assertion_error": message_of(error)}
         return describe(error, "")  # no line of the program raised it
 
     def ask(self, test: _Test, candidate: int, positional: Sequence[Any], named: dict[str, Any]) -> Any:
@@ -224,11 +224,11 @@ class _Session:
             return StrictWriter(self.references.number, shares=True).encode(arguments, 0)
         except NotPlain as error:
             if may_fall_back and type(error.value) is not Unserializable:
-                self.lose(NOT_PLAIN)
+                self.lose(UNEXAMINABLE)
             raise TypeError(f"a {error} cannot be passed on") from None
         except TooLarge:
             if self.questions == 0:  # no result of the program can be the reason
-                self.lose(NOT_PLAIN)
+                self.lose(UNEXAMINABLE)
             raise ValueError("arguments are too large to be passed on") from None
 
     def take(self, answer: Answer, arguments: list[Any]) -> Any:

@@ -131,7 +131,7 @@ class ServerProcess:
             passed = judge_test(job.tests.judges[reply["test"]], reply["result"]).outcome is Outcome.PASSED
             self._send(json_bytes("go" if passed else "stop"), deadline)
             reply = self._receive(deadline)
-        if "not_plain" in reply:
+        if "unexaminable" in reply:
             return self.run(job.without_examiner())
         return judge_reply(job.program, job.tests.judges, reply)
 

@@ -244,5 +244,5 @@ def _stopped_at_failure(job: Job, reply: dict[str, Any]) -> dict[str, Any]:
     """Mark the tests after the first failure as not run."""
     passed = [judge_test(*one).outcome is Outcome.PASSED for one in zip(job.tests.judges, reply["tests"], strict=True)]
     kept = passed.index(False) + 1 if False in passed else len(passed)
-    unrun = {"timeout": True, "unrun": True, "cpu_s": 0.0}
-    return {**reply, "tests": reply["tests"][:kept] + [unrun] * (len(passed) - kept)}
+    not_run = {"timeout": True, "not_run": True, "cpu_s": 0.0}
+    return {**reply, "tests": reply["tests"][:kept] + [not_run] * (len(passed) - kept)}

@@ -41,14 +41,14 @@ class ChildProcess:
         self.pid = 0
         self.reports = self._gate = -1
 
-    def fork(self, tracer: LineTracer | SharedLineTracer, examination: Examination, gated: bool) -> None:
+    def fork(self, tracer: LineTracer | SharedLineTracer, examination: Examination, waits: bool) -> None:
         """
         Fork the child.
 
         Args:
             tracer (`LineTracer` or `SharedLineTracer`): Records the lines that run.
             examination (`Examination`): Connection of the child to the examiner.
-            gated (`bool`): Whether the child waits for `answer` after each test.
+            waits (`bool`): Whether the child waits for `answer` after each test.
 
         Raises:
             OSError: If the system has no process for it.
@@ -62,7 +62,7 @@ class ChildProcess:
             filename=self._server.filename,
             first=self._first,
             report_fd=report_write,
-            gate_fd=gate_read if gated else None,
+            gate_fd=gate_read if waits else None,
             stdin_fds=self._stdin_fds,
             stdout_fds=self._stdout_fds,
             soft_signal=self._server.hardening.soft_signal,

@@ -74,7 +74,7 @@ class _ChildRun:
         """Run the child until it has ended, and account for its end."""
         state = self._state
         try:
-            self._child.fork(self._server.tracer, self._examination, gated=self._job["gated"])
+            self._child.fork(self._server.tracer, self._examination, waits=self._job["waits_for_verdicts"])
             clock = self._started_clock()
             reports = Reports(self._server, state, self._child, clock, self._examination, self._tests)
             supervision = Supervision(
@@ -134,7 +134,7 @@ class _ChildRun:
             reports.fill_rest(result, cpu_s)
         else:
             reports.finish_test(result, cpu_s)
-            if self._job["gated"]:
+            if self._job["waits_for_verdicts"]:
                 reports.may_go_on()
 
     def _result_of_death(self, status: int, supervision: Supervision) -> Result:

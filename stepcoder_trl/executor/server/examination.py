@@ -7,7 +7,7 @@ import select
 
 from stepcoder_trl.executor.server.fork_server import ForkServer
 from stepcoder_trl.executor.wire.frames import Channel
-from stepcoder_trl.executor.wire.messages import NOT_PLAIN, ExaminationRequest, JobMessage, Verdict
+from stepcoder_trl.executor.wire.messages import UNEXAMINABLE, ExaminationRequest, JobMessage, Verdict
 
 
 _QUESTION_BYTES = 2**30
@@ -74,7 +74,7 @@ class Examination:
     @property
     def is_impossible(self) -> bool:
         """Return whether the examiner cannot send the arguments of the test."""
-        return self.verdict is not None and self.verdict.get("aborted") == NOT_PLAIN
+        return self.verdict is not None and self.verdict.get("aborted") == UNEXAMINABLE
 
     def begin(self, index: int) -> None:
         """

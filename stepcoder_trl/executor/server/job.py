@@ -29,12 +29,12 @@ def run_job(server: ForkServer, job: JobMessage) -> Reply | Unexaminable:
     following = 0
     while following < len(state.results):
         if state.cpu_s >= job["program_cpu_s"] or time.monotonic() >= state.wall_deadline:
-            state.fill(following, {"timeout": True, "unrun": True})
+            state.fill(following, {"timeout": True, "not_run": True})
             break
         if state.has_too_much:
             state.fill(following, {"error": state.too_much})
             break
         following = run_tests(server, state, following)
         if state.is_unexaminable:
-            return {"not_plain": True}
+            return {"unexaminable": True}
     return state.reply()

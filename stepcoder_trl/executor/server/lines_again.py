@@ -71,7 +71,7 @@ def _run(server: ForkServer, state: JobState, index: int, tracer: SharedLineTrac
     text = job["tests"][index]["input"] if job["type"] == "stdio" else ""
     child = ChildProcess(server, {**job, "fresh_process_per_test": True}, index, [text])
     try:
-        child.fork(tracer, examination, gated=False)
+        child.fork(tracer, examination, waits=False)
         clock = Clock(
             server.system,
             child.pid,

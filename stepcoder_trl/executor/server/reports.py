@@ -25,7 +25,7 @@ from stepcoder_trl.executor.wire.messages import (
 
 _ERROR_KEYS = frozenset({"error", "memory", "line"})
 _STDIO_KEYS = _ERROR_KEYS | {"ended"}
-_VALUE_KEYS = _ERROR_KEYS | {"value", "held", "asserted"}
+_VALUE_KEYS = _ERROR_KEYS | {"value", "passed", "assertion_error"}
 
 
 class ChildNotStarted(OSError):
@@ -143,7 +143,7 @@ class Reports:
         _checked(result, _STDIO_KEYS if self._is_stdio else _VALUE_KEYS)
         self._state.add_lines(report["lines"])
         self.finish_test(result, self._clock.begin())
-        if self._job["gated"]:
+        if self._job["waits_for_verdicts"]:
             self._child.answer(self.may_go_on())
             self._clock.begin()
 
@@ -177,7 +177,7 @@ class Reports:
         self._server.send(TestAnnounced(test=last, result=self._state.results[last]))
         if self._server.receive() == GO:
             return True
-        self.fill_rest({"unrun": True})
+        self.fill_rest({"not_run": True})
         return False
 
     def fill_all(self, result: Result) -> None:

@@ -78,9 +78,9 @@ def judge_split_assert(statement: str, report: dict[str, Any]) -> TestResult:
 
 def judge_examined(report: dict[str, Any]) -> TestResult:
     """Judge a test that ran in the examiner by the examiner's verdict."""
-    if report.get("held") is True:
+    if report.get("passed") is True:
         return _passed(report)
-    return _failed(report, str(report["asserted"]))
+    return _failed(report, str(report["assertion_error"]))
 
 
 def judge_assert_inside(report: dict[str, Any]) -> TestResult:
@@ -129,7 +129,7 @@ def _judge_ending(report: dict[str, Any]) -> TestResult | None:
         if key in report:
             line = report.get("line")
             text = "time limit exceeded" if outcome is Outcome.TIMEOUT else str(report[key])
-            message = "not run" if report.get("unrun") else text
+            message = "not run" if report.get("not_run") else text
             return TestResult(outcome, _cpu_s(report), message, line if isinstance(line, int) else None)
     return None
 
@@ -153,8 +153,8 @@ def judge_reply(program: str, judges: Sequence[Judge], reply: Any) -> Execution:
         raise SandboxError(str(reply["infrastructure"]))
     results: list[TestResult] = []
     for index, report in enumerate(reply["tests"]):
-        unrun = isinstance(report, dict) and report.get("unrun")
-        if unrun and results and results[-1].outcome is not Outcome.PASSED:
+        not_run = isinstance(report, dict) and report.get("not_run")
+        if not_run and results and results[-1].outcome is not Outcome.PASSED:
             results.append(TestResult(results[-1].outcome, message="not run", trusted=results[-1].trusted))
         else:
             results.append(judge_test(judges[index], report))

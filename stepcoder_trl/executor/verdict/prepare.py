@@ -134,7 +134,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         "memory_limit_bytes": memory_limit_bytes,
         "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * max(expected)),
         "max_kept_bytes": max(MIN_KEPT_BYTES, 2 * sum(expected)),
-        "gated": limits.stop_on_first_failure,
+        "waits_for_verdicts": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,
     }
     return PreparedTests(

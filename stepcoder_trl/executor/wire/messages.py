@@ -33,16 +33,16 @@ class Result(TypedDict, total=False):
 
         ended (`bool`): A stdio test ended. Its output decides. From a child only.
         value (`Tree`): Encoded value of a call, or encoded values of the expressions of an assert.
-        held (`bool`): The test passed. From the examiner, or from a child for a test that runs with the program.
-        asserted (`str`): The test failed, with this message. From the same senders.
+        passed (`bool`): The test passed. From the examiner, or from a child for a test that runs with the program.
+        assertion_error (`str`): The test failed, with this message. From the same senders.
         answered (`bool`): The child answered all questions of the examiner. From a child only.
-        aborted (`str`): The examiner stopped: `GONE`, `GARBAGE` or `NOT_PLAIN`. From the examiner only.
+        aborted (`str`): The examiner stopped: `GONE`, `GARBAGE` or `UNEXAMINABLE`. From the examiner only.
 
         output (`str`), base64 (`str`): Output of a stdio test, as text or as bytes. From the fork server only, as are:
         compile_error (`str`): The program does not compile.
         timeout (`bool`): A time limit was exceeded.
 
-        unrun (`bool`): The test was not run, because a limit was exceeded or an earlier test failed.
+        not_run (`bool`): The test was not run, because a limit was exceeded or an earlier test failed.
         line (`int` or `None`): Line of the program where it failed.
         cpu_s (`float`): CPU seconds of the test, measured by the fork server.
     """
@@ -51,15 +51,15 @@ class Result(TypedDict, total=False):
     memory: str
     ended: bool
     value: Tree
-    held: bool
-    asserted: str
+    passed: bool
+    assertion_error: str
     answered: bool
     aborted: str
     output: str
     base64: str
     compile_error: str
     timeout: bool
-    unrun: bool
+    not_run: bool
     line: int | None
     cpu_s: float
 
@@ -128,7 +128,7 @@ class JobMessage(TypedDict):
         memory_limit_bytes (`int`): Address space on top of the fork server's own.
         max_output_bytes (`int`): Maximum size of the standard output of one test.
         max_kept_bytes (`int`): Maximum size of all outputs and reports together.
-        gated (`bool`): Whether the child waits after each test until the caller has judged it.
+        waits_for_verdicts (`bool`): Whether the child waits after each test until the caller has judged it.
         fresh_process_per_test (`bool`): Whether each test gets a child of its own.
     """
 
@@ -147,7 +147,7 @@ class JobMessage(TypedDict):
     memory_limit_bytes: int
     max_output_bytes: int
     max_kept_bytes: int
-    gated: bool
+    waits_for_verdicts: bool
     fresh_process_per_test: bool
 
 
@@ -208,7 +208,7 @@ class Reply(TypedDict):
 class Unexaminable(TypedDict):
     """The examiner cannot send the arguments of a test. The caller sends the job again, without checks."""
 
-    not_plain: bool
+    unexaminable: bool
 
 
 # Child -> fork server
@@ -284,7 +284,7 @@ ChildReport = (
     NotStarted | CompileError | ModuleError | ReadyForExaminer | TestReport | End | SoftLimit | HardExit | OutOfMemory
 )
 
-# Fork server -> child: one byte after each test of a job that is `gated`
+# Fork server -> child: one byte after each test of a job with `waits_for_verdicts`
 CHILD_GO, CHILD_STOP = b"g", b"s"
 
 EXIT_REPORT_FAILED = 97  # exit status of a child that could not report
@@ -308,9 +308,9 @@ class ExaminationRequest(TypedDict):
     max_bytes: int
 
 
-Verdict = Result  # one of `held`, `asserted`, `error`, `memory` and `aborted`
+Verdict = Result  # one of `passed`, `assertion_error`, `error`, `memory` and `aborted`
 
-NOT_PLAIN = "not plain"  # reasons in `aborted`: a value cannot be sent,
+UNEXAMINABLE = "unexaminable"  # reasons in `aborted`: the arguments of a test cannot be sent,
 GARBAGE = "garbage"  # the child sent what no honest child sends,
 GONE = "gone"  # the child has ended
 

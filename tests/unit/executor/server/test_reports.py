@@ -18,14 +18,14 @@ FORGE = (Path(__file__).parent / "programs" / "forge_reports.py").read_text()
     "claims",
     [
         "send({'test': 0, 'lines': [], 'result': {'ended': True}})\n"
-        "send({'test': 1, 'lines': [], 'result': {'unrun': True}})\n"
+        "send({'test': 1, 'lines': [], 'result': {'not_run': True}})\n"
         "send({'end': []})",
         "send({'test': 0, 'lines': [], 'result': {'output': '6'}})\n"
         "send({'test': 1, 'lines': [], 'result': {'output': '8'}})",
         "send({'not_started': 'boo'})",
         "send({'infrastructure': 'boo'})",
         "send({'tests': [{'output': '6'}, {'output': '8'}], 'lines': [], 'cpu_s': 0})",
-        "send({'end': []}); send({'module_error': {'unrun': True}})",
+        "send({'end': []}); send({'module_error': {'not_run': True}})",
         "send({'module_error': {'output': '6'}})",
         "send([]); send(None); send({'test': [], 'lines': 3})",
     ],

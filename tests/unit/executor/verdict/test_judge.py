@@ -17,7 +17,7 @@ FAILED = {"output": "8\n", "cpu_s": 0.5}
 TIMEOUT = {"timeout": True, "cpu_s": 1.0}
 CRASHED = {"error": "killed by SIGSEGV", "cpu_s": 0.1}
 NOT_COMPILED = {"compile_error": "SyntaxError: invalid syntax", "line": 2, "cpu_s": 0.0}
-UNRUN = {"timeout": True, "unrun": True, "cpu_s": 0.0}
+NOT_RUN = {"timeout": True, "not_run": True, "cpu_s": 0.0}
 
 
 def judge(*reports: Any, lines: list[int] | None = None) -> Any:
@@ -40,7 +40,7 @@ def test_program_has_worst_outcome_of_its_tests(reports: list[Any], outcome: str
 
 
 def test_tests_that_were_not_run_get_the_last_outcome() -> None:
-    results = judge(PASSED, FAILED, UNRUN, lines=[1]).tests
+    results = judge(PASSED, FAILED, NOT_RUN, lines=[1]).tests
 
     assert [result.outcome.value for result in results] == ["passed", "failed", "failed"]
     assert [result.message for result in results] == ["", "wrong standard output", "not run"]
