@@ -16,9 +16,9 @@ from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.verdict.asserts import split_assert
 from stepcoder_trl.executor.verdict.compare import stdout_matches, values_match
 from stepcoder_trl.executor.wire.codec import decode
-from stepcoder_trl.masking import executed_lines
+from stepcoder_trl.masking import executed_lines, kept_lines
 from stepcoder_trl.parsing import line_spans
-from stepcoder_trl.types import Execution, Outcome, TestResult, TLineNo
+from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
 Judge = Callable[[dict[str, Any]], TestResult]
@@ -184,16 +184,11 @@ def make_execution(program: str, results: list[TestResult], raw_lines: list[int]
         worst.outcome,
         tuple(results),
         executed_lines=frozenset() if executed is None else executed,
-        kept_lines=_kept_lines(executed, num_lines),
+        kept_lines=kept_lines(program, executed),
         time_s=time_s,
         trusted=all(result.trusted for result in results),
         trace_lost=compiled and raw_lines is None,
     )
-
-
-def _kept_lines(executed: frozenset[TLineNo] | None, num_lines: int) -> frozenset[TLineNo]:
-    """Return the lines that FGO keeps: the executed ones, or all lines where these are unknown (`None`)."""
-    return frozenset(range(1, num_lines + 1)) if executed is None else executed
 
 
 def worker_lost(program: str, num_tests: int) -> Execution:
