@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.steps.programs import Runs
 from tests.integration import interrupted_run
 
 
@@ -32,7 +33,7 @@ class SecondIsStopped(interrupted_run.Announcing):
             return runs
         lost: Future[Any] = Future()
         lost.set_exception(SandboxError("No space left on device."))
-        return [lost for _ in runs]
+        return Runs([lost] * len(runs.futures))
 
 
 if __name__ == "__main__":
