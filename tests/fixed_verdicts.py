@@ -1,5 +1,5 @@
 """
-Programs whose meaning depends neither on the machine nor on Python's version, and what an executor says of them.
+Verdicts on programs that behave the same on every machine and Python version.
 
 `python -m tests.fixed_verdicts FILE` writes the verdicts to a file, for comparison with those of another interpreter
 or user.
@@ -19,14 +19,14 @@ from stepcoder_trl.executor.selftest.corpus import load
 
 
 Sample = tuple[str, str, Any]  # name, program, tests
-# Every so many rows of files with canonical solutions; some of the solutions are wrong, and stay so.
+# Files with canonical solutions, and the step between the rows to take. Wrong solutions have fixed verdicts, too.
 _FILES = {"humaneval.jsonl": 8, "mbpp.jsonl": 25, "apps_plus_train.jsonl": 12}
-_TIMEOUT_S = 20.0  # no verdict here depends on it
+_TIMEOUT_S = 20.0  # no verdict depends on it
 
 
 def samples() -> list[Sample]:
-    """Correct programs of the corpus, and canonical solutions where `STEPCODER_DATA` says that there are some."""
-    # Where an alarm rings depends on the machine.
+    """Return correct programs of the corpus, and canonical solutions from the folder `STEPCODER_DATA` if it is set."""
+    # The line at which an alarm rings depends on the machine.
     cases = [case for case in load("correct") if "numpy" not in case.name and "alarm" not in case.name]
     found = [(case.name, case.program, case.tests) for case in cases]
     if "STEPCODER_DATA" in os.environ:
@@ -37,7 +37,7 @@ def samples() -> list[Sample]:
 
 
 def verdict(execution: Execution) -> list[Any]:
-    """What must be the same everywhere: outcomes and lines, no times."""
+    """Return the parts of an execution that must be the same everywhere: outcomes and lines, no times."""
     return [
         execution.outcome.value,
         [[test.outcome.value, test.message, test.error_line] for test in execution.tests],
@@ -47,13 +47,13 @@ def verdict(execution: Execution) -> list[Any]:
 
 
 def verdicts(executor: CodeExecutor, programs: Sequence[Sample]) -> dict[str, list[Any]]:
-    """Verdict on each program, by name."""
+    """Return the verdict on each program by its name."""
     executions = executor.run_many([program for _, program, _ in programs], [tests for _, _, tests in programs])
     return {name: verdict(execution) for (name, _, _), execution in zip(programs, executions, strict=True)}
 
 
 def new_executor(num_workers: int, *, fresh_process_per_test: bool = False) -> CodeExecutor:
-    """Executor whose limits decide none of the verdicts."""
+    """Return an executor whose limits do not affect the verdicts."""
     config = ExecutorConfig(
         num_workers=num_workers, timeout_s=_TIMEOUT_S, fresh_process_per_test=fresh_process_per_test
     )

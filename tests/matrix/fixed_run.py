@@ -1,8 +1,8 @@
 """
-Trains tiny models in fixed runs, and writes what came of it to a folder: `python -m tests.matrix.fixed_run DIR`.
+Train tiny models in fixed runs, and write the results to a folder: `python -m tests.matrix.fixed_run DIR`.
 
 `DIR/history.json` holds the release of TRL, the module of the parent class, and the metrics of every update of each
-run; `DIR/NAME.pt` the weights after the run of that name.
+run. `DIR/NAME.pt` holds the weights after the run NAME.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ TIMES = {"eps", "executor/wait_s", "executor/programs_per_s", "train_runtime"}
 
 
 def letters(completions: list[str], **columns: Any) -> list[float]:
-    """Reward of a text: its share of letters."""
+    """Return the share of letters of each completion."""
     return [sum(map(str.isalpha, text)) / max(1, len(text)) for text in completions]
 
 
 def runs(tokenizer: Any) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Arguments of the trainer and options of each run."""
+    """Return the trainer's arguments and options of each run."""
     tiny = models(tokenizer)
     plain = {"train_dataset": token_rows(tokenizer), **models(tokenizer)}
     problems = {"train_dataset": sign_problems(), "reward_funcs": letters, "model": tiny["model"]}

@@ -1,4 +1,4 @@
-"""Starts `tests.matrix.worker` in every process: `python -m tests.matrix.launch FLAGS SETTINGS.json...`."""
+"""Start `tests.matrix.worker` in every process: `python -m tests.matrix.launch FLAGS SETTINGS.json...`."""
 
 from __future__ import annotations
 

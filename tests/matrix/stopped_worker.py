@@ -1,8 +1,8 @@
 """
 One of two processes that train: `MOMENT OUTPUT_DIR [resume]`.
 
-At the moment the second one sends itself SIGTERM. At the moment `disk full` it cannot run any program of the second
-update.
+The second process sends itself SIGTERM at the moment. If the moment is `disk full`, it cannot run any program of the
+second update instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.integration import interrupted_run
 
 
 class SecondIsStopped(interrupted_run.Announcing):
-    """Only one process notes the signal."""
+    """Trainer whose second process alone gets the signal."""
 
     def reached(self, event: str) -> None:
         if event == sys.argv[1] and self.accelerator.process_index == 1:

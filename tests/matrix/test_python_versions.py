@@ -1,8 +1,8 @@
 """
-What needs no torch, under every Python of the supported range that is there, and the same answers under all of them.
+Tests that need no torch, under every supported Python that is installed, and a comparison of verdicts.
 
-`make test-matrix` compares verdicts and lines, and runs a choice of hostile programs; `make test-versions` runs all.
-Interpreters are looked for in `STEPCODER_PYTHONS` (paths, separated as in `PATH`), on the `PATH` and among pyenv's.
+`make test-matrix` compares verdicts and lines, and runs some of the hostile programs. `make test-versions` runs all.
+Interpreters are looked up in `STEPCODER_PYTHONS` (paths, separated as in `PATH`), on the `PATH` and in pyenv's folder.
 """
 
 from __future__ import annotations
@@ -32,20 +32,24 @@ PACKAGES = (
     *("coverage>=7.6", "hypothesis>=6.100", "numpy", "pytest>=8", "pytest-timeout>=2.3", "rich>=13"),
     *("setuptools>=77", "wheel"),
 )
-TOKENIZERS = ("sentencepiece>=0.2", "tokenizers", "transformers>=5.0")  # for tests of masks; twice as much to install
+TOKENIZERS = (
+    "sentencepiece>=0.2",
+    "tokenizers",
+    "transformers>=5.0",
+)  # for tests of masks; they double the installation
 TESTS = (
     *("tests/unit/executor", "tests/unit/test_parsing.py", "tests/unit/masking", "tests/unit/test_metrics.py"),
     *("tests/unit/curriculum", "tests/unit/test_rewards.py", "tests/unit/cli/test_main.py"),
     *("tests/unit/cli/test_mask.py", "tests/unit/data", "tests/adversarial"),
-    "--ignore=tests/unit/data/test_canonical_solutions.py",  # minutes; a choice of them is compared below
+    "--ignore=tests/unit/data/test_canonical_solutions.py",  # takes minutes; some of them are compared below
 )
-HOSTILE = [case.name for case in load("hostile")][::6]  # of hundreds
+HOSTILE = [case.name for case in load("hostile")][::6]  # every sixth of hundreds
 QUICK = ("tests/unit/test_parsing.py", "tests/unit/curriculum", "tests/unit/test_rewards.py")
 pytestmark = pytest.mark.timeout(1200)  # a first run installs the packages
 
 
 def candidates() -> Iterator[str]:
-    """Paths under which interpreters may lie."""
+    """Yield paths of possible interpreters."""
     yield from filter(None, os.environ.get("STEPCODER_PYTHONS", "").split(os.pathsep))
     yield from filter(None, (shutil.which(f"python{version}") for version in VERSIONS))
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -54,11 +58,11 @@ def candidates() -> Iterator[str]:
 
 @lru_cache
 def interpreters() -> dict[str, str]:
-    """Path of the first interpreter of each version."""
+    """Return the path of the first interpreter of each version."""
     found: dict[str, str] = {}
     for path in candidates():
-        asked = [path, "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"]
-        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        command = [path, "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             found.setdefault(done.stdout.strip(), path)
     return found
@@ -66,9 +70,9 @@ def interpreters() -> dict[str, str]:
 
 @lru_cache
 def environment(version: str, *more: str) -> str:
-    """Python of a virtual environment with the package and what its tests need, made once for each set of these."""
+    """Make a virtual environment with the package and its test packages, once for each set. Return its Python."""
     if version not in interpreters():
-        pytest.skip(f"no interpreter of Python {version}; name one in STEPCODER_PYTHONS")
+        pytest.skip(f"Python {version} is not installed. Name an interpreter in STEPCODER_PYTHONS.")
     packages = (*PACKAGES, *more)
     key = hashlib.sha256(repr((interpreters()[version], packages)).encode()).hexdigest()[:12]
     folder = ROOT / ".matrix" / f"python-{version}-{key}"
@@ -96,7 +100,7 @@ def expected() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])
-def test_verdicts_and_lines_are_those_of_this_python(version, expected, tmp_path):
+def test_other_python_gives_same_verdicts_and_lines(version, expected, tmp_path):
     run(environment(version), "-m", "tests.fixed_verdicts", str(tmp_path / "verdicts.json"))
 
     found = json.loads((tmp_path / "verdicts.json").read_text(encoding="utf-8"))
@@ -104,7 +108,7 @@ def test_verdicts_and_lines_are_those_of_this_python(version, expected, tmp_path
 
 
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])
-def test_programs_are_read_alike_and_hostile_ones_get_their_outcomes(version):
+def test_parsing_and_hostile_programs_pass_on_other_python(version):
     test = "tests/adversarial/test_corpus.py::test_hostile_program_gets_expected_outcome_and_leaves_nothing"
 
     cases = [f"{test}[{name}]" for name in HOSTILE]
@@ -113,7 +117,7 @@ def test_programs_are_read_alike_and_hostile_ones_get_their_outcomes(version):
 
 @pytest.mark.long
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])
-def test_what_needs_no_torch_works(version):
+def test_torch_free_tests_pass_on_other_python(version):
     python = environment(version, *TOKENIZERS)
 
     run(python, "-c", "import importlib.util; assert importlib.util.find_spec('torch') is None")

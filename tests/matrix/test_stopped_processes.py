@@ -1,4 +1,4 @@
-"""Two processes: they evaluate together, and when one is asked to stop both stop at the same update."""
+"""Two processes evaluate together, and stop at the same update if one of them is stopped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run_two(moment: str, out: Path, *rest: str) -> tuple[int, list[dict]]:
     return done.returncode, [json.loads(path.read_text()) for path in ranks]
 
 
-def test_a_signal_for_one_process_stops_both_and_the_run_can_go_on(tmp_path):
+def test_signal_to_one_process_stops_both_and_run_resumes(tmp_path):
     out = tmp_path / "run"
 
     status, stopped = run_two("generate 1", out)
@@ -46,20 +46,20 @@ def test_a_signal_for_one_process_stops_both_and_the_run_can_go_on(tmp_path):
     assert status == 0
     assert [one["step"] for one in ranks] == [3, 3]
     first, second = ([(entry["step"], entry["eval_pass@1"]) for entry in one["evaluations"]] for one in ranks)
-    assert first[0][0] == 2  # as `eval_steps` says; some releases of transformers evaluate at the end too
+    assert first[0][0] == 2  # by `eval_steps`; some releases of transformers evaluate at the end too
     assert first == second
     rows = pyarrow.parquet.read_table(out / "completions" / "completions_00003.parquet")
     assert rows.num_rows == 8  # of both processes
 
 
-def test_what_one_process_cannot_run_stops_both(tmp_path):
+def test_sandbox_failure_in_one_process_stops_both(tmp_path):
     out = tmp_path / "run"
 
     status, stopped = run_two("disk full", out)
 
     assert status != 0
     assert [one["step"] for one in stopped] == [1, 1]
-    for one in stopped:  # 4 of the 8 completions are the second process's
+    for one in stopped:  # the second process has 4 of the 8 completions
         assert "4 of 8 programs could not be run" in one["error"]
         assert "No space left on device" in one["error"]
     assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-1"]

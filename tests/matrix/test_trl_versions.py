@@ -1,9 +1,8 @@
 """
-The trainer on the lowest TRL of the supported range, the last with a PPOTrainer, and the newest.
+The trainer on the lowest supported TRL, the last one with a PPOTrainer, and the newest.
 
-`make test-matrix` compares the numbers of a few runs and runs the trainer's tests on the newest release; `make
-test-versions` runs them on the lowest one too.
-Each release is put before everything else on `PYTHONPATH`, so that nothing but TRL changes.
+`make test-matrix` compares the numbers of a few runs and runs the trainer's tests on the newest release. `make
+test-versions` runs them on the lowest one too. Each release comes first on `PYTHONPATH`, so that only TRL changes.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ TRAINER_TESTS = (
     "tests/integration/upstream_defects",
     "tests/unit/trainer",
 )
-SECONDS = 1800  # several of these run beside other work on slow machines
+SECONDS = 1800  # slow machines run several of these beside other work
 
 pytestmark = pytest.mark.timeout(SECONDS)
 
 
 def installed(release: str) -> Path:
-    """Folder with this release of TRL and nothing else; downloaded once."""
+    """Return a folder with only this release of TRL. It is downloaded once."""
     folder = ROOT / ".matrix" / f"trl-{release}"
     if not folder.exists():
         folder.parent.mkdir(exist_ok=True)
@@ -48,7 +47,7 @@ def installed(release: str) -> Path:
 
 
 def python(release: str, *arguments: str) -> None:
-    """Run Python with a release of TRL; what it prints is shown when it fails."""
+    """Run Python with a release of TRL. Show its output if it fails."""
     before = [path for path in [os.environ.get("PYTHONPATH")] if path]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed(release)), *before])}
     done = subprocess.run(
@@ -58,19 +57,19 @@ def python(release: str, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize("release", [pytest.param(LOWEST, marks=pytest.mark.long), NEWEST])
-def test_the_trainers_tests_pass(release):
+def test_trainer_tests_pass(release):
     python(release, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TRAINER_TESTS)
 
 
-def test_two_processes_train_over_the_parent_of_our_own():
-    # DeepSpeed takes the frozen models another way there than upstream's constructor.
-    chosen = "test_it_is_what_it_says and (ddp or zero3) and not offload"
+def test_two_processes_train_with_our_parent_class():
+    # Our parent class prepares the frozen models for DeepSpeed in another way than upstream's.
+    chosen = "test_mode_uses_expected_wrapper_and_optimizer and (ddp or zero3) and not offload"
     python(NEWEST, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/matrix/test_processes.py", "-k", chosen)
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """What the fixed runs gave with each release."""
+    """Results of the fixed runs with each release."""
     folders = {}
     for release in RELEASES:
         folders[release] = tmp_path_factory.mktemp(f"trl-{release}")
@@ -84,7 +83,7 @@ def outcomes(tmp_path_factory):
     }
 
 
-def test_each_release_is_the_one_it_should_be_and_has_the_parent_it_should_have(outcomes):
+def test_installed_trl_uses_expected_parent(outcomes):
     parents = {release: outcome["parent"].split(".")[0] for release, outcome in outcomes.items()}
 
     assert {release: outcome["trl"] for release, outcome in outcomes.items()} == {one: one for one in RELEASES}
@@ -93,7 +92,7 @@ def test_each_release_is_the_one_it_should_be_and_has_the_parent_it_should_have(
 
 @pytest.mark.parametrize("release", [LOWEST, NEWEST])
 @pytest.mark.parametrize("run", ["plain", "stepcoder", "lora"])
-def test_same_seeds_give_the_same_numbers(outcomes, run, release):
+def test_releases_give_same_numbers(outcomes, run, release):
     expected, found = outcomes[LAST_WITH_TRAINER], outcomes[release]
 
     assert len(expected["runs"][run]) == 3

@@ -1,8 +1,8 @@
 """
 One process of small training runs, one after the other: `python -m tests.matrix.worker SETTINGS.json...`.
 
-The first updates are given completions from a table, the same for every number of processes; those after them are
-sampled. Each process writes what it saw to `rank-N.json`, the first one the trained weights besides.
+The first updates take completions from a table, which are the same for every number of processes. Later ones are
+sampled. Each process writes its results to `rank-N.json`. The first process also writes the trained weights.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TABLE = [
 
 
 class FromTable:
-    """Takes completions from the table: the number of the sample in the global batch decides which."""
+    """Takes completions from the table by their number in the global batch."""
 
     def __init__(self, trainer: StepCoderPPOTrainer) -> None:
         self.trainer = trainer
@@ -58,7 +58,7 @@ class FromTable:
 
 
 class ShorterOnOthers:
-    """Samples: on all processes but the first two tokens at most."""
+    """Samples at most two tokens, except on the first process."""
 
     def __init__(self, trainer: StepCoderPPOTrainer) -> None:
         self.trainer = trainer
@@ -71,7 +71,7 @@ class ShorterOnOthers:
 
 
 class Rates(TrainerCallback):
-    """Learning rates that the optimizer steps with, per update."""
+    """Records the learning rates of each update."""
 
     def __init__(self) -> None:
         self.seen: list[list[float]] = []
@@ -83,7 +83,7 @@ class Rates(TrainerCallback):
 
 
 def inner_optimizer(trainer: Any) -> Any:
-    """What steps, inside whatever DeepSpeed and accelerate wrap around it."""
+    """Return the optimizer inside the wrappers of DeepSpeed and accelerate."""
     optimizer = trainer.optimizer.optimizer
     return getattr(optimizer, "optimizer", optimizer)
 
@@ -92,7 +92,7 @@ RANDPERM = torch.randperm
 
 
 def in_order(order: list[int]) -> Any:
-    """`torch.randperm` that gives mini-batches the same completions whatever the number of processes."""
+    """Return a `torch.randperm` that gives mini-batches the same completions for every number of processes."""
 
     def permutation(number: int, **kwargs: Any) -> torch.Tensor:
         return torch.tensor(order) if "generator" not in kwargs else RANDPERM(number, **kwargs)
