@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
-from stepcoder_trl.evaluation.generation import Generation, generate
+from tests.integration.helpers import Script
 
 
 @pytest.fixture
@@ -33,33 +32,6 @@ def make_args(tmp_path):
         )
 
     return make
-
-
-class Script:
-    """Stands for sampling: `generate` answers queries with given texts, in turn and again from the first."""
-
-    def __init__(self, tokenizer):
-        self.tokenizer, self.texts = tokenizer, ()
-
-    def write(self, *texts, eos=True):
-        self.texts, self.eos, self.asked = texts, eos, 0
-
-    def generate(self, model, queries, tokenizer, sampling, batch_size, **options):
-        if not self.texts:
-            return generate(model, queries, tokenizer, sampling, batch_size, **options)
-        rows = []
-        for _ in queries:
-            text = self.texts[self.asked % len(self.texts)]
-            self.asked += 1
-            rows.append([*tokenizer(text)["input_ids"], *([tokenizer.eos_token_id] if self.eos else [])])
-        size, width = max(map(len, rows)), max(len(query.token_ids) for query in queries)
-        return Generation(
-            query_ids=torch.tensor([[0] * (width - len(q.token_ids)) + list(q.token_ids) for q in queries]),
-            query_mask=torch.tensor([[n >= width - len(q.token_ids) for n in range(width)] for q in queries]),
-            response_ids=torch.tensor([row + [0] * (size - len(row)) for row in rows]),
-            lengths=torch.tensor([len(row) for row in rows]),
-            stopped=torch.tensor([self.eos] * len(rows)),
-        )
 
 
 @pytest.fixture

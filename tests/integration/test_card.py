@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from transformers import Trainer
 
 from stepcoder_trl.reports.plots import can_plot
-from tests.integration.test_train import RIGHT, WRONG, lora
+from tests.integration.helpers import RIGHT, WRONG, lora
 
 
 pytestmark = pytest.mark.sandbox

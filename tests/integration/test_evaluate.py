@@ -13,7 +13,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.evaluation.generation import generate
-from tests.integration.test_train import RIGHT, UNPARSABLE, WRONG, Unreliable, logged, parameters, token_rows
+from tests.integration.helpers import RIGHT, UNPARSABLE, WRONG, Unreliable, logged, parameters, token_rows
 
 
 pytestmark = pytest.mark.sandbox

@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.utils import filter_repo_objects
 
-from tests.integration.test_train import RIGHT, WRONG
+from tests.integration.helpers import RIGHT, WRONG
 
 
 pytestmark = pytest.mark.sandbox

@@ -15,7 +15,7 @@ import torch
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.trainer.signals import Interruption, StopSignals
 from tests.integration import interrupted_run
-from tests.integration.test_train import RIGHT, Unreliable, logged, parameters
+from tests.integration.helpers import RIGHT, Unreliable, logged, parameters
 
 
 pytestmark = pytest.mark.sandbox

@@ -1,4 +1,4 @@
-"""Options of the trainer reach what they are for; those that change the arithmetic are in test_train.py."""
+"""Options of the trainer reach what they are for; those that change the arithmetic are in test_updates.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer.processes import num_cores_per_process
 from stepcoder_trl.types import Execution, Outcome, TestResult
-from tests.integration.test_train import BRANCH, RIGHT, WRONG, kept_text, logged
+from tests.integration.helpers import BRANCH, RIGHT, WRONG, kept_text, logged
 from tests.integration.upstream import models, token_rows
 
 

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
 
 from stepcoder_trl.trainer import rollout_log
-from tests.integration.test_train import BRANCH, RIGHT, UNPARSABLE, WRONG, parameters
+from tests.integration.helpers import BRANCH, RIGHT, UNPARSABLE, WRONG, parameters
 
 
 pytestmark = pytest.mark.sandbox

@@ -24,7 +24,14 @@ LOWEST, LAST_WITH_TRAINER, NEWEST = "1.0.0", "1.12.0", "1.16.0"
 RELEASES = (LOWEST, LAST_WITH_TRAINER, NEWEST)
 # `make test` runs these with the release of constraints.txt, LAST_WITH_TRAINER.
 TRAINER_TESTS = (
-    "tests/integration/test_train.py",
+    "tests/integration/test_updates.py",
+    "tests/integration/test_rewards.py",
+    "tests/integration/test_solutions.py",
+    "tests/integration/test_model_kinds.py",
+    "tests/integration/test_refused_runs.py",
+    "tests/integration/test_events.py",
+    "tests/integration/test_saving.py",
+    "tests/integration/test_metrics.py",
     "tests/integration/test_equivalence.py",
     "tests/integration/upstream_defects",
     "tests/unit/trainer",

@@ -1,0 +1,92 @@
+"""Completions, executors and readings of trainers that several tests use."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.evaluation.generation import Generation, generate
+
+
+RIGHT = "\n    return (x > 0) - (x < 0)\n"
+WRONG = "\n    return 1\n"
+BRANCH = "\n    if x > 99:\n        return x\n    return 1\n"  # fails; its third line never runs
+UNPARSABLE = "\n    return (\n"
+
+
+def logged(trainer, name):
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+def parameters(module):
+    return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+def kept_text(rollout, experience, row):
+    text, mask = rollout.completions[row], experience.loss_mask[row].tolist()
+    return "".join(text.text[slice(*span)] for span, keep in zip(text.spans, mask, strict=False) if keep)
+
+
+class Unreliable:
+    """Executor that cannot run every other program."""
+
+    def __init__(self, executor):
+        self.executor, self.count, self.timeout_s = executor, 0, executor.timeout_s
+
+    def run_many(self, *args, **keywords):
+        return self.executor.run_many(*args, **keywords)
+
+    def submit(self, program, tests):
+        self.count += 1
+        if self.count % 2:
+            return self.executor.submit(program, tests)
+        future = Future()
+        future.set_exception(SandboxError("disk full"))
+        return future
+
+
+def with_solution(problems, solution, **tests):
+    first = {**problems[0].to_row(), "canonical_solution": solution, "tests": {**problems[0].tests, **tests}}
+    return [first, *(problem.to_row() for problem in problems[1:])]
+
+
+def token_rows(tokenizer):
+    return Dataset.from_list([{"input_ids": tokenizer(f"def f{n}(x):\n")["input_ids"]} for n in range(8)])
+
+
+def lora():
+    return LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.1, task_type="CAUSAL_LM")
+
+
+TIMES = {"eps", "executor/wait_s", "executor/programs_per_s"}
+
+
+class Script:
+    """Stands for sampling: `generate` answers queries with given texts, in turn and again from the first."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.texts = tokenizer, ()
+
+    def write(self, *texts, eos=True):
+        self.texts, self.eos, self.asked = texts, eos, 0
+
+    def generate(self, model, queries, tokenizer, sampling, batch_size, **options):
+        if not self.texts:
+            return generate(model, queries, tokenizer, sampling, batch_size, **options)
+        rows = []
+        for _ in queries:
+            text = self.texts[self.asked % len(self.texts)]
+            self.asked += 1
+            rows.append([*tokenizer(text)["input_ids"], *([tokenizer.eos_token_id] if self.eos else [])])
+        size, width = max(map(len, rows)), max(len(query.token_ids) for query in queries)
+        return Generation(
+            query_ids=torch.tensor([[0] * (width - len(q.token_ids)) + list(q.token_ids) for q in queries]),
+            query_mask=torch.tensor([[n >= width - len(q.token_ids) for n in range(width)] for q in queries]),
+            response_ids=torch.tensor([row + [0] * (size - len(row)) for row in rows]),
+            lengths=torch.tensor([len(row) for row in rows]),
+            stopped=torch.tensor([self.eos] * len(rows)),
+        )

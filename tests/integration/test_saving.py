@@ -1,0 +1,138 @@
+"""Saved models, checkpoints and resumed runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from stepcoder_trl.errors import BadInputError
+from tests.integration.helpers import (
+    RIGHT,
+    TIMES,
+    WRONG,
+    logged,
+)
+
+
+pytestmark = pytest.mark.sandbox
+
+
+def test_a_saved_model_is_whole(make_trainer, tmp_path, tokenizer):
+    trainer = make_trainer(max_steps=1)
+    trainer.train()
+
+    trainer.save_model(str(tmp_path / "saved"))
+
+    policy = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    critic = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved" / "value_model")
+    for loaded, own in ((policy, trainer.policy_model), (critic, trainer.value_model)):
+        for name, p in own.named_parameters():
+            assert torch.equal(loaded.get_parameter(name), p), name
+    curriculum = json.loads((tmp_path / "saved" / "curriculum.json").read_text())
+    assert len(curriculum["problems"]) == 8
+    assert (tmp_path / "saved" / "tokenizer.json").exists()
+
+
+@pytest.mark.parametrize("logging_steps", [1, 3])
+def test_a_resumed_run_equals_an_uninterrupted_one(make_trainer, tmp_path, logging_steps):
+    changes = {
+        "max_steps": 5,
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "num_mini_batches": 2,
+        "per_device_train_batch_size": 4,
+        "logging_steps": logging_steps,
+        "curriculum": "mix",
+        "curriculum_mix_probability": 0.5,
+    }
+    whole = make_trainer(output_dir=str(tmp_path / "whole"), **changes)
+    whole.train()
+    torch.manual_seed(12345)
+
+    # Another start, other random state: all must come from the checkpoint.
+    again = make_trainer(output_dir=str(tmp_path / "again"), **changes)
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+
+    for name, p in again.model.named_parameters():
+        assert torch.equal(p, whole.model.get_parameter(name)), name
+    history = [
+        [{k: v for k, v in entry.items() if k not in TIMES} for entry in trainer.state.log_history]
+        for trainer in (whole, again)
+    ]
+    assert history[0] == history[1]
+    assert again.curriculum.state_dict() == whole.curriculum.state_dict()
+    assert [rollout.generation.completion_ids() for rollout, *_ in again.seen] == [
+        rollout.generation.completion_ids() for rollout, *_ in whole.seen[2:]
+    ]
+
+
+def test_training_goes_on_from_the_newest_checkpoint(make_trainer, tmp_path):
+    make_trainer(max_steps=2, save_strategy="steps", save_steps=1, save_total_limit=1).train()
+    run = tmp_path / "run"
+    assert [path.name for path in run.iterdir()] == ["checkpoint-2"]
+
+    trainer = make_trainer(max_steps=3, save_strategy="steps", save_steps=1)
+    result = trainer.train(resume_from_checkpoint=True)
+
+    assert result.global_step == 3
+    assert len(trainer.seen) == 1
+    assert trainer.state.episode == 12
+
+
+def test_a_run_after_an_interrupted_one_starts_clean(make_trainer, script):
+    script(RIGHT, WRONG)
+    trainer = make_trainer(max_steps=1)
+    backward, synced = trainer.learner.backward, []
+
+    def interrupted(*args):
+        backward(*args)
+        raise KeyboardInterrupt
+
+    def watched(*args):
+        synced.append(trainer.accelerator.sync_gradients)
+        assert len(synced) > 1 or all(p.grad is None for p in trainer.model.parameters())
+        backward(*args)
+
+    trainer.learner.backward = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    trainer.learner.backward = watched
+    trainer.train()
+
+    assert synced == [False, True]
+
+
+def test_learning_rates_start_anew_with_a_second_run(make_trainer):
+    trainer = make_trainer(max_steps=2)
+
+    trainer.train()
+    trainer.train()
+
+    assert logged(trainer, "lr") == [1e-3, 5e-4, 1e-3, 5e-4]
+
+
+def test_a_finished_run_has_nothing_left_to_do(make_trainer):
+    make_trainer(max_steps=1, save_strategy="steps", save_steps=1).train()
+    trainer = make_trainer(max_steps=1)
+
+    result = trainer.train(resume_from_checkpoint=True)
+
+    assert (result.global_step, trainer.seen) == (1, [])
+
+
+def test_a_checkpoint_of_another_model_is_refused(make_trainer, make_policy):
+    make_trainer(max_steps=1, save_strategy="steps", save_steps=1).train()
+    trainer = make_trainer(policy=make_policy(num_hidden_layers=1))
+
+    with pytest.raises(BadInputError, match="trained parameters"):
+        trainer.train(resume_from_checkpoint=True)
+
+
+def test_a_checkpoint_without_training_state_is_refused(make_trainer):
+    make_trainer(max_steps=1, save_strategy="steps", save_steps=1, save_only_model=True).train()
+
+    with pytest.raises(BadInputError, match="save_only_model"):
+        make_trainer().train(resume_from_checkpoint=True)
