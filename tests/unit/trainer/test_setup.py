@@ -1,0 +1,81 @@
+"""Setting up a run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.trainer import setup
+from stepcoder_trl.trainer.models import PolicyAndCritic
+from stepcoder_trl.trainer.ppo_config import EOS, StepCoderPPOConfig
+
+
+def make_args(**changes):
+    return StepCoderPPOConfig(
+        output_dir="run", use_cpu=True, report_to="none", gradient_accumulation_steps=4, num_mini_batches=2, **changes
+    )
+
+
+@pytest.mark.parametrize("dataset", [None, []])
+def test_training_set_is_required(dataset):
+    with pytest.raises(BadInputError, match="`train_dataset`"):
+        setup.check_training_set(dataset)
+
+
+def test_positions_of_the_model_limit_the_query(make_policy):
+    policy = make_policy()  # 256 positions
+
+    assert setup.query_limit(policy, None, 56) == 200
+    assert setup.query_limit(policy, 100, 56) == 100
+
+
+@pytest.mark.parametrize(
+    ("given", "token_id", "has_problems", "expected"),
+    [(EOS, None, True, "eos"), (EOS, None, False, None), ("eos", None, False, "eos"), (EOS, 7, True, None)],
+)
+def test_default_stop_token_depends_on_the_dataset(given, token_id, has_problems, expected):
+    args = SimpleNamespace(stop_token=given, stop_token_id=token_id)
+
+    assert setup.stop_token(args, has_problems, eos_token_id=2) == expected
+
+
+def test_stop_token_needs_an_eos_token():
+    with pytest.raises(BadInputError, match="no EOS token"):
+        setup.stop_token(make_args(), True, None)
+
+
+def test_options_and_settings_are_put_back_after_upstreams_constructor(make_policy):
+    args, policy = make_args(whiten_rewards=True), make_policy()
+    plan = setup.plan_run(args, num_rows=20, has_problems=True, num_processes=1)
+    settings = policy.generation_config
+
+    with setup.as_upstream_expects(args, policy, plan, "eos"):
+        assert (args.gradient_accumulation_steps, args.num_mini_batches, args.whiten_rewards) == (2, 1, False)
+        policy.generation_config.eos_token_id = 9
+
+    assert (args.gradient_accumulation_steps, args.num_mini_batches, args.whiten_rewards) == (4, 2, True)
+    assert policy.generation_config is settings
+    assert settings.eos_token_id != 9
+
+
+def test_sizes_count_all_processes():
+    args = make_args(per_device_train_batch_size=4, num_generations=8)
+    plan = setup.plan_run(args, num_rows=20, has_problems=True, num_processes=2)
+
+    setup.set_sizes(args, plan, 2)
+
+    assert (args.batch_size, args.local_batch_size, args.mini_batch_size, args.micro_batch_size) == (32, 16, 16, 8)
+
+
+def test_policy_and_critic_have_a_learning_rate_each():
+    model = PolicyAndCritic(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+    args = make_args(weight_decay=0.1)
+    decays = {name for name, _ in model.named_parameters() if name.endswith("weight")}
+
+    optimizer = setup.make_optimizer(torch.optim.SGD, {}, model, args, decays)
+
+    found = [(group["lr"], group["weight_decay"], len(group["params"])) for group in optimizer.param_groups]
+    assert found == [(5e-7, 0.1, 1), (5e-7, 0.0, 1), (1.5e-6, 0.1, 1), (1.5e-6, 0.0, 1)]
