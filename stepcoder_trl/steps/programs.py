@@ -96,7 +96,7 @@ class Runs:
         return self._finished_s - self._submitted_s
 
     def cancel(self) -> None:
-        """Cancel what has not begun."""
+        """Cancel programs that have not begun."""
         for future in self.futures:
             if future is not None:
                 future.cancel()

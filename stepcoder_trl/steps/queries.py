@@ -1,4 +1,4 @@
-"""Queries: what the model is shown, and the program that a completion makes of it."""
+"""Queries, the text that the model is shown, and the program that a completion makes of one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FENCE = "```"
 @dataclass(frozen=True)
 class Query:
     """
-    What the model is shown.
+    Text that the model is shown.
 
     Attributes:
         text (`str`): Prompt and code, up to the last non-white-space character.
@@ -64,7 +64,7 @@ def query_text(prompt: Prompt, code: str, tokenizer: PreTrainedTokenizerBase) ->
 
 def build_query(prompt: Prompt, code: str, tokenizer: PreTrainedTokenizerBase) -> Query:
     """
-    Build what the model is shown.
+    Build a query.
 
     Args:
         prompt (`str` or `Sequence[Mapping]`):

@@ -107,7 +107,7 @@ def _problem_row(problem: Problem, columns: Mapping[str, Any]) -> PromptRow:
 
 
 def dataset_digest(rows: Sequence[PromptRow]) -> str:
-    """Digest of what a training set asks for: equal for the same problems in the same order."""
+    """Digest of a training set. It is equal for the same problems in the same order."""
     digest = hashlib.sha256()
     for row in rows:
         tests = None if row.tests is None else dict(row.tests)
@@ -123,7 +123,7 @@ def keep_rows(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
 
 def collate(rows: Sequence[PromptRow], collator: Callable[..., Any], pad: int | None) -> list[PromptRow]:
     """
-    Rows as a data collator leaves them.
+    Pass rows through a data collator.
 
     Args:
         rows (`Sequence[PromptRow]`):

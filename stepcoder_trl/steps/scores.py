@@ -1,4 +1,4 @@
-"""Scores: calling reward functions, checking what they return, and summing by weight."""
+"""Scores: calling reward functions, checking their values, and summing by weight."""
 
 from __future__ import annotations
 

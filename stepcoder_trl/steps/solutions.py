@@ -1,4 +1,4 @@
-"""Canonical solutions: each is run once before training, and what was found is applied to the rows."""
+"""Canonical solutions: each is run once before training, and a report on them is applied to the rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts and completions: where the model begins, what it writes from there, and how the curriculum hears of it."""
+"""Starts, the places where completions begin; completions; and the shares that are reported to the curriculum."""
 
 from __future__ import annotations
 

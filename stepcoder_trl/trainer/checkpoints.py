@@ -1,5 +1,5 @@
 """
-Checkpoints: written under a temporary name, then renamed, so that whatever is called `checkpoint-N` is whole.
+Checkpoints, written under a temporary name and then renamed: a folder called `checkpoint-N` is complete.
 
     checkpoint-N/
       config.json, model.safetensors, ...     policy or its adapter, with the tokenizer
@@ -8,8 +8,8 @@ Checkpoints: written under a temporary name, then renamed, so that whatever is c
       trainer_state.json                      counters, logged history, callbacks
       training_state/                         what an exact continuation needs besides
 
-Wherever a process is killed, `checkpoint-N` is whole or not there: what is being written, replaced or deleted has a
-name that begins with `tmp-`, and is cleared away by the next run.
+If a process is killed, `checkpoint-N` is complete or missing. A folder that is being written, replaced or deleted has
+a name that begins with `tmp-`, and the next run deletes it.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def new_directory(path: Path, is_main_process: bool, wait: Callable[[], None]) -
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint. Its name goes first: half of one must not pass for a whole one."""
+    """Delete a checkpoint. It is renamed first, so that a half-deleted one has no valid name."""
     doomed = path.with_name(f"{_TEMPORARY}old-{path.name}")
     shutil.rmtree(doomed, ignore_errors=True)
     path.rename(doomed)
@@ -123,7 +123,7 @@ def _remove(path: Path) -> None:
 
 
 def remove_interrupted(output_dir: str | os.PathLike[str]) -> None:
-    """Delete what a run that was killed left half written or half deleted."""
+    """Delete checkpoints that a killed run left half written or half deleted."""
     for pattern in (f"{_TEMPORARY}checkpoint-*", f"{_TEMPORARY}old-checkpoint-*"):
         for path in Path(output_dir).glob(pattern):
             shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""One training run from a problem file and a model folder: what the command line and the examples share."""
+"""Training runs from a problem file and a model folder, for the command line and the examples."""
 
 from __future__ import annotations
 

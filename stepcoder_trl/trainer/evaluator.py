@@ -345,7 +345,7 @@ class Evaluator:
 
     @contextmanager
     def executor_closed_again(self, during_training: bool) -> Iterator[None]:
-        """Outside training: close an executor that was made in the block, and raise what training would save first."""
+        """Outside training: close an executor that was made in the block, and raise the reason of an interruption."""
         opened = self.runner.current is None
         try:
             yield

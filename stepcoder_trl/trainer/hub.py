@@ -1,4 +1,4 @@
-"""Checkpoints on their way to the Hub while training goes on, as `hub_strategy` says."""
+"""Uploads of checkpoints to the Hub while training goes on."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class CheckpointUploads:
     """
     Uploads of checkpoints, in the background, one after the other.
 
-    The model of a checkpoint goes to the top of the repository. `hub_strategy="checkpoint"` sends the whole checkpoint
-    besides, as `last-checkpoint/`, `"all_checkpoints"` under its own name, `"end"` nothing. A checkpoint that is
-    written while another is on its way is not sent, unless `hub_always_push`. An upload that fails is named in a
-    warning; training goes on.
+    The model of a checkpoint goes to the top of the repository. `hub_strategy="checkpoint"` also sends the complete
+    checkpoint as `last-checkpoint/`, `"all_checkpoints"` sends it under its own name, `"end"` sends nothing. A
+    checkpoint that is written during another upload is sent only with `hub_always_push`. A failed upload gives a
+    warning, and training goes on.
 
     Args:
         args ([`StepCoderPPOConfig`]):
@@ -39,11 +39,11 @@ class CheckpointUploads:
 
     @property
     def folders(self) -> list[Path]:
-        """Checkpoints that are being read: they must stay as they are."""
+        """Checkpoints that are being uploaded. They must not be deleted."""
         return [folder for folder, job in self._jobs if not job.done()]
 
     def wanted(self) -> bool:
-        """Whether a checkpoint that was written now is to be sent."""
+        """Whether to upload a checkpoint that was just written."""
         args = self.args
         return bool(
             args.push_to_hub and args.hub_strategy != HubStrategy.END and (args.hub_always_push or not self.folders)
@@ -80,7 +80,7 @@ class CheckpointUploads:
         self._jobs.append((folder, job))
 
     def wait(self) -> None:
-        """Return when all is sent, or failed."""
+        """Wait until every upload has ended."""
         wait([job for _, job in self._jobs])
         self._name_failures()
 

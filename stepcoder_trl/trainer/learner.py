@@ -51,7 +51,7 @@ class Learner:
         self.trains_policy = True
 
     def discard_gradients(self) -> None:
-        """Drop what a run that was interrupted between two optimizer steps, or another trainer, left behind."""
+        """Drop gradients and accumulation steps that an interrupted run or another trainer left behind."""
         accumulation = self.accelerator.gradient_state
         # All accelerators of a process share it: neither another's number of steps nor another's loader that stands at
         # its end may end our accumulation.

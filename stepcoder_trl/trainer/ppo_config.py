@@ -246,7 +246,7 @@ def options_without_effect(args: StepCoderPPOConfig) -> list[str]:
 
 
 def _check_supported(args: StepCoderPPOConfig) -> None:
-    """Refuse what transformers can do and this trainer cannot."""
+    """Refuse options of transformers that this trainer does not support."""
     schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
     if schedule in ("reduce_lr_on_plateau", "greedy"):
         raise refuse("lr_scheduler_type", schedule, "a schedule that counts updates", "It would wait for a metric.")
@@ -259,7 +259,7 @@ def _check_supported(args: StepCoderPPOConfig) -> None:
 
 
 def _check_evaluation(args: StepCoderPPOConfig) -> None:
-    """Refuse what an evaluation cannot do."""
+    """Refuse options of evaluations that do not fit together."""
     for k in args.eval_pass_at or ():
         if not 1 <= k <= args.eval_num_generations:
             allowed = f"from 1 to `eval_num_generations`, {args.eval_num_generations}"

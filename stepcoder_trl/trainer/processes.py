@@ -1,7 +1,7 @@
 """
 Several processes: DDP and DeepSpeed ZeRO, as `accelerate launch` sets them up.
 
-What differs between them is here and in `checkpoint`; the trainer's steps are the same under all.
+Differences between them are here and in `checkpoints`. The trainer's steps are the same for all.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def load_operator(builder: str, purpose: str, *, optional: bool = False) -> None
 
 
 def _reason(error: BaseException) -> str:
-    """Telling line of a message that may hold all that a compiler was told and said."""
+    """Line of a compiler's output that names the error."""
     lines = str(error).splitlines() or [type(error).__name__]
     telling = [line for line in lines if "not found" in line or "error:" in line]
     return (telling or lines)[0].strip()[:200].rstrip(".")

@@ -121,10 +121,10 @@ class RunLoop:
         self._forget()
 
     def _forget(self) -> None:
-        """Drop what is known of an earlier run."""
+        """Forget an earlier run of the same trainer."""
         self.history: list[dict[str, float]] = []
         self.step_of_weights: int | None = None
-        self._evaluation_due = False  # one was begun and not finished
+        self._evaluation_due = False  # an evaluation was begun and not finished
         self._random_before_update: dict[str, Any] | None = None
         self._saved_step: int | None = None
 
@@ -153,7 +153,7 @@ class RunLoop:
             trainer.deepspeed = trainer.model_wrapped = trainer.model
         trainer.control = trainer.callback_handler.on_train_begin(args, trainer.state, trainer.control)
         if resume_from_checkpoint is True and trainer.accelerator.is_main_process:
-            # A run that was killed when it had just saved did not come to this.
+            # A run that was killed right after saving has not deleted old checkpoints.
             kept = source, trainer.state.best_model_checkpoint
             checkpoints.remove_old(args.output_dir, args.save_total_limit, *kept)
         if source is not None:
@@ -167,7 +167,7 @@ class RunLoop:
         state.compute_steps(args, plan.num_updates)
 
     def evaluate_if_due(self) -> None:
-        """Evaluate before the first update if that is asked for, or what was broken off when training stopped."""
+        """Evaluate before the first update if `eval_on_start`. Repeat an evaluation that a signal interrupted."""
         trainer = self.trainer
         if self._evaluation_due:
             trainer.control.should_evaluate = True
@@ -184,7 +184,7 @@ class RunLoop:
         trainer.control = trainer.callback_handler.on_step_begin(trainer.args, trainer.state, trainer.control)
 
     def end_update(self, metrics: dict[str, float]) -> None:
-        """Advance the counters and the learning rates, fire the events, and do what they ask for."""
+        """Advance counters and learning rates, fire the events, then log, evaluate and save as they ask."""
         trainer, state, plan = self.trainer, self.trainer.state, self.trainer.plan
         trainer.lr_scheduler.step()
         state.global_step += 1
@@ -226,7 +226,7 @@ class RunLoop:
                 self.rollout_log.write(state.global_step, trainer.callback_handler.callbacks, *flags)
 
     def end(self) -> TrainOutput:
-        """Log what is left, go back to the best checkpoint if that is asked for, and fire the last event."""
+        """Log the last updates, load the best checkpoint if asked for, and fire the last event."""
         trainer, state = self.trainer, self.trainer.state
         self._log_metrics()
         self.uploads.wait()
@@ -240,7 +240,7 @@ class RunLoop:
         return TrainOutput(state.global_step, mean_loss(logged, trainer.args.vf_coef), metrics)
 
     def save_interrupted(self, interruption: Interruption) -> None:
-        """Write a checkpoint of the updates that are done; one that was broken off will be done anew."""
+        """Write a checkpoint of the completed updates. An interrupted update will be repeated."""
         trainer, step = self.trainer, self.trainer.state.global_step
         if self._random_before_update is not None:
             checkpoints.set_random_state(self._random_before_update)
@@ -254,7 +254,7 @@ class RunLoop:
         self.uploads.wait()
 
     def save_checkpoint(self) -> None:
-        """Write a checkpoint of the current update; it has its name only when it is complete."""
+        """Write a checkpoint of the current update. It gets its name only when it is complete."""
         trainer, args, state = self.trainer, self.trainer.args, self.trainer.state
         path = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         main = trainer.accelerator.is_main_process

@@ -48,7 +48,7 @@ def warn_without_effect(args: StepCoderPPOConfig) -> None:
 
 
 def query_limit(model: torch.nn.Module, max_prompt_length: int | None, response_length: int) -> float:
-    """Maximum number of tokens of a query: `max_prompt_length`, or what the model's positions leave."""
+    """Maximum number of tokens of a query: `max_prompt_length`, or the positions that the response leaves."""
     limits = [max_prompt_length or math.inf]
     positions = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)
     if positions is not None:

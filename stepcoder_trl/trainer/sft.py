@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on canonical solutions: the paper's first baseline, and what its PPO runs begin with."""
+"""Supervised fine-tuning on canonical solutions: the paper's first baseline, and the start of its PPO runs."""
 
 from __future__ import annotations
 

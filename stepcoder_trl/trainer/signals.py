@@ -1,8 +1,8 @@
 """
-Ctrl-C and SIGTERM: what they ask for, and how a run stops where nothing is lost.
+Handling of Ctrl-C and SIGTERM.
 
-The first signal is noted; training stops at the next place where a checkpoint can be written. A second one ends the
-process at once.
+The first signal is noted, and training stops at the next place where a checkpoint can be written. A second signal ends
+the process at once.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ WATCHED = (signal.SIGINT, signal.SIGTERM)
 
 class Interruption(Exception):
     """
-    Raised on every process at the same place, where a checkpoint can be written.
+    Raised on every process at the same place. A checkpoint can be written there.
 
     Attributes:
-        reason (`BaseException`): What to raise when that is done.
+        reason (`BaseException`): Exception to raise after the checkpoint is written.
     """
 
     def __init__(self, reason: BaseException) -> None:
