@@ -322,7 +322,7 @@ def limit_of(rows: list[dict[str, Any]]) -> Callable[[], dict[str, float]]:
             server.tracer.start()
             exec(code, namespace)
             exec(tests, namespace)
-            server.tracer.pause()
+            server.tracer.stop()
 
     def cpu_ms(action: Callable[[], object], times: int) -> float:
         before = sum(os.times()[:4])

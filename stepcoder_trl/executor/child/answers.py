@@ -25,9 +25,9 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 class Tracer(Protocol):
     """Tracer that can be paused and resumed."""
 
-    def rest(self) -> None: ...
+    def pause(self) -> None: ...
 
-    def wake(self) -> None: ...
+    def resume(self) -> None: ...
 
 
 def answer_questions(channel: Channel, functions: Sequence[Callable[..., Any]], filename: str, tracer: Tracer) -> None:
@@ -43,15 +43,15 @@ def answer_questions(channel: Channel, functions: Sequence[Callable[..., Any]], 
     Raises:
         EOFError: If the examiner has ended.
     """
-    tracer.rest()
+    tracer.pause()
     objects = Objects()
     while (message := channel.receive()) != OVER:
         question: Question = message
         answer = _answer(functions, objects, question, filename, tracer)
-        tracer.rest()
+        tracer.pause()
         answer["to"] = question["id"]
         channel.send(answer)
-    tracer.wake()
+    tracer.resume()
 
 
 def _answer(
@@ -62,7 +62,7 @@ def _answer(
         positional, named = arguments
         asked: Any = question["function"]
         function = functions[asked] if _isinstance(asked, int) else _OPERATIONS[asked]
-        tracer.wake()
+        tracer.resume()
         answer: Answer = {"value": Writer(objects.number).encode(function(*positional, **named), 0)}
         if question["shared"]:
             left = Writer(objects.number, shares=True).encode(arguments, 0)

@@ -144,7 +144,7 @@ def rehearse(tracer: LineTracer, modules: ModuleStates, progress: Progress) -> N
         report.send({"end": report.trace()})
     finally:
         os.close(null)
-        tracer.pause()
+        tracer.stop()
     for descriptor, saved in enumerate(descriptors):
         os.dup2(saved, descriptor)
         os.close(saved)
@@ -208,7 +208,7 @@ class Reporter:
 
         The last test's report is held back and sent with the next report, so that the server is woken only once.
         """
-        self._task.tracer.rest()
+        self._task.tracer.pause()
         lines = self.trace()
         if lines is not None:
             lines = [line for line in lines if line not in self._sent]
@@ -221,7 +221,7 @@ class Reporter:
         if self._gate is not None and _read(self._gate, 1) != CHILD_GO:
             self.send({"end": self.trace()})
             _exit(0)
-        self._task.tracer.wake()
+        self._task.tracer.resume()
 
     def out_of_memory(self) -> None:
         """Report that no memory is left, and end."""
@@ -272,7 +272,7 @@ def _run_stdio(task: ChildTask, report: Reporter, code: CodeType) -> None:
     for offset, (stdin_fd, stdout_fd) in enumerate(zip(task.stdin_fds, task.stdout_fds, strict=True)):
         index = task.first + offset
         if offset:
-            task.tracer.rest()
+            task.tracer.pause()
             baseline.restore_builtins()
             if watch is not None and watch.has_changed():
                 return
@@ -292,7 +292,7 @@ def _run_script(task: ChildTask, report: Reporter, code: CodeType, first: bool) 
         if first:
             report.start_trace()
         else:
-            task.tracer.wake()
+            task.tracer.resume()
         _exec(code, module.__dict__)
         if (name := task.job["fn_name"]) is not None:
             _find_function(module, name)()

@@ -1,9 +1,9 @@
 """
-Tells which lines of a program ran: coverage.py, warmed once in the fork server and started in every child.
+Record which lines of a program run, with coverage.py. It is set up once in the fork server and started in every child.
 
-coverage.py's C tracer fills a plain set of line numbers while the program runs; from Python 3.12 on its
-`sys.monitoring` core does the same. The set is private to coverage.py, so it is handed in by us before the start and
-checked by a test against the public `get_data()`.
+coverage.py's C tracer fills a set of line numbers while the program runs. From Python 3.12 on, its `sys.monitoring`
+core does the same. The set is private to coverage.py. So we pass our own set before the start, and a test compares it
+with the public `get_data()`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from typing import Any
 
 class LineTracer:
     """
-    Collects the line events of one file. Create it before forking, use it in the child.
+    Recorder of the lines of one file that run. Create it before the fork and start it in the child.
 
     Args:
         filename (`str`):
-            Absolute path the program is compiled under. The file need not exist; coverage.py ignores code whose name
-            starts with `<`.
+            Absolute path that the program is compiled under. The file need not exist. The path must not start with
+            `<`, because coverage.py ignores such code.
     """
 
     def __init__(self, filename: str) -> None:
@@ -37,19 +37,19 @@ class LineTracer:
         self._lines: set[int] = set()
         self._tracer: Any = None
         self._tampered = False
-        self._switch: Any = None  # coverage.py's C tracer
-        self._rests = False
+        self._c_tracer: Any = None  # the installed tracer, if it is the one in C
+        self._is_paused = False
         self._originals: dict[tuple[str, ModuleType], Any] = {}
         self._set_up()
 
     def _set_up(self) -> None:
-        # The C tracer before 3.12; from there on `sys.settrace` is slow and sys.monitoring is not.
+        # From Python 3.12 on, `sys.monitoring` is faster than the C tracer.
         os.environ["COVERAGE_CORE"] = "sysmon" if sys.version_info >= (3, 12) else "ctrace"
         from coverage import Coverage
 
         self._coverage = Coverage(data_file=None, config_file=False, include=[self.filename], messages=False)
         self._warm_up()
-        self._know_files()
+        self._decide_traced_file()
 
     def _warm_up(self) -> None:
         self._coverage.start()
@@ -57,11 +57,11 @@ class LineTracer:
         exec(compile("def f():\n    return 1\nf()\n", self.filename, "exec"), {})
         self._coverage._collector.pause()  # a child only has to resume
 
-    def _know_files(self) -> None:
+    def _decide_traced_file(self) -> None:
         """
-        Decide for good that this file is traced and no other is.
+        Decide once that this file is traced and no other is.
 
-        coverage.py would look at every file whose code runs, in every child anew and with functions of `os` that the
+        Otherwise coverage.py would examine every file whose code runs, in each child, with functions of `os` that the
         program may have replaced.
         """
         collector = self._coverage._collector
@@ -71,18 +71,18 @@ class LineTracer:
         collector.should_trace = lambda filename, frame: traced if filename == self.filename else untraced
 
     def start(self) -> None:
-        """Start to collect, in this thread and in those the program starts."""
+        """Start recording in this thread, and in those that the program starts."""
         self._lines = set()
-        self._resume()
+        self._start_recording()
         self._tracer = self._installed()
-        self._switch = self._tracer if type(self._tracer).__name__ == "CTracer" else None
-        self._rests = False
+        self._c_tracer = self._tracer if type(self._tracer).__name__ == "CTracer" else None
+        self._is_paused = False
         self._tampered = False
         self._watch("settrace", sys)
         self._watch("settrace", threading)
 
     def _watch(self, name: str, module: ModuleType) -> None:
-        """Note when the program itself, not a library, calls a function that replaces tracers."""
+        """Record if the program itself, not a library, calls a function that replaces tracers."""
         original = self._originals[name, module] = getattr(module, name)
 
         def watched(function: Any) -> None:
@@ -93,45 +93,39 @@ class LineTracer:
         setattr(module, name, watched)
 
     def lines(self) -> list[int] | None:
-        """Lines that ran so far; `None` if the program replaced the tracer."""
-        in_place = self._rests or self._installed() is self._tracer
+        """Return the lines that have run. `None` if the program replaced the tracer."""
+        in_place = self._is_paused or self._installed() is self._tracer
         if self._tampered or not in_place or type(self._lines) is not set:
             return None
         return [line for line in set.copy(self._lines) if type(line) is int]
 
-    def rest(self) -> None:
-        """Leave this thread alone until `wake`: what runs meanwhile is not the program's."""
-        if self._switch is not None and not self._rests:
-            self._tampered |= self._installed() is not self._tracer
-            self._rests = True
-            self._switch.stop()
-
-    def wake(self) -> None:
-        """Collect again."""
-        if self._switch is not None and self._rests:
-            self._switch.start()
-            self._rests = False
-
     def pause(self) -> None:
-        """Stop to collect, as if nothing had been; `start` may follow."""
-        self._pause()
+        """Stop recording in this thread until `resume`, while code runs that is not the program's."""
+        if self._c_tracer is not None and not self._is_paused:
+            self._tampered |= self._installed() is not self._tracer
+            self._is_paused = True
+            self._c_tracer.stop()
+
+    def resume(self) -> None:
+        """Record again after `pause`."""
+        if self._c_tracer is not None and self._is_paused:
+            self._c_tracer.start()
+            self._is_paused = False
+
+    def stop(self) -> None:
+        """Stop recording and undo all changes that `start` made. `start` may be called again."""
+        self._stop_recording()
         for (name, module), original in self._originals.items():
             setattr(module, name, original)
 
-    def _resume(self) -> None:
+    def _start_recording(self) -> None:
         collector = self._coverage._collector
         collector.data.clear()
         collector.data[self.filename] = self._lines
         collector.resume()
 
-    def _pause(self) -> None:
+    def _stop_recording(self) -> None:
         self._coverage._collector.pause()
-
-    def stop(self) -> list[int] | None:
-        """Stop and return `lines()`."""
-        lines = self.lines()
-        self.pause()
-        return lines
 
     def _installed(self) -> Any:
         if sys.version_info >= (3, 12):
@@ -141,12 +135,13 @@ class LineTracer:
 
 class CLineTracer(LineTracer):
     """
-    coverage.py's C tracer without the rest of coverage.py, which is as large as everything else in the fork server.
+    Recorder that uses coverage.py's C tracer alone.
 
-    Every page of memory that the server has makes each of its forks slower.
+    The rest of coverage.py is as large as everything else in the fork server, and every page of the server's memory
+    makes each fork slower.
 
     Raises:
-        ImportError: Where coverage.py has no C tracer, or one whose settings are not known here.
+        ImportError: If coverage.py has no C tracer, or if its settings are not known here.
     """
 
     def _set_up(self) -> None:
@@ -155,7 +150,7 @@ class CLineTracer(LineTracer):
         self._own_tracer = self._new_tracer()
 
     def _new_tracer(self) -> Any:
-        """Tracer of one thread."""
+        """Return a tracer for one thread."""
         traced, untraced = (self._module.CFileDisposition() for _ in range(2))
         for disposition, trace in ((traced, True), (untraced, False)):
             disposition.original_filename = disposition.canonical_filename = disposition.source_filename = (
@@ -173,7 +168,7 @@ class CLineTracer(LineTracer):
         tracer.should_trace = lambda filename, frame: traced if filename == self.filename else untraced
         return tracer
 
-    def _resume(self) -> None:
+    def _start_recording(self) -> None:
         self._data.clear()
         self._data[self.filename] = self._lines
         self._own_tracer.start()
@@ -184,7 +179,7 @@ class CLineTracer(LineTracer):
         trace = self._new_tracer().start()
         return trace(frame, event, argument)
 
-    def _pause(self) -> None:
+    def _stop_recording(self) -> None:
         self._own_tracer.stop()
         threading.settrace(None)
 
@@ -200,7 +195,7 @@ _C_TRACER_METHODS = frozenset(("activity", "reset_activity", "get_stats", "start
 
 @lru_cache(maxsize=1)  # the library can be loaded once
 def _load_c_tracer() -> ModuleType:
-    """Module `coverage.tracer` alone, in C. Programs that import coverage.py get it with a tracer in Python."""
+    """Load `coverage.tracer` alone. Programs that import coverage.py get its tracer in Python."""
     package = importlib.machinery.PathFinder.find_spec("coverage")
     places = package.submodule_search_locations if package is not None else None
     spec = importlib.machinery.PathFinder.find_spec("coverage.tracer", places) if places else None
@@ -212,7 +207,7 @@ def _load_c_tracer() -> ModuleType:
         spec.loader.exec_module(module)
         sys.modules[spec.name] = None  # type: ignore[assignment]
     names = {name for name in dir(module.CTracer) if name[0] != "_"}
-    if names - _C_TRACER_METHODS != _C_TRACER_SETTINGS:  # one that is not set would crash it
+    if names - _C_TRACER_METHODS != _C_TRACER_SETTINGS:  # a setting that is missing would crash it
         raise ImportError("coverage.py's C tracer has settings that are not known here")
     return module
 
@@ -222,12 +217,12 @@ def _do_nothing(*arguments: Any) -> None:
 
 
 class PlainLineTracer(LineTracer):
-    """Collects the same lines without coverage.py: slower, for machines that do not have it."""
+    """Recorder without coverage.py, for machines that do not have it. It is slower."""
 
     def _set_up(self) -> None:
-        """There is nothing to prepare."""
+        """Nothing to set up."""
 
-    def _resume(self) -> None:
+    def _start_recording(self) -> None:
         filename, note = self.filename, self._lines.add
 
         def on_line(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
@@ -241,7 +236,7 @@ class PlainLineTracer(LineTracer):
         threading.settrace(on_call)
         sys.settrace(on_call)
 
-    def _pause(self) -> None:
+    def _stop_recording(self) -> None:
         threading.settrace(None)
         sys.settrace(None)
 
@@ -250,7 +245,7 @@ class PlainLineTracer(LineTracer):
 
 
 def line_tracer(filename: str) -> LineTracer:
-    """Tracer for this machine, warmed: coverage.py's where it is installed."""
+    """Return the fastest recorder that works on this machine."""
     for kind in (CLineTracer, LineTracer):
         with contextlib.suppress(ImportError):
             return kind(filename)
@@ -259,13 +254,13 @@ def line_tracer(filename: str) -> LineTracer:
 
 class SharedLineTracer:
     """
-    Collects line events into memory shared with the fork server, where they outlive a killed child.
+    Recorder that writes to memory shared with the fork server, where the lines outlive a killed child.
 
-    Slower than [`LineTracer`]; used to run once more a test whose child died without a word.
+    It is slower than [`LineTracer`]. It is used to run a test again whose child died without a report.
 
     Args:
         filename (`str`): Path the program is compiled under.
-        memory (`mmap.mmap`): Shared and zeroed; byte `i` is set when line `i` runs.
+        memory (`mmap.mmap`): Shared memory, zeroed. Byte `i` is set when line `i` runs.
     """
 
     def __init__(self, filename: str, memory: mmap.mmap) -> None:
@@ -273,7 +268,7 @@ class SharedLineTracer:
         self._memory = memory
 
     def start(self) -> None:
-        """Start to collect, in this thread and in those the program starts."""
+        """Start recording in this thread, and in those that the program starts."""
         filename, memory, size = self.filename, self._memory, len(self._memory)
 
         def on_line(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
@@ -288,11 +283,11 @@ class SharedLineTracer:
         sys.settrace(on_call)
 
     def lines(self) -> list[int] | None:
-        """Nothing: the fork server reads the shared memory."""
+        """Return `None`. The fork server reads the shared memory."""
         return None
 
-    def rest(self) -> None:
-        """Nothing: its functions see no more of other code than its calls."""
+    def pause(self) -> None:
+        """Do nothing: of code outside the program, only calls are traced."""
 
-    def wake(self) -> None:
-        """Nothing."""
+    def resume(self) -> None:
+        """Do nothing."""

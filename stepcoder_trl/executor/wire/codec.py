@@ -1,8 +1,9 @@
 """
 Codec of plain Python values, which travel in messages between processes as JSON.
 
-Values travel by exact type from a fixed list, read with the base class's own iterators: no method of an object that
-the program made is ever called. Nothing is pickled. What arrives is checked again, because the sender may be hostile.
+Values of a fixed list of exact types are sent. They are read with the methods of their base class, so no method of an
+object that the program made is called. Nothing is pickled. `decode` checks everything, because the sender may be
+hostile.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
 
-MAX_DEPTH = 200  # nesting of a value; json's own scanner gives up near the recursion limit
-MAX_ITEMS = 2_000_000  # elements of a value, shared parts counted each time: bounds a list that contains itself twice
+MAX_DEPTH = 200  # nesting of a value; the scanner of `json` fails near the recursion limit
+MAX_ITEMS = 2_000_000  # elements of a value; shared parts count each time, so that lists of shared lists stay small
 MAX_CHARACTERS = 16 * 2**20  # text, bytes and hexadecimal digits of a value together
-MAX_COLLISIONS = 1000  # keys of a set or dict whose hash another one has, too
-_SMALL_INT = 2**62  # beyond, integers travel as hexadecimal text: decimal conversion is quadratic and limited
+MAX_COLLISIONS = 1000  # keys of a set or dict that have the hash of another key
+_SMALL_INT = 2**62  # larger integers are sent as hexadecimal text, because decimal conversion is slow and limited
 _NUMPY_SCALARS = (
     *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128", "str_", "bytes_"),
@@ -24,7 +25,7 @@ _NUMPY_SCALARS = (
 
 
 class Unserializable:
-    """Stands for a value that is not on the list of plain types; equal to nothing, itself included."""
+    """Placeholder for a value of another type. It equals nothing, not even itself."""
 
     __hash__ = object.__hash__  # it may be a key
 
@@ -47,7 +48,7 @@ class TooLarge(Exception):
 
 def encode(value: Any) -> Any:
     """
-    Plain Python value as a JSON tree that keeps its exact type.
+    Encode a plain Python value as a JSON tree that keeps its exact type.
 
     Args:
         value (`Any`):
@@ -65,18 +66,19 @@ def encode(value: Any) -> Any:
 
 
 class Encoder:
-    """Encodes one value; see [`encode`]."""
+    """Encoder of one value, see [`encode`]."""
 
-    # Classes that travel as lists and dicts, by identity: a program's class may say that it equals one of them.
+    # Ids of classes that are sent as lists and dicts. A program's class may say that it equals one of them.
     lists = frozenset(map(id, (list, deque)))
     dicts = frozenset(map(id, (dict, Counter, OrderedDict, defaultdict)))
 
     def __init__(self) -> None:
         self.items_left = MAX_ITEMS
         self.characters_left = MAX_CHARACTERS
-        self.open: set[int] = set()  # containers that are being read: one that holds itself ends here
+        self.open: set[int] = set()  # ids of containers that are being read, to find one that contains itself
 
     def encode(self, value: Any, depth: int) -> Any:
+        """Return the tree of a value at this depth of nesting."""
         if id(value) in self.open:
             return self.cut_off(value, "value that contains itself")
         kind = type(value)
@@ -114,15 +116,15 @@ class Encoder:
         return self.other(value, kind, depth)
 
     def cut_off(self, value: Any, why: str) -> Any:
-        """What stands for a part that cannot be written in full."""
+        """Return the marker of a part that cannot be encoded in full."""
         return {"u": why}
 
     def earlier(self, value: Any, kind: type) -> Any:
-        """What stands for a container that occurred before, if such are to be told; `None` for any other value."""
+        """Return a back-reference to a container already encoded, or `None`."""
         return None
 
     def charge(self, characters: int) -> None:
-        """Refuse what is too long before it is copied: the copy would use up the program's CPU time."""
+        """Count characters. Raise `TooLarge` before a long value is copied at the cost of the program's CPU time."""
         self.characters_left -= characters
         if self.characters_left < 0:
             raise TooLarge
@@ -132,7 +134,7 @@ class Encoder:
         return {"i": hex(value)}
 
     def all(self, items: Any, depth: int, container: object) -> list[Any]:
-        """Elements of a container."""
+        """Return the trees of a container's elements."""
         self.open.add(id(container))
         encoded: list[Any] = []
         for item in items:
@@ -144,7 +146,7 @@ class Encoder:
         return encoded
 
     def other(self, value: Any, kind: type, depth: int) -> Any:
-        """numpy's values, if numpy is loaded and the type is really numpy's; a marker otherwise."""
+        """Return the tree of a value of numpy, or the marker of a value of any other type."""
         numpy: Any = sys.modules.get("numpy")
         if numpy is not None:
             if kind is numpy.ndarray:
@@ -157,7 +159,7 @@ class Encoder:
 
 
 def name_of(kind: type) -> str:
-    """Name of a class. A metaclass may define `__name__`; this asks `type` itself."""
+    """Return the name of a class. It asks `type`, because a metaclass may define `__name__`."""
     name: str = type.__dict__["__name__"].__get__(kind)
     return name
 
@@ -168,10 +170,10 @@ def _numpy_scalars(numpy: Any) -> frozenset[int]:
 
 def decode(tree: Any) -> Any:
     """
-    Inverse of [`encode`].
+    Decode a tree of [`encode`].
 
     Raises:
-        ValueError: If the tree is not one that `encode` makes. It may come from a hostile process.
+        ValueError: If the tree is malformed. It may come from a hostile process.
     """
     try:
         return _decode(tree)
@@ -189,14 +191,14 @@ def _decode(tree: Any) -> Any:
 
 
 def hashed_apart(keys: list[Any]) -> list[Any]:
-    """Refuse keys of which many have one hash: a set of them takes time that grows with the square of its size."""
+    """Return the keys. Raise `ValueError` if many have the same hash, because a set of them would take too long."""
     if len(keys) > MAX_COLLISIONS and len(keys) - len(set(map(hash, keys))) > MAX_COLLISIONS:
         raise ValueError("keys that were made to collide")
     return keys
 
 
 def dict_of(pairs: list[Any]) -> dict[Any, Any]:
-    """Dict of pairs whose keys may have been made to collide."""
+    """Return the dict of pairs. Raise `ValueError` if many keys have the same hash."""
     hashed_apart([key for key, _ in pairs])
     return dict(pairs)
 

@@ -10,30 +10,30 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 
-READ_BYTES = 2**16  # what a pipe holds; a buffer of more would be mapped and unmapped for every message
+READ_BYTES = 2**16  # capacity of a pipe; a larger buffer would be mapped and unmapped for every message
 _HEADER = struct.Struct("<I")
-_write, _read = os.write, os.read  # bound before any program runs: one may replace them in its own process
+_write, _read = os.write, os.read  # bound before any program runs, which may replace them in its process
 
 
 class Readable(Protocol):
-    """What `read_frame` needs of a stream."""
+    """Stream that `read_frame` can read from."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 def json_bytes(message: Any) -> bytes:
-    """JSON message as bytes."""
+    """Return a message as JSON."""
     return json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
 
 
 def frame(message: Any) -> bytes:
-    """JSON message as bytes with its length in front."""
+    """Return a message as JSON with its length in front."""
     payload = json_bytes(message)
     return _HEADER.pack(len(payload)) + payload
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all bytes to a descriptor that may take them in pieces."""
+    """Write all bytes to a descriptor, even if it accepts them only in pieces."""
     rest = memoryview(data)
     while rest:
         rest = rest[_write(descriptor, rest) :]
@@ -58,10 +58,10 @@ def read_frame(stream: Readable) -> Any:
 
 class FrameBuffer:
     """
-    Frames out of bytes that arrive in pieces.
+    Buffer that returns messages from bytes that arrive in pieces.
 
     Args:
-        max_bytes (`int`): Length above which a frame is refused.
+        max_bytes (`int`): Maximum length of a message.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -70,11 +70,11 @@ class FrameBuffer:
 
     def feed(self, data: bytes) -> Iterator[Any]:
         """
-        Add bytes and yield the messages that are complete, one by one: garbage behind a message does not undo it.
+        Add bytes and yield each complete message. Messages before garbage are yielded.
 
         Raises:
-            OverflowError: If a frame announces more than `max_bytes`.
-            ValueError: If a frame is not JSON.
+            OverflowError: If a message is longer than `max_bytes`.
+            ValueError: If a message is not JSON.
             RecursionError: If its JSON is nested too deeply.
         """
         self._data += data
@@ -92,12 +92,12 @@ class FrameBuffer:
 
 class Channel:
     """
-    One side of a conversation over two pipes.
+    Connection to another process over two pipes.
 
     Args:
-        read_fd (`int`): Where messages of the other side arrive.
-        write_fd (`int`): Where ours go.
-        max_bytes (`int`): Length above which a message is refused.
+        read_fd (`int`): Descriptor that messages arrive at.
+        write_fd (`int`): Descriptor that messages are written to.
+        max_bytes (`int`): Maximum length of a message that arrives.
     """
 
     def __init__(self, read_fd: int, write_fd: int, max_bytes: int) -> None:
@@ -106,7 +106,7 @@ class Channel:
         self._waiting: deque[Any] = deque()
 
     def send(self, message: Any) -> None:
-        """Send one message; waits until the other side takes what a pipe does not hold."""
+        """Send one message. Wait until it fits into the pipe."""
         write_all(self._write_fd, frame(message))
 
     def receive(self) -> Any:
@@ -114,8 +114,8 @@ class Channel:
         Wait for one message.
 
         Raises:
-            EOFError: If the other side is gone.
-            OverflowError, ValueError, RecursionError: If it sent garbage; see [`FrameBuffer`].
+            EOFError: If the other process has ended.
+            OverflowError, ValueError, RecursionError: If it sent garbage, see [`FrameBuffer`].
         """
         while not self._waiting:
             data = _read(self._read_fd, READ_BYTES)

@@ -1,4 +1,4 @@
-"""Lines from coverage.py's live set equal those of its public interface."""
+"""Test the recorder of lines against coverage.py's public interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import pytest
 
 
-# In an interpreter of its own: pytest may itself be traced.
+# Each script runs in a new interpreter, because pytest may itself be traced.
 LIVE = """
 import json, sys
 from stepcoder_trl.executor.child.tracer import line_tracer
@@ -17,7 +17,8 @@ tracer = line_tracer("/nowhere/solution.py")
 code = compile(sys.argv[1], tracer.filename, "exec")
 tracer.start()
 exec(code, {})
-print(json.dumps(sorted(tracer.stop())))
+print(json.dumps(sorted(tracer.lines())))
+tracer.stop()
 assert sys.gettrace() is None
 assert sys.version_info >= (3, 12) or "coverage" not in sys.modules  # the C tracer is there alone
 """
@@ -28,7 +29,8 @@ tracer = LineTracer("/nowhere/solution.py")
 code = compile(sys.argv[1], tracer.filename, "exec")
 tracer.start()
 exec(code, {})
-lines = sorted(tracer.stop())
+lines = sorted(tracer.lines())
+tracer.stop()
 public = sorted(tracer._coverage.get_data().lines(tracer.filename) or [])
 assert lines == public, (lines, public)
 print(json.dumps(public))
@@ -49,7 +51,7 @@ print(json.dumps(public))
         ),
     ],
 )
-def test_live_lines_are_those_that_coverage_reports(source, lines):
+def test_lines_equal_those_that_coverage_reports(source, lines):
     assert _printed(LIVE, source) == lines
     assert _printed(PUBLIC, source) == lines
 
@@ -68,7 +70,7 @@ print(json.dumps(own.get_data().lines("/nowhere/other.py")))
 """
 
 
-def test_a_program_can_still_use_coverage():
+def test_program_can_use_coverage():
     assert _printed(WITH_COVERAGE) == [1]
 
 
@@ -77,7 +79,7 @@ def _printed(script, source=""):
     return json.loads(answer.stdout)
 
 
-RESTING = """
+PAUSED = """
 import json, sys
 from stepcoder_trl.executor.child.tracer import line_tracer
 tracer = line_tracer("/nowhere/solution.py")
@@ -85,22 +87,22 @@ names = {}
 tracer.start()
 source = "import sys\\ndef f(x):\\n    if x:\\n        sys.settrace(None)\\n    return x\\n"
 exec(compile(source, tracer.filename, "exec"), names)
-tracer.rest()
-tracer.rest()
-asleep = tracer.lines()
-tracer.wake()
+tracer.pause()
+tracer.pause()
+paused = tracer.lines()
+tracer.resume()
 names["f"](0)
-awake = tracer.lines()
+resumed = tracer.lines()
 names["f"](1)
-tracer.rest()
-tracer.wake()
-print(json.dumps([sorted(asleep), sorted(awake), tracer.lines()]))
+tracer.pause()
+tracer.resume()
+print(json.dumps([sorted(paused), sorted(resumed), tracer.lines()]))
 """
 
 
-def test_a_tracer_that_rests_keeps_its_lines_and_still_sees_who_replaced_it():
-    asleep, awake, after_tampering = _printed(RESTING)
+def test_paused_tracer_keeps_lines_and_detects_replacement():
+    paused, resumed, after_tampering = _printed(PAUSED)
 
-    assert asleep == [1, 2]
-    assert awake == [1, 2, 3, 5]
+    assert paused == [1, 2]
+    assert resumed == [1, 2, 3, 5]
     assert after_tampering is None

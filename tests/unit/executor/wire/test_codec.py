@@ -1,4 +1,4 @@
-"""Wire format: exact types survive, nothing of the program's own is called, forged trees are refused."""
+"""Test the codec of plain values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def same(left, right):
 
 
 @given(values)
-def test_plain_values_come_back_with_their_exact_types(value):
+def test_plain_values_round_trip_with_exact_types(value):
     (received,) = FrameBuffer(2**20).feed(frame(encode(value)))
 
     assert same(decode(received), value)
@@ -53,11 +53,11 @@ def test_plain_values_come_back_with_their_exact_types(value):
         (-(2**62), -(2**62)),
     ],
 )
-def test_listed_containers_and_long_integers_travel(value, expected):
+def test_containers_and_long_integers_round_trip(value, expected):
     assert decode(encode(value)) == expected
 
 
-def test_nan_travels():
+def test_nan_round_trips():
     assert math.isnan(decode(encode(float("nan"))))
 
 
@@ -80,7 +80,7 @@ class Strange(metaclass=Meta):
 
 
 @pytest.mark.parametrize("value", [Liar(3), Strange(), object(), len, (i for i in range(3)), int])
-def test_anything_else_is_equal_to_nothing(value):
+def test_other_values_equal_nothing(value):
     received = decode(encode(value))
 
     assert isinstance(received, Unserializable)
@@ -88,14 +88,14 @@ def test_anything_else_is_equal_to_nothing(value):
     assert received != received
 
 
-def test_a_list_that_contains_itself_ends():
+def test_list_that_contains_itself_ends():
     cyclic: list[object] = []
     cyclic.append(cyclic)
 
     assert decode(encode(cyclic)) != cyclic
 
 
-def test_a_list_that_doubles_at_each_level_is_too_large():
+def test_list_that_doubles_at_each_level_is_too_large():
     doubling: list[object] = [0]
     for _ in range(60):
         doubling = [doubling, doubling]
@@ -109,18 +109,18 @@ def test_a_list_that_doubles_at_each_level_is_too_large():
     ["x" * 2**25, [b"x" * 2**12] * 2**12, {"deep": [1 << 2**27]}],
     ids=["text", "bytes", "integer"],
 )
-def test_a_value_with_too_much_text_is_too_large(value):
+def test_value_with_too_much_text_is_too_large(value):
     with pytest.raises(TooLarge):
         encode(value)
 
 
 @pytest.mark.parametrize("forged", [{"t": 1}, {"x": []}, {"i": "zz"}, {"s": [[1]]}, {}, {"r": ["a"]}, {"f": 3}, 1.5])
-def test_forged_trees_are_refused(forged):
+def test_malformed_trees_raise(forged):
     with pytest.raises(ValueError):
         decode(forged)
 
 
-def test_numpy_values_count_as_python_values():
+def test_numpy_values_become_python_values():
     numpy = pytest.importorskip("numpy")
 
     assert decode(encode([numpy.int64(3), numpy.float32(0.5), numpy.array([[1, 2]])])) == [3, 0.5, [[1, 2]]]
@@ -130,14 +130,14 @@ def test_numpy_values_count_as_python_values():
     "forge",
     [lambda keys: {"s": keys}, lambda keys: {"z": keys}, lambda keys: {"d": [{"t": [key, 0]} for key in keys]}],
 )
-def test_keys_made_to_collide_are_refused(forge):
+def test_colliding_keys_raise(forge):
     colliding = [{"i": hex(number * (2**61 - 1))} for number in range(1, 2000)]
 
     with pytest.raises(ValueError, match="collide"):
         decode(forge(colliding))
 
 
-def test_large_sets_and_dicts_travel():
+def test_large_sets_and_dicts_round_trip():
     value = {number: {number - 1, -number} for number in range(5000)}
 
     assert decode(encode([value, set(value), frozenset(value)])) == [value, set(value), frozenset(value)]

@@ -7,7 +7,7 @@ import pytest
 from stepcoder_trl.executor.wire.frames import FrameBuffer, frame
 
 
-def test_frames_arrive_in_any_pieces():
+def test_messages_arrive_in_any_pieces():
     data = frame({"a": 1}) + frame([2])
     buffer = FrameBuffer(100)
 
@@ -16,12 +16,12 @@ def test_frames_arrive_in_any_pieces():
     assert received == [{"a": 1}, [2]]
 
 
-def test_a_frame_that_announces_too_much_is_refused():
+def test_too_long_message_raises():
     with pytest.raises(OverflowError):
         list(FrameBuffer(10).feed((11).to_bytes(4, "little")))
 
 
-def test_garbage_behind_a_message_does_not_undo_it():
+def test_message_before_garbage_is_yielded():
     messages = FrameBuffer(10).feed(frame(1) + b"\xff" * 8)
 
     assert next(messages) == 1
