@@ -23,7 +23,7 @@ from stepcoder_trl.trainer.checkpoints import checkpoints
 from tests.conftest import sign_problems, tiny_config
 
 
-STEPS = ("generate_rollout", "score_completions", "optimizer_step", "update_curriculum", "_end_update", "save_model")
+STEPS = ("generate_rollout", "score_completions", "update_curriculum", "save_model")  # of the trainer
 UPDATES = 3
 
 
@@ -85,17 +85,20 @@ def train(folder: str, out: str, kill_at: int | None) -> None:
     )
     moments = Moments(out, kill_at)
 
-    def step(name: str) -> Any:
-        original = getattr(StepCoderPPOTrainer, name)
+    def watch(part: Any, name: str) -> None:
+        original = getattr(part, name)
 
-        def watched(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        def watched(*arguments: Any, **keywords: Any) -> Any:
             moments.happened(name)
-            return original(self, *arguments, **keywords)
+            return original(*arguments, **keywords)
 
-        return watched
+        setattr(part, name, watched)
 
-    cls = type("Killed", (StepCoderPPOTrainer,), {name: step(name) for name in STEPS})
-    trainer = cls(args, tokenizer, model, train_dataset=sign_problems())
+    trainer = StepCoderPPOTrainer(args, tokenizer, model, train_dataset=sign_problems())
+    for name in STEPS:
+        watch(trainer, name)
+    watch(trainer.learner, "optimizer_step")
+    watch(trainer.run, "end_update")
     trainer.train(resume_from_checkpoint=True if checkpoints(out) else None)
     moments.kill_at = None
     final = {name: p.detach() for name, p in trainer.model.named_parameters()}
