@@ -98,10 +98,14 @@ class Encoder:
             return earlier
         if id(kind) in self.lists:
             return self.all(kind.__iter__(value), depth, value)
-        if kind is tuple:
-            return {"t": self.all(tuple.__iter__(value), depth, value)}
         if id(kind) in self.dicts:
             return {"d": self.all(dict.items(value), depth, value)}
+        return self._tagged(value, kind, depth)
+
+    def _tagged(self, value: Any, kind: type, depth: int) -> Any:
+        """Return the tree of a value whose type needs a tag."""
+        if kind is tuple:
+            return {"t": self.all(tuple.__iter__(value), depth, value)}
         if kind is set:
             return {"s": self.all(set.__iter__(value), depth, value)}
         if kind is frozenset:
