@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stepcoder_trl.curriculum import Curriculum, CurriculumConfig, curriculum_starts, find_conditionals
     from stepcoder_trl.data.formats import load_problems
     from stepcoder_trl.data.problems import Problem
-    from stepcoder_trl.errors import SandboxError
+    from stepcoder_trl.errors import BadInputError, IsolationError, SandboxError
     from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
     from stepcoder_trl.masking import executed_token_mask
     from stepcoder_trl.metrics import pass_at_k
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "BadInputError": "errors",
     "CodeExecutor": "executor",
     "Curriculum": "curriculum",
     "CurriculumConfig": "curriculum",
     "Execution": "types",
     "ExecutorConfig": "executor",
+    "IsolationError": "errors",
     "Outcome": "types",
     "Problem": "data.problems",
     "SandboxError": "errors",
@@ -46,11 +48,13 @@ _HOME = {
 }
 
 __all__ = [
+    "BadInputError",
     "CodeExecutor",
     "Curriculum",
     "CurriculumConfig",
     "Execution",
     "ExecutorConfig",
+    "IsolationError",
     "Outcome",
     "Problem",
     "SandboxError",

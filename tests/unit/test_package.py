@@ -1,9 +1,10 @@
-"""Public names of the package, and modules that it imports."""
+"""Public names of the package, modules that it imports, and the length of its files."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,15 @@ def test_public_names():
             "Outcome",
             "Problem",
         ),
-        *("SandboxError", "find_conditionals", "curriculum_starts", "Curriculum", "CurriculumConfig"),
+        *(
+            "BadInputError",
+            "SandboxError",
+            "IsolationError",
+            "find_conditionals",
+            "curriculum_starts",
+            "Curriculum",
+            "CurriculumConfig",
+        ),
         *("executed_token_mask", "extract_program", "unit_test_reward", "pass_at_k", "load_problems"),
     }
     for name in stepcoder_trl.__all__:
@@ -90,3 +99,11 @@ def test_executor_works_without_torch_and_trl():
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert answer.stdout.strip() == "passed"
+
+
+def test_no_file_has_more_than_500_lines():
+    root = Path(__file__).parents[2]
+    folders = ("stepcoder_trl", "tests", "benchmarks", "examples")
+    files = [path for folder in folders for path in (root / folder).rglob("*.py")]
+
+    assert [path for path in files if len(path.read_text(encoding="utf-8").splitlines()) > 500] == []
