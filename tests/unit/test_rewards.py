@@ -124,7 +124,7 @@ def test_help_and_docs_list_all_rewards(capsys):
     (section,) = re.findall(r"^## Rewards\n(.*?)^## ", docs, re.MULTILINE | re.DOTALL)
 
     with pytest.raises(SystemExit):
-        main(["ppo", "--help"])
+        main(["ppo", "--help-all"])
 
     help_text = capsys.readouterr().out
     (choices,) = set(re.findall(r"--reward \{(.*?)\}", help_text))
