@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from stepcoder_trl.cli.main import VERBS
+
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -17,6 +19,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 PATH_ROOTS = ("stepcoder_trl", "benchmarks", "examples", "tests", "docs")
+OTHERS = {"coverage.py", "example.py"}  # a package, and a file that the reader writes
 
 
 def name_of(page: Path) -> str:
@@ -54,6 +57,23 @@ def test_paths_of_the_repository_exist(page):
     paths = re.findall(rf"(?<![\w/.-])(?:{'|'.join(PATH_ROOTS)})/[\w/.-]*\w", page.read_text(encoding="utf-8"))
 
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_modules_exist_under_the_name_given(page):
+    modules = set(re.findall(r"(?<![\w/.-])(?:\w+/)*\w+\.py\b", page.read_text(encoding="utf-8")))
+    known = [f"/{path.relative_to(ROOT)}" for top in PATH_ROOTS for path in (ROOT / top).rglob("*.py")]
+    missing = {module for module in modules if not any(path.endswith(f"/{module}") for path in known)}
+
+    assert missing - OTHERS == set()
+
+
+def test_readme_lists_the_verbs_of_the_command_line():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    table = readme.partition("| `stepcoder-trl` | does |\n")[2].partition("\n\n")[0]
+
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(VERBS)
 
 
 @pytest.mark.sandbox
