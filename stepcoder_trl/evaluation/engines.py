@@ -24,14 +24,7 @@ VLLM_RANKS = (8, 16, 32, 64, 128, 256)  # values of `max_lora_rank` that every r
 @contextmanager
 def loading(model: str) -> Iterator[None]:
     """
-    Report a model or tokenizer that cannot be loaded in one line.
-
-    Args:
-        model (`str`):
-            Folder or name of the model that the block loads.
-
-    Raises:
-        BadInputError: If transformers raises an `OSError`, whose message has many lines.
+    Raise a `BadInputError` of one line if transformers cannot load a model. The message of its `OSError` is long.
     """
     try:
         yield
@@ -42,14 +35,8 @@ def loading(model: str) -> Iterator[None]:
 
 def tokenizer_source(model: str) -> str:
     """
-    Find the tokenizer of a model.
-
-    Args:
-        model (`str`):
-            Folder or name of a model or PEFT adapter.
-
-    Returns:
-        `str`: Folder or name to load the tokenizer from. For an adapter saved without tokenizer: its base model.
+    Return the folder or name to load the tokenizer from. For an adapter saved without tokenizer, this is its base
+    model.
     """
     settings = _adapter_settings(model)
     if settings is None or Path(model, "tokenizer_config.json").is_file():
@@ -67,20 +54,7 @@ def _adapter_settings(model: str) -> dict[str, Any] | None:
 
 
 def model_engine(model: torch.nn.Module, tokenizer: Any, sampling: SamplingConfig) -> Engine:
-    """
-    Generate with a model in memory.
-
-    Args:
-        model ([`~transformers.PreTrainedModel`]):
-            Causal language model, in evaluation mode when the engine is called.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer of the model.
-        sampling ([`SamplingConfig`]):
-            Sampling settings.
-
-    Returns:
-        `Engine`
-    """
+    """Generate with a model in memory. It must be in evaluation mode when the engine is called."""
 
     def engine(queries: Sequence[Query], seed: int | None) -> list[GeneratedText]:
         if seed is not None:
@@ -96,22 +70,7 @@ def transformers_engine(
     model: str, dtype: str, tokenizer: Any, sampling: SamplingConfig, device: torch.device
 ) -> Engine:
     """
-    Generate with a model that transformers loads.
-
-    Args:
-        model (`str`):
-            Folder or name of a model or PEFT adapter.
-        dtype (`str`):
-            Data type of the weights. `"auto"` means that of the checkpoint.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer of the model.
-        sampling ([`SamplingConfig`]):
-            Sampling settings.
-        device (`torch.device`):
-            Device of the model.
-
-    Returns:
-        `Engine`
+    Generate with a model or PEFT adapter that transformers loads. The data type `"auto"` is that of the checkpoint.
     """
     from transformers import AutoModelForCausalLM
 
@@ -127,25 +86,8 @@ def transformers_engine(
 
 def vllm_engine(model: str, dtype: str, tokenizer: Any, sampling: SamplingConfig, seed: int) -> Engine:
     """
-    Generate with vLLM.
-
-    Args:
-        model (`str`):
-            Folder or name of a model or LoRA adapter. vLLM applies an adapter to its base model.
-        dtype (`str`):
-            Data type of the weights. `"auto"` means that of the checkpoint.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer of the model.
-        sampling ([`SamplingConfig`]):
-            Sampling settings.
-        seed (`int`):
-            Seed of vLLM.
-
-    Returns:
-        `Engine`: Each completion of a batch gets a seed of its own.
-
-    Raises:
-        BadInputError: If vLLM is not installed, or does not support the adapter.
+    Generate with vLLM, which applies a LoRA adapter to its base model. Each completion of a batch has a seed of its
+    own.
     """
     try:
         vllm = importlib.import_module("vllm")
@@ -175,23 +117,16 @@ def vllm_engine(model: str, dtype: str, tokenizer: Any, sampling: SamplingConfig
         prompts = [{"prompt_token_ids": list(query.token_ids)} for query in queries]
         seeds = [None if batch_seed is None else batch_seed + number for number in range(len(queries))]
         outputs = loaded.generate(prompts, list(map(settings, seeds)), use_tqdm=False, lora_request=request)
-        completions = [output.outputs[0] for output in outputs]
-        return [
-            GeneratedText(
-                token_texts(list(one.token_ids), tokenizer).text, len(one.token_ids), one.finish_reason == "stop"
-            )
-            for one in completions
-        ]
+        rows = ((list(one.token_ids), one.finish_reason == "stop") for one in (out.outputs[0] for out in outputs))
+        return [GeneratedText(token_texts(ids, tokenizer).text, len(ids), stopped) for ids, stopped in rows]
 
     return engine
 
 
 def _max_lora_rank(folder: str, adapter: Mapping[str, Any]) -> int:
     """
-    Choose the smallest `max_lora_rank` of vLLM that the adapter fits in.
-
-    Raises:
-        BadInputError: If vLLM does not support the adapter.
+    Return the smallest `max_lora_rank` that the adapter fits in. An adapter that vLLM does not support raises an
+    error.
     """
     kind = adapter.get("peft_type")
     parts = [name for name in ("use_dora", "modules_to_save") if adapter.get(name)]

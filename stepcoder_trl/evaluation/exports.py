@@ -10,22 +10,7 @@ from stepcoder_trl.evaluation.sampling import Sample
 
 
 def export_samples(samples: Sequence[Sample], problems: Sequence[Problem], form: str) -> str:
-    """
-    Convert samples to the format of another evaluation harness.
-
-    Args:
-        samples (`Sequence[Sample]`):
-            Samples.
-        problems (`Sequence[Problem]`):
-            Problems of the samples, in order.
-        form (`str`):
-            `"human-eval"`: JSONL of `task_id` and `completion`, the program without the starter code. `"evalplus"`:
-            JSONL of `task_id` and `solution`, the program. `"bigcode"`: a JSON array with the programs of each
-            problem, in the order of the problems. `"livecodebench"`: a JSON array of `question_id` and `code_list`.
-
-    Returns:
-        `str`: Content of the file.
-    """
+    """Return the content of a file with the samples, in order, in one of the formats of `EXPORTS`."""
     return EXPORTS[form](samples, problems)
 
 

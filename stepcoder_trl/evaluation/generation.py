@@ -100,7 +100,7 @@ def neutral_generation_config(model: torch.nn.Module) -> Iterator[None]:
 
     Settings such as a repetition penalty would change the samples but not the log-probabilities that PPO computes.
     """
-    base = model.get_base_model() if _is_peft(model) else model
+    base = _without_adapter(model)
     kept, base.generation_config = base.generation_config, GenerationConfig()
     try:
         yield
@@ -108,10 +108,10 @@ def neutral_generation_config(model: torch.nn.Module) -> Iterator[None]:
         base.generation_config = kept
 
 
-def _is_peft(model: torch.nn.Module) -> bool:
+def _without_adapter(model: torch.nn.Module) -> Any:
     from peft import PeftModel
 
-    return isinstance(model, PeftModel)
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -145,12 +145,11 @@ def _ends(row: Sequence[int], fence_end: int | None, stop_token_id: int | None) 
 
 def _shared_prompts(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
     """
-    Compute the keys and values of equal queries once. Return them as an argument of `model.generate`.
-
-    The argument is empty if all queries differ, or if the model cannot continue from a cache of tensors.
+    Compute the keys and values of equal queries once. Return them as an argument of `model.generate`, which is empty
+    if all queries differ, or if the model cannot continue from a cache of tensors.
     """
     unique, places = torch.unique(torch.cat([ids, mask], 1), dim=0, return_inverse=True)
-    base = model.get_base_model() if _is_peft(model) else model
+    base = _without_adapter(model)
     parameters = inspect.signature(base.forward).parameters
     if len(unique) == len(ids) or ids.shape[1] < 2 or not {"past_key_values", "position_ids"} <= parameters.keys():
         return {}

@@ -29,34 +29,9 @@ def evaluate_pass_at_1(
     seed: int = 0,
 ) -> Evaluation:
     """
-    Generate programs from scratch and run them under their tests.
+    Generate programs from scratch and run them under their tests while the next batch is generated.
 
     The random state and the mode of the model are restored afterwards.
-
-    Args:
-        model ([`~transformers.PreTrainedModel`]):
-            Causal language model.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer of the model.
-        problems (`Sequence[Problem]`):
-            Problems with tests.
-        executor ([`Backend`]):
-            Runs the programs while the next batch is generated.
-        max_new_tokens (`int`, *optional*, defaults to `1024`):
-            Maximum number of tokens per completion.
-        temperature (`float`, *optional*, defaults to `0.2`):
-            Sampling temperature. 0 means greedy.
-        top_p (`float`, *optional*, defaults to `0.95`):
-            Nucleus probability.
-        num_samples (`int`, *optional*, defaults to `1`):
-            Number of completions per problem.
-        batch_size (`int`, *optional*, defaults to `16`):
-            Number of completions generated together.
-        seed (`int`, *optional*, defaults to `0`):
-            Random seed.
-
-    Returns:
-        [`Evaluation`]: Samples in the order of the problems.
 
     Paper: StepCoder (arXiv:2402.01391), section 4.2: temperature 0.2, top-p 0.95, at most 1024 tokens.
     """

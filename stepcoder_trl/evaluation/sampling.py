@@ -20,18 +20,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """
-    Completion that an engine generated.
-
-    Attributes:
-        text (`str`): Decoded text.
-        num_tokens (`int`): Number of tokens, including the stop token.
-        stopped (`bool`): Whether generation ended before the maximum number of tokens.
-    """
+    """Completion that an engine generated."""
 
     text: str
-    num_tokens: int
-    stopped: bool
+    num_tokens: int  # including the stop token
+    stopped: bool  # whether generation ended before the maximum number of tokens
 
 
 # Takes queries and a seed, and generates one completion per query. `None` continues with the current random state.
@@ -40,61 +33,29 @@ Engine = Callable[[Sequence[Query], int | None], Sequence[GeneratedText]]
 
 @dataclass(frozen=True)
 class Request:
-    """
-    Request for one sample.
-
-    Attributes:
-        task_id (`str`): Problem.
-        number (`int`): Number among the samples of the problem, counted from 0.
-        query (`Query`): Text that the model is shown.
-        tests (`Mapping` or `None`): Tests of the problem.
-    """
+    """Request for one sample."""
 
     task_id: str
-    number: int
+    number: int  # among the samples of the problem, counted from 0
     query: Query
     tests: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """
-    Completion of a problem whose program can be run.
-
-    Attributes:
-        task_id (`str`): Problem.
-        number (`int`): Number that distinguishes the samples of one problem.
-        completion (`str`): Text that the model wrote.
-        program (`str`): Program that is run.
-        tests (`Mapping` or `None`): Tests of the problem. A program without tests is not run.
-        num_tokens (`int`): Number of tokens of the completion, including the stop token. 0 if unknown.
-        stopped (`bool`): Whether generation ended before the maximum number of tokens.
-    """
+    """Completion of a problem whose program can be run."""
 
     task_id: str
-    number: int
+    number: int  # distinguishes the samples of one problem
     completion: str
     program: str
-    tests: Mapping[str, Any] | None
-    num_tokens: int = 0
-    stopped: bool = False
+    tests: Mapping[str, Any] | None  # a program without tests is not run
+    num_tokens: int = 0  # of the completion, including the stop token; 0 if unknown
+    stopped: bool = False  # whether generation ended before the maximum number of tokens
 
 
 def build_requests(problems: Sequence[Problem], num_samples: int, tokenizer: Any) -> list[Request]:
-    """
-    Request samples from scratch.
-
-    Args:
-        problems (`Sequence[Problem]`):
-            Problems, with prompts in their final form.
-        num_samples (`int`):
-            Number of samples per problem.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer of the model.
-
-    Returns:
-        `list[Request]`: In the order of the problems, requests of one problem together.
-    """
+    """Request samples from scratch, in the order of the problems, requests of one problem together."""
     requests = []
     for problem in problems:
         query = build_query(problem.prompt, problem.starter_code, tokenizer)
@@ -109,20 +70,7 @@ def split_batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def draw_batch(requests: Sequence[Request], engine: Engine, seed: int | None = None) -> list[Sample]:
-    """
-    Draw one sample per request.
-
-    Args:
-        requests (`Sequence[Request]`):
-            Requests.
-        engine (`Engine`):
-            Generates the completions.
-        seed (`int`, *optional*):
-            Seed of this batch. `None` continues with the current random state.
-
-    Returns:
-        `list[Sample]`: One sample per request, in order.
-    """
+    """Draw one sample per request, in order. Without a seed the current random state continues."""
     generated = engine([request.query for request in requests], seed)
     return [
         Sample(

@@ -20,21 +20,10 @@ def score_samples(
     batches: Iterable[Sequence[Sample]], submit: Submit, show_progress: ShowProgress = iter
 ) -> Evaluation:
     """
-    Run the programs of samples under their tests.
+    Run the programs of samples under their tests. `submit` starts one, for example `executor.submit`.
 
     The programs of a batch are submitted before the next batch is requested, so that they run while it is drawn.
-    Results are collected at the end.
-
-    Args:
-        batches (`Iterable[Sequence[Sample]]`):
-            Samples, batch by batch.
-        submit (`Callable`):
-            Starts a program under its tests, for example `executor.submit`.
-        show_progress (`Callable`, *optional*):
-            Iterates over the submitted programs, for example with a progress bar.
-
-    Returns:
-        [`Evaluation`]: Samples in the same order. If the sandbox failed to run a program, its sample has an `error`.
+    Results are collected at the end. If the sandbox failed to run a program, its sample has an `error`.
     """
     pending: list[tuple[Sample, Future[Execution] | None]] = []
     try:

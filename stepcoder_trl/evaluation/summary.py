@@ -12,38 +12,21 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 from stepcoder_trl.evaluation.sampling import Sample
 from stepcoder_trl.metrics import bootstrap_interval, mcnemar_p_value, pass_at_k
-from stepcoder_trl.types import Outcome
-
-
-ALL = "all"
-UNKNOWN = "unknown"
+from stepcoder_trl.types import Execution, Outcome
 
 
 def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[int], seed: int = 0) -> dict[str, Any]:
     """
-    Compute the figures of an evaluation.
+    Return the figures of an evaluation as JSON values. `ks` are the values of `k` in pass@k.
 
-    Args:
-        evaluation ([`Evaluation`]):
-            Scored samples.
-        problems (`Sequence[Problem]`):
-            Problems of the samples.
-        ks (`Sequence[int]`):
-            Values of `k` in pass@k.
-        seed (`int`, *optional*, defaults to `0`):
-            Seed of the bootstrap.
+    - `pass@k`: `value`, its 95 % interval over problems from `low` to `high` (see [`bootstrap_interval`]), and the
+      number of `problems` with at least `k` executed samples. `None` if there is no such problem.
+    - `strict_accuracy`: share of samples that pass every test.
+    - `test_case_average`: share of tests passed, averaged over samples of a problem, then over problems (APPS).
+    - `outcomes`: share of each outcome among the samples of a difficulty.
 
-    Returns:
-        `dict[str, Any]`: JSON values. Samples that the sandbox failed to run count only in `infrastructure_errors`.
-
-        - `pass@k`: `value`, its 95 % interval over problems from `low` to `high` (see [`bootstrap_interval`]), and the
-          number of `problems` with at least `k` executed samples. `None` if there is no such problem.
-        - `strict_accuracy`: share of samples that pass every test.
-        - `test_case_average`: share of tests passed, averaged over samples of a problem, then over problems (APPS).
-        - `outcomes`: share of each outcome among the samples of a difficulty.
-
-    Raises:
-        BadInputError: If no problem has enough samples for a `k`.
+    Samples that the sandbox failed to run count only in `infrastructure_errors`. If no problem has enough samples for
+    a `k`, a `BadInputError` is raised.
     """
     check_sample_counts(ks, evaluation.samples)
     counts = evaluation.counts()
@@ -56,23 +39,12 @@ def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[
         **{f"pass@{k}": _pass_at_k(counts, k, seed) for k in ks},
         "strict_accuracy": fmean(sample.passed for sample in run) if run else None,
         "test_case_average": _test_case_average(run),
-        "outcomes": outcomes_by_difficulty(evaluation, problems),
+        "outcomes": _outcomes_by_difficulty(evaluation, problems),
     }
 
 
 def check_sample_counts(ks: Sequence[int], samples: Sequence[Sample | EvaluatedSample]) -> None:
-    """
-    Reject values of `k` that no problem has enough samples for.
-
-    Args:
-        ks (`Sequence[int]`):
-            Values of `k` in pass@k.
-        samples (`Sequence[Sample | EvaluatedSample]`):
-            Samples.
-
-    Raises:
-        BadInputError: If a `k` is too large.
-    """
+    """Raise a `BadInputError` if no problem has enough samples for a `k` of pass@k."""
     most = max(Counter(sample.task_id for sample in samples).values(), default=0)
     if max(ks, default=0) > most:
         raise BadInputError(
@@ -97,17 +69,13 @@ def _test_case_average(run: Sequence[EvaluatedSample]) -> float | None:
     return fmean(map(fmean, shares.values())) if shares else None
 
 
-def outcomes_by_difficulty(evaluation: Evaluation, problems: Sequence[Problem]) -> dict[str, dict[str, float]]:
-    """
-    Compute the share of each outcome among the samples of each difficulty, and among all samples.
-
-    Paper: StepCoder (arXiv:2402.01391), Figure 4.
-    """
-    difficulty = {problem.task_id: problem.difficulty or UNKNOWN for problem in problems}
-    counts: dict[str, Counter[str]] = {name: Counter() for name in (*DIFFICULTIES, UNKNOWN, ALL)}
+def _outcomes_by_difficulty(evaluation: Evaluation, problems: Sequence[Problem]) -> dict[str, dict[str, float]]:
+    """Return the share of each outcome, as in Figure 4 of the paper, among the samples of each difficulty and all."""
+    difficulty = {problem.task_id: problem.difficulty or "unknown" for problem in problems}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in (*DIFFICULTIES, "unknown", "all")}
     for sample in evaluation.samples:
         if sample.execution is not None:
-            for name in (difficulty[sample.task_id], ALL):
+            for name in (difficulty[sample.task_id], "all"):
                 counts[name][sample.execution.outcome.value] += 1
     return {
         name: {outcome.value: found[outcome.value] / found.total() for outcome in Outcome}
@@ -129,31 +97,21 @@ def result_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
             "tests_passed": None if execution is None else execution.num_passed,
             "tests": None if execution is None else len(execution.tests),
             "trusted": None if execution is None else execution.trusted,
-            "message": sample.error if execution is None else _first_message(execution.tests),
+            "message": sample.error if execution is None else _first_message(execution),
         }
         numbers[sample.task_id] += 1
 
 
-def _first_message(tests: Sequence[Any]) -> str:
-    return next((test.message for test in tests if test.outcome is not Outcome.PASSED), "")
+def _first_message(execution: Execution) -> str:
+    return next((test.message for test in execution.tests if test.outcome is not Outcome.PASSED), "")
 
 
 def compare_runs(first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """
     Compare two runs on the problems that both have executed, with McNemar's exact test.
 
-    Only the first sample of each problem is compared. Further samples are not independent of it.
-
-    Args:
-        first, second (`Iterable[Mapping[str, Any]]`):
-            Rows of files of results.
-
-    Returns:
-        `dict[str, Any]`: Number of `problems` compared, number solved by `both`, `only_first`, `only_second` and
-        `neither`, and `p_value`.
-
-    Raises:
-        BadInputError: If the runs have no problem in common.
+    The arguments are rows of files of results. Only the first sample of each problem is compared, because further
+    samples are not independent of it. If the runs have no problem in common, a `BadInputError` is raised.
     """
     verdicts = [
         {row["task_id"]: bool(row["passed"]) for row in rows if row["sample"] == 0 and row["passed"] is not None}
