@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -13,9 +13,12 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.parsing import line_spans
 
 
+_CONFIDENCE = 0.95
+
+
 @dataclass(frozen=True)
 class Interval:
-    """Confidence interval; both ends belong to it."""
+    """Interval that includes both ends."""
 
     low: float
     high: float
@@ -50,54 +53,17 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - math.prod(1.0 - k / i for i in range(n - c + 1, n + 1))
 
 
-def mean_pass_at_k(counts: Iterable[tuple[int, int]], k: int) -> float:
+def bootstrap_interval(values: Sequence[float], seed: int, resamples: int = 10_000) -> Interval:
     """
-    Return the mean of pass@k over problems.
-
-    Args:
-        counts (`Iterable[tuple[int, int]]`):
-            `(n, c)` of each problem: samples drawn, samples that passed.
-        k (`int`):
-            Budget.
-
-    Raises:
-        BadInputError: If there is no problem, or the numbers of one do not fit together.
-    """
-    values = [pass_at_k(n, c, k) for n, c in counts]
-    if not values:
-        raise BadInputError("`counts` is empty. Pass `(n, c)` of at least one problem.")
-    return fmean(values)
-
-
-def bootstrap_interval(
-    values: Sequence[float], seed: int, confidence: float = 0.95, resamples: int = 10_000
-) -> Interval:
-    """
-    Return a Bayesian bootstrap interval of the mean of per-problem values in [0, 1], such as pass@k.
+    Return a 95 % Bayesian bootstrap interval of the mean of per-problem values in [0, 1], such as pass@k.
 
     The values, and half an observation each of 0 and of 1, get random weights, `resamples` times. The interval holds
     the middle of the weighted means, and the mean itself. Its width is never zero: 0 of 82 solved problems do not
     prove that the true rate is 0. For values that are 0 or 1 it equals Jeffreys' interval of a proportion.
 
-    Args:
-        values (`Sequence[float]`):
-            One value per problem, at least one, each in [0, 1].
-        seed (`int`):
-            Seed of the weights.
-        confidence (`float`, *optional*, defaults to `0.95`):
-            Probability that the interval covers, in (0, 1).
-        resamples (`int`, *optional*, defaults to `10_000`):
-            Number of weightings.
-
-    Raises:
-        BadInputError: If there is no value, one is not in [0, 1], there is no resample, or `confidence` is not in
-            (0, 1).
-
     Source: Rubin, The Bayesian bootstrap, Annals of Statistics 9 (1981); Brown, Cai and DasGupta, Interval estimation
     for a binomial proportion, Statistical Science 16 (2001).
     """
-    if not 0 < confidence < 1:
-        raise BadInputError(f"`confidence` is {confidence}, but must be in (0, 1). Write 0.95 for 95%.")
     if not values or resamples < 1:
         raise BadInputError(f"{len(values)} `values` and {resamples} `resamples`, but at least one of each is needed.")
     if not all(0 <= value <= 1 for value in values):
@@ -107,7 +73,7 @@ def bootstrap_interval(
         shapes[bound] = shapes.get(bound, 0.0) + 0.5
     rng = random.Random(seed)
     means = sorted(_weighted_mean(shapes, rng) for _ in range(resamples))
-    tail, mean = (1 - confidence) / 2, fmean(values)
+    tail, mean = (1 - _CONFIDENCE) / 2, fmean(values)
     return Interval(min(_quantile(means, tail), mean), max(_quantile(means, 1 - tail), mean))
 
 
@@ -121,17 +87,8 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
     """
     Return the two-sided p-value of McNemar's exact test for two systems on the same problems.
 
-    Args:
-        only_first (`int`):
-            Number of problems that only the first system solves.
-        only_second (`int`):
-            Number of problems that only the second system solves.
-
-    Returns:
-        `float`: Probability, if both were equally good, that the two numbers differ at least as much; in [0, 1].
-
-    Raises:
-        BadInputError: If a number is negative.
+    The arguments count the problems that only the first, and only the second system solves. The p-value is the
+    probability, if both were equally good, that the two numbers differ at least as much.
 
     Source: McNemar, Psychometrika 12 (1947); exact form by the binomial distribution.
     """
@@ -158,13 +115,7 @@ def code_lines(program: str) -> list[str]:
 
 @dataclass(frozen=True)
 class LineOverlap:
-    """
-    Number of lines that one solution shares with others.
-
-    Attributes:
-        lines (`int`): Counted lines of the solution.
-        duplicated (`int`): Counted lines that also occur in the other solutions.
-    """
+    """Number of counted lines of one solution, and number of those that also occur in other solutions."""
 
     lines: int
     duplicated: int
@@ -181,15 +132,6 @@ def line_overlaps(benchmark: Sequence[str], train: Sequence[str]) -> tuple[list[
 
     Lines are compared stripped. Lines that occur more than twice in the benchmark (`return`, `continue`, ...) are not
     counted in either direction.
-
-    Args:
-        benchmark (`Sequence[str]`):
-            Solutions of the benchmark's problems.
-        train (`Sequence[str]`):
-            Solutions in the training data.
-
-    Returns:
-        `tuple[list[LineOverlap], list[LineOverlap]]`: One overlap per benchmark solution, one per training solution.
 
     Paper: StepCoder (arXiv:2402.01391), Figure 3; rule of Austin et al. (arXiv:2108.07732).
     """

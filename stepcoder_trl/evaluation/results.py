@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from stepcoder_trl.metrics import mean_pass_at_k
+from stepcoder_trl.metrics import pass_at_k
 from stepcoder_trl.types import Execution, Outcome
 
 
@@ -52,8 +52,8 @@ class Evaluation:
 
     def pass_at_k(self, k: int) -> float | None:
         """Mean of pass@k over the problems with at least `k` executed samples. `None` without such a problem."""
-        enough = [(n, c) for n, c in self.counts().values() if n >= k]
-        return mean_pass_at_k(enough, k) if enough else None
+        values = [pass_at_k(n, c, k) for n, c in self.counts().values() if n >= k]
+        return fmean(values) if values else None
 
     @property
     def infrastructure_errors(self) -> int:

@@ -13,7 +13,6 @@ from stepcoder_trl.metrics import (
     bootstrap_interval,
     line_overlaps,
     mcnemar_p_value,
-    mean_pass_at_k,
     pass_at_k,
 )
 
@@ -46,12 +45,6 @@ def test_pass_at_k_grows_with_c_and_k_and_is_in_0_to_1(n, data):
 def test_invalid_counts_raise(n, c, k):
     with pytest.raises(BadInputError, match="must be from"):
         pass_at_k(n, c, k)
-
-
-def test_mean_pass_at_k_is_mean_over_problems():
-    assert mean_pass_at_k([(2, 0), (2, 1), (4, 4)], k=1) == pytest.approx(0.5)
-    with pytest.raises(BadInputError, match="`counts` is empty"):
-        mean_pass_at_k([], k=1)
 
 
 def test_bootstrap_interval_depends_only_on_seed():
@@ -94,8 +87,6 @@ def test_bootstrap_interval_of_many_values_equals_normal_interval():
         lambda: bootstrap_interval([], seed=0),
         lambda: bootstrap_interval([1.0], seed=0, resamples=0),
         lambda: bootstrap_interval([2.0], seed=0),
-        lambda: bootstrap_interval([1.0], seed=0, confidence=95),
-        lambda: bootstrap_interval([1.0], seed=0, confidence=1.0),
     ],
 )
 def test_invalid_values_for_interval_raise(call):
