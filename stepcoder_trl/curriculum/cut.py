@@ -25,44 +25,20 @@ _STATEMENT_KINDS = {
     "TryStar": "try",
     "Match": "match",
 }
-_SCOPE_KINDS = {
-    name: name
-    for name in (
-        "If",
-        "For",
-        "While",
-        "FunctionDef",
-        "ClassDef",
-        "ListComp",
-        "SetComp",
-        "DictComp",
-        "GeneratorExp",
-        "Lambda",
-        "Try",
-        "ExceptHandler",
-    )
-}
-_KINDS: dict[str, dict[str, str]] = {"statements": _STATEMENT_KINDS, "scope": _SCOPE_KINDS}
+_SCOPE_KINDS = "If For While FunctionDef ClassDef ListComp SetComp DictComp GeneratorExp Lambda Try ExceptHandler"
+# Name of the kind by class of the syntax node.
+_KINDS = {"statements": _STATEMENT_KINDS, "scope": {name: name for name in _SCOPE_KINDS.split()}}
 _DEFINITION = re.compile(r"^[ \t]*(?:async[ \t]+)?(def|class)[ \t]+(\w+)", re.MULTILINE)
 _BLANK_LINES = re.compile(r"(?:[ \t\f]*(?:\r\n|\r|\n))*")
-
-_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 @dataclass(frozen=True)
 class Stage:
-    """
-    Start from which a problem is sampled.
+    """Start from which a problem is sampled."""
 
-    Attributes:
-        stage (`int`): Number of the stage. 0 is from scratch.
-        line (`int`): Line of the solution at which the model starts, counted from 1.
-        prefix (`str`): Lines of the solution before that line. Empty from scratch.
-    """
-
-    stage: int
-    line: TLineNo
-    prefix: str
+    stage: int  # 0 is from scratch
+    line: TLineNo  # of the solution, at which the model starts
+    prefix: str  # lines of the solution before that line
 
 
 SCRATCH = Stage(stage=0, line=1, prefix="")
@@ -148,17 +124,6 @@ def curriculum_stages(canonical_solution: str, starter_code: str = "", kinds: Ki
     Stages that start inside the starter code are left out. The others keep their numbers. The starter code ends where
     its text ends, if the solution begins with it after leading blank lines. Otherwise it ends with the header of the
     `def` or `class` that it names last, if the solution has that. A start on the next line is not inside.
-
-    Args:
-        canonical_solution (`str`):
-            Complete program.
-        starter_code (`str`, *optional*):
-            Code that the answer begins with.
-        kinds (`str`, *optional*, defaults to `"statements"`):
-            As in [`find_conditionals`].
-
-    Returns:
-        `list[Stage]`: At least the stage from scratch.
     """
     conditionals = find_conditionals(canonical_solution, kinds)
     indices = curriculum_starts(len(conditionals))
@@ -218,7 +183,7 @@ def _with_body(starter: str) -> str:
     return f"{text}\n{last[: len(last) - len(last.lstrip())]} pass"
 
 
-def _definitions(tree: ast.Module) -> Iterator[tuple[tuple[str, ...], _Definition]]:
+def _definitions(tree: ast.Module) -> Iterator[tuple[tuple[str, ...], ast.stmt]]:
     """Yield every `def` and `class` with its path."""
     stack: list[tuple[tuple[str, ...], ast.AST]] = [((), tree)]
     while stack:
@@ -230,11 +195,7 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[tuple[str, ...], _Definitio
 
 
 def _header_end(solution: str, path: tuple[str, ...]) -> int:
-    """
-    Return the offset of the end of a definition's header, or 0 if the definition is not found.
-
-    A definition with the same path is preferred to one with only the same name.
-    """
+    """Return the end of the header of a definition with the same path, else the same name. 0 if there is none."""
     tree = parse(solution) if path else None
     if tree is None:
         return 0

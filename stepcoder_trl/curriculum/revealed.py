@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stepcoder_trl.curriculum.config import CurriculumConfig
-from stepcoder_trl.curriculum.cut import SCRATCH, Stage, cut_at, find_stage
+from stepcoder_trl.curriculum.cut import SCRATCH, Stage, cut_at
 from stepcoder_trl.parsing import first_line, parse
 from stepcoder_trl.units import executable_units
 
@@ -37,16 +37,10 @@ class Revealed:
     If a group's share of passing samples exceeds `pass_rate`, the share that it revealed becomes the upper end of the
     interval. Otherwise it becomes the lower end. The other end moves half of its way back to 0 or to 1, so that a
     problem can always leave its interval. Every group counts.
-
-    Args:
-        config ([`CurriculumConfig`]):
-            Options.
-        problems (`Mapping[str, tuple[str, str]]`):
-            `(canonical_solution, starter_code)` of each problem by its `task_id`.
     """
 
     def __init__(self, config: CurriculumConfig, problems: Mapping[str, tuple[str, str]]) -> None:
-        self.stages = {task_id: statement_stages(*texts) for task_id, texts in problems.items()}
+        self.stages = {task_id: _statement_stages(*texts) for task_id, texts in problems.items()}
         self.advanced = 0
         self._config = config
         self._lengths = {task_id: len(solution) for task_id, (solution, _) in problems.items()}
@@ -65,13 +59,6 @@ class Revealed:
         """Return the stage at a share drawn from the problem's interval."""
         interval = self._intervals[task_id]
         return self._stage_at(task_id, rng.uniform(interval.low, interval.high))
-
-    def set_stage(self, task_id: str, stage: int) -> None:
-        """Shrink a problem's interval to one of its stages. The next groups widen it again."""
-        revealed = len(find_stage(task_id, self.stages[task_id], stage).prefix)
-        # Half a character more, so that a rounded product does not fall below the stage.
-        share = (revealed + 0.5) / max(1, self._lengths[task_id])
-        self._intervals[task_id] = _Interval(share, share)
 
     def update(self, task_id: str, stage: int, share: float) -> None:
         """Narrow the interval of a problem at the share that the group's stage reveals."""
@@ -107,12 +94,8 @@ class Revealed:
         return next(stage for stage in self.stages[task_id] if len(stage.prefix) <= revealed)
 
 
-def statement_stages(solution: str, starter_code: str) -> list[Stage]:
-    """
-    Return a stage for every line that begins a statement outside the starter code.
-
-    Scratch has the number 0. The order is that of training, with the last line first.
-    """
+def _statement_stages(solution: str, starter_code: str) -> list[Stage]:
+    """Return scratch and a stage for every line that begins a statement outside the starter code, last line first."""
     tree = parse(solution)
     nodes = ast.walk(tree) if tree is not None else ()
     # Of the statements on one line only the first can be cut off: another may begin on the last line of a string.

@@ -28,15 +28,8 @@ class Staged:
     next lower stage and the average starts again at 0. Only groups drawn at the problem's current stage count. At
     scratch the average goes on.
 
-    With `rate_of="stage"` all problems at a stage have one average and move on together.
-
-    Args:
-        config ([`CurriculumConfig`]):
-            Options.
-        problems (`Mapping[str, tuple[str, str]]`):
-            `(canonical_solution, starter_code)` of each problem by its `task_id`.
-        scratch_probability (`float`, *optional*, defaults to `0.0`):
-            Probability of drawing a problem from scratch, at any stage.
+    With `rate_of="stage"` all problems at a stage have one average and move on together. At any stage a problem is
+    drawn from scratch with `scratch_probability`.
 
     Paper: StepCoder (arXiv:2402.01391), section 3.2 and Algorithm 1. `scratch_probability` and `rate_of="stage"` are
     not in the paper.
@@ -64,10 +57,6 @@ class Staged:
         """Return the current stage, or scratch with its probability."""
         return SCRATCH if rng.random() < self._scratch_probability else self.current(task_id)
 
-    def set_stage(self, task_id: str, stage: int) -> None:
-        """Move a problem to one of its stages, where its average starts at 0."""
-        self._progress[task_id] = _Progress(find_stage(task_id, self.stages[task_id], stage).stage)
-
     def update(self, task_id: str, stage: int, share: float) -> None:
         """Update the averages with a group's share of passing samples, and move problems to their next stage."""
         progress = self._progress[task_id]
@@ -91,7 +80,8 @@ class Staged:
     def _advance(self, task_id: str) -> None:
         reached = self._progress[task_id].stage
         if reached > 0:
-            self.set_stage(task_id, next(stage.stage for stage in self.stages[task_id] if stage.stage < reached))
+            lower = next(stage.stage for stage in self.stages[task_id] if stage.stage < reached)
+            self._progress[task_id] = _Progress(lower)
             self.advanced += 1
 
     def state_dict(self) -> dict[str, Any]:

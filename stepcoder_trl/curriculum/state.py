@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from stepcoder_trl.curriculum.config import CurriculumConfig, check
 from stepcoder_trl.curriculum.cut import Stage
@@ -21,28 +21,7 @@ from stepcoder_trl.jsonl import write_json
 _STATE_VERSION = 1
 
 
-class _Progress(Protocol):
-    """
-    Progress of all problems in one mode.
-
-    Attributes:
-        stages (`dict[str, list[Stage]]`): Stages of each problem, from the first of training to scratch.
-        advanced (`int`): Number of moves toward scratch.
-    """
-
-    stages: dict[str, list[Stage]]
-    advanced: int
-
-    def current(self, task_id: str) -> Stage: ...
-    def pass_rate(self, task_id: str) -> float: ...
-    def draw(self, task_id: str, rng: random.Random) -> Stage: ...
-    def set_stage(self, task_id: str, stage: int) -> None: ...
-    def update(self, task_id: str, stage: int, share: float) -> None: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
-
-
-def _start(config: CurriculumConfig, problems: Mapping[str, tuple[str, str]]) -> _Progress:
+def _start(config: CurriculumConfig, problems: Mapping[str, tuple[str, str]]) -> Staged | Revealed:
     """Return the progress at the beginning of training, in the mode of the configuration."""
     match config.mode:
         case "paper":
@@ -58,9 +37,7 @@ def _start(config: CurriculumConfig, problems: Mapping[str, tuple[str, str]]) ->
 
 class Curriculum:
     """
-    Stage of each problem, and the stage at which it is drawn next.
-
-    [`CurriculumConfig`] names the modes. Their rules are in `staged.py` and `revealed.py`.
+    Stage of each problem, and the stage at which it is drawn next. [`CurriculumConfig`] names the modes.
 
     Equal calls give equal states: processes that apply the same updates in the same order stay identical.
 
@@ -84,22 +61,6 @@ class Curriculum:
     def stage(self, task_id: str) -> int:
         """Return the number of a problem's current stage. In `adaptive` it is at the middle of the interval."""
         return self._progress.current(task_id).stage
-
-    def set_stage(self, task_id: str, stage: int) -> None:
-        """
-        Move a problem to a stage, where its pass rate starts at 0.
-
-        Args:
-            task_id (`str`):
-                Problem.
-            stage (`int`):
-                Number of one of its `stages`. In `adaptive` the next draw is at this stage, and its group widens the
-                interval again.
-
-        Raises:
-            BadInputError: If the problem has no such stage.
-        """
-        self._progress.set_stage(task_id, stage)
 
     def pass_rate(self, task_id: str) -> float:
         """Return the moving average of the share of passing samples of a problem."""
@@ -172,30 +133,21 @@ class Curriculum:
         return hashlib.sha256(json.dumps(self.state_dict()).encode()).hexdigest()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """
-        Replace the state by a saved one. Nothing changes if an error is raised.
-
-        Raises:
-            BadInputError: If the state is of another version, mode or kinds, of other problems, or names a stage that
-                a problem does not have.
-        """
+        """Replace the state by a saved one, or raise a `BadInputError` if it does not fit. Nothing changes then."""
         for name, expected in (("version", _STATE_VERSION), ("mode", self.config.mode), ("kinds", self.config.kinds)):
             if state.get(name) != expected:
                 raise BadInputError(f"Curriculum state: `{name}` is {state.get(name)!r}, but must be {expected!r}.")
         try:
-            self._check_problems(state["problems"].keys())
+            other = sorted(state["problems"].keys() ^ self._lengths.keys())
+            if other:
+                raise BadInputError(
+                    f"{len(other)} problems are only in the state or only in the data, such as `{other[0]}`."
+                )
             self._progress.load_state_dict(state)
         except BadInputError as error:
             raise BadInputError(f"Curriculum state: {error} Resume with the data that it was saved with.") from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInputError(f"Curriculum state: damaged ({error!r}). Use one that `save` wrote.") from error
-
-    def _check_problems(self, saved: Set[str]) -> None:
-        other = sorted(saved ^ self._lengths.keys())
-        if other:
-            raise BadInputError(
-                f"{len(other)} problems are only in the state or only in the data, such as `{other[0]}`."
-            )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state as JSON. The file is never seen half-written."""
@@ -203,10 +155,7 @@ class Curriculum:
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """
-        Replace the state by that of a file that `save` wrote.
-
-        Raises:
-            BadInputError: If the file is not JSON or its state does not fit. The message names the file.
+        Replace the state by that of a file that `save` wrote. A `BadInputError` names the file if it does not fit.
         """
         try:
             state = json.loads(Path(path).read_text(encoding="utf-8"))

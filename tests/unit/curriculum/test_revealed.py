@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig
-from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.parsing import parse
 from tests.unit.curriculum.examples import TEN, curriculum
 
@@ -62,21 +60,3 @@ def test_success_moves_to_scratch_and_failure_moves_away():
 
     assert at_scratch == 0
     assert state.stage("ten") > 0
-
-
-def test_problem_set_to_stage_is_drawn_there_until_next_update():
-    state = curriculum(mode="adaptive")
-
-    for stage in state.stages("ten"):
-        state.set_stage("ten", stage.stage)
-        assert (state.stage("ten"), state.draw("ten", 0)) == (stage.stage, stage)
-    state.update("ten", 0, 0.0)
-
-    interval = state.state_dict()["problems"]["ten"]
-    assert interval["low"] == 0.0
-    assert interval["high"] > 0.5
-
-
-def test_unknown_stage_raises():
-    with pytest.raises(BadInputError, match="`none` has no stage 7"):
-        curriculum(mode="adaptive").set_stage("none", 7)

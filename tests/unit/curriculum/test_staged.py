@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from stepcoder_trl.curriculum import Curriculum, CurriculumConfig, Stage, curriculum_stages
-from stepcoder_trl.errors import BadInputError
 from tests.unit.curriculum.examples import PROBLEMS, TEN, curriculum
 
 
@@ -119,25 +118,5 @@ def test_mix_draws_scratch_with_its_probability():
 def test_mix_counts_only_groups_of_the_current_stage():
     state = curriculum(mode="mix", momentum=1.0)
     state.update("ten", 0, 1.0)
-
-    assert state.stage("ten") == 3
-
-
-@pytest.mark.parametrize("mode", ["paper", "mix"])
-def test_set_stage_resets_pass_rate(mode):
-    state = curriculum(mode=mode)
-    state.update("ten", 3, 1.0)
-
-    state.set_stage("ten", 1)
-
-    assert (state.stage("ten"), state.pass_rate("ten")) == (1, 0.0)
-    assert state.summary()["curriculum/advanced"] == 0
-
-
-def test_unknown_stage_raises():
-    state = curriculum()
-
-    with pytest.raises(BadInputError, match="`ten` has no stage 4"):
-        state.set_stage("ten", 4)
 
     assert state.stage("ten") == 3
