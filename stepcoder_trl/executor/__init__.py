@@ -73,7 +73,7 @@ __all__ = ["Backend", "BaseBackend", "CodeExecutor", "ExecutorConfig", "RemoteCo
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attr ibute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
