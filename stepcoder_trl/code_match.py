@@ -84,22 +84,10 @@ class _Node:
 
 def syntax_match(candidate: str, reference: str) -> float:
     """
-    Return the share of the reference's subtrees that occur in the candidate's syntax tree.
+    Return the share of the reference's subtrees that occur in the candidate, which need not compile.
 
     Subtrees are compared by their S-expressions, without names, constants and operators. Leaves are not counted. As in
-    CodeBLEU, one subtree of the candidate may match several of the reference.
-
-    Args:
-        candidate (`str`):
-            Program. It need not compile.
-        reference (`str`):
-            Program.
-
-    Returns:
-        `float`: In [0, 1]. 0 for a reference without subtrees.
-
-    Raises:
-        ImportError: If tree-sitter is not installed. The message names the command to install it.
+    CodeBLEU, one subtree of the candidate may match several of the reference. A reference without subtrees gives 0.
     """
     found = {node.shape for node in _nodes(candidate) if node.children}
     wanted = [node.shape for node in _nodes(reference) if node.children]
@@ -111,21 +99,10 @@ Edge = tuple[str, str, tuple[str, ...]]  # variable, relation, source variables
 
 def data_flow_match(candidate: str, reference: str) -> float:
     """
-    Return the share of the reference's data-flow edges that the candidate has.
+    Return the share of the reference's data-flow edges that the candidate has. It need not compile.
 
     Variables are named by their order of appearance. Every edge of the candidate matches at most one of the reference.
-
-    Args:
-        candidate (`str`):
-            Program. It need not compile.
-        reference (`str`):
-            Program.
-
-    Returns:
-        `float`: In [0, 1]. 0 for a reference without data flow.
-
-    Raises:
-        ImportError: If tree-sitter is not installed. The message names the command to install it.
+    A reference without data flow gives 0.
     """
     wanted, found = Counter(data_flow(reference)), Counter(data_flow(candidate))
     total = wanted.total()
@@ -228,13 +205,7 @@ def _names(node: _Node | None) -> list[str]:
 
 
 def ppocoder_matches(program: str, reference: str) -> tuple[float, float]:
-    """
-    Return the syntax-tree match and the data-flow match, which PPOCoder's reward adds.
-
-    Raises:
-        BadInputError: If there is no reference.
-        ImportError: If tree-sitter is not installed.
-    """
+    """Return the syntax-tree match and the data-flow match, which PPOCoder's reward adds. It needs a reference."""
     if not reference.strip():
         raise BadInputError("PPOCoder's reward compares with `canonical_solution`, but a row has none. Add it.")
     return syntax_match(program, reference), data_flow_match(program, reference)

@@ -49,14 +49,7 @@ def parse_json(text: str) -> Any:
     """
     Return the value of JSON text. Integers may have any length.
 
-    Args:
-        text (`str`): JSON text.
-
-    Returns:
-        `Any`: The value.
-
-    Raises:
-        ValueError: If it is not JSON or nested too deeply. For invalid JSON the message has line and column.
+    A `ValueError` is raised if it is not JSON or nested too deeply. For invalid JSON the message has line and column.
     """
     try:
         return json.loads(text, parse_int=_parse_int)
@@ -161,18 +154,11 @@ class Row:
 
 def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     """
-    Return all rows of a file. Its kind is recognised by its content, not by its name.
+    Return all rows of a file, at least one. Its kind is recognised by its content, not by its name.
 
-    Args:
-        path (`str` or `os.PathLike`):
-            JSON Lines or a JSON array (UTF-8; a byte order mark and blank lines are skipped), either of them
-            gzip-compressed; or parquet. `-` is standard input.
-
-    Returns:
-        `list[Row]`: At least one row.
-
-    Raises:
-        BadInputError: If the file is missing, empty, damaged or of an unknown kind.
+    JSON Lines or a JSON array (UTF-8; a byte order mark and blank lines are skipped), either of them gzip-compressed;
+    or parquet. `-` is standard input. If the file is missing, empty, damaged or of an unknown kind, a `BadInputError`
+    is raised.
     """
     name = os.fspath(path)
     if name == STANDARD_STREAM:
@@ -250,12 +236,7 @@ def _parquet_values(data: bytes, path: str) -> Iterator[_Place]:
 
 
 def decode_utf8(data: bytes, where: str) -> str:
-    """
-    Return the text of UTF-8 bytes.
-
-    Raises:
-        BadInputError: If they are not UTF-8. The message begins with `where`.
-    """
+    """Return the text of UTF-8 bytes, or raise a `BadInputError` whose message begins with `where`."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -265,12 +246,7 @@ def decode_utf8(data: bytes, where: str) -> str:
 
 
 def parse_json_at(text: str, where: str) -> Any:
-    """
-    Return the value of JSON text, as `parse_json`, but with a user's error.
-
-    Raises:
-        BadInputError: If it is not JSON. The message begins with `where`.
-    """
+    """Return the value of JSON text, as `parse_json`, or raise a `BadInputError` whose message begins with `where`."""
     try:
         return parse_json(text)
     except json.JSONDecodeError as error:
@@ -297,12 +273,8 @@ def temporary_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     Yield a temporary path to write to. The file gets its final name when the block ends without an error.
 
-    Args:
-        path (`str` or `os.PathLike`):
-            Final name. A pipe or a device such as `/dev/null` is written to directly.
-
-    Raises:
-        BadInputError: If the folder does not exist or cannot be written to.
+    A pipe or a device such as `/dev/null` is written to directly. If the folder does not exist or cannot be written
+    to, a `BadInputError` is raised.
     """
     target = Path(path)
     if os.path.isdir(target):
@@ -327,9 +299,6 @@ def temporary_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def open_output(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
     """
     Yield a text stream. The file exists under `path` when the block ends without an error. `-` is standard output.
-
-    Raises:
-        BadInputError: If the folder does not exist or cannot be written to.
     """
     if os.fspath(path) == STANDARD_STREAM:
         yield sys.stdout
@@ -358,11 +327,7 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
 
 
 def cut_to_whole_lines(path: Path) -> None:
-    """
-    Cut off the last line if it has no line end, because the process that wrote it was stopped.
-
-    A missing file is ignored.
-    """
+    """Cut off the last line of a file, if any, that has no line end: the process that wrote it was stopped."""
     if not path.exists():
         return
     data = path.read_bytes()

@@ -45,8 +45,6 @@ def executed_lines(program: str, raw_lines: Iterable[TLineNo]) -> frozenset[TLin
     Returns:
         `frozenset[int]`: Executed lines. For a text that does not parse, only the lines with an event: usually none,
         because it did not run. The process that compiled it may allow deeper nesting.
-
-    Paper: StepCoder (arXiv:2402.01391), Fine-Grained Optimization.
     """
     events = frozenset(raw_lines)
     units = executable_units(program)
@@ -162,10 +160,8 @@ def completion_loss_mask(
     Args:
         token_spans (`Sequence[CharSpan]`):
             Span of each token in the completion, as from [`token_texts`]. Length `T`.
-        completion (`str`):
-            Text of the completion.
-        program ([`Program`]):
-            Program in the completion, as [`~parsing.extract_program`] returns it.
+        completion (`str`), program ([`Program`]):
+            Text of the completion, and the program in it, as [`~parsing.extract_program`] returns it.
         kept_lines (`Collection[int]`):
             Lines of `program.text` whose tokens are kept, counted from 1, such as `Execution.kept_lines`.
         outside_program (`bool`, *optional*, defaults to `True`):
@@ -201,9 +197,7 @@ def _spans_in_completion(program: Program, kept: Sequence[CharSpan]) -> list[Cha
 
 def _keeps_blank_completion(program: Program, kept: Sequence[CharSpan]) -> bool:
     """
-    Return whether a completion of white space is kept: whether the last text of the prefix is on a kept line.
-
-    Without text in the prefix, any kept line is enough.
+    Return whether the last text of the prefix is on a kept line. Without text in the prefix, any kept line is enough.
     """
     before = len(program.text[: _prefix_length(program)].rstrip())
     if before == 0:
@@ -224,18 +218,8 @@ def random_token_mask(
     """
     Keep as many tokens of the program as `loss_mask`, drawn uniformly: a control for Fine-Grained Optimization.
 
-    Args:
-        loss_mask (`Sequence[bool]`):
-            Mask of [`completion_loss_mask`]. Length `T`.
-        token_spans (`Sequence[CharSpan]`):
-            Span of each token in the completion.
-        program ([`Program`]):
-            Program in the completion. Tokens outside it keep their value.
-        seed, task_id, step, sample (`int`, `str`, `int`, `int`):
-            Seed of the draw, problem, update, and index in the global batch. Equal values give an equal mask.
-
-    Returns:
-        `list[bool]`: Length `T`, with as many `True` as `loss_mask` has.
+    Tokens outside the program keep their value. `sample` is the index in the global batch. Equal values of `seed`,
+    `task_id`, `step` and `sample` give an equal mask. Both masks and `token_spans` have length `T`.
     """
     inside = [index for index, mark in enumerate(_overlaps(token_spans, _merge([program.span]))) if mark]
     rng = random.Random(f"{seed}|{step}|{sample}|{task_id}")
@@ -251,16 +235,9 @@ def random_token_mask(
 
 def kept_lines(program: str, executed: frozenset[TLineNo] | None) -> frozenset[TLineNo]:
     """
-    Return the lines of a program whose tokens Fine-Grained Optimization keeps.
+    Return the lines whose tokens are kept: those that ran.
 
-    Args:
-        program (`str`):
-            Text of the program.
-        executed (`frozenset[int]` or `None`):
-            Lines that ran. `None` if the program did not compile, or if the executed lines are unknown.
-
-    Returns:
-        `frozenset[int]`: The lines that ran. For `None` all lines.
+    `None` means that they are unknown, or that the program did not compile. All lines are kept then.
     """
     return frozenset(range(1, len(line_spans(program)) + 1)) if executed is None else executed
 
@@ -270,21 +247,13 @@ class MaskRule:
     """
     Rule that decides which tokens take part in the policy loss.
 
-    Attributes:
-        fgo (`str`, *optional*, defaults to `"lines"`):
-            `"lines"` keeps tokens of executed lines, `"off"` keeps all tokens, `"random"` keeps as many tokens of the
-            program as `"lines"`, drawn uniformly.
-        outside_program (`bool`, *optional*, defaults to `True`):
-            Whether EOS, the closing fence and text outside the program are kept.
-        compile_error_mask (`str`, *optional*, defaults to `"all"`):
-            Lines that are kept of a program that does not compile: `"all"` or `"up_to_error_line"`.
-        seed (`int`, *optional*, defaults to `0`):
-            Seed of `"random"`.
+    `fgo="lines"` keeps tokens of executed lines, `"off"` keeps all tokens, `"random"` keeps as many tokens of the
+    program as `"lines"`, drawn uniformly with `seed`.
     """
 
     fgo: Literal["lines", "off", "random"] = "lines"
-    outside_program: bool = True
-    compile_error_mask: Literal["all", "up_to_error_line"] = "all"
+    outside_program: bool = True  # whether EOS, the closing fence and text outside the program are kept
+    compile_error_mask: Literal["all", "up_to_error_line"] = "all"  # lines kept if the program does not compile
     seed: int = 0
 
     def lines(self, execution: Execution) -> frozenset[TLineNo]:
@@ -313,10 +282,8 @@ def loss_mask(
     Args:
         token_spans (`Sequence[CharSpan]`):
             Span of each token in the completion. Length `T`.
-        completion (`str`):
-            Text of the completion.
-        program ([`Program`]):
-            Program in the completion.
+        completion (`str`), program ([`Program`]):
+            Text of the completion, and the program in it.
         execution ([`Execution`] or `None`):
             Result of running the program. With `None` every token is kept.
         rule ([`MaskRule`]):
@@ -326,8 +293,6 @@ def loss_mask(
 
     Returns:
         `list[bool]`: Length `T`. `True` where the token is kept.
-
-    Paper: StepCoder (arXiv:2402.01391), Fine-Grained Optimization.
     """
     if rule.fgo == "off" or execution is None:
         mask = [True] * len(token_spans)

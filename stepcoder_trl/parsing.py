@@ -42,11 +42,7 @@ os.register_at_fork(
 
 
 def line_spans(text: str) -> list[CharSpan]:
-    """
-    Return the span of each line, line end included. Line `i` is at index `i - 1`.
-
-    There is no empty line after the last line end. An empty text has no line.
-    """
+    """Return the span of each line, line end included. There is no empty line after the last line end."""
     return [match.span() for match in _LINE.finditer(text)]
 
 
@@ -125,24 +121,13 @@ def quiet_parser() -> Iterator[None]:
 
 
 def syntax_tree(source: str) -> ast.Module:
-    """
-    Return the syntax tree of a text, as `ast.parse` does, but in a [`quiet_parser`].
-
-    Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError: If the text is not a program.
-    """
+    """Return the syntax tree of a text, as `ast.parse` does, with its errors, but in a [`quiet_parser`]."""
     with quiet_parser():
         return ast.parse(source)
 
 
 def parse(program: str) -> ast.Module | None:
-    """
-    Return the syntax tree of a program, or `None` if the text is not a program. Gives no warnings.
-
-    Args:
-        program (`str`):
-            Any text. Syntax errors, null bytes, lone surrogates and nesting that is too deep give `None`.
-    """
+    """Return the syntax tree of a program, or `None` if the text is not a program or nested too deeply."""
     try:
         return syntax_tree(_without_byte_order_mark(program))
     except COMPILE_ERRORS:
@@ -150,11 +135,7 @@ def parse(program: str) -> ast.Module | None:
 
 
 def _without_byte_order_mark(program: str) -> str:
-    """
-    Return the program with a form feed in place of a byte order mark.
-
-    The interpreter accepts a byte order mark in a file, but `compile` rejects it in a string.
-    """
+    """Replace a byte order mark by a form feed, because `compile` rejects it, unlike the interpreter in a file."""
     return "\f" + program[1:] if program.startswith("\ufeff") else program
 
 
@@ -166,8 +147,7 @@ def compile_for_tracing(program: str, filename: str) -> CodeType:
     tracer cannot see whether a function with only a docstring is called. Such silent suites, and programs without any
     statement, get a `pass` at the line of their first statement. Nothing else in the program is changed.
 
-    Raises:
-        SyntaxError, ValueError, RecursionError, MemoryError, OverflowError: If the program does not compile.
+    If the program does not compile, one of `COMPILE_ERRORS` is raised.
     """
     code = compile(_without_byte_order_mark(program), filename, "exec", dont_inherit=True, optimize=0)
     if not _may_hold_silent_suite(program, code):
@@ -215,12 +195,9 @@ def _add_pass_to_silent_suites(tree: ast.Module) -> bool:
 def suites(node: ast.AST) -> Iterator[list[ast.stmt]]:
     """Yield the lists of statements directly under a node. Only the list of a module may be empty."""
     for name, value in ast.iter_fields(node):
-        if name in SUITES and isinstance(value, list) and (isinstance(node, ast.Module) or _holds_statements(value)):
+        is_suite = name in SUITES and isinstance(value, list)
+        if is_suite and (isinstance(node, ast.Module) or (value and isinstance(value[0], ast.stmt))):
             yield value
-
-
-def _holds_statements(values: list[ast.AST]) -> bool:
-    return bool(values) and isinstance(values[0], ast.stmt)
 
 
 def _is_silent(owner: ast.AST, suite: Sequence[ast.stmt]) -> bool:
@@ -232,12 +209,9 @@ def is_passive(owner: ast.AST | None, suite: Sequence[ast.stmt], index: int) -> 
     node = suite[index]
     if isinstance(node, ast.Expr):
         takes_docstring = isinstance(owner, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-        return index == 0 and takes_docstring and _is_string(node.value)
+        is_string = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return index == 0 and takes_docstring and is_string
     return isinstance(node, (ast.Global, ast.Nonlocal)) or (isinstance(node, ast.AnnAssign) and node.value is None)
-
-
-def _is_string(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def first_line(node: ast.stmt) -> TLineNo:
@@ -248,15 +222,7 @@ def first_line(node: ast.stmt) -> TLineNo:
 
 
 def header_end_line(node: ast.stmt | ast.excepthandler | ast.match_case, lines: Sequence[str]) -> TLineNo:
-    """
-    Return the line on which the header of a compound statement ends, with its colon.
-
-    Args:
-        node (`ast.stmt`, `ast.excepthandler` or `ast.match_case`):
-            Node with a suite.
-        lines (`Sequence[str]`):
-            Lines of the program.
-    """
+    """Return the line on which the header of a compound statement ends, with its colon."""
     line, column = max(_header_ends(node))
     # After the last expression of a header come only brackets, commas, names and comments. The first colon ends it.
     rest = from_byte(lines[line - 1], column)
@@ -277,12 +243,7 @@ def _header_ends(node: ast.AST) -> Iterator[tuple[TLineNo, int]]:
             if isinstance(child, (ast.arguments, ast.withitem)):  # these have no position of their own
                 yield from _header_ends(child)
             elif isinstance(child, ast.AST):
-                yield _end(child)
-
-
-def _end(node: ast.AST) -> tuple[TLineNo, int]:
-    position: tuple[TLineNo, int] = (node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
-    return position
+                yield child.end_lineno, child.end_col_offset  # type: ignore[attr-defined]
 
 
 def from_byte(line: str, column: int) -> str:

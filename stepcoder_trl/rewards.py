@@ -30,40 +30,16 @@ SCORES: dict[Outcome, float] = {
 }
 
 
-def unit_test_score(execution: Execution, mode: Literal["worst", "first_failure"] = "worst") -> float:
-    """
-    Return the score of a program's compiler feedback.
-
-    Args:
-        execution (`Execution`): Result of running the program.
-        mode (`str`, *optional*, defaults to `"worst"`):
-            `"worst"` scores the program's outcome, `"first_failure"` the first test that did not pass.
-
-    Returns:
-        `float`: 1 passed, -0.3 failed, -0.6 runtime error, time or memory limit, -1 compile error.
-
-    Raises:
-        BadInputError: If `mode` is unknown.
-
-    Paper: StepCoder (arXiv:2402.01391), Eq. 3.
-    """
-    if mode == "worst":
-        return SCORES[execution.outcome]
-    if mode != "first_failure":
-        raise BadInputError(f"`mode` is {mode!r}, but must be 'worst' or 'first_failure'.")
-    outcomes = (test.outcome for test in execution.tests)
-    return SCORES[next((outcome for outcome in outcomes if outcome is not Outcome.PASSED), Outcome.PASSED)]
+def unit_test_score(execution: Execution) -> float:
+    """Return the score of a program's compiler feedback: Eq. 3 of StepCoder."""
+    return SCORES[execution.outcome]
 
 
 def adaptive_score(execution: Execution) -> float:
     """
     Return RLTF's adaptive score: compiler feedback, but a failed program earns more the more tests it passes.
 
-    Args:
-        execution (`Execution`): Result of running the program under all its tests.
-
-    Returns:
-        `float`: `-0.3 + 1.3 * passed / tests` for a failed program, else as `unit_test_score`.
+    A failed program has `-0.3 + 1.3 * passed / tests`, if it was run under all its tests.
 
     Source: Liu et al., RLTF (arXiv:2307.04349), section 3.3.
     """
@@ -75,15 +51,7 @@ def adaptive_score(execution: Execution) -> float:
 
 def ppocoder_score(execution: Execution, syntax_match: float, data_flow_match: float) -> float:
     """
-    Return PPOCoder's score: compiler feedback plus two similarities to the reference program.
-
-    Args:
-        execution (`Execution`): Result of running the program.
-        syntax_match (`float`): Share of the reference's subtrees that the program has, in [0, 1].
-        data_flow_match (`float`): Share of the reference's data-flow edges that the program has, in [0, 1].
-
-    Returns:
-        `float`: From -1 to 3.
+    Return PPOCoder's score, from -1 to 3: compiler feedback plus two similarities to the reference program.
 
     Source: Shojaee et al., PPOCoder (arXiv:2301.13816), section 3.3; all weights are 1 there.
     """
@@ -94,13 +62,8 @@ def error_lines(program: str, execution: Execution) -> frozenset[int]:
     """
     Return the lines of a program that RLTF's fine-grained feedback penalizes.
 
-    Args:
-        program (`str`): Source text.
-        execution (`Execution`): Result of running it.
-
-    Returns:
-        `frozenset[int]`: All lines after a time limit, an endless recursion, or a syntax error on the last line, which
-        means an unfinished program. After any other error the line of the error, if it is known. Otherwise none.
+    These are all lines after a time limit, an endless recursion, or a syntax error on the last line, which means an
+    unfinished program. After any other error it is the line of the error, if it is known. Otherwise there is none.
 
     Source: Liu et al., RLTF (arXiv:2307.04349), section 3.3: U_global, U_line and U_ignore.
     """
@@ -178,19 +141,7 @@ def ppocoder_reward(
     """
     Score by compiler feedback plus the syntax match and the data-flow match with the canonical solution.
 
-    Args:
-        completions (`Sequence`): Completions.
-        execution (`Sequence[Execution]`): Results, `None` where the program could not be run.
-        program (`Sequence[str]`): Programs that were run.
-        canonical_solution (`Sequence[str]`): Reference programs, a column of the dataset.
-        **columns: Not used.
-
-    Returns:
-        `list[float | None]`: One score per completion, from -1 to 3.
-
-    Raises:
-        BadInputError: If a row has no canonical solution.
-        ImportError: If tree-sitter is not installed.
+    It needs tree-sitter, and every row a canonical solution.
 
     Source: Shojaee et al., PPOCoder (arXiv:2301.13816).
     """
@@ -207,14 +158,6 @@ def rltf_reward(
     Score by compiler feedback, where a program with wrong answers earns more the more tests it passes.
 
     RLTF's fine-grained part is a penalty on tokens: `StepCoderPPOConfig.error_token_penalty`.
-
-    Args:
-        completions (`Sequence`): Completions.
-        execution (`Sequence[Execution]`): Results, `None` where the program could not be run.
-        **columns: Not used.
-
-    Returns:
-        `list[float | None]`: One score per completion.
 
     Source: Liu et al., RLTF (arXiv:2307.04349).
     """

@@ -18,13 +18,10 @@ _SPACE = "\u2581"  # how SentencePiece writes a space
 @dataclass(frozen=True)
 class TokenizedText:
     """
-    Text of sampled tokens.
+    Text of sampled tokens, without special tokens, and the span of each token in it.
 
-    Attributes:
-        text (`str`): Decoded text without special tokens. Bytes that are not UTF-8 become U+FFFD.
-        spans (`tuple[tuple[int, int], ...]`):
-            Span of each token in `text`, in characters. If several tokens make up one character, all their spans
-            include it. Special tokens have an empty span.
+    Bytes that are not UTF-8 become U+FFFD. If several tokens make up one character, all their spans include it.
+    Special tokens have an empty span.
     """
 
     text: str
@@ -39,15 +36,6 @@ def token_texts(token_ids: Sequence[int], tokenizer: Any) -> TokenizedText:
     converted to bytes. The lengths of these bytes give the spans. A leading space of the first token is kept, because
     the tokens continue a query (`tokenizer.decode` of SentencePiece drops it). For any other tokenizer the first 1, 2,
     ... tokens are decoded, and the texts are compared.
-
-    Args:
-        token_ids (`Sequence[int]`):
-            Sampled tokens. Length `T`.
-        tokenizer (`PreTrainedTokenizerBase`):
-            Any tokenizer of transformers.
-
-    Returns:
-        [`TokenizedText`]: The text and `T` spans.
     """
     ids = [int(token_id) for token_id in token_ids]
     to_bytes = _bytes_of_token(tokenizer)
@@ -144,11 +132,7 @@ def _join(pieces: Sequence[bytes]) -> TokenizedText:
 
 def _decode(data: bytes) -> tuple[str, list[int]]:
     """
-    Decode UTF-8, with errors replaced.
-
-    Returns:
-        `tuple[str, list[int]]`: Text, and the index of the character that each byte belongs to. One more entry, the
-        length of the text, stands for the end.
+    Decode UTF-8, with errors replaced. Return the text and the index of the character of each byte and of the end.
     """
     text: list[str] = []
     character_of: list[int] = []

@@ -27,19 +27,14 @@ class ExecutableUnit:
     A unit is a simple statement with all its lines, the header of a compound statement from its first decorator to its
     colon, or an `elif`, `except` or `case` header. Statements that share a line are one unit.
 
-    Attributes:
-        first_line (`int`): First line, counted from 1.
-        last_line (`int`): Last line.
-        attached (`tuple[int, ...]`): Comments, blank lines and `else:`, `finally:` lines that run if the unit runs.
-        follows (`int` or `None`):
-            Index of the unit with which this unit runs, if this unit is passive: a docstring, `global`, `nonlocal` or
-            bare annotation. In a suite of passive units all others follow the first. `None` for the first of such a
-            suite and for all active units.
+    `follows` is the index of the unit with which this unit runs, if this unit is passive: a docstring, `global`,
+    `nonlocal` or bare annotation. In a suite of passive units all others follow the first. It is `None` for the first
+    of such a suite and for all active units.
     """
 
     first_line: TLineNo
     last_line: TLineNo
-    attached: tuple[TLineNo, ...] = ()
+    attached: tuple[TLineNo, ...] = ()  # comments, blank lines, `else:` and `finally:`, which run if the unit runs
     follows: int | None = None
 
 
@@ -73,20 +68,14 @@ class _Unit:
 
 def executable_units(program: str) -> list[ExecutableUnit] | None:
     """
-    Divide the lines of a program into units of execution. Every line belongs to exactly one unit.
+    Divide the lines of a program into units of execution, in the order of the text. Every line belongs to exactly one.
 
     - `else:` and `finally:` lines are attached to the first statement of their suite.
     - A comment or blank line belongs to the innermost open block that is not indented more than it. It is attached to
       the next statement of that block, or at the block's end to the last one.
     - A comment above an `elif`, with the same indentation, is attached to the `elif`.
 
-    Args:
-        program (`str`):
-            Text of the program.
-
-    Returns:
-        `list[ExecutableUnit]` or `None`: Units in the order of the text. Empty for a program without statements,
-        `None` for a text that does not parse.
+    A program without statements has no unit. For a text that does not parse, `None` is returned.
     """
     tree = parse(program)
     if tree is None:
@@ -224,11 +213,7 @@ class _UnitBuilder:
             (after if goes_with_elif else _next_unit(block, index)).attached.append(line)
 
     def _else_or_finally_line(self, gap: range) -> TLineNo | None:
-        """
-        Return the line of `else:` or `finally:` between two units, or `None`.
-
-        All other code is in a unit, so any code line between two units is one of these.
-        """
+        """Return the line of `else:` or `finally:` between two units, or `None`. All other code is in a unit."""
         return next((line for line in gap if self._is_code(line)), None)
 
     def _follows(self) -> dict[int, int]:

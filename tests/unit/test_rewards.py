@@ -51,13 +51,6 @@ def test_scores_equal_those_of_paper(outcome, score):
     assert unit_test_score(execution(Outcome(outcome))) == score
 
 
-def test_mode_first_failure_scores_first_failed_test():
-    mixed = execution(Outcome.PASSED, Outcome.FAILED, Outcome.RUNTIME_ERROR)
-
-    assert unit_test_score(mixed) == -0.6
-    assert unit_test_score(mixed, mode="first_failure") == -0.3
-
-
 def test_program_that_was_not_run_has_no_score():
     assert unit_test_reward(["a", "b"], execution=[execution(Outcome.PASSED), None]) == [1.0, None]
 
