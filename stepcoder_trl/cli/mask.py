@@ -133,7 +133,8 @@ def _tokenize(rollout: _Rollout, tokenizer: Any) -> tuple[list[int], TokenizedTe
 
 
 def _page(rollouts: list[_Rollout], rows: list[dict[str, Any]], results: list[Any]) -> str:
-    from stepcoder_trl.reports.html import RolloutView, rollouts_page
+    from stepcoder_trl.reports.html import rollouts_page
+    from stepcoder_trl.reports.rollouts import RolloutView
 
     views = [
         RolloutView(

@@ -22,16 +22,7 @@ from stepcoder_trl.jsonl import Row, decode_utf8, parse_json, parse_json_at, sho
 
 
 def read_apps_folder(path: Path) -> Iterator[Row]:
-    """
-    Yield a row with the columns of codeparrot/apps for each folder, sorted by name.
-
-    Args:
-        path (`Path`):
-            Folder of one split, with `0000/question.txt` and so on.
-
-    Raises:
-        BadInputError: If no folder has a `question.txt`, or a file is not UTF-8.
-    """
+    """Yield a row with the columns of codeparrot/apps for each folder of one split, sorted by name."""
     folders = sorted(folder for folder in path.iterdir() if (folder / "question.txt").is_file())
     if not folders:
         raise BadInputError(
@@ -88,7 +79,7 @@ def _joined(text: Any) -> Any:
 
 def _unquoted(inputs: list[Any], outputs: list[Any]) -> tuple[list[Any], list[Any]]:
     """
-    Return the tests of a LeetCode problem without extra quotes around strings (`"\\"abc\\""`), if all have them.
+    Return the tests of a LeetCode problem without extra quotes around strings (`'"abc"'`), if all have them.
 
     Other problems of APPS that call a function have no extra quotes, but each of their outputs is in a list.
     """

@@ -38,21 +38,11 @@ _DIFFICULTIES = {
 
 @dataclass(frozen=True)
 class Format:
-    """
-    Format of a dataset.
+    """Format of a dataset: how its rows become problems, and where all their solutions are."""
 
-    Attributes:
-        name (`str`): Name for `load_problems`.
-        title (`str`): Name in help texts.
-        required (`tuple[str, ...]`): Fields of every row. A file has this format if its first row has all of them.
-        load (`Callable[[Row], Problem]`): Makes a problem of a row.
-        solutions (`Callable[[Row, Problem], Sequence[str]]`, *optional*):
-            Returns all solutions of a row. By default the canonical solution alone.
-    """
-
-    name: str
-    title: str
-    required: tuple[str, ...]
+    name: str  # for `load_problems`
+    title: str  # in help texts
+    required: tuple[str, ...]  # fields of every row; a file has this format if its first row has all of them
     load: Callable[[Row], Problem]
     solutions: Callable[[Row, Problem], Sequence[str]] = lambda row, problem: [problem.canonical_solution]
 
@@ -104,39 +94,21 @@ def load_problems(path: str | os.PathLike[str], format: str | None = None) -> li
 
 @dataclass(frozen=True)
 class RawRow:
-    """
-    Row that may be unusable, with all its solutions.
+    """Row that may be unusable, with all its solutions."""
 
-    Attributes:
-        number (`int`): Position in the input, counted from 1.
-        task_id (`str`): Task id. If the row has none, it is made of the file's name and the row's number.
-        problem ([`Problem`] or `None`): Problem, `None` if the row cannot be used.
-        error ([`BadInputError`] or `None`): Reason why the row cannot be used.
-        solutions (`tuple[str, ...]`): Programs, without duplicates and blank ones.
-        values (`Mapping[str, Any]`): Fields of the row.
-    """
-
-    number: int
-    task_id: str
-    problem: Problem | None
-    error: BadInputError | None
-    solutions: tuple[str, ...]
-    values: Mapping[str, Any]
+    number: int  # position in the input, counted from 1
+    task_id: str  # made of the file's name and the row's number if the row has none
+    problem: Problem | None  # `None` if the row cannot be used
+    error: BadInputError | None  # reason why the row cannot be used
+    solutions: tuple[str, ...]  # without duplicates and blank ones
+    values: Mapping[str, Any]  # fields of the row
 
 
 def read_raw_rows(path: str | os.PathLike[str]) -> list[RawRow]:
     """
-    Read rows for refinement. A row that cannot be used raises no error, and all solutions are kept.
+    Read the rows of a file or folder for refinement, with all their solutions.
 
-    Args:
-        path (`str` or `os.PathLike`):
-            File or folder, as in [`load_problems`].
-
-    Returns:
-        `list[RawRow]`: One per row. A task id that occurs again gets a number.
-
-    Raises:
-        BadInputError: If the file cannot be read or has no known format.
+    A row that cannot be used raises no error. A task id that occurs again gets a number.
     """
     rows = _rows(path)
     chosen = _recognised(next((row for row in rows if any(known.fits(row) for known in FORMATS)), rows[0]))
@@ -322,11 +294,7 @@ def _load_leetcode(row: Row) -> Problem:
 
 
 def _leetcode_description(row: Row, meta: Mapping[str, Any]) -> str:
-    """
-    Return the description of a problem.
-
-    It is `problem_description` in version 0.3, `question_title` in version 0.2, and otherwise a part of `query`.
-    """
+    """Return `problem_description` of version 0.3, `question_title` of version 0.2, else a part of `query`."""
     for text in (row.fields.get("problem_description"), meta.get("question_title")):
         if isinstance(text, str) and text.strip():
             return text

@@ -67,9 +67,9 @@ _BUILTIN_NAMES = sorted(
 )
 
 
-def _import_from(module: str, excluded: frozenset[str] | set[str] = frozenset()) -> str:
-    names = ", ".join(name for name in STAR_NAMES[module].split() if name not in excluded)
-    return f"from {module} import {names}"
+def _import_from(module: str) -> str:
+    names = ", ".join(name for name in STAR_NAMES[module].split() if name not in _EXCLUDED)
+    return f"from {module} import {names}\n"
 
 
 MODULE_IMPORTS = "".join(f"import {module}\n" for module in USUAL_MODULES)
@@ -77,29 +77,22 @@ MODULE_IMPORTS = "".join(f"import {module}\n" for module in USUAL_MODULES)
 # Names that the harnesses of APPS and APPS+ put in scope, except numpy.
 # `typing` comes first, so that `Counter` is the one of collections.
 USUAL_IMPORTS = MODULE_IMPORTS + "".join(
-    f"{_import_from(module, _EXCLUDED)}\n"
-    for module in ("typing", "bisect", "collections", "functools", "heapq", "itertools", "math")
+    map(_import_from, ("typing", "bisect", "collections", "functools", "heapq", "itertools", "math"))
 )
 
 
 @lru_cache(maxsize=64)  # most rows of a dataset have the same imports
 def explicit_imports(source: str) -> str:
     """
-    Replace star imports by explicit imports that shadow no builtin.
+    Replace star imports by explicit imports that shadow no builtin, and drop comments.
 
-    Args:
-        source (`str`):
-            Python code, such as the `prompt` of a LeetCodeDataset row.
-
-    Returns:
-        `str`: The code without comments. Star imports of modules outside [`STAR_NAMES`] stay, followed by an import of
-        the builtins. Code that does not parse is returned unchanged.
+    Star imports of modules outside [`STAR_NAMES`] stay, followed by an import of the builtins. Code that does not
+    parse is returned unchanged.
     """
     tree = parse(source)
     if tree is None:
         return source
-    rewriter = _StarImports()
-    return ast.unparse(ast.fix_missing_locations(rewriter.visit(tree))) + "\n"
+    return ast.unparse(ast.fix_missing_locations(_StarImports().visit(tree))) + "\n"
 
 
 class _StarImports(ast.NodeTransformer):

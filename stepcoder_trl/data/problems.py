@@ -13,12 +13,9 @@ from stepcoder_trl.executor.verdict.schema import Tests, validate_tests
 from stepcoder_trl.jsonl import shown
 
 
-__all__ = ["DIFFICULTIES", "ChatMessages", "Problem", "check_unique_task_ids", "validate_tests"]
-
 ChatMessages = list[dict[str, str]]  # each with "role" and "content"
 
 DIFFICULTIES = ("introductory", "interview", "competition")
-REQUIRED_COLUMNS = ("task_id", "prompt", "tests")
 _REQUIRED_FIX = {
     "task_id": "Give each row a unique `task_id`, as a string.",
     "prompt": "Give the prompt as a string or as chat messages.",
@@ -80,25 +77,15 @@ class Problem:
         """
         Create a problem from a row of JSONL, parquet or a `datasets` dataset.
 
-        Args:
-            row (`Mapping[str, Any]`):
-                Columns as in [`Problem`]. `task_id`, `prompt` and `tests` are required. `None` in an optional column
-                means absent. Other columns are ignored.
-            where (`str`, *optional*, defaults to `"row"`):
-                Place named in error messages, e.g. `"problems.jsonl:3"`.
-
-        Returns:
-            `Problem`: The checked problem.
-
-        Raises:
-            BadInputError: If the row is invalid.
+        `task_id`, `prompt` and `tests` are required. `None` in an optional column means absent. Other columns are
+        ignored. Error messages name the place `where`, e.g. `"problems.jsonl:3"`.
         """
         if not isinstance(row, Mapping):
             raise BadInputError(f"{where}: the row is {shown(row)}, but must be an object with columns.")
-        for column in REQUIRED_COLUMNS:
+        for column, fix in _REQUIRED_FIX.items():
             if row.get(column) is None:
                 found = "is null" if column in row else "is missing"
-                raise BadInputError(f"{where}: `{column}` {found}. {_REQUIRED_FIX[column]}")
+                raise BadInputError(f"{where}: `{column}` {found}. {fix}")
         optional = ("starter_code", "canonical_solution", "difficulty")
         given = {column: row[column] for column in optional if row.get(column) is not None}
         return cls(task_id=row["task_id"], prompt=row["prompt"], tests=row["tests"], where=where, **given)
@@ -107,11 +94,8 @@ class Problem:
         """
         Convert the problem to a row for JSONL, parquet or a `datasets` dataset. Inverse of `from_row`.
 
-        Returns:
-            `dict[str, Any]`: All columns. `tests` is JSON text, because the rows of a table differ in their forms.
-
-        Raises:
-            BadInputError: If the tests hold an integer with more digits than Python converts to text.
+        `tests` is JSON text, because the rows of a table differ in their forms. An integer with more digits than
+        Python converts to text raises a `BadInputError`.
         """
         try:
             tests = json.dumps(self.tests)
@@ -189,16 +173,7 @@ class _ProblemChecker:
 
 def check_unique_task_ids(problems: Sequence[Problem], places: Sequence[str]) -> None:
     """
-    Check that no two problems share a `task_id`.
-
-    Args:
-        problems (`Sequence[Problem]`):
-            Problems of one dataset.
-        places (`Sequence[str]`):
-            Place of each problem, e.g. `"problems.jsonl:3"`.
-
-    Raises:
-        BadInputError: If two problems share a `task_id`. The message names both places.
+    Raise a `BadInputError` that names both places, such as `"problems.jsonl:3"`, if two problems share a `task_id`.
     """
     seen: dict[str, str] = {}
     for problem, place in zip(problems, places, strict=True):

@@ -25,24 +25,10 @@ DEEPSEEK_TEMPLATE = (
 
 def style_prompts(problems: Sequence[Problem], style: str, tokenizer: Any) -> list[Problem]:
     """
-    Convert prompts to a style.
+    Convert prompts to a style. Prompts that are chat messages are not changed.
 
-    Args:
-        problems (`Sequence[Problem]`):
-            Problems. Prompts that are chat messages are not changed.
-        style (`str`):
-            `"plain"`: unchanged. `"chat"`: a user message for the tokenizer's chat template. `"deepseek"`: the paper's
-            zero-shot prompt, in DeepSeek-Coder's instruct format. It replaces the chat template.
-        tokenizer (`Any`):
-            Tokenizer. Its `chat_template` is set for `"deepseek"`.
-
-    Returns:
-        `list[Problem]`: Problems with converted prompts.
-
-    Raises:
-        BadInputError: If the style is unknown, or the tokenizer has no chat template.
-
-    Paper: StepCoder (arXiv:2402.01391), appendix D.
+    `"plain"`: unchanged. `"chat"`: a user message for the tokenizer's chat template. `"deepseek"`: the paper's
+    zero-shot prompt (appendix D), in DeepSeek-Coder's instruct format. It replaces the tokenizer's chat template.
     """
     if style not in PROMPT_STYLES:
         raise BadInputError(f"The prompt style is {style!r}, but must be one of {', '.join(PROMPT_STYLES)}.")

@@ -82,37 +82,16 @@ RULES: dict[str, str] = {
 
 MAX_DIGITS = 18  # longer numbers are changed digit by digit
 IRRELEVANT_SHARE = 0.3  # a solution with a larger share of unexecuted lines gets a note
-Action = Literal["drop", "repair", "note"]
+MIN_LINES = 4  # shorter solutions are never contaminated: common lines prove nothing there
 
 
 @dataclass(frozen=True)
 class RuleFinding:
-    """
-    Finding of a rule in a row.
+    """Finding of a rule in a row."""
 
-    Attributes:
-        rule (`str`): Reason code.
-        action (`str`): `"drop"`, `"repair"` or `"note"`.
-        detail (`str`): Details, such as the test and the number of solutions.
-    """
-
-    rule: str
-    action: Action
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class RawProblem:
-    """
-    Row before refinement.
-
-    Attributes:
-        problem ([`Problem`]): Problem as loaded.
-        solutions (`tuple[str, ...]`): Distinct solutions of the dataset.
-    """
-
-    problem: Problem
-    solutions: tuple[str, ...]
+    rule: str  # reason code
+    action: Literal["drop", "repair", "note"]
+    detail: str = ""  # such as the test and the number of solutions
 
 
 Observations = Sequence[Execution]  # all runs of one solution, with outputs
@@ -212,18 +191,7 @@ def answers_match(kind: str, actual: Any, expected: Any) -> bool:
 
 
 def mismatch(kind: str, actual: Any, expected: Any) -> str | None:
-    """
-    Classify the difference between an answer and the expected one.
-
-    Args:
-        kind (`str`):
-            Type of the tests.
-        actual, expected (`Any`):
-            Standard output or returned value.
-
-    Returns:
-        `str` or `None`: `white_space`, `float_format`, `letter_case`, `order` or `wrong_output`. `None` if they match.
-    """
+    """Return the reason code of the difference between an answer and the expected one, or `None` if they match."""
     if answers_match(kind, actual, expected):
         return None
     if kind == "stdio":
@@ -235,9 +203,8 @@ def mismatch(kind: str, actual: Any, expected: Any) -> str | None:
         if [word.casefold() for word in words] == [word.casefold() for word in wanted]:
             return LETTER_CASE
         return ORDER if sorted(words) == sorted(wanted) else WRONG_OUTPUT
-    if isinstance(actual, list) and isinstance(expected, (list, tuple)) and _same_parts(actual, list(expected)):
-        return ORDER
-    return WRONG_OUTPUT
+    are_lists = isinstance(actual, list) and isinstance(expected, (list, tuple))
+    return ORDER if are_lists and sorted(map(repr, actual)) == sorted(map(repr, expected)) else WRONG_OUTPUT
 
 
 def _same_numbers(actual: list[str], expected: list[str]) -> bool:
@@ -252,11 +219,7 @@ def _is_integer(word: str) -> bool:
     return re.fullmatch(r"[+-]?\d+", word) is not None
 
 
-def _same_parts(first: list[Any], second: list[Any]) -> bool:
-    return len(first) == len(second) and sorted(map(repr, first)) == sorted(map(repr, second))
-
-
-def consensus(kind: str, answers: Sequence[Any]) -> tuple[Any, int]:
+def _consensus(kind: str, answers: Sequence[Any]) -> tuple[Any, int]:
     """Return the most frequent answer and its number of votes. Ties go to the first answer."""
     groups: list[list[Any]] = []
     for answer in answers:
@@ -275,67 +238,47 @@ def consensus(kind: str, answers: Sequence[Any]) -> tuple[Any, int]:
 
 @dataclass(frozen=True)
 class Refined:
-    """
-    Row after refinement.
+    """Row after refinement."""
 
-    Attributes:
-        problem ([`Problem`] or `None`): Refined problem. `None` if dropped.
-        findings (`tuple[RuleFinding, ...]`): Findings of the rules, in order.
-        correct (`tuple[str, ...]`): Solutions that pass the repaired tests and read their input.
-        unexecuted (`float` or `None`): Share of the canonical solution's code lines that no test executes.
-    """
-
-    problem: Problem | None
+    problem: Problem | None  # `None` if dropped
     findings: tuple[RuleFinding, ...]
-    correct: tuple[str, ...] = ()
-    unexecuted: float | None = None
+    correct: tuple[str, ...] = ()  # solutions that pass the repaired tests and read their input
+    unexecuted: float | None = None  # share of the canonical solution's code lines that no test executes
 
 
-def refine_row(raw: RawProblem, observed: Sequence[Observations]) -> Refined:
-    """
-    Apply the rules to one row.
-
-    Args:
-        raw ([`RawProblem`]):
-            Row with its solutions.
-        observed (`Sequence[Observations]`):
-            Runs of each solution.
-
-    Returns:
-        [`Refined`]: Refined or dropped row, with the findings.
-    """
-    if not raw.solutions:
+def refine_row(problem: Problem, solutions: Sequence[str], observed: Sequence[Observations]) -> Refined:
+    """Apply the rules to a problem, given its distinct solutions and all runs of each."""
+    if not solutions:
         return _dropped([], NO_SOLUTION)
     defects = [solution_defect(runs) for runs in observed]
     findings: list[RuleFinding] = []
     running = [number for number, defect in enumerate(defects) if defect is None]
     if not running:
         code = Counter(defect for defect in defects if defect is not None).most_common(1)[0][0]
-        return _dropped(findings, code, _counts(defects))
-    problem, repairs = _repaired(raw.problem, [observed[number][0] for number in running])
+        return _dropped([], code, _counts(defects))
+    repaired, repairs = _repaired(problem, [observed[number][0] for number in running])
     findings += repairs
-    if problem is None:
+    if repaired is None:
         return Refined(None, tuple(findings))
-    passing = [number for number in running if _passes_tests(problem, observed[number][0])]
+    passing = [number for number in running if _passes_tests(repaired, observed[number][0])]
     wrong = len(running) - len(passing)
-    words = words_of_several_answers(statement_of(problem))
+    words = words_of_several_answers(_statement_of(problem))
     if wrong and words:
         return _dropped(findings, SEVERAL_ANSWERS, f"{wrong} of {len(running)} solutions differ; {words!r}")
     if not passing:
         return _dropped(findings, WRONG_OUTPUT if len(running) == 1 else SOLUTIONS_DISAGREE)
     if wrong or len(running) < len(defects):
         findings.append(RuleFinding(BAD_SOLUTIONS, "note", _counts([*defects, *[WRONG_OUTPUT] * wrong])))
-    correct = [number for number in passing if not is_hard_coded(raw.solutions[number], problem.tests)]
+    correct = tuple(solutions[number] for number in passing if not is_hard_coded(solutions[number], repaired.tests))
     if not correct:
         return _dropped(findings, HARD_CODED)
     if words:
         findings.append(RuleFinding(SEVERAL_ANSWERS, "note", repr(words)))
-    canonical = shortest([raw.solutions[number] for number in correct])
-    unexecuted = unexecuted_share(canonical, observed[raw.solutions.index(canonical)][0])
+    canonical = shortest(correct)
+    unexecuted = unexecuted_share(canonical, observed[solutions.index(canonical)][0])
     if unexecuted > IRRELEVANT_SHARE:
         findings.append(RuleFinding(IRRELEVANT_CODE, "note", f"{unexecuted:.0%} of the lines"))
-    solutions = tuple(raw.solutions[number] for number in correct)
-    return Refined(replace(problem, canonical_solution=canonical), tuple(findings), solutions, unexecuted)
+    return Refined(replace(repaired, canonical_solution=canonical), tuple(findings), correct, unexecuted)
 
 
 def _dropped(findings: Sequence[RuleFinding], code: str, detail: str = "") -> Refined:
@@ -347,7 +290,7 @@ def _counts(defects: Sequence[str | None]) -> str:
     return ", ".join(f"{code} {count}" for code, count in sorted(counts.items()))
 
 
-def statement_of(problem: Problem) -> str:
+def _statement_of(problem: Problem) -> str:
     """Return the prompt of a problem as text."""
     if isinstance(problem.prompt, str):
         return problem.prompt
@@ -360,13 +303,13 @@ def _repaired(problem: Problem, runs: Sequence[Execution]) -> tuple[Problem | No
     if tests["type"] == "assert":
         return problem, []
     outputs, findings = list(tests["outputs"]), []
-    words = words_of_several_answers(statement_of(problem))
+    words = words_of_several_answers(_statement_of(problem))
     for index, expected in enumerate(outputs):
         answers = [run.tests[index].output for run in runs]
         kinds = [mismatch(tests["type"], answer, expected) for answer in answers]
         if None in kinds:
             continue  # at least one solution gives the expected answer
-        answer, votes = consensus(tests["type"], answers)
+        answer, votes = _consensus(tests["type"], answers)
         kind = mismatch(tests["type"], answer, expected)
         where = f"test {index}, {votes} of {len(answers)} solutions"
         if kind in (WHITE_SPACE, FLOAT_FORMAT):
@@ -398,16 +341,15 @@ def _passes_tests(problem: Problem, run: Execution) -> bool:
 
 def duplicates(problems: Sequence[Problem]) -> dict[int, str]:
     """
-    Find rows that repeat an earlier row's prompt. Letter case, punctuation and white space do not count.
+    Return the `task_id` of the earlier row by index of each row that repeats an earlier prompt.
 
-    Returns:
-        `dict[int, str]`: `task_id` of the earlier row by index of the repeated row.
+    Letter case, punctuation and white space do not count.
     """
     seen: dict[tuple[str, str], str] = {}
     found: dict[int, str] = {}
     for index, problem in enumerate(problems):
         # Operators distinguish tasks, but at the beginning of a line they are bullets and headings.
-        text = re.sub(r"^[ \t*#-]+", "", statement_of(problem).lower(), flags=re.MULTILINE)
+        text = re.sub(r"^[ \t*#-]+", "", _statement_of(problem).lower(), flags=re.MULTILINE)
         key = re.sub(r"[\s.,;:!?'\"`()\[\]_]+", " ", text).strip(), problem.starter_code.strip()
         earlier = seen.setdefault(key, problem.task_id)
         if earlier != problem.task_id:
@@ -415,24 +357,9 @@ def duplicates(problems: Sequence[Problem]) -> dict[int, str]:
     return found
 
 
-def contaminated(
-    problems: Sequence[Problem], benchmark: Sequence[Problem], max_share: float, min_lines: int = 4
-) -> dict[int, float]:
+def contaminated(problems: Sequence[Problem], benchmark: Sequence[Problem], max_share: float) -> dict[int, float]:
     """
-    Find rows whose solution shares too many lines with the solutions of a benchmark.
-
-    Args:
-        problems (`Sequence[Problem]`):
-            Rows.
-        benchmark (`Sequence[Problem]`):
-            Problems of benchmarks.
-        max_share (`float`):
-            Maximum share of common lines, in [0, 1].
-        min_lines (`int`, *optional*, defaults to `4`):
-            Minimum number of counted lines. Shorter solutions are never reported: common lines prove nothing there.
-
-    Returns:
-        `dict[int, float]`: Share of common lines by index of the row.
+    Return the share of common lines by index of each row whose solution has more than `max_share` with a benchmark.
     """
 
     def own(problem: Problem) -> str:
@@ -442,7 +369,7 @@ def contaminated(
     return {
         index: overlap.share
         for index, overlap in enumerate(overlaps)
-        if overlap.share is not None and overlap.lines >= min_lines and overlap.share > max_share
+        if overlap.share is not None and overlap.lines >= MIN_LINES and overlap.share > max_share
     }
 
 
@@ -451,18 +378,9 @@ def contaminated(
 
 def mutated(tests: dict[str, Any], index: int, draw: Callable[[int], int]) -> Any:
     """
-    Change one part of a test input: a number, a letter or an element of a list.
+    Change one part of the test input at an index: a number, a letter or an element of a list.
 
-    Args:
-        tests (`dict`):
-            Tests of type `stdio` or `call`.
-        index (`int`):
-            Index of the input.
-        draw (`Callable[[int], int]`):
-            Function that returns a random integer in [0, n).
-
-    Returns:
-        `Any`: Input of the same form. Unchanged if it has no number and no letter.
+    `draw(n)` returns a random integer in [0, n). An input without number and letter is returned unchanged.
     """
     given = tests["inputs"][index]
     if tests["type"] == "call":

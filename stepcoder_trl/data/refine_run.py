@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +30,6 @@ from stepcoder_trl.data.refine import (
     MALFORMED,
     NO_TESTS,
     NOT_RUN,
-    RawProblem,
     Refined,
     RuleFinding,
     answers_match,
@@ -43,7 +42,7 @@ from stepcoder_trl.errors import NoTestsError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import cut_to_whole_lines
-from stepcoder_trl.types import Execution
+from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
 WINDOW = 8  # rows whose programs are in the executor at a time
@@ -52,48 +51,29 @@ KEEP = "keep"
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """
-    Settings of a refinement.
+    """Settings of a refinement."""
 
-    Attributes:
-        runs (`int`): Number of runs of each solution, each with another `PYTHONHASHSEED`.
-        max_solutions (`int`): Maximum number of solutions of a row that are run, the first ones.
-        timeout_s (`float`): CPU seconds of one test.
-        max_overlap (`float`): Maximum share of lines that a solution may share with benchmark solutions, in [0, 1].
-        extend_to (`int`): Rows with fewer tests get more, up to this number. 0 adds none.
-        seed (`int`): Seed of the inputs that are tried as additional tests.
-    """
-
-    runs: int = 2
-    max_solutions: int = 20
-    timeout_s: float = 10.0
-    max_overlap: float = 0.5
-    extend_to: int = 0
-    seed: int = 0
+    runs: int = 2  # of each solution, each with another `PYTHONHASHSEED`
+    max_solutions: int = 20  # of a row that are run, the first ones
+    timeout_s: float = 10.0  # CPU seconds of one test
+    max_overlap: float = 0.5  # largest share of lines that a solution may have in common with benchmarks
+    extend_to: int = 0  # rows with fewer tests get more, up to this number
+    seed: int = 0  # of the inputs that are tried as additional tests
 
 
 @dataclass(frozen=True)
 class RefinedRow:
-    """
-    Row with the result of its refinement.
+    """Row with the result of its refinement."""
 
-    Attributes:
-        number (`int`): Position in the input, counted from 1.
-        task_id (`str`): Task id.
-        problem ([`Problem`] or `None`): Refined problem, `None` if the row is dropped.
-        findings (`tuple[RuleFinding, ...]`): Findings of the rules.
-        unexecuted (`float` or `None`): Share of the canonical solution's lines that no test executes.
-    """
-
-    number: int
+    number: int  # position in the input, counted from 1
     task_id: str
-    problem: Problem | None
+    problem: Problem | None  # `None` if the row is dropped
     findings: tuple[RuleFinding, ...]
-    unexecuted: float | None = None
+    unexecuted: float | None = None  # as in `Refined`
 
     @property
     def not_run(self) -> bool:
-        """Return whether the sandbox failed to run its solutions."""
+        """Whether the sandbox failed to run its solutions."""
         return any(finding.rule == NOT_RUN for finding in self.findings)
 
     def log_rows(self) -> Iterator[dict[str, Any]]:
@@ -119,22 +99,7 @@ def refine(
     """
     Refine a dataset. Finished rows are stored in `folder`, so that an interrupted run can be resumed.
 
-    Args:
-        raw_rows (`Sequence[RawRow]`):
-            Rows as `read_raw_rows` reads them.
-        folder (`Path`):
-            Folder for finished rows.
-        settings ([`RefineSettings`]):
-            Settings.
-        benchmark (`Sequence[Problem]`, *optional*):
-            Problems of the benchmarks that the rows must not overlap with.
-        num_workers (`int`, *optional*):
-            Number of programs that run at the same time. Defaults to one per core.
-        on_row (`Callable`, *optional*):
-            Called after each row.
-
-    Returns:
-        `list[RefinedRow]`: All rows, in order.
+    The rows must not overlap with the problems of `benchmark`. `on_row` is called after each row.
     """
     store = _Store(folder / "rows.jsonl", settings)
     with ExitStack() as stack:
@@ -177,9 +142,9 @@ def _refined(row: RawRow, runs: _Runs, settings: RefineSettings, executors: Sequ
     if row.problem is None:
         reason = NO_TESTS if isinstance(row.error, NoTestsError) else MALFORMED
         return RefinedRow(row.number, row.task_id, None, (RuleFinding(reason, "drop", str(row.error)),))
-    raw = RawProblem(row.problem, row.solutions[: settings.max_solutions])
     try:
-        refined = refine_row(raw, [[future.result() for future in futures] for futures in runs])
+        observed = [[future.result() for future in futures] for futures in runs]
+        refined = refine_row(row.problem, row.solutions[: settings.max_solutions], observed)
         if refined.problem is not None and settings.extend_to:
             refined = _extended(refined, refined.problem, settings, executors)
     except SandboxError as error:
@@ -223,16 +188,12 @@ def _extended(
     return replace(refined, problem=replace(problem, tests=extended), findings=(*refined.findings, finding))
 
 
-def _agree(kind: str, results: Sequence[Any]) -> bool:
+def _agree(kind: str, results: Sequence[TestResult]) -> bool:
     """Return whether all runs gave the same answer, and it can be written as an expected output."""
-    ended = all(_ran_to_end(result) for result in results)
+    ended = all(result.outcome in (Outcome.PASSED, Outcome.FAILED) for result in results)
     first = results[0].output
     is_writable = first != "" and first == first  # an answer that is not plain data is unequal to itself
     return ended and is_writable and all(answers_match(kind, result.output, first) for result in results)
-
-
-def _ran_to_end(result: Any) -> bool:
-    return result.outcome.value in ("passed", "failed")
 
 
 def _compare_rows(rows: list[RefinedRow], benchmark: Sequence[Problem], max_overlap: float) -> list[RefinedRow]:
@@ -263,9 +224,11 @@ class _Store:
 
     def __init__(self, path: Path, settings: RefineSettings) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        cut_to_whole_lines(path)
         self._path = path
         self._settings = json.dumps(asdict(settings), sort_keys=True)
-        self._rows = {row["key"]: row for row in _read_stored_rows(path)}
+        stored = path.read_bytes().splitlines() if path.exists() else []
+        self._rows = {row["key"]: row for row in map(json.loads, stored)}
 
     def _key(self, row: RawRow) -> str:
         content = [_rules_digest(), self._settings, row.number, row.task_id, dict(row.values)]
@@ -299,21 +262,15 @@ def _rules_digest() -> str:
     return hashlib.sha256(Path(rules.__file__).read_bytes()).hexdigest()
 
 
-def _read_stored_rows(path: Path) -> list[dict[str, Any]]:
-    cut_to_whole_lines(path)
-    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-
-
 # Figures
 
 
 def summarize_rows(rows: Sequence[RefinedRow]) -> dict[str, Any]:
     """
-    Return figures of a refinement.
+    Return the figures of a refinement as JSON values.
 
-    Returns:
-        `dict[str, Any]`: JSON values: `rows`, `kept`, rows per rule and action, and histograms of the rows kept:
-        `difficulty`, `tests`, `conditionals`, `stages`, `unexecuted` (share of the canonical solution's lines).
+    These are `rows`, `kept`, rows per rule and action, and histograms of the rows kept: `difficulty`, `tests`,
+    `conditionals`, `stages`, `unexecuted` (share of the canonical solution's lines).
     """
     kept = [row for row in rows if row.problem is not None]
     problems = [row.problem for row in kept if row.problem is not None]
@@ -346,5 +303,5 @@ def _share_bar(share: float) -> str:
     return f"{low:2d}-{low + 10} %"
 
 
-def _histogram(names: Iterator[str] | Any) -> dict[str, int]:
+def _histogram(names: Iterable[str]) -> dict[str, int]:
     return {name.strip(): count for name, count in sorted(Counter(names).items())}

@@ -12,18 +12,7 @@ from stepcoder_trl.reports.rollouts import RolloutView, visible
 
 
 def completion_columns(rollouts: Sequence[RolloutView], update: int) -> dict[str, list[Any]]:
-    """
-    Convert completions to table columns.
-
-    Args:
-        rollouts (`Sequence[RolloutView]`):
-            Completions, one row each.
-        update (`int`):
-            Number of updates done. Written to every row.
-
-    Returns:
-        `dict[str, list]`: One list per column. Lone surrogates are escaped, because UTF-8 cannot encode them.
-    """
+    """Convert completions to table columns. Lone surrogates are escaped, because UTF-8 cannot encode them."""
     return {
         "update": [update] * len(rollouts),
         "task_id": [_utf8(one.task_id) for one in rollouts],
@@ -45,20 +34,7 @@ def _utf8(text: str) -> str:
 
 def write_completions(rollouts: Sequence[RolloutView], update: int, folder: str | os.PathLike[str]) -> Path:
     """
-    Write completions to `completions_UPDATE.parquet`.
-
-    The file is written under a temporary name, then renamed.
-
-    Args:
-        rollouts (`Sequence[RolloutView]`):
-            Completions, one row each.
-        update (`int`):
-            Number of updates done.
-        folder (`str` or path):
-            Output folder. Created if missing.
-
-    Returns:
-        `Path`: The written file.
+    Write completions to `completions_UPDATE.parquet` in a folder, which is made if it is missing. Return the path.
     """
     import pyarrow as pa
     import pyarrow.parquet
@@ -82,12 +58,9 @@ def completions_markdown(rollouts: Sequence[RolloutView]) -> str:
 def _section(rollout: RolloutView) -> str:
     score = "no score" if rollout.score is None else f"score {rollout.score:+g}"
     facts = f"{rollout.outcome or 'not run'}, {rollout.tests_passed} of {rollout.tests_total} tests, {score}"
-    blocks = [f"**{name}**\n\n{_indented(text)}" for name, text in _texts(rollout) if text]
+    texts = {"Prompt": rollout.prompt, "Prefix": rollout.prefix, "Completion": rollout.text}
+    blocks = [f"**{name}**\n\n{_indented(text)}" for name, text in texts.items() if text]
     return "\n\n".join([_indented(f"{rollout.task_id}: {facts}"), *blocks, "---"])
-
-
-def _texts(rollout: RolloutView) -> list[tuple[str, str]]:
-    return [("Prompt", rollout.prompt), ("Prefix", rollout.prefix), ("Completion", rollout.text)]
 
 
 def _indented(text: str) -> str:

@@ -9,20 +9,7 @@ from stepcoder_trl.data.refine import RULES
 
 
 def dataset_card(summary: Mapping[str, Any], settings: Mapping[str, Any], source: str) -> str:
-    """
-    Write a dataset card.
-
-    Args:
-        summary (`Mapping[str, Any]`):
-            Row counts: `rows`, `kept`, `rules`, `difficulty`.
-        settings (`Mapping[str, Any]`):
-            Settings of the refinement.
-        source (`str`):
-            Name of the refined file or folder.
-
-    Returns:
-        `str`: Markdown with a YAML header.
-    """
+    """Write a dataset card of the figures and settings of a refinement."""
     rules = "\n".join(f"| {_row(name, count)} |" for name, count in summary["rules"].items())
     difficulty = "\n".join(f"| {name} | {count} |" for name, count in summary["difficulty"].items())
     chosen = "\n".join(f"- `{name}`: {value}" for name, value in settings.items())

@@ -8,8 +8,6 @@ from html import escape
 from stepcoder_trl.reports.rollouts import RolloutView, TokenKind, visible
 
 
-__all__ = ["RolloutView", "rollouts_page"]
-
 LEGEND = {
     TokenKind.PREFIX: "given to the model",
     TokenKind.KEPT: "trained on",
@@ -46,16 +44,8 @@ def rollouts_page(rollouts: Sequence[RolloutView], title: str) -> str:
     """
     Render completions as an HTML page. Each token is coloured by its [`TokenKind`].
 
-    Programs are untrusted: their text is escaped, and invisible characters are shown as escapes.
-
-    Args:
-        rollouts (`Sequence[RolloutView]`):
-            Completions, in the order of the page.
-        title (`str`):
-            Page title.
-
-    Returns:
-        `str`: HTML document without scripts and external resources.
+    Programs are untrusted: their text is escaped, and invisible characters are shown as escapes. The page has no
+    scripts and external resources.
     """
     legend = "".join(f'<span class="{kind}">{text}</span>' for kind, text in LEGEND.items())
     articles = "\n".join(map(_article, rollouts)) or "<p>No rollouts.</p>"

@@ -61,82 +61,43 @@ _CITATIONS = """```bibtex
 
 @dataclass(frozen=True)
 class PassRate:
-    """
-    One measured pass@k.
+    """One measured pass@k: the mean over the problems of an evaluation set, in [0, 1]."""
 
-    Attributes:
-        data (`str`): Name of the evaluation set.
-        k (`int`): Number of completions per problem.
-        value (`float`): Mean over the problems, in [0, 1].
-    """
-
-    data: str
+    data: str  # name of the set
     k: int
     value: float
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """
-    Contents of a model card.
-
-    Attributes:
-        model_name (`str`): Name of the model or its repository.
-        base_model (`str` or `None`): Name of the base model. `owner/name` is taken as a model on the Hub.
-        adapter (`bool`): Whether the folder holds an adapter instead of a full model.
-        training_data (`str` or `None`): Name of the training set. `owner/name` is taken as a dataset on the Hub.
-        training_data_license (`str` or `None`): Licence of the training set.
-        num_problems (`int`): Number of problems trained on.
-        update (`int`): Number of updates done.
-        num_updates (`int`): Number of updates planned.
-        episodes (`int`): Number of completions so far.
-        num_processes (`int`): Number of training processes.
-        pass_rates (`Sequence[PassRate]`): Results of the weights that the card describes.
-        history (`Sequence[Mapping[str, float]]`): Logged metrics, with `step`.
-        settings (`Mapping[str, Any]`): All settings, as JSON values.
-        defaults (`Mapping[str, Any]`): Default of each setting.
-        versions (`Mapping[str, str]`): Version of each package.
-        backend (`str` or `None`): Name of the executor that ran the programs. `None` if no program was run.
-        layers (`Mapping[str, bool]`): Sandbox layers, `True` where active. Empty if unknown.
-        curve (`bool`): Whether the folder holds a plot of the learning curve.
-        tags (`Sequence[str]`): Additional tags.
-    """
+    """Contents of a model card. A base model or training set named `owner/name` is one on the Hub."""
 
     model_name: str
     base_model: str | None
-    adapter: bool
+    adapter: bool  # whether the folder holds an adapter instead of a full model
     training_data: str | None
     training_data_license: str | None
     num_problems: int
-    update: int
-    num_updates: int
-    episodes: int
+    update: int  # number of updates done
+    num_updates: int  # number of updates planned
+    episodes: int  # number of completions so far
     num_processes: int
-    pass_rates: Sequence[PassRate]
-    history: Sequence[Mapping[str, float]]
-    settings: Mapping[str, Any]
+    pass_rates: Sequence[PassRate]  # of the weights that the card describes
+    history: Sequence[Mapping[str, float]]  # logged metrics, with `step`
+    settings: Mapping[str, Any]  # JSON values
     defaults: Mapping[str, Any]
     versions: Mapping[str, str]
-    backend: str | None = None
-    layers: Mapping[str, bool] = field(default_factory=dict)
-    curve: bool = False
+    backend: str | None = None  # name of the executor, if programs were run
+    layers: Mapping[str, bool] = field(default_factory=dict)  # of the sandbox, `True` where active; empty if unknown
+    curve: bool = False  # whether the folder holds a plot of the learning curve
     tags: Sequence[str] = ()
 
 
 def measured_pass_rates(history: Sequence[Mapping[str, float]], update: int, data: str | None) -> list[PassRate]:
     """
-    Return every pass@k of the last evaluation at an update.
+    Return every pass@k of the last evaluation at an update. It is empty if the weights were not evaluated.
 
-    Args:
-        history (`Sequence[Mapping[str, float]]`):
-            Logged metrics, with `step`.
-        update (`int`):
-            Number of updates after which the weights were saved.
-        data (`str` or `None`):
-            Name of the evaluation set. Ignored for metrics that name their own set.
-
-    Returns:
-        `list[PassRate]`: Empty if the weights were not evaluated.
+    `data` is the name of the evaluation set for metrics that do not name their own set.
     """
     rates: dict[tuple[str, int], PassRate] = {}
     for entry in history:
@@ -149,16 +110,7 @@ def measured_pass_rates(history: Sequence[Mapping[str, float]], update: int, dat
 
 
 def model_card(facts: CardFacts) -> str:
-    """
-    Write a model card.
-
-    Args:
-        facts ([`CardFacts`]):
-            Contents.
-
-    Returns:
-        `str`: Markdown with a YAML header, to be saved as `README.md`.
-    """
+    """Write a model card, to be saved as `README.md`: Markdown with a YAML header."""
     sections = [
         f"# {_line(facts.model_name)}",
         _summary(facts),
@@ -270,16 +222,7 @@ _CURVES = {
 
 
 def curve_points(history: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[float, float]]]:
-    """
-    Collect learning curves from logged metrics.
-
-    Args:
-        history (`Sequence[Mapping[str, float]]`):
-            Logged metrics, with `step`.
-
-    Returns:
-        `dict[str, list[tuple[float, float]]]`: Points (update, value) by curve title. Metrics never logged are absent.
-    """
+    """Collect points `(update, value)` by curve title from logged metrics."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for entry in history:
         for name, value in entry.items():
@@ -331,21 +274,17 @@ def _sandbox(facts: CardFacts) -> str:
 
 def _use(facts: CardFacts) -> str:
     name = json.dumps(_line(facts.model_name))
-    lines = [
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
-        "",
-        f"model = AutoModelForCausalLM.from_pretrained({name})",
-    ]
+    load = (
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f"model = AutoModelForCausalLM.from_pretrained({name})\n"
+    )
     if facts.adapter:
-        lines = [
-            "from peft import AutoPeftModelForCausalLM",
-            "from transformers import AutoTokenizer",
-            "",
-            f"model = AutoPeftModelForCausalLM.from_pretrained({name})  # loads the base model too",
-        ]
-    lines.append(f"tokenizer = AutoTokenizer.from_pretrained({name})")
+        load = (
+            "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n"
+            f"model = AutoPeftModelForCausalLM.from_pretrained({name})  # loads the base model too\n"
+        )
     return (
-        "```python\n" + "\n".join(lines) + "\n```\n\n"
+        f"```python\n{load}tokenizer = AutoTokenizer.from_pretrained({name})\n```\n\n"
         "A prompt ends with the starter code of its problem, without trailing white space. The folder `value_model/` "
         "holds the critic. It is needed only to train further."
     )

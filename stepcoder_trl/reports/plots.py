@@ -19,26 +19,8 @@ def can_plot() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def plot_curves(
-    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
-    path: str | PathLike[str],
-    x_label: str = "update",
-) -> None:
-    """
-    Plot learning curves, one panel above the other.
-
-    Args:
-        curves (`Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]`):
-            Points `(x, y)` by panel title and curve name.
-        path (`str` or path):
-            File to write. Its suffix selects the format.
-        x_label (`str`, *optional*, defaults to `"update"`):
-            Label of the horizontal axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-        BadInputError: If there is nothing to draw.
-    """
+def plot_curves(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], path: str | PathLike[str]) -> None:
+    """Plot learning curves: points `(x, y)` by panel title and curve name, one panel above the other."""
     if not curves:
         raise BadInputError("There are no curves to draw. Pass at least one panel.")
     figure = _figure(8, 2.6 * len(curves))
@@ -51,28 +33,14 @@ def plot_curves(
         panel.set_title(title, loc="left", fontsize="medium")
         panel.grid(alpha=0.3)
         panel.legend(fontsize="small")
-    panels[-1].set_xlabel(x_label)
+    panels[-1].set_xlabel("update")
     figure.savefig(path)
 
 
 def plot_histograms(
     histograms: Mapping[str, Mapping[str, int]], path: str | PathLike[str], y_label: str = "problems"
 ) -> None:
-    """
-    Plot histograms, one panel above the other.
-
-    Args:
-        histograms (`Mapping[str, Mapping[str, int]]`):
-            Bar heights by panel title and bar name.
-        path (`str` or path):
-            File to write. Its suffix selects the format.
-        y_label (`str`, *optional*, defaults to `"problems"`):
-            Label of the vertical axis.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-        BadInputError: If there is nothing to draw.
-    """
+    """Plot histograms: bar heights by panel title and bar name, one panel above the other."""
     if not histograms:
         raise BadInputError("There are no histograms to draw. Pass at least one panel.")
     figure = _figure(8, 2.8 * len(histograms))
@@ -88,19 +56,7 @@ def plot_histograms(
 
 def plot_shares(shares: Mapping[str, Mapping[str, float]], path: str | PathLike[str], title: str) -> None:
     """
-    Plot one stacked horizontal bar per group.
-
-    Args:
-        shares (`Mapping[str, Mapping[str, float]]`):
-            Shares by group name and part name. All groups have the same parts.
-        path (`str` or path):
-            File to write. Its suffix selects the format.
-        title (`str`):
-            Title of the plot.
-
-    Raises:
-        ImportError: If matplotlib is not installed.
-        BadInputError: If there is nothing to draw.
+    Plot one stacked horizontal bar per group: shares by group name and part name. All groups have the same parts.
     """
     if not shares:
         raise BadInputError("There are no shares to draw. Pass at least one group.")

@@ -29,51 +29,20 @@ class TokenKind(str, Enum):
 
 @dataclass(frozen=True)
 class RolloutView:
-    """
-    Completion and its loss mask, as reports show them.
-
-    Args:
-        task_id (`str`):
-            Id of the problem.
-        prompt (`str`):
-            Prompt. May be empty.
-        prefix (`str`):
-            Code given to the model: starter code or the curriculum's prefix.
-        tokens (`tuple[str, ...]`):
-            Text of each sampled token. Empty for special tokens.
-        loss_mask (`tuple[bool, ...]`):
-            `True` where the token takes part in the policy loss. As long as `tokens`.
-        outcome (`str` or `None`):
-            Outcome of the program. `None` if it could not be run.
-        score (`float` or `None`):
-            Score. `None` if the completion was not scored.
-        stage (`int` or `None`):
-            Curriculum stage. 0 is scratch, `None` means no curriculum.
-        tests_passed (`int`):
-            Number of tests passed.
-        tests_total (`int`):
-            Number of tests.
-        program_span (`CharSpan`, *optional*):
-            Span of the program in the joined tokens. `None` means the whole text.
-        completion (`str`, *optional*):
-            Text of the completion. Defaults to the joined tokens, which repeat a character split over two tokens.
-
-    Raises:
-        ValueError: If `loss_mask` and `tokens` differ in length.
-    """
+    """Completion and its loss mask, as reports show them."""
 
     task_id: str
     prompt: str
-    prefix: str
-    tokens: tuple[str, ...]
-    loss_mask: tuple[bool, ...]
-    outcome: str | None
-    score: float | None
-    stage: int | None
+    prefix: str  # code given to the model: starter code or the curriculum's prefix
+    tokens: tuple[str, ...]  # text of each sampled token, empty for special tokens
+    loss_mask: tuple[bool, ...]  # `True` where the token takes part in the policy loss, as long as `tokens`
+    outcome: str | None  # `None` if the program could not be run
+    score: float | None  # `None` if the completion was not scored
+    stage: int | None  # of the curriculum; 0 is scratch, `None` means no curriculum
     tests_passed: int
     tests_total: int
-    program_span: CharSpan | None = None
-    completion: str = ""
+    program_span: CharSpan | None = None  # in the joined tokens; `None` means the whole text
+    completion: str = ""  # by default the joined tokens, which repeat a character split over two tokens
 
     def __post_init__(self) -> None:
         if len(self.tokens) != len(self.loss_mask):
@@ -113,16 +82,9 @@ _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # controls, direction marks, 
 
 def visible(text: str) -> str:
     """
-    Escape control characters and other invisible characters.
+    Escape invisible characters, except line ends and tabs, as in Python, so that UTF-8 can encode the text.
 
     Programs are untrusted: a terminal executes control characters, and direction marks make code look like other code.
-
-    Args:
-        text (`str`):
-            Any text.
-
-    Returns:
-        `str`: Text that UTF-8 can encode. Line ends and tabs stay. Other invisible characters become Python escapes.
     """
     return "".join(map(_visible, text))
 

@@ -27,18 +27,11 @@ STYLES = {
 
 @dataclass(frozen=True)
 class StageCount:
-    """
-    Number of problems at each curriculum stage after an update.
+    """Number of problems at each curriculum stage after an update."""
 
-    Attributes:
-        update (`int`): Number of updates done.
-        problems (`Mapping[int, int]`): Number of problems by stage. 0 is scratch.
-        pass_rate (`float`): Share of the last update's completions that passed.
-    """
-
-    update: int
-    problems: Mapping[int, int]
-    pass_rate: float
+    update: int  # number of updates done
+    problems: Mapping[int, int]  # number of problems by stage; 0 is scratch
+    pass_rate: float  # share of the last update's completions that passed
 
 
 def rollouts_text(rollouts: Sequence[RolloutView]) -> RenderableType:
@@ -46,13 +39,6 @@ def rollouts_text(rollouts: Sequence[RolloutView]) -> RenderableType:
     Render completions for the terminal. Each token is coloured by its [`TokenKind`].
 
     Markup and control characters in programs are shown as plain text.
-
-    Args:
-        rollouts (`Sequence[RolloutView]`):
-            Completions, in the order shown.
-
-    Returns:
-        `rich.console.RenderableType`: Legend and one panel per completion.
     """
     legend = Text("   ").join(Text(text, style=STYLES[kind]) for kind, text in LEGEND.items())
     return Group(legend, *map(_panel, rollouts))
@@ -83,18 +69,8 @@ def rollouts_table(rollouts: Sequence[RolloutView], title: str, max_lines: int =
     """
     Return completions as a table with the columns result, prompt, prefix and completion.
 
-    The result lists problem, outcome, score, tests passed, stage and share of kept tokens.
-
-    Args:
-        rollouts (`Sequence[RolloutView]`):
-            Completions, one row each.
-        title (`str`):
-            Title of the table.
-        max_lines (`int`, *optional*, defaults to `20`):
-            Maximum number of lines per text: the first lines of a prompt or completion, the last lines of a prefix.
-
-    Returns:
-        `rich.table.Table`: Completion tokens have the colours of [`rollouts_text`].
+    The result lists problem, outcome, score, tests passed, stage and share of kept tokens. Of a text with more than
+    `max_lines` lines, the first ones are shown, of a prefix the last ones.
     """
     table = Table(title=Text(visible(title)), show_lines=True)
     for heading in ("result", "prompt", "prefix", "completion"):
@@ -129,16 +105,7 @@ def _ellipsis(lines: Sequence[Text], max_lines: int) -> list[Text]:
 
 def stage_table(counts: Sequence[StageCount], max_rows: int = 10) -> Table:
     """
-    Return a table of the number of problems at each curriculum stage over time.
-
-    Args:
-        counts (`Sequence[StageCount]`):
-            Counts, oldest first.
-        max_rows (`int`, *optional*, defaults to `10`):
-            Maximum number of rows. They are evenly spaced and include the first and the last.
-
-    Returns:
-        `rich.table.Table`: One row per update, one column per stage from the highest to scratch.
+    Return a table of the number of problems at each curriculum stage over time, from the highest stage to scratch.
     """
     stages = sorted({0, *(stage for count in counts for stage in count.problems)}, reverse=True)
     table = Table(title="Curriculum: problems at each stage")
@@ -161,20 +128,7 @@ def evenly_spaced(items: Sequence[T], max_items: int) -> list[T]:
 
 
 def before_after_table(before: Mapping[str, float], after: Mapping[str, float], title: str) -> Table:
-    """
-    Return a table of pass rates before and after training.
-
-    Args:
-        before (`Mapping[str, float]`):
-            Pass rate by problem set, in [0, 1].
-        after (`Mapping[str, float]`):
-            Pass rate of the same sets after training.
-        title (`str`):
-            Title of the table.
-
-    Returns:
-        `rich.table.Table`: One row per problem set.
-    """
+    """Return a table of pass rates, in [0, 1], before and after training. It has one row per set of problems."""
     table = Table(title=title)
     for heading in ("problems", "before", "after", "change"):
         table.add_column(heading, justify="left" if heading == "problems" else "right")
@@ -184,16 +138,7 @@ def before_after_table(before: Mapping[str, float], after: Mapping[str, float], 
 
 
 def completions_table(completions: Sequence[tuple[str, str, float]]) -> Table:
-    """
-    Return a table of completions and their reward model scores.
-
-    Args:
-        completions (`Sequence[tuple[str, str, float]]`):
-            Query, completion and score.
-
-    Returns:
-        `rich.table.Table`: One row per completion.
-    """
+    """Return a table of queries, completions and their reward model scores."""
     table = Table(show_lines=True)
     for title in ("query", "model response", "score"):
         table.add_column(title)

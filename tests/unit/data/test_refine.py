@@ -9,7 +9,7 @@ import pytest
 
 from stepcoder_trl.data import Problem
 from stepcoder_trl.data import refine as rules
-from stepcoder_trl.data.refine import RawProblem, refine_row
+from stepcoder_trl.data.refine import refine_row
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
@@ -33,7 +33,7 @@ def problem(prompt="Square the number.", tests=STDIO, **changes):
 
 def refined(observed, prompt="Square the number.", tests=STDIO):
     solutions = tuple(f"print(int(input()) ** {number})" for number in range(2, 2 + len(observed)))
-    return refine_row(RawProblem(problem(prompt, tests), solutions), [[one] for one in observed])
+    return refine_row(problem(prompt, tests), solutions, [[one] for one in observed])
 
 
 def findings(row):
@@ -146,7 +146,7 @@ def test_shortest_correct_solution_becomes_canonical():
     solutions = ("n = int(input())\nprint(n * n)", "print(int(input())**2)  # squares", "x", "print(3)")
     observed = [run("1", "4"), run("1", "4"), broken(Outcome.RUNTIME_ERROR), run("1", "3")]
 
-    row = refine_row(RawProblem(problem(), solutions), [[one] for one in observed])
+    row = refine_row(problem(), solutions, [[one] for one in observed])
 
     assert row.problem.canonical_solution == solutions[1]
     assert row.correct == solutions[:2]
@@ -186,14 +186,14 @@ def test_expected_outputs_are_corrected():
 
 def test_unexecuted_code_is_noted():
     program = "n = int(input())\nif n > 9:\n    print(0)\n    print(0)\nprint(n * n)"
-    row = refine_row(RawProblem(problem(), (program,)), [[run("1", "4", executed=frozenset({1, 2, 5}))]])
+    row = refine_row(problem(), (program,), [[run("1", "4", executed=frozenset({1, 2, 5}))]])
 
     assert row.unexecuted == pytest.approx(2 / 5)
     assert findings(row) == [("note", "irrelevant_code")]
 
 
 def test_row_without_solutions_is_dropped():
-    assert findings(refine_row(RawProblem(problem(), ()), [])) == [("drop", "no_solution")]
+    assert findings(refine_row(problem(), (), [])) == [("drop", "no_solution")]
 
 
 def test_duplicates_ignore_letter_case_and_punctuation():

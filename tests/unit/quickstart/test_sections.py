@@ -1,7 +1,7 @@
 """Selection of the completions to show."""
 
 from stepcoder_trl.quickstart.sections import most_masked
-from stepcoder_trl.reports import RolloutView
+from stepcoder_trl.reports.rollouts import RolloutView
 
 
 def rollout(task_id, loss_mask):

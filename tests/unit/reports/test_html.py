@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepcoder_trl.reports import RolloutView, TokenKind, rollouts_page
+from stepcoder_trl.reports.html import rollouts_page
+from stepcoder_trl.reports.rollouts import RolloutView, TokenKind
 
 
 def view(**changes):
