@@ -24,13 +24,10 @@ example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument(
-        "solutions", metavar="SOLUTIONS", help="Read solutions from this JSONL file (-: standard input)."
-    )
-    parser.add_argument(
-        "--out", required=True, metavar="STAGES", help="Write stages to this JSONL file (-: standard output)."
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("solutions", metavar="SOLUTIONS", help="Read solutions from this JSONL file (-: standard input).")
+    add("--out", required=True, metavar="STAGES", help="Write stages to this JSONL file (-: standard output).")
+    add(
         "--kinds",
         choices=("statements", "scope"),
         default="statements",

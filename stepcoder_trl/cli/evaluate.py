@@ -98,8 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Sample, score, summarize, and return the exit status."""
     _check(arguments)
-    if _only_scores(arguments) and not _is_first_process():
-        return 0
+    if _only_scores(arguments) and os.environ.get("RANK", "0") != "0":
+        return 0  # a launcher started several processes, and the first one scores
     other = _results(arguments.compare) if arguments.compare else None
     problems = load_problems(arguments.problems)
     folder = Path(arguments.out)
@@ -135,11 +135,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _only_scores(arguments: argparse.Namespace) -> bool:
     return arguments.samples is not None or bool(arguments.score_only)
-
-
-def _is_first_process() -> bool:
-    """Return whether this process is the first of those that a launcher started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _with_samples(problems: Sequence[Problem], samples: Sequence[Sample]) -> list[Problem]:

@@ -35,52 +35,49 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.usage = "%(prog)s PROGRAMS --out RESULTS [options]"
-    parser.add_argument("programs", metavar="PROGRAMS", help="Read programs from this JSONL file (-: standard input).")
-    parser.add_argument(
-        "--out", required=True, metavar="RESULTS", help="Write results to this JSONL file (-: standard output)."
-    )
-    parser.add_argument("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
-    parser.add_argument(
+    add = parser.add_argument
+    add("programs", metavar="PROGRAMS", help="Read programs from this JSONL file (-: standard input).")
+    add("--out", required=True, metavar="RESULTS", help="Write results to this JSONL file (-: standard output).")
+    add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    add(
         "--timeout-s",
         type=float,
         default=3.0,
         metavar="S",
         help="Limit the CPU seconds per test (default: 3). A row may override it.",
     )
-    parser.add_argument(
+    add(
         "--program-timeout-s",
         type=float,
         metavar="S",
         help="Limit the CPU seconds of all tests of a program (default: five times the limit per test).",
     )
-    parser.add_argument(
+    add(
         "--memory-mb",
         type=float,
         default=512.0,
         metavar="M",
         help="Limit the address space to M MiB (default: 512). A row may override it.",
     )
-    parser.add_argument(
-        "--stop-on-first-failure", action="store_true", help="Skip the tests after the first one that does not pass."
-    )
-    parser.add_argument(
+    add("--stop-on-first-failure", action="store_true", help="Skip the tests after the first one that does not pass.")
+    add(
         "--fresh-process-per-test",
         action="store_true",
         help="Run every test in a new process, so that tests cannot affect each other.",
     )
-    parser.add_argument(
+    add(
         "--float-tolerance",
         type=float,
         metavar="T",
         help="Compare numbers in standard output with this tolerance (default: compare them as text).",
     )
-    parser.add_argument(
+    add(
         "--backend-url",
         metavar="URL",
         help="Run the programs in the HTTP sandbox at this address, which must implement SandboxFusion's /run_code. "
         f"The bearer token is read from {TOKEN_VARIABLE}.",
     )
-    parser.add_argument(
+    add(
         "--isolation",
         choices=("auto", "strict", "none"),
         default="auto",

@@ -26,25 +26,7 @@ NO_FSDP = (
 
 @dataclass
 class LaunchArguments:
-    """
-    Arguments that distribute training over processes and machines.
-
-    Args:
-        accelerate_config (`str`, *optional*):
-            `single`, `ddp`, `zero2`, `zero3`, `zero3_offload`, or the path of an accelerate configuration. `None`
-            trains in this process.
-        num_processes (`int`, *optional*):
-            Number of processes on all machines. `None` means the configuration's number, or one per GPU. Needs
-            `accelerate_config`.
-        num_machines (`int`, *optional*):
-            Number of machines. Run the command on each. Needs `accelerate_config`.
-        machine_rank (`int`, *optional*):
-            Rank of this machine, counted from 0.
-        main_process_ip (`str`, *optional*):
-            IP address of machine 0.
-        main_process_port (`int`, *optional*):
-            Port of machine 0 for communication between the processes.
-    """
+    """Arguments that distribute training over processes and machines."""
 
     accelerate_config: str | None = field(
         default=None,
@@ -61,8 +43,7 @@ class LaunchArguments:
         },
     )
     num_machines: int | None = field(
-        default=None,
-        metadata={"help": "Number of machines. Run the command on each. Needs `accelerate_config`."},
+        default=None, metadata={"help": "Number of machines. Run the command on each. Needs `accelerate_config`."}
     )
     machine_rank: int | None = field(default=None, metadata={"help": "Rank of this machine, counted from 0."})
     main_process_ip: str | None = field(default=None, metadata={"help": "IP address of machine 0."})
@@ -72,19 +53,7 @@ class LaunchArguments:
 
 
 def find_config(name: str) -> Path:
-    """
-    Find the file of an accelerate configuration.
-
-    Args:
-        name (`str`):
-            Name of a shipped configuration, or a path.
-
-    Returns:
-        `Path`: Path of the file.
-
-    Raises:
-        BadInputError: If there is no such configuration, or its name asks for FSDP.
-    """
+    """Return the path of a shipped accelerate configuration, or of the user's. FSDP is refused."""
     path = Path(name)
     if not path.is_file():
         if name.lower().startswith("fsdp"):
@@ -99,12 +68,7 @@ def find_config(name: str) -> Path:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """
-    Read an accelerate configuration.
-
-    Raises:
-        BadInputError: If the file is not a YAML mapping, or asks for FSDP.
-    """
+    """Read an accelerate configuration. FSDP is refused."""
     import yaml
 
     try:
@@ -119,21 +83,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def accelerate_arguments(launch: LaunchArguments, num_gpus: int) -> list[str]:
-    """
-    Build the arguments of `accelerate launch` that precede the script.
-
-    Args:
-        launch ([`LaunchArguments`]):
-            Arguments of the user. `accelerate_config` must be set.
-        num_gpus (`int`):
-            Number of GPUs of this machine.
-
-    Returns:
-        `list[str]`: Command line arguments.
-
-    Raises:
-        BadInputError: If the configuration is invalid.
-    """
+    """Return the arguments of `accelerate launch` that precede the script."""
     path = find_config(str(launch.accelerate_config))
     config = read_config(path)
     machines = launch.num_machines or int(config.get("num_machines") or 1)
@@ -156,23 +106,9 @@ def accelerate_arguments(launch: LaunchArguments, num_gpus: int) -> list[str]:
 
 def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: list[str], help_text: str) -> int:
     """
-    Train in this process, or launch a module in several processes.
+    Train in this process, or launch a module that calls `train` in several. Return the exit status.
 
-    Args:
-        module (`str`):
-            Module that calls `train` when it is run.
-        train (`Callable[[list[str]], int]`):
-            Function that parses the arguments, trains, and returns the exit status.
-        arguments (`list[str]`):
-            Arguments of the verb. `--help-all` prints the help of `train`.
-        help_text (`str`):
-            Text that `--help` prints.
-
-    Returns:
-        `int`: Exit status.
-
-    Raises:
-        BadInputError: If several processes are requested without `accelerate_config`.
+    `--help` prints `help_text`, and `--help-all` the help of `train`.
     """
     if "--help" in arguments or "-h" in arguments:
         print(help_text, end="")
@@ -197,23 +133,7 @@ def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: l
 
 
 def launch_module(module: str, arguments: list[str], launch: LaunchArguments) -> int:
-    """
-    Launch a module in several processes.
-
-    Args:
-        module (`str`):
-            Name of the module, as for `python -m`.
-        arguments (`list[str]`):
-            Arguments of the module.
-        launch ([`LaunchArguments`]):
-            Processes and machines.
-
-    Returns:
-        `int`: Exit status of the first process that failed, else 0.
-
-    Raises:
-        BadInputError: If the configuration is invalid, or needs DeepSpeed and that is not installed.
-    """
+    """Launch a module in several processes. Return the exit status of the first that failed, else 0."""
     import torch
     from accelerate.commands.launch import launch_command, launch_command_parser
     from accelerate.utils import is_deepspeed_available

@@ -41,18 +41,13 @@ class _Rollout:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument("rollouts", metavar="ROLLOUTS", help="Read rollouts from this JSONL file (-: standard input).")
-    parser.add_argument(
-        "--tokenizer", required=True, metavar="DIR", help="Load the Hugging Face tokenizer from this folder."
-    )
-    parser.add_argument(
-        "--out", required=True, metavar="MASKS", help="Write masks to this JSONL file (-: standard output)."
-    )
-    parser.add_argument("--html", metavar="FILE", help="Also write an HTML page that shows the masks in colour.")
-    parser.add_argument("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
-    parser.add_argument(
-        "--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3)."
-    )
+    add = parser.add_argument
+    add("rollouts", metavar="ROLLOUTS", help="Read rollouts from this JSONL file (-: standard input).")
+    add("--tokenizer", required=True, metavar="DIR", help="Load the Hugging Face tokenizer from this folder.")
+    add("--out", required=True, metavar="MASKS", help="Write masks to this JSONL file (-: standard output).")
+    add("--html", metavar="FILE", help="Also write an HTML page that shows the masks in colour.")
+    add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
 
 
 def run(arguments: argparse.Namespace) -> int:

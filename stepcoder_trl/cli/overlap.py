@@ -34,18 +34,13 @@ example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument("benchmark", metavar="BENCHMARK", help="Read the benchmark's problems from this file.")
-    parser.add_argument(
-        "--train", required=True, nargs="+", metavar="TRAIN", help="Read the training problems from these files."
-    )
-    parser.add_argument(
-        "--out", default="-", metavar="FILE", help="Write the shares per task to this JSONL file (default: stdout)."
-    )
-    parser.add_argument(
-        "--train-out", metavar="FILE", help="Write the shares of the training solutions to this JSONL file."
-    )
-    parser.add_argument("--summary", metavar="FILE", help="Write the printed figures to this JSON file.")
-    parser.add_argument("--histogram", metavar="PNG", help="Write a histogram of both directions to this file.")
+    add = parser.add_argument
+    add("benchmark", metavar="BENCHMARK", help="Read the benchmark's problems from this file.")
+    add("--train", required=True, nargs="+", metavar="TRAIN", help="Read the training problems from these files.")
+    add("--out", default="-", metavar="FILE", help="Write the shares per task to this JSONL file (default: stdout).")
+    add("--train-out", metavar="FILE", help="Write the shares of the training solutions to this JSONL file.")
+    add("--summary", metavar="FILE", help="Write the printed figures to this JSON file.")
+    add("--histogram", metavar="PNG", help="Write a histogram of both directions to this file.")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,12 +74,7 @@ def _solution(problem: Problem) -> str:
 
 
 def _row(problem: Problem, overlap: LineOverlap) -> dict[str, Any]:
-    return {
-        "id": problem.task_id,
-        "share": overlap.share,
-        "lines": overlap.lines,
-        "duplicated": overlap.duplicated,
-    }
+    return {"id": problem.task_id, "share": overlap.share, "lines": overlap.lines, "duplicated": overlap.duplicated}
 
 
 def _summary(overlaps: Sequence[LineOverlap]) -> dict[str, Any]:

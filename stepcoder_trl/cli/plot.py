@@ -39,11 +39,10 @@ _STATE, _CURVES = "trainer_state.json", "curves.jsonl"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="Plot these run directories or log files together.")
-    parser.add_argument("--out", metavar="FILE", help="Write the plot to FILE (default: curves.png in the first RUN).")
-    parser.add_argument(
-        "--metrics", nargs="+", metavar="NAME", help="Plot these metrics, one panel each (default: see below)."
-    )
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", help="Plot these run directories or log files together.")
+    add("--out", metavar="FILE", help="Write the plot to FILE (default: curves.png in the first RUN).")
+    add("--metrics", nargs="+", metavar="NAME", help="Plot these metrics, one panel each (default: see below).")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -77,12 +76,7 @@ def _name(path: str, paths: Sequence[str]) -> str:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """
-    Read the logged entries of a run. Each has the number of its update as `step`.
-
-    Raises:
-        BadInputError: If the log is missing or cannot be read.
-    """
+    """Read the logged entries of a run. Each has the number of its update as `step`."""
     file = _log_file(path)
     if file.suffix == ".jsonl":
         rows = [row.fields for row in read_rows(file) if row.fields.get("phase") != "sft"]

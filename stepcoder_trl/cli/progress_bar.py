@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 
 T = TypeVar("T")
@@ -22,36 +22,15 @@ def progress(items: Sequence[T], description: str) -> Iterator[T]:
     yield from track(items, description=description, console=Console(stderr=True))
 
 
-class Progress:
-    """
-    Progress bar that the caller advances. Shown only if standard error is a terminal.
+@contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
+    """Yield a function that advances a progress bar by one step. Shown only if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
 
-    Args:
-        description (`str`): Text beside the bar.
-        total (`int`): Number of steps.
-    """
-
-    def __init__(self, description: str, total: int) -> None:
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress as Bar
-
-            self._bar = Bar(console=Console(stderr=True))
-            self._task = self._bar.add_task(description, total=total)
-
-    def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def advance(self) -> None:
-        """Advance the bar by one step."""
-        if self._bar is not None:
-            self._bar.advance(self._task)
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda: bar.advance(task)

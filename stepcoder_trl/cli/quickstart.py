@@ -21,19 +21,18 @@ example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--out",
         default="stepcoder-quickstart",
         metavar="DIR",
         help="Write the run to this new folder (default: stepcoder-quickstart).",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="Set the random seed (default: 0).")
-    parser.add_argument(
-        "--fast", action="store_true", help="Run every step within a minute. The model does not learn anything."
-    )
-    parser.add_argument("--updates", type=int, metavar="N", help="Set the number of PPO updates.")
-    parser.add_argument("--sft-steps", type=int, metavar="N", help="Set the number of fine-tuning steps.")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="Use N threads in PyTorch (default: 1).")
+    add("--seed", type=int, default=0, metavar="N", help="Set the random seed (default: 0).")
+    add("--fast", action="store_true", help="Run every step within a minute. The model does not learn anything.")
+    add("--updates", type=int, metavar="N", help="Set the number of PPO updates.")
+    add("--sft-steps", type=int, metavar="N", help="Set the number of fine-tuning steps.")
+    add("--threads", type=int, default=1, metavar="N", help="Use N threads in PyTorch (default: 1).")
 
 
 def run(arguments: argparse.Namespace) -> int:

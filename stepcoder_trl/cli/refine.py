@@ -6,11 +6,11 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.progress_bar import Progress
+from stepcoder_trl.cli.progress_bar import progress_bar
 from stepcoder_trl.data.formats import FORMAT_TITLES, RawRow, load_problems, read_raw_rows
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.refine import RULES
@@ -53,45 +53,25 @@ PLOTTED = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.usage = "%(prog)s APPS --out DIR [options]"
-    default = RefineSettings()
-    parser.add_argument("source", metavar="APPS", help="Read problems from this file or folder.")
-    parser.add_argument("--out", required=True, metavar="DIR", help="Write results to this folder.")
-    parser.add_argument(
-        "--benchmark", nargs="+", default=[], metavar="FILE", help="Drop rows that share lines with these benchmarks."
-    )
-    parser.add_argument(
-        "--runs", type=int, default=default.runs, metavar="K", help="Run each solution K times (default: 2)."
-    )
-    parser.add_argument(
-        "--max-solutions",
-        type=int,
-        default=default.max_solutions,
-        metavar="N",
-        help="Run at most N solutions per row (default: 20).",
-    )
-    parser.add_argument(
-        "--timeout-s",
-        type=float,
-        default=default.timeout_s,
-        metavar="S",
-        help="Limit the CPU seconds per test (default: 10).",
-    )
-    parser.add_argument(
-        "--max-overlap",
-        type=float,
-        default=default.max_overlap,
-        metavar="SHARE",
-        help="Allow at most this share of lines in common with a benchmark (default: 0.5).",
-    )
-    parser.add_argument(
-        "--extend-to",
-        type=int,
-        default=default.extend_to,
-        metavar="N",
-        help="Add mutated inputs on which all solutions agree, up to N tests per row (default: 0, adds none).",
-    )
-    parser.add_argument("--seed", type=int, default=default.seed, help="Set the seed of the mutations (default: 0).")
-    parser.add_argument("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    add = parser.add_argument
+    add("source", metavar="APPS", help="Read problems from this file or folder.")
+    add("--out", required=True, metavar="DIR", help="Write results to this folder.")
+    add("--benchmark", nargs="+", default=[], metavar="FILE", help="Drop rows that share lines with these benchmarks.")
+    for name, metavar, text in (
+        ("runs", "K", "Run each solution K times (default: 2)."),
+        ("max_solutions", "N", "Run at most N solutions per row (default: 20)."),
+        ("timeout_s", "S", "Limit the CPU seconds per test (default: 10)."),
+        ("max_overlap", "SHARE", "Allow at most this share of lines in common with a benchmark (default: 0.5)."),
+        (
+            "extend_to",
+            "N",
+            "Add mutated inputs on which all solutions agree, up to N tests per row (default: 0, adds none).",
+        ),
+        ("seed", None, "Set the seed of the mutations (default: 0)."),
+    ):
+        default = getattr(RefineSettings, name)
+        add(_flag(name), type=type(default), default=default, metavar=metavar, help=text)
+    add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -101,8 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     source, folder = Path(arguments.source), Path(arguments.out)
     raw_rows = read_raw_rows(source)
     _check_prompts_are_text(raw_rows)
-    with Progress("refining", len(raw_rows)) as bar:
-        rows = refine(raw_rows, folder, settings, benchmark, arguments.workers, bar.advance)
+    with progress_bar("refining", len(raw_rows)) as advance:
+        rows = refine(raw_rows, folder, settings, benchmark, arguments.workers, advance)
     summary = summarize_rows(rows)
     problems = [row.problem for row in rows if row.problem is not None]
     write_rows(folder / "log.jsonl", (entry for row in rows for entry in row.log_rows()))
@@ -122,10 +102,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _settings(arguments: argparse.Namespace) -> RefineSettings:
     for name, least in (("runs", 1), ("max_solutions", 1), ("extend_to", 0)):
         if getattr(arguments, name) < least:
-            flag = "--" + name.replace("_", "-")
-            raise BadInputError(f"`{flag}` is {getattr(arguments, name)}, but must be at least {least}.")
-    names = ("runs", "max_solutions", "timeout_s", "max_overlap", "extend_to", "seed")
-    return RefineSettings(**{name: getattr(arguments, name) for name in names})
+            raise BadInputError(f"`{_flag(name)}` is {getattr(arguments, name)}, but must be at least {least}.")
+    return RefineSettings(**{setting.name: getattr(arguments, setting.name) for setting in fields(RefineSettings)})
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _check_prompts_are_text(rows: Sequence[RawRow]) -> None:

@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from stepcoder_trl.cli.progress_bar import Progress
+from stepcoder_trl.cli.progress_bar import progress_bar
 from stepcoder_trl.executor import ExecutorConfig, RemoteConfig, RemoteExecutor
 from stepcoder_trl.executor.selftest import Case, SelftestFinding, SelftestReport, check_sandbox, run_selftest
 from stepcoder_trl.executor.selftest.suite import choose
@@ -37,27 +37,28 @@ To test your own backend:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--isolation",
         choices=("auto", "strict", "none"),
         default="auto",
         help="Select the isolation layers, as in `execute --help` (default: auto). With none, hostile programs can "
         "damage the machine: use a disposable one.",
     )
-    parser.add_argument(
+    add(
         "--backend-url",
         metavar="URL",
         help="Test the HTTP sandbox at this address instead. Only outcomes and executed lines are checked.",
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="Run N programs in parallel (default: 1).")
-    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="Run only these programs.")
-    parser.add_argument("--out", metavar="JSON", help="Write the report to this file (-: standard output).")
+    add("--workers", type=int, default=1, metavar="N", help="Run N programs in parallel (default: 1).")
+    add("--only", nargs="+", default=(), metavar="NAME", help="Run only these programs.")
+    add("--out", metavar="JSON", help="Write the report to this file (-: standard output).")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the suite and return the exit status."""
-    with Progress("selftest", total=len(choose(arguments.only))) as progress:
-        report = _check(arguments, on_case=lambda case: progress.advance())
+    with progress_bar("selftest", len(choose(arguments.only))) as advance:
+        report = _check(arguments, on_case=lambda case: advance())
     if arguments.out:
         write_json(arguments.out, report.to_json())
     print("\n".join(_lines(report)), file=sys.stderr if arguments.out == "-" else sys.stdout)
