@@ -297,9 +297,7 @@ def temporary_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def open_output(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
-    """
-    Yield a text stream. The file exists under `path` when the block ends without an error. `-` is standard output.
-    """
+    """Yield a text stream. The file gets its name when the block ends without an error. `-` is standard output."""
     if os.fspath(path) == STANDARD_STREAM:
         yield sys.stdout
         sys.stdout.flush()

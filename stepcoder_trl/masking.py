@@ -196,9 +196,7 @@ def _spans_in_completion(program: Program, kept: Sequence[CharSpan]) -> list[Cha
 
 
 def _keeps_blank_completion(program: Program, kept: Sequence[CharSpan]) -> bool:
-    """
-    Return whether the last text of the prefix is on a kept line. Without text in the prefix, any kept line is enough.
-    """
+    """Return whether the last text of the prefix is on a kept line. Without such text any kept line is enough."""
     before = len(program.text[: _prefix_length(program)].rstrip())
     if before == 0:
         return bool(kept)

@@ -131,9 +131,7 @@ def _join(pieces: Sequence[bytes]) -> TokenizedText:
 
 
 def _decode(data: bytes) -> tuple[str, list[int]]:
-    """
-    Decode UTF-8, with errors replaced. Return the text and the index of the character of each byte and of the end.
-    """
+    """Decode UTF-8, with errors replaced. Return the text, and the character of each byte and of the end."""
     text: list[str] = []
     character_of: list[int] = []
     length = done = 0

@@ -154,9 +154,7 @@ class Curriculum:
         write_json(path, self.state_dict(), indent=None)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """
-        Replace the state by that of a file that `save` wrote. A `BadInputError` names the file if it does not fit.
-        """
+        """Replace the state by that of a file that `save` wrote. Error messages name the file."""
         try:
             state = json.loads(Path(path).read_text(encoding="utf-8"))
             self.load_state_dict(state)

@@ -172,9 +172,7 @@ class _ProblemChecker:
 
 
 def check_unique_task_ids(problems: Sequence[Problem], places: Sequence[str]) -> None:
-    """
-    Raise a `BadInputError` that names both places, such as `"problems.jsonl:3"`, if two problems share a `task_id`.
-    """
+    """Raise an error that names both places, such as `"problems.jsonl:3"`, if two problems share a `task_id`."""
     seen: dict[str, str] = {}
     for problem, place in zip(problems, places, strict=True):
         if problem.task_id in seen:

@@ -358,9 +358,7 @@ def duplicates(problems: Sequence[Problem]) -> dict[int, str]:
 
 
 def contaminated(problems: Sequence[Problem], benchmark: Sequence[Problem], max_share: float) -> dict[int, float]:
-    """
-    Return the share of common lines by index of each row whose solution has more than `max_share` with a benchmark.
-    """
+    """Return the share of common lines, by index, of each row that shares more than `max_share` with a benchmark."""
 
     def own(problem: Problem) -> str:
         return problem.canonical_solution.removeprefix(problem.starter_code)

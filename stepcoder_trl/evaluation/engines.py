@@ -23,9 +23,7 @@ VLLM_RANKS = (8, 16, 32, 64, 128, 256)  # values of `max_lora_rank` that every r
 
 @contextmanager
 def loading(model: str) -> Iterator[None]:
-    """
-    Raise a `BadInputError` of one line if transformers cannot load a model. The message of its `OSError` is long.
-    """
+    """Report a model that transformers cannot load in one line. The message of its `OSError` has many."""
     try:
         yield
     except OSError as error:
@@ -34,10 +32,7 @@ def loading(model: str) -> Iterator[None]:
 
 
 def tokenizer_source(model: str) -> str:
-    """
-    Return the folder or name to load the tokenizer from. For an adapter saved without tokenizer, this is its base
-    model.
-    """
+    """Return the folder or name of a model's tokenizer. An adapter saved without one has that of its base model."""
     settings = _adapter_settings(model)
     if settings is None or Path(model, "tokenizer_config.json").is_file():
         return model
@@ -69,9 +64,7 @@ def model_engine(model: torch.nn.Module, tokenizer: Any, sampling: SamplingConfi
 def transformers_engine(
     model: str, dtype: str, tokenizer: Any, sampling: SamplingConfig, device: torch.device
 ) -> Engine:
-    """
-    Generate with a model or PEFT adapter that transformers loads. The data type `"auto"` is that of the checkpoint.
-    """
+    """Generate with a model or PEFT adapter that transformers loads. The data type `"auto"` is the checkpoint's."""
     from transformers import AutoModelForCausalLM
 
     auto_class = AutoModelForCausalLM
@@ -85,10 +78,7 @@ def transformers_engine(
 
 
 def vllm_engine(model: str, dtype: str, tokenizer: Any, sampling: SamplingConfig, seed: int) -> Engine:
-    """
-    Generate with vLLM, which applies a LoRA adapter to its base model. Each completion of a batch has a seed of its
-    own.
-    """
+    """Generate with vLLM, which applies a LoRA adapter to its base model. Each completion has a seed of its own."""
     try:
         vllm = importlib.import_module("vllm")
         lora = importlib.import_module("vllm.lora.request")
@@ -124,10 +114,7 @@ def vllm_engine(model: str, dtype: str, tokenizer: Any, sampling: SamplingConfig
 
 
 def _max_lora_rank(folder: str, adapter: Mapping[str, Any]) -> int:
-    """
-    Return the smallest `max_lora_rank` that the adapter fits in. An adapter that vLLM does not support raises an
-    error.
-    """
+    """Return the smallest `max_lora_rank` that the adapter fits in, or raise an error if vLLM does not support it."""
     kind = adapter.get("peft_type")
     parts = [name for name in ("use_dora", "modules_to_save") if adapter.get(name)]
     rank = max([int(adapter.get("r") or 0), *(adapter.get("rank_pattern") or {}).values()])

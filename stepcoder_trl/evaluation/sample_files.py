@@ -89,9 +89,7 @@ class SamplingPlan:
 
 
 def weights_digest(model: str) -> str:
-    """
-    Return a digest of the names, sizes and modification times of a model's files. It is empty for a name on the Hub.
-    """
+    """Return a digest of the names, sizes and modification times of a model's files, empty for a name on the Hub."""
     paths = sorted(path for path in Path(model).glob("*") if path.suffix in WEIGHT_SUFFIXES)
     files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return hashlib.sha256(repr(files).encode()).hexdigest()[:16] if files else ""
@@ -174,9 +172,7 @@ def _drawn_samples(folder: Path, problems: Sequence[Problem]) -> dict[tuple[str,
 
 
 def collect_samples(folder: Path, problems: Sequence[Problem], plan: SamplingPlan) -> list[Sample]:
-    """
-    Return the samples that all processes have drawn, in the order of the problems. A missing sample raises an error.
-    """
+    """Return the samples of all processes, in the order of the problems. If one is missing, an error is raised."""
     drawn = _drawn_samples(folder, problems)
     wanted = [(problem.task_id, number) for problem in problems for number in range(plan.num_samples)]
     missing = [key for key in wanted if key not in drawn]

@@ -30,24 +30,13 @@ from stepcoder_trl.data.problems import Problem
 
 @dataclass(frozen=True)
 class Concept:
-    """
-    Phrase of a description, with its right code and a wrong one.
-
-    `{x}` stands for a variable, `{n}` for a constant.
-
-    Attributes:
-        words (`str`): Phrase in the description.
-        right (`str`): Code for the phrase.
-        wrong (`str`): Code that does something else, raises, or does not compile.
-        family (`int`): Number of the concept's family. Concepts of one family are easily confused.
-        hard (`bool`): Whether [`noisy_demonstrations`] prefers the wrong code.
-    """
+    """Phrase of a description, with its code. `{x}` stands for a variable, `{n}` for a constant."""
 
     words: str
     right: str
-    wrong: str
-    family: int
-    hard: bool = False
+    wrong: str  # code that does something else, raises, or does not compile
+    family: int  # concepts with the same number are easily confused
+    hard: bool = False  # whether `noisy_demonstrations` prefers the wrong code
 
 
 CONDITIONS = (
@@ -75,6 +64,7 @@ NUM_FAMILIES = len({concept.family for concept in (*CONDITIONS, *UPDATES)})
 SCALARS = ("a", "b", "c")  # arguments of `f` in style "scalar"
 MIN_CONSTANT = 2
 MAX_VALUE = 12  # random arguments are in [-MAX_VALUE, MAX_VALUE]
+MAX_LENGTH = 6  # of a list in style "list"
 MIN_DISTINCT_OUTPUTS = 5
 NUM_CANDIDATES = 120  # inputs that strong tests are chosen from
 MAX_TRIES_PER_PROBLEM = 500
@@ -83,54 +73,37 @@ MAX_TRIES_PER_PROBLEM = 500
 @dataclass(frozen=True)
 class SyntheticConfig:
     """
-    Settings of the generated problems.
+    Settings of the generated problems. A value out of its range raises a `ValueError`.
 
     Args:
-        style (`str`, *optional*, defaults to `"list"`):
-            `"list"`: `f(xs)` loops over a list. `"scalar"`: `f(a, b, c)` takes numbers; long chains and few tests
-            leave much of a program unexecuted.
-        min_clauses (`int`, *optional*, defaults to `2`):
-            Minimum number of clauses of a problem. A program passes only if all its clauses are right.
-        max_clauses (`int`, *optional*, defaults to `3`):
-            Maximum number of clauses of a problem.
-        min_arms (`int`, *optional*, defaults to `1`):
-            Minimum number of arms of a clause: 1 is a lone `if`, 2 add an `else`, 3 an `elif`, and so on.
-        max_arms (`int`, *optional*, defaults to `2`):
-            Maximum number of arms of a clause.
-        max_constant (`int`, *optional*, defaults to `9`):
-            Largest constant in a description. The smallest is 2.
-        concepts (`str`, *optional*, defaults to `"shared"`):
-            `"shared"`: any clause may have any concept, so that a concept learnt at the end of solutions also serves
-            at their beginning. `"by_clause"`: each position has its own concepts, assigned in turn.
+        style (`str`): `"list"`: `f(xs)` loops over a list. `"scalar"`: `f(a, b, c)` takes numbers.
+        concepts (`str`): `"shared"`: any clause may have any concept, so that a concept learnt at the end of solutions
+            also serves at their beginning. `"by_clause"`: each position has its own concepts, assigned in turn.
             `"family_by_clause"`: each position has its own family, so that concepts that are easily confused ("even"
             and "odd") occur at the same position. Without a loop the first clause starts from a total of 0. Concepts
             that no test can distinguish there (adding from assigning) do not occur in it.
-        test_strength (`str`, *optional*, defaults to `"strong"`):
-            `"strong"`: every single wrong concept and every missing arm changes the result of a test, so that the
-            tests reach every line. `"few"`: the first of the strong tests. They detect most wrong programs, but leave
-            lines unexecuted. `"weak"`: short random inputs.
-        num_tests (`int`, *optional*, defaults to `12`):
-            Number of tests. There are more strong tests where this number cannot detect all wrong programs.
-
-    Raises:
-        ValueError: If a value is out of its range.
+        test_strength (`str`): `"strong"`: every single wrong concept and every missing arm changes the result of a
+            test, so that the tests reach every line. `"few"`: the first of the strong tests. They detect most wrong
+            programs, but leave lines unexecuted.
+        num_tests (`int`): Number of tests. There are more strong tests where this number cannot detect all wrong
+            programs.
     """
 
     style: Literal["list", "scalar"] = "list"
     min_clauses: int = 2
     max_clauses: int = 3
-    min_arms: int = 1
+    min_arms: int = 1  # of a clause: 1 is a lone `if`, 2 add an `else`, 3 an `elif`, and so on
     max_arms: int = 2
-    max_constant: int = 9
+    max_constant: int = 9  # largest constant in a description; the smallest is 2
     concepts: Literal["shared", "by_clause", "family_by_clause"] = "shared"
-    test_strength: Literal["strong", "few", "weak"] = "strong"
+    test_strength: Literal["strong", "few"] = "strong"
     num_tests: int = 12
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("style", ("list", "scalar")),
             ("concepts", ("shared", "by_clause", "family_by_clause")),
-            ("test_strength", ("strong", "few", "weak")),
+            ("test_strength", ("strong", "few")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` is {getattr(self, name)!r}, but must be one of {', '.join(allowed)}.")
@@ -160,22 +133,12 @@ class SyntheticConfig:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """
-    Example for supervised fine-tuning.
-
-    Attributes:
-        prompt (`str`): Description of a problem.
-        starter_code (`str`): Beginning of the program.
-        program (`str`): Complete program, starter code included. It may have planted errors.
-        log_probability (`float`):
-            Natural logarithm of the probability of the program given the prompt. Minus its mean is the lowest possible
-            loss of a model, in nats.
-    """
+    """Example for supervised fine-tuning."""
 
     prompt: str
     starter_code: str
-    program: str
-    log_probability: float
+    program: str  # complete, with planted errors
+    log_probability: float  # of the program given the prompt, in nats; minus its mean is the lowest possible loss
 
 
 @dataclass(frozen=True)
@@ -211,28 +174,13 @@ def synthetic_problems(
     num_problems: int, seed: int, config: SyntheticConfig | None = None, *, exclude: Collection[str] = ()
 ) -> list[Problem]:
     """
-    Generate problems with tests of form `call`.
+    Generate problems with different prompts and tests of form `call`. Prompts in `exclude` are left out.
 
     Equal arguments give equal problems. The number and strength of the tests change the tests alone, so that the same
-    problems can be trained with few tests and evaluated with strong ones.
+    problems can be trained with few tests and evaluated with strong ones. Strong tests exist for each problem: they
+    detect every wrong concept, reach every line of the canonical solution, and have at least five different outputs.
 
-    Args:
-        num_problems (`int`):
-            Number of problems. Their prompts differ.
-        seed (`int`):
-            Seed.
-        config (`SyntheticConfig`, *optional*):
-            Settings.
-        exclude (`Collection[str]`, *optional*):
-            Prompts to leave out, for example those of another split.
-
-    Returns:
-        `list[Problem]`: Problems whose canonical solution passes its tests. Strong tests exist for each of them: they
-        detect every wrong concept, reach every line of the canonical solution, and have at least five different
-        outputs.
-
-    Raises:
-        ValueError: If there are too few different problems with these settings.
+    If there are too few different problems with these settings, a `ValueError` is raised.
     """
     config = config or SyntheticConfig()
     specs = random.Random(f"problems {seed}")
@@ -255,18 +203,14 @@ def synthetic_problems(
         if inputs is None:
             continue
         solution = _program(spec, config)
+        outputs = [result for _, result in _results(solution, inputs)]
         problems.append(
             Problem(
                 task_id=f"synthetic/{seed}/{len(problems)}",
                 prompt=prompt,
                 starter_code=_starter_code(config),
                 canonical_solution=solution,
-                tests={
-                    "type": "call",
-                    "fn_name": "f",
-                    "inputs": inputs,
-                    "outputs": [result for _, result in _results(solution, inputs)],
-                },
+                tests={"type": "call", "fn_name": "f", "inputs": inputs, "outputs": outputs},
             )
         )
     return problems
@@ -281,28 +225,10 @@ def noisy_demonstrations(
     exclude: Collection[str] = (),
 ) -> Iterator[Demonstration]:
     """
-    Generate programs with planted errors, without end.
+    Generate programs with planted errors, without end. Prompts in `exclude` are left out.
 
-    Every concept of a program is right or wrong independently of the others.
-
-    Args:
-        seed (`int`):
-            Seed.
-        config (`SyntheticConfig`, *optional*):
-            Settings. Those of the tests have no effect.
-        easy_accuracy (`float`, *optional*, defaults to `0.85`):
-            Probability that a concept which is not hard is written right, in [0, 1].
-        hard_accuracy (`float`, *optional*, defaults to `0.35`):
-            Probability that a hard concept is written right, in [0, 1]. Below 0.5 greedy decoding of a model that
-            learnt from the demonstrations gets it wrong.
-        exclude (`Collection[str]`, *optional*):
-            Prompts to leave out, for example those of the problems to train or evaluate on.
-
-    Returns:
-        `Iterator[Demonstration]`: Endless.
-
-    Raises:
-        ValueError: If a probability is out of [0, 1].
+    Each concept is right or wrong independently of the others, with the probability of an easy or of a hard concept.
+    Below 0.5, greedy decoding of a model that learnt from the demonstrations gets the concept wrong.
     """
     for name, value in (("easy_accuracy", easy_accuracy), ("hard_accuracy", hard_accuracy)):
         if not 0 <= value <= 1:
@@ -411,17 +337,15 @@ def _mutants(spec: _Spec) -> Iterator[_Spec]:
 
 
 def _test_inputs(spec: _Spec, config: SyntheticConfig, seed: str) -> list[_Arguments] | None:
-    """Return the inputs of the tests; `None` if no strong tests were found, even where weak ones are wanted."""
+    """Return the inputs of the tests. `None` if no strong tests were found."""
     rng = random.Random(f"tests {seed}")
     constants = [
         phrase.n for clause in spec for arm in clause for phrase in (arm.condition, arm.update) if phrase is not None
     ]
-    candidates = [_draw_arguments(rng, config, constants, longest=6) for _ in range(NUM_CANDIDATES)]
+    candidates = [_draw_arguments(rng, config, constants) for _ in range(NUM_CANDIDATES)]
     strong = _strong_subset(spec, config, candidates)
     if strong is None:
         return None
-    if config.test_strength == "weak":
-        return [_draw_arguments(rng, config, constants, longest=3) for _ in range(config.num_tests)]
     number = config.num_tests if config.test_strength == "few" else max(config.num_tests, len(strong))
     rest = [i for i in range(NUM_CANDIDATES) if i not in strong]
     return [candidates[i] for i in (strong + rest)[:number]]
@@ -452,7 +376,7 @@ def _strong_subset(spec: _Spec, config: SyntheticConfig, candidates: list[_Argum
     return chosen if len(outputs) >= MIN_DISTINCT_OUTPUTS else None
 
 
-def _draw_arguments(rng: random.Random, config: SyntheticConfig, constants: Sequence[int], longest: int) -> _Arguments:
+def _draw_arguments(rng: random.Random, config: SyntheticConfig, constants: Sequence[int]) -> _Arguments:
     """Draw the arguments of one call. Half of the numbers lie at or beside a constant, to detect off-by-one errors."""
 
     def number() -> int:
@@ -462,7 +386,7 @@ def _draw_arguments(rng: random.Random, config: SyntheticConfig, constants: Sequ
 
     if config.style == "scalar":
         return [number() for _ in SCALARS]
-    return [[number() for _ in range(rng.randint(1, longest))]]
+    return [[number() for _ in range(rng.randint(1, MAX_LENGTH))]]
 
 
 def _results(program: str, inputs: Sequence[_Arguments]) -> list[tuple[str, Any]]:

@@ -21,6 +21,7 @@ from stepcoder_trl.jsonl import write_json
 from stepcoder_trl.quickstart.run_directory import RunDirectory
 from stepcoder_trl.quickstart.sections import (
     Material,
+    UpdateLog,
     evaluate,
     fine_tune_model,
     pass_rates,
@@ -31,7 +32,6 @@ from stepcoder_trl.quickstart.sections import (
 )
 from stepcoder_trl.quickstart.settings import QuickstartConfig
 from stepcoder_trl.quickstart.tiny_model import SFTStep
-from stepcoder_trl.quickstart.update_log import UpdateLog
 from stepcoder_trl.versions import versions
 
 
@@ -45,19 +45,6 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
     Writes to the run directory: `summary.json`, `curves.jsonl`, `curves.png` (with the extra `plots`), `stages.jsonl`,
     `rollouts.html`, `rollouts.jsonl`, `problems_training.jsonl` (few tests), `problems_train.jsonl` (the same
     problems, all tests), `problems_heldout.jsonl`, `sft/` and `policy/`.
-
-    Args:
-        config ([`QuickstartConfig`]):
-            Settings.
-        console (`rich.console.Console`, *optional*):
-            Console to print to. Defaults to standard output.
-
-    Returns:
-        `dict[str, Any]`: Content of `summary.json`.
-
-    Raises:
-        BadInputError: If the run directory exists, or a setting is not allowed.
-        SandboxError: If the sandbox fails to run programs.
     """
     run = RunDirectory(config.out, console or Console())
     start_s, cpu_start_s = time.perf_counter(), _cpu_seconds()

@@ -15,26 +15,13 @@ from stepcoder_trl.errors import BadInputError
 
 
 class RunDirectory:
-    """
-    Folder of one run, and the console that shows its progress.
-
-    Args:
-        path (`str`): Folder to make.
-        console (`rich.console.Console`): Console.
-
-    Attributes:
-        pass_rates (`dict[str, list[tuple[float, float]]]`): `(update, pass@1)` of each set of problems.
-        passing (`list[tuple[float, float]]`): `(update, share of completions that pass)` in training.
-
-    Raises:
-        BadInputError: If the folder exists and is not empty, or cannot be made.
-    """
+    """Folder of one run, its learning curves, and the console that shows its progress."""
 
     def __init__(self, path: str, console: Console) -> None:
         self.path = new_run_directory(path)
         self.console = console
-        self.pass_rates: dict[str, list[tuple[float, float]]] = {}
-        self.passing: list[tuple[float, float]] = []
+        self.pass_rates: dict[str, list[tuple[float, float]]] = {}  # (update, pass@1) of each set of problems
+        self.passing: list[tuple[float, float]] = []  # (update, share of completions that pass) in training
 
     def print_heading(self, title: str) -> None:
         """Print the heading of a section."""
@@ -56,12 +43,7 @@ class RunDirectory:
 
 
 def new_run_directory(path: str) -> Path:
-    """
-    Make the run directory.
-
-    Raises:
-        BadInputError: If it exists and is not empty, because a run is never overwritten, or cannot be made.
-    """
+    """Make the run directory. It must not exist, or be empty, because a run is never overwritten."""
     directory = Path(path)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise BadInputError(f"`--out` is {path!r}, which exists already. Choose another directory or remove it.")

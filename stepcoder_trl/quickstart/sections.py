@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,13 +29,14 @@ from stepcoder_trl.quickstart.problems import noisy_demonstrations, synthetic_pr
 from stepcoder_trl.quickstart.run_directory import RunDirectory
 from stepcoder_trl.quickstart.settings import QuickstartConfig, ppo_config
 from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, build_model, build_tokenizer, fine_tune
-from stepcoder_trl.quickstart.update_log import UpdateLog
 from stepcoder_trl.reports.html import rollouts_page
 from stepcoder_trl.reports.plots import MISSING, can_plot, plot_curves
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import StageCount, before_after_table, rollouts_text, stage_table
 from stepcoder_trl.steps.queries import build_query
 from stepcoder_trl.trainer import StepCoderPPOTrainer
+from stepcoder_trl.trainer.records import Update
+from stepcoder_trl.trainer.rollout_log import rollout_views
 
 
 HELDOUT_SEED = 1_000_000  # added to the seed, so that held-out problems come from another random stream
@@ -43,31 +45,17 @@ TOKENIZER_TEXTS = 1000
 
 @dataclass(frozen=True)
 class Material:
-    """
-    Problems, tokenizer and model.
+    """Problems, tokenizer and model."""
 
-    Attributes:
-        train (`list[Problem]`): Training problems with the few tests of training.
-        evaluated (`dict[str, list[Problem]]`): Training and held-out problems with all tests.
-        tokenizer (`PreTrainedTokenizerFast`): Tokenizer.
-        model (`LlamaForCausalLM`): Model; fine-tuning and training change it in place.
-        response_length (`int`): Maximum number of tokens per completion.
-    """
-
-    train: list[Problem]
-    evaluated: dict[str, list[Problem]]
+    train: list[Problem]  # with the few tests of training
+    evaluated: dict[str, list[Problem]]  # training and held-out problems with all tests
     tokenizer: PreTrainedTokenizerFast
-    model: LlamaForCausalLM
-    response_length: int
+    model: LlamaForCausalLM  # fine-tuning and training change it in place
+    response_length: int  # maximum number of tokens per completion
 
 
 def prepare(config: QuickstartConfig, run: RunDirectory) -> Material:
-    """
-    Generate problems, build tokenizer and model, and print one problem.
-
-    Raises:
-        BadInputError: If a problem is longer than the model's positions.
-    """
+    """Generate problems, build tokenizer and model, and print one problem."""
     run.print_heading("Generated problems")
     heldout = synthetic_problems(config.sizes.heldout, config.seed + HELDOUT_SEED, config.problems)
     prompts = {str(problem.prompt) for problem in heldout}
@@ -151,6 +139,32 @@ def evaluate(material: Material, executor: CodeExecutor, run: RunDirectory, upda
     shown = ", ".join(f"{name} {rate:.3f}" for name, rate in rates.items())
     run.console.print(f"pass@1 after {update} updates: {shown}")
     return evaluations
+
+
+class UpdateLog:
+    """Records the curriculum's stages, and the completions of the first and the last update of a trainer."""
+
+    def __init__(self, trainer: StepCoderPPOTrainer) -> None:
+        self.trainer = trainer
+        self.stages = [StageCount(0, self._problems_at_stages(), 0.0)]
+        self.first_rollouts: list[RolloutView] = []
+        self.last_rollouts: list[RolloutView] = []
+        trainer.on_update = self.add
+
+    def add(self, update: Update) -> None:
+        """Record an update."""
+        if update.step in (0, self.trainer.plan.num_updates - 1):
+            self.last_rollouts = rollout_views(update.rollout, update.feedback, update.scores, update.loss_mask)
+            self.first_rollouts = self.first_rollouts or self.last_rollouts
+        passed = [execution.outcome == "passed" for execution in update.feedback.executions if execution is not None]
+        passing = sum(passed) / len(passed) if passed else 0.0
+        self.stages.append(StageCount(update.step + 1, self._problems_at_stages(), passing))
+
+    def _problems_at_stages(self) -> dict[int, int]:
+        curriculum = self.trainer.curriculum
+        if curriculum is None:
+            return {}
+        return dict(Counter(curriculum.stage(row.task_id) for row in self.trainer.rows))
 
 
 def train(config: QuickstartConfig, material: Material, executor: CodeExecutor, run: RunDirectory) -> UpdateLog:

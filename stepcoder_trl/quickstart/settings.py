@@ -13,29 +13,15 @@ from stepcoder_trl.trainer import StepCoderPPOConfig
 
 @dataclass(frozen=True)
 class Sizes:
-    """
-    Number of steps, problems and completions.
+    """Number of steps, problems and completions, each at least 1."""
 
-    Args:
-        sft_steps (`int`): Steps of supervised fine-tuning, 32 demonstrations each.
-        updates (`int`): Updates of PPO.
-        problems (`int`): Problems to train on.
-        heldout (`int`): Problems that are only evaluated.
-        prompts_per_update (`int`): Problems per update.
-        num_generations (`int`): Completions per problem and update.
-        evaluate_every (`int`): Updates between two evaluations.
-
-    Raises:
-        BadInputError: If a value is below 1, or an update has more problems than there are.
-    """
-
-    sft_steps: int = 450
+    sft_steps: int = 450  # of 32 demonstrations each
     updates: int = 24
-    problems: int = 64
-    heldout: int = 256
+    problems: int = 64  # to train on
+    heldout: int = 256  # problems that are only evaluated
     prompts_per_update: int = 16
-    num_generations: int = 8
-    evaluate_every: int = 6
+    num_generations: int = 8  # completions per problem and update
+    evaluate_every: int = 6  # updates between two evaluations
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
@@ -58,44 +44,20 @@ MODEL = TinyModelConfig()
 
 @dataclass(frozen=True)
 class QuickstartConfig:
-    """
-    Settings of the quickstart.
+    """Settings of the quickstart."""
 
-    Args:
-        out (`str`, *optional*, defaults to `"stepcoder-quickstart"`):
-            Run directory. It must not exist, or be empty.
-        seed (`int`, *optional*, defaults to `0`):
-            Seed of problems, model, fine-tuning and sampling.
-        sizes ([`Sizes`], *optional*):
-            Number of steps, problems and completions.
-        problems ([`SyntheticConfig`], *optional*):
-            Kind of problems, and the tests of the evaluation.
-        training_tests (`int`, *optional*, defaults to `4`):
-            Tests of a problem in training. There are fewer than in the evaluation, so that some lines never run.
-        model ([`TinyModelConfig`], *optional*):
-            Size of the model.
-        easy_accuracy, hard_accuracy (`float`, *optional*, default to `0.85` and `0.35`):
-            Share of easy and of hard concepts that the demonstrations of fine-tuning have right.
-        learning_rate, value_learning_rate (`float`, *optional*, default to `4e-4` and `1e-3`):
-            Learning rates of PPO.
-        kl_coef (`float`, *optional*, defaults to `0.05`):
-            KL coefficient of PPO.
-        num_threads (`int`, *optional*, defaults to `1`):
-            Threads of PyTorch.
-    """
-
-    out: str = "stepcoder-quickstart"
-    seed: int = 0
+    out: str = "stepcoder-quickstart"  # run directory; it must not exist, or be empty
+    seed: int = 0  # of problems, model, fine-tuning and sampling
     sizes: Sizes = FULL
-    problems: SyntheticConfig = PROBLEMS
-    training_tests: int = 4
+    problems: SyntheticConfig = PROBLEMS  # with the tests of the evaluation
+    training_tests: int = 4  # fewer than in the evaluation, so that some lines never run
     model: TinyModelConfig = MODEL
-    easy_accuracy: float = 0.85
+    easy_accuracy: float = 0.85  # share of easy concepts that the demonstrations of fine-tuning have right
     hard_accuracy: float = 0.35
     learning_rate: float = 4e-4
     value_learning_rate: float = 1e-3
     kl_coef: float = 0.05
-    num_threads: int = 1
+    num_threads: int = 1  # of PyTorch
 
 
 def ppo_config(config: QuickstartConfig, output_dir: str, response_length: int) -> StepCoderPPOConfig:

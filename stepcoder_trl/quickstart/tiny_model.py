@@ -28,17 +28,9 @@ _IGNORED = -100  # label that `cross_entropy` ignores
 
 def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """
-    Build a byte-level BPE tokenizer in which every word of the texts is one token.
+    Build a byte-level BPE tokenizer, which pads on the left, and in which every word of the texts is one token.
 
     Decoding an encoded text returns it unchanged. The text of a sequence is the concatenation of its tokens' texts.
-
-    Args:
-        texts (`Iterable[str]`):
-            Texts to learn from.
-
-    Returns:
-        [`~transformers.PreTrainedTokenizerFast`]: Tokenizer with an EOS token and a separate padding token. It pads on
-        the left.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -66,24 +58,12 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 @dataclass(frozen=True)
 class TinyModelConfig:
-    """
-    Size of the model.
-
-    Args:
-        hidden_size (`int`, *optional*, defaults to `96`):
-            Width.
-        num_layers (`int`, *optional*, defaults to `2`):
-            Number of layers. Copying a constant from the description takes two.
-        num_heads (`int`, *optional*, defaults to `4`):
-            Number of attention heads, a divisor of the width.
-        max_positions (`int`, *optional*, defaults to `512`):
-            Maximum number of tokens of a description with its program.
-    """
+    """Size of the model."""
 
     hidden_size: int = 96
-    num_layers: int = 2
+    num_layers: int = 2  # copying a constant from the description takes two
     num_heads: int = 4
-    max_positions: int = 512
+    max_positions: int = 512  # maximum number of tokens of a description with its program
 
     def __post_init__(self) -> None:
         if min(self.hidden_size, self.num_layers, self.num_heads, self.max_positions) < 1:
@@ -123,46 +103,26 @@ class SFTConfig:
     """
     Settings of supervised fine-tuning.
 
-    Args:
-        num_steps (`int`, *optional*, defaults to `400`):
-            Optimizer steps. No program passes before the model copies constants, which it learns suddenly.
-        batch_size (`int`, *optional*, defaults to `32`):
-            Demonstrations per step.
-        learning_rate (`float`, *optional*, defaults to `4e-3`):
-            Peak learning rate of embeddings, norms and output layer (AdamW). It falls to zero on a cosine.
-        matrix_learning_rate (`float`, *optional*, defaults to `6e-3`):
-            Peak learning rate of the inner matrices (Muon).
-        warmup_steps (`int`, *optional*, defaults to `50`):
-            Steps over which the learning rate rises.
-        batches_sorted_together (`int`, *optional*, defaults to `16`):
-            Batches whose demonstrations are sorted by length before the batches are shuffled, so that batches have
-            little padding. Use 1 for demonstrations that repeat: equal ones would gather in one batch.
+    The demonstrations of `batches_sorted_together` batches are sorted by length before the batches are shuffled, so
+    that batches have little padding. Use 1 for demonstrations that repeat: equal ones would gather in one batch.
     """
 
-    num_steps: int = 400
+    num_steps: int = 400  # no program passes before the model copies constants, which it learns suddenly
     batch_size: int = 32
-    learning_rate: float = 4e-3
-    matrix_learning_rate: float = 6e-3
+    learning_rate: float = 4e-3  # peak for embeddings, norms and output layer (AdamW); it falls to zero on a cosine
+    matrix_learning_rate: float = 6e-3  # peak for the inner matrices (Muon)
     warmup_steps: int = 50
     batches_sorted_together: int = 16
 
 
 @dataclass(frozen=True)
 class SFTStep:
-    """
-    One step of supervised fine-tuning.
+    """One step of supervised fine-tuning."""
 
-    Attributes:
-        step (`int`): Number of steps done.
-        loss (`float`): Mean loss per token of the programs, in nats.
-        floor (`float`): Lowest possible loss on this batch: the entropy of the planted errors.
-        seconds (`float`): Time since the start.
-    """
-
-    step: int
-    loss: float
-    floor: float
-    seconds: float
+    step: int  # number of steps done
+    loss: float  # mean per token of the programs, in nats
+    floor: float  # lowest possible loss on this batch: the entropy of the planted errors
+    seconds: float  # since the start
 
 
 @dataclass(frozen=True)
@@ -186,20 +146,7 @@ def fine_tune(
     """
     Fine-tune on demonstrations, in the form of training and evaluation: query, completion, EOS.
 
-    Args:
-        model ([`~transformers.LlamaForCausalLM`]):
-            Model. It is changed in place and left in evaluation mode.
-        tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
-            Its tokenizer.
-        demonstrations (`Iterator[Demonstration]`):
-            Endless demonstrations. Each is used once.
-        config ([`SFTConfig`]):
-            Settings.
-        on_step (`Callable[[SFTStep], None]`, *optional*):
-            Called after each step.
-
-    Returns:
-        `list[SFTStep]`: One record per step.
+    Each demonstration is used once. The model is left in evaluation mode. One record per step is returned.
     """
     optimizers = _optimizers(model, config)
     schedules = [get_cosine_schedule_with_warmup(one, config.warmup_steps, config.num_steps) for one in optimizers]

@@ -33,9 +33,7 @@ def _utf8(text: str) -> str:
 
 
 def write_completions(rollouts: Sequence[RolloutView], update: int, folder: str | os.PathLike[str]) -> Path:
-    """
-    Write completions to `completions_UPDATE.parquet` in a folder, which is made if it is missing. Return the path.
-    """
+    """Write completions to `completions_UPDATE.parquet` in a folder, which is made if missing. Return the path."""
     import pyarrow as pa
     import pyarrow.parquet
 

@@ -55,9 +55,7 @@ def plot_histograms(
 
 
 def plot_shares(shares: Mapping[str, Mapping[str, float]], path: str | PathLike[str], title: str) -> None:
-    """
-    Plot one stacked horizontal bar per group: shares by group name and part name. All groups have the same parts.
-    """
+    """Plot one stacked horizontal bar per group: shares by group and part name. All groups have the same parts."""
     if not shares:
         raise BadInputError("There are no shares to draw. Pass at least one group.")
     figure = _figure(8, 1.2 + 0.5 * len(shares))

@@ -103,15 +103,13 @@ def _ellipsis(lines: Sequence[Text], max_lines: int) -> list[Text]:
     return [Text(f"({hidden} more lines)", style="italic")] if hidden > 0 else []
 
 
-def stage_table(counts: Sequence[StageCount], max_rows: int = 10) -> Table:
-    """
-    Return a table of the number of problems at each curriculum stage over time, from the highest stage to scratch.
-    """
+def stage_table(counts: Sequence[StageCount]) -> Table:
+    """Return a table of the number of problems at each curriculum stage, from the highest to scratch, over time."""
     stages = sorted({0, *(stage for count in counts for stage in count.problems)}, reverse=True)
     table = Table(title="Curriculum: problems at each stage")
     for heading in ("update", *(f"stage {stage}" if stage else "scratch" for stage in stages), "passing"):
         table.add_column(heading, justify="right")
-    for count in evenly_spaced(counts, max_rows):
+    for count in evenly_spaced(counts, 10):
         numbers = (str(count.problems.get(stage, 0)) for stage in stages)
         table.add_row(str(count.update), *numbers, f"{count.pass_rate:.0%}")
     return table

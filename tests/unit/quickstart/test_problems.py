@@ -125,10 +125,10 @@ def test_larger_number_begins_with_same_problems():
 
 def test_settings_of_tests_do_not_change_problems():
     strong = synthetic_problems(10, seed=5)
-    weak = synthetic_problems(10, seed=5, config=SyntheticConfig(test_strength="weak", num_tests=3))
+    few = synthetic_problems(10, seed=5, config=SyntheticConfig(test_strength="few", num_tests=3))
 
-    assert [p.canonical_solution for p in strong] == [p.canonical_solution for p in weak]
-    assert {len(p.tests["inputs"]) for p in weak} == {3}
+    assert [p.canonical_solution for p in strong] == [p.canonical_solution for p in few]
+    assert {len(p.tests["inputs"]) for p in few} == {3}
     assert min(len(p.tests["inputs"]) for p in strong) >= 12
 
 
