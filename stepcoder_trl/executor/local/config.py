@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor.verdict.limits import Isolation, Limits, check_isolation
+from stepcoder_trl.executor.verdict.limits import Limits
 
 
 @dataclass(frozen=True)
-class ExecutorConfig:
+class ExecutorConfig(Limits):
     """
     Settings of a [`CodeExecutor`].
 
@@ -41,35 +41,14 @@ class ExecutorConfig:
     """
 
     num_workers: int | None = None
-    timeout_s: float = 3.0
-    program_timeout_s: float | None = None
-    memory_limit_bytes: int = 512 * 2**20
-    isolation: Isolation = "auto"
-    stop_on_first_failure: bool = False
-    float_tolerance: float | None = None
-    fresh_process_per_test: bool = False
-    keep_outputs: bool = False
+    _: KW_ONLY
     hash_seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.num_workers is not None and self.num_workers < 1:
             raise BadInputError(
                 f"`num_workers` is {self.num_workers}, but must be at least 1. Leave it out for one per core."
             )
         if not 0 <= self.hash_seed < 2**32:
             raise BadInputError(f"`hash_seed` is {self.hash_seed}, but must be from 0 to 4294967295.")
-        check_isolation(self.isolation)
-        _ = self.limits  # checks its fields
-
-    @property
-    def limits(self) -> Limits:
-        """Return the default limits of a program. Its tests may override them."""
-        return Limits(
-            timeout_s=self.timeout_s,
-            program_timeout_s=self.program_timeout_s,
-            memory_limit_bytes=self.memory_limit_bytes,
-            float_tolerance=self.float_tolerance,
-            stop_on_first_failure=self.stop_on_first_failure,
-            fresh_process_per_test=self.fresh_process_per_test,
-            keep_outputs=self.keep_outputs,
-        )

@@ -75,7 +75,7 @@ class CodeExecutor(BaseBackend):
             SandboxError: If the executor is closed.
         """
         examine = not server_process.PORTABLE
-        task = Task(prepare_job(program, Tests.parse(tests), self.config.limits, examine), owner=self)
+        task = Task(prepare_job(program, Tests.parse(tests), self.config, examine), owner=self)
         self._running_workers().put(task)
         return task.future
 

@@ -31,7 +31,7 @@ from stepcoder_trl.types import Execution, Outcome
 
 
 CLOSED_MESSAGE = "This executor is closed. Create a new one."
-_HARMLESS_LIMITS = Limits(timeout_s=10.0, program_timeout_s=None, memory_limit_bytes=512 * 2**20)
+_HARMLESS_LIMITS = Limits(timeout_s=10.0)
 _Cause = Literal["killed", "lost", "failed"]
 # Number of failed attempts after which a program is given up, by cause.
 _MAX_ATTEMPTS: dict[_Cause, int] = {

@@ -18,6 +18,7 @@ import secrets
 import threading
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from stepcoder_trl.errors import SandboxError
@@ -65,6 +66,8 @@ class RemoteExecutor(BaseBackend):
 
     def __init__(self, config: RemoteConfig | str) -> None:
         self.config = RemoteConfig(config) if isinstance(config, str) else config
+        # The remote fork server gets no answers while it runs, so it cannot stop: see `_stopped_at_failure`.
+        self._limits = replace(self.config, stop_on_first_failure=False)
         self._closing = threading.Event()
         self._greeting: dict[str, Any] | None = None
         self._begin()
@@ -99,7 +102,7 @@ class RemoteExecutor(BaseBackend):
             BadInputError: If the tests are invalid.
             SandboxError: If the executor is closed.
         """
-        job = prepare_job(program, Tests.parse(tests), self.config.limits, examine=False)
+        job = prepare_job(program, Tests.parse(tests), self._limits, examine=False)
         if self._closing.is_set():
             raise SandboxError("This executor is closed. Create a new one.")
         if self._pid != os.getpid():
@@ -150,7 +153,7 @@ class RemoteExecutor(BaseBackend):
         raise self._client.failure(f"{problem}, {self.config.max_attempts} times. Check that the service is up")
 
     def _healthy(self) -> bool:
-        job = prepare_job(HARMLESS_PROGRAM, Tests.parse(HARMLESS_TESTS), self.config.limits)
+        job = prepare_job(HARMLESS_PROGRAM, Tests.parse(HARMLESS_TESTS), self._limits)
         try:
             return self._judged(job, self._report(job)).outcome is Outcome.PASSED
         except (_NoReport, TemporaryFailure):

@@ -9,8 +9,6 @@ from typing import Literal
 from stepcoder_trl.errors import BadInputError
 
 
-Isolation = Literal["auto", "strict", "none"]
-
 MIN_MEMORY_LIMIT_BYTES = 2**20
 MAX_MEMORY_LIMIT_BYTES = 2**50  # `setrlimit` refuses much larger numbers
 MIN_OUTPUT_BYTES = 16 * 2**20
@@ -20,20 +18,20 @@ SERVER_SLACK_S = 30.0  # a server counts as lost if it is silent for this long a
 TESTS_PER_PROGRAM_LIMIT = 5  # default limit of all tests together, in limits of one test
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """
-    Limits of one program, and how its tests are run. [`ExecutorConfig`] describes each field.
+    Limits of a program, and how its tests are run: the settings that all executors share.
 
-    Raises:
-        BadInputError: If a value is out of range. The message names the field, the value and the fix.
+    [`ExecutorConfig`] describes each field.
     """
 
-    timeout_s: float
-    program_timeout_s: float | None
-    memory_limit_bytes: int
-    float_tolerance: float | None = None
+    timeout_s: float = 3.0
+    program_timeout_s: float | None = None
+    memory_limit_bytes: int = 512 * 2**20
+    isolation: Literal["auto", "strict", "none"] = "auto"
     stop_on_first_failure: bool = False
+    float_tolerance: float | None = None
     fresh_process_per_test: bool = False
     keep_outputs: bool = False
 
@@ -45,6 +43,8 @@ class Limits:
                 f"`memory_limit_bytes` is {self.memory_limit_bytes}, but must be at least {MIN_MEMORY_LIMIT_BYTES}. "
                 f"It counts bytes: write 512 * 2**20 for 512 MiB."
             )
+        if self.isolation not in ("auto", "strict", "none"):
+            raise BadInputError(f"`isolation` is {self.isolation!r}, but must be 'auto', 'strict' or 'none'.")
         tolerance = self.float_tolerance
         if tolerance is not None and not (tolerance >= 0 and math.isfinite(tolerance)):
             raise BadInputError(
@@ -56,9 +56,3 @@ def check_seconds(name: str, value: float | None) -> None:
     """Check that an option is a positive number of seconds. `None` stands for its default."""
     if value is not None and not (value > 0 and math.isfinite(value)):
         raise BadInputError(f"`{name}` is {value}, but must be a positive number of seconds.")
-
-
-def check_isolation(isolation: str) -> None:
-    """Check that a value of the option `isolation` is known."""
-    if isolation not in ("auto", "strict", "none"):
-        raise BadInputError(f"`isolation` is {isolation!r}, but must be 'auto', 'strict' or 'none'.")

@@ -27,7 +27,7 @@ from stepcoder_trl.executor.verdict.prepare import prepare_job
 def test_number_of_untrusted_rows(data_dir: Path, name: str, rows: int, untrusted: int) -> None:
     problems = load_problems(data_dir / name)
 
-    jobs = [prepare_job("", problem.parsed_tests, Limits(1.0, None, 2**29)) for problem in problems]
+    jobs = [prepare_job("", problem.parsed_tests, Limits(timeout_s=1.0)) for problem in problems]
 
     assert len(jobs) == rows
     assert sum(any("code" in test for test in json.loads(job.message)["tests"]) for job in jobs) == untrusted

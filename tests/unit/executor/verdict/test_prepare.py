@@ -15,7 +15,7 @@ from stepcoder_trl.executor.verdict.prepare import prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests
 
 
-LIMITS = Limits(1.0, None, 2**29)
+LIMITS = Limits(timeout_s=1.0)
 CALL: dict[str, Any] = {"type": "call", "fn_name": "f", "inputs": [[1]], "outputs": [271828]}
 STDIO: dict[str, Any] = {"type": "stdio", "inputs": ["1"], "outputs": ["271828"]}
 ASSERT: dict[str, Any] = {"type": "assert", "setup": "", "asserts": ["assert f(1) == 271828"]}
