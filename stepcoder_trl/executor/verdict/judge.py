@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from stepcoder_trl.errors import SandboxError
-from stepcoder_trl.executor.verdict.asserts import split_assert
+from stepcoder_trl.executor.verdict.asserts import Split
 from stepcoder_trl.executor.verdict.compare import stdout_matches, values_match
 from stepcoder_trl.executor.wire.codec import decode
 from stepcoder_trl.masking import executed_lines, kept_lines
@@ -21,7 +21,7 @@ from stepcoder_trl.parsing import line_spans
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
-Judge = Callable[[dict[str, Any]], TestResult]
+Judge = Callable[[dict[str, Any]], TestResult]  # from the report on a test that ran to its end
 
 _SEVERITY = {
     Outcome.PASSED: 0,
@@ -31,7 +31,7 @@ _SEVERITY = {
     Outcome.TIMEOUT: 2,
     Outcome.COMPILE_ERROR: 3,
 }
-_BAD_ENDINGS = {
+_EARLY_ENDS = {
     "compile_error": Outcome.COMPILE_ERROR,
     "timeout": Outcome.TIMEOUT,
     "memory": Outcome.MEMORY_EXCEEDED,
@@ -47,40 +47,30 @@ def judge_stdout(
         printed = b64decode(report["base64"]).decode("utf-8", "surrogateescape")
     else:
         printed = str(report["output"])
-    output = printed if keep_output else None
-    if stdout_matches(printed, expected, float_tolerance):
-        return _passed(report, output)
-    return _failed(report, "wrong standard output", output)
+    is_right = stdout_matches(printed, expected, float_tolerance)
+    return _result(report, is_right, "wrong standard output", printed if keep_output else None)
 
 
 def judge_returned(expected: Any, keep_output: bool, report: dict[str, Any]) -> TestResult:
     """Judge a call test by the value that it returned."""
     value = decode(report["value"])
-    output = value if keep_output else None
-    if values_match(value, expected):
-        return _passed(report, output)
-    return _failed(report, "wrong value returned", output)
+    return _result(report, values_match(value, expected), "wrong value returned", value if keep_output else None)
 
 
-def judge_split_assert(statement: str, report: dict[str, Any]) -> TestResult:
-    """Judge an assert whose expressions ran with the program by its comparison, which runs here."""
-    split = split_assert(statement)
-    assert split is not None  # the job was prepared by this split
-    values = [decode(value) for value in report["value"]]
-    if len(values) != len(split.expressions):
-        raise ValueError("a value is missing")
+def judge_split_assert(split: Split, report: dict[str, Any]) -> TestResult:
+    """Judge an assert whose expression ran with the program by its comparison, which runs here."""
+    (value,) = map(decode, report["value"])
     try:
-        holds = split.holds(values)
+        holds = split.holds(value)
     except Exception as error:  # the statement itself would have raised it, e.g. for `None < 1`
         return TestResult(Outcome.RUNTIME_ERROR, _cpu_s(report), f"{type(error).__name__} in the comparison")
-    return _passed(report) if holds else _failed(report, "assertion does not hold")
+    return _result(report, holds, "assertion does not hold")
 
 
 def judge_examined(report: dict[str, Any]) -> TestResult:
     """Judge a test that ran in the examiner by the examiner's verdict."""
-    if report.get("passed") is True:
-        return _passed(report)
-    return _failed(report, str(report["assertion_error"]))
+    passed = report.get("passed") is True
+    return _result(report, passed, "" if passed else str(report["assertion_error"]))
 
 
 def judge_assert_inside(report: dict[str, Any]) -> TestResult:
@@ -88,12 +78,9 @@ def judge_assert_inside(report: dict[str, Any]) -> TestResult:
     return replace(judge_examined(report), trusted=False)
 
 
-def _passed(report: dict[str, Any], output: Any = None) -> TestResult:
-    return TestResult(Outcome.PASSED, _cpu_s(report), output=output)
-
-
-def _failed(report: dict[str, Any], message: str, output: Any = None) -> TestResult:
-    return TestResult(Outcome.FAILED, _cpu_s(report), message, output=output)
+def _result(report: dict[str, Any], passed: bool, failure: str, output: Any = None) -> TestResult:
+    outcome, message = (Outcome.PASSED, "") if passed else (Outcome.FAILED, failure)
+    return TestResult(outcome, _cpu_s(report), message, output=output)
 
 
 def _cpu_s(report: dict[str, Any]) -> float:
@@ -101,31 +88,20 @@ def _cpu_s(report: dict[str, Any]) -> float:
 
 
 def judge_test(judge: Judge, report: Any) -> TestResult:
-    """
-    Judge one test.
-
-    Args:
-        judge (`Judge`): The test's judge.
-        report (`Any`): The fork server's report on the test.
-
-    Returns:
-        `TestResult`: A malformed report comes from the program and counts as `runtime_error`.
-    """
+    """Judge one test. A malformed report comes from the program and counts as `runtime_error`."""
     if not isinstance(report, dict):
         return TestResult(Outcome.RUNTIME_ERROR, message="no result")
     try:
-        ending = _judge_ending(report)
-        return judge(report) if ending is None else ending
+        return _early_end(report) or judge(report)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, MemoryError):
         time_s = report.get("cpu_s")  # a remote program may have forged this, too
-        return TestResult(
-            Outcome.RUNTIME_ERROR, time_s if isinstance(time_s, float) else 0.0, "the program sent garbage"
-        )
+        time_s = time_s if isinstance(time_s, float) else 0.0
+        return TestResult(Outcome.RUNTIME_ERROR, time_s, "the program sent garbage")
 
 
-def _judge_ending(report: dict[str, Any]) -> TestResult | None:
-    """Return the result of a test that ended early, or `None` for one that ended normally."""
-    for key, outcome in _BAD_ENDINGS.items():
+def _early_end(report: dict[str, Any]) -> TestResult | None:
+    """Return the result of a test that ended early, or `None` for one that ran to its end."""
+    for key, outcome in _EARLY_ENDS.items():
         if key in report:
             line = report.get("line")
             text = "time limit exceeded" if outcome is Outcome.TIMEOUT else str(report[key])
@@ -136,15 +112,7 @@ def _judge_ending(report: dict[str, Any]) -> TestResult | None:
 
 def judge_reply(program: str, judges: Sequence[Judge], reply: Any) -> Execution:
     """
-    Judge a program.
-
-    Args:
-        program (`str`): Source text.
-        judges (`Sequence[Judge]`): One judge per test.
-        reply (`Any`): The fork server's last message.
-
-    Returns:
-        `Execution`: Outcome, results and lines.
+    Judge a program by the fork server's last message.
 
     Raises:
         SandboxError: If the server failed to run the program.
@@ -158,22 +126,17 @@ def judge_reply(program: str, judges: Sequence[Judge], reply: Any) -> Execution:
             results.append(TestResult(results[-1].outcome, message="not run", trusted=results[-1].trusted))
         else:
             results.append(judge_test(judges[index], report))
-    return make_execution(program, results, reply["lines"], float(reply["cpu_s"]))
+    return _execution(program, results, reply["lines"], float(reply["cpu_s"]))
 
 
-def make_execution(program: str, results: list[TestResult], raw_lines: list[int] | None, time_s: float) -> Execution:
-    """
-    Combine the results of all tests.
+def worker_lost(program: str, num_tests: int) -> Execution:
+    """Return the execution of a program that ended its fork server, while a harmless program passes."""
+    result = TestResult(Outcome.RUNTIME_ERROR, message="worker lost")
+    return _execution(program, [result] * num_tests, None, 0.0)
 
-    Args:
-        program (`str`): Source text.
-        results (`list[TestResult]`): One result per test.
-        raw_lines (`list[int]` or `None`): Lines of the trace. `None` if the trace was lost or tampered with.
-        time_s (`float`): CPU seconds of all tests.
 
-    Returns:
-        `Execution`: Its outcome is the worst outcome of a test.
-    """
+def _execution(program: str, results: list[TestResult], raw_lines: list[int] | None, time_s: float) -> Execution:
+    """Combine the results of all tests. `raw_lines` is `None` if the trace was lost or tampered with."""
     worst = max(results, key=lambda result: _SEVERITY[result.outcome])
     num_lines = len(line_spans(program))
     if raw_lines is not None and not all(1 <= line <= num_lines + 1 for line in raw_lines):
@@ -189,9 +152,3 @@ def make_execution(program: str, results: list[TestResult], raw_lines: list[int]
         trusted=all(result.trusted for result in results),
         trace_lost=compiled and raw_lines is None,
     )
-
-
-def worker_lost(program: str, num_tests: int) -> Execution:
-    """Return the execution of a program that ended its fork server, while a harmless program passes."""
-    result = TestResult(Outcome.RUNTIME_ERROR, message="worker lost")
-    return make_execution(program, [result] * num_tests, None, 0.0)

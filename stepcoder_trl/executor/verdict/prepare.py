@@ -59,14 +59,7 @@ class PreparedTests:
 
 @dataclass(frozen=True)
 class Job:
-    """
-    One program to run under prepared tests.
-
-    Attributes:
-        program (`str`): Source text.
-        tests (`PreparedTests`): Its tests.
-        without_examiner (`Callable`): Return the same job, with all tests that cannot be split run with the program.
-    """
+    """One program to run. `without_examiner` returns the same job with all tests that cannot be split run inside."""
 
     program: str
     tests: PreparedTests
@@ -78,28 +71,12 @@ class Job:
         return b'{"program":' + json_bytes(self.program) + b"," + self.tests.message[1:]
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """Tests, taken apart into the program's part, the judges and the examiner's part."""
-
-    payload: list[Any]
-    judges: list[Judge]
-    checks: bytes = b""
-    setup: str = ""
-
-
 def prepare_job(program: str, tests: Tests, limits: Limits, examine: bool = True) -> Job:
     """
     Prepare a program and its tests. The tests are prepared for the first program and kept for the next ones.
 
-    Args:
-        program (`str`): Source text; any text at all.
-        tests (`Tests`): Its tests.
-        limits (`Limits`): Default limits. `timeout_s` and `memory_limit_bytes` of the tests take precedence.
-        examine (`bool`, *optional*, defaults to `True`): Whether there is an examiner.
-
-    Returns:
-        `Job`: The program, ready to be sent.
+    `timeout_s` and `memory_limit_bytes` of the tests take precedence over `limits`. `examine` says whether there is
+    an examiner.
     """
     key = (limits, examine)
     prepared = tests.prepared.get(key)
@@ -117,50 +94,41 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
     hard_wall_s = STARVED_WALL_FACTOR * WALL_PER_CPU * (program_s + timeout_s)
     memory_limit_bytes = int(tests.get("memory_limit_bytes", limits.memory_limit_bytes))
     memory_limit_bytes = min(memory_limit_bytes, MAX_MEMORY_LIMIT_BYTES)
-    parts = _PREPARERS[tests["type"]](tests, limits, examine)
-    expected = _expected_bytes(tests)
+    setup, checks, output_bytes = "", b"", [0]
+    judges: list[Judge]
+    if tests["type"] == "stdio":
+        payload: list[Any] = [{"input": text} for text in tests["inputs"]]
+        options = (limits.float_tolerance, limits.keep_outputs)
+        judges = [partial(judge_stdout, text, *options) for text in tests["outputs"]]
+        output_bytes = [len(text.encode("utf-8", "surrogatepass")) for text in tests["outputs"]]
+    elif tests["type"] == "call":
+        payload = [encode(list(arguments)) for arguments in tests["inputs"]]
+        judges = [partial(judge_returned, value, limits.keep_outputs) for value in tests["outputs"]]
+    else:
+        payload, judges, checks, setup = _prepare_asserts(tests, examine)
     message = {
         "type": tests["type"],
         "fn_name": tests.get("fn_name"),
         "preamble": tests.get("preamble", ""),
-        "setup": parts.setup,
-        "tests": parts.payload,
-        "checks_bytes": len(parts.checks),
+        "setup": setup,
+        "tests": payload,
+        "checks_bytes": len(checks),
         "timeout_s": timeout_s,
         "wall_s": WALL_PER_CPU * timeout_s,
         "program_cpu_s": program_s,
         "program_wall_s": WALL_PER_CPU * program_s,
         "hard_wall_s": hard_wall_s,
         "memory_limit_bytes": memory_limit_bytes,
-        "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * max(expected)),
-        "max_kept_bytes": max(MIN_KEPT_BYTES, 2 * sum(expected)),
+        "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * max(output_bytes)),
+        "max_kept_bytes": max(MIN_KEPT_BYTES, 2 * sum(output_bytes)),
         "waits_for_verdicts": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,
     }
-    return PreparedTests(
-        json_bytes(message), tuple(parts.judges), memory_limit_bytes, hard_wall_s + SERVER_SLACK_S, parts.checks
-    )
+    return PreparedTests(json_bytes(message), tuple(judges), memory_limit_bytes, hard_wall_s + SERVER_SLACK_S, checks)
 
 
-def _expected_bytes(tests: Tests) -> list[int]:
-    """Return the length of the standard output that each test expects."""
-    if tests["type"] != "stdio":
-        return [0]
-    return [len(text.encode("utf-8", "surrogatepass")) for text in tests["outputs"]]
-
-
-def _prepare_stdio(tests: Tests, limits: Limits, examine: bool) -> _Parts:
-    payload = [{"input": text} for text in tests["inputs"]]
-    keep = limits.keep_outputs
-    return _Parts(payload, [partial(judge_stdout, text, limits.float_tolerance, keep) for text in tests["outputs"]])
-
-
-def _prepare_call(tests: Tests, limits: Limits, examine: bool) -> _Parts:
-    payload = [encode(list(arguments)) for arguments in tests["inputs"]]
-    return _Parts(payload, [partial(judge_returned, value, limits.keep_outputs) for value in tests["outputs"]])
-
-
-def _prepare_assert(tests: Tests, limits: Limits, examine: bool) -> _Parts:
+def _prepare_asserts(tests: Tests, examine: bool) -> tuple[list[Any], list[Judge], bytes, str]:
+    """Return what the program's process sees of each assert, the judges, the examiner's message and the setup."""
     setup, preamble = tests["setup"], tests.get("preamble", "")
     # Every examined test runs in the examiner, so a later test would not find a name that it binds.
     examine = examine and not any(map(binds_names, tests["asserts"]))
@@ -169,7 +137,7 @@ def _prepare_assert(tests: Tests, limits: Limits, examine: bool) -> _Parts:
     examined: dict[int, Any] = {}
     for number, statement in enumerate(tests["asserts"]):
         split = split_assert(statement)
-        asks_setup = split is not None and not functions_of(setup).isdisjoint(map(root_name, split.expressions))
+        asks_setup = split is not None and root_name(split.expression) in functions_of(setup)
         check = plan_check(statement, setup, preamble) if examine and (split is None or asks_setup) else None
         if check is not None:
             payload.append({"candidates": list(check.candidates)})
@@ -179,15 +147,8 @@ def _prepare_assert(tests: Tests, limits: Limits, examine: bool) -> _Parts:
             payload.append({"code": statement})
             judges.append(judge_assert_inside)
         else:
-            payload.append({"expressions": list(split.expressions), "truth": split.truth})
-            judges.append(partial(judge_split_assert, statement))
+            payload.append({"expressions": [split.expression], "truth": split.truth})
+            judges.append(partial(judge_split_assert, split))
     checks = json_bytes({"preamble": preamble, "setup": setup, "tests": examined}) if examined else b""
     # A setup may hold expected values. A program whose tests are all examined does not need it.
-    return _Parts(payload, judges, checks, setup if len(examined) < len(payload) else "")
-
-
-_PREPARERS: dict[str, Callable[[Tests, Limits, bool], _Parts]] = {
-    "stdio": _prepare_stdio,
-    "call": _prepare_call,
-    "assert": _prepare_assert,
-}
+    return payload, judges, checks, setup if len(examined) < len(payload) else ""
