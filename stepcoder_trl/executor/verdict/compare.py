@@ -12,16 +12,9 @@ ABS_TOL = 1e-9
 
 def stdout_matches(actual: str, expected: str, float_tolerance: float | None = None) -> bool:
     """
-    Compare standard output with the expected text.
+    Return whether two texts are equal, ignoring trailing white space of each line and of the whole text.
 
-    Args:
-        actual (`str`): Standard output of the program.
-        expected (`str`): Expected output.
-        float_tolerance (`float` or `None`):
-            Absolute and relative tolerance for words that are numbers. `None` compares them as text.
-
-    Returns:
-        `bool`: Whether the texts are equal, ignoring trailing white space of each line and of the whole text.
+    Words that are numbers are compared with this absolute and relative tolerance, or as text if it is `None`.
     """
     left, right = _lines(actual), _lines(expected)
     if left == right:
@@ -44,26 +37,18 @@ def _words_match(actual: str, expected: str, tolerance: float) -> bool:
 
 def _numbers_match(actual: str, expected: str, tolerance: float) -> bool:
     try:
-        left, right = float(actual), float(expected)
+        return math.isclose(float(actual), float(expected), rel_tol=tolerance, abs_tol=tolerance)
     except ValueError:
         return False
-    return math.isclose(left, right, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def values_match(actual: Any, expected: Any) -> bool:
     """
-    Compare a returned value with the expected one, structurally.
+    Compare a returned value with the expected one, which was read from JSON, structurally.
 
     A tuple equals a list. An int equals a float of the same value. Floats are compared with a relative tolerance of
     1e-6 and an absolute tolerance of 1e-9. nan equals nan. A bool is not an int, and a str is not a number. JSON's
-    string keys match int keys.
-
-    Args:
-        actual (`Any`): Decoded value that the program returned.
-        expected (`Any`): Expected value, as read from JSON.
-
-    Returns:
-        `bool`: Whether they match. Values that are nested too deeply do not match.
+    string keys match int keys. Values that are nested too deeply do not match.
     """
     try:
         return _match(actual, expected)
@@ -86,19 +71,9 @@ def _match(actual: Any, expected: Any) -> bool:
 def _dicts_match(actual: dict[Any, Any], expected: dict[Any, Any]) -> bool:
     if len(actual) != len(expected):
         return False
-    by_text = {_key_text(key): value for key, value in actual.items() if _is_int(key)}
-    missing = object()
-    for key, value in expected.items():
-        found = actual.get(key, missing)
-        if found is missing and isinstance(key, str):
-            found = by_text.get(key, missing)
-        if found is missing or not _match(found, value):
-            return False
-    return True
-
-
-def _is_int(key: Any) -> bool:
-    return isinstance(key, int) and not isinstance(key, bool)
+    by_text = {_key_text(key): value for key, value in actual.items() if type(key) is int}
+    found = {**by_text, **actual}
+    return all(key in found and _match(found[key], value) for key, value in expected.items())
 
 
 def _key_text(key: int) -> str:
@@ -121,12 +96,9 @@ def _close(left: float, right: float) -> bool:
 
 def python_equal(left: Any, right: Any) -> bool:
     """
-    Compare plain values as Python's `==` does, with a tolerance if one of two numbers is a float.
+    Return whether plain values are equal by Python's `==`, with a tolerance if one of two numbers is a float.
 
     This is the rule of `assert` tests: `True == 1`, and a tuple is not a list.
-
-    Returns:
-        `bool`: Whether the values are equal.
     """
     if left is right or left == right:
         return True

@@ -3,7 +3,7 @@ Decide which tests can run in the examiner, by static analysis of the tests. Pro
 
 A test such as `check(candidate)` is code of the dataset that calls the program. If it only calls functions of the
 program with plain arguments, it runs in a separate process, the examiner, and the calls are sent to the program's
-process as messages (`examiner.py`). Every other test runs with the program and is untrusted.
+process as messages. Every other test runs with the program and is untrusted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from stepcoder_trl.executor.verdict.asserts import is_singleton
 from stepcoder_trl.executor.wire.messages import candidate_name
 from stepcoder_trl.parsing import syntax_tree
 
@@ -48,8 +49,11 @@ _TRANSFERABLE = frozenset(
     )
 )
 _PREAMBLE_STATEMENTS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-_FUNCTIONS = (ast.FunctionDef, ast.Lambda)
-_REPEATED = (ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, *_FUNCTIONS)
+_REPEATED = (
+    *(ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
+    *(ast.FunctionDef, ast.Lambda),
+)
+_UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised for code that Python cannot parse
 
 
 @dataclass(frozen=True)
@@ -75,20 +79,15 @@ class Check:
 @lru_cache(maxsize=4096)
 def plan_check(statement: str, setup: str, preamble: str) -> Check | None:
     """
-    Plan the examination of a test, if the examiner can run it.
+    Plan the examination of a test, e.g. `check(Solution().solve)`.
 
-    Args:
-        statement (`str`): Python source of the test, e.g. `"check(Solution().solve)"`.
-        setup (`str`): Code that runs before the tests.
-        preamble (`str`): Code that runs before the program, in its namespace.
-
-    Returns:
-        `Check` or `None`: `None` if the test must run with the program, because it does more than call it, or needs
-        objects, input, output or state that messages cannot carry.
+    `setup` runs before the tests, `preamble` before the program, in its namespace. Returns `None` if the test must run
+    with the program, because it does more than call it, or needs objects, input, output or state that messages cannot
+    carry.
     """
     try:
         return _Plan(statement, setup, preamble).check()
-    except (_MustRunWithProgram, SyntaxError, ValueError, RecursionError, MemoryError):
+    except (_MustRunWithProgram, *_UNREADABLE):
         return None
 
 
@@ -97,7 +96,7 @@ def functions_of(setup: str) -> frozenset[str]:
     """Return the names of the functions that a setup defines."""
     try:
         return frozenset(node.name for node in syntax_tree(setup).body if isinstance(node, ast.FunctionDef))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except _UNREADABLE:
         return frozenset()
 
 
@@ -106,7 +105,7 @@ def binds_names(statement: str) -> bool:
     """Return whether a test binds names that later tests may use."""
     try:
         return bool(_bound_by(statement))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except _UNREADABLE:
         return True
 
 
@@ -153,8 +152,7 @@ class _Plan:
         self.tainted = False  # whether an argument may depend on a result of the program
 
     def check(self) -> Check:
-        trees = [self.setup, self.statement, *self.used_preamble()]
-        for tree in trees:
+        for tree in (self.setup, self.statement, *self.used_preamble()):
             for node in ast.walk(tree):
                 _check_needs_no_program(node)
         candidates = _Candidates(self.program_names)
@@ -179,7 +177,8 @@ class _Plan:
         definitions: dict[str, ast.stmt] = {}
         for node in self.preamble.body:
             assigns = isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets)
-            if not (isinstance(node, _PREAMBLE_STATEMENTS) or assigns or _is_text(node)):
+            is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            if not (isinstance(node, _PREAMBLE_STATEMENTS) or assigns or is_text):
                 raise _MustRunWithProgram
             definitions.update(dict.fromkeys(_bound_by(ast.unparse(node)), node))
         found: dict[str, ast.stmt] = {}
@@ -211,9 +210,11 @@ class _Plan:
                 self.refuse_functions_as_arguments(node)
             for parameter, argument in self.passed_on(node, names):
                 called.add(id(argument))
-                assert isinstance(node.func, ast.Name)
                 own_calls.append(node)
-                self.follow_into(self.functions[node.func.id], parameter, depth)
+                function = self.functions[_last_name(node.func)]
+                if function.decorator_list or any(_binds(part, parameter) for part in ast.walk(function)):
+                    raise _MustRunWithProgram
+                self.follow(ast.Module(function.body, []), {parameter}, depth + 1)
         for node in ast.walk(code):
             if _is_one_of(node, names) and id(node) not in called:
                 raise _MustRunWithProgram  # e.g. `candidate.__name__`, `candidate = ...`
@@ -229,20 +230,11 @@ class _Plan:
             return
         parameters = self.functions[call.func.id].args
         positional = [parameter.arg for parameter in (*parameters.posonlyargs, *parameters.args)]
-        for position, argument in enumerate(call.args):
-            if _is_one_of(argument, names) and position < len(positional):
-                yield positional[position], argument
         keywords = {*positional, *(parameter.arg for parameter in parameters.kwonlyargs)}
-        for keyword in call.keywords:
-            if _is_one_of(keyword.value, names) and keyword.arg in keywords:
-                assert keyword.arg is not None
-                yield keyword.arg, keyword.value
-
-    def follow_into(self, function: ast.FunctionDef, parameter: str, depth: int) -> None:
-        if function.decorator_list or any(_binds(node, parameter) for node in ast.walk(function)):
-            raise _MustRunWithProgram
-        body = ast.Module(function.body, [])
-        self.follow(body, {parameter}, depth + 1)
+        passed = [*zip(positional, call.args, strict=False), *((word.arg, word.value) for word in call.keywords)]
+        for parameter, argument in passed:
+            if parameter in keywords and _is_one_of(argument, names):
+                yield parameter, argument
 
     def refuse_functions_as_arguments(self, call: ast.Call) -> None:
         for argument in _arguments(call):
@@ -370,10 +362,8 @@ def _check_needs_no_program(node: ast.AST) -> None:
         refused = hidden or not isinstance(node.ctx, ast.Load)
     elif isinstance(node, ast.Compare):
         refused = any(
-            isinstance(operator, (ast.Is, ast.IsNot)) and not (_is_singleton(left) or _is_singleton(right))
-            for operator, left, right in zip(
-                node.ops, [node.left, *node.comparators[:-1]], node.comparators, strict=True
-            )
+            isinstance(operator, (ast.Is, ast.IsNot)) and not (is_singleton(left) or is_singleton(right))
+            for operator, left, right in zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
         )
     else:
         refused = isinstance(node, (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await, ast.ClassDef))
@@ -447,11 +437,3 @@ def _names_in(node: ast.AST) -> Iterator[str]:
 
 def _is_one_of(node: ast.AST, names: set[str]) -> bool:
     return isinstance(node, ast.Name) and node.id in names
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _is_singleton(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool))

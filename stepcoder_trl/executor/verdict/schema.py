@@ -35,11 +35,8 @@ class Tests(Mapping[str, Any]):
     Create them with [`Tests.parse`]. They are a read-only mapping with the fields of the object.
 
     Executors accept them wherever they accept the object or its JSON text, and do not check them again. An executor
-    also prepares them only once, and keeps the result here. So keep this object while you run many programs of one
-    problem.
-
-    Attributes:
-        prepared (`dict`): Results of the preparation, by the executor's settings. Neither compared nor pickled.
+    also prepares them only once, and keeps the result in `prepared`, which is neither compared nor pickled. So keep
+    this object while you run many programs of one problem.
     """
 
     __test__ = False  # not a pytest class
@@ -50,19 +47,7 @@ class Tests(Mapping[str, Any]):
 
     @classmethod
     def parse(cls, tests: Mapping[str, Any] | str, where: str = "`tests`") -> Tests:
-        """
-        Check tests. Parsed tests are returned as they are.
-
-        Args:
-            tests (`Mapping` or `str`): Tests in one of the forms of [`validate_tests`].
-            where (`str`, *optional*, defaults to ``"`tests`"``): Place named in error messages.
-
-        Returns:
-            `Tests`: The checked tests.
-
-        Raises:
-            BadInputError: If the tests are invalid.
-        """
+        """Check tests as [`validate_tests`] does. Parsed tests are returned as they are."""
         return tests if isinstance(tests, Tests) else cls(validate_tests(tests, where))
 
     def __getitem__(self, name: str) -> Any:
@@ -130,8 +115,7 @@ class _TestsChecker:
             found = "is missing" if kind is None else f"is {shown(kind)}"
             self.fail(f"`tests.type` {found}; allowed are {_ALLOWED_TYPES}. Set it to the form of your tests.")
         self.no_unknown_fields(kind, given)
-        checked = {"type": kind, **_FORMS[kind](self, given)}
-        return {**checked, **self.optional(given)}
+        return {"type": kind, **_FORMS[kind](self, given), **self.optional(given)}
 
     def as_object(self, tests: Mapping[str, Any] | str) -> dict[str, Any]:
         if isinstance(tests, str):
@@ -151,8 +135,8 @@ class _TestsChecker:
     def no_unknown_fields(self, kind: str, given: Mapping[str, Any]) -> None:
         allowed = ("type", *FIELDS[kind], *OPTIONAL_FIELDS)
         for name, value in given.items():
-            of_another_form = any(name in fields for fields in FIELDS.values())
-            if name in allowed or (of_another_form and _is_empty(value)):
+            is_empty = isinstance(value, (str, list, tuple)) and len(value) == 0
+            if name in allowed or (is_empty and any(name in fields for fields in FIELDS.values())):
                 continue
             import difflib  # only for this message, and slow to load
 
@@ -162,26 +146,25 @@ class _TestsChecker:
             self.fail(f'`tests.{name}` is not a field of `"{kind}"` tests, which have {names}. {fix}')
 
     def stdio(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        checked: dict[str, Any] = {}
-        for field in ("inputs", "outputs"):
-            checked[field] = [
-                self.text(f"{field}[{index}]", value, "Each is the whole text of one test, line ends included.")
-                for index, value in enumerate(self.entries(field, given))
-            ]
+        fix = "Each is the whole text of one test, line ends included."
+        checked: dict[str, Any] = {
+            field: [self.text(f"{field}[{n}]", value, fix) for n, value in enumerate(self.entries(field, given))]
+            for field in ("inputs", "outputs")
+        }
         self.same_length(checked)
         if "fn_name" in given:
             checked["fn_name"] = self.function_name(given)
         return checked
 
     def call(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        checked: dict[str, Any] = {"fn_name": self.function_name(given), "inputs": [], "outputs": []}
+        checked: dict[str, Any] = {"fn_name": self.function_name(given), "inputs": []}
         for index, arguments in enumerate(self.entries("inputs", given)):
             field = f"inputs[{index}]"
             if not isinstance(arguments, (list, tuple)):
                 self.wrong(field, arguments, "a list of arguments", "Wrap a single argument in a list: `[argument]`.")
             checked["inputs"].append(self.value(field, arguments))
-        for index, value in enumerate(self.entries("outputs", given)):
-            checked["outputs"].append(self.value(f"outputs[{index}]", value))
+        outputs = enumerate(self.entries("outputs", given))
+        checked["outputs"] = [self.value(f"outputs[{index}]", value) for index, value in outputs]
         self.same_length(checked)
         return checked
 
@@ -201,24 +184,19 @@ class _TestsChecker:
         if given.get("preamble", "") != "":
             checked["preamble"] = self.code("preamble", given["preamble"])
         if "timeout_s" in given:
-            checked["timeout_s"] = self.timeout(given["timeout_s"])
+            value, allowed = given["timeout_s"], "a number of seconds above 0"
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                self.wrong("timeout_s", value, allowed, "Write `3.0` for three seconds, without quotes.")
+            if not (value > 0 and math.isfinite(value)):
+                self.wrong("timeout_s", value, allowed, "Leave the field out for the default limit.")
+            checked["timeout_s"] = float(value)
         if "memory_limit_bytes" in given:
-            checked["memory_limit_bytes"] = self.memory_limit(given["memory_limit_bytes"])
+            value = given["memory_limit_bytes"]
+            allowed = f"a whole number of bytes, at least {MIN_MEMORY_LIMIT_BYTES} (1 MiB)"
+            if isinstance(value, bool) or not isinstance(value, int) or value < MIN_MEMORY_LIMIT_BYTES:
+                self.wrong("memory_limit_bytes", value, allowed, "Write 536870912 for 512 MiB.")
+            checked["memory_limit_bytes"] = value
         return checked
-
-    def timeout(self, value: Any) -> float:
-        allowed = "a number of seconds above 0"
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.wrong("timeout_s", value, allowed, "Write `3.0` for three seconds, without quotes.")
-        if not (value > 0 and math.isfinite(value)):
-            self.wrong("timeout_s", value, allowed, "Leave the field out for the default limit.")
-        return float(value)
-
-    def memory_limit(self, value: Any) -> int:
-        allowed = f"a whole number of bytes, at least {MIN_MEMORY_LIMIT_BYTES} (1 MiB)"
-        if isinstance(value, bool) or not isinstance(value, int) or value < MIN_MEMORY_LIMIT_BYTES:
-            self.wrong("memory_limit_bytes", value, allowed, "Write 536870912 for 512 MiB.")
-        return value
 
     def entries(self, field: str, given: Mapping[str, Any]) -> Sequence[Any]:
         if field not in given:
@@ -227,10 +205,8 @@ class _TestsChecker:
         if not isinstance(value, (list, tuple)):
             self.wrong(field, value, "a list with one entry per test", "Put a single test in a list: `[...]`.")
         if not value:
-            raise NoTestsError(
-                f"{self.where}: `tests.{field}` is empty: there is no test at all. Give at least one test, or drop "
-                "the row."
-            )
+            problem = f"{self.where}: `tests.{field}` is empty: there is no test at all."
+            raise NoTestsError(f"{problem} Give at least one test, or drop the row.")
         return value
 
     def same_length(self, checked: Mapping[str, Any]) -> None:
@@ -246,23 +222,20 @@ class _TestsChecker:
             self.fail("`tests.fn_name` is missing. Name the function that the tests call.")
         name = given["fn_name"]
         if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
-            fix = (
-                "Write the bare name of a function, or of a method of `Solution`: `two_sum`, not `Solution().two_sum`."
-            )
-            self.wrong("fn_name", name, "the name of a function", fix)
+            fix = "Write the bare name of a function, or of a method of `Solution`"
+            self.wrong("fn_name", name, "the name of a function", f"{fix}: `two_sum`, not `Solution().two_sum`.")
         return name
 
     def text(self, field: str, value: Any, fix: str) -> str:
         if not isinstance(value, str):
             self.wrong(field, value, "a str", fix)
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError as error:
-                self.fail(
-                    f"`tests.{field}` holds a lone surrogate at character {error.start}. UTF-8 cannot encode it. "
-                    "Replace it."
-                )
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            self.fail(
+                f"`tests.{field}` holds a lone surrogate at character {error.start}. UTF-8 cannot encode it. "
+                "Replace it."
+            )
         return value
 
     def code(self, field: str, value: Any) -> str:
@@ -277,10 +250,9 @@ class _TestsChecker:
         try:
             return self.plain(field, value)
         except RecursionError:
-            self.too_deep(field)
-
-    def too_deep(self, field: str) -> NoReturn:
-        self.fail(f"`tests.{field}` is nested too deeply: more than {MAX_DEPTH} levels. Flatten it or drop the row.")
+            self.fail(
+                f"`tests.{field}` is nested too deeply: more than {MAX_DEPTH} levels. Flatten it or drop the row."
+            )
 
     def charge(self, field: str, items: int, characters: int) -> None:
         """Count the size of a value. Refuse it where it exceeds what a message may hold."""
@@ -300,8 +272,8 @@ class _TestsChecker:
         if isinstance(value, str):
             self.charge(field, 0, len(value))
             return value
-        if depth > MAX_DEPTH - 1:
-            self.too_deep(field)
+        if depth >= MAX_DEPTH:
+            raise RecursionError
         if isinstance(value, (list, tuple)):
             self.charge(field, len(value), 0)
             return [self.plain(field, item, depth + 1) for item in value]
@@ -316,10 +288,6 @@ class _TestsChecker:
 
 
 _FORMS = {"stdio": _TestsChecker.stdio, "call": _TestsChecker.call, "assert": _TestsChecker.asserts}
-
-
-def _is_empty(value: Any) -> bool:
-    return isinstance(value, (str, list, tuple)) and len(value) == 0
 
 
 @lru_cache(maxsize=1024)  # many rows of a dataset share their preamble
