@@ -1,14 +1,13 @@
 """
 Interface of execution backends.
 
-The trainer, `evaluate` and the command line accept any [`Backend`]. [`BaseBackend`] implements it for a class that has
-`submit`, `close` and `timeout_s`.
+Trainers accept any [`Backend`]. [`BaseBackend`] implements it for a class that has `submit`, `close` and `timeout_s`.
 """
 
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -33,48 +32,53 @@ class Backend(Protocol):
     """Object that runs untrusted programs under unit tests."""
 
     @property
+    @abstractmethod
     def timeout_s(self) -> float:
         """Return the default CPU seconds of one test."""
 
+    @abstractmethod
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """
         Run a program in the background.
 
         Args:
-            program (`str`): Source text.
-            tests (`Mapping` or `str`): Tests, as a mapping or as JSON text.
+            program (`str`):
+                Source text. A text that is not Python is run too, and gets `compile_error`.
+            tests (`Mapping` or `str`):
+                Tests, as an object or as JSON text. To run many programs of one problem, pass [`Tests`]: they are
+                checked and prepared only once.
 
         Returns:
             `Future[Execution]`: Raises [`SandboxError`] if the program could not be executed.
+
+        Raises:
+            BadInputError: If the tests are invalid.
+            SandboxError: If the backend is closed.
         """
 
+    @abstractmethod
     def run(self, program: str, tests: TestsLike) -> Execution:
-        """Run a program, and wait for its result."""
+        """
+        Run a program, and wait for its result.
 
+        Raises:
+            BadInputError: If the tests are invalid.
+            SandboxError: If the program could not be executed.
+        """
+
+    @abstractmethod
     def run_many(
         self, programs: Sequence[str], tests: Sequence[TestsLike], on_error: Literal["raise", "return"] = "raise"
     ) -> list[Any]:
         """Run programs in parallel. Return their results in order, or a `SandboxError` with `on_error="return"`."""
 
+    @abstractmethod
     def close(self) -> None:
         """Release all resources. Closing twice is allowed."""
 
 
-class BaseBackend(ABC):
+class BaseBackend(Backend):
     """Base class that implements `run`, `run_many` and the context manager from `submit` and `close`."""
-
-    @property
-    @abstractmethod
-    def timeout_s(self) -> float:
-        """Return the default CPU seconds of one test."""
-
-    @abstractmethod
-    def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
-        """Run a program in the background."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Release all resources. Closing twice is allowed."""
 
     @property
     def layers(self) -> dict[str, bool]:
@@ -90,20 +94,7 @@ class BaseBackend(ABC):
         self.close()
 
     def run(self, program: str, tests: TestsLike) -> Execution:
-        """
-        Run a program, and wait for its result.
-
-        Args:
-            program (`str`): Source text.
-            tests (`Mapping` or `str`): Tests, as a mapping or as JSON text.
-
-        Returns:
-            `Execution`: Outcome, results and lines.
-
-        Raises:
-            BadInputError: If the tests are invalid.
-            SandboxError: If the program could not be executed.
-        """
+        """Run a program, and wait for its result, see [`Backend`]."""
         return _result(self.submit(program, tests))
 
     def run_many(
@@ -131,7 +122,12 @@ class BaseBackend(ABC):
             BadInputError: If tests are invalid, or their number is not the number of programs.
             SandboxError: If a program could not be executed and `on_error` is `"raise"`.
         """
-        _check_batch(programs, tests, on_error)
+        if len(programs) != len(tests):
+            raise BadInputError(
+                f"{len(programs)} programs, but {len(tests)} tests. Pass one tests object per program."
+            )
+        if on_error not in ("raise", "return"):
+            raise BadInputError(f"`on_error` is {on_error!r}, but must be 'raise' or 'return'.")
         end = None if batch_timeout_s is None else time.monotonic() + batch_timeout_s
         futures: list[Future[Execution]] = []
         results: list[Any] = []
@@ -144,7 +140,7 @@ class BaseBackend(ABC):
                     if on_error == "raise":
                         raise
                     results.append(error)
-        except BaseException:  # after Ctrl-C, too, nobody waits for the programs that have not started
+        except BaseException:  # after Ctrl-C nobody waits for the programs that have not started
             for future in futures:
                 future.cancel()
             raise
@@ -162,10 +158,3 @@ def _result(future: Future[Execution], end: float | None = None) -> Execution:
         ) from None
     except CancelledError:
         raise SandboxError("This executor was closed before the program had started.") from None
-
-
-def _check_batch(programs: Sequence[str], tests: Sequence[TestsLike], on_error: str) -> None:
-    if len(programs) != len(tests):
-        raise BadInputError(f"{len(programs)} programs, but {len(tests)} tests. Pass one tests object per program.")
-    if on_error not in ("raise", "return"):
-        raise BadInputError(f"`on_error` is {on_error!r}, but must be 'raise' or 'return'.")

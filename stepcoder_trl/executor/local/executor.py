@@ -58,22 +58,7 @@ class CodeExecutor(BaseBackend):
         return self.config.timeout_s
 
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
-        """
-        Run a program in the background.
-
-        Args:
-            program (`str`): Source text. A text that is not Python is run too, and gets `compile_error`.
-            tests (`Mapping` or `str`):
-                Tests, as an object or as JSON text. To run many programs of one problem, pass [`Tests`]: they are
-                checked and prepared only once.
-
-        Returns:
-            `Future[Execution]`: Raises [`SandboxError`] if the program could not be executed.
-
-        Raises:
-            BadInputError: If the tests are invalid.
-            SandboxError: If the executor is closed.
-        """
+        """Run a program in the background, see [`Backend`]."""
         examine = not server_process.PORTABLE
         task = Task(prepare_job(program, Tests.parse(tests), self.config, examine), owner=self)
         self._running_workers().put(task)
@@ -82,15 +67,12 @@ class CodeExecutor(BaseBackend):
     @property
     def layers(self) -> dict[str, bool]:
         """Return the isolation layers by name, `True` where active. Starts a fork server if none runs."""
-        if not (self._workers and self._workers.layers):
-            self.run(HARMLESS_PROGRAM, HARMLESS_TESTS)
-        return dict(self._running_workers().layers)
+        return dict(self._started_workers().layers)
 
     @property
     def missing_layers(self) -> dict[str, str]:
         """Return the missing isolation layers, and what each would have prevented."""
-        _ = self.layers
-        return dict(self._running_workers().missing)
+        return dict(self._started_workers().missing)
 
     def close(self) -> None:
         """
@@ -104,6 +86,12 @@ class CodeExecutor(BaseBackend):
             workers, self._workers = self._workers, None
         if workers is not None:
             workers.close()
+
+    def _started_workers(self) -> Workers:
+        """Return workers of which one has started its fork server."""
+        if not (self._workers and self._workers.layers):
+            self.run(HARMLESS_PROGRAM, HARMLESS_TESTS)
+        return self._running_workers()
 
     def _running_workers(self) -> Workers:
         with self._lock:
