@@ -20,13 +20,9 @@ _lock = threading.Lock()
 
 def announce(layers: Mapping[str, bool], missing: Mapping[str, str], isolation: str, where: str = "") -> None:
     """
-    Log the layers in force, once per process and place.
+    Log the layers in force, once per process and place. `where` is the address of a remote sandbox.
 
-    Args:
-        layers (`Mapping[str, bool]`): Whether each layer is in force.
-        missing (`Mapping[str, str]`): What each missing layer would have stopped, and why it is missing.
-        isolation (`str`): Isolation setting. `"none"` is logged as a warning, and so are missing layers otherwise.
-        where (`str`): Address of a remote sandbox.
+    Missing layers are a warning, and so is `isolation="none"`.
     """
     with _lock:
         if (isolation, where) in _announced:
@@ -36,32 +32,18 @@ def announce(layers: Mapping[str, bool], missing: Mapping[str, str], isolation: 
     if not where and is_portable():
         place = f" for {sys.platform}, a subprocess per program"
     in_force = ", ".join(layer for layer, there in layers.items() if there) or "none"
+    lacking = "; ".join(f"{layer}, against {stops}" for layer, stops in missing.items())
     if isolation == "none":
-        logger.warning(
-            "Sandbox%s: isolation is off (asked for); in force: %s. Programs can do all that you can.", place, in_force
-        )
+        text = f"isolation is off (asked for); in force: {in_force}. Programs can do all that you can."
     elif missing:
-        lacking = "; ".join(f"{layer}, against {stops}" for layer, stops in missing.items())
-        logger.warning(
-            "Sandbox%s: layers in force: %s. Missing: %s. docs/sandbox.md says what to do about it.",
-            place,
-            in_force,
-            lacking,
-        )
+        text = f"layers in force: {in_force}. Missing: {lacking}. docs/sandbox.md says what to do about it."
     else:
-        logger.info("Sandbox%s: layers in force: %s.", place, in_force)
+        text = f"layers in force: {in_force}."
+    logger.log(logging.WARNING if isolation == "none" or missing else logging.INFO, "Sandbox%s: %s", place, text)
 
 
 def start_failure(greeting: Mapping[str, Any]) -> SandboxError:
-    """
-    Error for a fork server that did not start.
-
-    Args:
-        greeting (`Mapping[str, Any]`): First message of the server: the missing layers, or the failure.
-
-    Returns:
-        `SandboxError`: An `IsolationError` that names each missing layer and the fix, if layers are missing.
-    """
+    """Return the error for a fork server that did not start, and sent this message instead of a greeting."""
     if "refused" not in greeting:
         return SandboxError(f"A sandbox worker could not start: {greeting['infrastructure']}")
     lacking = "".join(f" `{layer}`, against {description}." for layer, description in greeting["refused"].items())

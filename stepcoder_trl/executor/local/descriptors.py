@@ -16,9 +16,8 @@ _open: set[int] = set()
 
 def open_pipe() -> tuple[int, int]:
     """Open a pipe. Return the descriptors to read from and to write to."""
-    ends = os.pipe()
-    _open.update(ends)
-    return ends
+    read, write = os.pipe()
+    return register(read), register(write)
 
 
 def register(descriptor: int) -> int:

@@ -44,30 +44,21 @@ class ServerProcess:
     Fork server process.
 
     It is started in a session and a scratch folder of its own, without the environment of this process. Every read
-    and write has a deadline, and ends when `wakeup` becomes readable.
-
-    Args:
-        config (`ExecutorConfig`): Settings.
-        wakeup (`int`): Descriptor that becomes readable when the executor is closed.
-
-    Attributes:
-        ready (`bool`): Whether the server has started.
-        single_use (`bool`): Whether a program could harm the server, so that each program needs a new one.
-        layers (`dict[str, bool]`): Isolation layers, `True` where active.
-        missing (`dict[str, str]`): Missing layers, and what each would have prevented.
+    and write has a deadline, and ends when the descriptor `wakeup` becomes readable: the executor is closed.
     """
 
     def __init__(self, config: ExecutorConfig, wakeup: int) -> None:
         self.ready = False
-        self.single_use = PORTABLE
-        self.layers: dict[str, bool] = {}
-        self.missing: dict[str, str] = {}
+        self.single_use = PORTABLE  # a program could harm the server, so that each program needs a new one
+        self.layers: dict[str, bool] = {}  # `True` where active
+        self.missing: dict[str, str] = {}  # what each missing layer would have prevented
         self._isolation = config.isolation
         self._wakeup = wakeup
         self._scratch = tempfile.mkdtemp(prefix="stepcoder-")
         request_read, self._requests = descriptors.open_pipe()
         self._replies, reply_write = descriptors.open_pipe()
-        self._checks = _open_checks_file()
+        checks = os.open(os.devnull, os.O_RDONLY) if PORTABLE else os.memfd_create("checks", os.MFD_CLOEXEC)
+        self._checks = descriptors.register(checks)
         os.set_blocking(self._requests, False)  # a stopped server does not read
         # `poll`, because a trainer may have descriptors with numbers that are too high for `select`.
         self._readable = select.poll()
@@ -104,9 +95,8 @@ class ServerProcess:
             ServerLost, ExecutorClosing: See the classes.
         """
         deadline = time.monotonic() + START_TIMEOUT_S
-        self._send(
-            json_bytes({"scratch": self._scratch, "isolation": self._isolation, "portable": self.single_use}), deadline
-        )
+        settings = {"scratch": self._scratch, "isolation": self._isolation, "portable": self.single_use}
+        self._send(json_bytes(settings), deadline)
         greeting = self._receive(deadline)
         if "infrastructure" in greeting:
             raise start_failure(greeting)
@@ -139,8 +129,7 @@ class ServerProcess:
         """
         End the process and its program, and remove its folder.
 
-        Returns:
-            `bool`: Whether someone else had killed the process. A program cannot, where seccomp is active.
+        Returns whether someone else had killed the process. A program cannot, where seccomp is active.
         """
         self._close_pipes()  # a healthy server ends when its requests end
         try:
@@ -189,12 +178,6 @@ class ServerProcess:
         descriptors.close(self._checks)
 
 
-def _open_checks_file() -> int:
-    if PORTABLE:
-        return descriptors.register(os.open(os.devnull, os.O_RDONLY))
-    return descriptors.register(os.memfd_create("checks", os.MFD_CLOEXEC))
-
-
 def _milliseconds_until(deadline: float) -> float:
     left_s = deadline - time.monotonic()
     if left_s <= 0:
@@ -215,7 +198,6 @@ def _bootstrap(requests: int, replies: int, checks: int) -> str:
 
 def _environment(scratch: str, hash_seed: int) -> dict[str, str]:
     """Return the server's environment. It holds nothing of ours, which may contain tokens."""
-    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": scratch,
@@ -224,5 +206,5 @@ def _environment(scratch: str, hash_seed: int) -> dict[str, str]:
         "PYTHONHASHSEED": str(hash_seed),
         "PYTHONUTF8": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        **dict.fromkeys(threads, "1"),
+        **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")},
     }

@@ -45,23 +45,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Task:
-    """
-    Program in the queue.
-
-    Attributes:
-        job (`Job`): Program and tests.
-        owner (`object`): The executor. It must not be collected before its programs have run.
-        future (`Future[Execution]`): Its result.
-    """
+    """Program in the queue."""
 
     job: Job
-    owner: object
+    owner: object  # the executor, which must not be collected before its programs have run
     future: Future[Execution] = field(default_factory=Future)
-
-    def cancel(self) -> None:
-        """Cancel a program that has not started."""
-        self.future.cancel()
-        self.future.set_running_or_notify_cancel()
 
     def settle(self, result: Execution | Exception) -> None:
         """Set the result. A callback that fails does not end the thread, which serves other programs too."""
@@ -79,17 +67,12 @@ class Workers:
     Threads and queue of one executor.
 
     They hold no reference to the executor, so that an executor that is not used any more can be collected.
-
-    Attributes:
-        pid (`int`): Process that the threads belong to.
-        layers (`dict[str, bool]`): Isolation layers, `True` where active. Empty before the first server has started.
-        missing (`dict[str, str]`): Missing layers, and what each would have prevented.
     """
 
     def __init__(self, config: ExecutorConfig) -> None:
         self.config = config
-        self.pid = os.getpid()
-        self.layers: dict[str, bool] = {}
+        self.pid = os.getpid()  # of the process that the threads belong to
+        self.layers: dict[str, bool] = {}  # empty before the first server has started
         self.missing: dict[str, str] = {}
         self.queue: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self.closed = False
@@ -126,11 +109,6 @@ class Workers:
             for thread in self._threads:
                 thread.join()
 
-    def note_ready(self, server: ServerProcess) -> None:
-        """Note and log the layers of a server that has started."""
-        self.layers, self.missing = server.layers, server.missing
-        announce(self.layers, self.missing, self.config.isolation)
-
     def leave(self) -> None:
         """Note that a thread ends. The last one closes the pipe that wakes them."""
         with self._lock:
@@ -153,8 +131,8 @@ class _Worker:
         try:
             while (task := self._workers.queue.get()) is not None:
                 if self._workers.closed:
-                    task.cancel()
-                elif task.future.set_running_or_notify_cancel():
+                    task.future.cancel()
+                if task.future.set_running_or_notify_cancel():
                     task.settle(self._result(task.job))
                 del task  # it references the executor, which may be collected now
         finally:
@@ -168,12 +146,7 @@ class _Worker:
             return error
 
     def _run(self, job: Job) -> Execution:
-        """
-        Run a program, on new servers while servers fail.
-
-        Raises:
-            SandboxError: If the program could not be executed.
-        """
+        """Run a program, on new servers while servers fail."""
         failures: Counter[_Cause] = Counter()
         while True:
             try:
@@ -185,11 +158,15 @@ class _Worker:
                 raise
             except (ServerLost, SandboxError, OSError) as problem:
                 error = problem
-            cause = self._stop_failed_server(error)
+            was_ready = self._server is not None and self._server.ready
+            if self._stop_server():
+                cause: _Cause = "killed"
+            else:
+                cause = "lost" if was_ready and isinstance(error, ServerLost) else "failed"
             failures[cause] += 1
             if failures[cause] == _MAX_ATTEMPTS[cause]:
                 break
-        if cause == "lost" and self._start_healthy_server():
+        if cause == "lost" and self._new_server_is_healthy():
             return worker_lost(job.program, len(job.tests.judges))
         raise SandboxError(
             f"A program could not be executed ({error}). Check free disk space, memory and the number of "
@@ -201,26 +178,18 @@ class _Worker:
             self._server = ServerProcess(self._workers.config, self._workers.wakeup)
         if not self._server.ready:
             self._server.wait_until_ready()
-            self._workers.note_ready(self._server)
+            self._workers.layers, self._workers.missing = self._server.layers, self._server.missing
+            announce(self._server.layers, self._server.missing, self._workers.config.isolation)
         execution = self._server.run(job)
         if self._server.single_use:
             self._stop_server()
         return execution
 
-    def _stop_failed_server(self, error: Exception) -> _Cause:
-        """Stop the server after an error, and return the error's cause."""
-        was_ready = self._server is not None and self._server.ready
-        if self._stop_server():
-            return "killed"
-        return "lost" if was_ready and isinstance(error, ServerLost) else "failed"
-
-    def _start_healthy_server(self) -> bool:
-        """Start a new server and check that it runs a harmless program. If so, the last program is at fault."""
+    def _new_server_is_healthy(self) -> bool:
+        """Return whether a new server runs a harmless program. If so, the last program is at fault."""
         job = prepare_job(HARMLESS_PROGRAM, Tests.parse(HARMLESS_TESTS), _HARMLESS_LIMITS)
         try:
-            self._server = ServerProcess(self._workers.config, self._workers.wakeup)
-            self._server.wait_until_ready()
-            if self._server.run(job).outcome is Outcome.PASSED:
+            if self._try(job).outcome is Outcome.PASSED:
                 return True
         except (ExecutorClosing, ServerLost, SandboxError, OSError):
             pass
