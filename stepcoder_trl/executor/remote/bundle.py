@@ -42,12 +42,7 @@ main()
 
 @lru_cache(maxsize=1)
 def server_script() -> str:
-    """
-    Return a Python script that reads one job from standard input, runs it and prints a report.
-
-    Returns:
-        `str`: ASCII source, the same for every job. It needs only Python 3.10 or newer. See `once.py`.
-    """
+    """Return a script in ASCII that runs one job, see `once.py`. It needs only Python 3.10 or newer."""
     sources: dict[str, str | None] = {}
     _collect(_ENTRY, sources)
     payload = base64.b64encode(zlib.compress(json.dumps(sources).encode("ascii"), 9)).decode("ascii")

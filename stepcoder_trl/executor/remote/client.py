@@ -32,12 +32,7 @@ class TemporaryFailure(Exception):
 
 
 class ServiceClient:
-    """
-    Client of one service, for several threads. Each thread has one connection.
-
-    Args:
-        endpoint (`str`): Address that requests are posted to.
-    """
+    """Client of the service at one address, for several threads. Each thread has one connection."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -46,14 +41,7 @@ class ServiceClient:
 
     def post(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """
-        Post a JSON object.
-
-        Args:
-            body (`dict`): Request.
-            timeout_s (`float`): Wall seconds without a byte from the service.
-
-        Returns:
-            `dict`: Answer.
+        Post a JSON object and return the answer. `timeout_s` are wall seconds without a byte from the service.
 
         Raises:
             TemporaryFailure: If the request failed, or the answer is not one.
@@ -63,8 +51,11 @@ class ServiceClient:
         if token := os.environ.get(TOKEN_VARIABLE):
             headers["Authorization"] = f"Bearer {token}"
         connection = self._connection()
+        connection.timeout = timeout_s
         try:
-            response = self._request(connection, json.dumps(body).encode("ascii"), headers, timeout_s)
+            if connection.sock is not None:
+                connection.sock.settimeout(timeout_s)
+            response = self._send(connection, json.dumps(body).encode("ascii"), headers)
             content = response.read(MAX_RESPONSE_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
@@ -91,27 +82,19 @@ class ServiceClient:
         """Return an error that names the address of the service."""
         return SandboxError(f"{self.endpoint}: {problem}.")
 
-    def _request(
-        self, connection: http.client.HTTPConnection, data: bytes, headers: dict[str, str], timeout_s: float
+    def _send(
+        self, connection: http.client.HTTPConnection, data: bytes, headers: dict[str, str]
     ) -> http.client.HTTPResponse:
         """Send a request, on a new connection if the service has closed an idle one."""
         was_idle = connection.sock is not None
-        connection.timeout = timeout_s
-        if connection.sock is not None:
-            connection.sock.settimeout(timeout_s)
         try:
-            return self._send(connection, data, headers)
+            connection.request("POST", urlsplit(self.endpoint).path, data, headers)
+            return connection.getresponse()
         except ConnectionError:
             connection.close()
             if not was_idle or self._closing:
                 raise
-        return self._send(connection, data, headers)
-
-    def _send(
-        self, connection: http.client.HTTPConnection, data: bytes, headers: dict[str, str]
-    ) -> http.client.HTTPResponse:
-        connection.request("POST", urlsplit(self.endpoint).path, data, headers)
-        return connection.getresponse()
+            return self._send(connection, data, headers)
 
     def _answer(self, response: http.client.HTTPResponse, content: bytes) -> dict[str, Any]:
         text = shorten(content.decode("utf-8", "replace"))

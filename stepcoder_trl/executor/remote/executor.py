@@ -34,6 +34,7 @@ from stepcoder_trl.types import Execution, Outcome
 
 
 _MAX_REPORT_BYTES = 256 * 2**20  # after decompression
+_MALFORMED = (ValueError, LookupError, TypeError, RecursionError, zlib.error)
 _MAX_LOSSES = 2
 _MAX_WAIT_S = 60.0
 _SERVER_MEMORY_BYTES = 2**30  # memory of the fork server, in addition to the program's
@@ -88,20 +89,7 @@ class RemoteExecutor(BaseBackend):
         return self.config.timeout_s
 
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
-        """
-        Run a program in the background.
-
-        Args:
-            program (`str`): Source text.
-            tests (`Mapping` or `str`): Tests, as an object or as JSON text.
-
-        Returns:
-            `Future[Execution]`: Raises [`SandboxError`] if the service fails to run the program.
-
-        Raises:
-            BadInputError: If the tests are invalid.
-            SandboxError: If the executor is closed.
-        """
+        """Run a program in the background, see [`Backend`]."""
         job = prepare_job(program, Tests.parse(tests), self._limits, examine=False)
         if self._closing.is_set():
             raise SandboxError("This executor is closed. Create a new one.")
@@ -143,7 +131,7 @@ class RemoteExecutor(BaseBackend):
             except _NoReport as error:
                 problem = str(error)
                 losses += 1
-                if losses == _MAX_LOSSES and self._healthy():
+                if losses == _MAX_LOSSES and self._is_healthy():
                     return worker_lost(job.program, len(job.tests.judges))
             except TemporaryFailure as error:
                 problem = str(error)
@@ -152,7 +140,7 @@ class RemoteExecutor(BaseBackend):
                 raise SandboxError("This executor was closed before the program had run.")
         raise self._client.failure(f"{problem}, {self.config.max_attempts} times. Check that the service is up")
 
-    def _healthy(self) -> bool:
+    def _is_healthy(self) -> bool:
         job = prepare_job(HARMLESS_PROGRAM, Tests.parse(HARMLESS_TESTS), self._limits)
         try:
             return self._judged(job, self._report(job)).outcome is Outcome.PASSED
@@ -161,23 +149,18 @@ class RemoteExecutor(BaseBackend):
 
     def _judged(self, job: Job, messages: list[Any]) -> Execution:
         """Decide the outcome from the fork server's messages, which a program may have forged."""
-        greeting, *replies = messages
+        greeting, reply = messages[0], messages[-1]
         if "refused" in greeting:
             raise start_failure(greeting)
-        if "infrastructure" in greeting:
-            raise TemporaryFailure(f"the fork server failed to start ({shorten(greeting['infrastructure'])})")
-        reply = replies[0]
         if "infrastructure" in reply:
-            raise TemporaryFailure(f"the fork server failed to run a program ({shorten(reply['infrastructure'])})")
-        self._note(greeting)
-        if self.config.stop_on_first_failure:
-            reply = _stopped_at_failure(job, reply)
-        return judge_reply(job.program, job.tests.judges, reply)
-
-    def _note(self, greeting: dict[str, Any]) -> None:
+            failed = "start" if reply is greeting else "run a program"
+            raise TemporaryFailure(f"the fork server failed to {failed} ({shorten(reply['infrastructure'])})")
         if self._greeting is None:
             self._greeting = greeting
             announce(greeting["layers"], greeting["missing"], self.config.isolation, self.config.endpoint)
+        if self.config.stop_on_first_failure:
+            reply = _stopped_at_failure(job, reply)
+        return judge_reply(job.program, job.tests.judges, reply)
 
     def _report(self, job: Job) -> list[Any]:
         """Send a job and return the greeting and the reply of the fork server, checked for form."""
@@ -195,7 +178,7 @@ class RemoteExecutor(BaseBackend):
                 "files": {},
                 "fetch_files": [],
             },
-            timeout_s=self._request_timeout_s(job),
+            timeout_s=job.tests.deadline_s + self.config.queue_timeout_s,
         )
         if response.get("status") == "SandboxError":
             raise TemporaryFailure(f"the service failed ({shorten(response.get('message'))})")
@@ -206,21 +189,13 @@ class RemoteExecutor(BaseBackend):
             if line.startswith(token):
                 try:
                     return _unpacked(line[len(token) :], len(job.tests.judges))
-                except (ValueError, LookupError, TypeError, RecursionError, zlib.error):
+                except _MALFORMED:
                     raise _NoReport("the report was cut off or forged") from None
         raise _NoReport(f"there was no report ({shorten(result.get('status'))}, {shorten(result.get('stderr'))})")
 
-    def _request_timeout_s(self, job: Job) -> float:
-        return job.tests.deadline_s + self.config.queue_timeout_s
-
 
 def _unpacked(text: str, num_tests: int) -> list[Any]:
-    """
-    Decode the messages of a report and check their form.
-
-    Raises:
-        ValueError, LookupError, TypeError, RecursionError, zlib.error: If the report is malformed.
-    """
+    """Decode the messages of a report. A malformed one raises one of `_MALFORMED`."""
     inflate = zlib.decompressobj()
     data = inflate.decompress(base64.b64decode(text, validate=True), _MAX_REPORT_BYTES)
     if not inflate.eof:

@@ -21,6 +21,7 @@ from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.executor.remote.executor import RemoteExecutor, _unpacked
 from stepcoder_trl.executor.selftest import load, run_selftest
 from stepcoder_trl.executor.server.once import MAX_REPORT_CHARACTERS, report_text
+from stepcoder_trl.executor.verdict import prepare
 from stepcoder_trl.types import Outcome
 from tests.unit.executor.remote.run_code_server import RunCodeServer
 
@@ -162,16 +163,12 @@ def test_service_without_any_report_raises(remote, service):
         remote.run(SQUARE, SQUARE_TESTS)
 
 
-class ShortTimeout(RemoteExecutor):
-    def _request_timeout_s(self, job):
-        return 0.2
-
-
-def test_hanging_service_times_out(service):
+def test_hanging_service_times_out(service, monkeypatch):
+    monkeypatch.setattr(prepare, "SERVER_SLACK_S", 0.0)
     service.script += ["hang"] * 2
-    config = RemoteConfig(service.url, max_attempts=2, backoff_s=0.01)
+    config = RemoteConfig(service.url, timeout_s=0.001, max_attempts=2, backoff_s=0.01, queue_timeout_s=0.1)
 
-    with ShortTimeout(config) as executor, pytest.raises(SandboxError, match=r"the request failed .*2 times"):
+    with RemoteExecutor(config) as executor, pytest.raises(SandboxError, match=r"the request failed .*2 times"):
         executor.run(SQUARE, SQUARE_TESTS)
 
 
