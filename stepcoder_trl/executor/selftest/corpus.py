@@ -31,37 +31,18 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 @dataclass(frozen=True)
 class Case:
-    """
-    One program of the corpus.
+    """One program of the corpus."""
 
-    Attributes:
-        kind (`str`): `"hostile"` or `"correct"`.
-        name (`str`): File name without suffix.
-        program (`str`): Source text. May be invalid Python or text that UTF-8 cannot encode.
-        tests (`dict`): Tests, in the executor's form.
-        expected (`frozenset[str]`): Allowed outcomes.
-        note (`str`): Why the program is in the corpus.
-    """
-
-    kind: str
-    name: str
-    program: str
+    kind: str  # "hostile" or "correct"
+    name: str  # of its file, without suffix
+    program: str  # may be invalid Python, or text that UTF-8 cannot encode
     tests: dict[str, Any]
-    expected: frozenset[str]
-    note: str
+    expected: frozenset[str]  # allowed outcomes
+    note: str  # why the program is in the corpus
 
 
 def load(kind: str, folder: Path = PROGRAMS) -> list[Case]:
-    """
-    Load all hostile or all correct programs.
-
-    Args:
-        kind (`str`): `"hostile"` or `"correct"`.
-        folder (`Path`, *optional*): Folder that holds the folders `hostile` and `correct`.
-
-    Returns:
-        `list[Case]`: Sorted by name.
-    """
+    """Load all `"hostile"` or all `"correct"` programs, sorted by name, from a folder that holds both folders."""
     return [_case(path) for path in sorted((folder / kind).glob("*.txt"))]
 
 
@@ -78,9 +59,8 @@ def _case(path: Path) -> Case:
         program = json.loads(header["source"])
     elif "source_expression" in header:
         program = _value_of(header["source_expression"])
-    return Case(
-        path.parent.name, path.stem, program, tests, frozenset(header["expect"].split("|")), header.get("note", "")
-    )
+    expected = frozenset(header["expect"].split("|"))
+    return Case(path.parent.name, path.stem, program, tests, expected, header.get("note", ""))
 
 
 def _header(text: str) -> Iterator[tuple[str, str]]:

@@ -20,26 +20,19 @@ class Census:
     """
     Census of processes, files and IPC objects, to find what the programs of a local executor leave behind.
 
-    Args:
-        scratch_root (`Path`, *optional*):
-            Folder that only this executor uses for its scratch folders. Without it, files in scratch folders and
-            processes that have left the process tree are not found.
+    `scratch_root` is a folder that only this executor uses for its scratch folders. Without it, files in scratch
+    folders and processes that have left the process tree are not found.
     """
 
     def __init__(self, scratch_root: Path | None = None) -> None:
         self._scratch_root = scratch_root
-        self._ipc_before = _ipc_objects()
-        self._planted_before = set(_planted())
+        self._shared_before = _shared_objects()
 
     def left_behind(self, workers: set[int]) -> list[str]:
         """
-        Return what the programs left behind. Call it while no program runs.
+        Describe what the programs left behind for more than ten seconds. Call it while no program runs.
 
-        Args:
-            workers (`set[int]`): Fork servers that ran before the programs, from [`children_of_ours`].
-
-        Returns:
-            `list[str]`: One description per finding. What disappears within ten seconds is not reported.
+        `workers` are the fork servers that ran before the programs, from [`children_of_ours`].
         """
         deadline = time.monotonic() + DEADLINE_S
         while (found := list(self._look(workers))) and time.monotonic() < deadline:
@@ -54,8 +47,7 @@ class Census:
             strays |= _processes_with(str(self._scratch_root)) - set(descendants()) - {os.getpid()}
             yield from (f"file {path}" for path in self._scratch_root.glob("*/*"))
         yield from (f"process {pid}" for pid in sorted(strays))
-        yield from (f"file {path}" for path in _planted() if path not in self._planted_before)
-        yield from sorted(_ipc_objects() - self._ipc_before)
+        yield from sorted(_shared_objects() - self._shared_before)
 
 
 def children_of_ours() -> set[int]:
@@ -73,9 +65,7 @@ def descendants(pid: int | None = None) -> list[int]:
 
 def _examiners(servers: set[int]) -> set[int]:
     """Return the examiners of the fork servers. Empty if there are more examiners than servers: some are fakes."""
-    found = set()
-    for server in servers:
-        found |= {child for child in _children(server) if _name_of(child) == PROCESS_NAME}
+    found = {child for server in servers for child in _children(server) if _name_of(child) == PROCESS_NAME}
     return found if len(found) <= len(servers) else set()
 
 
@@ -104,15 +94,12 @@ def _processes_with(text: str) -> set[int]:
     return found
 
 
-def _planted() -> Iterator[Path]:
+def _shared_objects() -> set[str]:
+    """Describe planted files, and this user's System V shared memory, semaphores and queues."""
+    found = set()
     for folder in (*_SHARED_FOLDERS, str(Path.home())):
         with suppress(OSError):
-            yield from Path(folder).glob("planted*")
-
-
-def _ipc_objects() -> set[str]:
-    """Return this user's System V shared memory, semaphores and queues. They outlive the process that made them."""
-    found = set()
+            found |= {f"file {path}" for path in Path(folder).glob("planted*")}
     for table in _IPC_TABLES:
         with suppress(OSError):
             header, *rows = (line.split() for line in Path(table).read_text().splitlines())

@@ -33,46 +33,26 @@ class _Backend(Protocol):
 
 @dataclass(frozen=True)
 class SelftestFinding:
-    """
-    One failure of the suite.
+    """One failure of the suite."""
 
-    Attributes:
-        kind (`str`): `"hostile"`, `"correct"`, or `"after"` for leftovers and checks after the programs.
-        name (`str`): Name of the program, or of the programs that ran in parallel.
-        expected (`str`): Allowed outcomes, separated by `|`. Empty for leftovers.
-        found (`str`): Actual outcome, or a description of the leftover.
-        detail (`str`): Message of the first test that did not pass, and the note of the corpus.
-    """
-
-    kind: str
-    name: str
-    expected: str
-    found: str
-    detail: str = ""
+    kind: str  # "hostile", "correct", or "after" for leftovers and checks after the programs
+    name: str  # of the program, or of the programs that ran in parallel
+    expected: str  # allowed outcomes, separated by `|`; empty for leftovers
+    found: str  # actual outcome, or a description of the leftover
+    detail: str = ""  # message of the first test that did not pass, and the note of the corpus
 
 
 @dataclass(frozen=True)
 class SelftestReport:
-    """
-    Result of the suite.
+    """Result of the suite."""
 
-    Attributes:
-        hostile (`int`): Number of hostile programs run.
-        correct (`int`): Number of correct programs run.
-        findings (`tuple[SelftestFinding, ...]`): Failures. Empty if all is well.
-        checked (`tuple[str, ...]`): Properties that were checked.
-        layers (`dict[str, bool]`): Isolation layers, `True` where active. Empty if the backend does not report them.
-        wall_s (`float`): Wall seconds.
-        growth_bytes (`int` or `None`): Growth of this process's memory. `None` if not measured.
-    """
-
-    hostile: int
+    hostile: int  # programs that ran
     correct: int
     findings: tuple[SelftestFinding, ...]
-    checked: tuple[str, ...]
-    layers: dict[str, bool]
+    checked: tuple[str, ...]  # properties
+    layers: dict[str, bool]  # `True` where active; empty if the backend does not report them
     wall_s: float
-    growth_bytes: int | None = None
+    growth_bytes: int | None = None  # of the memory of this process
 
     @property
     def ok(self) -> bool:
@@ -85,15 +65,7 @@ class SelftestReport:
 
 
 def choose(names: Sequence[str] = ()) -> list[Case]:
-    """
-    Select programs of the corpus.
-
-    Args:
-        names (`Sequence[str]`): Names of programs. Empty means all.
-
-    Raises:
-        BadInputError: If a name is unknown.
-    """
+    """Select programs of the corpus by name, or all if there are no names. An unknown name is a `BadInputError`."""
     cases = [*load("hostile"), *load("correct")]
     if not names:
         return cases
@@ -138,7 +110,9 @@ def run_selftest(
     local = isinstance(backend, CodeExecutor) and sys.platform == "linux"
     start = time.monotonic()
     census = leftovers.Census(scratch_root)
-    _require_working(backend)
+    outcome = backend.submit(HARMLESS_PROGRAM, HARMLESS_TESTS).result().outcome
+    if outcome is not Outcome.PASSED:
+        raise SandboxError(f"A harmless correct program got the outcome {outcome}. The selftest needs it to pass.")
     before = leftovers.resident_bytes() if local else 0
     findings: list[SelftestFinding] = []
     for first in range(0, len(cases), at_once):
@@ -151,7 +125,8 @@ def run_selftest(
         if local:
             batch_names = ", ".join(case.name for case in batch)
             findings += (SelftestFinding("after", batch_names, "", left) for left in census.left_behind(servers))
-    findings += _check_harmless(backend)
+    harmless = Case("after", "harmless program", HARMLESS_PROGRAM, HARMLESS_TESTS, frozenset({"passed"}), "")
+    findings += _check_case(harmless, backend.submit(HARMLESS_PROGRAM, HARMLESS_TESTS))
     growth = None
     if local:
         gc.collect()
@@ -177,13 +152,7 @@ def check_sandbox(
     """
     Run the suite on a new [`CodeExecutor`], and check that closing it leaves nothing behind.
 
-    Args:
-        config (`ExecutorConfig`, *optional*): Settings of the executor. Defaults to one worker.
-        names (`Sequence[str]`): Programs to run. Empty means all.
-        on_case (`Callable`): Called after each program.
-
-    Returns:
-        `SelftestReport`: Counts and failures.
+    `config` defaults to one worker. The other arguments are those of [`run_selftest`].
     """
     config = config or ExecutorConfig(num_workers=1)
     previous_tempdir = tempfile.tempdir
@@ -223,15 +192,3 @@ def _check_case(case: Case, future: Future[Execution]) -> Iterator[SelftestFindi
     beyond = [line for line in execution.executed_lines | execution.kept_lines if not 1 <= line <= num_lines]
     if beyond:
         yield SelftestFinding(case.kind, case.name, f"lines 1 to {num_lines}", f"lines {sorted(beyond)[:5]}", detail)
-
-
-def _check_harmless(backend: _Backend) -> list[SelftestFinding]:
-    """Return a finding if a harmless program does not pass."""
-    case = Case("after", "harmless program", HARMLESS_PROGRAM, HARMLESS_TESTS, frozenset({"passed"}), "")
-    return list(_check_case(case, backend.submit(case.program, case.tests)))
-
-
-def _require_working(backend: _Backend) -> None:
-    outcome = backend.submit(HARMLESS_PROGRAM, HARMLESS_TESTS).result().outcome
-    if outcome is not Outcome.PASSED:
-        raise SandboxError(f"A harmless correct program got the outcome {outcome}. The selftest needs it to pass.")
