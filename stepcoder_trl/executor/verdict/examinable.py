@@ -11,9 +11,10 @@ from __future__ import annotations
 import ast
 import builtins
 import symtable
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeGuard
 
 from stepcoder_trl.executor.verdict.asserts import is_singleton
 from stepcoder_trl.executor.wire.messages import candidate_name
@@ -58,21 +59,13 @@ _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised f
 
 @dataclass(frozen=True)
 class Check:
-    """
-    Test that can run in the examiner.
+    """Test that can run in the examiner."""
 
-    Attributes:
-        statement (`str`): Code of the test. Functions of the program are replaced by [`candidate_name`].
-        candidates (`tuple[str, ...]`): Expressions for these functions, evaluated in the program's process.
-        shares_arguments (`bool`): Whether the test may read an argument after the call, which may have changed it.
-        may_fall_back (`bool`):
-            Whether no argument depends on a result of the program. If so, and an argument cannot be sent, the test
-            causes this and may run with the program instead.
-    """
-
-    statement: str
-    candidates: tuple[str, ...]
-    shares_arguments: bool
+    statement: str  # functions of the program are replaced by `candidate_name`
+    candidates: tuple[str, ...]  # expressions for these functions, evaluated in the program's process
+    shares_arguments: bool  # whether the test may read an argument after the call, which may have changed it
+    # Whether no argument depends on a result of the program. If so, and an argument cannot be sent, the test causes
+    # this and may run with the program instead.
     may_fall_back: bool
 
 
@@ -152,9 +145,9 @@ class _Plan:
         self.tainted = False  # whether an argument may depend on a result of the program
 
     def check(self) -> Check:
-        for tree in (self.setup, self.statement, *self.used_preamble()):
-            for node in ast.walk(tree):
-                _check_needs_no_program(node)
+        trees = (self.setup, self.statement, *self.used_preamble())
+        if any(_needs_program(node) for tree in trees for node in ast.walk(tree)):
+            raise _MustRunWithProgram
         candidates = _Candidates(self.program_names)
         statement = ast.fix_missing_locations(candidates.visit(self.statement))
         if not candidates.expressions:
@@ -226,7 +219,7 @@ class _Plan:
 
     def passed_on(self, call: ast.Call, names: set[str]) -> Iterator[tuple[str, ast.expr]]:
         """Yield each parameter of a setup's function to which this call passes a function of the program."""
-        if not (isinstance(call.func, ast.Name) and call.func.id in self.functions):
+        if not _is_one_of(call.func, self.functions):
             return
         parameters = self.functions[call.func.id].args
         positional = [parameter.arg for parameter in (*parameters.posonlyargs, *parameters.args)]
@@ -238,7 +231,7 @@ class _Plan:
 
     def refuse_functions_as_arguments(self, call: ast.Call) -> None:
         for argument in _arguments(call):
-            is_function = isinstance(argument, ast.Name) and argument.id in {*self.functions, *_BUILTIN_NAMES}
+            is_function = _is_one_of(argument, {*self.functions, *_BUILTIN_NAMES})
             if is_function or isinstance(argument, (ast.Lambda, ast.GeneratorExp)):
                 raise _MustRunWithProgram
 
@@ -255,7 +248,7 @@ class _Candidates(ast.NodeTransformer):
         if isinstance(node, (ast.Name, ast.Attribute)) and self.is_candidate(node):
             self.expressions.append(node)
             return ast.Name(candidate_name(len(self.expressions) - 1), ast.Load())
-        if isinstance(node, ast.Name) and node.id in self.program_names:
+        if _is_one_of(node, self.program_names):
             raise _MustRunWithProgram
         self.repeated += isinstance(node, _REPEATED)
         changed: ast.AST = self.generic_visit(node)
@@ -264,28 +257,25 @@ class _Candidates(ast.NodeTransformer):
 
     def is_candidate(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Attribute):
-            return self.is_candidate(node.value) or self.is_new_object(node.value)
-        return isinstance(node, ast.Name) and node.id in self.program_names and isinstance(node.ctx, ast.Load)
-
-    def is_new_object(self, node: ast.expr) -> bool:
-        if not (isinstance(node, ast.Call) and not node.args and not node.keywords and not self.repeated):
-            return False
-        return isinstance(node.func, ast.Name) and node.func.id in self.program_names
+            new = node.value
+            if isinstance(new, ast.Call) and not new.args and not new.keywords and not self.repeated:
+                return _is_one_of(new.func, self.program_names)  # a method of a new object
+            return self.is_candidate(new)
+        return _is_one_of(node, self.program_names) and isinstance(node.ctx, ast.Load)
 
 
 class _Results:
     """Taint analysis: names whose values may depend on results of the program."""
 
     def __init__(self, code: ast.AST, calls: list[ast.Call], modules: frozenset[str]) -> None:
-        self.calls = {id(call) for call in calls}
+        self.calls = set(map(id, calls))
         self.modules = modules
         self.names: set[str] = set()
-        while True:
+        before = -1
+        while len(self.names) > before:
             before = len(self.names)
             for node in ast.walk(code):
                 self.propagate(node)
-            if len(self.names) == before:
-                return
 
     def propagate(self, node: ast.AST) -> None:
         if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr)):
@@ -302,13 +292,11 @@ class _Results:
         """Return whether an expression is a result of the program: a call, a name or an element of one."""
         while isinstance(node, ast.Subscript):
             node = node.value
-        return id(node) in self.calls or (isinstance(node, ast.Name) and node.id in self.names)
+        return id(node) in self.calls or _is_one_of(node, self.names)
 
     def affect(self, node: ast.AST) -> bool:
         """Return whether an expression may depend on a result of the program."""
-        return any(
-            id(part) in self.calls or (isinstance(part, ast.Name) and part.id in self.names) for part in ast.walk(node)
-        )
+        return any(id(part) in self.calls or _is_one_of(part, self.names) for part in ast.walk(node))
 
 
 def _combines_results(node: ast.AST, functions: Mapping[str, str]) -> bool:
@@ -325,8 +313,7 @@ def _combines_results(node: ast.AST, functions: Mapping[str, str]) -> bool:
 
 def _called_function(node: ast.AST, functions: Mapping[str, str]) -> str | None:
     """Return which of these functions an expression calls, if any."""
-    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    return functions.get(node.func.id) if is_call else None  # type: ignore[attr-defined]
+    return functions[node.func.id] if isinstance(node, ast.Call) and _is_one_of(node.func, functions) else None
 
 
 def _uses_as_object(node: ast.AST, results: _Results) -> bool:
@@ -347,28 +334,27 @@ def _last_name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _check_needs_no_program(node: ast.AST) -> None:
+def _needs_program(node: ast.AST) -> bool:
+    """Return whether code does more than a trusted process may do, or could affect the next check."""
     if isinstance(node, ast.Import):
-        refused = any(alias.name.partition(".")[0] not in _PURE_MODULES for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
+        return any(alias.name.partition(".")[0] not in _PURE_MODULES for alias in node.names)
+    if isinstance(node, ast.ImportFrom):
         names = {alias.name for alias in node.names}
         root = (node.module or "").partition(".")[0]
-        refused = bool(node.level or root not in _PURE_MODULES or "*" in names or names & _FORBIDDEN_NAMES)
-    elif isinstance(node, ast.Name):
-        refused = node.id in _FORBIDDEN_NAMES or node.id.startswith("__")
-    elif isinstance(node, ast.Attribute):
+        return bool(node.level or root not in _PURE_MODULES or "*" in names or names & _FORBIDDEN_NAMES)
+    if isinstance(node, ast.Name):
+        return node.id in _FORBIDDEN_NAMES or node.id.startswith("__")
+    if isinstance(node, ast.Attribute):
         # `random.seed` and `math.pi = 3` would affect the next check. `f.__globals__` gives access to everything.
-        hidden = node.attr.startswith("__") or node.attr in _FORBIDDEN_NAMES
-        refused = hidden or not isinstance(node.ctx, ast.Load)
-    elif isinstance(node, ast.Compare):
-        refused = any(
+        is_hidden = node.attr.startswith("__") or node.attr in _FORBIDDEN_NAMES
+        return is_hidden or not isinstance(node.ctx, ast.Load)
+    if isinstance(node, ast.Compare):
+        sides = zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
+        return any(
             isinstance(operator, (ast.Is, ast.IsNot)) and not (is_singleton(left) or is_singleton(right))
-            for operator, left, right in zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
+            for operator, left, right in sides
         )
-    else:
-        refused = isinstance(node, (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await, ast.ClassDef))
-    if refused:
-        raise _MustRunWithProgram
+    return isinstance(node, (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await, ast.ClassDef))
 
 
 def _used_by(source: str) -> frozenset[str]:
@@ -435,5 +421,5 @@ def _names_in(node: ast.AST) -> Iterator[str]:
     return (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
 
 
-def _is_one_of(node: ast.AST, names: set[str]) -> bool:
+def _is_one_of(node: ast.AST, names: Collection[str]) -> TypeGuard[ast.Name]:
     return isinstance(node, ast.Name) and node.id in names

@@ -39,22 +39,13 @@ from stepcoder_trl.executor.wire.messages import STARVED_WALL_FACTOR
 
 @dataclass(frozen=True)
 class PreparedTests:
-    """
-    Everything about a job that does not depend on the program.
+    """Everything about a job that does not depend on the program."""
 
-    Attributes:
-        message (`bytes`): JSON object: the message to the fork server, without the program.
-        judges (`tuple`): One function per test, from the server's report to a result.
-        memory_limit_bytes (`int`): Memory of the program.
-        deadline_s (`float`): Wall seconds after which a server that has not answered counts as lost.
-        checks (`bytes`): Message to the examiner. The program's process must not see it. Empty if no test needs one.
-    """
-
-    message: bytes
-    judges: tuple[Judge, ...]
+    message: bytes  # JSON object: the message to the fork server, without the program
+    judges: tuple[Judge, ...]  # one per test
     memory_limit_bytes: int
-    deadline_s: float
-    checks: bytes
+    deadline_s: float  # wall seconds after which a server that has not answered counts as lost
+    checks: bytes  # message to the examiner, which the program's process must not see; empty if no test needs one
 
 
 @dataclass(frozen=True)

@@ -79,18 +79,12 @@ def validate_tests(tests: Mapping[str, Any] | str, where: str = "`tests`") -> di
     each with an optional `preamble` (str), `timeout_s` (seconds, above 0) and `memory_limit_bytes` (int). Tables fill
     in missing fields, so `None` counts as absent, and so does an empty field of another form.
 
-    Args:
-        tests (`Mapping` or `str`):
-            Tests as an object or as its JSON text.
-        where (`str`, *optional*, defaults to ``"`tests`"``):
-            Place named in error messages, e.g. `"problems.jsonl:3"`.
-
-    Returns:
-        `dict[str, Any]`: Copy with the fields of its form, and the optional fields that were given. Assert tests
-        always have `setup`. Tuples become lists. White space around asserts is removed.
+    Returns a copy with the fields of its form, and the optional fields that were given. Assert tests always have
+    `setup`. Tuples become lists. White space around asserts is removed.
 
     Raises:
-        BadInputError: If a field is missing, unknown or of the wrong type, or if there is no test.
+        BadInputError: If a field is missing, unknown or of the wrong type, or if there is no test. The message names
+            the place `where`, e.g. `"problems.jsonl:3"`.
     """
     return _TestsChecker(where).tests(tests)
 
