@@ -19,8 +19,8 @@ collects, checks, compiles or imports them.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,29 +48,17 @@ def load(kind: str, folder: Path = PROGRAMS) -> list[Case]:
 
 def _case(path: Path) -> Case:
     text = path.read_bytes().decode("utf-8")
-    header = dict(_header(text))
-    tests = json.loads(header["tests"])
+    lines = itertools.takewhile(lambda line: line.startswith("# "), text.split("\n"))
+    header = {key: value for key, _, value in (line[2:].partition(": ") for line in lines)}
+    tests, program = json.loads(header["tests"]), text
     if "timeout_s" in header:
         tests["timeout_s"] = float(header["timeout_s"])
+    # The corpus is part of this package, so its expressions are trusted.
     if "outputs_expression" in header:
-        tests["outputs"] = _value_of(header["outputs_expression"])
-    program = text
+        tests["outputs"] = eval(header["outputs_expression"], {})
     if "source" in header:
         program = json.loads(header["source"])
     elif "source_expression" in header:
-        program = _value_of(header["source_expression"])
+        program = eval(header["source_expression"], {})
     expected = frozenset(header["expect"].split("|"))
     return Case(path.parent.name, path.stem, program, tests, expected, header.get("note", ""))
-
-
-def _header(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.split("\n"):
-        if not line.startswith("# "):
-            return
-        key, _, value = line[2:].partition(": ")
-        yield key, value
-
-
-def _value_of(expression: str) -> Any:
-    """Evaluate an expression of the corpus. The corpus is part of this package, so it is trusted."""
-    return eval(expression, {})

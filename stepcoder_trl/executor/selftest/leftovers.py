@@ -65,14 +65,12 @@ def descendants(pid: int | None = None) -> list[int]:
 
 def _examiners(servers: set[int]) -> set[int]:
     """Return the examiners of the fork servers. Empty if there are more examiners than servers: some are fakes."""
-    found = {child for server in servers for child in _children(server) if _name_of(child) == PROCESS_NAME}
+    found = set()
+    for child in (child for server in servers for child in _children(server)):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the process has ended
+            if Path(f"/proc/{child}/comm").read_text().strip() == PROCESS_NAME:
+                found.add(child)
     return found if len(found) <= len(servers) else set()
-
-
-def _name_of(pid: int) -> str:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""
 
 
 def _children(pid: int) -> Iterator[int]:

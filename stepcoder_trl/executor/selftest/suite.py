@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, Backend, BaseBackend
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.local.executor import CodeExecutor
 from stepcoder_trl.executor.selftest import leftovers
@@ -23,12 +23,6 @@ from stepcoder_trl.types import Execution, Outcome
 
 
 MAX_GROWTH_BYTES = 64 * 2**20  # programs print up to 16 MiB, and the allocator keeps some of it
-
-
-class _Backend(Protocol):
-    """Methods of a backend that the suite needs."""
-
-    def submit(self, program: str, tests: dict[str, Any]) -> Future[Execution]: ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ def choose(names: Sequence[str] = ()) -> list[Case]:
 
 
 def run_selftest(
-    backend: _Backend,
+    backend: Backend,
     names: Sequence[str] = (),
     *,
     at_once: int = 1,
@@ -93,7 +87,7 @@ def run_selftest(
     memory or IPC object is left, that every fork server is alive, and that the memory of this process does not grow.
 
     Args:
-        backend: Object with `submit(program, tests)` that returns a future of an [`Execution`].
+        backend ([`Backend`]): Backend to test. Only its `submit` is called.
         names (`Sequence[str]`): Programs to run. Empty means all.
         at_once (`int`): Number of programs run in parallel. Leftovers are searched after each such batch.
         scratch_root (`Path`, *optional*): Folder that only this backend uses for its scratch folders.
