@@ -19,6 +19,7 @@ from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test
 from stepcoder_trl.executor.verdict.prepare import Job
 from stepcoder_trl.executor.wire.frames import json_bytes
+from stepcoder_trl.executor.wire.messages import GO, STOP
 from stepcoder_trl.executor.wire.scratch import remove
 from stepcoder_trl.executor.wire.system import is_portable
 from stepcoder_trl.types import Execution, Outcome
@@ -87,13 +88,7 @@ class ServerProcess:
             descriptors.close(reply_write)
 
     def wait_until_ready(self) -> None:
-        """
-        Wait until the server has started.
-
-        Raises:
-            SandboxError: If the server cannot start; an `IsolationError` if it refuses to run without a layer.
-            ServerLost, ExecutorClosing: See the classes.
-        """
+        """Wait until the server has started. Raise a `SandboxError` if it cannot start or refuses to."""
         deadline = time.monotonic() + START_TIMEOUT_S
         settings = {"scratch": self._scratch, "isolation": self._isolation, "portable": self.single_use}
         self._send(json_bytes(settings), deadline)
@@ -104,13 +99,7 @@ class ServerProcess:
         self.ready = True
 
     def run(self, job: Job) -> Execution:
-        """
-        Run one program.
-
-        Raises:
-            SandboxError: If the server failed to run the program.
-            ServerLost, ExecutorClosing: See the classes.
-        """
+        """Run one program. Raise a `SandboxError` if the server failed to run it."""
         deadline = time.monotonic() + job.tests.deadline_s
         if job.tests.checks:
             # The server passes the file to the examiner unread: its own memory is inherited by the program.
@@ -119,7 +108,7 @@ class ServerProcess:
         reply = self._receive(deadline)
         while "test" in reply:
             passed = judge_test(job.tests.judges[reply["test"]], reply["result"]).outcome is Outcome.PASSED
-            self._send(json_bytes("go" if passed else "stop"), deadline)
+            self._send(json_bytes(GO if passed else STOP), deadline)
             reply = self._receive(deadline)
         if "unexaminable" in reply:
             return self.run(job.without_examiner())
@@ -127,9 +116,9 @@ class ServerProcess:
 
     def stop(self) -> bool:
         """
-        End the process and its program, and remove its folder.
+        End the process and its program, remove its folder, and return whether someone else had killed the process.
 
-        Returns whether someone else had killed the process. A program cannot, where seccomp is active.
+        A program cannot kill it where seccomp is active.
         """
         self._close_pipes()  # a healthy server ends when its requests end
         try:

@@ -43,9 +43,7 @@ class ServiceClient:
         """
         Post a JSON object and return the answer. `timeout_s` are wall seconds without a byte from the service.
 
-        Raises:
-            TemporaryFailure: If the request failed, or the answer is not one.
-            SandboxError: If the service refuses the request.
+        Raises a [`TemporaryFailure`], or a `SandboxError` if the service refuses the request.
         """
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if token := os.environ.get(TOKEN_VARIABLE):

@@ -46,12 +46,7 @@ class Split:
     _judgement: CodeType = field(repr=False)
 
     def holds(self, value: Any) -> bool:
-        """
-        Return whether the assert holds for the value that the program's process sent for `expression`.
-
-        Raises:
-            Exception: Any exception of the comparison, e.g. TypeError for `None < 1`.
-        """
+        """Return whether the assert holds for this value. Raises what the comparison raises, as for `None < 1`."""
         scope = {"_equal": python_equal, "_contains": contains, "math": math, **_BUILTINS, "_value": value}
         return bool(eval(self._judgement, {"__builtins__": {}, **scope}))
 
@@ -64,12 +59,12 @@ class _Unsplittable(Exception):
 def split_assert(statement: str) -> Split | None:
     """Split a test. Return `None` if it is not a single assert, or its comparison cannot run outside."""
     try:
-        body = syntax_tree(statement.strip()).body
-        if len(body) != 1 or not isinstance(body[0], ast.Assert):
-            return None
-        return _split(body[0].test)
+        match syntax_tree(statement.strip()).body:
+            case [ast.Assert(test=test)]:
+                return _split(test)
     except (SyntaxError, ValueError, RecursionError, MemoryError, _Unsplittable):
-        return None
+        pass
+    return None
 
 
 def _split(test: ast.expr) -> Split:

@@ -205,7 +205,7 @@ class _Plan:
                 called.add(id(argument))
                 own_calls.append(node)
                 function = self.functions[_last_name(node.func)]
-                if function.decorator_list or any(_binds(part, parameter) for part in ast.walk(function)):
+                if function.decorator_list or _rebinds(function, parameter):
                     raise _MustRunWithProgram
                 self.follow(ast.Module(function.body, []), {parameter}, depth + 1)
         for node in ast.walk(code):
@@ -388,18 +388,13 @@ def _narrowed(node: ast.stmt, used: dict[str, ast.stmt]) -> ast.stmt:
     return node
 
 
-def _binds(node: ast.AST, name: str) -> bool:
-    """Return whether a node inside a function rebinds a name."""
-    if isinstance(node, ast.Name):
-        return node.id == name and not isinstance(node.ctx, ast.Load)
-    if isinstance(node, (ast.Global, ast.Nonlocal)):
-        return name in node.names
-    if isinstance(node, ast.Lambda):
-        return any(argument.arg == name for argument in ast.walk(node.args) if isinstance(argument, ast.arg))
-    return isinstance(node, ast.FunctionDef) and any(
-        inner is not node and isinstance(inner, ast.arg) and inner.arg == name
-        for child in node.body
-        for inner in ast.walk(child)
+def _rebinds(function: ast.FunctionDef, parameter: str) -> bool:
+    """Return whether code inside a function binds the name of its parameter again."""
+    nodes = list(ast.walk(function))
+    return (
+        any(_is_one_of(node, {parameter}) and not isinstance(node.ctx, ast.Load) for node in nodes)
+        or any(isinstance(node, (ast.Global, ast.Nonlocal)) and parameter in node.names for node in nodes)
+        or sum(isinstance(node, ast.arg) and node.arg == parameter for node in nodes) > 1
     )
 
 

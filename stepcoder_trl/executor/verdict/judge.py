@@ -23,14 +23,8 @@ from stepcoder_trl.types import Execution, Outcome, TestResult
 
 Judge = Callable[[dict[str, Any]], TestResult]  # from the report on a test that ran to its end
 
-_SEVERITY = {
-    Outcome.PASSED: 0,
-    Outcome.FAILED: 1,
-    Outcome.RUNTIME_ERROR: 2,
-    Outcome.MEMORY_EXCEEDED: 2,
-    Outcome.TIMEOUT: 2,
-    Outcome.COMPILE_ERROR: 3,
-}
+_SEVERITY = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.COMPILE_ERROR: 3}
+_OTHER_SEVERITY = 2
 _EARLY_ENDS = {
     "compile_error": Outcome.COMPILE_ERROR,
     "timeout": Outcome.TIMEOUT,
@@ -111,12 +105,7 @@ def _early_end(report: dict[str, Any]) -> TestResult | None:
 
 
 def judge_reply(program: str, judges: Sequence[Judge], reply: Any) -> Execution:
-    """
-    Judge a program by the fork server's last message.
-
-    Raises:
-        SandboxError: If the server failed to run the program.
-    """
+    """Judge a program by the fork server's last message. Raise a `SandboxError` if the server failed to run it."""
     if "infrastructure" in reply:
         raise SandboxError(str(reply["infrastructure"]))
     results: list[TestResult] = []
@@ -137,7 +126,7 @@ def worker_lost(program: str, num_tests: int) -> Execution:
 
 def _execution(program: str, results: list[TestResult], raw_lines: list[int] | None, time_s: float) -> Execution:
     """Combine the results of all tests. `raw_lines` is `None` if the trace was lost or tampered with."""
-    worst = max(results, key=lambda result: _SEVERITY[result.outcome])
+    worst = max(results, key=lambda result: _SEVERITY.get(result.outcome, _OTHER_SEVERITY))
     num_lines = len(line_spans(program))
     if raw_lines is not None and not all(1 <= line <= num_lines + 1 for line in raw_lines):
         raw_lines = None

@@ -25,7 +25,6 @@ FIELDS = {
     "call": ("fn_name", "inputs", "outputs"),
     "assert": ("setup", "asserts"),
 }
-_ALLOWED_TYPES = '`"stdio"`, `"call"` and `"assert"`'
 
 
 class Tests(Mapping[str, Any]):
@@ -107,7 +106,8 @@ class _TestsChecker:
         kind = given.get("type")
         if not isinstance(kind, str) or kind not in FIELDS:
             found = "is missing" if kind is None else f"is {shown(kind)}"
-            self.fail(f"`tests.type` {found}; allowed are {_ALLOWED_TYPES}. Set it to the form of your tests.")
+            allowed = '`"stdio"`, `"call"` and `"assert"`'
+            self.fail(f"`tests.type` {found}; allowed are {allowed}. Set it to the form of your tests.")
         self.no_unknown_fields(kind, given)
         return {"type": kind, **_FORMS[kind](self, given), **self.optional(given)}
 

@@ -1,4 +1,4 @@
-"""Which layers are in force is said once; strict refuses to run without one."""
+"""Test the log of the layers in force, and the error for a missing layer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def nothing_said(monkeypatch, caplog):
+def nothing_logged(monkeypatch, caplog):
     monkeypatch.setattr(announce, "_announced", set())
     caplog.set_level(logging.INFO, "stepcoder_trl.executor")
 
@@ -41,50 +41,50 @@ def without_landlock(monkeypatch):
     )
 
 
-def said(caplog):
+def logged(caplog):
     return [(record.levelname, record.getMessage()) for record in caplog.records if "Sandbox" in record.getMessage()]
 
 
-def test_complete_sandbox_is_no_warning(caplog):
+def test_complete_sandbox_gives_no_warning(caplog):
     names = [layer.name for layer in LAYERS]
 
     announce.announce(dict.fromkeys(names, True), {}, "auto")
 
-    ((level, message),) = said(caplog)
+    ((level, message),) = logged(caplog)
     assert level == "INFO"
     assert message.count("\n") == 0
     assert all(name in message for name in names)
 
 
-def test_layers_are_said_once_per_place(caplog):
+def test_layers_are_logged_once_per_place(caplog):
     for where in ("", "", "http://there", "http://there"):
         announce.announce({"rlimits": True}, {}, "auto", where)
 
-    assert [message.split(":")[0] for _, message in said(caplog)] == ["Sandbox", "Sandbox at http"]
+    assert [message.split(":")[0] for _, message in logged(caplog)] == ["Sandbox", "Sandbox at http"]
 
 
-def test_missing_layer_is_named_with_what_it_would_have_stopped(caplog, without_landlock):
+def test_warning_names_missing_layer_and_what_it_stops(caplog, without_landlock):
     for _ in range(2):
         with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
             assert executor.run(PROGRAM, TESTS).outcome is Outcome.PASSED
             assert executor.layers["landlock"] is False
 
-    ((level, message),) = said(caplog)
+    ((level, message),) = logged(caplog)
     assert level == "WARNING"
     assert "Missing: landlock, against reading and changing files outside the scratch folder (no such call)" in message
     assert "seccomp" in message.split("Missing")[0]
 
 
-def test_strict_refuses_and_names_the_layer_and_the_fix(without_landlock):
+def test_strict_error_names_layer_and_fix(without_landlock):
     with CodeExecutor(ExecutorConfig(num_workers=1, isolation="strict")) as executor:
         with pytest.raises(IsolationError, match=r"`landlock`, against reading .*: use Linux 5\.13 or newer"):
             executor.run(PROGRAM, TESTS)
 
 
-def test_none_is_said_aloud(caplog):
+def test_isolation_none_gives_warning(caplog):
     with CodeExecutor(ExecutorConfig(num_workers=1, isolation="none")) as executor:
         executor.run(PROGRAM, TESTS)
 
-    ((level, message),) = said(caplog)
+    ((level, message),) = logged(caplog)
     assert level == "WARNING"
     assert "isolation is off" in message

@@ -14,7 +14,6 @@ import pytest
 
 from stepcoder_trl.cli.main import main
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor import Backend
 from stepcoder_trl.executor.remote.bundle import server_script
 from stepcoder_trl.executor.remote.client import TOKEN_VARIABLE
 from stepcoder_trl.executor.remote.config import RemoteConfig
@@ -50,11 +49,6 @@ def remote(service: RunCodeServer) -> Iterator[RemoteExecutor]:
     with RemoteExecutor(RemoteConfig(service.url, num_workers=2, max_attempts=3, backoff_s=0.01)) as executor:
         yield executor
     service.script.clear()
-
-
-def test_both_executors_are_backends(remote, executor):
-    assert isinstance(remote, Backend)
-    assert isinstance(executor, Backend)
 
 
 @pytest.mark.parametrize(
