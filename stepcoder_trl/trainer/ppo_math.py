@@ -1,8 +1,8 @@
 """
-PPO's arithmetic: one formula, one pure function.
+Arithmetic of PPO: one pure function per formula.
 
-Shapes: `B` sequences, `T` response tokens, `V` vocabulary. Masks are `True` where a token counts. Every masked mean of
-an empty mask is 0.
+Shapes: `B` completions, `T` response tokens, `V` entries of the vocabulary. A mask is `True` where a token counts. The
+mean over an empty mask is 0. `reduce` adds up a tensor over all processes; the default is for one process.
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ from typing import Any
 import torch
 
 
-ReduceSum = Callable[[torch.Tensor], torch.Tensor]  # adds up a tensor over all processes
+ReduceSum = Callable[[torch.Tensor], torch.Tensor]
 
 
-def _alone(tensor: torch.Tensor) -> torch.Tensor:
-    """Sum over one process."""
+def _one_process(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
 class _TokenLogProbs(torch.autograd.Function):
     """
-    Log-probabilities whose gradient is made from the scores themselves.
+    Log-probabilities with a gradient of our own.
 
-    Autograd would keep a float32 copy of the scores for its backward pass and add up several of their gradients; this
-    keeps one number per token, and works row by row in both directions.
+    Autograd would store a float32 copy of the logits. This stores one number per token, and handles one row at a time.
     """
 
     @staticmethod
@@ -57,18 +55,14 @@ class _TokenLogProbs(torch.autograd.Function):
 
 def token_log_probs(logits: torch.Tensor, token_ids: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """
-    Log-probability of each token, in float32.
+    Compute `log p_t = z_t[a_t] / temperature - log sum_j exp(z_t[j] / temperature)` for each token `a_t`, in float32.
 
-    Works through the batch row by row: beyond `logits` and their gradient no more than one `(T, V)` float32 copy is
-    alive at a time.
+    Besides `logits` and their gradient, at most one float32 copy of shape `(T, V)` is in memory at a time.
 
     Args:
-        logits (`torch.Tensor` of shape `(B, T, V)`):
-            Scores that predict each token, before the temperature.
-        token_ids (`torch.Tensor` of shape `(B, T)`):
-            Sampled tokens.
-        temperature (`float`, *optional*, defaults to `1.0`):
-            Sampling temperature, above 0.
+        logits (`torch.Tensor` of shape `(B, T, V)`): Logits `z_t` that predict each token, before the temperature.
+        token_ids (`torch.Tensor` of shape `(B, T)`): Sampled tokens.
+        temperature (`float`, *optional*, defaults to `1.0`): Sampling temperature, above 0.
 
     Returns:
         `torch.Tensor`: Shape `(B, T)`.
@@ -80,13 +74,11 @@ def token_log_probs(logits: torch.Tensor, token_ids: torch.Tensor, temperature: 
 @torch.no_grad()
 def token_entropy(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """
-    Entropy of the distribution that each token was drawn from, in nats, without gradient.
+    Compute the entropy `H_t = -sum_j p_t(j) log p_t(j)` of the distribution at each token, in nats, without gradient.
 
     Args:
-        logits (`torch.Tensor` of shape `(B, T, V)`):
-            Scores, before the temperature.
-        temperature (`float`, *optional*, defaults to `1.0`):
-            Sampling temperature, above 0.
+        logits (`torch.Tensor` of shape `(B, T, V)`): Logits, before the temperature.
+        temperature (`float`, *optional*, defaults to `1.0`): Sampling temperature, above 0.
 
     Returns:
         `torch.Tensor`: Shape `(B, T)`.
@@ -104,9 +96,8 @@ def length_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
 
     Args:
         lengths (`torch.Tensor` of shape `(B,)`):
-            Number of valid tokens. Lengths decide, never token ids: a padding token may be the EOS token.
-        size (`int`):
-            Number of columns `T`.
+            Number of valid tokens. Token ids cannot tell them: the padding token may be the EOS token.
+        size (`int`): Number of columns `T`.
 
     Returns:
         `torch.Tensor`: Shape `(B, T)`, boolean.
@@ -116,15 +107,13 @@ def length_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
 
 def kl_divergence(log_probs: torch.Tensor, ref_log_probs: torch.Tensor, estimator: str = "k1") -> torch.Tensor:
     """
-    Estimate the KL divergence from the reference, per token.
+    Estimate the KL divergence from the reference at each token, from the log-ratio `d_t = log p_ref,t - log p_t`.
 
     Args:
-        log_probs (`torch.Tensor` of shape `(B, T)`):
-            Log-probabilities under the policy that sampled.
-        ref_log_probs (`torch.Tensor` of shape `(B, T)`):
-            Log-probabilities under the reference.
+        log_probs (`torch.Tensor` of shape `(B, T)`): Log-probabilities under the policy that sampled.
+        ref_log_probs (`torch.Tensor` of shape `(B, T)`): Log-probabilities under the reference.
         estimator (`str`, *optional*, defaults to `"k1"`):
-            `"k1"` is the log-ratio; `"k3"` is never negative and varies less. See
+            `"k1"` is `-d_t`. `"k3"` is `exp(d_t) - 1 - d_t`: it is never negative and varies less. See
             http://joschu.net/blog/kl-approx.html.
 
     Returns:
@@ -136,22 +125,18 @@ def kl_divergence(log_probs: torch.Tensor, ref_log_probs: torch.Tensor, estimato
 
 def token_rewards(kl: torch.Tensor, scores: torch.Tensor, lengths: torch.Tensor, kl_coef: float) -> torch.Tensor:
     """
-    Reward of each token: the KL penalty everywhere, the score at the last valid token.
+    Compute the reward `r_t = -kl_coef KL_t` of each token, plus the score at the last valid token.
 
     Args:
-        kl (`torch.Tensor` of shape `(B, T)`):
-            KL estimates.
-        scores (`torch.Tensor` of shape `(B,)`):
-            Score of each completion.
-        lengths (`torch.Tensor` of shape `(B,)`):
-            Number of valid tokens, at least 1.
-        kl_coef (`float`):
-            Weight of the penalty.
+        kl (`torch.Tensor` of shape `(B, T)`): KL estimates.
+        scores (`torch.Tensor` of shape `(B,)`): Score of each completion.
+        lengths (`torch.Tensor` of shape `(B,)`): Number of valid tokens, at least 1.
+        kl_coef (`float`): Weight of the KL penalty.
 
     Returns:
         `torch.Tensor`: Shape `(B, T)`, 0 beyond the valid tokens.
 
-    Paper: StepCoder (arXiv:2402.01391), section 3.2: the reward is given to the sequence, the penalty to each token.
+    Paper: StepCoder (arXiv:2402.01391), section 3.2: one reward per completion, one penalty per token.
     """
     rewards = -kl_coef * kl.masked_fill(~length_mask(lengths, kl.shape[1]), 0.0)
     rewards[torch.arange(len(rewards), device=rewards.device), lengths - 1] += scores
@@ -162,24 +147,19 @@ def generalized_advantages(
     rewards: torch.Tensor, values: torch.Tensor, valid_mask: torch.Tensor, gamma: float, lam: float
 ) -> torch.Tensor:
     """
-    Generalized advantage estimation over the valid tokens.
+    Compute generalized advantages: `A_t = delta_t + gamma lambda A_{t+1}`, `delta_t = r_t + gamma V_{t+1} - V_t`.
 
-    An episode ends with its last valid token: the value after it is 0.
+    An episode ends after its last valid token: `V` and `A` are 0 from there on.
 
     Args:
-        rewards (`torch.Tensor` of shape `(B, T)`):
-            Reward of each token.
-        values (`torch.Tensor` of shape `(B, T)`):
-            Value before each token.
-        valid_mask (`torch.Tensor` of shape `(B, T)`):
-            Valid tokens, a prefix of each row.
-        gamma (`float`):
-            Discount factor.
-        lam (`float`):
-            Weight of longer returns, 1 for plain returns, 0 for one step.
+        rewards (`torch.Tensor` of shape `(B, T)`): Reward `r_t` of each token.
+        values (`torch.Tensor` of shape `(B, T)`): Value `V_t` before each token.
+        valid_mask (`torch.Tensor` of shape `(B, T)`): Valid tokens: the first ones of each row.
+        gamma (`float`): Discount factor.
+        lam (`float`): `lambda`: 0 looks one step ahead, 1 takes the whole return.
 
     Returns:
-        `torch.Tensor`: Shape `(B, T)`, 0 beyond the valid tokens. Returns are these plus `values`.
+        `torch.Tensor`: Shape `(B, T)`, 0 beyond the valid tokens. The return is `A_t + V_t`.
 
     Paper: Schulman et al. (arXiv:1506.02438), Eq. 16.
     """
@@ -196,47 +176,30 @@ def generalized_advantages(
 
 
 def masked_sum(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Sum of the values where `mask` is `True`; whatever stands elsewhere, NaN too, counts nothing. Scalar."""
+    """Sum the values where `mask` is `True`. Other values, including NaN, are ignored. Scalar."""
     return values.masked_fill(~mask, 0.0).sum()
 
 
-def masked_mean(values: torch.Tensor, mask: torch.Tensor, reduce: ReduceSum = _alone) -> torch.Tensor:
-    """
-    Mean over the marked elements of all processes.
-
-    Args:
-        values (`torch.Tensor`):
-            Any shape.
-        mask (`torch.Tensor`):
-            Same shape, boolean.
-        reduce (`Callable`, *optional*):
-            Sum of a tensor over all processes.
-
-    Returns:
-        `torch.Tensor`: Scalar, 0 for an empty mask.
-    """
+def masked_mean(values: torch.Tensor, mask: torch.Tensor, reduce: ReduceSum = _one_process) -> torch.Tensor:
+    """Average the values where `mask` is `True`, over all processes. Scalar, 0 for an empty mask."""
     total, count = reduce(torch.stack([masked_sum(values, mask), mask.sum().to(values.dtype)]))
     return total / count.clamp(min=1)
 
 
 def masked_whiten(
-    values: torch.Tensor, mask: torch.Tensor, reduce: ReduceSum = _alone, shift_mean: bool = True
+    values: torch.Tensor, mask: torch.Tensor, reduce: ReduceSum = _one_process, shift_mean: bool = True
 ) -> torch.Tensor:
     """
-    Shift and scale so that the marked elements of all processes have mean 0 and unbiased variance 1.
+    Compute `(x - mean) / sqrt(variance + 1e-8)`, with mean and unbiased variance of the marked values.
 
     Args:
-        values (`torch.Tensor`):
-            Any shape.
-        mask (`torch.Tensor`):
-            Same shape, boolean. Mean and variance come from these elements; all elements are shifted and scaled.
-        reduce (`Callable`, *optional*):
-            Sum of a tensor over all processes.
-        shift_mean (`bool`, *optional*, defaults to `True`):
-            Whether the mean goes; otherwise it stays where it was.
+        values (`torch.Tensor`): Values `x`, of any shape. All are shifted and scaled, marked or not.
+        mask (`torch.Tensor`): Marked values. Boolean, same shape.
+        reduce (`Callable`, *optional*): Sum of a tensor over all processes.
+        shift_mean (`bool`, *optional*, defaults to `True`): Whether the new mean is 0. Otherwise the old mean stays.
 
     Returns:
-        `torch.Tensor`: Same shape. With fewer than two marked elements, `values` unchanged.
+        `torch.Tensor`: Same shape. `values` unchanged if fewer than two values are marked.
     """
     mean = masked_mean(values, mask, reduce)
     squares, count = reduce(torch.stack([masked_sum((values - mean) ** 2, mask), mask.sum().to(values.dtype)]))
@@ -249,13 +212,13 @@ def masked_whiten(
 @dataclass(frozen=True)
 class PolicyTerms:
     """
-    Policy loss per token and what is logged of it.
+    Policy loss of each token, with values for the metrics. All of shape `(B, T)`.
 
     Attributes:
-        loss (`torch.Tensor` of shape `(B, T)`): Clipped surrogate loss.
-        ratio (`torch.Tensor` of shape `(B, T)`): Probability ratio of new to old policy.
-        approx_kl (`torch.Tensor` of shape `(B, T)`): Half the squared log-ratio.
-        clipped (`torch.Tensor` of shape `(B, T)`): Where the clipped term decided, boolean.
+        loss (`torch.Tensor`): Clipped policy loss.
+        ratio (`torch.Tensor`): Ratio of the probabilities under new and old policy.
+        approx_kl (`torch.Tensor`): Half the squared log-ratio.
+        clipped (`torch.Tensor`): `True` where the clipped term is the larger one.
     """
 
     loss: torch.Tensor
@@ -268,17 +231,13 @@ def policy_loss_terms(
     log_probs: torch.Tensor, old_log_probs: torch.Tensor, advantages: torch.Tensor, cliprange: float
 ) -> PolicyTerms:
     """
-    Clipped surrogate loss of each token.
+    Compute the clipped loss `max(-A_t rho_t, -A_t clip(rho_t, 1 - c, 1 + c))` with `rho_t = p_t / p_old,t`.
 
     Args:
-        log_probs (`torch.Tensor` of shape `(B, T)`):
-            Log-probabilities under the policy in training.
-        old_log_probs (`torch.Tensor` of shape `(B, T)`):
-            Log-probabilities under the policy that sampled.
-        advantages (`torch.Tensor` of shape `(B, T)`):
-            Advantages.
-        cliprange (`float`):
-            Largest distance of the ratio from 1.
+        log_probs (`torch.Tensor` of shape `(B, T)`): Log-probabilities `log p_t` under the current policy.
+        old_log_probs (`torch.Tensor` of shape `(B, T)`): Log-probabilities `log p_old,t` at the time of the rollout.
+        advantages (`torch.Tensor` of shape `(B, T)`): Advantages `A_t`.
+        cliprange (`float`): Clip range `c` of the ratio.
 
     Returns:
         [`PolicyTerms`]
@@ -295,11 +254,11 @@ def policy_loss_terms(
 @dataclass(frozen=True)
 class ValueTerms:
     """
-    Value loss per token and what is logged of it.
+    Value loss of each token, with values for the metrics. All of shape `(B, T)`.
 
     Attributes:
-        loss (`torch.Tensor` of shape `(B, T)`): Half the squared error, the larger of plain and clipped.
-        clipped (`torch.Tensor` of shape `(B, T)`): Where the clipped term decided, boolean.
+        loss (`torch.Tensor`): Clipped value loss.
+        clipped (`torch.Tensor`): `True` where the clipped term is the larger one.
     """
 
     loss: torch.Tensor
@@ -310,45 +269,37 @@ def value_loss_terms(
     values: torch.Tensor, old_values: torch.Tensor, returns: torch.Tensor, cliprange_value: float
 ) -> ValueTerms:
     """
-    Clipped value loss of each token.
+    Compute the clipped loss `max((V_t - R_t)^2, (clip(V_t, V_old,t - c, V_old,t + c) - R_t)^2) / 2`.
 
     Args:
-        values (`torch.Tensor` of shape `(B, T)`):
-            Values of the critic in training.
-        old_values (`torch.Tensor` of shape `(B, T)`):
-            Values at the time of the rollout.
-        returns (`torch.Tensor` of shape `(B, T)`):
-            Targets: advantages plus old values.
-        cliprange_value (`float`):
-            Largest distance from the old value.
+        values (`torch.Tensor` of shape `(B, T)`): Values `V_t` of the current critic.
+        old_values (`torch.Tensor` of shape `(B, T)`): Values `V_old,t` at the time of the rollout.
+        returns (`torch.Tensor` of shape `(B, T)`): Returns `R_t`: advantages plus old values.
+        cliprange_value (`float`): Clip range `c` of the value.
 
     Returns:
         [`ValueTerms`]
     """
-    # Limits, not a limited difference: within them the value stays what it is to the last bit, and is not "clipped".
+    # The value itself is clamped, not its difference: a value inside the range stays the same to the last bit.
     near = values.clamp(old_values - cliprange_value, old_values + cliprange_value)
     plain, clipped = (values - returns) ** 2, (near - returns) ** 2
     return ValueTerms(0.5 * torch.maximum(plain, clipped), clipped > plain)
 
 
 def explained_variance(
-    values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor, reduce: ReduceSum = _alone
+    values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor, reduce: ReduceSum = _one_process
 ) -> torch.Tensor:
     """
-    Share of the returns' variance that the values explain: 1 is perfect, 0 no better than their mean.
+    Compute `1 - Var(R - V) / Var(R)` over the marked tokens: 1 is a perfect critic, 0 is no better than the mean.
 
     Args:
-        values (`torch.Tensor` of shape `(B, T)`):
-            Predicted values.
-        returns (`torch.Tensor` of shape `(B, T)`):
-            Returns.
-        mask (`torch.Tensor` of shape `(B, T)`):
-            Tokens that count.
-        reduce (`Callable`, *optional*):
-            Sum of a tensor over all processes.
+        values (`torch.Tensor` of shape `(B, T)`): Values `V`.
+        returns (`torch.Tensor` of shape `(B, T)`): Returns `R`.
+        mask (`torch.Tensor` of shape `(B, T)`): Marked tokens.
+        reduce (`Callable`, *optional*): Sum of a tensor over all processes.
 
     Returns:
-        `torch.Tensor`: Scalar, 0 where the returns do not vary.
+        `torch.Tensor`: Scalar, 0 if the returns do not vary.
     """
     error = returns - values
     spread = masked_mean((returns - masked_mean(returns, mask, reduce)) ** 2, mask, reduce)
