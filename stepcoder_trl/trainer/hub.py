@@ -1,4 +1,4 @@
-"""Uploads of checkpoints to the Hub while training goes on."""
+"""Uploads of checkpoints to the Hub during training."""
 
 from __future__ import annotations
 
@@ -20,16 +20,12 @@ LAST_CHECKPOINT = "last-checkpoint"
 
 class CheckpointUploads:
     """
-    Uploads of checkpoints, in the background, one after the other.
+    Uploads checkpoints in the background, one after the other.
 
-    The model of a checkpoint goes to the top of the repository. `hub_strategy="checkpoint"` also sends the complete
-    checkpoint as `last-checkpoint/`, `"all_checkpoints"` sends it under its own name, `"end"` sends nothing. A
-    checkpoint that is written during another upload is sent only with `hub_always_push`. A failed upload gives a
-    warning, and training goes on.
-
-    Args:
-        args ([`StepCoderPPOConfig`]):
-            `push_to_hub`, `hub_strategy`, `hub_always_push`, `hub_token` and `hub_revision`.
+    The model of a checkpoint goes to the root of the repository. `hub_strategy="checkpoint"` also uploads the complete
+    checkpoint as `last-checkpoint/`, `"all_checkpoints"` uploads it under its own name, `"end"` uploads nothing. A
+    checkpoint that is written during another upload is skipped, unless `hub_always_push` is set. If an upload fails, a
+    warning is logged and training continues.
     """
 
     def __init__(self, args: Any) -> None:
@@ -39,34 +35,23 @@ class CheckpointUploads:
 
     @property
     def folders(self) -> list[Path]:
-        """Checkpoints that are being uploaded. They must not be deleted."""
+        """Return the checkpoints that are being uploaded. They must not be deleted."""
         return [folder for folder, job in self._jobs if not job.done()]
 
     def wanted(self) -> bool:
-        """Whether to upload a checkpoint that was just written."""
+        """Whether to upload the checkpoint that was just written."""
         args = self.args
         return bool(
             args.push_to_hub and args.hub_strategy != HubStrategy.END and (args.hub_always_push or not self.folders)
         )
 
     def begin(self, folder: Path, repo_id: str, message: str) -> None:
-        """
-        Send a checkpoint.
-
-        Args:
-            folder (`Path`):
-                The checkpoint.
-            repo_id (`str`):
-                Repository.
-            message (`str`):
-                Of the commit.
-        """
-        self._name_failures()
+        """Start to upload a checkpoint to a repository, with the message of the commit."""
+        self._warn_of_failures()
         self._send(folder, repo_id, message, ignore_patterns=[f"{TRAINING_STATE}/*"])
-        wholes = {HubStrategy.CHECKPOINT: LAST_CHECKPOINT, HubStrategy.ALL_CHECKPOINTS: folder.name}
-        if self.args.hub_strategy in wholes:
-            place = wholes[self.args.hub_strategy]
-            self._send(folder, repo_id, f"{message}, checkpoint", path_in_repo=place)
+        paths = {HubStrategy.CHECKPOINT: LAST_CHECKPOINT, HubStrategy.ALL_CHECKPOINTS: folder.name}
+        if path := paths.get(self.args.hub_strategy):
+            self._send(folder, repo_id, f"{message}, checkpoint", path_in_repo=path)
 
     def _send(self, folder: Path, repo_id: str, message: str, **more: Any) -> None:
         job = self._api.upload_folder(
@@ -80,18 +65,18 @@ class CheckpointUploads:
         self._jobs.append((folder, job))
 
     def wait(self) -> None:
-        """Wait until every upload has ended."""
+        """Wait until all uploads have ended."""
         wait([job for _, job in self._jobs])
-        self._name_failures()
+        self._warn_of_failures()
 
-    def _name_failures(self) -> None:
-        """Warn of uploads that failed, and forget those that are done."""
+    def _warn_of_failures(self) -> None:
+        """Warn of failed uploads, and forget all that have ended."""
         done = [(folder, job) for folder, job in self._jobs if job.done()]
         self._jobs = [(folder, job) for folder, job in self._jobs if not job.done()]
         for folder, job in done:
             error = job.exception()
             if error is not None:
                 logger.warning(
-                    f"{folder} could not be sent to the Hub: {error}. Training goes on; the folder is whole: "
-                    "`hf upload` sends it by hand."
+                    f"{folder} could not be sent to the Hub: {error}. Training continues, and the folder is complete: "
+                    "send it with `hf upload`."
                 )

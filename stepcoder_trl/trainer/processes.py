@@ -1,7 +1,7 @@
 """
-Several processes: DDP and DeepSpeed ZeRO, as `accelerate launch` sets them up.
+Training with several processes, which `accelerate launch` starts: DDP and DeepSpeed ZeRO.
 
-Differences between them are here and in `checkpoints`. The trainer's steps are the same for all.
+Only this module and `checkpoints` distinguish the two. The steps of the trainer are the same for both.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,38 +26,27 @@ from stepcoder_trl.trainer._trl import add_hooks, remove_hooks
 
 logger = logging.getLogger(__name__)
 
-# Processes of this machine, as torchrun and the usual MPI launchers say it.
+# Variables in which torchrun and MPI launchers store the number of processes on this machine.
 _LOCAL_SIZES = ["LOCAL_WORLD_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE"]
 
 
 def has_gpu() -> bool:
-    """Whether there is a GPU or another accelerator to train on."""
+    """Whether this machine has a GPU or another accelerator."""
     return torch.accelerator.is_available()
 
 
 def asks_for_deepspeed() -> bool:
-    """Whether the launcher asks for DeepSpeed."""
+    """Whether the launcher asked for DeepSpeed."""
     return bool(parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"))
 
 
 def launch_settings(use_cpu: bool, ddp_backend: str | None, fsdp: Any) -> dict[str, Any]:
     """
-    Settings of a process without a GPU that a launcher started with others; refuses what would go wrong silently.
-
-    Args:
-        use_cpu (`bool`):
-            `use_cpu` of the configuration.
-        ddp_backend (`str` or `None`):
-            `ddp_backend` of the configuration.
-        fsdp:
-            `fsdp` of the configuration.
-
-    Returns:
-        `dict[str, Any]`: `use_cpu` and `ddp_backend` to use.
+    Return the values of `use_cpu` and `ddp_backend` that let processes without a GPU train together.
 
     Raises:
-        BadInputError: If FSDP is asked for, or DeepSpeed together with `use_cpu`, or DeepSpeed cannot compile how
-            its processes talk without a GPU.
+        BadInputError: If FSDP is asked for, DeepSpeed is asked for together with `use_cpu`, or DeepSpeed cannot
+            compile its communication on CPUs.
     """
     if parse_flag_from_env("ACCELERATE_USE_FSDP") or fsdp:
         raise BadInputError(
@@ -73,7 +62,7 @@ def launch_settings(use_cpu: bool, ddp_backend: str | None, fsdp: Any) -> dict[s
         if has_gpu():
             return {"use_cpu": False, "ddp_backend": ddp_backend}
         load_operator("ShareMemCommBuilder", "with which its processes talk on the CPU", optional=True)
-        # Accelerate would take one process for each, and DeepSpeed all of them.
+        # Without it accelerate would see one process, and DeepSpeed all of them.
         return {"use_cpu": False, "ddp_backend": ddp_backend or "gloo"}
     if get_int_from_env(["WORLD_SIZE"], 1) > 1 and not has_gpu():
         return {"use_cpu": True, "ddp_backend": ddp_backend}
@@ -81,13 +70,13 @@ def launch_settings(use_cpu: bool, ddp_backend: str | None, fsdp: Any) -> dict[s
 
 
 def mixed_precision(bf16: bool | None, fp16: bool) -> str:
-    """Name that accelerate has for a precision: `bf16`, `fp16` or `no`."""
+    """Return the name of a precision in accelerate: `bf16`, `fp16` or `no`."""
     return "bf16" if bf16 else "fp16" if fp16 else "no"
 
 
 @contextmanager
 def precision_for_accelerate(name: str) -> Iterator[None]:
-    """Set `ACCELERATE_MIXED_PRECISION` within the block, for accelerators and configurations that are made in it."""
+    """Set `ACCELERATE_MIXED_PRECISION` for accelerators and configurations that are made in the block."""
     variable = "ACCELERATE_MIXED_PRECISION"
     before = os.environ.get(variable)
     if name != "no":
@@ -102,12 +91,7 @@ def precision_for_accelerate(name: str) -> Iterator[None]:
 
 
 def check_processes(accelerator: Accelerator) -> None:
-    """
-    Refuse processes that would each train for itself.
-
-    Raises:
-        RuntimeError: If the launcher started more processes than the accelerator knows, or DeepSpeed is not on.
-    """
+    """Raise a `RuntimeError` if the processes would train separately, or without the DeepSpeed that was asked for."""
     started = get_int_from_env(["WORLD_SIZE"], 1)
     if accelerator.num_processes != started:
         raise RuntimeError(
@@ -119,13 +103,7 @@ def check_processes(accelerator: Accelerator) -> None:
 
 
 def quiet_unless_first(*, libraries: bool = False) -> None:
-    """
-    Leave warnings to one process of each machine.
-
-    Args:
-        libraries (`bool`, *optional*, defaults to `False`):
-            Whether warnings and progress bars of other libraries are left to it too: for a process that is ours.
-    """
+    """Silence our warnings on all but one process of each machine. `libraries` also silences other libraries."""
     if PartialState().is_local_main_process:
         return
     logging.getLogger("stepcoder_trl").setLevel(logging.ERROR)
@@ -136,28 +114,15 @@ def quiet_unless_first(*, libraries: bool = False) -> None:
 
 
 def num_cores_per_process() -> int:
-    """This process's share of the cores of its machine, at least 1."""
+    """Return this process's share of the cores of its machine, at least 1."""
     return max(1, num_cores() // get_int_from_env(_LOCAL_SIZES, 1))
 
 
 def check_identical(what: str, digest: str, num_processes: int) -> None:
-    """
-    Compare a digest over all processes. Called by every process.
-
-    Args:
-        what (`str`):
-            What it is a digest of, for the error.
-        digest (`str`):
-            Of this process.
-        num_processes (`int`):
-            Processes.
-
-    Raises:
-        RuntimeError: If they differ.
-    """
+    """Raise a `RuntimeError` if the digest of `what` differs between processes. Every process must call this."""
     if num_processes == 1:
         return
-    digests: Sequence[str] = gather_object([digest])
+    digests = gather_object([digest])
     odd = [rank for rank, other in enumerate(digests) if other != digests[0]]
     if odd:
         raise RuntimeError(
@@ -170,21 +135,18 @@ def check_identical(what: str, digest: str, num_processes: int) -> None:
 
 
 def is_deepspeed(accelerator: Accelerator) -> bool:
-    """Whether a DeepSpeed engine trains."""
+    """Whether the model is a DeepSpeed engine."""
     return accelerator.state.deepspeed_plugin is not None
 
 
 def load_operator(builder: str, purpose: str, *, optional: bool = False) -> None:
     """
-    Load an operator of DeepSpeed, which compiles it on first use: here, where it can be said what is missing.
+    Compile an operator of DeepSpeed now, so that a failure gets a clear message.
 
     Args:
-        builder (`str`):
-            Class in `deepspeed.ops.op_builder`.
-        purpose (`str`):
-            What it is for, for the error.
-        optional (`bool`, *optional*, defaults to `False`):
-            Whether DeepSpeed goes without it on a machine that it is not made for.
+        builder (`str`): Class in `deepspeed.ops.op_builder`.
+        purpose (`str`): Purpose of the operator, for the message.
+        optional (`bool`, *optional*, defaults to `False`): Whether to skip it on machines that it does not support.
 
     Raises:
         BadInputError: If DeepSpeed is not installed, or the operator cannot be compiled.
@@ -208,7 +170,7 @@ def load_operator(builder: str, purpose: str, *, optional: bool = False) -> None
 
 
 def _reason(error: BaseException) -> str:
-    """Line of a compiler's output that names the error."""
+    """Return the line of a compiler's output that names the error."""
     lines = str(error).splitlines() or [type(error).__name__]
     telling = [line for line in lines if "not found" in line or "error:" in line]
     return (telling or lines)[0].strip()[:200].rstrip(".")
@@ -218,22 +180,11 @@ def configure_deepspeed(
     accelerator: Accelerator, micro_batch_size: int, accumulation_steps: int, max_grad_norm: float | None
 ) -> None:
     """
-    Tell DeepSpeed the trainer's batch sizes and clipping, whatever its configuration says.
+    Overwrite batch sizes and clipping in DeepSpeed's configuration, before the accelerator prepares anything.
 
-    Args:
-        accelerator ([`~accelerate.Accelerator`]):
-            Before it prepares anything.
-        micro_batch_size (`int`):
-            Completions per process and backward pass.
-        accumulation_steps (`int`):
-            Backward passes per optimizer step.
-        max_grad_norm (`float` or `None`):
-            Clip of the gradient's norm; 0 or `None` does not clip.
-
-    Raises:
-        BadInputError: If the optimizer is to be in the memory of the CPU, and DeepSpeed's cannot be compiled.
+    A `max_grad_norm` of 0 or `None` does not clip. An optimizer that is offloaded to the CPU is compiled here.
     """
-    wanted: Mapping[str, Any] = {
+    wanted = {
         "train_micro_batch_size_per_gpu": micro_batch_size,
         "gradient_accumulation_steps": accumulation_steps,
         "train_batch_size": micro_batch_size * accumulation_steps * accelerator.num_processes,
@@ -248,7 +199,7 @@ def configure_deepspeed(
             )
         config[name] = value
     zero = config["zero_optimization"]
-    # Without it no model could be saved.
+    # Without this, no model could be saved.
     zero["stage3_gather_16bit_weights_on_model_save"] = True
     if (zero.get("offload_optimizer") or {}).get("device", "none") != "none":
         load_operator("CPUAdamBuilder", "its optimizer for offloaded parameters")
@@ -256,7 +207,7 @@ def configure_deepspeed(
 
 
 def is_sharded(parameters: Iterable[torch.nn.Parameter]) -> bool:
-    """Whether ZeRO-3 has sharded parameters over the processes."""
+    """Whether ZeRO-3 has sharded any of the parameters."""
     return any("ds_id" in vars(parameter) for parameter in parameters)
 
 
@@ -265,16 +216,10 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 def cast_unsharded(model: torch.nn.Module, precision: str) -> None:
     """
-    Cast parameters that ZeRO-3 has not sharded to the precision of training.
+    Cast parameters that ZeRO-3 has not sharded to `bf16` or `fp16`. With `no`, do nothing.
 
-    Sharded parameters were made in it. Adapters and the head of a critic were not. ZeRO-3 takes them as they are and
-    fails where precisions are mixed. Its optimizer keeps float32 copies of what is trained.
-
-    Args:
-        model (`torch.nn.Module`):
-            Policy and critic, before DeepSpeed gets them.
-        precision (`str`):
-            `bf16`, `fp16`, or `no`: then nothing is done.
+    Sharded parameters already have the precision of training. Adapters and the critic's head do not, and ZeRO-3 fails
+    if precisions are mixed. Its optimizer keeps float32 copies of the trained parameters.
     """
     if precision not in _DTYPES:
         return
@@ -287,19 +232,24 @@ def cast_unsharded(model: torch.nn.Module, precision: str) -> None:
 def gathered(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
     """Gather sharded parameters within the block. Every process must enter it."""
     sharded = [parameter for parameter in parameters if is_sharded([parameter])]
-    with _deepspeed_gathered(sharded) if sharded else nullcontext():
+    if not sharded:
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(sharded):
         yield
 
 
 def gathered_copy(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
-    """Copy of a parameter, gathered on every process. Every process must call it."""
+    """Return a copy of a parameter, gathered on every process. Every process must call this."""
     with gathered([parameter]):
         return torch.nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
 
 
 @contextmanager
 def unsharded_models() -> Iterator[None]:
-    """Have transformers make models without sharding them, also under ZeRO-3."""
+    """Stop transformers from sharding the models that are made in the block."""
     from transformers.integrations import deepspeed as integration
 
     reference = integration._hf_deepspeed_config_weak_ref
@@ -310,28 +260,13 @@ def unsharded_models() -> Iterator[None]:
         integration._hf_deepspeed_config_weak_ref = reference
 
 
-def _deepspeed_gathered(parameters: list[torch.nn.Parameter]) -> Any:
-    import deepspeed
-
-    return deepspeed.zero.GatheredParameters(parameters)
-
-
 @contextmanager
 def gathered_for_generation(engine: torch.nn.Module, part: torch.nn.Module, gather: bool) -> Iterator[None]:
     """
-    Make one part of a model ready to generate, on all processes at once.
+    Gather the sharded parameters of one part of an engine once, instead of for every token that it generates.
 
-    Under ZeRO-3 its parameters are gathered once instead of for every token, and the engine's hooks are off: with them
-    each pass would wait for the other processes, which may be done generating. Only this part is gathered: the other
-    half of policy and critic stays sharded.
-
-    Args:
-        engine (`torch.nn.Module`):
-            What the accelerator prepared.
-        part (`torch.nn.Module`):
-            Part of it that generates.
-        gather (`bool`):
-            Whether to gather; otherwise each pass does, and transformers keeps the processes in step.
+    The engine's hooks are removed in the block: with them each forward pass would wait for processes that may have
+    finished. Without `gather`, each pass gathers, and transformers synchronizes the processes.
     """
     parameters = list(part.parameters())
     if not (gather and is_sharded(parameters)):

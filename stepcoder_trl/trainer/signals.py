@@ -1,8 +1,8 @@
 """
 Handling of Ctrl-C and SIGTERM.
 
-The first signal is noted, and training stops at the next place where a checkpoint can be written. A second signal ends
-the process at once.
+After the first signal, training stops at the next point where a checkpoint can be written. A second signal ends the
+process at once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,7 @@ WATCHED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption(Exception):
-    """
-    Raised on every process at the same place. A checkpoint can be written there.
-
-    Attributes:
-        reason (`BaseException`): Exception to raise after the checkpoint is written.
-    """
+    """Raised on all processes at a point where a checkpoint can be written. After it, `reason` is to be raised."""
 
     def __init__(self, reason: BaseException) -> None:
         super().__init__(type(reason).__name__)
@@ -31,25 +26,23 @@ class Interruption(Exception):
 
 
 def reason_of(number: int) -> BaseException:
-    """Exception that a signal becomes: `KeyboardInterrupt`, or `SystemExit` with the shell's status of SIGTERM."""
+    """Return the exception for a signal: `KeyboardInterrupt`, or `SystemExit` with the shell's status for SIGTERM."""
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
 class StopSignals:
     """
-    Notes SIGINT and SIGTERM while it is entered, and puts the handlers back that it found.
+    Context manager that notes SIGINT and SIGTERM, and restores the old handlers at the end.
 
-    Does nothing outside the main thread, and leaves a signal alone that is ignored, as for a program started with
-    `nohup`.
+    Outside the main thread it does nothing. A signal that is ignored, as with `nohup`, stays ignored.
 
     Args:
         repeats_end (`bool`, *optional*, defaults to `True`):
-            Whether a second signal ends the process at once. Not under a launcher: it hands on to its processes what
-            the terminal has sent them already.
+            Whether a second signal ends the process at once. Not with a launcher, which repeats the terminal's signal.
 
     Attributes:
-        noted (`int`): Signal that came, 0 if none has.
-        at_once (`bool`): Whether the first signal already ends the process: there is nothing yet to save.
+        noted (`int`): Signal that arrived, or 0.
+        at_once (`bool`): Whether the first signal ends the process at once, because there is nothing to save yet.
     """
 
     def __init__(self, repeats_end: bool = True) -> None:
@@ -63,7 +56,7 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in WATCHED:
                 handler = signal.getsignal(number)
-                if handler not in (signal.SIG_IGN, None):  # None: not set from Python, nothing to put back
+                if handler not in (signal.SIG_IGN, None):  # None: not set from Python, cannot be restored
                     self._before[number] = handler
                     signal.signal(number, self._note)
         return self
@@ -71,24 +64,16 @@ class StopSignals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._put_back()
-        if self.noted and not self._stopped and error is None:  # it came too late for training to stop
+        self._restore()
+        if self.noted and not self._stopped and error is None:  # the signal came after the last check
             raise reason_of(self.noted)
 
     def flags(self) -> list[int]:
-        """For each signal of `WATCHED` 1 if it came to this process, else 0."""
+        """Return 1 for each signal of `WATCHED` that this process got, else 0."""
         return [int(self.noted == number) for number in WATCHED]
 
     def check(self, counts: Sequence[int]) -> None:
-        """
-        Stop if a signal came to some process.
-
-        Args:
-            counts (`Sequence[int]`): Sum of `flags` over all processes.
-
-        Raises:
-            Interruption: If there is one. The signal with the highest number decides.
-        """
+        """Raise an `Interruption` if a process got a signal. `counts` is the sum of `flags` over all processes."""
         number = max(number * bool(count) for number, count in zip(WATCHED, counts, strict=True))
         if number:
             self._stopped = True
@@ -99,11 +84,11 @@ class StopSignals:
             return
         if self.noted or self.at_once:
             self._stopped = True
-            self._put_back()  # one more does what it always did
+            self._restore()
             raise reason_of(number)
         self.noted = number
 
-    def _put_back(self) -> None:
+    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
