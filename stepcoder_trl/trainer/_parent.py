@@ -1,8 +1,8 @@
 """
-Parent of the trainer and of its configuration where TRL has none: on TRL 1.13 and newer.
+Parent classes of the trainer and its configuration for TRL 1.13 and newer, which has no PPO.
 
-Both have what TRL 1.12's `PPOTrainer` and `PPOConfig` give a subclass with a `train` of its own, under the same names,
-and no more. `trainer/_trl.py` chooses between them.
+They have the names of TRL 1.12's `PPOTrainer` and `PPOConfig`, without `train` and `evaluate`. `_trl.py` chooses which
+parents are used.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -31,81 +31,59 @@ from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer import DEFAULT_CALLBACKS, DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import CallbackHandler, ExportableState
 
+from stepcoder_trl.trainer.shared_options import option
 
-SEED_STRIDE = 100003  # between processes, as upstream's: the same seeds give the same numbers on every TRL
+
+SEED_STRIDE = 100003  # between processes, as upstream: equal seeds give equal numbers with every TRL
 
 
 @dataclass
 class PPOConfig(TrainingArguments):
     """Options of PPO, with the names and defaults of TRL 1.12's `PPOConfig`."""
 
-    learning_rate: float = field(default=3e-6, metadata={"help": "Peak learning rate."})
-    logging_steps: float = field(
-        default=10, metadata={"help": "Updates between two logs; below 1 a fraction of all updates."}
+    learning_rate: float = option(3e-6, "Peak learning rate.")
+    logging_steps: float = option(10, "Updates between two logs. Below 1: a fraction of all updates.")
+    gradient_checkpointing: bool = option(
+        True, "Whether to recompute activations in the backward pass, which saves memory."
     )
-    gradient_checkpointing: bool = field(
-        default=True, metadata={"help": "Whether activations are computed anew in the backward pass to save memory."}
+    bf16: bool | None = option(None, "Whether to train in bfloat16. `None` means yes unless `fp16` is set.")
+    dataset_num_proc: int | None = option(None, "Number of processes that prepare the dataset.")
+    num_mini_batches: int = option(1, "Optimizer steps per pass over an update.")
+    total_episodes: int | None = option(None, "Completions of the whole run. `None` leaves it to `num_train_epochs`.")
+    local_rollout_forward_batch_size: int = option(64, "Completions per process that are generated at once.")
+    num_sample_generations: int = option(10, "Number of tables of completions that are printed during training.")
+    response_length: int = option(53, "Maximum number of tokens per completion.")
+    stop_token: Literal["eos"] | None = option(
+        None, '`"eos"` ends a completion at the tokenizer\'s EOS token. `None` ends it nowhere.'
     )
-    bf16: bool | None = field(
-        default=None, metadata={"help": "Whether to train in bfloat16. `None` means yes unless `fp16` is set."}
+    stop_token_id: int | None = option(None, "Token that ends a completion, instead of `stop_token`.")
+    temperature: float = option(0.7, "Sampling temperature.")
+    missing_eos_penalty: float | None = option(None, "Subtracted from the score of a completion without a stop token.")
+    sft_model_path: str = option("EleutherAI/pythia-160m", "Name of the policy, for scripts.")
+    world_size: int | None = option(None, "Number of processes. Set by the trainer.")
+    num_total_batches: int | None = option(None, "Number of updates. Set by the trainer.")
+    micro_batch_size: int | None = option(None, "Completions per backward pass of all processes. Set by the trainer.")
+    local_batch_size: int | None = option(None, "Completions per update and process. Set by the trainer.")
+    batch_size: int | None = option(None, "Completions per update of all processes. Set by the trainer.")
+    local_mini_batch_size: int | None = option(None, "Completions per optimizer step and process. Set by the trainer.")
+    mini_batch_size: int | None = option(None, "Completions per optimizer step of all processes. Set by the trainer.")
+    push_to_hub: bool = option(False, "Whether to upload saved models to the Hub.")
+    reward_model_path: str = option("EleutherAI/pythia-160m", "Name of the reward model, for scripts.")
+    model_adapter_name: str | None = option(None, "Name of the adapter to train, if there are several.")
+    ref_adapter_name: str | None = option(None, "Name of the adapter that is the reference.")
+    num_ppo_epochs: int = option(4, "Passes over the completions of an update.")
+    whiten_rewards: bool = option(False, "Whether to scale rewards to variance 1.")
+    kl_coef: float = option(0.05, "Weight of the KL penalty.")
+    kl_estimator: Literal["k1", "k3"] = option(
+        "k1", "Estimator of the KL divergence: `k1`, or `k3`, which is never negative."
     )
-    dataset_num_proc: int | None = field(default=None, metadata={"help": "Processes that prepare the dataset."})
-    num_mini_batches: int = field(default=1, metadata={"help": "Optimizer steps per pass over an update."})
-    total_episodes: int | None = field(
-        default=None, metadata={"help": "Completions of the whole run. `None` means what `num_train_epochs` says."}
-    )
-    local_rollout_forward_batch_size: int = field(
-        default=64, metadata={"help": "Completions per process that are generated at a time."}
-    )
-    num_sample_generations: int = field(
-        default=10, metadata={"help": "Tables of completions that are printed during training."}
-    )
-    response_length: int = field(default=53, metadata={"help": "Most tokens of a completion."})
-    stop_token: Literal["eos"] | None = field(
-        default=None, metadata={"help": '`"eos"` ends a completion at the tokenizer\'s EOS token, `None` nowhere.'}
-    )
-    stop_token_id: int | None = field(
-        default=None, metadata={"help": "Token that ends a completion, instead of `stop_token`."}
-    )
-    temperature: float = field(default=0.7, metadata={"help": "Sampling temperature."})
-    missing_eos_penalty: float | None = field(
-        default=None, metadata={"help": "Subtracted from the score of a completion that did not come to its end."}
-    )
-    sft_model_path: str = field(default="EleutherAI/pythia-160m", metadata={"help": "Policy, for scripts."})
-    world_size: int | None = field(default=None, metadata={"help": "Processes. Set by the trainer."})
-    num_total_batches: int | None = field(default=None, metadata={"help": "Updates. Set by the trainer."})
-    micro_batch_size: int | None = field(
-        default=None, metadata={"help": "Completions per backward pass of all processes. Set by the trainer."}
-    )
-    local_batch_size: int | None = field(
-        default=None, metadata={"help": "Completions per update and process. Set by the trainer."}
-    )
-    batch_size: int | None = field(
-        default=None, metadata={"help": "Completions per update of all processes. Set by the trainer."}
-    )
-    local_mini_batch_size: int | None = field(
-        default=None, metadata={"help": "Completions per optimizer step and process. Set by the trainer."}
-    )
-    mini_batch_size: int | None = field(
-        default=None, metadata={"help": "Completions per optimizer step of all processes. Set by the trainer."}
-    )
-    push_to_hub: bool = field(default=False, metadata={"help": "Whether saved models are uploaded to the Hub."})
-    reward_model_path: str = field(default="EleutherAI/pythia-160m", metadata={"help": "Reward model, for scripts."})
-    model_adapter_name: str | None = field(default=None, metadata={"help": "Adapter to train, of several."})
-    ref_adapter_name: str | None = field(default=None, metadata={"help": "Adapter that is the reference."})
-    num_ppo_epochs: int = field(default=4, metadata={"help": "Passes over the completions of an update."})
-    whiten_rewards: bool = field(default=False, metadata={"help": "Whether rewards are scaled to variance 1."})
-    kl_coef: float = field(default=0.05, metadata={"help": "Weight of the KL penalty."})
-    kl_estimator: Literal["k1", "k3"] = field(
-        default="k1", metadata={"help": "Estimator of the KL divergence: `k1`, or `k3`, which is never negative."}
-    )
-    cliprange: float = field(default=0.2, metadata={"help": "Largest distance of the probability ratio from 1."})
-    vf_coef: float = field(default=0.1, metadata={"help": "Weight of the value loss."})
-    cliprange_value: float = field(default=0.2, metadata={"help": "Largest distance of a value from the old one."})
-    gamma: float = field(default=1.0, metadata={"help": "Discount factor."})
-    lam: float = field(default=0.95, metadata={"help": "Lambda of generalized advantage estimation."})
-    ds3_gather_for_generation: bool = field(
-        default=True, metadata={"help": "Whether ZeRO-3 gathers all weights to generate: faster, if they fit."}
+    cliprange: float = option(0.2, "Clip range of the probability ratio around 1.")
+    vf_coef: float = option(0.1, "Weight of the value loss.")
+    cliprange_value: float = option(0.2, "Clip range of a value around the old one.")
+    gamma: float = option(1.0, "Discount factor.")
+    lam: float = option(0.95, "Lambda of generalized advantage estimation.")
+    ds3_gather_for_generation: bool = option(
+        True, "Whether ZeRO-3 gathers all weights to generate, which is faster if they fit."
     )
 
     def __post_init__(self) -> None:
@@ -116,17 +94,17 @@ class PPOConfig(TrainingArguments):
 
 @dataclass
 class OnlineTrainerState(TrainerState):
-    """State of a trainer that generates what it trains on: `episode` counts completions."""
+    """State with the number of completions so far, `episode`."""
 
     episode: int = 0
 
 
 class PPOTrainer(Trainer):
     """
-    Models, optimizer, accelerator and callbacks of a PPO trainer; a subclass brings `train`.
+    Models, optimizer, accelerator and callbacks of a PPO trainer, without `train`. Positional arguments are TRL's.
 
-    Like TRL's, it does not call the constructor of [`~transformers.Trainer`], which is made for one model and a loss,
-    and takes over its methods for logging, callbacks, schedules and the Hub. Positional arguments are TRL's.
+    The constructor of [`~transformers.Trainer`] is not called: it expects one model with a loss. Its methods for
+    logging, callbacks, schedules and the Hub are used.
     """
 
     model: Any
@@ -177,7 +155,7 @@ class PPOTrainer(Trainer):
     def _set_models(
         self, model: Any, ref_model: Any, reward_model: Any, value_model: Any, peft_config: PeftConfig | None
     ) -> None:
-        """Give the policy its adapter. Without a reference, the policy without it is the reference."""
+        """Set the models, and add the adapter to the policy."""
         if peft_config is not None:
             if isinstance(model, PeftModel):
                 raise ValueError(
@@ -217,9 +195,9 @@ class PPOTrainer(Trainer):
             os.makedirs(self.args.output_dir, exist_ok=True)
 
     def _prepare(self) -> None:
-        """Hand model and optimizer to the accelerator, and put the frozen models where the work is done."""
+        """Prepare model and optimizer with the accelerator, and move the frozen models to its device."""
         args = self.args
-        # DeepSpeed reads the size of its batches off a data loader.
+        # DeepSpeed needs a data loader to find the batch size.
         self.dataloader = DataLoader(
             self.train_dataset,
             batch_size=args.per_device_train_batch_size * args.gradient_accumulation_steps,
@@ -232,19 +210,20 @@ class PPOTrainer(Trainer):
             self.model, self.optimizer, self.dataloader
         )
         torch.manual_seed(self.local_seed)
-        place = _inference_engine if self.is_deepspeed_enabled else _on_device
-        self.reward_model = place(self.reward_model, self.accelerator)
+        self.reward_model = self._placed(self.reward_model)
         if self.ref_model is not None:
-            self.ref_model = place(self.ref_model, self.accelerator)
+            self.ref_model = self._placed(self.ref_model)
 
-
-def _on_device(model: torch.nn.Module, accelerator: Accelerator) -> torch.nn.Module:
-    return model.to(accelerator.device)
+    def _placed(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Move a frozen model to the device, or wrap it in a DeepSpeed engine."""
+        if self.is_deepspeed_enabled:
+            return _inference_engine(model, self.accelerator)
+        return model.to(self.accelerator.device)
 
 
 def _inference_engine(model: torch.nn.Module, accelerator: Accelerator) -> torch.nn.Module:
-    """DeepSpeed engine around a model that is not trained: sharded under ZeRO-3, whole on every process otherwise."""
-    import deepspeed  # only here: importing it initializes devices
+    """Wrap a frozen model in a DeepSpeed engine: sharded with ZeRO-3, otherwise complete on every process."""
+    import deepspeed  # not at the top: the import initializes devices
 
     config = copy.deepcopy(accelerator.state.deepspeed_plugin.deepspeed_config)
     for training_only in ("optimizer", "scheduler"):
@@ -254,5 +233,5 @@ def _inference_engine(model: torch.nn.Module, accelerator: Accelerator) -> torch
     if zero["stage"] != 3:
         zero["stage"] = 0
     engine = deepspeed.initialize(model=model, config=config)[0]
-    engine.eval()  # unlike a module's, it returns nothing
+    engine.eval()  # returns `None`, unlike that of a module
     return engine

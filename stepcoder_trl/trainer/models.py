@@ -1,4 +1,4 @@
-"""Policy and critic: one module for both, and a critic made from the policy."""
+"""Policy and critic as one module, and a critic and a reference made from the policy."""
 
 from __future__ import annotations
 
@@ -23,36 +23,21 @@ logger = logging.getLogger(__name__)
 
 
 def base_of(model: torch.nn.Module) -> torch.nn.Module:
-    """Model inside a PEFT wrapper, or the model itself."""
+    """Return the model inside a PEFT wrapper, or the model itself."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def takes_logits_to_keep(model: torch.nn.Module) -> bool:
-    """Whether the model can leave out the logits of the query."""
+    """Whether the model can skip the logits of the query."""
     return "logits_to_keep" in inspect.signature(base_of(model).forward).parameters
 
 
 def response_logits(
     model: torch.nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor, response_length: int
 ) -> torch.Tensor:
-    """
-    Scores that predict each response token.
-
-    Args:
-        model ([`~transformers.PreTrainedModel`]):
-            Causal language model.
-        input_ids (`torch.Tensor` of shape `(B, Q + T)`):
-            Query and response.
-        attention_mask (`torch.Tensor` of shape `(B, Q + T)`):
-            `True` where a token stands.
-        response_length (`int`):
-            `T`.
-
-    Returns:
-        `torch.Tensor`: Shape `(B, T, V)`.
-    """
-    # The places before each response token. A number of last tokens instead would add one whose logits are sliced off,
-    # and the gradient of a slice is a copy of all of them.
+    """Return the logits that predict the last `T` tokens of sequences `(B, Q + T)`. Shape `(B, T, V)`."""
+    # Positions, not a number of last tokens: that would return one row more, and the gradient of the slice without it
+    # is a copy of all logits.
     places = torch.arange(-response_length - 1, -1, device=input_ids.device) + input_ids.shape[1]
     sparing = takes_logits_to_keep(model)
     keep: dict[str, Any] = {"logits_to_keep": places} if sparing else {}
@@ -67,7 +52,7 @@ def response_logits(
 
 
 def head_outputs(model: torch.nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Output of a sequence classifier's scalar head at every token, shape `(B, Q + T)`."""
+    """Return the output of a sequence classifier's scalar head at every token. Shape `(B, Q + T)`."""
     base = base_of(model)
     hidden = base.base_model(
         input_ids=input_ids,
@@ -79,7 +64,7 @@ def head_outputs(model: torch.nn.Module, input_ids: torch.Tensor, attention_mask
 
 
 def positions(attention_mask: torch.Tensor) -> torch.Tensor:
-    """Position of each token in its own text: padding on the left does not count."""
+    """Return the position of each token in its own text, without the padding on the left."""
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
 
@@ -87,12 +72,8 @@ class PolicyAndCritic(torch.nn.Module):
     """
     Policy and critic as one module, so that one `accelerator.prepare` and one backward pass serve both.
 
-    Upstream's wrapper returns the logits of the whole sequence and all hidden states; this one what the loss needs.
-
-    Attributes:
-        policy (`torch.nn.Module`): Causal language model.
-        value_model (`torch.nn.Module`): Sequence classifier with a scalar head `score`.
-        is_gradient_checkpointing (`bool`): Whether activations are recomputed in the backward pass.
+    The critic is a sequence classifier with a scalar head `score`. Unlike upstream's wrapper, the module computes only
+    the logits and values that the losses need.
     """
 
     def __init__(self, policy: torch.nn.Module, value_model: torch.nn.Module) -> None:
@@ -102,14 +83,14 @@ class PolicyAndCritic(torch.nn.Module):
         self.is_gradient_checkpointing = False
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
-        """Recompute activations of policy and critic in the backward pass."""
+        """Recompute the activations of policy and critic in the backward pass."""
         kwargs = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
         for model in (self.policy, self.value_model):
             _switch_checkpointing(base_of(model), kwargs)
         self.is_gradient_checkpointing = True
 
     def gradient_checkpointing_disable(self) -> None:
-        """Keep activations."""
+        """Store the activations of policy and critic for the backward pass."""
         for model in (self.policy, self.value_model):
             _switch_checkpointing(base_of(model), None)
         self.is_gradient_checkpointing = False
@@ -117,27 +98,14 @@ class PolicyAndCritic(torch.nn.Module):
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, response_length: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        Predict each response token and the value before it.
-
-        Args:
-            input_ids (`torch.Tensor` of shape `(B, Q + T)`):
-                Query and response.
-            attention_mask (`torch.Tensor` of shape `(B, Q + T)`):
-                `True` where a token stands.
-            response_length (`int`):
-                `T`.
-
-        Returns:
-            `tuple[torch.Tensor, torch.Tensor]`: Logits of shape `(B, T, V)` and values of shape `(B, T)`.
-        """
+        """Return the logits `(B, T, V)` that predict the last `T` tokens, and the values `(B, T)` before them."""
         values = head_outputs(self.value_model, input_ids, attention_mask)
         logits = response_logits(self.policy, input_ids, attention_mask, response_length)
         return logits, values[:, -response_length - 1 : -1].float()
 
 
 def _switch_checkpointing(model: torch.nn.Module, kwargs: dict[str, Any] | None) -> None:
-    """Turn checkpointing on with `kwargs`, off with `None`; transformers 5.23 renamed the methods."""
+    """Turn checkpointing on with `kwargs`, off with `None`. Transformers 5.23 renamed the methods."""
     renamed = "activation_checkpointing_enable" in dir(PreTrainedModel)
     if kwargs is None:
         (model.activation_checkpointing_disable if renamed else model.gradient_checkpointing_disable)()
@@ -146,21 +114,17 @@ def _switch_checkpointing(model: torch.nn.Module, kwargs: dict[str, Any] | None)
 
 
 def disable_dropout(model: torch.nn.Module) -> None:
-    """
-    Set every dropout probability to 0.
-
-    A ratio of probabilities from two passes means nothing with dropout. Attention layers keep theirs as a plain float.
-    """
+    """Set every dropout probability to 0, so that two forward passes give the same probabilities."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        for name, value in vars(module).items():
+        for name, value in vars(module).items():  # attention layers store it as a float
             if "dropout" in name and isinstance(value, float):
                 setattr(module, name, 0.0)
 
 
 def warn_of_lost_steps(model: torch.nn.Module) -> None:
-    """Warn of weights of 16 bits that are trained as they are, as DeepSpeed's are not: small steps get lost."""
+    """Warn if trained weights have 16 bits: small steps get lost. DeepSpeed keeps float32 copies instead."""
     dtypes = {parameter.dtype for parameter in model.parameters() if parameter.requires_grad}
     short = sorted(str(dtype).removeprefix("torch.") for dtype in dtypes if dtype.itemsize == 2)
     if short:
@@ -172,21 +136,10 @@ def warn_of_lost_steps(model: torch.nn.Module) -> None:
 
 def build_critic(policy: torch.nn.Module, peft_config: PeftConfig | None, seed: int) -> torch.nn.Module:
     """
-    Make a critic from the policy: its backbone and a fresh scalar head.
+    Make a critic from the policy: its backbone with a new scalar head `score`, and an adapter if the policy has one.
 
-    With PEFT the backbone's weights are the policy's own, shared and frozen; the critic adds an adapter and the head.
-    What the adapter trains besides itself, such as biases, is a copy. Without PEFT all weights are copied.
-
-    Args:
-        policy ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
-            Policy, before or after it got its adapter.
-        peft_config ([`~peft.PeftConfig`] or `None`):
-            Adapter to add. A policy that is a `PeftModel` brings its own.
-        seed (`int`):
-            Seed of the head's weights. The global random state stays as it was.
-
-    Returns:
-        `torch.nn.Module`: Sequence classifier with one output per token, under `score`.
+    With an adapter, policy and critic share the frozen weights of the backbone. Other weights that the adapter trains,
+    such as biases, are copied. Without an adapter all weights are copied. The global random state does not change.
 
     Raises:
         BadInputError: If the architecture has no sequence classifier with a head `score`.
@@ -213,42 +166,25 @@ def default_models(
     policy: Any, critic: torch.nn.Module | None, reference: torch.nn.Module | None, peft_config: Any, seed: int
 ) -> tuple[torch.nn.Module, torch.nn.Module | None]:
     """
-    Critic and reference, made from the policy where they are not given.
+    Return critic and reference, made from the policy if they are not given.
 
-    Args:
-        policy ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
-            Policy, before it gets its adapter.
-        critic, reference (`torch.nn.Module` or `None`):
-            Models given.
-        peft_config ([`~peft.PeftConfig`] or `None`):
-            Adapter of the policy.
-        seed (`int`):
-            Seed of the critic's head.
-
-    Returns:
-        `tuple[torch.nn.Module, torch.nn.Module | None]`: Critic and reference. The reference is `None` where it is the
-        policy without its adapter.
+    The reference is `None` if it is the policy without its adapter.
     """
     if critic is None:
         critic = build_critic(policy, peft_config, seed)
     if reference is None and peft_config is None and not isinstance(policy, PeftModel):
-        reference = build_reference(policy)
+        reference = _copy(policy, {}).eval().requires_grad_(False)
     return critic, reference
 
 
-def build_reference(policy: PreTrainedModel) -> PreTrainedModel:
-    """Frozen copy of a policy."""
-    return _copy(policy, {}).eval().requires_grad_(False)
-
-
 def _copy(model: torch.nn.Module, shared: Mapping[int, torch.Tensor]) -> Any:
-    """Copy of a model that shares some parameters. Sharded ones are gathered and copied."""
+    """Copy a model, except for its `shared` parameters. Sharded parameters are gathered."""
     sharded = {id(p): p for p in model.parameters() if id(p) not in shared and is_sharded([p])}
     return copy.deepcopy(model, {**shared, **{key: gathered_copy(parameter) for key, parameter in sharded.items()}})
 
 
 def _copy_trained(critic: torch.nn.Module, shared: set[int]) -> None:
-    """Give the critic its own copy of what its adapter trains besides itself: biases, with `bias="all"`."""
+    """Copy the shared parameters that the critic's adapter trains: biases, with `bias="all"`."""
     for module in critic.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and id(parameter) in shared:
@@ -256,12 +192,12 @@ def _copy_trained(critic: torch.nn.Module, shared: set[int]) -> None:
 
 
 def _shared(model: torch.nn.Module, only_frozen: bool) -> dict[int, torch.Tensor]:
-    """Memo for `deepcopy` that hands out a model's parameters themselves instead of copies."""
+    """Return a memo with which `deepcopy` shares a model's parameters instead of copying them."""
     return {id(p): p for p in model.parameters() if not (only_frozen and p.requires_grad)}
 
 
 def _classifier_around(causal_lm: PreTrainedModel) -> PreTrainedModel:
-    """Sequence classifier that takes over the backbone of a causal language model."""
+    """Return a sequence classifier around the backbone of a causal language model."""
     config = copy.deepcopy(causal_lm.config)
     config.num_labels = 1
     why = "Pass a `value_model`: a sequence classifier with one label whose head is called `score`."
@@ -276,7 +212,7 @@ def _classifier_around(causal_lm: PreTrainedModel) -> PreTrainedModel:
     setattr(critic, critic.base_model_prefix, causal_lm.base_model)
     head = torch.nn.Linear(config.get_text_config().hidden_size, 1, bias=False)
     torch.nn.init.normal_(head.weight, std=0.02)
-    # float32 whatever the backbone is: in 16 bits the steps of a small learning rate would be rounded away.
+    # Always float32: in 16 bits the steps of a small learning rate would be rounded away.
     critic.score = head.to(reference.device)
     if any(parameter.is_meta for parameter in critic.parameters()):
         raise BadInputError(f"The head of {type(critic).__name__} is not called `score`. {why}")
@@ -288,17 +224,9 @@ def policy_for_generation(
     accelerator: Accelerator, model: torch.nn.Module, gather: bool, checkpointing: dict[str, Any] | None
 ) -> Iterator[torch.nn.Module]:
     """
-    Yield the policy, gathered and without checkpointing of activations.
+    Yield the policy without gradient checkpointing, which is switched on again with the arguments `checkpointing`.
 
-    Args:
-        accelerator ([`~accelerate.Accelerator`]):
-            Accelerator.
-        model (`torch.nn.Module`):
-            Policy and critic, as the accelerator prepared them.
-        gather (`bool`):
-            Whether ZeRO-3 gathers the weights once for the whole block.
-        checkpointing (`dict` or `None`):
-            Keyword arguments with which checkpointing is switched on again.
+    With `gather`, ZeRO-3 gathers the weights once for the whole block.
     """
     bare = accelerator.unwrap_model(model)
     recomputes = bare.is_gradient_checkpointing
@@ -313,26 +241,18 @@ def policy_for_generation(
 
 
 @contextmanager
-def as_reference(policy: PeftModel, ref_adapter: str | None, own_adapter: str | None) -> Iterator[None]:
-    """Switch a policy's adapter off within the block, or to the reference's if that has a name."""
-    if not ref_adapter:
-        with policy.disable_adapter():
-            yield
-        return
-    policy.set_adapter(ref_adapter)
-    try:
-        yield
-    finally:
-        policy.set_adapter(own_adapter or "default")
-
-
-@contextmanager
 def reference_policy(
     ref_model: torch.nn.Module | None, policy: PeftModel, ref_adapter: str | None, own_adapter: str | None
 ) -> Iterator[torch.nn.Module]:
-    """Yield the reference model, or the policy without its adapter where there is none."""
+    """Yield the reference model, or else the policy with the adapter of the reference, or else without adapter."""
     if ref_model is not None:
         yield ref_model
-        return
-    with as_reference(policy, ref_adapter, own_adapter):
-        yield policy
+    elif ref_adapter:
+        policy.set_adapter(ref_adapter)
+        try:
+            yield policy
+        finally:
+            policy.set_adapter(own_adapter or "default")
+    else:
+        with policy.disable_adapter():
+            yield policy

@@ -38,7 +38,7 @@ from stepcoder_trl.trainer.cards import card_facts, rename_facts, write_card
 from stepcoder_trl.trainer.checkpoints import save_models
 from stepcoder_trl.trainer.evaluator import Evaluator, evaluation_sets, usable_sets
 from stepcoder_trl.trainer.learner import Learner
-from stepcoder_trl.trainer.models import as_reference, default_models, policy_for_generation, reference_policy
+from stepcoder_trl.trainer.models import default_models, policy_for_generation, reference_policy
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores, Update
 from stepcoder_trl.trainer.rollout_log import RolloutLog, rollout_views
@@ -340,11 +340,6 @@ class StepCoderPPOTrainer(PPOTrainer):
         """Reference model, or the policy without its adapter, as a context manager."""
         policy = self.accelerator.unwrap_model(self.model).policy
         return reference_policy(self.ref_model, policy, self.ref_adapter_name, self.model_adapter_name)
-
-    def null_ref_context(self) -> AbstractContextManager[None]:
-        """Switch the policy's adapter off, or to the reference's. Upstream's fails when the model is wrapped."""
-        policy = self.accelerator.unwrap_model(self.model).policy
-        return as_reference(policy, self.ref_adapter_name, self.model_adapter_name)
 
     def collect_feedback(self, runs: Runs) -> Feedback:
         """Wait for the executions."""

@@ -1,8 +1,8 @@
 """
-Options that the trainers share, and what every option is made of.
+Options of curriculum, loss mask and executor, and the definition of an option.
 
-An option is described in one place, its field: by its help, its range, the source of its default, and its choices,
-which stand in its type as a `Literal`. Checks and the tables of the documentation are made from that.
+The field of an option has its help, its range, the source of its default and, as a `Literal` type, its choices. Checks
+and the tables of the documentation are made from the fields.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from stepcoder_trl.curriculum import CurriculumConfig
@@ -22,13 +23,9 @@ from stepcoder_trl.masking import MaskRule
 
 class Help(str):
     """
-    Help text that also carries the source of the default and the range.
+    Help text with the source of the default and the range of the values.
 
-    The parser of transformers hands a field's metadata on to argparse, which takes no entries but its own.
-
-    Attributes:
-        source (`str`): Origin of the default.
-        range (`str` or `None`): Interval of the allowed values.
+    Metadata of a field cannot hold them: transformers passes it on to argparse, which refuses unknown entries.
     """
 
     source: str
@@ -40,23 +37,8 @@ class Help(str):
         return help_text
 
 
-def option(default: Any, text: str, *, source: str, range: str | None = None) -> Any:
-    """
-    Field of a configuration.
-
-    Args:
-        default:
-            Default.
-        text (`str`):
-            Help.
-        source (`str`):
-            Origin of the default.
-        range (`str`, *optional*):
-            Interval of the allowed values, such as `"(0, 1]"` or `"[1, inf)"`.
-
-    Returns:
-        `dataclasses.Field`
-    """
+def option(default: Any, text: str, *, source: str = "upstream", range: str | None = None) -> Any:
+    """Return a field of a configuration. A `range` is an interval such as `"(0, 1]"` or `"[1, inf)"`."""
     return field(default=default, metadata={"help": Help(text, source, range)})
 
 
@@ -148,7 +130,7 @@ class SharedOptions:
     )
 
     def curriculum_config(self, seed: int) -> CurriculumConfig:
-        """Settings of the curriculum."""
+        """Return the settings of the curriculum."""
         return CurriculumConfig(
             mode=self.curriculum,
             kinds=self.curriculum_kinds,
@@ -160,11 +142,11 @@ class SharedOptions:
         )
 
     def mask_rule(self, seed: int) -> MaskRule:
-        """Rule of the tokens in the policy loss."""
+        """Return the rule that selects the tokens of the policy loss."""
         return MaskRule(self.fgo, self.fgo_outside_program, self.compile_error_mask, seed)
 
     def executor_config(self, num_workers: int) -> ExecutorConfig:
-        """Settings of an executor that a trainer makes, with `num_workers` unless `executor_workers` is given."""
+        """Return the settings of an executor. `executor_workers` overrides `num_workers`."""
         return ExecutorConfig(num_workers=self.executor_workers or num_workers, timeout_s=self.test_timeout_s)
 
 
@@ -175,29 +157,18 @@ _RANGE = re.compile(r"([\[(])(\S+), (\S+)([\])])")
 
 
 def refuse(name: str, value: Any, allowed: str, fix: str) -> BadInputError:
-    """Error for an option with a wrong value."""
+    """Return the error for an option with a wrong value."""
     return BadInputError(f"`{name}` is {value!r}, but must be {allowed}. {fix}")
 
 
 def check_options(args: Any, ranges: Mapping[str, str] | None = None) -> None:
-    """
-    Check all options that have a range or choices.
-
-    Args:
-        args (dataclass):
-            Configuration.
-        ranges (`Mapping[str, str]`, *optional*):
-            Ranges of inherited fields, whose metadata have none.
-
-    Raises:
-        BadInputError: If a value is outside its range or its choices.
-    """
-    kinds = _choices(type(args))
+    """Raise a `BadInputError` if a value is outside its range or choices. `ranges` are those of inherited fields."""
+    types = get_type_hints(type(args))
     for one in dataclasses.fields(args):
         text = one.metadata.get("help")
-        allowed = text.range if isinstance(text, Help) else (ranges or {}).get(one.name)
+        allowed = (text.range if isinstance(text, Help) else None) or (ranges or {}).get(one.name)
         value = getattr(args, one.name)
-        choices, optional = kinds[one.name]
+        choices, optional = _choices(types[one.name])
         inside = optional if value is None else allowed is None or in_range(value, allowed)
         if allowed is not None and not inside:
             words = _words(allowed) + (" or `None`" if optional else "")
@@ -221,44 +192,23 @@ def in_range(value: float, allowed: str) -> bool:
 
 
 def _words(allowed: str) -> str:
-    """A range in words."""
+    """Return a range in words."""
     if not allowed.endswith("inf)"):
         return f"in {allowed}"
     low = allowed[1:].partition(",")[0]
     return f"at least {low}" if allowed.startswith("[") else f"above {low}"
 
 
-def _choices(cls: type) -> dict[str, tuple[tuple[Any, ...], bool]]:
-    """Choices of each field, none where its type is no `Literal`, and whether it may be `None`."""
-    return {name: _choices_of(hint) for name, hint in get_type_hints(cls).items()}
-
-
-def _choices_of(hint: Any) -> tuple[tuple[Any, ...], bool]:
-    parts = get_args(hint) if get_origin(hint) is not Literal else (hint,)
-    optional = get_origin(hint) in _UNIONS and type(None) in parts
-    literals = [part for part in parts if get_origin(part) is Literal]
-    if not (literals and (get_origin(hint) is Literal or get_origin(hint) in _UNIONS)):
-        return (), optional
-    values = tuple(value for literal in literals for value in get_args(literal))
-    return (*values, None) if optional else values, optional
-
-
-_UNIONS = (Union, type(int | str))
+def _choices(hint: Any) -> tuple[tuple[Any, ...], bool]:
+    """Return the choices of a type, none if it has no `Literal`, and whether `None` is allowed."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    optional = type(None) in parts
+    values = tuple(value for part in parts if get_origin(part) is Literal for value in get_args(part))
+    return (*values, None) if values and optional else values, optional
 
 
 def options_table(cls: type, names: Sequence[str]) -> str:
-    """
-    Table of options for the documentation.
-
-    Args:
-        cls (`type`):
-            Configuration, a dataclass.
-        names (`Sequence[str]`):
-            Options, in the order of the table.
-
-    Returns:
-        `str`: Markdown with the columns option, default, meaning and source.
-    """
+    """Return a table of options for the documentation, in Markdown."""
     fields = {one.name: one for one in dataclasses.fields(cls)}
     rows = ["| option | default | meaning | source |", "|---|---|---|---|"]
     for name in names:
