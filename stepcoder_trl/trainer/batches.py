@@ -1,4 +1,4 @@
-"""Batches: sizes of a run, rows of each update, and micro-batches of completions of like length."""
+"""Sizes of a run, the rows of each update, and micro-batches of completions of similar length."""
 
 from __future__ import annotations
 
@@ -12,35 +12,24 @@ from torch.utils.data import Sampler
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import Generation
+from stepcoder_trl.trainer.ppo_math import length_mask
+from stepcoder_trl.trainer.records import Experience
 
 
 class PromptSampler(Sampler[list[int]]):
     """
-    Rows of each update, for one process.
+    Draws the rows of each update for one process, beginning with update `start`.
 
-    Each epoch is a fresh permutation; what does not fill an update at its end is left out. Every prompt comes
-    `num_generations` times in a row. Processes take consecutive parts of that list, so that the samples of a prompt
-    stay on one process where the numbers allow. Depends on nothing but its arguments: the number of the update is all
-    there is to save.
-
-    Args:
-        num_rows (`int`):
-            Rows of the training set.
-        plan ([`BatchPlan`]):
-            Sizes.
-        rank (`int`):
-            Number of this process.
-        seed (`int`):
-            Seed, the same on every process.
-        start (`int`, *optional*, defaults to `0`):
-            Update to begin with.
+    Each epoch is a new permutation; rows that do not fill an update are left out. Each prompt is repeated
+    `num_generations` times. Processes take consecutive parts of that list, so that the samples of a prompt stay on one
+    process if the sizes allow it. The rows depend only on the arguments: a checkpoint stores the number of updates.
     """
 
     def __init__(self, num_rows: int, plan: BatchPlan, rank: int, seed: int, start: int = 0) -> None:
         self.num_rows, self.plan, self.rank, self.seed, self.start = num_rows, plan, rank, seed, start
 
     def indices(self, update: int) -> list[int]:
-        """Rows of one update."""
+        """Return the rows of one update."""
         epoch, position = divmod(update, self.plan.updates_per_epoch)
         generator = torch.Generator().manual_seed(self.seed + epoch)
         order = torch.randperm(self.num_rows, generator=generator).tolist()
@@ -54,52 +43,26 @@ class PromptSampler(Sampler[list[int]]):
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """
-    Sizes of a run. Batches count completions.
+    """Sizes of a run. Batches count completions."""
 
-    Attributes:
-        num_generations (`int`): Completions per prompt.
-        micro_batch_size (`int`): Per process and forward pass.
-        local_mini_batch_size (`int`): Per process and optimizer step.
-        local_batch_size (`int`): Per process and update.
-        batch_size (`int`): Of all processes per update.
-        accumulation_steps (`int`): Micro-batches per optimizer step.
-        prompts_per_update (`int`): Of all processes.
-        updates_per_epoch (`int`): Whole updates that the training set fills once.
-        num_updates (`int`): Of the run.
-    """
-
-    num_generations: int
-    micro_batch_size: int
-    local_mini_batch_size: int
-    local_batch_size: int
-    batch_size: int
-    accumulation_steps: int
-    prompts_per_update: int
-    updates_per_epoch: int
+    num_generations: int  # completions per prompt
+    micro_batch_size: int  # per process and forward pass
+    local_mini_batch_size: int  # per process and optimizer step
+    local_batch_size: int  # per process and update
+    batch_size: int  # per update, all processes together
+    accumulation_steps: int  # micro-batches per optimizer step
+    prompts_per_update: int  # all processes together
+    updates_per_epoch: int  # whole updates that the training set fills once
     num_updates: int
 
 
 def plan_batches(args: Any, num_rows: int, num_generations: int, num_processes: int) -> BatchPlan:
     """
-    Work out the sizes of a run.
-
-    Args:
-        args ([`StepCoderPPOConfig`]):
-            Configuration.
-        num_rows (`int`):
-            Rows of the training set.
-        num_generations (`int`):
-            Completions per prompt.
-        num_processes (`int`):
-            Processes that train.
-
-    Returns:
-        [`BatchPlan`]
+    Compute the sizes of a run on a training set of `num_rows` rows.
 
     Raises:
         BadInputError: If the global batch is not a multiple of `num_generations`, the training set does not fill an
-            update, or there is no whole update to do.
+            update, or the run has no whole update.
     """
     local = args.per_device_train_batch_size * args.gradient_accumulation_steps
     total = local * num_processes
@@ -143,47 +106,23 @@ def plan_batches(args: Any, num_rows: int, num_generations: int, num_processes: 
     )
 
 
-@dataclass(frozen=True)
-class MicroBatch:
-    """
-    Some completions, without the columns that are padding in all of them.
-
-    Attributes:
-        rows (`torch.Tensor` of shape `(b,)`): Places of these completions among all.
-        query_ids (`torch.Tensor` of shape `(b, q)`): Queries, padded on the left.
-        query_mask (`torch.Tensor` of shape `(b, q)`): `True` where a query token stands.
-        response_ids (`torch.Tensor` of shape `(b, t)`): Sampled tokens, padded on the right.
-        lengths (`torch.Tensor` of shape `(b,)`): Sampled tokens per row.
-    """
-
-    rows: torch.Tensor
-    query_ids: torch.Tensor
-    query_mask: torch.Tensor
-    response_ids: torch.Tensor
-    lengths: torch.Tensor
-
-    def sequences(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries with their responses, and their attention mask, both of shape `(b, q + t)`."""
-        return join_sequences(self.query_ids, self.query_mask, self.response_ids, self.lengths)
-
-
 def by_length(query_mask: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Places of the completions from the shortest sequence to the longest, equal ones in their order."""
+    """Return the indices of the completions, sorted by the length of query and response. The sort is stable."""
     return (query_mask.sum(1) + lengths).argsort(stable=True)
 
 
-def micro_batches(generation: Generation, size: int) -> Iterator[MicroBatch]:
-    """Completions of like length together, `size` at a time: little padding goes through the models."""
+def micro_batches(generation: Generation, size: int) -> Iterator[tuple[torch.Tensor, Generation]]:
+    """Yield indices and tokens of `size` completions of similar length, without columns that are only padding."""
     for rows in by_length(generation.query_mask, generation.lengths).split(size):
         lengths, mask = generation.lengths[rows], generation.query_mask[rows]
         width = int(mask.sum(1).max())
         response_ids = generation.response_ids[rows, : int(lengths.max())]
-        yield MicroBatch(rows, generation.query_ids[rows, -width:], mask[:, -width:], response_ids, lengths)
+        query_ids, stopped = generation.query_ids[rows, -width:], generation.stopped[rows]
+        yield rows, Generation(query_ids, mask[:, -width:], response_ids, lengths, stopped)
 
 
-def join_sequences(
-    query_ids: torch.Tensor, query_mask: torch.Tensor, response_ids: torch.Tensor, lengths: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Queries with their responses, and their attention mask, both of shape `(B, Q + T)`."""
-    response_mask = torch.arange(response_ids.shape[1], device=lengths.device)[None] < lengths[:, None]
-    return torch.cat([query_ids, response_ids], 1), torch.cat([query_mask, response_mask], 1)
+def join_sequences(batch: Generation | Experience) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return queries with responses, and their attention mask. Both of shape `(B, Q + T)`."""
+    response_mask = length_mask(batch.lengths, batch.response_ids.shape[1])
+    ids = torch.cat([batch.query_ids, batch.response_ids], 1)
+    return ids, torch.cat([batch.query_mask, response_mask], 1)

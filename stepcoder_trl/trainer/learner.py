@@ -1,4 +1,4 @@
-"""Learner: optimizer steps of policy and critic on the experience of an update."""
+"""Optimizer steps of policy and critic on the experience of an update."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from stepcoder_trl.trainer.batches import BatchPlan, by_length
+from stepcoder_trl.trainer.batches import BatchPlan, by_length, join_sequences
 from stepcoder_trl.trainer.models import PolicyAndCritic
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_math import (
@@ -24,24 +24,7 @@ from stepcoder_trl.trainer.training_metrics import LossTerms, Totals, add, add_l
 
 
 class Learner:
-    """
-    Trains policy and critic.
-
-    Args:
-        args ([`StepCoderPPOConfig`]):
-            Coefficients.
-        plan ([`BatchPlan`]):
-            Sizes.
-        accelerator ([`~accelerate.Accelerator`]):
-            Accelerator.
-        model (`torch.nn.Module`):
-            Policy and critic, as the accelerator prepared them.
-        optimizer (`torch.optim.Optimizer`):
-            Optimizer, as the accelerator prepared it.
-
-    Attributes:
-        trains_policy (`bool`): Whether the policy is trained. Off while the critic warms up.
-    """
+    """Trains policy and critic. While the critic warms up, `trains_policy` is `False`."""
 
     def __init__(
         self, args: StepCoderPPOConfig, plan: BatchPlan, accelerator: Accelerator, model: Any, optimizer: Any
@@ -51,17 +34,16 @@ class Learner:
         self.trains_policy = True
 
     def discard_gradients(self) -> None:
-        """Drop gradients and accumulation steps that an interrupted run or another trainer left behind."""
+        """Discard gradients and accumulation steps of an interrupted run or another trainer."""
         accumulation = self.accelerator.gradient_state
-        # All accelerators of a process share it: neither another's number of steps nor another's loader that stands at
-        # its end may end our accumulation.
+        # All accelerators of a process share it: steps and data loaders of another one must not end our accumulation.
         accumulation.plugin_kwargs.update(num_steps=self.plan.accumulation_steps, sync_with_dataloader=False)
         accumulation._set_sync_gradients(True)
         self.accelerator.step = 0
         self.optimizer.zero_grad()
 
     def update(self, experience: Experience) -> Totals:
-        """Pass over the completions `num_ppo_epochs` times, with one optimizer step per mini-batch."""
+        """Train for `num_ppo_epochs` passes, with one optimizer step per mini-batch. Returns sums for the metrics."""
         self.model.train()
         totals: Totals = {}
         local, size = self.plan.local_batch_size, self.plan.local_mini_batch_size
@@ -76,8 +58,8 @@ class Learner:
         masks = experience.loss_mask[indices], experience.valid_mask[indices]
         counts = torch.stack([mask.sum() for mask in masks])
         kept, valid = self.accelerator.reduce(counts, "sum").clamp(min=1)
-        like = by_length(experience.query_mask[indices], experience.lengths[indices])
-        for micro in indices[like].split(self.plan.micro_batch_size):
+        order = by_length(experience.query_mask[indices], experience.lengths[indices])
+        for micro in indices[order].split(self.plan.micro_batch_size):
             with self.accelerator.accumulate(self.model):
                 self.backward(experience.select(micro), kept, valid, totals)
                 if self.accelerator.sync_gradients:
@@ -89,17 +71,11 @@ class Learner:
         self, batch: Experience, policy_tokens: torch.Tensor, value_tokens: torch.Tensor, totals: Totals
     ) -> None:
         """
-        Add the gradient of one micro-batch.
+        Add the gradient of one micro-batch, and its losses to the sums for the metrics.
 
-        Args:
-            batch (`Experience`):
-                Micro-batch.
-            policy_tokens, value_tokens (`torch.Tensor`):
-                Number of tokens of the whole mini-batch, over all processes, that the two losses are divided by.
-            totals (`dict`):
-                Sums for the metrics, added to.
+        The losses are divided by the number of tokens of the whole mini-batch, over all processes.
         """
-        ids, mask = batch.sequences()
+        ids, mask = join_sequences(batch)
         logits, values = self.model(ids, mask, batch.response_ids.shape[1])
         log_probs = token_log_probs(logits, batch.response_ids, self.args.temperature)
         policy = policy_loss_terms(log_probs, batch.log_probs, batch.advantages, self.args.cliprange)
@@ -107,16 +83,16 @@ class Learner:
         policy_loss = masked_sum(policy.loss, batch.loss_mask) / policy_tokens
         value_loss = masked_sum(value.loss, batch.valid_mask) / value_tokens
         loss = policy_loss * (1.0 if self.trains_policy else 0.0) + self.args.vf_coef * value_loss
-        # Undoes the two means that follow: over accumulation steps in `backward`, over processes in the reduction.
+        # Accelerate will divide by the accumulation steps, and the reduction by the processes.
         self.accelerator.backward(loss * self.accelerator.gradient_accumulation_steps * self.accelerator.num_processes)
         entropy = token_entropy(logits.detach(), self.args.temperature)
         steps = 1 / (self.plan.accumulation_steps * self.accelerator.num_processes)
         add_losses(totals, batch, LossTerms(policy_loss, value_loss, policy, value, entropy), steps)
 
     def clip_gradient(self, totals: Totals) -> None:
-        """Clip the norm over policy and critic together, and add it to the metrics."""
+        """Clip the gradient norm of policy and critic together, and add it to the sums for the metrics."""
         if not self.trains_policy and not is_deepspeed(self.accelerator):
-            # Without a gradient the optimizer passes the policy by: no weight decay, no empty moments.
+            # Without a gradient the optimizer skips the policy: no weight decay, no empty moments.
             policy_and_critic: PolicyAndCritic = self.accelerator.unwrap_model(self.model)
             for parameter in policy_and_critic.policy.parameters():
                 parameter.grad = None

@@ -1,4 +1,4 @@
-"""Records that the steps of an update hand to each other."""
+"""Records that one step of an update passes to the next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.steps.starts import Completion, Start
-from stepcoder_trl.trainer.batches import join_sequences
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class Rollout:
     Completions of one update, on one process.
 
     Attributes:
-        completions (`tuple[Completion, ...]`): `B` completions: start, text and program of each.
-        generation (`Generation`): Their tokens as tensors.
+        completions (`tuple[Completion, ...]`): `B` completions with their starts, texts and programs.
+        generation (`Generation`): Tokens of the completions as tensors.
     """
 
     completions: tuple[Completion, ...]
@@ -28,19 +27,19 @@ class Rollout:
 
     @property
     def starts(self) -> tuple[Start, ...]:
-        """Start of each completion."""
+        """Return the start of each completion."""
         return tuple(completion.start for completion in self.completions)
 
 
 @dataclass(frozen=True)
 class TokenScores:
     """
-    What the models say about the sampled tokens.
+    Log-probabilities and values of the sampled tokens.
 
     Attributes:
-        log_probs (`torch.Tensor` of shape `(B, T)`): Under the policy that sampled, at its temperature.
-        ref_log_probs (`torch.Tensor` of shape `(B, T)`): Under the reference, at the same temperature.
-        values (`torch.Tensor` of shape `(B, T)`): Of the critic, before each token.
+        log_probs (`torch.Tensor` of shape `(B, T)`): Log-probabilities under the policy, at the sampling temperature.
+        ref_log_probs (`torch.Tensor` of shape `(B, T)`): The same under the reference.
+        values (`torch.Tensor` of shape `(B, T)`): Values of the critic before each token.
     """
 
     log_probs: torch.Tensor
@@ -54,9 +53,9 @@ class Scores:
     Score of each completion.
 
     Attributes:
-        scores (`torch.Tensor` of shape `(B,)`): Weighted sum, penalty and clip applied; 0 where there is none.
-        scored (`torch.Tensor` of shape `(B,)`): Whether there is one.
-        by_source (`Mapping[str, tuple[float | None, ...]]`): Before weights, by name of the reward function.
+        scores (`torch.Tensor` of shape `(B,)`): Weighted sum after penalty and clip. 0 without a score.
+        scored (`torch.Tensor` of shape `(B,)`): Whether the completion has a score.
+        by_source (`Mapping[str, tuple[float | None, ...]]`): Scores of each reward function, before weights.
     """
 
     scores: torch.Tensor
@@ -64,7 +63,7 @@ class Scores:
     by_source: Mapping[str, tuple[float | None, ...]]
 
     def tolist(self) -> list[float | None]:
-        """Scores as a list, `None` where there is none."""
+        """Return the scores as a list, with `None` for a completion without a score."""
         rows = zip(self.scores.tolist(), self.scored.tolist(), strict=True)
         return [score if scored else None for score, scored in rows]
 
@@ -76,7 +75,7 @@ class Rewards:
 
     Attributes:
         kl (`torch.Tensor` of shape `(B, T)`): KL estimates, 0 beyond the valid tokens.
-        rewards (`torch.Tensor` of shape `(B, T)`): KL penalty, and at the last valid token the score.
+        rewards (`torch.Tensor` of shape `(B, T)`): KL penalty, plus the score at the last valid token.
     """
 
     kl: torch.Tensor
@@ -86,17 +85,17 @@ class Rewards:
 @dataclass(frozen=True)
 class Experience:
     """
-    Everything an update trains on.
+    Tensors that an update trains on.
 
     Attributes:
         query_ids (`torch.Tensor` of shape `(B, Q)`): Queries, padded on the left.
-        query_mask (`torch.Tensor` of shape `(B, Q)`): `True` where a query token stands.
+        query_mask (`torch.Tensor` of shape `(B, Q)`): `True` at query tokens, `False` at padding.
         response_ids (`torch.Tensor` of shape `(B, T)`): Sampled tokens, padded on the right.
-        lengths (`torch.Tensor` of shape `(B,)`): Sampled tokens per row.
-        valid_mask (`torch.Tensor` of shape `(B, T)`): Tokens of scored completions: value loss.
-        loss_mask (`torch.Tensor` of shape `(B, T)`): The kept ones among them: policy loss.
-        log_probs (`torch.Tensor` of shape `(B, T)`): Under the policy that sampled.
-        values (`torch.Tensor` of shape `(B, T)`): Of the critic at that time.
+        lengths (`torch.Tensor` of shape `(B,)`): Number of sampled tokens.
+        valid_mask (`torch.Tensor` of shape `(B, T)`): `True` at tokens of scored completions. Used by the value loss.
+        loss_mask (`torch.Tensor` of shape `(B, T)`): `True` at kept tokens. Used by the policy loss.
+        log_probs (`torch.Tensor` of shape `(B, T)`): Log-probabilities under the policy that sampled.
+        values (`torch.Tensor` of shape `(B, T)`): Values of the critic at the time of the rollout.
         advantages (`torch.Tensor` of shape `(B, T)`): Advantages.
         returns (`torch.Tensor` of shape `(B, T)`): Targets of the critic.
     """
@@ -113,7 +112,7 @@ class Experience:
     returns: torch.Tensor
 
     def select(self, indices: torch.Tensor) -> Experience:
-        """Rows at `indices`, without the columns that are padding in all of them."""
+        """Return the rows at `indices`, without columns that are only padding."""
         length = int(self.lengths[indices].max())
         query_length = int(self.query_mask[indices].sum(1).max())
         parts: dict[str, torch.Tensor] = {"lengths": self.lengths[indices]}
@@ -123,15 +122,11 @@ class Experience:
             parts[name] = getattr(self, name)[indices, :length]
         return Experience(**parts)
 
-    def sequences(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Queries with their responses, and their attention mask, both of shape `(B, Q + T)`."""
-        return join_sequences(self.query_ids, self.query_mask, self.response_ids, self.lengths)
-
 
 @dataclass(frozen=True)
 class Update:
     """
-    Everything about one update, for `on_update`. Tensors and lists are those of this process.
+    Everything about one update of this process, for `on_update`.
 
     Attributes:
         step (`int`): Number of the update, counted from 0.
@@ -140,9 +135,9 @@ class Update:
         feedback (`Feedback`): Executions.
         scores (`Scores`): Scores.
         rewards (`Rewards`): Rewards of the tokens.
-        loss_mask (`torch.Tensor` of shape `(B, T)`): Tokens in the policy loss.
-        experience (`Experience`): Tensors that were trained on.
-        metrics (`dict[str, float]`): Metrics of all processes. What is added here is logged too.
+        loss_mask (`torch.Tensor` of shape `(B, T)`): `True` at kept tokens.
+        experience (`Experience`): Tensors that the update trained on.
+        metrics (`dict[str, float]`): Metrics over all processes. Entries that are added here are logged too.
     """
 
     step: int

@@ -1,47 +1,37 @@
 """
-Metrics of training: names, how each is summed up, and the sums.
+Metrics of training: definitions, sums of each process, and means over processes and updates.
 
-To add a metric, add it to `METRICS`, add its sums with [`add`] or in one of the functions below, and its line to the
-table in docs/trainer.md, which a test compares with `METRICS`.
+To add a metric, add it to `METRICS`, add its sums with [`add`] or in a function below, and add its line to the table
+in docs/trainer.md, which a test compares with `METRICS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from stepcoder_trl.steps.programs import Feedback
-from stepcoder_trl.trainer.ppo_math import PolicyTerms, ValueTerms, explained_variance, masked_sum
+from stepcoder_trl.trainer.ppo_math import PolicyTerms, ReduceSum, ValueTerms, explained_variance, masked_sum
 from stepcoder_trl.trainer.records import Experience, Rollout, Scores, Update
-from stepcoder_trl.types import Execution, Outcome
+from stepcoder_trl.types import Outcome
 
 
-Totals = dict[str, tuple[float, float]]  # numerator and denominator of a mean, to be added up over processes
+Totals = dict[str, tuple[float, float]]  # numerator and denominator of each mean, on this process
 
 
 @dataclass(frozen=True)
 class Metric:
-    """
-    Metric of training.
+    """Definition of a metric."""
 
-    Attributes:
-        name (`str`): Name in logs. `NAME` at its end stands for the name of a reward function.
-        help (`str`): Definition.
-        of (`str`, *optional*): Things that a mean is taken over.
-        over_processes (`str`, *optional*, defaults to `"mean"`):
-            `"mean"` divides the sum of the numerators by that of the denominators, `"sum"` takes the numerators alone.
-        over_updates (`str`, *optional*, defaults to `"mean"`):
-            How several updates become one logged value: their `"mean"`, their `"sum"`, or the `"last"` one.
-    """
-
-    name: str
+    name: str  # in logs; `NAME` stands for the name of a reward function
     help: str
-    of: str = ""
-    over_processes: Literal["mean", "sum"] = "mean"
-    over_updates: Literal["mean", "sum", "last"] = "mean"
+    of: str = ""  # the things that the mean is taken over
+    over_processes: Literal["mean", "sum"] = "mean"  # "sum" ignores the denominators
+    over_updates: Literal["mean", "sum", "last"] = "mean"  # how several updates become one logged value
 
 
 _VALID = "valid tokens of scored completions"
@@ -140,11 +130,11 @@ METRICS = {
         Metric("epoch", "Passes over the training set so far", over_updates="last"),
     )
 }
-_OTHER = Metric("", "")  # of a caller's: means
+_OTHER = Metric("", "")  # a metric that a caller added is a mean
 
 
 def metrics_table() -> str:
-    """Table of the metrics for docs/trainer.md."""
+    """Return the table of the metrics for docs/trainer.md."""
     rows = ["| metric | meaning | mean over |", "|---|---|---|"]
     for metric in METRICS.values():
         how = metric.of if metric.over_updates == "mean" else f"*{metric.over_updates}*"
@@ -153,52 +143,31 @@ def metrics_table() -> str:
 
 
 def metric_of(name: str) -> Metric:
-    """How a metric is summed up. Metrics that are not listed are means."""
+    """Return the definition of a metric."""
     group = name.partition("/")[0]
     return METRICS.get(name) or METRICS.get(f"{group}/NAME", _OTHER)
 
 
 def add(totals: Totals, name: str, numerator: float, denominator: float = 0.0) -> None:
-    """Add to a metric's numerator and denominator."""
+    """Add to numerator and denominator of a metric."""
     before = totals.get(name, (0.0, 0.0))
     totals[name] = (before[0] + numerator, before[1] + denominator)
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """
-    Losses of a micro-batch.
+    """Losses of a micro-batch."""
 
-    Attributes:
-        policy_loss (`torch.Tensor`): Share of the micro-batch in the policy loss of its optimizer step, a scalar.
-        value_loss (`torch.Tensor`): Share in the value loss, a scalar.
-        policy (`PolicyTerms`): Policy loss per token.
-        value (`ValueTerms`): Value loss per token.
-        entropy (`torch.Tensor` of shape `(B, T)`): Entropy per token.
-    """
-
-    policy_loss: torch.Tensor
-    value_loss: torch.Tensor
+    policy_loss: torch.Tensor  # its part of the policy loss of the optimizer step, a scalar
+    value_loss: torch.Tensor  # its part of the value loss, a scalar
     policy: PolicyTerms
     value: ValueTerms
-    entropy: torch.Tensor
+    entropy: torch.Tensor  # of each token, shape (B, T)
 
 
 @torch.no_grad()
 def add_losses(totals: Totals, batch: Experience, terms: LossTerms, steps: float) -> None:
-    """
-    Add the losses of a micro-batch, with one transfer from the device.
-
-    Args:
-        totals (`dict`):
-            Added to.
-        batch (`Experience`):
-            Micro-batch.
-        terms (`LossTerms`):
-            Its losses.
-        steps (`float`):
-            What the micro-batch is of an optimizer step, all processes together.
-    """
+    """Add the losses of a micro-batch, which is a fraction `steps` of an optimizer step of all processes."""
     valid, kept = batch.valid_mask, batch.loss_mask
     policy, value = terms.policy, terms.value
     sums = {
@@ -212,27 +181,16 @@ def add_losses(totals: Totals, batch: Experience, terms: LossTerms, steps: float
         "val/ratio_var": (masked_sum((policy.ratio - 1) ** 2, valid), valid.sum()),
     }
     flat = [torch.as_tensor(part, device=valid.device).float() for pair in sums.values() for part in pair]
-    parts = iter(torch.stack(flat).tolist())
+    parts = iter(torch.stack(flat).tolist())  # one transfer from the device
     for name in sums:
         add(totals, name, next(parts), next(parts))
 
 
 def update_totals(update: Update, kl_coef: float, eos_token_id: int | None, with_tests: bool) -> Totals:
     """
-    Sums of an update, besides those of its losses.
+    Compute the sums of an update, except those of its losses.
 
-    Args:
-        update (`Update`):
-            Update of this process.
-        kl_coef (`float`):
-            Weight of the KL penalty.
-        eos_token_id (`int` or `None`):
-            EOS token.
-        with_tests (`bool`):
-            Whether the training set has tests. Not read off the samples: all processes must sum the same keys.
-
-    Returns:
-        `dict`
+    `with_tests` says whether the training set has tests: all processes need the same keys, whatever rows they drew.
     """
     totals = _completion_totals(update.rollout, update.scores, eos_token_id)
     if with_tests:
@@ -259,19 +217,16 @@ def _completion_totals(rollout: Rollout, scores: Scores, eos_token_id: int | Non
 
 def _execution_totals(feedback: Feedback) -> Totals:
     ran = [execution for execution in feedback.executions if execution is not None]
-    totals: Totals = {f"executor/{outcome}": (_count(ran, outcome), len(ran)) for outcome in Outcome}
+    counts = Counter(execution.outcome for execution in ran)
+    totals: Totals = {f"executor/{outcome}": (counts[outcome], len(ran)) for outcome in Outcome}
     untrusted = sum(one.is_untrusted_pass for one in ran) + feedback.dropped_passes
     totals["executor/untrusted_passes"] = (untrusted, 0.0)
-    totals["executor/untrusted_pass_rate"] = (untrusted, _count(ran, Outcome.PASSED) + feedback.dropped_passes)
+    totals["executor/untrusted_pass_rate"] = (untrusted, counts[Outcome.PASSED] + feedback.dropped_passes)
     totals["executor/lost_traces"] = (sum(one.trace_lost for one in ran), 0.0)
     totals["executor/infrastructure_errors"] = (feedback.infrastructure_errors, 0.0)
     totals["executor/programs_per_s"] = (feedback.programs_per_s, 0.0)
     totals["executor/wait_s"] = (feedback.wait_s, 1.0)
     return totals
-
-
-def _count(executions: Sequence[Execution], outcome: Outcome) -> int:
-    return sum(execution.outcome is outcome for execution in executions)
 
 
 def _token_totals(update: Update, kl_coef: float) -> Totals:
@@ -287,48 +242,23 @@ def _token_totals(update: Update, kl_coef: float) -> Totals:
     }
 
 
-def finish_metrics(
-    totals: Totals, experience: Experience, sum_over_processes: Callable[[torch.Tensor], torch.Tensor]
-) -> dict[str, float]:
-    """
-    Metrics of an update from its sums.
-
-    Args:
-        totals (`dict`):
-            Numerators and denominators of this process. All processes have the same keys.
-        experience (`Experience`):
-            Values and returns.
-        sum_over_processes (`Callable`):
-            Sum of a tensor over all processes.
-
-    Returns:
-        `dict[str, float]`: Numerators over denominators, each added up over all processes, or sums; 0 over 0 is 0.
-    """
+def finish_metrics(totals: Totals, experience: Experience, reduce: ReduceSum) -> dict[str, float]:
+    """Compute the metrics of an update over all processes, which have the same keys in `totals`. 0 over 0 is 0."""
     device = experience.lengths.device
     dtype = torch.float32 if device.type == "mps" else torch.float64
-    pairs = sum_over_processes(torch.tensor(list(totals.values()), device=device, dtype=dtype)).tolist()
+    pairs = reduce(torch.tensor(list(totals.values()), device=device, dtype=dtype)).tolist()
     metrics: dict[str, float] = {}
     for name, (top, bottom) in zip(totals, pairs, strict=True):
         metrics[name] = top if metric_of(name).over_processes == "sum" else top / bottom if bottom else 0.0
     metrics["objective/rlhf_reward"] = metrics["objective/non_score_reward"] + metrics["objective/scores"]
     metrics["val/ratio_var"] = max(0.0, metrics["val/ratio_var"] - (metrics["val/ratio"] - 1) ** 2)
-    metrics["val/explained_variance"] = explained_variance(
-        experience.values, experience.returns, experience.valid_mask, sum_over_processes
-    ).item()
+    explained = explained_variance(experience.values, experience.returns, experience.valid_mask, reduce)
+    metrics["val/explained_variance"] = explained.item()
     return metrics
 
 
 def summarize(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """
-    Metrics of several updates as one.
-
-    Args:
-        history (`Sequence[Mapping[str, float]]`):
-            Metrics of each update.
-
-    Returns:
-        `dict[str, float]`: Sums, last values or means, as `METRICS` says.
-    """
+    """Combine the metrics of several updates: means, sums or last values, as `METRICS` defines."""
     summary = {}
     for name in dict.fromkeys(name for metrics in history for name in metrics):
         values = [metrics[name] for metrics in history if name in metrics]

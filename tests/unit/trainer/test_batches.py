@@ -144,23 +144,23 @@ def experience():
     return Experience(ids, mask, ids + 10, lengths, valid, valid, *(ids + 100.0 * k for k in range(1, 5)))
 
 
-def test_a_micro_batch_has_no_column_of_nothing_but_padding():
+def test_micro_batch_has_no_column_of_padding_alone():
     batch = experience().select(torch.tensor([2, 0]))
 
-    ids, mask = batch.sequences()
+    ids, mask = batches.join_sequences(batch)
 
     assert ids.tolist() == [[7, 8, 16, 17], [1, 2, 10, 11]]
     assert mask.tolist() == [[False, True, True, True], [True, True, True, False]]
     assert batch.returns.tolist() == [[406.0, 407.0], [400.0, 401.0]]
 
 
-def test_micro_batches_put_completions_of_like_length_together():
+def test_micro_batch_has_completions_of_similar_length():
     whole = experience()
     made = Generation(whole.query_ids, whole.query_mask, whole.response_ids, whole.lengths, whole.lengths > 0)
 
     parts = list(batches.micro_batches(made, 2))
 
     assert (made.query_mask.sum(1) + made.lengths).tolist() == [3, 4, 3]
-    assert [batch.rows.tolist() for batch in parts] == [[0, 2], [1]]
-    assert [batch.query_ids.tolist() for batch in parts] == [[[1, 2], [7, 8]], [[5]]]
-    assert [batch.response_ids.tolist() for batch in parts] == [[[10, 11], [16, 17]], [[13, 14, 15]]]
+    assert [rows.tolist() for rows, _ in parts] == [[0, 2], [1]]
+    assert [batch.query_ids.tolist() for _, batch in parts] == [[[1, 2], [7, 8]], [[5]]]
+    assert [batch.response_ids.tolist() for _, batch in parts] == [[[10, 11], [16, 17]], [[13, 14, 15]]]
