@@ -80,10 +80,7 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
         source="paper, 4.2",
     )
     response_length: int = option(
-        1024,
-        "Maximum number of tokens per completion.",
-        range="[1, inf)",
-        source="paper, 4.2",
+        1024, "Maximum number of tokens per completion.", range="[1, inf)", source="paper, 4.2"
     )
     stop_token: Literal["eos"] | None = option(
         EOS,
@@ -99,10 +96,7 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
         source="ours",
     )
     num_ppo_epochs: int = option(
-        1,
-        "Passes over the completions of an update.",
-        range="[1, inf)",
-        source="paper silent; upstream 4",
+        1, "Passes over the completions of an update.", range="[1, inf)", source="paper silent; upstream 4"
     )
     num_mini_batches: int = option(
         1,
@@ -111,10 +105,7 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
         source="upstream, where it has no effect",
     )
     critic_warmup_steps: int = option(
-        0,
-        "Updates at the start that train the critic alone.",
-        range="[0, inf)",
-        source="ours, as OpenRLHF, verl",
+        0, "Updates at the start that train the critic alone.", range="[0, inf)", source="ours, as OpenRLHF, verl"
     )
     whiten_advantages: bool = option(
         True,
@@ -173,9 +164,7 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
         source="as TRL's GRPO, `None` there",
     )
     training_data_name: str | None = option(
-        None,
-        "Name of the training set in the model card: its name on the Hub, or a title.",
-        source="ours",
+        None, "Name of the training set in the model card: its name on the Hub, or a title.", source="ours"
     )
     training_data_license: str | None = option(None, "Licence of the training set, for the model card.", source="ours")
     eval_data_name: str | None = option(None, "Name of the evaluation set in the model card.", source="ours")

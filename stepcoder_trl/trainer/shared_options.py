@@ -82,10 +82,7 @@ class SharedOptions:
         source="ours",
     )
     curriculum_mix_probability: float = option(
-        0.1,
-        'Probability that `"mix"` draws a problem from scratch, in [0, 1].',
-        range="[0, 1]",
-        source="ours",
+        0.1, 'Probability that `"mix"` draws a problem from scratch, in [0, 1].', range="[0, 1]", source="ours"
     )
     fgo: Literal["lines", "off", "random"] = option(
         "lines",

@@ -42,9 +42,7 @@ METRICS = {
     for metric in (
         Metric("objective/kl", "KL estimate, summed over a completion", "completions"),
         Metric(
-            "objective/entropy",
-            "Minus log-probability of the sampled tokens, summed over a completion",
-            "completions",
+            "objective/entropy", "Minus log-probability of the sampled tokens, summed over a completion", "completions"
         ),
         Metric(
             "objective/non_score_reward",
@@ -121,9 +119,7 @@ METRICS = {
         Metric("curriculum/revealed_share", "Mean share of the solution in the current prefix", over_updates="last"),
         Metric("curriculum/advanced", "Moves toward scratch since the beginning", over_updates="last"),
         Metric(
-            "lr",
-            "Learning rate of the policy in the update; the critic's keeps its proportion",
-            over_updates="last",
+            "lr", "Learning rate of the policy in the update; the critic's keeps its proportion", over_updates="last"
         ),
         Metric("episode", "Completions so far", over_updates="last"),
         Metric("eps", "Completions per second since training began or went on", over_updates="last"),
