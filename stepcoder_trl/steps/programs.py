@@ -1,4 +1,4 @@
-"""Programs: handing them to the executor, waiting for the results, and counting failures of the sandbox."""
+"""Running the programs of a batch, and counting failures of the sandbox."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Feedback:
     Results of running the programs of a batch.
 
     Attributes:
-        executions (`tuple[Execution | None, ...]`): `None` without tests, or when the sandbox failed to run it.
-        infrastructure_errors (`int`): Programs that the sandbox failed to run.
+        executions (`tuple[Execution | None, ...]`): `None` without tests, or if the sandbox failed to run the program.
+        infrastructure_errors (`int`): Number of programs that the sandbox failed to run.
         wait_s (`float`): Seconds that training waited for results.
         programs_per_s (`float`): Programs per second from the submission to the last result.
-        first_error (`str`): Message of the first of the infrastructure errors, empty without any.
-        dropped_passes (`int`): Passes that were left out because their verdict could have been forged.
+        first_error (`str`): Message of the first infrastructure error, or empty.
+        dropped_passes (`int`): Number of passes that were dropped because their verdict could have been forged.
     """
 
     executions: tuple[Execution | None, ...]
@@ -41,28 +41,13 @@ class Feedback:
     dropped_passes: int = 0
 
     def without_untrusted_passes(self) -> Feedback:
-        """The same feedback, with untrusted passes left out like programs that the sandbox failed to run."""
+        """Return the feedback without untrusted passes: they are treated as if the sandbox had failed."""
         kept = tuple(None if one is not None and one.is_untrusted_pass else one for one in self.executions)
         return replace(self, executions=kept, dropped_passes=kept.count(None) - self.executions.count(None))
 
 
 def too_many_failures(errors: int, programs: int, limit: float, message: str) -> SandboxError:
-    """
-    Error to raise where the sandbox failed to run too many programs.
-
-    Args:
-        errors (`int`):
-            Programs that the sandbox failed to run.
-        programs (`int`):
-            All programs.
-        limit (`float`):
-            Share of failures allowed, in [0, 1].
-        message (`str`):
-            Message of one of the failures.
-
-    Returns:
-        [`SandboxError`]
-    """
+    """Return the error for a batch in which the sandbox failed to run too many programs, one with `message`."""
     return SandboxError(
         f"{errors} of {programs} programs could not be run for a reason that is not theirs, more than "
         f"`max_infrastructure_error_rate` {limit} allows. One of them: {message} Check free disk space, memory and "
@@ -72,13 +57,7 @@ def too_many_failures(errors: int, programs: int, limit: float, message: str) ->
 
 
 class Runs:
-    """
-    Programs that are being run.
-
-    Args:
-        futures (`Sequence[Future | None]`):
-            One per program, `None` for one without tests.
-    """
+    """Programs that are running. A program without tests has no future."""
 
     def __init__(self, futures: Sequence[Future[Execution] | None]) -> None:
         self.futures = tuple(futures)
@@ -92,14 +71,8 @@ class Runs:
 
     @property
     def duration_s(self) -> float:
-        """Seconds from the submission to the last result so far."""
+        """Return the seconds from the submission to the last result so far."""
         return self._finished_s - self._submitted_s
-
-    def cancel(self) -> None:
-        """Cancel programs that have not begun."""
-        for future in self.futures:
-            if future is not None:
-                future.cancel()
 
 
 class ProgramRunner:
@@ -108,13 +81,13 @@ class ProgramRunner:
 
     Args:
         executor ([`Backend`] or `None`):
-            Executor of the caller's, which stays open. `None` makes one when it is needed, and `close` closes it.
+            Executor of the caller, which stays open. `None` makes one when it is needed, and `close` closes it.
         config ([`ExecutorConfig`], *optional*):
-            Settings of an executor made here.
+            Settings of an executor that is made here.
 
     Attributes:
         backend (`str` or `None`): Class of the executor that gave the first results.
-        layers (`Mapping[str, bool]`): Its layers of isolation, where it tells.
+        layers (`Mapping[str, bool]`): Its isolation layers, if it reports them.
     """
 
     def __init__(self, executor: Backend | None = None, config: ExecutorConfig | None = None) -> None:
@@ -126,12 +99,12 @@ class ProgramRunner:
 
     @property
     def current(self) -> Backend | None:
-        """Executor given or made, `None` if none is open."""
+        """Return the open executor, if there is one."""
         return self._given if self._given is not None else self._own
 
     @property
     def executor(self) -> Backend:
-        """Executor given, or one made here."""
+        """Return the open executor, or make one."""
         if self._given is not None:
             return self._given
         if self._own is None:
@@ -139,36 +112,12 @@ class ProgramRunner:
         return self._own
 
     def submit(self, programs: Sequence[str], tests: Sequence[Mapping[str, Any] | None]) -> Runs:
-        """
-        Start the programs and return at once.
-
-        Args:
-            programs (`Sequence[str]`):
-                Programs.
-            tests (`Sequence[Mapping | None]`):
-                Tests of each. One without tests is not run.
-
-        Returns:
-            [`Runs`]
-        """
-        return Runs(
-            [
-                None if one is None else self.executor.submit(program, one)
-                for program, one in zip(programs, tests, strict=True)
-            ]
-        )
+        """Start the programs in the background. A program without tests is not run."""
+        pairs = zip(programs, tests, strict=True)
+        return Runs([None if one is None else self.executor.submit(program, one) for program, one in pairs])
 
     def collect(self, runs: Runs) -> Feedback:
-        """
-        Wait for the results.
-
-        Args:
-            runs ([`Runs`]):
-                Programs that were submitted.
-
-        Returns:
-            [`Feedback`]: A program that the sandbox failed to run has no execution, and is counted.
-        """
+        """Wait for the results. A program that the sandbox failed to run has no execution, and is counted."""
         begun_s = time.perf_counter()
         executions: list[Execution | None] = []
         errors: list[SandboxError] = []
@@ -192,14 +141,15 @@ class ProgramRunner:
         )
 
     def close(self) -> None:
-        """Close an executor that was made here."""
+        """Close the executor if it was made here."""
         if self._own is not None:
             self._own.close()
             self._own = None
 
     def _note_backend(self) -> None:
+        """Note the executor that gave the first results, for the model card."""
         if self.backend is None:
             self.backend = type(self.executor).__name__
             if isinstance(self.executor, BaseBackend):
-                with suppress(SandboxError):  # the service does not answer now; a later call may tell
+                with suppress(SandboxError):  # the service does not answer
                     self.layers = self.executor.layers

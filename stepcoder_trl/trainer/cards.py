@@ -1,4 +1,4 @@
-"""Model cards: the facts of a run, and the files that are written."""
+"""Model cards of a run."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import TrainerState
 
 from stepcoder_trl.reports.model_card import CARD, CURVE, CardFacts, curve_points, measured_pass_rates, model_card
 from stepcoder_trl.reports.plots import can_plot, plot_curves
-from stepcoder_trl.steps.programs import ProgramRunner
-from stepcoder_trl.trainer.batches import BatchPlan
 from stepcoder_trl.trainer.models import base_of
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.versions import versions
 
 
-# Worked out by the trainer from other settings.
+if TYPE_CHECKING:
+    from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
+
+# Settings that the trainer derives from others.
 _DERIVED = {
     "activation_checkpointing",
     "activation_checkpointing_kwargs",
@@ -39,83 +38,42 @@ _DERIVED = {
 
 
 def card_facts(
-    args: StepCoderPPOConfig,
-    state: TrainerState,
-    plan: BatchPlan,
-    policy: torch.nn.Module,
-    training_data: Any,
-    num_problems: int,
-    update: int,
-    runner: ProgramRunner,
+    trainer: StepCoderPPOTrainer,
+    model_name: str | None = None,
+    dataset_name: str | None = None,
+    tags: str | Sequence[str] | None = None,
 ) -> CardFacts:
-    """
-    Facts of a run for its model card.
-
-    Args:
-        args ([`StepCoderPPOConfig`]):
-            Configuration.
-        state ([`~transformers.TrainerState`]):
-            Logged history.
-        plan ([`BatchPlan`]):
-            Sizes.
-        policy (`torch.nn.Module`):
-            Policy.
-        training_data (*optional*):
-            Training set as it was given.
-        num_problems (`int`):
-            Problems of it that were used.
-        update (`int`):
-            Update that the weights are of.
-        runner ([`ProgramRunner`]):
-            Knows what ran the programs.
-
-    Returns:
-        [`CardFacts`]
-    """
-    info = training_data.info if isinstance(training_data, Dataset) else None
+    """Return the facts about a trainer's current weights. Names that are given replace those of the configuration."""
+    args, plan, history = trainer.args, trainer.plan, trainer.state.log_history
+    policy = trainer.accelerator.unwrap_model(trainer.model).policy
+    info = trainer.train_dataset.info if isinstance(trainer.train_dataset, Dataset) else None
+    update = trainer.run.step_of_weights
+    if update is None:
+        update = trainer.state.global_step
     return CardFacts(
-        model_name=args.hub_model_id or Path(args.output_dir).resolve().name,
+        model_name=model_name or args.hub_model_id or Path(args.output_dir).resolve().name,
         base_model=public_name(base_of(policy).config.name_or_path),
         adapter=isinstance(policy, PeftModel),
-        training_data=args.training_data_name,
+        training_data=dataset_name or args.training_data_name,
         training_data_license=args.training_data_license or (info.license if info is not None else None),
-        num_problems=num_problems,
+        num_problems=len(trainer.rows),
         update=update,
         num_updates=plan.num_updates,
         episodes=update * plan.batch_size,
         num_processes=plan.batch_size // plan.local_batch_size,
-        pass_rates=measured_pass_rates(state.log_history, update, args.eval_data_name),
-        history=state.log_history,
+        pass_rates=measured_pass_rates(history, update, args.eval_data_name),
+        history=history,
         settings=settings_of(args),
         defaults=defaults_of(args),
         versions=versions(),
-        backend=runner.backend,
-        layers=dict(runner.layers),
-    )
-
-
-def rename_facts(
-    facts: CardFacts, model_name: str | None, dataset_name: str | None, tags: str | Sequence[str] | None
-) -> CardFacts:
-    """Facts with other names of the model and of the training set, where they are given, and with further tags."""
-    return dataclasses.replace(
-        facts,
-        model_name=model_name or facts.model_name,
-        training_data=dataset_name or facts.training_data,
+        backend=trainer.runner.backend,
+        layers=dict(trainer.runner.layers),
         tags=[tags] if isinstance(tags, str) else list(tags or ()),
     )
 
 
 def write_card(facts: CardFacts, folder: str | os.PathLike[str]) -> None:
-    """
-    Write a model card, and where matplotlib is installed the learning curve beside it.
-
-    Args:
-        facts ([`CardFacts`]):
-            What the card says.
-        folder (`str` or path):
-            Folder of the model.
-    """
+    """Write a model card into the folder of a model, and the learning curve if matplotlib is installed."""
     panels = _panels(facts.history) if can_plot() else {}
     if panels:
         plot_curves(panels, Path(folder) / CURVE)
@@ -124,7 +82,7 @@ def write_card(facts: CardFacts, folder: str | os.PathLike[str]) -> None:
 
 
 def _panels(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Curves with at least two points, those with values of a kind together."""
+    """Return the curves with at least two points, grouped by the kind of their values."""
     curves = {name: points for name, points in curve_points(history).items() if len(points) > 1}
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for name, points in curves.items():
@@ -134,13 +92,13 @@ def _panels(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, list[
 
 
 def settings_of(args: StepCoderPPOConfig) -> dict[str, Any]:
-    """All settings as JSON values; tokens are hidden."""
+    """Return all settings as JSON values. Tokens of the Hub are hidden."""
     settings: dict[str, Any] = json.loads(json.dumps(args.to_dict(), default=str))
     return {name: value for name, value in settings.items() if name not in _DERIVED}
 
 
 def defaults_of(args: StepCoderPPOConfig) -> dict[str, Any]:
-    """Default of each setting; where that is `None` and the value says as much, the value."""
+    """Return the default of each setting, or its value if the default is `None` and the value is false or empty."""
     defaults = {}
     for field in dataclasses.fields(args):
         value = getattr(args, field.name)
@@ -151,7 +109,7 @@ def defaults_of(args: StepCoderPPOConfig) -> dict[str, Any]:
 
 
 def public_name(name_or_path: str | None) -> str | None:
-    """Model name for the card. A local path is cut to its last folder."""
+    """Return the name of a model for the card: of a local path only the last folder."""
     if not name_or_path:
         return None
     return Path(name_or_path).resolve().name if os.path.isdir(name_or_path) else name_or_path

@@ -1,16 +1,13 @@
-"""Evaluation while training and on demand: pass@k from scratch, and completions to look at."""
+"""Evaluation of the policy from scratch, during training and on demand."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 from rich.console import Console
 
@@ -20,7 +17,7 @@ from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 from stepcoder_trl.evaluation.sampling import Sample, seeded, split_batches
 from stepcoder_trl.evaluation.scoring import score_samples
 from stepcoder_trl.reports.terminal import completions_table
-from stepcoder_trl.steps.programs import Feedback, ProgramRunner
+from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows
 from stepcoder_trl.steps.starts import Start, longest_query
@@ -30,77 +27,18 @@ from stepcoder_trl.trainer.rollout_log import print_completions, rollout_views
 from stepcoder_trl.trainer.signals import Interruption
 
 
+if TYPE_CHECKING:
+    from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
+
 COMPLETIONS_SHOWN = 5  # as upstream
-
-
-class EvaluationSteps(Protocol):
-    """Steps of a trainer that an evaluation uses."""
-
-    def build_query(self, row: PromptRow, prefix: str) -> Query:
-        """Query of a row."""
-
-    def generate_rollout(self, starts: tuple[Start, ...], sampling: SamplingConfig | None = None) -> Rollout:
-        """Completions of some starts."""
-
-    def check_infrastructure(self, *feedback: Feedback) -> None:
-        """Stop if the sandbox failed to run too many programs."""
-
-    def score_completions(self, rollout: Rollout, feedback: Feedback) -> Scores:
-        """Score the completions."""
-
-    def check_signals(self) -> None:
-        """Stop if a signal asked for it."""
-
-
-@dataclass(frozen=True)
-class EvalItem:
-    """
-    One completion of an evaluation.
-
-    Attributes:
-        number (`int`): Place in the whole evaluation.
-        row (`PromptRow`): Problem.
-        counts (`bool`): Whether it counts; an item that only fills up a process's share does not.
-    """
-
-    number: int
-    row: PromptRow
-    counts: bool
-
-
-@dataclass(frozen=True)
-class Judged:
-    """
-    One batch of an evaluation.
-
-    Attributes:
-        rollout (`Rollout`): Completions.
-        feedback (`Feedback`): Their executions.
-        scores (`Scores`): Their scores.
-        samples (`tuple[EvaluatedSample, ...]`): Their results.
-    """
-
-    rollout: Rollout
-    feedback: Feedback
-    scores: Scores
-    samples: tuple[EvaluatedSample, ...]
 
 
 def evaluation_sets(dataset: Any, prefix: str) -> dict[str, list[PromptRow]]:
     """
-    Rows to evaluate, by prefix of their metrics.
-
-    Args:
-        dataset ([`~datasets.Dataset`], sequence of [`Problem`] or mappings, or `dict` of them):
-            Problems, or rows with `input_ids`.
-        prefix (`str`):
-            Prefix; the name of a set in a `dict` is added to it.
-
-    Returns:
-        `dict[str, list[PromptRow]]`
+    Return the rows to evaluate, by the prefix of their metrics: `prefix`, with the name of the set if it has one.
 
     Raises:
-        BadInputError: If there is none, or one without rows.
+        BadInputError: If there is no dataset, or one without rows.
     """
     if dataset is None:
         raise BadInputError("There is no `eval_dataset`. Pass problems with tests to the trainer, or to `evaluate`.")
@@ -116,23 +54,10 @@ def usable_sets(
     dataset: Any, args: StepCoderPPOConfig, build_query: Callable[[PromptRow, str], Query], limit: float
 ) -> dict[str, list[PromptRow]]:
     """
-    Rows of a trainer's evaluation set that fit, by prefix of their metrics.
-
-    Args:
-        dataset (*optional*):
-            `eval_dataset` of the trainer.
-        args ([`StepCoderPPOConfig`]):
-            Configuration: whether evaluations are asked for.
-        build_query (`Callable`):
-            Takes a row and a prefix and returns the query.
-        limit (`float`):
-            Maximum number of tokens of a query. Rows with a longer one are left out and named.
-
-    Returns:
-        `dict[str, list[PromptRow]]`: Empty without a dataset.
+    Return the rows of the trainer's `eval_dataset` with queries of at most `limit` tokens, by prefix of their metrics.
 
     Raises:
-        BadInputError: If evaluations are asked for without a dataset, or no row of a set fits.
+        BadInputError: If evaluations are configured without a dataset, or no row of a set fits.
     """
     if dataset is None:
         if args.eval_strategy != "no" or args.eval_on_start:
@@ -148,211 +73,143 @@ def usable_sets(
     return sets
 
 
-def share_of(rows: Sequence[PromptRow], num_samples: int, rank: int, num_processes: int) -> list[EvalItem]:
+def share_of(total: int, rank: int, num_processes: int) -> tuple[list[int], int]:
     """
-    Items of one process.
+    Return the indices of the samples of one process, and how many of them count.
 
-    All processes get the same number, so that under sharded parameters nobody waits for forward passes that never
-    come. What is missing at the end is filled up from the beginning.
-
-    Args:
-        rows (`Sequence[PromptRow]`):
-            Rows to evaluate.
-        num_samples (`int`):
-            Completions per row.
-        rank (`int`):
-            Number of this process.
-        num_processes (`int`):
-            Processes.
-
-    Returns:
-        `list[EvalItem]`
+    All processes get the same number of samples, because with sharded parameters they wait for each other. The last
+    ones are filled up with samples from the beginning, which do not count.
     """
-    total = len(rows) * num_samples
     size = -(-total // num_processes)
-    places = range(rank * size, (rank + 1) * size)
-    return [EvalItem(place % total, rows[place % total // num_samples], place < total) for place in places]
+    indices = range(rank * size, (rank + 1) * size)
+    return [index % total for index in indices], sum(index < total for index in indices)
 
 
 def rollout_samples(rollout: Rollout) -> list[Sample]:
-    """Samples of a rollout."""
-    rows = zip(
-        rollout.completions, rollout.generation.lengths.tolist(), rollout.generation.stopped.tolist(), strict=True
-    )
+    """Return the completions of a rollout as samples."""
+    lengths, stopped = rollout.generation.lengths.tolist(), rollout.generation.stopped.tolist()
     return [
         Sample(
-            task_id=completion.start.row.task_id,
-            number=completion.start.number,
-            completion=completion.text,
-            program=completion.program.text,
-            tests=completion.start.row.tests,
+            task_id=one.start.row.task_id,
+            number=one.start.number,
+            completion=one.text,
+            program=one.program.text,
+            tests=one.start.row.tests,
             num_tokens=length,
-            stopped=stopped,
+            stopped=end,
         )
-        for completion, length, stopped in rows
+        for one, length, end in zip(rollout.completions, lengths, stopped, strict=True)
     ]
 
 
 def feedback_of(samples: Sequence[EvaluatedSample]) -> Feedback:
-    """Executions of evaluated samples, and the number of programs that the sandbox failed to run."""
+    """Return the executions and sandbox errors of samples as feedback."""
     errors = [sample.error for sample in samples if sample.error]
     return Feedback(tuple(sample.execution for sample in samples), len(errors), first_error=next(iter(errors), ""))
 
 
 class Evaluator:
-    """
-    Evaluates the policy of a trainer, from scratch.
+    """Evaluates the policy of a trainer, without prefixes of the curriculum."""
 
-    Args:
-        args ([`StepCoderPPOConfig`]):
-            Configuration.
-        steps ([`EvaluationSteps`]):
-            Steps of the trainer.
-        runner ([`ProgramRunner`]):
-            Runs the programs.
-        accelerator ([`~accelerate.Accelerator`]):
-            Knows the processes.
-        stop_token_id (`int` or `None`):
-            Token that ends a completion.
-    """
-
-    def __init__(
-        self,
-        args: StepCoderPPOConfig,
-        steps: EvaluationSteps,
-        runner: ProgramRunner,
-        accelerator: Accelerator,
-        stop_token_id: int | None,
-    ) -> None:
-        self.args, self.steps, self.runner = args, steps, runner
-        self.accelerator, self.stop_token_id = accelerator, stop_token_id
+    def __init__(self, trainer: StepCoderPPOTrainer) -> None:
+        self.trainer = trainer
 
     def sampling(self, temperature: float | None = None) -> SamplingConfig:
-        """Sampling of an evaluation, at `eval_temperature` unless one is given."""
-        args = self.args
+        """Return the sampling settings, with `eval_temperature` by default."""
+        args = self.trainer.args
         length = args.eval_response_length or args.response_length
-        warmth = args.eval_temperature if temperature is None else temperature
-        return SamplingConfig(length, warmth, args.eval_top_p, self.stop_token_id)
+        temperature = args.eval_temperature if temperature is None else temperature
+        return SamplingConfig(length, temperature, args.eval_top_p, self.trainer.stop_token_id)
 
-    def items(self, rows: Sequence[PromptRow], num_samples: int) -> list[EvalItem]:
-        """Items of this process."""
-        return share_of(rows, num_samples, self.accelerator.process_index, self.accelerator.num_processes)
+    def starts(self, rows: Sequence[PromptRow], num_samples: int) -> tuple[list[Start], int]:
+        """Return the starts of this process, and how many of them count."""
+        process = self.trainer.accelerator
+        indices, num_counted = share_of(len(rows) * num_samples, process.process_index, process.num_processes)
+        drawn = [(rows[index // num_samples], index) for index in indices]
+        return [Start(row, None, self.trainer.build_query(row, ""), index) for row, index in drawn], num_counted
 
     def evaluate_rows(self, rows: Sequence[PromptRow]) -> Evaluation:
         """Evaluate one set of problems. Returns the samples of all processes in their order."""
-        items = self.items(rows, self.args.eval_num_generations)
-        judged = (sample for batch in self.judge(items) for sample in batch.samples)
-        samples = [sample for item, sample in zip(items, judged, strict=True) if item.counts]
-        return Evaluation(tuple(gather_object(samples)))
+        starts, num_counted = self.starts(rows, self.trainer.args.eval_num_generations)
+        samples, batches = self.judge(starts)
+        scores = [score for *_, batch_scores in batches for score in batch_scores.tolist()]
+        scored = [replace(sample, score=score) for sample, score in zip(samples, scores, strict=True)]
+        return Evaluation(tuple(gather_object(scored[:num_counted])))
 
-    def measure(
-        self,
-        sets: Mapping[str, Sequence[PromptRow]],
-        evaluate_rows: Callable[[Sequence[PromptRow]], Evaluation],
-        during_training: bool,
-    ) -> dict[str, float]:
-        """
-        Measure pass@k and more on some sets.
-
-        Args:
-            sets (`Mapping[str, Sequence[PromptRow]]`):
-                Rows by prefix of their metrics.
-            evaluate_rows (`Callable`):
-                Evaluates one of them.
-            during_training (`bool`):
-                Whether a run is under way.
-
-        Returns:
-            `dict[str, float]`: The same on every process.
-        """
-        budgets = sorted({1, self.args.eval_num_generations, *(self.args.eval_pass_at or ())})
+    def measure(self, sets: Mapping[str, Sequence[PromptRow]]) -> dict[str, float]:
+        """Compute the metrics of evaluation sets, which are named by the prefix of their metrics."""
+        args = self.trainer.args
+        budgets = sorted({1, args.eval_num_generations, *(args.eval_pass_at or ())})
         metrics: dict[str, float] = {}
-        with self.executor_closed_again(during_training):
+        with self.executor_closed_again():
             for prefix, rows in sets.items():
                 begun_s = time.perf_counter()
-                measured = evaluate_rows(rows).metrics(budgets)
+                measured = self.trainer.evaluate_rows(rows).metrics(budgets)
                 measured["runtime"] = time.perf_counter() - begun_s
                 metrics.update({f"{prefix}_{name}": value for name, value in measured.items()})
         return metrics
 
-    def judge(self, items: Sequence[EvalItem], temperature: float | None = None) -> list[Judged]:
+    def judge(
+        self, starts: Sequence[Start], temperature: float | None = None
+    ) -> tuple[tuple[EvaluatedSample, ...], list[tuple[Rollout, Feedback, Scores]]]:
         """Generate batch by batch while the programs of earlier batches run, then collect and score."""
+        trainer = self.trainer
         rollouts: list[Rollout] = []
 
         def draw() -> Iterator[list[Sample]]:
-            for batch in split_batches(items, self.args.per_device_eval_batch_size):
-                self.steps.check_signals()
-                starts = (Start(one.row, None, self.steps.build_query(one.row, ""), one.number) for one in batch)
-                rollouts.append(self.steps.generate_rollout(tuple(starts), self.sampling(temperature)))
+            for batch in split_batches(starts, trainer.args.per_device_eval_batch_size):
+                trainer.check_signals()
+                rollouts.append(trainer.generate_rollout(tuple(batch), self.sampling(temperature)))
                 yield rollout_samples(rollouts[-1])
 
-        with seeded(self.args.seed + self.accelerator.process_index):
-            # An executor is made for the first program: rows without tests need none.
-            evaluation = score_samples(draw(), lambda program, tests: self.runner.executor.submit(program, tests))
-            samples = iter(evaluation.samples)
-            batches = [(rollout, tuple(islice(samples, len(rollout.completions)))) for rollout in rollouts]
-            self.steps.check_infrastructure(*(feedback_of(batch) for _, batch in batches))
-            return [self._judged(rollout, batch) for rollout, batch in batches]
+        with seeded(trainer.args.seed + trainer.accelerator.process_index):
+            # The executor is made for the first program: rows without tests need none.
+            samples = score_samples(
+                draw(), lambda program, tests: trainer.runner.executor.submit(program, tests)
+            ).samples
+            left = iter(samples)
+            feedback = [feedback_of([next(left) for _ in rollout.completions]) for rollout in rollouts]
+            trainer.check_infrastructure(*feedback)
+            pairs = zip(rollouts, feedback, strict=True)
+            return samples, [(rollout, one, trainer.score_completions(rollout, one)) for rollout, one in pairs]
 
-    def _judged(self, rollout: Rollout, samples: Sequence[EvaluatedSample]) -> Judged:
-        """Score a batch."""
-        feedback = feedback_of(samples)
-        scores = self.steps.score_completions(rollout, feedback)
-        rows = zip(samples, scores.scores.tolist(), scores.scored.tolist(), strict=True)
-        scored_samples = tuple(replace(one, score=score if scored else None) for one, score, scored in rows)
-        return Judged(rollout, feedback, scores, scored_samples)
-
-    def show_completions(
-        self,
-        rows: Sequence[PromptRow],
-        most: int | None,
-        during_training: bool,
-        loss_mask: Callable[[Rollout, Feedback, Scores], torch.Tensor],
-        model_scores: Callable[[Rollout], torch.Tensor] | None,
-    ) -> None:
+    def show_completions(self, rows: Sequence[PromptRow], most: int | None, by_reward_model: bool) -> None:
         """
-        Print completions of some rows, from scratch, with their results.
+        Print one completion of each row with its result, at most `most` per process.
 
-        Args:
-            rows (`Sequence[PromptRow]`):
-                Rows.
-            most (`int` or `None`):
-                Completions per process, `None` for one of each row.
-            during_training (`bool`):
-                Whether a run is under way.
-            loss_mask (`Callable`):
-                Gives the tokens in the policy loss.
-            model_scores (`Callable` or `None`):
-                Gives the scores of a reward model. With it the likeliest completions are shown in upstream's table.
+        `by_reward_model` prints the likeliest completions with their scores, in upstream's table.
         """
-        items = self.items(rows, num_samples=1)[:most]
+        trainer = self.trainer
+        starts, num_counted = self.starts(rows, num_samples=1)
         shown: list[Any] = []
-        with self.executor_closed_again(during_training):
-            for one in self.judge(items, temperature=None if model_scores is None else 0.0):
-                if model_scores is None:
-                    mask = loss_mask(one.rollout, one.feedback, one.scores)
-                    shown += rollout_views(one.rollout, one.feedback, one.scores, mask)
-                else:
-                    pairs = zip(one.rollout.completions, model_scores(one.rollout).tolist(), strict=True)
+        with self.executor_closed_again():
+            _, batches = self.judge(starts[:most], temperature=0.0 if by_reward_model else None)
+            for rollout, feedback, scores in batches:
+                if by_reward_model:
+                    pairs = zip(rollout.completions, trainer.reward_model_scores(rollout).tolist(), strict=True)
                     shown += [(completion.start.query.text, completion.text, score) for completion, score in pairs]
-        shown = gather_object([one for one, item in zip(shown, items, strict=True) if item.counts])
-        if not self.accelerator.is_local_main_process:
+                else:
+                    mask = trainer.build_loss_mask(rollout, feedback, scores)
+                    shown += rollout_views(rollout, feedback, scores, mask)
+        shown = gather_object(shown[:num_counted])
+        if not trainer.accelerator.is_local_main_process:
             return
-        if model_scores is None:
-            print_completions(shown, None, "Completions of the evaluation set")
-        else:
+        if by_reward_model:
             Console().print(completions_table(shown[:COMPLETIONS_SHOWN]))
+        else:
+            print_completions(shown, None, "Completions of the evaluation set")
 
     @contextmanager
-    def executor_closed_again(self, during_training: bool) -> Iterator[None]:
-        """Outside training: close an executor that was made in the block, and raise the reason of an interruption."""
-        opened = self.runner.current is None
+    def executor_closed_again(self) -> Iterator[None]:
+        """Outside training, close an executor that is made in the block, and raise the reason of an interruption."""
+        runner, training = self.trainer.runner, self.trainer.signals is not None
+        opened = runner.current is None
         try:
             yield
         except Interruption as interruption:
-            if during_training:
+            if training:
                 raise
             raise interruption.reason from None
         finally:
-            if opened and not during_training:
-                self.runner.close()
+            if opened and not training:
+                runner.close()

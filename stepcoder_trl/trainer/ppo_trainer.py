@@ -21,7 +21,6 @@ from stepcoder_trl.evaluation.generation import Generation, SamplingConfig, gene
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.executor import Backend
-from stepcoder_trl.reports.model_card import CardFacts
 from stepcoder_trl.steps import scores as reward_scores
 from stepcoder_trl.steps.masks import error_masks, loss_masks
 from stepcoder_trl.steps.padding import pad_masks
@@ -34,7 +33,7 @@ from stepcoder_trl.steps.starts import Start, draw_starts, read_completions, rep
 from stepcoder_trl.trainer import ppo_steps, processes, setup
 from stepcoder_trl.trainer._trl import PPOTrainer, RewardCarrier
 from stepcoder_trl.trainer.batches import PromptSampler
-from stepcoder_trl.trainer.cards import card_facts, rename_facts, write_card
+from stepcoder_trl.trainer.cards import card_facts, write_card
 from stepcoder_trl.trainer.checkpoints import save_models
 from stepcoder_trl.trainer.evaluator import Evaluator, evaluation_sets, usable_sets
 from stepcoder_trl.trainer.learner import Learner
@@ -170,9 +169,9 @@ class StepCoderPPOTrainer(PPOTrainer):
             if module is not None:
                 module.eval()
         self.learner = Learner(args, self.plan, self.accelerator, self.model, self.optimizer)
-        self.evaluator = Evaluator(args, self, self.runner, self.accelerator, self.stop_token_id)
+        self.evaluator = Evaluator(self)
         self.rollout_log = RolloutLog(args.output_dir, args.num_completions_to_print, args.report_to)
-        self.run = RunLoop(self, self.rollout_log, self._load_callback_state)
+        self.run = RunLoop(self)
 
     @property
     def rows(self) -> list[PromptRow]:
@@ -438,7 +437,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         sets: dict[str, list[PromptRow]] = self.eval_sets
         if eval_dataset is not None or metric_key_prefix != "eval" or not sets:
             sets = evaluation_sets(self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix)
-        metrics = self.evaluator.measure(sets, self.evaluate_rows, self.signals is not None)
+        metrics = self.evaluator.measure(sets)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -454,8 +453,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         rows = [row for rows in self.eval_sets.values() for row in rows]
         most = self.args.per_device_eval_batch_size if sampling else None
         by_model = not self.training_set.has_problems and self.reward_model is not None
-        scores = self.reward_model_scores if by_model else None
-        self.evaluator.show_completions(rows, most, self.signals is not None, self.build_loss_mask, scores)
+        self.evaluator.show_completions(rows, most, by_model)
 
     # Saving
 
@@ -464,7 +462,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         target = Path(output_dir or self.args.output_dir)
         save_models(target, self.accelerator, self.model, self.processing_class, self.curriculum)
         if self.accelerator.is_main_process:
-            write_card(self.card_facts(), target)  # over the one that PEFT writes
+            write_card(card_facts(self), target)  # replaces the card of PEFT
         self.accelerator.wait_for_everyone()
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
@@ -483,12 +481,5 @@ class StepCoderPPOTrainer(PPOTrainer):
     ) -> None:
         """Write the model card to `args.output_dir`, as every checkpoint does. Arguments are upstream's."""
         if self.is_world_process_zero():
-            facts = rename_facts(self.card_facts(), model_name, dataset_name, tags)
             Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
-            write_card(facts, self.args.output_dir)
-
-    def card_facts(self) -> CardFacts:
-        """Facts of the weights as they are, for the model card."""
-        policy, rows = self.accelerator.unwrap_model(self.model).policy, len(self.rows)
-        step = self.state.global_step if self.run.step_of_weights is None else self.run.step_of_weights
-        return card_facts(self.args, self.state, self.plan, policy, self.train_dataset, rows, step, self.runner)
+            write_card(card_facts(self, model_name, dataset_name, tags), self.args.output_dir)

@@ -1,4 +1,4 @@
-"""Everything around the updates of a run: counters, events, logs, checkpoints, where it begins and how it ends."""
+"""Counters, events, logs and checkpoints around the updates of a run."""
 
 from __future__ import annotations
 
@@ -10,126 +10,60 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
 from transformers import TrainerControl, TrainerState, set_seed
-from transformers.trainer_callback import CallbackHandler, ExportableState
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import TrainOutput
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.trainer import checkpoints
-from stepcoder_trl.trainer.batches import BatchPlan
 from stepcoder_trl.trainer.hub import CheckpointUploads
-from stepcoder_trl.trainer.learner import Learner
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
-from stepcoder_trl.trainer.rollout_log import RolloutLog
 from stepcoder_trl.trainer.signals import Interruption
 from stepcoder_trl.trainer.training_metrics import summarize
-from stepcoder_trl.trainer.training_set import TrainingSet
 
+
+if TYPE_CHECKING:
+    from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 
 logger = logging.getLogger(__name__)
 
 
-class Schedule:
-    """
-    Learning-rate schedule that can start anew.
+def schedule_restart(optimizer: Any, lr_scheduler: Any) -> Callable[[], None]:
+    """Return a function that sets the learning-rate schedule back to its present state."""
+    first = copy.deepcopy(lr_scheduler.state_dict())
+    rates = [group["lr"] for group in optimizer.param_groups]
 
-    Args:
-        optimizer (`torch.optim.Optimizer`):
-            Optimizer, before the first update.
-        lr_scheduler (`torch.optim.lr_scheduler.LRScheduler`):
-            Its schedule.
-    """
-
-    def __init__(self, optimizer: Any, lr_scheduler: Any) -> None:
-        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
-        self._first = copy.deepcopy(lr_scheduler.state_dict())
-        self._rates = [group["lr"] for group in optimizer.param_groups]
-
-    def restart(self) -> None:
-        """Set the learning rates to those of the first update."""
-        self.lr_scheduler.load_state_dict(copy.deepcopy(self._first))
-        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+    def restart() -> None:
+        lr_scheduler.load_state_dict(copy.deepcopy(first))
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
 
-
-class RunningTrainer(Protocol):
-    """Public parts of a trainer that its run uses."""
-
-    args: StepCoderPPOConfig
-    state: TrainerState
-    control: TrainerControl
-    callback_handler: CallbackHandler
-    accelerator: Accelerator
-    model: Any
-    model_wrapped: Any
-    deepspeed: Any
-    is_deepspeed_enabled: bool
-    optimizer: Any
-    lr_scheduler: Any
-    local_seed: int
-    hub_model_id: str | None
-    plan: BatchPlan
-    learner: Learner
-    training_set: TrainingSet
-
-    def check_solutions(self) -> SolutionReport:
-        """Run the canonical solutions."""
-
-    def use_solutions(self, report: SolutionReport) -> None:
-        """Apply the report."""
-
-    def evaluate(self) -> dict[str, float]:
-        """Evaluate."""
-
-    def log(self, logs: dict[str, float]) -> None:
-        """Log metrics."""
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the models."""
+    return restart
 
 
 class RunLoop:
-    """
-    Carries a run from update to update.
+    """Counters, events, logs and checkpoints of a trainer's run."""
 
-    Args:
-        trainer ([`RunningTrainer`]):
-            Trainer, complete.
-        rollout_log ([`RolloutLog`]):
-            Logs completions.
-        load_callback_state (`Callable`):
-            Sets the callbacks to what the trainer's state says of them.
-
-    Attributes:
-        uploads ([`CheckpointUploads`]): Sends checkpoints to the Hub.
-        history (`list[dict[str, float]]`): Metrics of each update since the last log.
-        step_of_weights (`int` or `None`): Update that the weights are of, where it is not the last one.
-        begun_at (`int`): Update at which training began.
-    """
-
-    def __init__(
-        self, trainer: RunningTrainer, rollout_log: RolloutLog, load_callback_state: Callable[[], None]
-    ) -> None:
-        self.trainer, self.rollout_log, self._load_callback_state = trainer, rollout_log, load_callback_state
+    def __init__(self, trainer: StepCoderPPOTrainer) -> None:
+        self.trainer = trainer
         self.uploads = CheckpointUploads(trainer.args)
-        self.schedule = Schedule(trainer.optimizer, trainer.lr_scheduler)
+        self._restart_schedule = schedule_restart(trainer.optimizer, trainer.lr_scheduler)
         self.begun_s, self.begun_at = time.perf_counter(), 0
         self._forget()
 
     def _forget(self) -> None:
         """Forget an earlier run of the same trainer."""
-        self.history: list[dict[str, float]] = []
-        self.step_of_weights: int | None = None
-        self._evaluation_due = False  # an evaluation was begun and not finished
+        self.history: list[dict[str, float]] = []  # metrics of each update since the last log
+        self.step_of_weights: int | None = None  # if the weights are not those of the last update
+        self._evaluation_due = False  # whether an evaluation was begun and not finished
         self._random_before_update: dict[str, Any] | None = None
         self._saved_step: int | None = None
 
     def begin(self, resume_from_checkpoint: bool | str | os.PathLike[str] | None) -> None:
-        """Set up the counters, from a checkpoint if there is one."""
+        """Set up the counters, from a checkpoint if one is given, and fire the first event."""
         trainer, args = self.trainer, self.trainer.args
         trainer.state.global_step, trainer.state.episode, trainer.state.epoch = 0, 0, 0.0
         self._forget()
@@ -139,14 +73,18 @@ class RunLoop:
             checkpoints.tidy_output(args.output_dir, resuming=resuming, saves=args.save_strategy != "no")
         if resume_from_checkpoint is None and trainer.training_set.report is None:
             trainer.use_solutions(trainer.check_solutions())
-        set_seed(trainer.local_seed)  # a run is the same whatever was done since the trainer was made
+        set_seed(trainer.local_seed)  # random numbers that were drawn before the run do not change it
         source = None
         if resume_from_checkpoint is not None:
             source = checkpoints.find_checkpoint(resume_from_checkpoint, args.output_dir)
             self._load_checkpoint(source)
         else:
-            self.schedule.restart()
-        self._set_lengths()
+            self._restart_schedule()
+        state, plan = trainer.state, trainer.plan
+        state.max_steps = plan.num_updates
+        state.num_train_epochs = math.ceil(plan.num_updates / plan.updates_per_epoch)
+        state.train_batch_size = args.per_device_train_batch_size
+        state.compute_steps(args, plan.num_updates)
         trainer.control.should_training_stop = False
         self.begun_s, self.begun_at = time.perf_counter(), trainer.state.global_step
         if trainer.is_deepspeed_enabled:
@@ -158,13 +96,6 @@ class RunLoop:
             checkpoints.remove_old(args.output_dir, args.save_total_limit, *kept)
         if source is not None:
             checkpoints.load_random_state(source, trainer.accelerator)
-
-    def _set_lengths(self) -> None:
-        state, args, plan = self.trainer.state, self.trainer.args, self.trainer.plan
-        state.max_steps = plan.num_updates
-        state.num_train_epochs = math.ceil(plan.num_updates / plan.updates_per_epoch)
-        state.train_batch_size = args.per_device_train_batch_size
-        state.compute_steps(args, plan.num_updates)
 
     def evaluate_if_due(self) -> None:
         """Evaluate before the first update if `eval_on_start`. Repeat an evaluation that a signal interrupted."""
@@ -184,7 +115,7 @@ class RunLoop:
         trainer.control = trainer.callback_handler.on_step_begin(trainer.args, trainer.state, trainer.control)
 
     def end_update(self, metrics: dict[str, float]) -> None:
-        """Advance counters and learning rates, fire the events, then log, evaluate and save as they ask."""
+        """Advance counters and learning rates, fire the events, then log, evaluate and save as the callbacks ask."""
         trainer, state, plan = self.trainer, self.trainer.state, self.trainer.plan
         trainer.lr_scheduler.step()
         state.global_step += 1
@@ -216,17 +147,17 @@ class RunLoop:
             trainer.control = trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
 
     def _log_metrics(self) -> None:
-        """Log the updates since the last time."""
+        """Log the updates since the last log."""
         trainer, state = self.trainer, self.trainer.state
         if self.history:
             trainer.log(summarize(self.history))
             self.history = []
             if trainer.args.log_completions:
                 flags = state.is_local_process_zero, state.is_world_process_zero
-                self.rollout_log.write(state.global_step, trainer.callback_handler.callbacks, *flags)
+                trainer.rollout_log.write(state.global_step, trainer.callback_handler.callbacks, *flags)
 
     def end(self) -> TrainOutput:
-        """Log the last updates, load the best checkpoint if asked for, and fire the last event."""
+        """Log the last updates, load the best checkpoint if configured, and fire the last event."""
         trainer, state = self.trainer, self.trainer.state
         self._log_metrics()
         self.uploads.wait()
@@ -260,7 +191,7 @@ class RunLoop:
         main = trainer.accelerator.is_main_process
         if state.best_global_step == state.global_step:
             state.best_model_checkpoint = str(path)
-        if path in self.uploads.folders:  # of the same update, to be written anew
+        if path in self.uploads.folders:  # an older checkpoint of the same update, which is replaced
             self.uploads.wait()
         with checkpoints.new_directory(path, main, trainer.accelerator.wait_for_everyone) as directory:
             trainer.save_model(str(directory), _internal_call=True)
@@ -269,7 +200,14 @@ class RunLoop:
                 state.save_to_json(str(directory / "trainer_state.json"))
             if not args.save_only_model:
                 parts = trainer.model, trainer.optimizer, trainer.lr_scheduler
-                checkpoints.save_training_state(directory, trainer.accelerator, *parts, self._own_state())
+                report = trainer.training_set.report
+                own_state = {
+                    "log_history": self.history,
+                    "evaluation_due": self._evaluation_due,
+                    "solutions": None if report is None else asdict(report),
+                    **self._settings(),
+                }
+                checkpoints.save_training_state(directory, trainer.accelerator, *parts, own_state)
         if main:
             if self.uploads.wanted():
                 trainer.control = trainer.callback_handler.on_push_begin(args, state, trainer.control)
@@ -280,39 +218,32 @@ class RunLoop:
             checkpoints.remove_old(args.output_dir, args.save_total_limit, *kept)
         self._saved_step = state.global_step
 
-    def _own_state(self) -> dict[str, Any]:
-        report = self.trainer.training_set.report
-        return {
-            "log_history": self.history,
-            "evaluation_due": self._evaluation_due,
-            "solutions": None if report is None else asdict(report),
-            **self._settings(),
-        }
-
     def _settings(self) -> dict[str, Any]:
         trainer = self.trainer
-        rows = trainer.training_set.given
-        return checkpoints.run_settings(trainer.plan, rows, trainer.accelerator, trainer.args.seed)
+        return checkpoints.run_settings(
+            trainer.plan, trainer.training_set.given, trainer.accelerator, trainer.args.seed
+        )
 
     def _load_checkpoint(self, path: Path) -> None:
-        """Take over everything but the random state."""
+        """Restore everything except the random state."""
         trainer = self.trainer
-        checkpoints.check_same_run(checkpoints.own_state(path), self._settings())
+        own = checkpoints.own_state(path)
+        checkpoints.check_same_run(own, self._settings())
         parts = trainer.model, trainer.optimizer, trainer.lr_scheduler
-        own = checkpoints.load_training_state(path, trainer.accelerator, *parts)
+        checkpoints.load_training_state(path, trainer.accelerator, *parts)
         stored = own.get("solutions")
         trainer.use_solutions(SolutionReport(**stored) if stored else trainer.check_solutions())
         self.history, self._evaluation_due = own["log_history"], own.get("evaluation_due", False)
         flags = trainer.state.is_local_process_zero, trainer.state.is_world_process_zero
         trainer.state = type(trainer.state).load_from_json(str(path / "trainer_state.json"))
         trainer.state.is_local_process_zero, trainer.state.is_world_process_zero = flags
-        self._load_callback_state()
+        trainer._load_callback_state()
         if trainer.training_set.curriculum is not None:
             trainer.training_set.curriculum.load(path / checkpoints.CURRICULUM)
 
 
 def add_callback_states(state: TrainerState, callbacks: Sequence[Any], control: TrainerControl) -> None:
-    """Write the states of callbacks into the state that is saved."""
+    """Copy the states of the callbacks into the state of the trainer."""
     states: dict[str, Any] = {}
     for callback in (*callbacks, control):
         if isinstance(callback, ExportableState):
@@ -321,7 +252,7 @@ def add_callback_states(state: TrainerState, callbacks: Sequence[Any], control: 
 
 
 def note_best(state: TrainerState, args: StepCoderPPOConfig, metrics: Mapping[str, float]) -> bool:
-    """Compare an evaluation with the best one so far. Returns whether it is better, and notes it then."""
+    """Note an evaluation if it is the best one so far. Returns whether it is."""
     name = best_metric_name(args.metric_for_best_model, metrics)
     if name is None:
         return False
@@ -332,21 +263,11 @@ def note_best(state: TrainerState, args: StepCoderPPOConfig, metrics: Mapping[st
     return True
 
 
-def best_metric_name(given: str | None, metrics: Mapping[str, float], prefix: str = "eval") -> str | None:
+def best_metric_name(given: str | None, metrics: Mapping[str, float]) -> str | None:
     """
-    Metric that the best checkpoint is chosen by.
+    Return the metric that the best checkpoint is chosen by: `given`, or pass@1, or without tests the mean score.
 
-    Args:
-        given (`str` or `None`):
-            `metric_for_best_model`, if one is given.
-        metrics (`Mapping[str, float]`):
-            Metrics of an evaluation.
-        prefix (`str`, *optional*, defaults to `"eval"`):
-            Prefix of all metrics.
-
-    Returns:
-        `str` or `None`: By default pass@1, without tests the mean score; of several sets that of the first. `None` if
-        the metric was not measured this time because nothing could be run.
+    The default is that of the first of several sets. `None` if the sandbox failed and the metric was not measured.
 
     Raises:
         BadInputError: If `given` names no metric.
@@ -357,7 +278,7 @@ def best_metric_name(given: str | None, metrics: Mapping[str, float], prefix: st
             if found:
                 return found[0]
         return None
-    name = given if given.startswith(f"{prefix}_") else f"{prefix}_{given}"
+    name = given if given.startswith("eval_") else f"eval_{given}"
     if name in metrics:
         return name
     if any(metrics[one] for one in metrics if one.endswith("infrastructure_errors")):
@@ -369,6 +290,6 @@ def best_metric_name(given: str | None, metrics: Mapping[str, float], prefix: st
 
 
 def mean_loss(entries: Sequence[Mapping[str, float]], vf_coef: float) -> float:
-    """Mean loss of logged updates, 0 without any."""
+    """Return the mean loss of logged updates, 0 without any."""
     losses = [entry["loss/policy_avg"] + vf_coef * entry["loss/value_avg"] for entry in entries]
     return sum(losses) / max(1, len(losses))

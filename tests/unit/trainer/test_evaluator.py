@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.steps.programs import ProgramRunner
 from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import as_rows
 from stepcoder_trl.trainer.evaluator import Evaluator, evaluation_sets, share_of, usable_sets
+from stepcoder_trl.trainer.records import Rollout, Scores
 from stepcoder_trl.trainer.signals import Interruption
+from stepcoder_trl.types import Outcome
+from tests.unit.steps.samples import make_completion, make_execution
 
 
 ROWS = as_rows([{"task_id": name, "prompt": name} for name in "abc"])
@@ -23,12 +28,9 @@ def build_query(row, prefix):
 
 
 def test_processes_share_the_samples_and_fill_up_from_the_beginning():
-    shares = [share_of(ROWS, 2, rank, 4) for rank in range(4)]
+    shares = [share_of(7, rank, 4) for rank in range(4)]
 
-    assert [len(share) for share in shares] == [2] * 4
-    items = [item for share in shares for item in share]
-    assert "".join(item.row.task_id for item in items) == "aabbccaa"
-    assert [item.counts for item in items] == [True] * 6 + [False] * 2
+    assert shares == [([0, 1], 2), ([2, 3], 2), ([4, 5], 2), ([6, 0], 1)]
 
 
 def test_sets_by_name_have_their_own_prefix():
@@ -52,51 +54,83 @@ def test_sets_that_cannot_be_used_are_refused(dataset, strategy, limit, message)
         usable_sets(dataset, args, build_query, limit)
 
 
-class Steps:
-    """Steps of a trainer. Every batch is empty, and too many programs could not be run."""
-
-    def build_query(self, row, prefix):
-        return build_query(row, prefix)
-
-    def generate_rollout(self, starts, sampling=None):
-        return SimpleNamespace(
-            completions=(), generation=SimpleNamespace(lengths=torch.tensor([]), stopped=torch.tensor([]))
-        )
-
-    def check_infrastructure(self, *feedback):
-        raise Interruption(SandboxError("disk full"))
-
-    def check_signals(self):
-        pass
-
-
-def make(steps, runner=None):
+def make(runner=None, signals=None, rank=0, num_processes=1):
+    """Evaluator of a trainer whose completions are empty, with a score of 1."""
     args = SimpleNamespace(
         seed=0,
         per_device_eval_batch_size=2,
-        eval_num_generations=1,
+        eval_num_generations=2,
         eval_pass_at=None,
         eval_response_length=None,
         response_length=7,
         eval_temperature=0.2,
         eval_top_p=0.95,
     )
-    accelerator = SimpleNamespace(process_index=0, num_processes=1)
-    return Evaluator(args, steps, runner or ProgramRunner(), accelerator, stop_token_id=2)
+
+    def generate_rollout(starts, sampling):
+        size = len(starts)
+        ids, ones = torch.zeros(size, 1, dtype=torch.long), torch.ones(size, dtype=torch.long)
+        generation = Generation(ids, ids == 0, ids, ones, ones > 0)
+        return Rollout(tuple(make_completion("", "", tests={}) for _ in starts), generation)
+
+    trainer = SimpleNamespace(
+        args=args,
+        runner=runner or ProgramRunner(),
+        signals=signals,
+        stop_token_id=2,
+        accelerator=SimpleNamespace(process_index=rank, num_processes=num_processes),
+        build_query=build_query,
+        generate_rollout=generate_rollout,
+        check_signals=lambda: None,
+        check_infrastructure=lambda *feedback: None,
+        score_completions=lambda rollout, feedback: Scores(torch.ones(2), torch.tensor([True, False]), {}),
+    )
+    evaluator = Evaluator(trainer)
+    trainer.evaluate_rows = evaluator.evaluate_rows
+    return evaluator
 
 
-@pytest.mark.parametrize(("during_training", "error"), [(True, Interruption), (False, SandboxError)])
-def test_outside_training_the_reason_itself_is_raised(during_training, error):
-    evaluator = make(Steps())
+class Passing:
+    """Executor for which every program passes."""
+
+    def submit(self, program, tests):
+        future = Future()
+        future.set_result(make_execution(Outcome.PASSED))
+        return future
+
+
+@pytest.mark.parametrize(("signals", "error"), [(object(), Interruption), (None, SandboxError)])
+def test_outside_training_the_reason_itself_is_raised(signals, error):
+    def refuse(*feedback):
+        raise Interruption(SandboxError("disk full"))
+
+    evaluator = make(ProgramRunner(Passing()), signals)
+    evaluator.trainer.check_infrastructure = refuse
 
     with pytest.raises(error):
-        evaluator.measure({"eval": ROWS}, evaluator.evaluate_rows, during_training)
+        evaluator.measure({"eval": ROWS})
 
 
 def test_sampling_has_the_settings_of_the_evaluation():
-    evaluator = make(Steps())
+    evaluator = make()
 
     paper, greedy = evaluator.sampling(), evaluator.sampling(temperature=0.0)
 
     assert (paper.max_new_tokens, paper.temperature, paper.top_p, paper.stop_token_id) == (7, 0.2, 0.95, 2)
     assert greedy.temperature == 0.0
+
+
+def test_each_process_starts_its_samples_from_scratch():
+    starts, num_counted = make(rank=1, num_processes=4).starts(ROWS, 3)
+
+    assert [(start.row.task_id, start.number, start.query.prefix) for start in starts] == [
+        ("b", 3, ""), ("b", 4, ""), ("b", 5, "")
+    ]  # fmt: skip
+    assert num_counted == 3
+
+
+def test_samples_have_results_and_scores():
+    evaluation = make(ProgramRunner(Passing())).evaluate_rows(ROWS)
+
+    assert [sample.score for sample in evaluation.samples] == [1.0, None] * 3
+    assert all(sample.passed for sample in evaluation.samples)

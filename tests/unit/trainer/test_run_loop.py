@@ -12,11 +12,11 @@ from transformers.trainer_callback import ExportableState
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer.run_loop import (
     RunLoop,
-    Schedule,
     add_callback_states,
     best_metric_name,
     mean_loss,
     note_best,
+    schedule_restart,
 )
 
 
@@ -59,7 +59,7 @@ def trainer():
 
 
 def make(trainer):
-    return RunLoop(trainer, rollout_log=None, load_callback_state=lambda: None)
+    return RunLoop(trainer)
 
 
 def do_updates(run, trainer, number):
@@ -143,15 +143,15 @@ def test_unknown_metric_is_refused():
         best_metric_name("loss", {"eval_pass@1": 1.0})
 
 
-def test_schedule_starts_anew():
+def test_schedule_restarts():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
-    schedule = Schedule(optimizer, scheduler)
+    restart = schedule_restart(optimizer, scheduler)
     for _ in range(2):
         optimizer.step()
         scheduler.step()
 
-    schedule.restart()
+    restart()
 
     assert optimizer.param_groups[0]["lr"] == 1.0
     assert scheduler.get_last_lr() == [1.0]
