@@ -131,7 +131,7 @@ class ProgramRunner:
             logger.warning(f"{len(errors)} programs could not be run and are left out of training: {errors[0]}")
         done = sum(execution is not None for execution in executions)
         if done:
-            self._note_backend()
+            self.note_backend()
         return Feedback(
             tuple(executions),
             infrastructure_errors=len(errors),
@@ -146,7 +146,7 @@ class ProgramRunner:
             self._own.close()
             self._own = None
 
-    def _note_backend(self) -> None:
+    def note_backend(self) -> None:
         """Note the executor that gave the first results, for the model card."""
         if self.backend is None:
             self.backend = type(self.executor).__name__

@@ -167,6 +167,8 @@ class Evaluator:
             samples = score_samples(
                 draw(), lambda program, tests: trainer.runner.executor.submit(program, tests)
             ).samples
+            if any(sample.execution is not None for sample in samples):
+                trainer.runner.note_backend()
             left = iter(samples)
             feedback = [feedback_of([next(left) for _ in rollout.completions]) for rollout in rollouts]
             trainer.check_infrastructure(*feedback)

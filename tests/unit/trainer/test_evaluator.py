@@ -129,8 +129,11 @@ def test_each_process_starts_its_samples_from_scratch():
     assert num_counted == 3
 
 
-def test_samples_have_results_and_scores():
-    evaluation = make(ProgramRunner(Passing())).evaluate_rows(ROWS)
+def test_samples_have_results_scores_and_the_executor_is_noted():
+    runner = ProgramRunner(Passing())
+
+    evaluation = make(runner).evaluate_rows(ROWS)
 
     assert [sample.score for sample in evaluation.samples] == [1.0, None] * 3
     assert all(sample.passed for sample in evaluation.samples)
+    assert runner.backend == "Passing"
