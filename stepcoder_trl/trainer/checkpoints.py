@@ -6,10 +6,10 @@ Checkpoints, written under a temporary name and then renamed: a folder called `c
       value_model/                            critic or its adapter
       curriculum.json                         stage and pass rate of every problem
       trainer_state.json                      counters, logged history, callbacks
-      training_state/                         what an exact continuation needs besides
+      training_state/                         what an exact continuation needs in addition
 
-If a process is killed, `checkpoint-N` is complete or missing. A folder that is being written, replaced or deleted has
-a name that begins with `tmp-`, and the next run deletes it.
+If a process is killed, `checkpoint-N` is complete or missing. The name of a folder that is being written, replaced or
+deleted begins with `tmp-`. The next run deletes it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TEMPORARY = "tmp-"
 
 
 def checkpoints(output_dir: str | os.PathLike[str]) -> list[Path]:
-    """Checkpoints of a run, oldest first."""
+    """Return the checkpoints of a run, oldest first."""
     root = Path(output_dir)
     found = [(int(match[1]), path) for path in root.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found)]
@@ -55,19 +55,10 @@ def checkpoints(output_dir: str | os.PathLike[str]) -> list[Path]:
 
 def find_checkpoint(resume: bool | str | os.PathLike[str], output_dir: str) -> Path:
     """
-    Checkpoint to continue from.
-
-    Args:
-        resume (`bool` or path):
-            `True` for the newest of the run.
-        output_dir (`str`):
-            Directory of the run.
-
-    Returns:
-        `Path`
+    Return the checkpoint to continue from: the path `resume`, or the newest one in `output_dir` if it is `True`.
 
     Raises:
-        BadInputError: If there is none, or it was saved without what training needs.
+        BadInputError: If there is none, or it was saved without `training_state/`.
     """
     if isinstance(resume, bool):
         found = checkpoints(output_dir)
@@ -87,18 +78,9 @@ def find_checkpoint(resume: bool | str | os.PathLike[str], output_dir: str) -> P
 @contextmanager
 def new_directory(path: Path, is_main_process: bool, wait: Callable[[], None]) -> Iterator[Path]:
     """
-    Directory that gets its name when it is complete.
+    Yield a temporary directory, and rename it to `path` at the end. A directory with that name is replaced.
 
-    Args:
-        path (`Path`):
-            Final name. A directory of that name is replaced.
-        is_main_process (`bool`):
-            Whether this process renames.
-        wait (`Callable`):
-            Returns when all processes have called it.
-
-    Yields:
-        `Path`: Where to write.
+    `wait` returns when all processes have called it.
     """
     temporary = path.with_name(_TEMPORARY + path.name)
     if is_main_process:
@@ -122,26 +104,11 @@ def _remove(path: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def remove_interrupted(output_dir: str | os.PathLike[str]) -> None:
-    """Delete checkpoints that a killed run left half written or half deleted."""
+def tidy_output(output_dir: str, *, resuming: bool, saves: bool) -> None:
+    """Delete incomplete checkpoints. Warn if a new run that `saves` finds complete ones."""
     for pattern in (f"{_TEMPORARY}checkpoint-*", f"{_TEMPORARY}old-checkpoint-*"):
         for path in Path(output_dir).glob(pattern):
             shutil.rmtree(path)
-
-
-def tidy_output(output_dir: str, *, resuming: bool, saves: bool) -> None:
-    """
-    Delete what a killed run left half written. Warn if a fresh run finds complete checkpoints.
-
-    Args:
-        output_dir (`str`):
-            Directory of the run.
-        resuming (`bool`):
-            Whether the run continues an earlier one.
-        saves (`bool`):
-            Whether the run writes checkpoints.
-    """
-    remove_interrupted(output_dir)
     found = checkpoints(output_dir)
     if found and not resuming and saves:
         logger.warning(
@@ -152,7 +119,7 @@ def tidy_output(output_dir: str, *, resuming: bool, saves: bool) -> None:
 
 
 def run_settings(plan: BatchPlan, rows: Sequence[PromptRow], accelerator: Accelerator, seed: int) -> dict[str, Any]:
-    """Settings that must be the same when a run is resumed, see [`check_same_run`]."""
+    """Return the settings that [`check_same_run`] compares."""
     plugin = accelerator.state.deepspeed_plugin
     return {
         "dataset": dataset_digest(rows),
@@ -166,17 +133,7 @@ def run_settings(plan: BatchPlan, rows: Sequence[PromptRow], accelerator: Accele
 
 
 def remove_old(output_dir: str, limit: int | None, *keep: str | os.PathLike[str] | None) -> None:
-    """
-    Delete the oldest checkpoints beyond a limit.
-
-    Args:
-        output_dir (`str`):
-            Directory of the run.
-        limit (`int` or `None`):
-            How many may stay; `None` or 0 keeps all.
-        *keep (`str`, *optional*):
-            Checkpoints that stay whatever their age: the newest and the best. They count.
-    """
+    """Delete the oldest checkpoints beyond a limit, 0 for none, except for those in `keep`. These count too."""
     if not limit:
         return
     kept = {Path(path).resolve() for path in keep if path is not None}
@@ -188,17 +145,10 @@ def remove_old(output_dir: str, limit: int | None, *keep: str | os.PathLike[str]
 
 def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """
-    Compare the settings that a checkpoint was saved with to those it is to be continued with.
-
-    Args:
-        saved (`Mapping[str, Any]`):
-            `dataset` (digest), `num_rows`, `batch_size`, `num_generations`, `num_processes`, `deepspeed` and `seed`.
-        now (`Mapping[str, Any]`):
-            The same of this run.
+    Compare the settings of a checkpoint with those of this run. Warn if the completions or their order will differ.
 
     Raises:
-        BadInputError: If the updates done would be no part of this run, or the state is sharded over another
-            number of processes.
+        BadInputError: If batches or problems differ, or the state is sharded over another number of processes.
     """
     fix = "Resume with the settings it was saved with, or train its model in a run of its own."
     for name in ("batch_size", "num_generations"):
@@ -242,19 +192,9 @@ def save_training_state(
     extra: Mapping[str, Any],
 ) -> None:
     """
-    Write what an exact continuation needs besides the models in their usual files. Called by every process.
+    Write what an exact continuation needs in addition to the saved models. Every process must call this.
 
-    Args:
-        directory (`Path`):
-            Directory of the checkpoint.
-        accelerator ([`~accelerate.Accelerator`]):
-            Writes the state of a DeepSpeed engine.
-        model (`torch.nn.Module`):
-            Prepared module of policy and critic: trained parameters are stored as they are.
-        optimizer, lr_scheduler:
-            With `state_dict`.
-        extra (`Mapping[str, Any]`):
-            Values for JSON.
+    The trained parameters are stored unchanged, and `extra` as JSON.
     """
     target = directory / TRAINING_STATE
     target.mkdir(exist_ok=True)
@@ -273,41 +213,33 @@ def save_training_state(
 
 def load_training_state(
     directory: Path, accelerator: Accelerator, model: torch.nn.Module, optimizer: Any, lr_scheduler: Any
-) -> dict[str, Any]:
-    """
-    Read what `save_training_state` wrote, all but the random state. Called by every process.
-
-    Returns:
-        `dict[str, Any]`: The values given as `extra`.
-    """
+) -> None:
+    """Load what `save_training_state` wrote, except for the random state. Every process must call this."""
     source = directory / TRAINING_STATE
     load_models(directory, accelerator, model)
-    if not is_deepspeed(accelerator):  # its engine's state holds them
+    if not is_deepspeed(accelerator):  # its engine has loaded them with the models
         optimizer.load_state_dict(_load(source / "optimizer.pt"))
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(_load(source / "scaler.pt"))
     lr_scheduler.load_state_dict(_load(source / "scheduler.pt"))
-    return own_state(directory)
 
 
 def own_state(directory: Path) -> dict[str, Any]:
-    """Values that `save_training_state` was given as `extra`."""
+    """Return the values that `save_training_state` got as `extra`."""
     values: dict[str, Any] = json.loads((directory / TRAINING_STATE / "state.json").read_text(encoding="utf-8"))
     return values
 
 
 def load_models(directory: Path, accelerator: Accelerator, model: torch.nn.Module) -> None:
     """
-    Set the trained parameters of policy and critic to those of a checkpoint. Called by every process.
-
-    A DeepSpeed engine takes its optimizer's state with them.
+    Load the trained parameters, with DeepSpeed also the optimizer. Every process must call this.
 
     Raises:
-        BadInputError: If the checkpoint is one of other parameters.
+        BadInputError: If the checkpoint has other parameters.
     """
     source = directory / TRAINING_STATE
     if is_deepspeed(accelerator):
-        # Frozen parameters are not there: they are what they were when the model was made.
+        # The checkpoint has no frozen parameters.
         model.load_checkpoint(str(source), tag=ENGINE, load_module_strict=False, load_lr_scheduler_states=False)
         return
     bare = accelerator.unwrap_model(model)
@@ -323,14 +255,14 @@ def load_models(directory: Path, accelerator: Accelerator, model: torch.nn.Modul
 
 
 def load_random_state(directory: Path, accelerator: Accelerator) -> None:
-    """Set this process's random state to the one that it saved, if as many processes were saved."""
+    """Restore the random state of this process, if the checkpoint has one for its rank."""
     path = directory / TRAINING_STATE / f"random-{accelerator.process_index}.pt"
     if path.exists():
         set_random_state(_load(path))
 
 
 def random_state() -> dict[str, Any]:
-    """State of all generators of this process: Python's, NumPy's, PyTorch's."""
+    """Return the states of the random generators of Python, NumPy and PyTorch."""
     name, keys, *rest = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
@@ -341,7 +273,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Set all generators of this process."""
+    """Set the states of the random generators."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = state["numpy"]
@@ -352,7 +284,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def _trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters that training changes, by name."""
+    """Return the trained parameters by name."""
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -363,21 +295,7 @@ def _load(path: Path) -> Any:
 def save_models(
     directory: Path, accelerator: Accelerator, model: Any, tokenizer: Any, curriculum: Curriculum | None
 ) -> None:
-    """
-    Write policy (or adapter) and tokenizer, the critic in `value_model/`, and the curriculum. Every process calls it.
-
-    Args:
-        directory (`Path`):
-            Directory.
-        accelerator ([`~accelerate.Accelerator`]):
-            Accelerator.
-        model (`torch.nn.Module`):
-            Policy and critic, as the accelerator prepared them.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer.
-        curriculum ([`Curriculum`] or `None`):
-            Curriculum.
-    """
+    """Save policy (or adapter), tokenizer, critic in `value_model/`, and curriculum. Every process must call this."""
     state = accelerator.get_state_dict(model)  # gathers sharded parameters
     if accelerator.is_main_process:
         bare = accelerator.unwrap_model(model)

@@ -74,7 +74,7 @@ def test_checkpoints_are_sorted_by_their_number(tmp_path):
         (5, None, [1, 2, 3]),
     ],
 )
-def test_the_oldest_beyond_the_limit_go(tmp_path, limit, keep, left):
+def test_oldest_checkpoints_beyond_the_limit_are_deleted(tmp_path, limit, keep, left):
     make(tmp_path, 1, 2, 3)
 
     checkpoints.remove_old(str(tmp_path), limit, tmp_path / "checkpoint-3", keep and str(tmp_path / keep))
@@ -90,13 +90,13 @@ def test_a_new_checkpoint_stays_beside_older_ones_with_higher_numbers(tmp_path):
     assert [path.name for path in checkpoints.checkpoints(tmp_path)] == ["checkpoint-1"]
 
 
-def test_what_a_killed_run_left_is_cleared_away(tmp_path):
+def test_incomplete_checkpoints_are_deleted(tmp_path):
     make(tmp_path, 1)
     (tmp_path / "tmp-checkpoint-2").mkdir()
     (tmp_path / "tmp-old-checkpoint-1" / "half").mkdir(parents=True)
     (tmp_path / "tmp-of-the-user").mkdir()
 
-    checkpoints.remove_interrupted(tmp_path)
+    checkpoints.tidy_output(str(tmp_path), resuming=True, saves=True)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "tmp-of-the-user"]
 
@@ -128,21 +128,21 @@ def test_another_run_is_refused(changes, message):
         checkpoints.check_same_run(SETTINGS, {**SETTINGS, **changes})
 
 
-def test_a_state_that_is_spread_needs_as_many_processes():
-    spread = {**SETTINGS, "deepspeed": 3}
+def test_sharded_state_needs_as_many_processes():
+    sharded = {**SETTINGS, "deepspeed": 3}
 
     with pytest.raises(BadInputError, match="2 processes with DeepSpeed ZeRO-3, and cannot be read by 1 process"):
-        checkpoints.check_same_run(spread, {**spread, "num_processes": 1})
+        checkpoints.check_same_run(sharded, {**sharded, "num_processes": 1})
 
 
 @pytest.mark.parametrize(("changes", "message"), [({"seed": 2}, "order"), ({"num_processes": 1}, "drawn otherwise")])
-def test_a_run_that_will_differ_is_warned_of(caplog, changes, message):
+def test_other_seed_or_number_of_processes_gives_a_warning(caplog, changes, message):
     checkpoints.check_same_run(SETTINGS, {**SETTINGS, **changes})
 
     assert message in caplog.text
 
 
-def test_nothing_to_resume_from_is_said(tmp_path):
+def test_missing_checkpoint_is_an_error(tmp_path):
     with pytest.raises(BadInputError, match="No checkpoint in"):
         checkpoints.find_checkpoint(True, str(tmp_path))
 
@@ -154,7 +154,7 @@ def test_a_checkpoint_without_training_state_is_refused(tmp_path):
         checkpoints.find_checkpoint(tmp_path / "checkpoint-1", "elsewhere")
 
 
-def test_random_state_comes_back_from_a_file_without_unpickling(tmp_path):
+def test_random_state_is_restored_from_a_file_without_unpickling(tmp_path):
     torch.save(checkpoints.random_state(), tmp_path / "state.pt")
     expected = (random.random(), np.random.rand(), np.random.randn(), torch.rand(1).item())
 
