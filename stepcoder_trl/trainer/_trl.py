@@ -1,9 +1,8 @@
 """
-Everything that is taken from TRL's non-public modules, and the range of releases that have it.
+Names from TRL's non-public modules, and the releases that have them.
 
-`PPOTrainer` lives in `trl.experimental.ppo` up to TRL 1.12. TRL 1.13 removed it
-(https://github.com/huggingface/trl/pull/7020): from there on a parent of our own takes its place. Nothing else knows
-which of the two it is.
+TRL 1.13 removed `trl.experimental.ppo` (https://github.com/huggingface/trl/pull/7020). With newer releases the parents
+are those of `_parent.py`. Only this module distinguishes the two.
 """
 
 from __future__ import annotations
@@ -29,19 +28,7 @@ WITH_PPO_TRAINER = SpecifierSet("<1.13")
 
 
 def check_trl_version(installed: str | None) -> str:
-    """
-    Refuse a TRL that does not have what the trainer builds on.
-
-    Args:
-        installed (`str` or `None`):
-            Installed version, `None` when TRL is not installed.
-
-    Returns:
-        `str`: The version.
-
-    Raises:
-        ImportError: If the version is outside the supported range; the message names the range and the command.
-    """
+    """Return the installed version of TRL. Raises an `ImportError` if it is missing or outside the supported range."""
     fix = "Run `pip install 'trl>=1.0'`."
     if installed is None:
         raise ImportError(f"stepcoder-trl's trainer needs trl>=1.0, but TRL is not installed. {fix}")
@@ -72,11 +59,7 @@ if TYPE_CHECKING:
     PPOConfig = TrainingArguments
 
     class PPOTrainer:
-        """
-        What the trainer uses of its parent, for the type checker.
-
-        TRL and transformers are typed in part only. Without this class every access to `self` would pass unchecked.
-        """
+        """Stub of the parent, because TRL and transformers are only partly typed."""
 
         args: Any
         processing_class: Any
@@ -117,46 +100,29 @@ if TYPE_CHECKING:
 
 elif ships_ppo_trainer(check_trl_version(_installed_trl())):
     with warnings.catch_warnings():
-        # Importing `trl.experimental` warns that it may change: the range above is the answer to that.
+        # Importing `trl.experimental` warns that it may change: the range above excludes such releases.
         warnings.filterwarnings("ignore", message=".*trl.experimental.*")
         from trl.experimental.ppo import PPOConfig, PPOTrainer
 else:
     from stepcoder_trl.trainer._parent import PPOConfig, PPOTrainer
-from trl import ModelConfig, get_peft_config, get_quantization_config  # noqa: E402 - public, of the same releases
 from trl.models.utils import add_hooks, remove_hooks  # noqa: E402
+
+
+__all__ = ["PPOConfig", "PPOTrainer", "add_hooks", "remove_hooks"]
 
 
 @contextmanager
 def renamed_attributes_allowed() -> Iterator[None]:
-    """Silence transformers 5.23 about `is_gradient_checkpointing`, which upstream and PEFT read in our name."""
+    """Silence the warning of transformers 5.23 about `is_gradient_checkpointing`, which upstream and PEFT read."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         yield
 
 
 class RewardCarrier(torch.nn.Module):
-    """
-    Stand-in for the reward model that `PPOTrainer.__init__` demands.
-
-    It has what the constructor, and DeepSpeed behind it, read: one frozen parameter and a `config`.
-    """
+    """Stand-in for the reward model that upstream's constructor requires, with one frozen parameter for DeepSpeed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.anchor = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
         self.config = types.SimpleNamespace()
-
-
-__all__ = [
-    "ModelConfig",
-    "PPOConfig",
-    "PPOTrainer",
-    "RewardCarrier",
-    "add_hooks",
-    "check_trl_version",
-    "get_peft_config",
-    "get_quantization_config",
-    "remove_hooks",
-    "renamed_attributes_allowed",
-    "ships_ppo_trainer",
-]

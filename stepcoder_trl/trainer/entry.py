@@ -1,4 +1,4 @@
-"""Training runs from a problem file and a model folder, for the command line and the examples."""
+"""Training runs on a problem file and a model folder, for the command line and the examples."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from trl import ModelConfig, get_peft_config, get_quantization_config
+
 from stepcoder_trl.data.formats import FORMAT_TITLES, load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.prompts import style_prompts
@@ -14,12 +16,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.engines import loading
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.rewards import REWARDS, describe_rewards
-from stepcoder_trl.trainer._trl import (
-    ModelConfig,
-    get_peft_config,
-    get_quantization_config,
-    renamed_attributes_allowed,
-)
+from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_unless_first
@@ -32,18 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SFTScriptArguments:
-    """
-    Arguments of a training run that are neither the trainer's nor the model's.
-
-    Args:
-        problems (`str`):
-            File of problems, in any format of `stepcoder_trl.data.formats.FORMATS`.
-        max_problems (`int`, *optional*):
-            Use only the first so many. Defaults to all.
-        prompt_style (`str`, *optional*, defaults to `"plain"`):
-            `"plain"` shows the prompt as it is, `"chat"` as a user's message in the tokenizer's chat template,
-            `"deepseek"` in the zero-shot form of the paper's models.
-    """
+    """Arguments of a training run besides those of trainer and model. Each field describes itself."""
 
     problems: str = field(metadata={"help": f"File of problems. Formats: {FORMAT_TITLES}."})
     max_problems: int | None = field(default=None, metadata={"help": "Use only the first so many. Defaults to all."})
@@ -58,15 +44,7 @@ class SFTScriptArguments:
 
 @dataclass
 class PPOScriptArguments(SFTScriptArguments):
-    """
-    Arguments of a PPO run that are neither the trainer's nor the model's: those of `SFTScriptArguments`, and
-
-    Args:
-        eval_problems (`str`, *optional*):
-            File of problems for `eval_strategy`.
-        reward (`str`, *optional*, defaults to `"stepcoder"`):
-            Name of the reward function, one of `stepcoder_trl.rewards.REWARDS`.
-    """
+    """Arguments of a PPO run besides those of trainer and model. Each field describes itself."""
 
     eval_problems: str | None = field(
         default=None, metadata={"help": "File of problems for `eval_strategy`, in any format of `problems`."}
@@ -86,15 +64,15 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     Fine-tune a model on canonical solutions, and save it to `output_dir`.
 
     Args:
-        script_args ([`SFTScriptArguments`]): What to train on.
-        training_args ([`~trl.SFTConfig`]): How to train.
-        model_args ([`~trl.ModelConfig`]): What to train; `use_peft` and its fields for LoRA.
+        script_args ([`SFTScriptArguments`]): Problems to train on.
+        training_args ([`~trl.SFTConfig`]): Options of training.
+        model_args ([`~trl.ModelConfig`]): Model to train, with `use_peft` and its fields for LoRA.
 
     Returns:
-        `list[str]`: Why each problem that was left out is.
+        `list[str]`: Reason for each problem that was left out.
 
     Raises:
-        BadInputError: If the problems cannot be used or no model is named.
+        BadInputError: If the problems cannot be used, or no model is named.
     """
     from trl import SFTTrainer
 
@@ -124,20 +102,20 @@ def run_ppo(
     callbacks: list[TrainerCallback] | None = None,
 ) -> StepCoderPPOTrainer:
     """
-    Load problems and model, train, save to `output_dir`.
+    Load problems and model, train with PPO, and save the model to `output_dir`.
 
     Args:
-        script_args ([`PPOScriptArguments`]): What to train on.
-        training_args ([`StepCoderPPOConfig`]): How to train.
-        model_args ([`~trl.ModelConfig`]): What to train; `use_peft` and its fields for LoRA.
-        problems (`Sequence[Problem]`, *optional*): Problems of `script_args`, already loaded and chosen from.
-        callbacks (`list[TrainerCallback]`, *optional*): Callbacks of the trainer, besides its own.
+        script_args ([`PPOScriptArguments`]): Problems to train on, and the reward.
+        training_args ([`StepCoderPPOConfig`]): Options of training.
+        model_args ([`~trl.ModelConfig`]): Model to train, with `use_peft` and its fields for LoRA.
+        problems (`Sequence[Problem]`, *optional*): Problems to use instead of those in the file.
+        callbacks (`list[TrainerCallback]`, *optional*): Additional callbacks of the trainer.
 
     Returns:
-        [`StepCoderPPOTrainer`]: After training.
+        [`StepCoderPPOTrainer`]: Trainer after training.
 
     Raises:
-        BadInputError: If the problems cannot be used or no model is named.
+        BadInputError: If the problems cannot be used, or no model is named.
     """
     if problems is None:
         problems = load_problems(script_args.problems)
@@ -150,7 +128,7 @@ def run_ppo(
         training_args.eval_data_name = training_args.eval_data_name or Path(script_args.eval_problems).name
     training_args.training_data_name = training_args.training_data_name or Path(script_args.problems).name
     model = load()
-    # Loaded again, the reference is sharded from the start. A copy would be gathered on every process for a moment.
+    # A reference that is loaded is sharded at once. A copy would first be gathered on every process.
     sharded = is_sharded(model.parameters()) and not model_args.use_peft
     trainer = StepCoderPPOTrainer(
         training_args,
@@ -169,14 +147,14 @@ def run_ppo(
 
 
 def _first(problems: Sequence[Problem], script_args: SFTScriptArguments) -> Sequence[Problem]:
-    """Problems that are used."""
+    """Return the first `max_problems` problems."""
     if not problems:
         raise BadInputError(f"{script_args.problems}: no problem is left to train on. Name another file of problems.")
     return problems[: script_args.max_problems]
 
 
 def _loaders(model_args: ModelConfig) -> tuple[Any, Callable[[], PreTrainedModel]]:
-    """Tokenizer, and a function that loads the model."""
+    """Return the tokenizer, and a function that loads the model."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -202,6 +180,6 @@ def _loaders(model_args: ModelConfig) -> tuple[Any, Callable[[], PreTrainedModel
 
 
 def _checkpoint(flag: str | bool | None) -> str | bool | None:
-    """`--resume_from_checkpoint`: a folder, or `true` for the newest one of `output_dir`."""
+    """Read `--resume_from_checkpoint`: a folder, or `true` for the newest checkpoint."""
     words: dict[str, bool] = {"true": True, "false": False}
     return words.get(flag.lower(), flag) if isinstance(flag, str) else flag

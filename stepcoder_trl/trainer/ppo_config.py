@@ -21,9 +21,9 @@ from stepcoder_trl.trainer.shared_options import SharedOptions, check_options, o
 
 class UpstreamDefault(Enum):
     """
-    Default that gives way to upstream's own, `None`, for a dataset of upstream's kind.
+    Default that means upstream's default, `None`, for a dataset with `input_ids` only.
 
-    It equals, prints and is stored as its value, but is no string: argparse would turn that into a plain one.
+    It compares and prints like its value, but is not a string: argparse would replace a string by a plain one.
     """
 
     EOS = "eos"
@@ -180,18 +180,18 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
         _check_evaluation(self)
         _check_supported(self)
         if self.load_best_model_at_end and self.metric_for_best_model is None:
-            # transformers would take the loss, which no evaluation measures.
+            # The default of transformers is the loss, which no evaluation measures.
             self.metric_for_best_model: str | None = "pass@1"
         for name, value in launch_settings(self.use_cpu, self.ddp_backend, self.fsdp).items():
             setattr(self, name, value)
         if self.bf16 is None:
             self.bf16 = not (self.fp16 or self.use_cpu) and is_torch_bf16_gpu_available()
-        # TRL's configs set the name that transformers 5.23 deprecates; under the new one it is silent.
+        # TRL sets the old name, which transformers 5.23 deprecates.
         if "activation_checkpointing" in {f.name for f in dataclasses.fields(TrainingArguments)}:
             for name in ("checkpointing", "checkpointing_kwargs"):
                 if getattr(self, f"activation_{name}") is None:
                     setattr(self, f"activation_{name}", getattr(self, f"gradient_{name}"))
-        # PPOConfig's field `world_size` hides the property of TrainingArguments, which a DeepSpeed file needs.
+        # The field of PPOConfig hides the property of TrainingArguments, which DeepSpeed needs.
         if vars(self)["world_size"] is None:
             self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
         with _bf16_beside_deepspeed(self):
@@ -201,9 +201,9 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
 @contextmanager
 def _bf16_beside_deepspeed(args: StepCoderPPOConfig) -> Iterator[None]:
     """
-    Hide `bf16` from transformers, where DeepSpeed trains on the CPU, and say it another way.
+    Hide `bf16` from transformers if DeepSpeed trains on the CPU, and pass it to accelerate instead.
 
-    Transformers refuses it there without `use_cpu`, which turns DeepSpeed off. DeepSpeed itself can do it.
+    Transformers would require `use_cpu`, which turns DeepSpeed off.
     """
     if not (args.bf16 and asks_for_deepspeed() and not has_gpu()):
         yield
@@ -218,7 +218,7 @@ def _bf16_beside_deepspeed(args: StepCoderPPOConfig) -> Iterator[None]:
 _RANGES = {"gradient_accumulation_steps": "[1, inf)", "missing_eos_penalty": "(0, inf)"}
 
 
-# Options of transformers that do nothing in this trainer, where it matters that they do not.
+# Options of transformers without effect in this trainer. Setting one gives a warning.
 WITHOUT_EFFECT = {
     *("auto_find_batch_size", "bf16_full_eval", "data_seed", "dataloader_num_workers", "fp16_full_eval"),
     *("ddp_broadcast_buffers", "ddp_bucket_cap_mb", "ddp_find_unused_parameters", "ddp_static_graph"),
@@ -229,13 +229,13 @@ WITHOUT_EFFECT = {
 
 
 def options_without_effect(args: StepCoderPPOConfig) -> list[str]:
-    """Options that are set to something, but do nothing in this trainer."""
+    """Return the options that are set but have no effect in this trainer."""
     fields = (field for field in dataclasses.fields(args) if field.name in WITHOUT_EFFECT)
     return [field.name for field in fields if getattr(args, field.name) != field.default]
 
 
 def _check_supported(args: StepCoderPPOConfig) -> None:
-    """Refuse options of transformers that this trainer does not support."""
+    """Raise an error for options of transformers that are not supported."""
     schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
     if schedule in ("reduce_lr_on_plateau", "greedy"):
         raise refuse("lr_scheduler_type", schedule, "a schedule that counts updates", "It would wait for a metric.")
@@ -248,7 +248,7 @@ def _check_supported(args: StepCoderPPOConfig) -> None:
 
 
 def _check_evaluation(args: StepCoderPPOConfig) -> None:
-    """Refuse options of evaluations that do not fit together."""
+    """Raise an error for options of evaluations that contradict each other."""
     for k in args.eval_pass_at or ():
         if not 1 <= k <= args.eval_num_generations:
             allowed = f"from 1 to `eval_num_generations`, {args.eval_num_generations}"
@@ -258,7 +258,7 @@ def _check_evaluation(args: StepCoderPPOConfig) -> None:
 
 
 def _check_batches(args: StepCoderPPOConfig) -> None:
-    """Refuse mini-batches that do not consist of whole micro-batches."""
+    """Raise an error if a mini-batch is not a whole number of micro-batches."""
     steps, parts = args.gradient_accumulation_steps, args.num_mini_batches
     if steps % parts:
         fits = [n for n in range(1, steps + 1) if steps % n == 0]

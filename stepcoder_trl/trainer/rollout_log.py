@@ -1,4 +1,4 @@
-"""Log of completions: on the terminal, in parquet files and in the tables of experiment trackers."""
+"""Log of completions: in the terminal, in parquet files and in experiment trackers."""
 
 from __future__ import annotations
 
@@ -25,24 +25,10 @@ _WITH_TABLES = ("wandb", "trackio")
 
 
 def rollout_views(rollout: Rollout, feedback: Feedback, scores: Scores, loss_mask: torch.Tensor) -> list[RolloutView]:
-    """
-    Completions of an update as reports show them.
-
-    Args:
-        rollout ([`Rollout`]):
-            `B` completions.
-        feedback ([`Feedback`]):
-            Their executions.
-        scores ([`Scores`]):
-            Their scores.
-        loss_mask (`torch.Tensor` of shape `(B, T)`):
-            Tokens in the policy loss.
-
-    Returns:
-        `list[RolloutView]`: One per completion.
-    """
+    """Return the completions of a rollout in the form of the reports."""
     views = []
-    for number, (completion, execution) in enumerate(zip(rollout.completions, feedback.executions, strict=True)):
+    rows = zip(rollout.completions, feedback.executions, scores.tolist(), loss_mask.tolist(), strict=True)
+    for completion, execution, score, kept in rows:
         start = completion.start
         views.append(
             RolloutView(
@@ -50,9 +36,9 @@ def rollout_views(rollout: Rollout, feedback: Feedback, scores: Scores, loss_mas
                 prompt=prompt_text(start),
                 prefix=start.query.prefix,
                 tokens=tuple(completion.text[first:end] for first, end in completion.spans),
-                loss_mask=tuple(loss_mask[number, : len(completion.spans)].tolist()),
+                loss_mask=tuple(kept[: len(completion.spans)]),
                 outcome=None if execution is None else execution.outcome.value,
-                score=scores.scores[number].item() if scores.scored[number] else None,
+                score=score,
                 stage=None if start.stage is None else start.stage.stage,
                 tests_passed=0 if execution is None else execution.num_passed,
                 tests_total=0 if execution is None else len(execution.tests),
@@ -64,7 +50,7 @@ def rollout_views(rollout: Rollout, feedback: Feedback, scores: Scores, loss_mas
 
 
 def prompt_text(start: Start) -> str:
-    """Requirement as text: the messages of a chat one after the other, a query of upstream's kind decoded."""
+    """Return the prompt as text: messages of a chat one per line, token ids decoded."""
     if start.row.token_ids is not None:
         return start.query.text
     if isinstance(start.row.prompt, str):
@@ -73,7 +59,7 @@ def prompt_text(start: Start) -> str:
 
 
 def print_completions(rollouts: Sequence[RolloutView], most: int | None, title: str) -> None:
-    """Print at most so many of the completions, at even distances, as a table; `None` prints all."""
+    """Print a table of at most `most` completions, evenly spaced. `None` prints all."""
     shown = list(rollouts) if most is None else evenly_spaced(rollouts, most)
     Console().print(rollouts_table(shown, title))
 
@@ -81,19 +67,7 @@ def print_completions(rollouts: Sequence[RolloutView], most: int | None, title: 
 def send_completions(
     rollouts: Sequence[RolloutView], update: int, report_to: Sequence[str], callbacks: Sequence[Any]
 ) -> None:
-    """
-    Send completions to the experiment trackers that take them.
-
-    Args:
-        rollouts (`Sequence[RolloutView]`):
-            Completions.
-        update (`int`):
-            Updates done.
-        report_to (`Sequence[str]`):
-            Trackers that are told of metrics. wandb and trackio get a table.
-        callbacks (`Sequence`):
-            Callbacks of the trainer. That of TensorBoard gets text.
-    """
+    """Send completions to experiment trackers: a table to wandb and trackio, text to the callback of TensorBoard."""
     for name in _WITH_TABLES:
         if name in report_to:
             pandas, tracker = importlib.import_module("pandas"), importlib.import_module(name)
@@ -105,40 +79,18 @@ def send_completions(
 
 
 class RolloutLog:
-    """
-    Logs the completions of an update.
-
-    Args:
-        output_dir (`str`):
-            Directory of the run. Parquet files go to `completions/` in it.
-        num_to_print (`int` or `None`):
-            Number of completions that are printed, `None` for all.
-        report_to (`Sequence[str]`):
-            Trackers.
-    """
+    """Prints the completions of an update, and writes them to `completions/` in `output_dir` and to trackers."""
 
     def __init__(self, output_dir: str, num_to_print: int | None, report_to: Sequence[str]) -> None:
         self.folder, self.num_to_print, self.report_to = Path(output_dir) / COMPLETIONS, num_to_print, report_to
         self._views: list[RolloutView] = []
 
     def note(self, views: list[RolloutView]) -> None:
-        """Keep the completions of this process until the next log."""
+        """Keep the completions of this process for the next log."""
         self._views = views
 
     def write(self, step: int, callbacks: Sequence[Any], is_local_main: bool, is_main: bool) -> None:
-        """
-        Log the completions of all processes. Every process must call it.
-
-        Args:
-            step (`int`):
-                Updates done.
-            callbacks (`Sequence`):
-                Callbacks of the trainer.
-            is_local_main (`bool`):
-                Whether this process prints.
-            is_main (`bool`):
-                Whether this process writes files and tells the trackers.
-        """
+        """Log the completions of all processes, which must all call this. `is_local_main` prints, `is_main` writes."""
         views, self._views = gather_object(self._views), []
         if is_local_main:
             print_completions(views, self.num_to_print, f"Completions of update {step}")

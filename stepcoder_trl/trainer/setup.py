@@ -1,4 +1,4 @@
-"""Setting up a run: sizes, the constructor of TRL's trainer, models joined into one, and the optimizer's groups."""
+"""Setup of a run: sizes, arguments of TRL's constructor, policy and critic as one module, and the optimizer."""
 
 from __future__ import annotations
 
@@ -29,12 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_training_set(train_dataset: Any) -> None:
-    """
-    Refuse a training set that is missing or has no rows.
-
-    Raises:
-        BadInputError: If there is nothing to train on.
-    """
+    """Raise a `BadInputError` if the training set is missing or has no rows."""
     if train_dataset is None:
         raise BadInputError("`train_dataset` is missing. Pass problems with tests, or rows with `input_ids`.")
     if len(train_dataset) == 0:
@@ -42,13 +37,13 @@ def check_training_set(train_dataset: Any) -> None:
 
 
 def warn_without_effect(args: StepCoderPPOConfig) -> None:
-    """Warn of options that are set to something, but do nothing in this trainer."""
+    """Warn of options that are set but have no effect in this trainer."""
     if idle := options_without_effect(args):
         logger.warning(f"Without effect in this trainer: {', '.join(f'`{name}`' for name in idle)}.")
 
 
 def query_limit(model: torch.nn.Module, max_prompt_length: int | None, response_length: int) -> float:
-    """Maximum number of tokens of a query: `max_prompt_length`, or the positions that the response leaves."""
+    """Return the maximum number of tokens of a query: `max_prompt_length`, or what the model's positions allow."""
     limits = [max_prompt_length or math.inf]
     positions = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)
     if positions is not None:
@@ -57,26 +52,16 @@ def query_limit(model: torch.nn.Module, max_prompt_length: int | None, response_
 
 
 def plan_run(args: StepCoderPPOConfig, num_rows: int, has_problems: bool, num_processes: int) -> BatchPlan:
-    """
-    Sizes of a run, with the defaults that depend on the kind of the dataset.
-
-    Raises:
-        BadInputError: If no row is left, or the sizes do not fit together.
-    """
+    """Return the sizes of a run. Raises a `BadInputError` if no row is left, or the sizes do not fit together."""
     if not num_rows:
         raise BadInputError("No row of `train_dataset` is usable: every query is too long, see the warning.")
     return plan_batches(args, num_rows, args.num_generations or (16 if has_problems else 1), num_processes)
 
 
 def stop_token(args: StepCoderPPOConfig, has_problems: bool, eos_token_id: int | None) -> str | None:
-    """
-    Stop token for the kind of the dataset.
-
-    Raises:
-        BadInputError: If it is EOS, and the tokenizer has none.
-    """
+    """Return the stop token. Raises a `BadInputError` if it is EOS and the tokenizer has none."""
     if args.stop_token_id is not None:
-        return None  # "eos" is the default: an id beats it
+        return None  # an id overrides the default, "eos"
     if args.stop_token is EOS and not has_problems:
         return None
     if args.stop_token == "eos" and eos_token_id is None:
@@ -89,10 +74,10 @@ def as_upstream_expects(
     args: StepCoderPPOConfig, model: torch.nn.Module, plan: BatchPlan, stop_token: str | None
 ) -> Iterator[None]:
     """
-    Show upstream's constructor the options in its own meaning within the block, and undo what it writes.
+    Give the options the meaning that upstream's constructor expects. Afterwards restore what it changed.
 
-    It tells the accelerator `gradient_accumulation_steps` where there may be several mini-batches in them, checks
-    the batch for `whiten_rewards` per process, and sets the EOS token in the model's generation settings.
+    Upstream accumulates gradients over a whole update, even with several mini-batches. It checks `whiten_rewards`
+    against the batch of one process, and changes the EOS token in the model's generation settings.
     """
     changed: dict[str, Any] = {
         "gradient_accumulation_steps": plan.accumulation_steps,
@@ -116,7 +101,7 @@ def as_upstream_expects(
 
 
 def check_precision(args: StepCoderPPOConfig, accelerator: Accelerator) -> None:
-    """Warn if a launcher decided on another mixed precision than the configuration."""
+    """Warn if the launcher set another mixed precision than the configuration."""
     wanted = mixed_precision(args.bf16, args.fp16)
     if accelerator.mixed_precision != wanted:
         logger.warning(
@@ -126,7 +111,7 @@ def check_precision(args: StepCoderPPOConfig, accelerator: Accelerator) -> None:
 
 
 def set_sizes(args: StepCoderPPOConfig, plan: BatchPlan, num_processes: int) -> None:
-    """Write the sizes of a run into upstream's fields."""
+    """Write the sizes of a run into the fields of upstream's configuration."""
     args.world_size = num_processes
     args.num_total_batches = plan.num_updates
     args.batch_size, args.local_batch_size = plan.batch_size, plan.local_batch_size
@@ -144,24 +129,9 @@ def join_models(
     accelerator: Accelerator,
 ) -> PolicyAndCritic:
     """
-    Put policy and critic into one module, ready to be prepared by the accelerator.
+    Join policy and critic into one module, for an accelerator that has not prepared anything yet.
 
-    Args:
-        policy (`torch.nn.Module`):
-            Policy.
-        critic (`torch.nn.Module`):
-            Critic.
-        others (`Iterable[torch.nn.Module | None]`):
-            Models that are not trained. Their dropout is turned off too.
-        args ([`StepCoderPPOConfig`]):
-            Configuration.
-        plan ([`BatchPlan`]):
-            Sizes, for DeepSpeed.
-        accelerator ([`~accelerate.Accelerator`]):
-            Accelerator, before it has prepared anything.
-
-    Returns:
-        [`PolicyAndCritic`]
+    Turns off dropout, also in the `others`, which are not trained, and turns on gradient checkpointing if configured.
     """
     for model in (policy, critic, *others):
         if model is not None:
@@ -184,23 +154,10 @@ def make_optimizer(
     """
     Make an optimizer with one learning rate for the policy and one for the critic.
 
-    Args:
-        optimizer_class (`type`):
-            Class.
-        settings (`dict[str, Any]`):
-            Its keyword arguments.
-        model ([`PolicyAndCritic`]):
-            Models.
-        args ([`StepCoderPPOConfig`]):
-            Learning rates and weight decay.
-        decays (`set[str]`):
-            Names of the parameters with weight decay.
-
-    Returns:
-        `torch.optim.Optimizer`
+    `settings` are the arguments of the class, and `decays` the names of the parameters with weight decay.
 
     Raises:
-        BadInputError: If the optimizer picks its parameters itself.
+        BadInputError: If the optimizer chooses its parameters itself.
     """
     if {"params", "model", "optimizer_dict"} & settings.keys():
         raise BadInputError(

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on canonical solutions: the paper's first baseline, and the start of its PPO runs."""
+"""Rows for supervised fine-tuning on canonical solutions, with which the paper's PPO runs begin."""
 
 from __future__ import annotations
 
@@ -23,19 +23,9 @@ PAPER_SETTINGS: dict[str, Any] = {
 
 def sft_row(problem: Problem, tokenizer: Any) -> dict[str, list[int]]:
     """
-    Tokens of one problem: the query as generation shows it, then the rest of the canonical solution.
+    Return the tokens of a problem, `input_ids`, and `completion_mask`, which is 1 for the solution and its end.
 
-    Query and solution are tokenized apart, as they are when the model writes: the loss sees the segmentation that
-    generation will ask for.
-
-    Args:
-        problem ([`Problem`]):
-            Problem with a canonical solution.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer of the model.
-
-    Returns:
-        `dict[str, list[int]]`: `input_ids`, and `completion_mask`, 1 for the solution and its end.
+    The query is that of generation. Query and solution are tokenized separately, as they are in generation.
 
     Raises:
         BadInputError: If there is no solution, or it does not begin with the starter code.
@@ -61,21 +51,7 @@ def sft_row(problem: Problem, tokenizer: Any) -> dict[str, list[int]]:
 
 
 def sft_dataset(problems: Sequence[Problem], tokenizer: Any) -> tuple[Any, list[str]]:
-    """
-    Dataset for TRL's `SFTTrainer`, and the problems that it leaves out.
-
-    Args:
-        problems (`Sequence[Problem]`):
-            Problems.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer of the model.
-
-    Returns:
-        `tuple[Dataset, list[str]]`: Rows of `input_ids` and `completion_mask`; why each problem left out is.
-
-    Raises:
-        BadInputError: If no problem is left.
-    """
+    """Return a dataset for TRL's `SFTTrainer`, and the reason for each problem that is left out."""
     from datasets import Dataset
 
     rows, reasons = [], []

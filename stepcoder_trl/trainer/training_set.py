@@ -1,4 +1,4 @@
-"""Training set of a run: the rows that fit, their curriculum, and the report on their solutions."""
+"""Training set of a run: rows, curriculum, and the report on the canonical solutions."""
 
 from __future__ import annotations
 
@@ -23,23 +23,13 @@ from stepcoder_trl.steps.starts import longest_query, make_curriculum
 
 class TrainingSet:
     """
-    Rows that a run trains on, and their curriculum.
-
-    Args:
-        rows (`Sequence[PromptRow]`):
-            Rows given, at least one.
-        config ([`CurriculumConfig`]):
-            Settings of the curriculum.
-        build_query (`Callable`):
-            Takes a row and a prefix and returns the query.
-        limit (`float`):
-            Maximum number of tokens of a query. Rows with a longer one are left out and named.
+    Rows that a run trains on, and their curriculum. Rows with a query of more than `limit` tokens are left out.
 
     Attributes:
-        given (`list[PromptRow]`): Rows that fit, as they were given.
-        rows (`list[PromptRow]`): The same rows, with the report on their solutions applied.
-        curriculum ([`Curriculum`] or `None`): Their curriculum, `None` for rows of upstream's kind.
-        report ([`SolutionReport`] or `None`): Report on their solutions, `None` before they were run.
+        given (`list[PromptRow]`): Rows that are not too long, unchanged.
+        rows (`list[PromptRow]`): The same rows after the report on their solutions.
+        curriculum ([`Curriculum`] or `None`): Curriculum. `None` for rows with `input_ids` only.
+        report ([`SolutionReport`] or `None`): Report on the solutions. `None` before they were run.
     """
 
     def __init__(
@@ -64,7 +54,7 @@ class TrainingSet:
         return any(row.tests is not None for row in self.rows)
 
     def check_solutions(self, runner: ProgramRunner, accelerator: Accelerator) -> SolutionReport:
-        """Run each canonical solution once, on the main process. Returns the report, the same on every process."""
+        """Run each canonical solution once, on the main process. Return the report on every process."""
         found = [SolutionReport()]
         if with_solution(self.given):
             if accelerator.is_main_process:
@@ -73,7 +63,7 @@ class TrainingSet:
         return found[0]
 
     def use_solutions(self, report: SolutionReport) -> None:
-        """Take away the solutions that fail, and raise limits."""
+        """Remove failing solutions from rows and curriculum, and raise time limits."""
         self.report, self.rows = report, use_solutions(self.given, report)
         if report.failing and self.curriculum is not None:
             fresh = make_curriculum(self.rows, self.config)

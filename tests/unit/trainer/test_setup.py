@@ -47,7 +47,7 @@ def test_stop_token_needs_an_eos_token():
         setup.stop_token(make_args(), True, None)
 
 
-def test_options_and_settings_are_put_back_after_upstreams_constructor(make_policy):
+def test_options_and_settings_are_restored_after_upstreams_constructor(make_policy):
     args, policy = make_args(whiten_rewards=True), make_policy()
     plan = setup.plan_run(args, num_rows=20, has_problems=True, num_processes=1)
     settings = policy.generation_config
