@@ -1,5 +1,1 @@
-"""
-What any trainer does around its loss, with no trainer in sight: functions and small frozen objects.
-
-Only `padding` imports torch.
-"""
+"""Steps around the loss that do not depend on a trainer: functions and small objects. Only `padding` imports torch."""

@@ -1,4 +1,4 @@
-"""Masks of a batch's completions, as lists: tokens of the policy loss, and tokens that an error is blamed on."""
+"""Masks of the completions of a batch: tokens of the policy loss, and tokens on lines with an error."""
 
 from __future__ import annotations
 
@@ -14,20 +14,9 @@ def loss_masks(
     completions: Sequence[Completion], executions: Sequence[Execution | None], rule: MaskRule, step: int
 ) -> list[list[bool]]:
     """
-    Mark the tokens of each completion that take part in the policy loss.
+    Mark the tokens of each completion that stay in the policy loss.
 
-    Args:
-        completions (`Sequence[Completion]`):
-            Completions.
-        executions (`Sequence[Execution | None]`):
-            Their results. Without one every token is kept.
-        rule ([`MaskRule`]):
-            Rule.
-        step (`int`):
-            Update, counted from 0. Random masks depend on it.
-
-    Returns:
-        `list[list[bool]]`: One list per completion, as long as its tokens. `True` where a token is kept.
+    Without an execution all tokens stay. Random masks depend on the update `step`.
     """
     return [
         loss_mask(
@@ -45,18 +34,7 @@ def loss_masks(
 
 
 def error_masks(completions: Sequence[Completion], executions: Sequence[Execution | None]) -> list[list[bool]]:
-    """
-    Mark the tokens on the lines that RLTF's fine-grained feedback blames, in the model's part of each program.
-
-    Args:
-        completions (`Sequence[Completion]`):
-            Completions.
-        executions (`Sequence[Execution | None]`):
-            Their results.
-
-    Returns:
-        `list[list[bool]]`: One list per completion, as long as its tokens.
-    """
+    """Mark the tokens of each completion on lines with an error, as in RLTF's fine-grained feedback."""
     masks = []
     for completion, execution in zip(completions, executions, strict=True):
         program = completion.program

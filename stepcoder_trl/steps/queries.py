@@ -1,4 +1,4 @@
-"""Queries, the text that the model is shown, and the program that a completion makes of one."""
+"""Queries: the text that the model continues."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FENCE = "```"
 @dataclass(frozen=True)
 class Query:
     """
-    Text that the model is shown.
+    Text that the model continues.
 
     Attributes:
-        text (`str`): Prompt and code, up to the last non-white-space character.
-        prefix (`str`): Code that the program begins with, so stripped: starter code or the curriculum's prefix.
+        text (`str`): Prompt and code, without trailing white space.
+        prefix (`str`): Starter code or prefix, without trailing white space. The program begins with it.
         token_ids (`tuple[int, ...]`): Tokens of `text`.
-        opened_fence (`bool`): Whether the answer is inside a code fence.
+        opened_fence (`bool`): Whether the answer begins inside a code fence.
     """
 
     text: str
@@ -41,20 +41,10 @@ class Query:
 
 def query_text(prompt: Prompt, code: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool]:
     """
-    Text of a query, and whether it opened a code fence.
+    Return the text of a query, and whether it opens a code fence.
 
-    A plain prompt is followed by the code. Of a chat, the answer is opened: a fence, then the code.
-
-    Args:
-        prompt (`str` or `Sequence[Mapping]`):
-            Requirement, as text or chat messages.
-        code (`str`):
-            Starter code or the curriculum's prefix, may be empty.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Its chat template renders messages.
-
-    Returns:
-        `tuple[str, bool]`: Text up to its last non-white-space character: the model writes the line end itself.
+    A text prompt is followed by the code. With chat messages, the answer begins with a fence and the code. Trailing
+    white space is removed: the model writes the line end itself.
     """
     if isinstance(prompt, str):
         return (prompt + code).rstrip(), False
@@ -64,24 +54,13 @@ def query_text(prompt: Prompt, code: str, tokenizer: PreTrainedTokenizerBase) ->
 
 def build_query(prompt: Prompt, code: str, tokenizer: PreTrainedTokenizerBase) -> Query:
     """
-    Build a query.
-
-    Args:
-        prompt (`str` or `Sequence[Mapping]`):
-            Requirement, as text or chat messages.
-        code (`str`):
-            Starter code or the curriculum's prefix, may be empty.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer of the model.
-
-    Returns:
-        [`Query`]
+    Build a query from a prompt, which is text or chat messages, and starter code or a prefix of the curriculum.
 
     Raises:
-        BadInputError: If there is nothing to show, and the tokenizer has no BOS token to begin with.
+        BadInputError: If prompt and code are empty, and the tokenizer has no BOS token.
     """
     text, opened_fence = query_text(prompt, code, tokenizer)
-    # A chat template writes its special tokens itself.
+    # A chat template already contains the special tokens.
     ids = tokenizer(text, add_special_tokens=not opened_fence)["input_ids"]
     if ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(str(tokenizer.eos_token)):
         ids = ids[:-1]
@@ -93,5 +72,5 @@ def build_query(prompt: Prompt, code: str, tokenizer: PreTrainedTokenizerBase) -
 
 
 def program_of(query: Query, completion: str) -> Program:
-    """Program that a completion makes of its query."""
+    """Return the program that a query and its completion form."""
     return extract_program(completion, query.prefix, opened_fence=query.opened_fence)

@@ -1,4 +1,4 @@
-"""Rows of a training set, or of one to evaluate on."""
+"""Rows of a training or evaluation set."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class PromptRow:
     """
-    One row of the training set.
+    One row of a training or evaluation set.
 
     Attributes:
-        task_id (`str`): Name, unique.
+        task_id (`str`): Unique name.
         prompt (`str` or chat messages): Requirement.
-        starter_code (`str`): What the answer begins with.
-        canonical_solution (`str`): Reference program, empty for no curriculum.
-        tests (`Tests` or `None`): Tests, `None` where a reward function or model decides alone.
+        starter_code (`str`): Code that the answer begins with.
+        canonical_solution (`str`): Reference program. Without one the problem has no curriculum.
+        tests (`Tests` or `None`): Tests. `None` if only reward functions or a reward model score the row.
         columns (`Mapping[str, Any]`): All columns of the row, for reward functions.
-        token_ids (`tuple[int, ...]` or `None`): Query of a dataset of upstream's kind.
+        token_ids (`tuple[int, ...]` or `None`): `input_ids` of a row without prompt, as in upstream's datasets.
     """
 
     task_id: str
@@ -44,29 +44,19 @@ class PromptRow:
 
 def as_rows(dataset: Any, name: str = "train_dataset") -> list[PromptRow]:
     """
-    Read a training set, or one to evaluate on.
-
-    Args:
-        dataset ([`~datasets.Dataset`] or sequence of [`Problem`] or mappings):
-            Rows of problems, or rows with `input_ids` (upstream's kind).
-        name (`str`, *optional*, defaults to `"train_dataset"`):
-            What errors call it.
-
-    Returns:
-        `list[PromptRow]`
+    Read a dataset of problems, or of rows with `input_ids`. Errors call it `name`.
 
     Raises:
-        BadInputError: If a row lacks its prompt, its tests are malformed, a `task_id` comes twice, or kinds are mixed.
+        BadInputError: If a row has no prompt or bad tests, a `task_id` occurs twice, or both kinds of rows are mixed.
     """
     rows = [_as_row(row, number, name) for number, row in enumerate(dataset)]
     seen: dict[str, int] = {}
     for number, row in enumerate(rows):
-        if row.task_id in seen:
+        if (first := seen.setdefault(row.task_id, number)) != number:
             raise BadInputError(
-                f"Rows {seen[row.task_id]} and {number} of `{name}` have the same `task_id` {row.task_id!r}. "
+                f"Rows {first} and {number} of `{name}` have the same `task_id` {row.task_id!r}. "
                 "Give each problem its own."
             )
-        seen[row.task_id] = number
     if len({row.token_ids is None for row in rows}) == 2:
         raise BadInputError(f"Some rows of `{name}` have a `prompt`, others only `input_ids`. Use one kind.")
     return rows
@@ -107,7 +97,7 @@ def _problem_row(problem: Problem, columns: Mapping[str, Any]) -> PromptRow:
 
 
 def dataset_digest(rows: Sequence[PromptRow]) -> str:
-    """Digest of a training set. It is equal for the same problems in the same order."""
+    """Return a digest that is equal for the same problems in the same order."""
     digest = hashlib.sha256()
     for row in rows:
         tests = None if row.tests is None else dict(row.tests)
@@ -117,7 +107,7 @@ def dataset_digest(rows: Sequence[PromptRow]) -> str:
 
 
 def keep_rows(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Data collator that leaves rows as they are."""
+    """Data collator that does not change the rows."""
     return rows
 
 
@@ -125,16 +115,8 @@ def collate(rows: Sequence[PromptRow], collator: Callable[..., Any], pad: int | 
     """
     Pass rows through a data collator.
 
-    Args:
-        rows (`Sequence[PromptRow]`):
-            Rows drawn.
-        collator (`Callable`):
-            Takes a list of rows as dictionaries and returns such a list, or, as upstream's, padded `input_ids`.
-        pad (`int` or `None`):
-            Padding token, where the collator gives no `attention_mask`.
-
-    Returns:
-        `list[PromptRow]`: Same length.
+    The collator takes the rows as dictionaries. It returns such rows, or padded `input_ids` as upstream's collator.
+    `pad` marks padding if it returns no `attention_mask`.
     """
     if collator is keep_rows:
         return list(rows)
@@ -149,20 +131,7 @@ def collate(rows: Sequence[PromptRow], collator: Callable[..., Any], pad: int | 
 
 
 def fitting_rows(rows: Sequence[PromptRow], query_length: Callable[[PromptRow], int], limit: float) -> list[PromptRow]:
-    """
-    Rows whose query is short enough. The others are named in a warning.
-
-    Args:
-        rows (`Sequence[PromptRow]`):
-            Rows.
-        query_length (`Callable`):
-            Takes a row and returns the number of tokens of its longest query.
-        limit (`float`):
-            Maximum number of tokens of a query.
-
-    Returns:
-        `list[PromptRow]`
-    """
+    """Return the rows whose longest query has at most `limit` tokens. Name the others in a warning."""
     too_long = {row.task_id for row in rows if query_length(row) > limit}
     if too_long:
         names = ", ".join(sorted(too_long)[:10]) + (", ..." if len(too_long) > 10 else "")

@@ -1,4 +1,4 @@
-"""Scores: calling reward functions, checking their values, and summing by weight."""
+"""Scores of completions: calls of the reward functions, checks, and the weighted sum."""
 
 from __future__ import annotations
 
@@ -18,24 +18,12 @@ RewardFunc = Callable[..., Sequence[float | None]]
 
 
 def reward_name(func: Any) -> str:
-    """Name of a reward function in metrics and errors."""
+    """Return the name of a reward function in metrics and errors."""
     return str(func.__name__ if inspect.isroutine(func) else type(func).__name__)
 
 
 def reward_columns(completions: Sequence[Completion], executions: Sequence[Execution | None]) -> dict[str, list[Any]]:
-    """
-    Keyword arguments of a reward function.
-
-    Args:
-        completions (`Sequence[Completion]`):
-            Completions.
-        executions (`Sequence[Execution | None]`):
-            Their results.
-
-    Returns:
-        `dict[str, list[Any]]`: Every column of the dataset; `prompts`, `completions`, `completion_ids`, `task_id`,
-        `prefix`, `program` and `execution`. Each has one entry per completion.
-    """
+    """Return the keyword arguments of reward functions: lists with one entry per completion."""
     starts = [completion.start for completion in completions]
     rows = [start.row for start in starts]
     names = list(dict.fromkeys(name for row in rows for name in row.columns))
@@ -52,12 +40,7 @@ def reward_columns(completions: Sequence[Completion], executions: Sequence[Execu
 
 
 def call_reward(func: RewardFunc, columns: Mapping[str, Any]) -> tuple[float | None, ...]:
-    """
-    Call a reward function and check what it returns.
-
-    Raises:
-        BadInputError: If it does not return one value per completion, or an infinite one.
-    """
+    """Call a reward function. Raises a `BadInputError` if it does not return one finite value per completion."""
     values = list(func(**columns))
     if len(values) != len(columns["completions"]):
         raise BadInputError(
@@ -68,21 +51,7 @@ def call_reward(func: RewardFunc, columns: Mapping[str, Any]) -> tuple[float | N
 
 
 def checked_scores(name: str, values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """
-    Scores as they enter the sum: NaN is no score, as in TRL's other trainers.
-
-    Args:
-        name (`str`):
-            Reward function, for the error.
-        values (`Sequence[float | None]`):
-            What it returned.
-
-    Returns:
-        `tuple[float | None, ...]`
-
-    Raises:
-        BadInputError: If a score is infinite.
-    """
+    """Return the scores of reward function `name`, with `None` for NaN, as in TRL. Refuses infinite scores."""
     scores = [math.nan if value is None else float(value) for value in values]
     for number, score in enumerate(scores):
         if math.isinf(score):
@@ -95,16 +64,9 @@ def checked_scores(name: str, values: Sequence[float | None]) -> tuple[float | N
 
 def combine_scores(by_source: Mapping[str, Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:
     """
-    Weighted sum of each completion's scores; sources without a score for it are left out.
+    Compute the weighted sum of each completion's scores, without sources that gave none.
 
-    Args:
-        by_source (`Mapping[str, Sequence[float | None]]`):
-            Scores, one sequence per source.
-        weights (`Sequence[float]`):
-            Weight of each source, in the same order.
-
-    Returns:
-        `list[float | None]`: `None` where no source has a score.
+    The weights are in the order of the sources. `None` if no source gave a score.
     """
     combined: list[float | None] = []
     for values in zip(*by_source.values(), strict=True):
@@ -120,20 +82,9 @@ def choose_rewards(
     with_reward_model: bool,
 ) -> tuple[list[RewardFunc], list[float]]:
     """
-    Reward functions of a run and their weights.
+    Return the reward functions of a run, and the weight of each and of the reward model, which is last.
 
-    Args:
-        rows (`Sequence[PromptRow]`):
-            Training set.
-        reward_funcs (`Callable` or sequence of them, *optional*):
-            Reward functions given. `None` means compiler feedback where there are tests.
-        reward_weights (`Sequence[float]`, *optional*):
-            Weights given. `None` means 1 each.
-        with_reward_model (`bool`):
-            Whether there is a reward model besides.
-
-    Returns:
-        `tuple[list[RewardFunc], list[float]]`: The functions; the weight of each, and of the reward model as the last.
+    By default, tests give compiler feedback, and each weight is 1.
 
     Raises:
         BadInputError: If a row could not be scored, or the number of weights is wrong.
@@ -162,7 +113,7 @@ def choose_rewards(
 
 
 def call_rewards(funcs: Sequence[RewardFunc], columns: Mapping[str, Any]) -> dict[str, tuple[float | None, ...]]:
-    """Scores of each reward function by its name. Of two with one name, the second gets its number too."""
+    """Return the scores by the name of the reward function. If a name occurs again, its number is appended."""
     by_source: dict[str, tuple[float | None, ...]] = {}
     for number, func in enumerate(funcs):
         name = reward_name(func)
@@ -173,6 +124,6 @@ def call_rewards(funcs: Sequence[RewardFunc], columns: Mapping[str, Any]) -> dic
 def without_failed_programs(
     scores: Sequence[float | None], completions: Sequence[Completion], executions: Sequence[Execution | None]
 ) -> list[float | None]:
-    """Scores without those of programs that the sandbox failed to run, even if another reward scored them."""
+    """Remove the scores of programs that the sandbox failed to run, even if another reward scored them."""
     rows = zip(scores, completions, executions, strict=True)
     return [None if one.start.row.tests is not None and run is None else score for score, one, run in rows]

@@ -1,4 +1,4 @@
-"""Canonical solutions: each is run once before training, and a report on them is applied to the rows."""
+"""Check of the canonical solutions before training, and its consequences for the rows."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from stepcoder_trl.types import Outcome
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 10  # times its limit that a solution gets
-_MARGIN = 4  # times the duration of the solution that every program of the problem gets
+_PATIENCE = 10  # multiple of its time limit that a solution gets
+_MARGIN = 4  # multiple of the time of a solution that the programs of its problem get
 
 
 @dataclass(frozen=True)
 class SolutionReport:
     """
-    Findings about the canonical solutions.
+    Results of the canonical solutions.
 
     Attributes:
         failing (`Mapping[str, str]`): Outcome of each solution that fails its tests, by `task_id`.
-        timeouts_s (`Mapping[str, float]`): Limit of each problem whose solution needs more than a quarter of its own.
+        timeouts_s (`Mapping[str, float]`): New time limit for each slow solution, by `task_id`.
     """
 
     failing: Mapping[str, str] = field(default_factory=dict)
@@ -36,22 +36,15 @@ class SolutionReport:
 
 
 def with_solution(rows: Sequence[PromptRow]) -> list[PromptRow]:
-    """Rows that have tests and a canonical solution."""
+    """Return the rows that have tests and a canonical solution."""
     return [row for row in rows if row.tests is not None and row.canonical_solution.strip()]
 
 
 def check_solutions(rows: Sequence[PromptRow], executor: Backend) -> SolutionReport:
     """
-    Run each canonical solution once, with ten times its limit.
+    Run each canonical solution once, with ten times its time limit.
 
-    Args:
-        rows (`Sequence[PromptRow]`):
-            Training set. Rows without tests or without a solution are passed over.
-        executor ([`Backend`]):
-            Executor.
-
-    Returns:
-        [`SolutionReport`]: A solution that the sandbox failed to run is in none of its parts.
+    A solution is slow if it needs more than a quarter of its limit. If the sandbox failed, it is not reported.
     """
     rows = with_solution(rows)
     tests = [dict(row.tests or {}) for row in rows]
@@ -62,8 +55,8 @@ def check_solutions(rows: Sequence[PromptRow], executor: Backend) -> SolutionRep
     timeouts_s: dict[str, float] = {}
     for row, limit, run in zip(rows, limits, runs, strict=True):
         if isinstance(run, SandboxError):
-            continue  # says nothing about the solution
-        # The limit of all tests together is a multiple of that of one.
+            continue
+        # The limit of all tests together is a multiple of the limit of one.
         longest_s = max([run.time_s / TESTS_PER_PROGRAM_LIMIT, *(test.time_s for test in run.tests)])
         if run.outcome is not Outcome.PASSED:
             failing[row.task_id] = str(run.outcome)
@@ -79,18 +72,7 @@ def check_solutions(rows: Sequence[PromptRow], executor: Backend) -> SolutionRep
 
 
 def use_solutions(rows: Sequence[PromptRow], report: SolutionReport) -> list[PromptRow]:
-    """
-    Take away solutions that fail, and raise the limits of problems whose solution is slow.
-
-    Args:
-        rows (`Sequence[PromptRow]`):
-            Training set.
-        report ([`SolutionReport`]):
-            Findings of [`check_solutions`].
-
-    Returns:
-        `list[PromptRow]`: The same rows in the same order.
-    """
+    """Return the rows without failing solutions, and with the new time limits."""
     used = []
     for row in rows:
         if row.task_id in report.failing:
@@ -102,20 +84,7 @@ def use_solutions(rows: Sequence[PromptRow], report: SolutionReport) -> list[Pro
 
 
 def restart_problems(curriculum: Curriculum, fresh: Curriculum, task_ids: Iterable[str]) -> Curriculum:
-    """
-    Take over the state of a curriculum, except for some problems.
-
-    Args:
-        curriculum ([`Curriculum`]):
-            Curriculum so far.
-        fresh ([`Curriculum`]):
-            New curriculum of the same problems. It is changed.
-        task_ids (`Iterable[str]`):
-            Problems that keep the state they have in `fresh`.
-
-    Returns:
-        [`Curriculum`]: `fresh`.
-    """
+    """Load the state of a curriculum into a new one of the same problems, except for the given problems. Return it."""
     state, new = curriculum.state_dict(), fresh.state_dict()
     state["problems"].update({task_id: new["problems"][task_id] for task_id in task_ids})
     fresh.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Starts, the places where completions begin; completions; and the shares that are reported to the curriculum."""
+"""Starts of completions, completions, and the pass rates that are reported to the curriculum."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from stepcoder_trl.types import CharSpan, Execution, Outcome, Program
 @dataclass(frozen=True)
 class Start:
     """
-    Place where one completion begins.
+    Start of one completion.
 
     Attributes:
         row (`PromptRow`): Problem.
-        stage (`Stage` or `None`): Stage of the curriculum, `None` without one.
-        query (`Query`): Text that the model is shown.
-        number (`int`): Place in the global batch. Random masks depend on it.
+        stage (`Stage` or `None`): Stage of the curriculum. `None` without a curriculum.
+        query (`Query`): Text that the model continues.
+        number (`int`): Index in the global batch. Random masks depend on it.
     """
 
     row: PromptRow
@@ -37,9 +37,9 @@ class Completion:
     One sampled completion.
 
     Attributes:
-        start (`Start`): Place where it begins.
+        start (`Start`): Start of the completion.
         token_ids (`tuple[int, ...]`): Sampled tokens, without padding.
-        text (`str`): Their text.
+        text (`str`): Decoded tokens.
         spans (`tuple[CharSpan, ...]`): Characters of each token in `text`.
         program (`Program`): Program that is run.
     """
@@ -52,18 +52,7 @@ class Completion:
 
 
 def make_curriculum(rows: Sequence[PromptRow], config: CurriculumConfig) -> Curriculum | None:
-    """
-    Make the curriculum of a training set.
-
-    Args:
-        rows (`Sequence[PromptRow]`):
-            Training set. A row without a solution starts from scratch.
-        config ([`CurriculumConfig`]):
-            Settings.
-
-    Returns:
-        [`Curriculum`] or `None`: `None` for rows that are tokens only.
-    """
+    """Make the curriculum of a training set. `None` for rows with `input_ids` only."""
     if rows[0].token_ids is not None:
         return None
     return Curriculum(config, {row.task_id: (row.canonical_solution, row.starter_code) for row in rows})
@@ -72,7 +61,7 @@ def make_curriculum(rows: Sequence[PromptRow], config: CurriculumConfig) -> Curr
 def longest_query(
     row: PromptRow, curriculum: Curriculum | None, build_query: Callable[[PromptRow, str], Query]
 ) -> int:
-    """Number of tokens of the longest query of a row, over all stages of the curriculum."""
+    """Return the number of tokens of a row's longest query, over all stages of the curriculum."""
     prefixes = {""} if curriculum is None else {stage.prefix for stage in curriculum.stages(row.task_id)}
     return max(len(build_query(row, prefix).token_ids) for prefix in prefixes)
 
@@ -87,20 +76,7 @@ def draw_starts(
     """
     Draw a start for each row. All rows of one problem get the same start, on every process.
 
-    Args:
-        rows (`Sequence[PromptRow]`):
-            Problem of each completion of this process.
-        curriculum ([`Curriculum`] or `None`):
-            Curriculum, `None` to start from scratch.
-        step (`int`):
-            Update, counted from 0. The draw depends on it.
-        build_query (`Callable`):
-            Takes a row and a prefix, which is empty from scratch, and returns the query.
-        first_number (`int`, *optional*, defaults to `0`):
-            Place of the first row in the global batch.
-
-    Returns:
-        `tuple[Start, ...]`: One start per row.
+    The start depends on the update `step`. `first_number` is the index of the first row in the global batch.
     """
     queries: dict[str, Query] = {}
     starts = []
@@ -115,20 +91,7 @@ def draw_starts(
 def read_completions(
     starts: Sequence[Start], completion_ids: Sequence[Sequence[int]], tokenizer: Any
 ) -> tuple[Completion, ...]:
-    """
-    Decode sampled tokens and find the program in each completion.
-
-    Args:
-        starts (`Sequence[Start]`):
-            Starts.
-        completion_ids (`Sequence[Sequence[int]]`):
-            Sampled tokens of each, without padding.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer of the model.
-
-    Returns:
-        `tuple[Completion, ...]`: One completion per start.
-    """
+    """Decode the sampled tokens of each start, without padding, and extract the program."""
     completions = []
     for start, ids in zip(starts, completion_ids, strict=True):
         tokens = token_texts(ids, tokenizer)
@@ -141,20 +104,9 @@ def has_passed(
     start: Start, execution: Execution | None, score: float | None, pass_score: float | None
 ) -> bool | None:
     """
-    Say whether a completion counts as passing.
+    Say whether a completion passes: its tests, or without tests a score above `pass_score`.
 
-    Args:
-        start (`Start`):
-            Its start.
-        execution (`Execution` or `None`):
-            Its result. Decides where the problem has tests.
-        score (`float` or `None`):
-            Its score, `None` if nothing scored it.
-        pass_score (`float` or `None`):
-            Score above which a completion passes where the problem has no tests.
-
-    Returns:
-        `bool` or `None`: `None` where it was not scored, could not be run, or has neither tests nor a `pass_score`.
+    `None` if it has no score, the sandbox failed to run it, or there are neither tests nor a `pass_score`.
     """
     if score is None:
         return None
@@ -169,7 +121,7 @@ def stage_results(
     scores: Sequence[float | None],
     pass_score: float | None,
 ) -> list[tuple[str, int, bool | None]]:
-    """Task, stage and whether it passed, of each completion of this process; see [`has_passed`]."""
+    """Return task, stage and [`has_passed`] of each completion of this process."""
     return [
         (
             start.row.task_id,
@@ -181,17 +133,7 @@ def stage_results(
 
 
 def group_shares(results: Sequence[tuple[str, int, bool | None]]) -> list[tuple[str, int, float | None]]:
-    """
-    Share of passing completions of each group.
-
-    Args:
-        results (`Sequence[tuple[str, int, bool | None]]`):
-            Task, stage and whether it passed, of each completion of all processes. `None` means not scored.
-
-    Returns:
-        `list[tuple[str, int, float | None]]`: Task, stage and share of each group in order of appearance; the share is
-        `None` when nothing of the group was scored.
-    """
+    """Return the share of passing completions of each task and stage, in order. `None` if no completion was scored."""
     groups: dict[tuple[str, int], list[bool]] = {}
     for task_id, stage, passed in results:
         group = groups.setdefault((task_id, stage), [])
@@ -201,14 +143,6 @@ def group_shares(results: Sequence[tuple[str, int, bool | None]]) -> list[tuple[
 
 
 def report_shares(curriculum: Curriculum, results: Sequence[tuple[str, int, bool | None]]) -> None:
-    """
-    Move the curriculum by the share of passing completions of each group.
-
-    Args:
-        curriculum ([`Curriculum`]):
-            Curriculum. It is changed.
-        results (`Sequence[tuple[str, int, bool | None]]`):
-            Those of all processes, in the same order on each, so that all curricula stay equal.
-    """
+    """Update the curriculum with the results of all processes, which must be in the same order on each process."""
     for task_id, stage, share in group_shares(results):
         curriculum.update(task_id, stage, share)
