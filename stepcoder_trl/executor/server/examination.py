@@ -67,7 +67,7 @@ class Examination:
     # The course of an examination
 
     @property
-    def is_under_way(self) -> bool:
+    def is_running(self) -> bool:
         """Return whether a test is being examined."""
         return self._examiner is not None and self._examiner.busy
 
@@ -89,7 +89,7 @@ class Examination:
         self._examiner.begin(request, self._examiners_ends)
         self._examiners_ends = _closed(self._examiners_ends)  # so that each side notices when the other ends
 
-    def hear(self, wait_s: float = 0.0) -> None:
+    def receive_verdict(self, wait_s: float = 0.0) -> None:
         """Receive the verdict, if there is one."""
         assert self._examiner is not None
         verdict = self._examiner.verdict(wait_s)
@@ -105,16 +105,16 @@ class Examination:
         """Return the seconds in which the machine was too busy to run the examiner."""
         return 0.0 if self._examiner is None else self._examiner.waited_s()
 
-    def settle(self, wait_s: float) -> None:
+    def finish(self, wait_s: float) -> None:
         """Finish the examination after the child has ended. Kill the examiner if it does not finish in time."""
-        if self.is_under_way:
-            self.hear(wait_s)
-        if self.is_under_way or self._is_used_up:
+        if self.is_running:
+            self.receive_verdict(wait_s)
+        if self.is_running or self._is_used_up:
             self._server.end_examiner()
 
     def stop(self, poll: select.poll) -> None:
         """Kill an examiner that does not finish."""
-        if self.is_under_way:
+        if self.is_running:
             assert self._examiner is not None
             poll.unregister(self._examiner)
             self._server.end_examiner()
@@ -129,7 +129,7 @@ class Examination:
 
     def watch_for_verdict(self, poll: select.poll) -> None:
         """Wake the server when the examiner has a verdict."""
-        if self.is_under_way:
+        if self.is_running:
             assert self._examiner is not None
             poll.modify(self._examiner, select.POLLIN)
 

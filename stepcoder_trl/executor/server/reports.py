@@ -160,10 +160,10 @@ class Reports:
 
     def _examined_result(self, result: Result) -> Result:
         """Return the examiner's verdict, or the error that kept the program from answering any question."""
-        if self._examination.is_under_way:
-            self._examination.hear()
+        if self._examination.is_running:
+            self._examination.receive_verdict()
         verdict = self._examination.verdict
-        if verdict is None and not self._examination.is_under_way and result.keys() <= _ERROR_KEYS:
+        if verdict is None and not self._examination.is_running and result.keys() <= _ERROR_KEYS:
             return result
         if result != {"answered": True} or verdict is None or "aborted" in verdict:
             raise ValueError("report out of order")

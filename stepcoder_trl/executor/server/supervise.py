@@ -81,7 +81,7 @@ class Examined(Protocol):
     """Examination of a child."""
 
     @property
-    def is_under_way(self) -> bool:
+    def is_running(self) -> bool:
         """Whether a test is being examined."""
 
 
@@ -219,12 +219,12 @@ class Supervision:
     def _is_over(self) -> bool:
         if self._listener.is_done and not self.expired:
             return True
-        return not (self._pipe_open or self._alive or self._examination.is_under_way)
+        return not (self._pipe_open or self._alive or self._examination.is_running)
 
     def _kill(self) -> Action:
         self.garbage = True
         if self.stage is Stage.WITHIN_LIMITS:
-            if self._examination.is_under_way:
+            if self._examination.is_running:
                 self._begin_grace()  # for the examiner, to notice that its child has ended
             else:
                 self.stage = Stage.KILLED

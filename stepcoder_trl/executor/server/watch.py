@@ -96,7 +96,7 @@ class Watch:
         finally:
             os.close(self._exit_fd)
             status, cpu_s = self._child.reap()
-            self._examination.settle(wait_s=SOFT_LIMIT_GRACE_S)
+            self._examination.finish(wait_s=SOFT_LIMIT_GRACE_S)
         return Exit(status, cpu_s, wall_s, waited_s)
 
     def _handle_events(self) -> None:
@@ -121,7 +121,7 @@ class Watch:
         if descriptor == self._caller_fd:
             return self._supervision.caller_gone()
         if self._examination.is_descriptor(descriptor):
-            self._examination.hear()
+            self._examination.receive_verdict()
             return self._supervision.verdict_arrived()
         if descriptor == self._exit_fd:
             self._poll.unregister(descriptor)

@@ -63,7 +63,7 @@ class FakeListener:
 
 @dataclass
 class FakeExamination:
-    is_under_way: bool = False
+    is_running: bool = False
 
 
 class World:
@@ -237,12 +237,12 @@ def test_caller_that_is_gone_ends_the_fork_server(world):
 
 
 def test_examination_outlasts_its_child(world):
-    world.examination.is_under_way = True
+    world.examination.is_running = True
 
     assert world.supervision.reports_closed() is Action.WAIT
     assert world.supervision.child_exited() is Action.WAIT
     assert world.supervision.needs_verdict
-    world.examination.is_under_way = False
+    world.examination.is_running = False
     assert world.supervision.verdict_arrived() is Action.END
 
 
@@ -251,7 +251,7 @@ def test_verdict_does_not_wake_the_server_while_the_child_can_report(world):
 
 
 def test_examiner_gets_grace_after_garbage(world):
-    world.examination.is_under_way = True
+    world.examination.is_running = True
 
     assert world.supervision.reported(frame("garbage")) is Action.KILL
     assert world.after(SOFT_LIMIT_GRACE_S - 0.01) is Action.WAIT
