@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import time
 
-from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.server.child_run import run_tests
 from stepcoder_trl.executor.server.fork_server import ForkServer
 from stepcoder_trl.executor.server.job_state import JobState
-from stepcoder_trl.executor.server.preload import load_named_modules
 from stepcoder_trl.executor.wire.messages import JobMessage, Reply, Unexaminable
 
 
@@ -22,9 +19,6 @@ def run_job(server: ForkServer, job: JobMessage) -> Reply | Unexaminable:
         ExaminerLost: If the examiner died, but not by a limit.
         BrokenPipeError, EOFError: If the caller has ended.
     """
-    if load_named_modules(job["program"]):
-        server.modules = ModuleStates()
-        gc.freeze()
     state = JobState(job)
     following = 0
     while following < len(state.results):

@@ -9,31 +9,42 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import itertools
 import os
+import random
 import signal
+import sys
 
+from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.server.examiner import ExaminerLost
 from stepcoder_trl.executor.server.fork_server import ForkServer
 from stepcoder_trl.executor.server.hardening.prepare import IsolationUnavailable
 from stepcoder_trl.executor.server.job import run_job
-from stepcoder_trl.executor.server.preload import load_usual_modules
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import frame, read_frame
 from stepcoder_trl.executor.wire.messages import Infrastructure, JobMessage, Refusal, Reply, Settings, Unexaminable
 
 
 JOBS_PER_COLLECTION = 512
+PRELOADED = (
+    *("abc", "array", "ast", "base64", "bisect", "cmath", "collections", "collections.abc", "contextlib", "copy"),
+    *("dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "io", "itertools"),
+    *("json", "math", "numbers", "operator", "os", "queue", "random", "re", "string", "struct", "sys", "textwrap"),
+    *("threading", "time", "traceback", "types", "typing", "warnings"),
+)
+# Rare modules. Every page of the server's memory makes each fork slower, so they are loaded when a program names them.
+LOADED_ON_MENTION = (
+    *("asyncio", "calendar", "concurrent.futures", "csv", "logging", "numpy", "pprint", "statistics", "tempfile"),
+    "unicodedata",
+)
 
 
 def main(requests: int, replies: int, checks: int | None = None) -> None:
     """
-    Serve jobs until the caller ends. Call it in a fresh interpreter.
+    Serve jobs in a fresh interpreter until the caller ends.
 
-    Args:
-        requests (`int`): Descriptor that the caller's messages arrive at.
-        replies (`int`): Descriptor that messages to the caller are written to.
-        checks (`int`, *optional*): Descriptor of the checks file. `None` if no job has checks.
+    The descriptors are those of the caller's messages, of the answers, and of the checks file if any job has checks.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -48,19 +59,16 @@ def main(requests: int, replies: int, checks: int | None = None) -> None:
         return
     try:
         server.send({"layers": server.hardening.layers, "missing": server.hardening.missing})
-        serve(server)
+        _serve(server)
     except (EOFError, BrokenPipeError, ExaminerLost):  # after the last one, the caller sees a lost worker
         server.leave()
 
 
 def start(settings: Settings, requests: int, replies: int, checks: int | None) -> ForkServer:
-    """
-    Prepare this interpreter to be a fork server.
-
-    Raises:
-        OSError, ImportError, IsolationUnavailable: If it cannot be one.
-    """
-    load_usual_modules()
+    """Make this interpreter a fork server. Raise OSError, ImportError or IsolationUnavailable if it cannot be one."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    _seed_generators()
     _raise_soft_limits()
     return ForkServer(settings, requests, replies, checks)
 
@@ -72,14 +80,7 @@ def _start_failure(error: Exception) -> Infrastructure | Refusal:
     return Infrastructure(infrastructure=text)
 
 
-def serve(server: ForkServer) -> None:
-    """
-    Serve jobs.
-
-    Raises:
-        EOFError, BrokenPipeError: If the caller has ended.
-        ExaminerLost: If the examiner died, but not by a limit.
-    """
+def _serve(server: ForkServer) -> None:
     gc.disable()  # a collection in a child would touch, and so copy, every page that it inherited
     for served in itertools.count(1):
         server.send(_reply(server, server.receive()))
@@ -91,11 +92,33 @@ def serve(server: ForkServer) -> None:
 
 def _reply(server: ForkServer, job: JobMessage) -> Reply | Unexaminable | Infrastructure:
     try:
+        _load_named_modules(server, job["program"])
         return run_job(server, job)
     except BrokenPipeError:
         raise
     except OSError as error:
         return {"infrastructure": f"{type(error).__name__}: {error}"}
+
+
+def _load_named_modules(server: ForkServer, program: str) -> None:
+    """Load those of `LOADED_ON_MENTION` that occur in a program's text."""
+    missing = [name for name in LOADED_ON_MENTION if name not in sys.modules and name in program]
+    for name in missing:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+            _seed_generators()
+    if missing:
+        server.modules = ModuleStates()
+        gc.freeze()
+
+
+def _seed_generators() -> None:
+    """Seed the generators, so that programs that do not seed them draw the same numbers on every worker."""
+    seed = int(os.environ.get("PYTHONHASHSEED", "0"))  # one number decides everything that may differ between runs
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed)
 
 
 def _raise_soft_limits() -> None:
