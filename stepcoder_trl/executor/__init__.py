@@ -24,9 +24,9 @@ Every failure, who raises it, who catches it, and what it becomes. A *message* i
     server: a child  a limit is exceeded                   supervise: soft signal, then SIGKILL -> `timeout`
                      `GARBAGE_ERRORS` of a report          supervise: SIGKILL -> `runtime_error`
                      scratch folder too large              supervise: SIGKILL -> `runtime_error`
-                     death by a signal                     child_run: `runtime_error`, except SIGXCPU: `timeout`
-                     SIGKILL by somebody else              child_run: run once more, then `runtime_error`
-                     end without a report                  child_run: output decides (stdio), else `runtime_error`;
+                     death by a signal                     reports: `runtime_error`, except SIGXCPU: `timeout`
+                     SIGKILL by somebody else              reports: run once more, then `runtime_error`
+                     end without a report                  reports: output decides (stdio), else `runtime_error`;
                                                            the test runs once more for its lines
     server           `ChildNotStarted`, other `OSError`    main: message `Infrastructure` -> `SandboxError`
                      `IsolationUnavailable` at the start   main: message `Refusal` -> `IsolationError`, no retry

@@ -15,29 +15,26 @@ from stepcoder_trl.executor.wire.system import System
 @dataclass
 class Clock:
     """
-    Clock of a child's current phase and of the program's remaining time.
+    Clock of a child's current phase and of the program's remaining time, in seconds. A phase begins with the clock.
 
-    Attributes:
-        system (`System`): Reads the child's CPU clock from outside, so that no program can change it.
-        pid (`int`): Process id of the child.
-        cpu_limit_s, wall_limit_s (`float`): Limits of a phase, in seconds.
-        program_cpu_s (`float`): CPU seconds that the child may use in total.
-        program_wall_deadline (`float`): Monotonic time at which the program's wall time ends.
-        hard_deadline (`float`): Monotonic time at which it ends even if the machine was too busy to run the program.
-        examination (`Examination`): Examination of the child. A test's CPU limit is also a limit of the examiner.
+    The child's CPU clock is read from outside, so no program can change it. The CPU limit of a phase also limits the
+    examiner.
     """
 
     system: System
     pid: int
-    cpu_limit_s: float
+    cpu_limit_s: float  # of a phase
     wall_limit_s: float
-    program_cpu_s: float
-    program_wall_deadline: float
-    hard_deadline: float
+    program_cpu_s: float  # for the child in total
+    program_wall_deadline: float  # monotonic, as is the next
+    hard_deadline: float  # even if the machine was too busy to run the program
     examination: Examination
     started: float = field(default_factory=time.monotonic)
     cpu_start: float = 0.0
     wall_start: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.begin()
 
     def now(self) -> float:
         """Return the monotonic time in seconds."""

@@ -1,16 +1,112 @@
-"""Manage the examination of one child in the fork server: pipes, requests to the examiner, and its verdicts."""
+"""Let the examiner examine tests: the handle of its process, and the examination of one child."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import select
+import signal
+import socket
+from collections.abc import Sequence
 
-from stepcoder_trl.executor.server.fork_server import ForkServer
+from stepcoder_trl.executor.examiner.process import serve
+from stepcoder_trl.executor.server.hardening.prepare import Hardening
 from stepcoder_trl.executor.wire.frames import Channel
-from stepcoder_trl.executor.wire.messages import UNEXAMINABLE, ExaminationRequest, JobMessage, Verdict
+from stepcoder_trl.executor.wire.messages import UNEXAMINABLE, ExaminationRequest, Verdict
+from stepcoder_trl.executor.wire.system import System
 
 
+MAX_CPU_S = 2**31
+_MEMORY_BYTES = 2**30  # 32 MiB of JSON become up to 640 MiB of Python objects
 _QUESTION_BYTES = 2**30
+_VERDICT_BYTES = 2**16
+
+
+class ExaminerLost(Exception):
+    """Raised if the examiner died, but not by a limit."""
+
+
+class Examiner:
+    """
+    Process of the examiner, which serves one program after the other.
+
+    It reads the current program's checks from `checks_fd`, and closes the descriptors in `close`.
+    """
+
+    def __init__(self, checks_fd: int, scratch: str, hardening: Hardening, close: Sequence[int]) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self._socket.close()
+                for descriptor in close:
+                    os.close(descriptor)
+                serve(theirs, checks_fd, scratch, lambda: _confine(hardening))
+            finally:
+                os._exit(1)
+        theirs.close()
+        self.is_busy = False
+        self._cpu_start = 0.0
+        self._waited_start = 0.0
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when there is a verdict."""
+        return self._socket.fileno()
+
+    def begin(self, request: ExaminationRequest, ends: Sequence[int]) -> None:
+        """Start the examination of one test. `ends` are the pipes to and from a new child, or empty."""
+        self._cpu_start = self._cpu_seconds()
+        if ends:
+            self._waited_start = _waited_seconds(self.pid)
+        try:
+            socket.send_fds(self._socket, [json.dumps(request).encode("ascii")], ends)
+        except OSError as error:
+            raise ExaminerLost(str(error)) from None
+        self.is_busy = True
+
+    def verdict(self, wait_s: float) -> Verdict | None:
+        """Receive the verdict. Return `None` if there is none yet."""
+        self._socket.settimeout(wait_s)
+        try:
+            data = self._socket.recv(_VERDICT_BYTES)
+        except (BlockingIOError, TimeoutError):
+            return None
+        except OSError as error:
+            raise ExaminerLost(str(error)) from None
+        finally:
+            self._socket.settimeout(None)
+        if not data:
+            raise ExaminerLost("the examiner ended")
+        self.is_busy = False
+        verdict: Verdict = json.loads(data)
+        return verdict
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds for the current test."""
+        return self._cpu_seconds() - self._cpu_start
+
+    def _cpu_seconds(self) -> float:
+        return System().cpu_s(self.pid, 0.0)
+
+    def waited_s(self) -> float:
+        """Return the seconds in which the machine was too busy to run the examiner for the current program."""
+        return max(_waited_seconds(self.pid) - self._waited_start, 0.0)
+
+    def close(self) -> None:
+        """Close the descriptor in the program's process, which must not have it."""
+        self._socket.close()
+
+    def kill(self) -> None:
+        """Kill the examiner, if it was not killed before."""
+        self._socket.close()
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+        self.pid = 0
+        self.is_busy = False
 
 
 class Examination:
@@ -19,21 +115,12 @@ class Examination:
 
     The child reports when it has answered all questions of a test. By then the verdict has arrived. So the examiner
     needs to wake the server only if it ends, or if the child can no longer report.
-
-    Args:
-        server (`ForkServer`): The fork server, which has the examiner.
-        job (`JobMessage`): The job.
-        max_answer_bytes (`int`): Maximum length of an answer. A longer one counts as garbage.
-
-    Attributes:
-        verdict (`Verdict`, *optional*): Verdict on the current test.
     """
 
-    def __init__(self, server: ForkServer, job: JobMessage, max_answer_bytes: int) -> None:
-        self.verdict: Verdict | None = None
-        self._server = server
-        self._examiner = server.running_examiner() if job["checks_bytes"] else None
-        self._checks_bytes = job["checks_bytes"]
+    def __init__(self, examiner: Examiner | None, checks_bytes: int, max_answer_bytes: int) -> None:
+        self.verdict: Verdict | None = None  # on the current test
+        self._examiner = examiner
+        self._checks_bytes = checks_bytes
         self._max_answer_bytes = max_answer_bytes
         self._is_used_up = False
         self._childs_ends: tuple[int, ...] = ()
@@ -61,15 +148,15 @@ class Examination:
 
     def close(self) -> None:
         """Close all open ends."""
-        self._childs_ends = _closed(self._childs_ends)
-        self._examiners_ends = _closed(self._examiners_ends)
+        self.leave_to_child()
+        self.close_in_child()
 
     # The course of an examination
 
     @property
     def is_running(self) -> bool:
         """Return whether a test is being examined."""
-        return self._examiner is not None and self._examiner.busy
+        return self._examiner is not None and self._examiner.is_busy
 
     @property
     def is_impossible(self) -> bool:
@@ -77,13 +164,8 @@ class Examination:
         return self.verdict is not None and self.verdict.get("aborted") == UNEXAMINABLE
 
     def begin(self, index: int) -> None:
-        """
-        Start the examination of a test.
-
-        Raises:
-            ValueError: If the child asked for it out of order.
-        """
-        if self._examiner is None or self._examiner.busy or self.verdict is not None:
+        """Start the examination of a test. Raise ValueError if the child asked for it out of order."""
+        if self._examiner is None or self._examiner.is_busy or self.verdict is not None:
             raise ValueError("report out of order")
         request = ExaminationRequest(test=index, size=self._checks_bytes, max_bytes=self._max_answer_bytes)
         self._examiner.begin(request, self._examiners_ends)
@@ -99,7 +181,7 @@ class Examination:
 
     def cpu_s(self) -> float:
         """Return the examiner's CPU seconds for the current test. 0 if there is none."""
-        return self._examiner.cpu_s() if self._examiner is not None and self._examiner.busy else 0.0
+        return self._examiner.cpu_s() if self._examiner is not None and self._examiner.is_busy else 0.0
 
     def waited_s(self) -> float:
         """Return the seconds in which the machine was too busy to run the examiner."""
@@ -107,18 +189,18 @@ class Examination:
 
     def finish(self, wait_s: float) -> None:
         """Finish the examination after the child has ended. Kill the examiner if it does not finish in time."""
-        if self.is_running:
+        if self._examiner is None:
+            return
+        if self._examiner.is_busy:
             self.receive_verdict(wait_s)
-        if self.is_running or self._is_used_up:
-            self._server.end_examiner()
+        if self._examiner.is_busy or self._is_used_up:
+            self._examiner.kill()
 
     def stop(self, poll: select.poll) -> None:
         """Kill an examiner that does not finish."""
-        if self.is_running:
-            assert self._examiner is not None
+        if self._examiner is not None and self._examiner.is_busy:
             poll.unregister(self._examiner)
-            self._server.end_examiner()
-            self._examiner.busy = False
+            self._examiner.kill()
 
     # Events that wake the server
 
@@ -129,13 +211,27 @@ class Examination:
 
     def watch_for_verdict(self, poll: select.poll) -> None:
         """Wake the server when the examiner has a verdict."""
-        if self.is_running:
-            assert self._examiner is not None
+        if self._examiner is not None and self._examiner.is_busy:
             poll.modify(self._examiner, select.POLLIN)
 
     def is_descriptor(self, descriptor: int) -> bool:
         """Return whether a descriptor is the examiner's."""
         return self._examiner is not None and descriptor == self._examiner.fileno()
+
+
+def _confine(hardening: Hardening) -> None:
+    hardening.enter_child(
+        memory_limit_bytes=_MEMORY_BYTES, cpu_limit_s=MAX_CPU_S, file_limit_bytes=2**20, open_files=64
+    )
+
+
+def _waited_seconds(pid: int) -> float:
+    """Return the seconds in which a process of one thread was ready but did not run. 0 if the kernel does not know."""
+    try:
+        with open(f"/proc/{pid}/schedstat") as account:
+            return int(account.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _closed(descriptors: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,8 +13,8 @@ from typing import Any
 from stepcoder_trl.executor.child import run as child
 from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.child.tracer import line_tracer
-from stepcoder_trl.executor.server.examiner import MEMORY_BYTES, Examiner
-from stepcoder_trl.executor.server.hardening.prepare import Hardening, prepare
+from stepcoder_trl.executor.server.examination import Examination, Examiner
+from stepcoder_trl.executor.server.hardening.prepare import prepare
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import frame, read_frame, write_all
 from stepcoder_trl.executor.wire.messages import Settings
@@ -22,106 +22,57 @@ from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.system import PortableSystem, System
 
 
-MAX_CPU_S = 2**31
-
-
 class ForkServer:
     """
     Everything that children inherit, the examiner, and the pipes to the caller.
 
-    Create it in a fresh interpreter with one thread, after the modules that programs import are loaded.
-
-    Args:
-        settings (`Settings`): First message of the caller.
-        requests (`int`): Descriptor that the caller's messages arrive at.
-        replies (`int`): Descriptor that messages to the caller are written to.
-        checks (`int`, *optional*): Descriptor of the checks file, which only the examiner reads.
-
-    Attributes:
-        filename (`str`): Path that programs are compiled under.
-        modules (`ModuleStates`): State of all modules before any program runs.
-
-    Raises:
-        OSError, IsolationUnavailable: If a layer of isolation cannot be prepared.
+    Create it in a fresh interpreter with one thread, after the modules that programs import are loaded. Creation
+    raises OSError or IsolationUnavailable if a layer of isolation cannot be prepared.
     """
 
     def __init__(self, settings: Settings, requests: int, replies: int, checks: int | None) -> None:
         self.scratch = settings["scratch"]
-        self.filename = os.path.join(self.scratch, "solution.py")
+        self.filename = os.path.join(self.scratch, "solution.py")  # programs are compiled under this path
         self.requests = os.fdopen(requests, "rb", buffering=2**20)
-        self.replies = replies
         self.system = PortableSystem() if settings["portable"] else System()
+        self._replies = replies
         self._checks = checks
         self._examiner: Examiner | None = None
         os.chdir(self.scratch)
         sys.path.insert(0, self.scratch)
         sys.argv = [self.filename]
         self.tracer = line_tracer(self.filename)
-        self.hardening: Hardening = prepare(
+        self.hardening = prepare(
             scratch=self.scratch,
             readable=_readable_paths(),
             isolation=settings["isolation"],
             portable=settings["portable"],
         )
-        self.modules = ModuleStates()
+        self.modules = ModuleStates()  # before any program runs
         self.progress = Progress()
         child.rehearse(self.tracer, self.modules, self.progress)
         gc.collect()
         gc.freeze()
 
-    # Messages of the caller
-
     def send(self, message: Mapping[str, Any]) -> None:
-        """
-        Send a message to the caller.
-
-        Raises:
-            BrokenPipeError: If the caller has ended.
-        """
-        write_all(self.replies, frame(message))
+        """Send a message to the caller. Raise BrokenPipeError if the caller has ended."""
+        write_all(self._replies, frame(message))
 
     def receive(self) -> Any:
-        """
-        Wait for a message of the caller.
-
-        Raises:
-            EOFError: If the caller has ended.
-        """
+        """Wait for a message of the caller. Raise EOFError if the caller has ended."""
         return read_frame(self.requests)
 
-    def leave(self) -> None:
-        """Kill the examiner and remove the scratch folder. A caller that was killed cannot remove it."""
-        self.end_examiner()
-        os.chdir("/")
-        scratch.remove(self.scratch)
-
-    # The examiner
-
-    def running_examiner(self) -> Examiner:
-        """Return the examiner. Start it if it does not run."""
-        if self._examiner is None:
+    def new_examination(self, checks_bytes: int, max_answer_bytes: int) -> Examination:
+        """Return the examination of a new child. Start the examiner if there are checks and it does not run."""
+        if checks_bytes and (self._examiner is None or not self._examiner.pid):
             assert self._checks is not None
-            self._examiner = Examiner(
-                self._checks, self.scratch, self._confine_examiner, close=(self.replies, self.requests.fileno())
-            )
-        return self._examiner
-
-    def _confine_examiner(self) -> None:
-        self.hardening.enter_child(
-            memory_limit_bytes=MEMORY_BYTES, cpu_limit_s=MAX_CPU_S, file_limit_bytes=2**20, open_files=64
-        )
-
-    def end_examiner(self) -> None:
-        """Kill the examiner. The next test that needs one starts a new one."""
-        if self._examiner is not None:
-            self._examiner.kill()
-            self._examiner = None
-
-    # Children
+            close = self._replies, self.requests.fileno()
+            self._examiner = Examiner(self._checks, self.scratch, self.hardening, close)
+        return Examination(self._examiner if checks_bytes else None, checks_bytes, max_answer_bytes)
 
     def close_in_child(self) -> None:
         """Close the descriptors that a program must not have."""
-        os.close(self.replies)
+        os.close(self._replies)
         os.close(self.requests.fileno())
         if self._checks is not None:
             os.close(self._checks)
@@ -129,12 +80,7 @@ class ForkServer:
             self._examiner.close()
 
     def reap(self, pid: int) -> tuple[int, float]:
-        """
-        Kill a child and every process that it started. Wait until they have ended.
-
-        Returns:
-            `tuple[int, float]`: Wait status and CPU seconds of the child.
-        """
+        """Kill a child and every process that it started. Return the child's wait status and CPU seconds."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
         send_signal(pid, signal.SIGKILL)
@@ -157,6 +103,13 @@ class ForkServer:
                     send_signal(pid, signal.SIGKILL)
                     with contextlib.suppress(ChildProcessError):
                         os.waitpid(pid, 0)
+
+    def leave(self) -> None:
+        """Kill the examiner and remove the scratch folder. A caller that was killed cannot remove it."""
+        if self._examiner is not None:
+            self._examiner.kill()
+        os.chdir("/")
+        scratch.remove(self.scratch)
 
 
 def send_signal(pid: int, number: int) -> None:

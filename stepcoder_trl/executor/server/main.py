@@ -17,7 +17,7 @@ import signal
 import sys
 
 from stepcoder_trl.executor.child.state import ModuleStates
-from stepcoder_trl.executor.server.examiner import ExaminerLost
+from stepcoder_trl.executor.server.examination import ExaminerLost
 from stepcoder_trl.executor.server.fork_server import ForkServer
 from stepcoder_trl.executor.server.hardening.prepare import IsolationUnavailable
 from stepcoder_trl.executor.server.job import run_job
