@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from stepcoder_trl.executor.child.tracer import LineTracer
 from stepcoder_trl.executor.wire.codec import TooLarge
 from stepcoder_trl.executor.wire.frames import Channel
 from stepcoder_trl.executor.wire.messages import OVER, Answer, Question, Result
@@ -22,31 +23,17 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-class Tracer(Protocol):
-    """Tracer that can be paused and resumed."""
-
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
-
-def answer_questions(channel: Channel, functions: Sequence[Callable[..., Any]], filename: str, tracer: Tracer) -> None:
+def answer_questions(
+    channel: Channel, functions: Sequence[Callable[..., Any]], filename: str, tracer: LineTracer
+) -> None:
     """
-    Call functions of the program until the examiner has no more questions.
+    Call functions of the program until the examiner has no more questions. Questions name them by index.
 
-    Args:
-        channel (`Channel`): Channel to the examiner.
-        functions (`Sequence[Callable]`): Functions of the program. Questions name them by index.
-        filename (`str`): File name that the program is compiled under.
-        tracer (`Tracer`): Paused while no code of the program runs, because tracing slows down all code.
-
-    Raises:
-        EOFError: If the examiner has ended.
+    The tracer is paused while no code of the program runs, because tracing slows down all code.
     """
     tracer.pause()
     objects = Objects()
-    while (message := channel.receive()) != OVER:
-        question: Question = message
+    while (question := channel.receive()) != OVER:
         answer = _answer(functions, objects, question, filename, tracer)
         tracer.pause()
         answer["to"] = question["id"]
@@ -55,7 +42,7 @@ def answer_questions(channel: Channel, functions: Sequence[Callable[..., Any]], 
 
 
 def _answer(
-    functions: Sequence[Callable[..., Any]], objects: Objects, question: Question, filename: str, tracer: Tracer
+    functions: Sequence[Callable[..., Any]], objects: Objects, question: Question, filename: str, tracer: LineTracer
 ) -> Answer:
     try:
         arguments = Reader(objects.__getitem__).read(question["arguments"])

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.executor.child.answers import answer_questions
 from stepcoder_trl.executor.child.state import Baseline, ModuleStates, names_in
-from stepcoder_trl.executor.child.tracer import LineTracer, SharedLineTracer
+from stepcoder_trl.executor.child.tracer import LineTracer
 from stepcoder_trl.executor.wire.codec import TooLarge, decode, encode
 from stepcoder_trl.executor.wire.frames import Channel, frame, write_all
 from stepcoder_trl.executor.wire.messages import (
@@ -57,33 +57,18 @@ _isinstance = isinstance
 
 @dataclass(frozen=True)
 class ChildTask:
-    """
-    Task of one child.
-
-    Attributes:
-        job (`JobMessage`): The job.
-        filename (`str`): Path that the program is compiled under.
-        first (`int`): Index of the first test.
-        report_fd (`int`): Descriptor for reports.
-        gate_fd (`int`, *optional*): Descriptor that the answer to each report arrives at, if the child must wait.
-        stdin_fds, stdout_fds (`list[int]`): Files of the tests from `first` on for stdio jobs, else one file each.
-        soft_signal (`int`): Signal of the soft time limit.
-        tracer (`LineTracer` or `SharedLineTracer`): Records the lines that run.
-        modules (`ModuleStates`): State of all modules before the program runs.
-        progress (`Progress`): Shared memory that the child's progress is recorded in.
-        examiner (`Channel`, *optional*): Channel to the examiner.
-    """
+    """Task of one child."""
 
     job: JobMessage
-    filename: str
-    first: int
+    filename: str  # the program is compiled under this path
+    first: int  # index of the first test
     report_fd: int
-    gate_fd: int | None
-    stdin_fds: list[int]
+    gate_fd: int | None  # the answer to each report arrives here, if the child must wait for it
+    stdin_fds: list[int]  # of the tests from `first` on for stdio jobs, else one
     stdout_fds: list[int]
     soft_signal: int
-    tracer: LineTracer | SharedLineTracer
-    modules: ModuleStates
+    tracer: LineTracer
+    modules: ModuleStates  # before the program runs
     progress: Progress
     examiner: Channel | None = None
 
@@ -320,8 +305,7 @@ def _finish_like_the_interpreter(baseline: Baseline) -> bool:
     """
     Join threads, run exit handlers, flush the streams, and destroy the module, which flushes the program's files.
 
-    Returns:
-        `bool`: Whether the next test needs a new process.
+    Return whether the next test needs a new process.
     """
     unusual = baseline.has_threads_or_handlers()
     if unusual:

@@ -16,7 +16,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from operator import is_
 from types import CodeType, ModuleType
@@ -152,12 +152,7 @@ class ModuleStates:
                 self._states.append((frozenset(parts), tuple(_namespaces(module))))
 
     def watch(self, names: frozenset[str]) -> ModuleWatch:
-        """
-        Select the modules that a program may change.
-
-        Args:
-            names (`frozenset[str]`): Names in the program's code, from [`names_in`].
-        """
+        """Select the modules that a program with these names in its code may change. `names_in` finds the names."""
         hidden = not names.isdisjoint(_HIDDEN_STATE) or ("numpy" in names and "random" in names)
         return ModuleWatch(
             always=hidden,
@@ -205,11 +200,5 @@ def _namespaces(module: ModuleType) -> Iterator[_Namespace]:
 
 def names_in(code: CodeType) -> frozenset[str]:
     """Return all global names, imported names and attribute names in a program's code, nested functions included."""
-    return frozenset(_names_in(code))
-
-
-def _names_in(code: CodeType) -> Iterable[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names_in(constant)
+    nested = (names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return frozenset(code.co_names).union(*nested)

@@ -26,10 +26,7 @@ class LineTracer:
     """
     Recorder of the lines of one file that run. Create it before the fork and start it in the child.
 
-    Args:
-        filename (`str`):
-            Absolute path that the program is compiled under. The file need not exist. The path must not start with
-            `<`, because coverage.py ignores such code.
+    The file need not exist. Its name must not start with `<`, because coverage.py ignores such code.
     """
 
     def __init__(self, filename: str) -> None:
@@ -48,14 +45,11 @@ class LineTracer:
         from coverage import Coverage
 
         self._coverage = Coverage(data_file=None, config_file=False, include=[self.filename], messages=False)
-        self._warm_up()
-        self._decide_traced_file()
-
-    def _warm_up(self) -> None:
         self._coverage.start()
         atexit.unregister(self._coverage._atexit)
         exec(compile("def f():\n    return 1\nf()\n", self.filename, "exec"), {})
         self._coverage._collector.pause()  # a child only has to resume
+        self._decide_traced_file()
 
     def _decide_traced_file(self) -> None:
         """
@@ -138,10 +132,7 @@ class CLineTracer(LineTracer):
     Recorder that uses coverage.py's C tracer alone.
 
     The rest of coverage.py is as large as everything else in the fork server, and every page of the server's memory
-    makes each fork slower.
-
-    Raises:
-        ImportError: If coverage.py has no C tracer, or if its settings are not known here.
+    makes each fork slower. Creation raises ImportError if coverage.py has no C tracer, or settings unknown here.
     """
 
     def _set_up(self) -> None:
@@ -223,12 +214,18 @@ class PlainLineTracer(LineTracer):
         """Nothing to set up."""
 
     def _start_recording(self) -> None:
-        filename, note = self.filename, self._lines.add
+        note = self._lines.add
 
         def on_line(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
             if event == "line":
                 note(frame.f_lineno)
             return on_line
+
+        self._trace_with(on_line)
+
+    def _trace_with(self, on_line: Callable[..., Any]) -> None:
+        """Trace the file in this thread, and in those that the program starts."""
+        filename = self.filename
 
         def on_call(frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
             return on_line if frame.f_code.co_filename == filename else None
@@ -252,42 +249,27 @@ def line_tracer(filename: str) -> LineTracer:
     return PlainLineTracer(filename)
 
 
-class SharedLineTracer:
+class SharedLineTracer(PlainLineTracer):
     """
     Recorder that writes to memory shared with the fork server, where the lines outlive a killed child.
 
-    It is slower than [`LineTracer`]. It is used to run a test again whose child died without a report.
-
-    Args:
-        filename (`str`): Path the program is compiled under.
-        memory (`mmap.mmap`): Shared memory, zeroed. Byte `i` is set when line `i` runs.
+    Byte `i` is set when line `i` runs. It is used to run a test again whose child died without a report.
     """
 
     def __init__(self, filename: str, memory: mmap.mmap) -> None:
-        self.filename = filename
+        super().__init__(filename)
         self._memory = memory
 
     def start(self) -> None:
-        """Start recording in this thread, and in those that the program starts."""
-        filename, memory, size = self.filename, self._memory, len(self._memory)
+        memory, size = self._memory, len(self._memory)
 
         def on_line(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
             if event == "line" and frame.f_lineno < size:
                 memory[frame.f_lineno] = 1
             return on_line
 
-        def on_call(frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
-            return on_line if frame.f_code.co_filename == filename else None
-
-        threading.settrace(on_call)
-        sys.settrace(on_call)
+        self._trace_with(on_line)
 
     def lines(self) -> list[int] | None:
         """Return `None`. The fork server reads the shared memory."""
         return None
-
-    def pause(self) -> None:
-        """Do nothing: of code outside the program, only calls are traced."""
-
-    def resume(self) -> None:
-        """Do nothing."""

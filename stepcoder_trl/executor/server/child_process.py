@@ -11,7 +11,7 @@ import time
 from typing import NamedTuple, NoReturn
 
 from stepcoder_trl.executor.child import run as child
-from stepcoder_trl.executor.child.tracer import LineTracer, SharedLineTracer
+from stepcoder_trl.executor.child.tracer import LineTracer
 from stepcoder_trl.executor.server.clock import Clock
 from stepcoder_trl.executor.server.examination import MAX_CPU_S, Examination
 from stepcoder_trl.executor.server.fork_server import ForkServer, send_signal
@@ -39,7 +39,7 @@ class ChildProcess:
         self.pid = 0
         self.reports = self._gate = -1  # descriptors
 
-    def fork(self, tracer: LineTracer | SharedLineTracer, examination: Examination, waits: bool) -> None:
+    def fork(self, tracer: LineTracer, examination: Examination, waits: bool) -> None:
         """Fork the child. If it `waits`, it needs an `answer` after each test. Raise OSError if that fails."""
         self.reports, report_write = os.pipe()
         gate_read, self._gate = os.pipe()
