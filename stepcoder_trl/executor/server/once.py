@@ -16,7 +16,7 @@ from typing import Any
 
 from stepcoder_trl.executor.server import main as server
 from stepcoder_trl.executor.wire import scratch
-from stepcoder_trl.executor.wire.frames import frame, read_frame
+from stepcoder_trl.executor.wire.frames import frame, read_frame, write_all
 from stepcoder_trl.executor.wire.messages import RemoteRequest, Settings
 from stepcoder_trl.executor.wire.system import is_portable
 
@@ -36,12 +36,10 @@ def main() -> None:
     _private.extend((requests, report))
     os.register_at_fork(after_in_child=_close_private)
     with os.fdopen(requests, "rb", buffering=0, closefd=False) as stream:
-        request = json.loads(_exactly(stream, int(_line(stream))))
+        request = json.loads(_exactly(stream, int(stream.readline())))
         messages = _serve(request)
         token = stream.readline().decode("ascii").strip()
-    line = f"\n{token}{report_text(messages)}\n".encode("ascii")
-    while line:
-        line = line[os.write(report, line) :]
+    write_all(report, f"\n{token}{report_text(messages)}\n".encode("ascii"))
 
 
 def _serve(request: RemoteRequest) -> list[Any]:
@@ -84,13 +82,6 @@ def report_text(messages: list[Any]) -> str:
 
 def _packed(messages: list[Any]) -> str:
     return base64.b64encode(zlib.compress(json.dumps(messages).encode("ascii"))).decode("ascii")
-
-
-def _line(stream: Any) -> bytes:
-    line = bytearray()
-    while (character := stream.read(1)) not in (b"\n", b""):
-        line += character
-    return bytes(line)
 
 
 def _exactly(stream: Any, size: int) -> bytes:

@@ -1,7 +1,8 @@
 """
 Decide when a child is signalled, killed and no longer watched.
 
-No process and no descriptor occurs here: events come in, actions go out, and `watch.py` connects both to the child.
+No process and no descriptor occurs here: events come in and actions go out. `child_process.py` connects both to the
+child.
 
     WITHIN_LIMITS --- limit exceeded: SIGNAL ----------> GRACE --- grace over: KILL_ALL ---> KILLED
           |                                                ^                                   ^
@@ -27,7 +28,7 @@ GARBAGE_ERRORS = (OverflowError, ValueError, RecursionError, TypeError, KeyError
 
 
 class Action(Enum):
-    """What `watch.py` must do."""
+    """What the `Watch` of the child must do."""
 
     WAIT = auto()  # wait for the next event
     READ_ON = auto()  # read what is left in the pipe of a child that has ended, without waiting
@@ -89,25 +90,16 @@ class Supervision:
     """
     State of one child's supervision. Each method is an event, and returns the next action.
 
-    Args:
-        listener (`Listener`): Receiver of the reports.
-        clock (`LimitClock`): Clock of the child.
-        examination (`Examined`): Examination of the child.
-        max_report_bytes (`int`): Maximum length of a report. A longer one is garbage.
-        may_repeat (`bool`): Whether to repeat the run of a child that somebody else killed.
-
-    Attributes:
-        stage (`Stage`): Current stage.
-        expired (`bool`): Whether a limit was exceeded.
-        garbage (`bool`): Whether the child sent garbage, sent too much or wrote too much.
+    A report that is longer than `max_report_bytes` is garbage. `may_repeat` allows to repeat the run of a child that
+    somebody else killed.
     """
 
     def __init__(
         self, listener: Listener, clock: LimitClock, examination: Examined, max_report_bytes: int, may_repeat: bool
     ) -> None:
         self.stage = Stage.WITHIN_LIMITS
-        self.expired = False
-        self.garbage = False
+        self.expired = False  # whether a limit was exceeded
+        self.garbage = False  # whether the child sent garbage, sent too much or wrote too much
         self._listener = listener
         self._clock = clock
         self._examination = examination
@@ -187,21 +179,17 @@ class Supervision:
         """The caller has ended."""
         return Action.LEAVE
 
-    def watch_ended(self) -> Action:
+    def watch_ended(self) -> None:
         """The child is watched no longer. It still exists."""
         self._listener.read_progress()
-        return Action.END
 
     def reaped(self, status: int, has_ended: bool) -> Action:
         """
         The child was waited for.
 
         A SIGKILL that the fork server did not send is from someone else, as in a system short of memory, or from the
-        program itself. Nobody can tell which, so the run is repeated once. The second run counts.
-
-        Args:
-            status (`int`): Wait status.
-            has_ended (`bool`): Whether the child had reported its end.
+        program itself. Nobody can tell which, so the run is repeated once. The second run counts. `has_ended`: the
+        child had reported its end.
         """
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         is_ours = self._was_killed or self.expired or has_ended
