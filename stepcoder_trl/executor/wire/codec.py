@@ -48,19 +48,11 @@ class TooLarge(Exception):
 
 def encode(value: Any) -> Any:
     """
-    Encode a plain Python value as a JSON tree that keeps its exact type.
+    Return a JSON tree of a plain Python value, with its exact type: None, bool, int, str, lists and one-key dicts.
 
-    Args:
-        value (`Any`):
-            None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range; Counter, OrderedDict
-            and defaultdict count as dict, deque as list, numpy scalars and arrays as Python values. Anything else,
-            subclasses included, becomes a marker that decodes to [`Unserializable`].
-
-    Returns:
-        `Any`: Tree of None, bool, int, str, list and one-key dicts.
-
-    Raises:
-        TooLarge: If the value has more than `MAX_ITEMS` elements or `MAX_CHARACTERS` of text.
+    Plain are None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict and range. Counter,
+    OrderedDict and defaultdict count as dict, deque as list, numpy scalars and arrays as Python values. Anything else,
+    subclasses included, becomes a marker that decodes to `Unserializable`. Raise `TooLarge` for too much.
     """
     return Encoder().encode(value, 0)
 
@@ -88,7 +80,10 @@ class Encoder:
         if kind is bool or value is None:
             return value
         if kind is int:
-            return value if -_SMALL_INT < value < _SMALL_INT else self._long_int(value)
+            if -_SMALL_INT < value < _SMALL_INT:
+                return value
+            self.charge(value.bit_length() // 4)
+            return {"i": hex(value)}
         if kind is float:
             return {"f": float.hex(value)}
         if depth >= MAX_DEPTH:
@@ -133,10 +128,6 @@ class Encoder:
         if self.characters_left < 0:
             raise TooLarge
 
-    def _long_int(self, value: int) -> dict[str, str]:
-        self.charge(value.bit_length() // 4)
-        return {"i": hex(value)}
-
     def all(self, items: Any, depth: int, container: object) -> list[Any]:
         """Return the trees of a container's elements."""
         self.open.add(id(container))
@@ -173,12 +164,7 @@ def _numpy_scalars(numpy: Any) -> frozenset[int]:
 
 
 def decode(tree: Any) -> Any:
-    """
-    Decode a tree of [`encode`].
-
-    Raises:
-        ValueError: If the tree is malformed. It may come from a hostile process.
-    """
+    """Decode a tree of `encode`. It may come from a hostile process: raise ValueError if it is malformed."""
     try:
         return _decode(tree)
     except (TypeError, KeyError, IndexError, OverflowError, AttributeError, RecursionError) as error:

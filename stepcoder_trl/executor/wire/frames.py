@@ -40,12 +40,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def read_frame(stream: Readable) -> Any:
-    """
-    Read one message from a blocking stream.
-
-    Raises:
-        EOFError: If the stream ends before the message does.
-    """
+    """Read one message from a blocking stream. Raise EOFError if the stream ends before the message does."""
     header = stream.read(_HEADER.size)
     if len(header) < _HEADER.size:
         raise EOFError("stream ended")
@@ -57,12 +52,7 @@ def read_frame(stream: Readable) -> Any:
 
 
 class FrameBuffer:
-    """
-    Buffer that returns messages from bytes that arrive in pieces.
-
-    Args:
-        max_bytes (`int`): Maximum length of a message.
-    """
+    """Buffer that returns messages of at most `max_bytes` from bytes that arrive in pieces."""
 
     def __init__(self, max_bytes: int) -> None:
         self._data = bytearray()
@@ -72,10 +62,8 @@ class FrameBuffer:
         """
         Add bytes and yield each complete message. Messages before garbage are yielded.
 
-        Raises:
-            OverflowError: If a message is longer than `max_bytes`.
-            ValueError: If a message is not JSON.
-            RecursionError: If its JSON is nested too deeply.
+        Garbage raises: OverflowError if a message is too long, ValueError if it is not JSON, and RecursionError if its
+        JSON is nested too deeply.
         """
         self._data += data
         while len(self._data) >= _HEADER.size:
@@ -91,14 +79,7 @@ class FrameBuffer:
 
 
 class Channel:
-    """
-    Connection to another process over two pipes.
-
-    Args:
-        read_fd (`int`): Descriptor that messages arrive at.
-        write_fd (`int`): Descriptor that messages are written to.
-        max_bytes (`int`): Maximum length of a message that arrives.
-    """
+    """Connection to another process over two pipes. A message that arrives has at most `max_bytes`."""
 
     def __init__(self, read_fd: int, write_fd: int, max_bytes: int) -> None:
         self._read_fd, self._write_fd = read_fd, write_fd
@@ -110,13 +91,7 @@ class Channel:
         write_all(self._write_fd, frame(message))
 
     def receive(self) -> Any:
-        """
-        Wait for one message.
-
-        Raises:
-            EOFError: If the other process has ended.
-            OverflowError, ValueError, RecursionError: If it sent garbage, see [`FrameBuffer`].
-        """
+        """Wait for one message. Raise EOFError if the other process has ended, or as `FrameBuffer.feed` does."""
         while not self._waiting:
             data = _read(self._read_fd, READ_BYTES)
             if not data:

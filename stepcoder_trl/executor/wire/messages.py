@@ -24,43 +24,25 @@ Lines = list[int] | None  # numbers of lines that ran; `None` if the trace was l
 
 
 class Result(TypedDict, total=False):
-    """
-    Result of one test. It has exactly one of the keys in the first three groups.
+    """Result of one test. It has exactly one of the keys in the first three groups."""
 
-    Attributes:
-        error (`str`): The program failed, and how.
-        memory (`str`): The program used too much memory.
+    error: str  # the program failed, and how
+    memory: str  # the program used too much memory
 
-        ended (`bool`): A stdio test ended. Its output decides. From a child only.
-        value (`Tree`): Encoded value of a call, or encoded values of the expressions of an assert.
-        passed (`bool`): The test passed. From the examiner, or from a child for a test that runs with the program.
-        assertion_error (`str`): The test failed, with this message. From the same senders.
-        answered (`bool`): The child answered all questions of the examiner. From a child only.
-        aborted (`str`): The examiner stopped: `GONE`, `GARBAGE` or `UNEXAMINABLE`. From the examiner only.
+    ended: bool  # a stdio test ended, and its output decides; from a child only
+    value: Tree  # value of a call, or values of the expressions of an assert
+    passed: bool  # from the examiner, or from a child for a test that runs with the program, as is the next
+    assertion_error: str  # message of a failed test
+    answered: bool  # the child answered all questions of the examiner; from a child only
+    aborted: str  # the examiner stopped: `GONE`, `GARBAGE` or `UNEXAMINABLE`; from the examiner only
 
-        output (`str`), base64 (`str`): Output of a stdio test, as text or as bytes. From the fork server only, as are:
-        compile_error (`str`): The program does not compile.
-        timeout (`bool`): A time limit was exceeded.
-
-        not_run (`bool`): The test was not run, because a limit was exceeded or an earlier test failed.
-        line (`int` or `None`): Line of the program where it failed.
-        cpu_s (`float`): CPU seconds of the test, measured by the fork server.
-    """
-
-    error: str
-    memory: str
-    ended: bool
-    value: Tree
-    passed: bool
-    assertion_error: str
-    answered: bool
-    aborted: str
-    output: str
+    output: str  # of a stdio test, as text, or as bytes in `base64`; from the fork server only, as is all that follows
     base64: str
     compile_error: str
     timeout: bool
-    not_run: bool
-    line: int | None
+
+    not_run: bool  # because a limit was exceeded or an earlier test failed
+    line: int | None  # of the program, where it failed; from a child, too
     cpu_s: float
 
 
@@ -68,18 +50,11 @@ class Result(TypedDict, total=False):
 
 
 class Settings(TypedDict):
-    """
-    First message to a fork server.
+    """First message to a fork server."""
 
-    Attributes:
-        scratch (`str`): Folder that programs may write to.
-        isolation (`str`): `"auto"`, `"strict"` or `"none"`.
-        portable (`bool`): Whether to use only what every POSIX system has.
-    """
-
-    scratch: str
-    isolation: str
-    portable: bool
+    scratch: str  # folder that programs may write to
+    isolation: str  # "auto", "strict" or "none"
+    portable: bool  # whether to use only what every POSIX system has
 
 
 class StdioTest(TypedDict):
@@ -110,57 +85,31 @@ class InsideTest(TypedDict):
 
 
 class JobMessage(TypedDict):
-    """
-    One program with its tests. It holds no expected value, except in tests that run with the program.
-
-    Attributes:
-        program (`str`): Source text.
-        type (`str`): `"stdio"`, `"call"` or `"assert"`.
-        fn_name (`str` or `None`): Function that a call test calls, or that a stdio test calls after the program.
-        preamble (`str`): Code that runs before the program, untraced.
-        setup (`str`): Code that runs after the program, before the first assert.
-        tests (`list`):
-            `StdioTest`, encoded arguments of a call, or one of `ExaminedTest`, `SplitTest` and `InsideTest`.
-        checks_bytes (`int`): Size of the checks in the examiner's file. 0 if no test needs the examiner.
-        timeout_s, wall_s (`float`): CPU and wall seconds of one test.
-        program_cpu_s, program_wall_s (`float`): CPU and wall seconds of all tests together.
-        hard_wall_s (`float`): Wall seconds of the whole job, even if the machine is too busy to run it.
-        memory_limit_bytes (`int`): Address space on top of the fork server's own.
-        max_output_bytes (`int`): Maximum size of the standard output of one test.
-        max_kept_bytes (`int`): Maximum size of all outputs and reports together.
-        waits_for_verdicts (`bool`): Whether the child waits after each test until the caller has judged it.
-        fresh_process_per_test (`bool`): Whether each test gets a child of its own.
-    """
+    """One program with its tests. It holds no expected value, except in tests that run with the program."""
 
     program: str
     type: Literal["stdio", "call", "assert"]
-    fn_name: str | None
-    preamble: str
-    setup: str
-    tests: list[Any]
-    checks_bytes: int
-    timeout_s: float
+    fn_name: str | None  # function that a call test calls, or that a stdio test calls after the program
+    preamble: str  # code that runs before the program, untraced
+    setup: str  # code that runs after the program, before the first assert
+    tests: list[Any]  # `StdioTest`, encoded arguments of a call, or `ExaminedTest`, `SplitTest` and `InsideTest`
+    checks_bytes: int  # size of the checks in the examiner's file; 0 if no test needs the examiner
+    timeout_s: float  # CPU seconds of one test, as wall seconds in `wall_s`
     wall_s: float
-    program_cpu_s: float
+    program_cpu_s: float  # CPU seconds of all tests together, as wall seconds in `program_wall_s`
     program_wall_s: float
-    hard_wall_s: float
-    memory_limit_bytes: int
-    max_output_bytes: int
-    max_kept_bytes: int
-    waits_for_verdicts: bool
+    hard_wall_s: float  # of the whole job, even if the machine is too busy to run it
+    memory_limit_bytes: int  # address space on top of the fork server's own
+    max_output_bytes: int  # standard output of one test
+    max_kept_bytes: int  # all outputs and reports together
+    waits_for_verdicts: bool  # whether the child waits after each test until the caller has judged it
     fresh_process_per_test: bool
-
-
-class RemoteSettings(TypedDict):
-    """Settings for a fork server on another machine, which finds the others by itself."""
-
-    isolation: str
 
 
 class RemoteRequest(TypedDict):
     """Request to run one job on another machine, see `once.py`. The replies are those to a local job."""
 
-    settings: RemoteSettings
+    settings: dict[Literal["isolation"], str]  # that machine finds the other settings by itself
     job: JobMessage
 
 
@@ -294,18 +243,11 @@ EXIT_REPORT_FAILED = 97  # exit status of a child that could not report
 
 
 class ExaminationRequest(TypedDict):
-    """
-    Request to examine one test. The pipes of a new child are sent with it.
+    """Request to examine one test. The pipes of a new child are sent with it."""
 
-    Attributes:
-        test (`int`): Index of the test.
-        size (`int`): Size of the checks in the file.
-        max_bytes (`int`): Maximum size of an answer.
-    """
-
-    test: int
-    size: int
-    max_bytes: int
+    test: int  # index
+    size: int  # of the checks in the file
+    max_bytes: int  # of an answer
 
 
 Verdict = Result  # one of `passed`, `assertion_error`, `error`, `memory` and `aborted`
@@ -319,39 +261,22 @@ GONE = "gone"  # the child has ended
 
 
 class Question(TypedDict):
-    """
-    Question of the examiner.
+    """Question of the examiner."""
 
-    Attributes:
-        id (`int`): Number of the question, from 0.
-        function (`int` or `str`): Index of a candidate, or name of an operation such as `"len"`.
-        arguments (`Tree`): Encoded list of the positional arguments, and dict of the named ones.
-        shared (`bool`): Whether the check may look at the arguments later, so that changes must be sent back.
-    """
-
-    id: int
-    function: int | str
-    arguments: Tree
-    shared: bool
+    id: int  # from 0
+    function: int | str  # index of a candidate, or name of an operation such as "len"
+    arguments: Tree  # list of the positional arguments, and dict of the named ones
+    shared: bool  # whether the check may look at the arguments later, so that changes must be sent back
 
 
 class Answer(TypedDict, total=False):
-    """
-    Answer of a child.
+    """Answer of a child: the returned value, or the exception."""
 
-    Attributes:
-        to (`int`): Number of the question.
-        value (`Tree`): Returned value.
-        changed (`Tree`): Arguments after the call, if they differ.
-        raised (`tuple`): Instead of a value: nearest builtin class of the exception, and its arguments.
-        claims (`Result`): Description of the exception, as in a report.
-    """
-
-    to: int
+    to: int  # number of the question
     value: Tree
-    changed: Tree
-    raised: tuple[str, list[Any]]
-    claims: Result
+    changed: Tree  # arguments after the call, if they differ
+    raised: tuple[str, list[Any]]  # nearest builtin class of the exception, and its arguments
+    claims: Result  # description of the exception, as in a report
 
 
 OVER = "over"  # the examiner's last message about a test
@@ -361,20 +286,12 @@ OVER = "over"  # the examiner's last message about a test
 
 
 class Check(TypedDict):
-    """
-    One test in the checks file.
+    """One test in the checks file."""
 
-    Attributes:
-        statement (`str`): Code of the test. It calls functions by the names that `candidate_name` gives.
-        candidates (`int`): Number of these functions.
-        shares_arguments (`bool`): Whether the check may look at arguments after a call.
-        may_fall_back (`bool`): Whether the test may run with the program if a value cannot be sent.
-    """
-
-    statement: str
-    candidates: int
-    shares_arguments: bool
-    may_fall_back: bool
+    statement: str  # calls functions of the program by the names that `candidate_name` gives
+    candidates: int  # number of these functions
+    shares_arguments: bool  # whether the check may look at arguments after a call
+    may_fall_back: bool  # whether the test may run with the program if a value cannot be sent
 
 
 class Checks(TypedDict):

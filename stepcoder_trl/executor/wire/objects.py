@@ -52,11 +52,9 @@ class Objects:
 
 class Writer(Encoder):
     """
-    Encoder of values to trees for [`Reader`].
+    Encoder of values to trees for `Reader`.
 
-    Args:
-        number (`Callable`): Returns the number of an object.
-        shares (`bool`, *optional*, defaults to `False`): Whether a container that occurs twice is encoded once.
+    `number` returns the number of an object. `shares`: a container that occurs twice is encoded once.
     """
 
     lists = frozenset({id(list)})
@@ -178,11 +176,8 @@ class Reader:
     """
     Decoder of trees from [`Writer`].
 
-    Args:
-        referred (`Callable`): Returns the object for a number.
-        derived (`Callable`, *optional*):
-            Returns an instance of a derived class for its number, the name of the class and its content.
-        shares (`bool`, *optional*, defaults to `True`): Whether a container may occur twice.
+    `referred` returns the object for a number. `derived` returns an instance of a derived class for its number, the
+    name of the class and its content. `shares`: a container may occur twice.
     """
 
     def __init__(
@@ -197,12 +192,7 @@ class Reader:
         self._made: list[Any] = []
 
     def read(self, tree: Any) -> Any:
-        """
-        Decode a tree.
-
-        Raises:
-            ValueError: If the tree is malformed. It may come from a hostile process.
-        """
+        """Decode a tree. It may come from a hostile process: raise ValueError if it is malformed."""
         try:
             return self._read(tree)
         except (TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:

@@ -12,14 +12,9 @@ BYTES_PER_ENTRY = 4096  # counted for an empty file or folder
 
 def size_of(folder: str, max_bytes: int) -> int:
     """
-    Return the size of a folder. It is a lower bound while a program writes to the folder.
+    Return the bytes on disk of a folder. Counting stops above `max_bytes`.
 
-    Args:
-        folder (`str`): Path.
-        max_bytes (`int`): Counting stops above this size.
-
-    Returns:
-        `int`: Bytes on disk. Every file and folder counts at least `BYTES_PER_ENTRY`.
+    Every file and folder counts at least `BYTES_PER_ENTRY`. While a program writes, the size is a lower bound.
     """
     total = 0
     folders = [folder]
