@@ -21,11 +21,10 @@ import socket
 import sys
 from array import array
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from stepcoder_trl.executor.examiner.references import NotPlain, References, StrictWriter
 from stepcoder_trl.executor.wire.codec import TooLarge, Unserializable
@@ -36,6 +35,7 @@ from stepcoder_trl.executor.wire.messages import (
     OVER,
     UNEXAMINABLE,
     Answer,
+    Check,
     Checks,
     ExaminationRequest,
     Question,
@@ -56,29 +56,17 @@ _REQUEST_BYTES = 2**16
 
 def serve(control: socket.socket, checks_fd: int, scratch: str, confine: Callable[[], None]) -> NoReturn:
     """
-    Examine tests until the fork server ends.
+    Examine tests until the fork server, at the other end of `control`, ends.
 
-    Args:
-        control (`socket.socket`): Socket to the fork server.
-        checks_fd (`int`): Descriptor of the file with the checks.
-        scratch (`str`): Folder that programs write to. It is removed from the import path.
-        confine (`Callable`): Applies the isolation layers to this process.
+    `confine` applies the isolation layers to this process. Programs write to the folder `scratch`, so nothing is
+    imported from there.
     """
-    _name_process()
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME.encode(), 0, 0, 0)  # process listings show it
     confine()
     os.chdir("/")
     sys.path.remove(scratch)
     gc.enable()
-    _serve(control, checks_fd)
-
-
-def _name_process() -> None:
-    """Set the name that process listings show."""
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME.encode(), 0, 0, 0)
-
-
-def _serve(control: socket.socket, checks_fd: int) -> NoReturn:
-    clean = _CleanState()
+    recursion_limit = sys.getrecursionlimit()
     session: _Session | None = None
     while True:
         data, ends, _, _ = socket.recv_fds(control, _REQUEST_BYTES, 2)
@@ -90,7 +78,8 @@ def _serve(control: socket.socket, checks_fd: int) -> NoReturn:
                 session.channel.close()
             questions, answers = ends
             text = os.pread(checks_fd, request["size"], 0)
-            clean.restore(text)
+            random.seed(text)  # the same for every sample of a problem, and unknown to the program
+            sys.setrecursionlimit(recursion_limit)
             session = _Session(_compiled(text), Channel(answers, questions, request["max_bytes"]))
         assert session is not None
         control.send(json.dumps(session.examine(request["test"])).encode("ascii"))
@@ -102,29 +91,9 @@ def _serve(control: socket.socket, checks_fd: int) -> NoReturn:
             session.channel.send(OVER)
 
 
-class _CleanState:
-    """Interpreter state that is reset before each program."""
-
-    def __init__(self) -> None:
-        self.recursion_limit = sys.getrecursionlimit()
-
-    def restore(self, text: bytes) -> None:
-        random.seed(text)  # the same for every sample of a problem, and unknown to the program
-        sys.setrecursionlimit(self.recursion_limit)
-
-
-@dataclass(frozen=True)
-class _Test:
-    code: CodeType
-    candidates: int
-    shares_arguments: bool
-    may_fall_back: bool
-
-
-@dataclass(frozen=True)
-class _CompiledChecks:
-    preparation: tuple[CodeType, ...]
-    tests: Mapping[int, _Test]
+class _CompiledChecks(NamedTuple):
+    preparation: list[CodeType]
+    tests: dict[int, tuple[CodeType, Check]]
 
 
 @lru_cache(maxsize=_CACHED_CHECKS)  # samples of a problem share their checks
@@ -133,15 +102,10 @@ def _compiled(text: bytes) -> _CompiledChecks:
     parts = ("preamble", checks["preamble"]), ("setup", checks["setup"])
     preparation = [compile(code, f"<{name}>", "exec", dont_inherit=True) for name, code in parts if code]
     tests = {
-        int(number): _Test(
-            compile(test["statement"], "<test>", "exec", dont_inherit=True),
-            test["candidates"],
-            test["shares_arguments"],
-            test["may_fall_back"],
-        )
-        for number, test in checks["tests"].items()
+        int(number): (compile(check["statement"], "<test>", "exec", dont_inherit=True), check)
+        for number, check in checks["tests"].items()
     }
-    return _CompiledChecks(tuple(preparation), tests)
+    return _CompiledChecks(preparation, tests)
 
 
 class _Lost(BaseException):
@@ -163,13 +127,13 @@ class _Session:
 
     def examine(self, number: int) -> Verdict:
         """Return the verdict on one test."""
-        test = self.checks.tests[number]
+        code, check = self.checks.tests[number]
         self.references = References(self.operate)
         try:
             namespace = self.prepared()
-            for candidate in range(test.candidates):
-                namespace[candidate_name(candidate)] = _stand_in(self, test, candidate)
-            exec(test.code, namespace)
+            for candidate in range(check["candidates"]):
+                namespace[candidate_name(candidate)] = _stand_in(self, check, candidate)
+            exec(code, namespace)
             verdict: Verdict = {"passed": True}
         except BaseException as error:
             verdict = self.verdict_on(error)
@@ -191,11 +155,6 @@ class _Session:
         if isinstance(error, AssertionError):  # from the test, or from a library that it uses, such as numpy.testing
             return {"assertion_error": message_of(error)}
         return describe(error, "")  # no line of the program raised it
-
-    def ask(self, test: _Test, candidate: int, positional: Sequence[Any], named: dict[str, Any]) -> Any:
-        """Ask the program's process to call a function."""
-        arguments = [list(positional), named]
-        return self.converse(candidate, arguments, test.shares_arguments, test.may_fall_back)
 
     def operate(self, operation: str, *operands: Any) -> Any:
         """Ask the program's process for a property of one of its objects, such as its text or length."""
@@ -253,11 +212,12 @@ class _Session:
         raise _Lost
 
 
-def _stand_in(session: _Session, test: _Test, candidate: int) -> Callable[..., Any]:
+def _stand_in(session: _Session, check: Check, candidate: int) -> Callable[..., Any]:
     """Return a function that calls the program's function by message."""
 
     def stand_in(*positional: Any, **named: Any) -> Any:
-        return session.ask(test, candidate, positional, named)
+        arguments = [list(positional), named]
+        return session.converse(candidate, arguments, check["shares_arguments"], check["may_fall_back"])
 
     return stand_in
 

@@ -10,12 +10,7 @@ from stepcoder_trl.executor.wire.objects import Writer
 
 
 class NotPlain(Exception):
-    """
-    Raised for a value of the examiner that cannot be sent unchanged.
-
-    Attributes:
-        value (`Any`): The object that cannot be sent.
-    """
+    """Raised for a `value` of the examiner that cannot be sent unchanged."""
 
     def __init__(self, value: Any) -> None:
         super().__init__(f"value of type {type(value).__name__}")
@@ -80,12 +75,7 @@ class Reference:
 
 
 class References:
-    """
-    References of the examiner to the program's objects, by number.
-
-    Args:
-        ask (`Callable`): Asks the program to carry out an operation.
-    """
+    """References of the examiner to the program's objects, by number. `ask` has the program carry out an operation."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -94,12 +84,7 @@ class References:
         self._classes: dict[tuple[str, type], Any] = {}
 
     def number(self, value: Any) -> int:
-        """
-        Return the number of an object of the program.
-
-        Raises:
-            NotPlain: If the value is not an object of the program.
-        """
+        """Return the number of an object of the program. Raise NotPlain for any other value."""
         if id(value) not in self._known:
             raise NotPlain(value)
         return self._known[id(value)][1]

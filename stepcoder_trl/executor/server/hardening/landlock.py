@@ -51,22 +51,16 @@ class _PathBeneathAttr(ctypes.Structure):
 
 
 def kernel_version() -> int:
-    """Version of Landlock in the kernel, 1 or higher. Raises `OSError` if there is none."""
+    """Return the version of Landlock in the kernel, 1 or higher. Raise OSError if there is none."""
     return syscall(_CREATE_RULESET, 0, 0, _ASK_FOR_VERSION)
 
 
 class Ruleset:
     """
-    Landlock rules, made once in the fork server and put on by each child.
+    Landlock rules, made once in the fork server and put on by each child. Programs may also read the system's files.
 
-    They do not confine the server itself, which has to empty the scratch folder.
-
-    Args:
-        scratch (`str`): Folder that programs may write to.
-        readable (`Sequence[str]`): Folders and files that programs may read. Those of the system are added.
-
-    Raises:
-        OSError: If the kernel has no Landlock, or the scratch folder cannot be opened.
+    They do not confine the server itself, which has to empty the scratch folder. Creation raises OSError if the kernel
+    has no Landlock, or the scratch folder cannot be opened.
     """
 
     def __init__(self, scratch: str, readable: Sequence[str]) -> None:
@@ -103,6 +97,6 @@ class Ruleset:
 
 
 def _handled_fs(version: int) -> int:
-    """Every access to files that this version of Landlock can deny."""
+    """Return every access to files that this version of Landlock can deny."""
     highest = 12 if version < 2 else 13 if version < 3 else 14 if version < 5 else 15
     return (1 << (highest + 1)) - 1

@@ -52,24 +52,14 @@ class Layer:
     """
     Layer of isolation. An instance is a layer that the calling process, a fork server, has prepared.
 
-    Attributes:
-        name (`str`): Name in logs, errors and docs/sandbox.md.
-        stops (`str`): What programs could do without it.
-        fix (`str`): How to get it where it is missing.
-        portable (`bool`): Whether every POSIX system has it. `isolation="none"` keeps these layers, too.
-
-    Args:
-        scratch (`str`): Folder that programs may write to.
-        readable (`Sequence[str]`): Folders and files that programs may read.
-
-    Raises:
-        OSError: If this system lacks the layer.
+    Programs may write to the folder `scratch`, and read the folders and files `readable`. Creation raises OSError if
+    this system lacks the layer.
     """
 
-    name: ClassVar[str]
-    stops: ClassVar[str]
-    fix: ClassVar[str]
-    portable: ClassVar[bool] = False
+    name: ClassVar[str]  # in logs, errors and docs/sandbox.md
+    stops: ClassVar[str]  # what programs could do without it
+    fix: ClassVar[str]  # how to get it where it is missing
+    portable: ClassVar[bool] = False  # whether every POSIX system has it, so that `isolation="none"` keeps it
 
     def __init__(self, scratch: str, readable: Sequence[str]) -> None:
         """Prepare the layer in the fork server."""
@@ -83,7 +73,7 @@ class ChildLayer(Layer, ABC):
 
     @abstractmethod
     def put_on(self, limits: Limits) -> None:
-        """Confine the calling process, a freshly forked child. Raises `OSError` if that fails."""
+        """Confine the calling process, a freshly forked child. Raise OSError if that fails."""
 
     @abstractmethod
     def try_out(self) -> bool:

@@ -31,7 +31,7 @@ if sys.platform == "linux":  # other systems lack these
 
 
 def syscall(number: int, *arguments: int) -> int:
-    """Result of a system call, by number. Arguments that are left out are 0."""
+    """Return the result of a system call, by number. Arguments that are left out are 0."""
     return _checked(_libc.syscall(number, *arguments, *[0] * (6 - len(arguments))))
 
 

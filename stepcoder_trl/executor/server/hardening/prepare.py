@@ -1,5 +1,5 @@
 """
-Prepares the layers of isolation in the fork server, and puts them on every child.
+Prepare the layers of isolation in the fork server, and put them on every child.
 
 `prepare` runs once in the server and does the costly part. `Hardening.enter_child` runs in every forked child, and the
 program cannot undo it.
@@ -16,11 +16,9 @@ from stepcoder_trl.executor.server.hardening.layers import LAYERS, SOFT_SIGNAL, 
 
 class IsolationUnavailable(RuntimeError):
     """
-    Raised by `prepare` when a layer that must be there is not; names it and what it would have stopped.
+    Raised by `prepare` if a layer that must be there is not.
 
-    Attributes:
-        missing (`dict[str, str]`):
-            For each missing layer: what it would have stopped, why it is missing, and the fix. Empty if no layer is.
+    `missing` says for each missing layer what it would have stopped, why it is missing, and the fix.
     """
 
     def __init__(self, message: str, missing: Mapping[str, str] | None = None) -> None:
@@ -30,22 +28,18 @@ class IsolationUnavailable(RuntimeError):
 
 class Hardening:
     """
-    Layers of isolation that are in force for the children of this process. Made by [`prepare`].
+    Layers of isolation that are in force for the children of this process. Made by `prepare`.
 
-    Attributes:
-        layers (`dict[str, bool]`): Whether each layer is in force, as a trial child found.
-        missing (`dict[str, str]`): For each layer that is not: what it would have stopped, and why it is missing.
-        soft_signal (`int`):
-            Signal of the soft time limit. A handler that is installed before `enter_child` cannot be replaced by the
-            program. The program can block the signal, or be out of its reach (a loop in C), so `SIGKILL` has to
-            follow.
+    `soft_signal` is the signal of the soft time limit. A handler that is installed before `enter_child` cannot be
+    replaced by the program. The program can block the signal, or be out of its reach (a loop in C), so `SIGKILL` has
+    to follow.
     """
 
     soft_signal: int = SOFT_SIGNAL
 
     def __init__(self, in_force: Sequence[Layer], missing: Mapping[str, str]) -> None:
-        self.layers = {layer.name: layer.name not in missing for layer in LAYERS}
-        self.missing = dict(missing)
+        self.layers = {layer.name: layer.name not in missing for layer in LAYERS}  # whether each is in force
+        self.missing = dict(missing)  # for each that is not: what it would have stopped, and why it is missing
         self._put_on = [layer.put_on for layer in in_force if isinstance(layer, ChildLayer)]
 
     def enter_child(
@@ -55,18 +49,11 @@ class Hardening:
         Confine the calling process: once, in a freshly forked child, before anything untrusted is compiled or run.
 
         Install the handler of `soft_signal` and make files in memory before. Close the descriptors that the program
-        must not have.
+        must not have. If this raises OSError, the child must not run the program.
 
-        Args:
-            memory_limit_bytes (`int`): Address space on top of the fork server's own at this moment.
-            cpu_limit_s (`float`):
-                CPU seconds, rounded up. `SIGXCPU` comes then and `SIGKILL` a second later: a last resort, the fork
-                server watches the time itself.
-            file_limit_bytes (`int`): Size of any file the program writes; beyond it `OSError` with `EFBIG`.
-            open_files (`int`): Highest descriptor the program can open, plus one.
-
-        Raises:
-            OSError: If a layer of `layers` could not be put on. The child must not run the program then.
+        Memory counts on top of the fork server's own address space at this moment. CPU seconds are rounded up.
+        `SIGXCPU` comes then and `SIGKILL` a second later: a last resort, the fork server watches the time itself. A
+        file beyond its limit gives OSError with `EFBIG`. `open_files` is the highest descriptor plus one.
         """
         limits = (memory_limit_bytes, cpu_limit_s, file_limit_bytes, open_files)
         for put_on in self._put_on:
@@ -77,27 +64,12 @@ def prepare(*, scratch: str, readable: Sequence[str], isolation: str, portable: 
     """
     Confine the calling process, a fork server, as far as it can do with, and prepare the layers of its children.
 
-    Call it once, single-threaded, after everything is imported and before the first fork.
+    Call it once, single-threaded, after everything is imported and before the first fork. `isolation="auto"` takes the
+    layers that there are, `"strict"` all or none, `"none"` the portable ones, as does `portable`, which is the default
+    outside Linux. Programs may read `readable`, the interpreter's files, and the system's libraries and locales.
 
-    Args:
-        scratch (`str`): Folder that programs may write to.
-        readable (`Sequence[str]`):
-            Folders and files that programs may read: the interpreter's. Shared libraries, time zones and locales of
-            the system are added.
-        isolation (`str`):
-            `"auto"` takes the layers that there are, `"strict"` all or none, `"none"` only the portable ones.
-        portable (`bool`, *optional*):
-            Only the portable layers: `rlimits`, where there is /proc also for memory, and `session`. Defaults to
-            whether this is not Linux.
-
-    Returns:
-        `Hardening`: The layers in force, which children put on.
-
-    Raises:
-        ValueError: If `isolation` is none of these, or `readable` holds the root folder.
-        IsolationUnavailable:
-            If `isolation` is `"strict"` and a layer is missing, or if the interpreter's files can be read only with
-            the powers of root.
+    Raise ValueError for bad arguments, and IsolationUnavailable if a layer is missing under `"strict"`, or if the
+    interpreter's files can be read only with the powers of root.
     """
     if isolation not in ("auto", "strict", "none"):
         raise ValueError(f'`isolation` is {isolation!r}, but must be "auto", "strict" or "none".')
@@ -122,7 +94,7 @@ def prepare(*, scratch: str, readable: Sequence[str], isolation: str, portable: 
 
 
 def _refusal(missing: Mapping[str, str]) -> IsolationUnavailable:
-    """Error for missing layers under `"strict"`."""
+    """Return the error for missing layers under `"strict"`."""
     lacking = "; ".join(f"`{name}`, which stops {description}" for name, description in missing.items())
     fixes = {layer.name: layer.fix for layer in LAYERS}
     return IsolationUnavailable(
@@ -154,7 +126,7 @@ def _build(scratch: str, readable: Sequence[str], left_out: str) -> Hardening:
 
 
 def _try_out(layers: Sequence[ChildLayer]) -> list[str]:
-    """Names of the layers that are in force in a trial child, which puts all of them on."""
+    """Return the names of the layers that are in force in a trial child, which puts all of them on."""
     report, report_end = os.pipe()
     pid = os.fork()
     if pid == 0:

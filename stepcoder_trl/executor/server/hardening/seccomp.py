@@ -88,13 +88,13 @@ def _argument(index: int, *, high: bool = False) -> Op:
 
 
 def _choose(values: Sequence[int], found: Op, other: Op) -> list[Op]:
-    """One answer if the loaded word is among the values, another if not."""
+    """Give one answer if the loaded word is among the values, another if not."""
     count = len(values)
     return [*((_EQUAL, count - index, 0, value) for index, value in enumerate(values)), other, found]
 
 
 def _conditions(guard_files: bool) -> dict[str, list[Op]]:
-    """Calls that are answered by their arguments."""
+    """Return the calls that are answered by their arguments."""
     # A program may signal itself: os.abort, signal.raise_signal, pthread_kill, os.kill(os.getpid(), ...).
     to_itself = [_argument(0), *_choose((PID_SLOT,), _ALLOW, _DENY)]
     rules = dict.fromkeys(("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"), to_itself)
@@ -140,13 +140,9 @@ def _search_tree(answers: Sequence[tuple[int, list[Op]]]) -> list[Op]:
 
 def filter_ops(architecture: Architecture, *, guard_files: bool) -> list[Op]:
     """
-    Instructions of the seccomp filter.
+    Return the instructions of the seccomp filter. `guard_files`: it denies writing files, because Landlock is missing.
 
     Calls that are not named are allowed, for the sake of correct programs. Calls above `NEWEST_KNOWN` fail as unknown.
-
-    Args:
-        architecture (`Architecture`): Numbers of the calls.
-        guard_files (`bool`): Whether the filter denies writing files, because Landlock is missing.
     """
     numbers = architecture.numbers
     rules = _conditions(guard_files)
@@ -185,12 +181,7 @@ class Filter:
     """
     Seccomp filter in memory, made once in the fork server and put on by each child.
 
-    Args:
-        architecture (`Architecture`): Architecture of this machine.
-        guard_files (`bool`): Whether the filter denies writing files, because Landlock is missing.
-
-    Raises:
-        OSError: If the kernel has no seccomp filters.
+    Creation raises OSError if the kernel has no seccomp filters.
     """
 
     def __init__(self, architecture: Architecture, *, guard_files: bool) -> None:
@@ -203,12 +194,7 @@ class Filter:
         self._call = (number, _SET_MODE_FILTER, _supported_flags(number), ctypes.addressof(self._program))
 
     def put_on(self, guarded_signal: int) -> None:
-        """
-        Put the filter on the calling process, for good.
-
-        Args:
-            guarded_signal (`int`): Signal whose handler the process cannot change; 0 for none.
-        """
+        """Put the filter on the calling process, for good. It cannot change the handler of a signal other than 0."""
         pid = os.getpid()
         for operand in self._pids:
             operand.value = pid
@@ -217,12 +203,12 @@ class Filter:
         syscall(*self._call)
 
     def _operand(self, index: int) -> ctypes.c_uint32:
-        """Operand of an instruction, in the filter's own memory."""
+        """Return the operand of an instruction, in the filter's own memory."""
         return ctypes.c_uint32.from_buffer(self._instructions[index], _Instruction.k.offset)
 
 
 def _supported_flags(call_number: int) -> int:
-    """Best flags that the kernel knows. Raises `OSError` if it has no filters."""
+    """Return the best flags that the kernel knows. Raise OSError if it has no filters."""
     for flags in (_SPEC_ALLOW, 0):
         try:
             syscall(call_number, _SET_MODE_FILTER, flags, 0)

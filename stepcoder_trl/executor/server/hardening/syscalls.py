@@ -61,30 +61,14 @@ _TABLES = {"x86_64": _X86_64, "aarch64": _AARCH64}
 
 
 class Architecture(NamedTuple):
-    """
-    One machine architecture.
-
-    Attributes:
-        audit (`int`): Its `AUDIT_ARCH` in linux/audit.h.
-        numbers (`dict[str, int]`): Number of each system call that it has.
-    """
+    """Machine architecture: its `AUDIT_ARCH` in linux/audit.h, and the numbers of its system calls."""
 
     audit: int
     numbers: dict[str, int]
 
 
 def architecture(machine: str) -> Architecture:
-    """
-    Numbers of the system calls of a machine.
-
-    They are read from the text each time: a fork server needs them once, for one architecture.
-
-    Args:
-        machine (`str`): Name as `platform.machine()` has it.
-
-    Raises:
-        OSError: If there is no table for it.
-    """
+    """Return the architecture of this name, as `platform.machine()` has it. Raise OSError if there is no table."""
     if machine not in _TABLES:
         raise OSError(errno.ENOSYS, f"no table of system calls for {machine}")
     entries = (entry.partition("=") for entry in f"{_TABLES[machine]} {_UNIFIED}".split())
@@ -92,7 +76,7 @@ def architecture(machine: str) -> Architecture:
 
 
 def this_architecture() -> Architecture:
-    """Numbers of this machine's system calls. Raises `OSError` if there is no table for it."""
+    """Return the architecture of this machine. Raise OSError if there is no table for it."""
     machine = platform.machine()
     if sys.byteorder != "little" or sys.maxsize < 2**32:
         raise OSError(errno.ENOSYS, f"no table of system calls for {machine}")
