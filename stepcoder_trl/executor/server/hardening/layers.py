@@ -75,9 +75,13 @@ class ChildLayer(Layer, ABC):
     def put_on(self, limits: Limits) -> None:
         """Confine the calling process, a freshly forked child. Raise OSError if that fails."""
 
-    @abstractmethod
     def try_out(self) -> bool:
         """Put the layer on the calling process, a trial child, and return whether it is in force."""
+        try:
+            self.put_on(_TRIAL_LIMITS)
+        except OSError:
+            return False
+        return True
 
 
 class ResourceLimits(ChildLayer):
@@ -148,13 +152,6 @@ class DeathSignal(ChildLayer):
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self._server_pid:
             os._exit(1)  # it died before the line above
-
-    def try_out(self) -> bool:
-        try:
-            self.put_on(_TRIAL_LIMITS)
-        except OSError:
-            return False
-        return True
 
 
 class Subreaper(Layer):
@@ -248,9 +245,7 @@ class Seccomp(ChildLayer):
         self._filter.put_on(guarded_signal=SOFT_SIGNAL if has_handler else 0)
 
     def try_out(self) -> bool:
-        try:
-            self.put_on(_TRIAL_LIMITS)
-        except OSError:
+        if not super().try_out():
             return False
         try:
             syscall(this_architecture().numbers["socket"], AF_UNIX, SOCK_STREAM, 0)
