@@ -26,7 +26,11 @@ _LONG_RUN_S = 1.0
 
 
 class ChildProcess:
-    """Process that runs `tests`, which are indices of a job's tests, with its files and pipes."""
+    """
+    Process that runs `tests`, which are indices of a job's tests, with its files and pipes.
+
+    `stdout_fds` are the files of standard output: one for each test of a stdio job, else one for all.
+    """
 
     def __init__(self, server: ForkServer, job: JobMessage, tests: range) -> None:
         self._server = server
@@ -34,7 +38,7 @@ class ChildProcess:
         self._first = tests.start
         inputs = [job["tests"][index]["input"] for index in tests] if job["type"] == "stdio" else [""]
         self._stdin_fds = [server.system.memory_file("stdin", text) for text in inputs]
-        self._stdout_fds = [server.system.memory_file("stdout") for _ in inputs]
+        self.stdout_fds = [server.system.memory_file("stdout") for _ in inputs]
         self._pipes: tuple[int, ...] = ()
         self.pid = 0
         self.reports = self._gate = -1  # descriptors
@@ -52,7 +56,7 @@ class ChildProcess:
             report_fd=report_write,
             gate_fd=gate_read if waits else None,
             stdin_fds=self._stdin_fds,
-            stdout_fds=self._stdout_fds,
+            stdout_fds=self.stdout_fds,
             soft_signal=self._server.hardening.soft_signal,
             modules=self._server.modules,
             progress=self._server.progress,
@@ -93,21 +97,9 @@ class ChildProcess:
         with contextlib.suppress(BrokenPipeError):
             os.write(self._gate, CHILD_GO if goes_on else CHILD_STOP)
 
-    def output_size(self, offset: int) -> int:
-        """Return the size of the standard output of a test, counted from the first test."""
-        return os.fstat(self._stdout_fds[offset]).st_size
-
-    def output(self, offset: int) -> bytes:
-        """Return the standard output of a test."""
-        return os.pread(self._stdout_fds[offset], self.output_size(offset), 0)
-
-    def clear_output(self, offset: int) -> None:
-        """Delete the standard output of a test."""
-        os.ftruncate(self._stdout_fds[offset], 0)
-
     def close(self) -> None:
         """Close all descriptors."""
-        for descriptor in (*self._pipes, *self._stdin_fds, *self._stdout_fds):
+        for descriptor in (*self._pipes, *self._stdin_fds, *self.stdout_fds):
             os.close(descriptor)
         self._pipes = ()
 

@@ -1,5 +1,5 @@
 """
-Run one job on a remote machine: the entry point of the script that [`RemoteExecutor`] sends.
+Run one job on a remote machine: the entry point of the script that `RemoteExecutor` sends.
 
 Standard input holds the length of the request, the request and a token. Standard output gets one line: the token,
 followed by the report. The token is read after the program has ended, so no process of the program ever knows it.

@@ -35,9 +35,6 @@ class Unserializable:
     def __eq__(self, other: object) -> bool:
         return False
 
-    def __ne__(self, other: object) -> bool:
-        return True
-
     def __repr__(self) -> str:
         return f"<value of type {self.type_name}>"
 
@@ -58,7 +55,7 @@ def encode(value: Any) -> Any:
 
 
 class Encoder:
-    """Encoder of one value, see [`encode`]."""
+    """Encoder of one value, see `encode`."""
 
     # Ids of classes that are sent as lists and dicts. A program's class may say that it equals one of them.
     lists = frozenset(map(id, (list, deque)))

@@ -1,7 +1,7 @@
 """
 Encode the values in messages between the examiner and a program.
 
-The examiner runs no code of the program. Its messages carry more types than [`encode`] does:
+The examiner runs no code of the program. Its messages carry more types than `encode` does:
 
 - values of the standard library, by exact type (dates, decimals, fractions, other containers, views of dicts);
 - values of classes that a program derives from plain ones, such as named tuples: the content is sent, and the examiner
@@ -174,7 +174,7 @@ _CONTENTS: dict[int, _Write] = {
 
 class Reader:
     """
-    Decoder of trees from [`Writer`].
+    Decoder of trees from `Writer`.
 
     `referred` returns the object for a number. `derived` returns an instance of a derived class for its number, the
     name of the class and its content. `shares`: a container may occur twice.
