@@ -254,12 +254,7 @@ def compare(initial: Mapping[str, float], by_seed: Sequence[Mapping[str, Mapping
     """
     Compare the pass rates of the arms and of the initial model on the same problems.
 
-    Args:
-        initial (`Mapping[str, float]`): Pass rates before training. Problems that the arms lack are left out.
-        by_seed (`Sequence[Mapping[str, Mapping[str, float]]]`): Per seed, the pass rates of each arm.
-
-    Returns:
-        `dict[str, Any]`: An [`interval`] for `"initial"`, each arm and their difference. `"by seed"` has the means.
+    Return an `interval` for `"initial"`, each arm and their difference. `"by seed"` has the means.
     """
     columns: dict[str, list[dict[str, float]]] = {"initial": [], **{arm: [] for arm in ARMS}, "stepcoder - ppo": []}
     for rates in by_seed:
@@ -300,13 +295,7 @@ def interval(by_seed: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """
     Return a mean with a 95 % bootstrap interval over seeds and problems. With few seeds the interval is too narrow.
 
-    Args:
-        by_seed (`Sequence[Mapping[str, float]]`):
-            Per seed, the value of each problem. If all seeds have the same problems, these are resampled once for all
-            seeds, otherwise in each seed.
-
-    Returns:
-        `dict[str, float]`: `value`, `low`, `high`.
+    If all seeds have the same problems, these are resampled once for all seeds, otherwise in each seed.
     """
     draw = random.Random(0)
     shared = all(values.keys() == by_seed[0].keys() for values in by_seed)

@@ -89,16 +89,8 @@ def soak(
     """
     Run programs and watch the memory and descriptors of this process.
 
-    Args:
-        programs (`int`): Number of programs.
-        workers (`int`): Number of fork servers.
-        hostile_share (`float`): Fraction of hostile programs, in [0, 1].
-        programs_between_kills (`int`, *optional*): Kill a worker after this many programs. By default kill none.
-        seed (`int`): Seed for drawing programs and workers to kill.
-        after_batch (`Callable`): Called with the result so far after every batch.
-
-    Returns:
-        `dict`: Counts, `wrong` outcomes (name, outcome, message), growth in bytes and descriptors, and leftovers.
+    Return counts, `wrong` outcomes (name, outcome, message), growth, and leftovers. `after_batch` gets the result so
+    far.
     """
     draw = random.Random(seed)
     began = time.monotonic()

@@ -21,16 +21,10 @@ AT_SCRATCH = 0.9  # a curriculum has ended when this share of problems is at scr
 
 @dataclass(frozen=True)
 class Runs:
-    """
-    Finished runs of a setting.
-
-    Attributes:
-        setting (`Setting`): Setting.
-        by_arm (`dict[str, dict[int, Run]]`): The run of each seed, per arm in the order of `ARMS`.
-    """
+    """Finished runs of a setting."""
 
     setting: Setting
-    by_arm: dict[str, dict[int, Run]]
+    by_arm: dict[str, dict[int, Run]]  # the run of each seed, per arm in the order of `ARMS`
 
     def start(self, seed: int) -> Mapping[str, float]:
         """Return the evaluation of the fine-tuned model, from which all arms of a seed start."""
@@ -91,23 +85,10 @@ def difference(
     runs: Runs, arm: str, other: str, measure: str, name: str, rollouts: int | None = None
 ) -> dict[str, Any] | None:
     """
-    Return the paired difference between two arms over the seeds that both have.
+    Return the paired difference between two arms over the seeds that both have, or `None` if there are none.
 
-    Args:
-        runs ([`Runs`]):
-            Finished runs.
-        arm, other (`str`):
-            Arms.
-        measure (`str`):
-            Name in `MEASURES`. For `curve_by_cpu` both curves are cut where the seed's cheaper run ends.
-        name (`str`):
-            Set of problems.
-        rollouts (`int`, *optional*):
-            Number of rollouts at which curves are cut. By default they run to their ends.
-
-    Returns:
-        `dict[str, Any]` or `None`: Fields of [`Difference`], and `relative`, the gain divided by the other arm's mean.
-        `None` if no seed has both arms.
+    Curves are cut at `rollouts`, by default at their ends. With `curve_by_cpu` they are cut where the seed's cheaper
+    run ends. `relative` is the gain divided by the other arm's mean.
     """
     seeds = sorted(runs.by_arm.get(arm, {}).keys() & runs.by_arm.get(other, {}).keys())
     if not seeds:
@@ -129,20 +110,7 @@ def change_of_gain(
     """
     Return how much more an arm gains over another in one setting than in another setting, paired by seed.
 
-    Args:
-        runs, others ([`Runs`]):
-            Finished runs of both settings. Seeds with different problems or fine-tuned models are left out.
-        pair (`tuple[str, str]`):
-            Arms. The second is the base.
-        measure (`str`):
-            Name in `MEASURES`, over rollouts.
-        name (`str`):
-            Set of problems.
-        rollouts (`int`):
-            Number of rollouts at which curves are cut.
-
-    Returns:
-        `dict[str, Any]` or `None`: Fields of [`Difference`]. `None` if no seed can be paired.
+    Seeds with different problems or fine-tuned models are left out. `None` if no seed is left.
     """
     seeds = [
         seed
@@ -167,19 +135,7 @@ def shares_at_start(runs: Runs) -> dict[str, Estimate]:
 
 
 def summarize(runs: Runs, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """
-    Return the results of a setting as values for JSON.
-
-    Args:
-        runs ([`Runs`]):
-            Finished runs.
-        pairs (`Sequence[tuple[str, str]]`):
-            Arms to compare. The second is the base.
-
-    Returns:
-        `dict[str, Any]`: `arms` and `differences` by measure and set of problems, `training` with means of training
-        metrics over updates and seeds, `sft` and `start`.
-    """
+    """Return the results of a setting as values for JSON. The second arm of a pair is the base."""
     present = [(arm, other) for arm, other in pairs if arm in runs.by_arm and other in runs.by_arm]
     return {
         "arms": {

@@ -39,35 +39,19 @@ CHAINS = ("first", "second", "third", "fourth")
 
 @dataclass(frozen=True)
 class Written:
-    """
-    Sampled line at the place of a concept.
+    """Sampled line at the place of a concept."""
 
-    Attributes:
-        chain (`int`): Number of the chain of arms, from 0.
-        concept (`Concept`): Concept that the prompt asks for.
-        code (`str`): Code of the program, without `if` and `elif`.
-        right (`bool`): Whether the code is the canonical solution's.
-    """
-
-    chain: int
-    concept: Concept
-    code: str
-    right: bool
+    chain: int  # of arms, from 0
+    concept: Concept  # that the prompt asks for
+    code: str  # of the program, without `if` and `elif`
+    right: bool  # whether the code is the canonical solution's
 
 
 def written_concepts(program: str, prompt: str, solution: str, first_line: int = 0) -> Iterator[Written]:
     """
-    Compare a program with the canonical solution, line by line.
+    Compare a program with the canonical solution of style `"scalar"`, line by line from the first sampled line.
 
-    Args:
-        program (`str`):
-            Program.
-        prompt (`str`):
-            Description of the problem. Concepts with the same code ("is even", "is a multiple of 2") differ in it.
-        solution (`str`):
-            Canonical solution, of style `"scalar"`.
-        first_line (`int`, *optional*, defaults to `0`):
-            Index of the first sampled line. Earlier lines are left out.
+    Concepts with the same code ("is even", "is a multiple of 2") differ in the prompt.
     """
     lines = program.splitlines()
     asked = (one for clause in re.findall(r"^\d+\. (.*)\.$", prompt, re.MULTILINE) for one in _concepts_of(clause))
@@ -121,17 +105,10 @@ def count_concepts(update: Update) -> Counter[Written]:
 
 def trace(job: Job, work: Path) -> list[dict[str, Any]]:
     """
-    Repeat a run of the grid and count its lines.
+    Repeat a run of the grid and count its lines. Return one row per phase, chain and concept.
 
-    Args:
-        job (`Job`):
-            Run.
-        work (`Path`):
-            Folder of problems and models.
-
-    Returns:
-        `list[dict[str, Any]]`: One row per phase, chain and concept. `written` and `right` are numbers of lines.
-        `instead` counts the other lines: by the words of the concept they write, else by their code.
+    `written` and `right` are numbers of lines. `instead` counts the other lines: by the words of the concept they
+    write, else by their code.
     """
     material = prepare(job.setting, job.seed, work)
     counts: list[Counter[Written]] = []

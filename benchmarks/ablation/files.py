@@ -19,12 +19,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_reported(path: Path) -> dict[str, Any]:
-    """
-    Read the results of an earlier report. A missing file gives an empty dict.
-
-    Raises:
-        SystemExit: If the file holds something else.
-    """
+    """Read the results of an earlier report. A missing file gives an empty dict, another file ends the program."""
     if not path.exists():
         return {}
     try:
@@ -41,15 +36,8 @@ def locked(target: Path, wait: bool = True) -> Iterator[int | None]:
     """
     Hold the lock of a path, which is a file next to it.
 
-    Args:
-        target (`Path`):
-            Path to lock.
-        wait (`bool`, *optional*, defaults to `True`):
-            Whether to wait while another process holds the lock.
-
-    Returns:
-        `Iterator[int | None]`: Descriptor of the lock, or `None` if another process holds it and `wait` is `False`. A
-        child that inherits the descriptor holds the lock as well.
+    Yields its descriptor, or `None` if another process holds it and `wait` is `False`. A child that inherits the
+    descriptor holds the lock as well.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{target}.lock", "w") as stream:

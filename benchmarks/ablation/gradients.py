@@ -65,18 +65,9 @@ def gradients(
     trainer: StepCoderPPOTrainer, rows: Sequence[PromptRow], step: int
 ) -> tuple[dict[str, torch.Tensor], float]:
     """
-    Return the gradient of the policy loss under each mask for one batch of completions. No weight changes.
+    Return the gradient of the policy loss under each mask, and the share of unexecuted tokens. No weight changes.
 
-    Args:
-        trainer (`StepCoderPPOTrainer`):
-            Trainer.
-        rows (`Sequence[PromptRow]`):
-            Problem of each completion.
-        step (`int`):
-            Number of the batch. Random masks depend on it.
-
-    Returns:
-        `tuple[dict[str, torch.Tensor], float]`: Gradients as vectors, and the share of unexecuted tokens.
+    Each row is the problem of one completion. Random masks depend on `step`, the number of the batch.
     """
     rollout = trainer.generate_rollout(trainer.draw_samples(rows))
     runs = trainer.submit_programs(rollout)
@@ -101,23 +92,10 @@ def gradients(
 
 def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) -> dict[str, Any]:
     """
-    Measure the gradients of a seed's model.
+    Measure the gradients of a seed's model at a moment.
 
-    Args:
-        setting (`Setting`):
-            Family and tests.
-        seed (`int`):
-            Seed.
-        work (`Path`):
-            Folder of problems and models.
-        batches (`int`):
-            Number of batches of completions.
-        moment (`str`):
-            Key of `MOMENTS`.
-
-    Returns:
-        `dict[str, Any]`: `updates`, the number of updates before; `unexecuted_share`; and `products`, for each pair of
-        masks the products of all gradients under one mask with all gradients under the other.
+    `products` has for each pair of masks the products of all gradients under one mask with all gradients under the
+    other.
     """
     material = prepare(setting, seed, work)
     collected: dict[str, list[torch.Tensor]] = {name: [] for name in MASKS}
@@ -171,18 +149,7 @@ def squared_noise(products: Products, without: int | None = None) -> float:
 
 
 def jackknife(statistic: Callable[[int | None], float], n: int) -> Estimate:
-    """
-    Return a statistic of `n` batches with a 95 % jackknife interval.
-
-    Args:
-        statistic (`Callable[[int | None], float]`):
-            Takes the number of the batch to leave out, or `None`.
-        n (`int`):
-            Number of batches.
-
-    Returns:
-        [`Estimate`]
-    """
+    """Return a statistic of `n` batches with a 95 % jackknife interval. It takes the batch to leave out, or `None`."""
     whole = statistic(None)
     parts = [statistic(left_out) for left_out in range(n)]
     center = sum(parts) / n
@@ -195,16 +162,9 @@ def compare(products: dict[str, Products], name: str) -> dict[str, Any]:
     """
     Compare the squared signal-to-noise ratio under a mask with that of all tokens.
 
-    Args:
-        products (`dict[str, Products]`):
-            Products from `probe`.
-        name (`str`):
-            Mask.
-
-    Returns:
-        `dict[str, Any]`: `snr` is the ratio for one batch. `signal_ratio`, `noise_ratio` and `gain` are the squared
-        signal, noise and ratio divided by those of all tokens. `cosine` is that of the angle between the two mean
-        gradients. If it is 1, all tokens need `gain` times as many completions for the same accuracy.
+    `snr` is the ratio for one batch. `signal_ratio`, `noise_ratio` and `gain` are the squared signal, noise and ratio
+    divided by those of all tokens. `cosine` is that of the angle between the two mean gradients. If it is 1, all
+    tokens need `gain` times as many completions for the same accuracy.
     """
     mine, all_tokens = products[f"{name} {name}"], products["off off"]
     across = products[" ".join(sorted((name, "off")))]

@@ -22,21 +22,10 @@ QUIET = {"OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLIN
 
 def run_grid(jobs: Sequence[Job], folder: Path, processes: int) -> list[Job]:
     """
-    Run the jobs without a result, in order.
+    Run the jobs without a result, in order. Return those that failed: their logs are next to the results.
 
     An interrupted run leaves no result and starts over. Several grids may work in the same folder: each takes jobs
     that no other one has begun.
-
-    Args:
-        jobs (`Sequence[Job]`):
-            Jobs.
-        folder (`Path`):
-            Folder of results, problems and fine-tuned models.
-        processes (`int`):
-            Number of runs at a time, with one thread each.
-
-    Returns:
-        `list[Job]`: Jobs that failed. Their logs are in the folder of results.
     """
     stop = threading.Event()
     with ThreadPoolExecutor(processes) as pool:
@@ -49,20 +38,9 @@ def run_grid(jobs: Sequence[Job], folder: Path, processes: int) -> list[Job]:
 
 def restore_runs(results: Path, folder: Path) -> int:
     """
-    Restore runs from an earlier report, so that they are not repeated. The report may come from another machine.
+    Restore the missing runs from an earlier report, perhaps of another machine, and return their number.
 
-    Args:
-        results (`Path`):
-            `results.json` of a report, with its runs. It need not exist.
-        folder (`Path`):
-            Folder of results. Results that it already has stay.
-
-    Returns:
-        `int`: Number of runs restored.
-
-    Raises:
-        SystemExit: If the file cannot be used, or if the setting or arm of a run has changed since. A new report would
-            drop such a run.
+    Exits if the setting or arm of a run has changed since: a new report would drop such a run.
     """
     if not results.exists():
         return 0

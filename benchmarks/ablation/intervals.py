@@ -11,14 +11,7 @@ from statistics import fmean, stdev
 
 @dataclass(frozen=True)
 class Estimate:
-    """
-    Mean of independent values.
-
-    Attributes:
-        mean (`float`): Mean.
-        low, high (`float`): 95 % interval by Student's t. NaN for fewer than two values.
-        n (`int`): Number of values.
-    """
+    """Mean of `n` independent values, with its 95 % interval by Student's t: NaN for fewer than two values."""
 
     mean: float
     low: float
@@ -28,18 +21,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """
-    Mean of paired differences.
+    """Mean of paired differences."""
 
-    Attributes:
-        p_t (`float`): Two-sided p of the paired t-test.
-        p_signs (`float`): Two-sided p of the exact permutation test of the signs. With n pairs at least `2 / 2**n`.
-        above (`int`): Pairs whose difference is above 0.
-    """
-
-    p_t: float
-    p_signs: float
-    above: int
+    p_t: float  # two-sided, of the paired t-test
+    p_signs: float  # two-sided, of the exact permutation test of the signs; with n pairs at least 2 / 2**n
+    above: int  # pairs whose difference is above 0
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -49,16 +35,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def paired_difference(values: Sequence[float], others: Sequence[float]) -> Difference:
-    """
-    Return the mean of the pairwise differences `values - others`.
-
-    Args:
-        values, others (`Sequence[float]`):
-            One value per seed, in the same order.
-
-    Returns:
-        [`Difference`]
-    """
+    """Return the mean of the pairwise differences `values - others`."""
     gaps = [value - other for value, other in zip(values, others, strict=True)]
     mean, half = fmean(gaps), _half_width(gaps)
     above = sum(gap > 0 for gap in gaps)
@@ -104,16 +81,7 @@ def t_quantile(freedom: int, within: float = 0.95) -> float:
 
 def t_within(t: float, freedom: int) -> float:
     """
-    Return the probability that Student's t lies between `-t` and `t`.
-
-    Args:
-        t (`float`):
-            Bound, at least 0.
-        freedom (`int`):
-            Degrees of freedom, at least 1.
-
-    Returns:
-        `float`: In [0, 1].
+    Return the probability that Student's t with at least one degree of freedom lies between `-t` and `t`.
 
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
     """
@@ -129,18 +97,7 @@ def t_within(t: float, freedom: int) -> float:
 
 
 def area(points: Sequence[tuple[float, float]], end: float) -> float:
-    """
-    Return the mean height of a piecewise linear curve from its first point to `end`.
-
-    Args:
-        points (`Sequence[tuple[float, float]]`):
-            Points by rising x.
-        end (`float`):
-            Last x, above the first point's. Beyond its last point the curve is constant.
-
-    Returns:
-        `float`
-    """
+    """Return the mean height of a piecewise linear curve up to `end`. Beyond its last point the curve is constant."""
     curve = [*points, (max(end, points[-1][0]), points[-1][1])]
     total = 0.0
     for (x, y), (later, height) in itertools.pairwise(curve):

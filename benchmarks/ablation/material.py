@@ -35,43 +35,19 @@ SPARE_TOKENS = 8  # that a completion may be longer than the longest solution
 
 @dataclass(frozen=True)
 class Material:
-    """
-    Problems, model and tokenizer from which a run starts.
+    """Problems, fine-tuned model and tokenizer from which a run starts."""
 
-    Attributes:
-        training (`list[Problem]`): Problems to train on, with the tests for training.
-        evaluated (`dict[str, list[Problem]]`): Training and held-out problems, with all tests.
-        tokenizer ([`~transformers.PreTrainedTokenizerFast`]): Tokenizer.
-        model ([`~transformers.LlamaForCausalLM`]): Fine-tuned model.
-        response_length (`int`): Maximum number of tokens per completion.
-        sft (`dict[str, float]`): Loss of fine-tuning and its lower bound, in nats per token.
-        digest (`str`): Digest of problems and weights. Runs with the same digest can be paired.
-    """
-
-    training: list[Problem]
-    evaluated: dict[str, list[Problem]]
+    training: list[Problem]  # with the tests for training
+    evaluated: dict[str, list[Problem]]  # training and held-out problems, with all tests
     tokenizer: PreTrainedTokenizerFast
     model: LlamaForCausalLM
     response_length: int
-    sft: dict[str, float]
-    digest: str
+    sft: dict[str, float]  # loss of fine-tuning and its lower bound, in nats per token
+    digest: str  # of problems and weights; runs with the same digest can be paired
 
 
 def prepare(setting: Setting, seed: int, folder: Path) -> Material:
-    """
-    Load the material of a run, and make the missing parts.
-
-    Args:
-        setting ([`Setting`]):
-            Family and sizes.
-        seed (`int`):
-            Seed of problems, model and fine-tuning.
-        folder (`Path`):
-            Folder of problems and models.
-
-    Returns:
-        [`Material`]
-    """
+    """Load the material of a run from the folder, and make the missing parts."""
     problems = _problems(setting, seed, folder)
     checkpoint = fine_tuned(setting.corpus, seed, folder)
     rows = [problem.to_row() for problems_ in problems.values() for problem in problems_]

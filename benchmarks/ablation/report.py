@@ -44,20 +44,7 @@ TITLES = {"training": "training", "heldout": "held-out"}
 
 
 def write_report(settings: Sequence[Setting], work: Path, out: Path) -> list[str]:
-    """
-    Write the results of the finished runs.
-
-    Args:
-        settings (`Sequence[Setting]`):
-            Settings. Those without a finished run are left out.
-        work (`Path`):
-            Folder of the runs.
-        out (`Path`):
-            Folder to write to.
-
-    Returns:
-        `list[str]`: Names of the settings reported.
-    """
+    """Write the results of the finished runs in `work` to `out`. Return the names of the settings that have any."""
     found = {setting.name: read_runs(setting, work) for setting in settings}
     found = {name: runs for name, runs in found.items() if runs.by_arm}
     out.mkdir(parents=True, exist_ok=True)

@@ -158,15 +158,8 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     """
     Do one run of the grid.
 
-    Args:
-        job ([`Job`]):
-            Setting, arm and seed.
-        folder (`Path`):
-            Folder of problems and models.
-
-    Returns:
-        `dict[str, Any]`: `points` (the learning curve), `updates` (the metrics of training), `sft`, the identity of
-        the run, and its cost. The arm that does not train has `start`: shares of its completions from scratch.
+    Return `points` (the learning curve), `updates` (the metrics of training), `sft`, the identity of the run, and its
+    cost. The arm that does not train has `start`: shares of its completions from scratch.
     """
     setting, arm = job.setting, ARMS[job.arm]
     begun_s = time.perf_counter()

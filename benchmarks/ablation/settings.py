@@ -14,53 +14,30 @@ from stepcoder_trl.quickstart.problems import SyntheticConfig
 
 @dataclass(frozen=True)
 class Corpus:
-    """
-    Demonstrations on which the tiny model is fine-tuned first.
-
-    Args:
-        dials (`SyntheticConfig`): Settings of the demonstrations.
-        steps (`int`): Number of steps, of 32 demonstrations each.
-        easy_accuracy, hard_accuracy (`float`): Share of easy and hard concepts that are written right.
-    """
+    """Demonstrations on which the tiny model is fine-tuned first."""
 
     dials: SyntheticConfig
-    steps: int = 700
-    easy_accuracy: float = 0.85
+    steps: int = 700  # of 32 demonstrations each
+    easy_accuracy: float = 0.85  # share of easy concepts that are written right
     hard_accuracy: float = 0.35
 
 
 @dataclass(frozen=True)
 class Setting:
-    """
-    Family of problems and sizes of its runs.
-
-    Args:
-        name (`str`): Name, also of folders.
-        reason (`str`): Reason to expect an effect, written before the runs.
-        dials (`SyntheticConfig`): Settings of the problems, with the tests for evaluation.
-        corpus (`Corpus`): Corpus of the fine-tuned model.
-        training_tests (`int` or `None`): Number of tests per problem in training, the first ones. `None` takes all.
-        num_problems (`int`): Number of problems to train on.
-        num_heldout (`int`): Number of problems that are only evaluated.
-        updates (`int`): Number of PPO updates.
-        prompts_per_update (`int`): Number of problems per update.
-        num_generations (`int`): Number of completions per problem and update.
-        evaluate_every (`int`): Number of updates between two evaluations.
-        stop_after (`int` or `None`): Number of updates after which a run stops. Its schedules do not change.
-    """
+    """Family of problems and sizes of its runs."""
 
     name: str
-    reason: str
-    dials: SyntheticConfig
+    reason: str  # to expect an effect, written before the runs
+    dials: SyntheticConfig  # of the problems, with the tests for evaluation
     corpus: Corpus
-    training_tests: int | None = 2
+    training_tests: int | None = 2  # the first ones of each problem; `None` takes all
     num_problems: int = 64
     num_heldout: int = 256
     updates: int = 48
     prompts_per_update: int = 16
     num_generations: int = 4
-    evaluate_every: int = 8
-    stop_after: int | None = None
+    evaluate_every: int = 8  # updates
+    stop_after: int | None = None  # updates; the schedules do not change
 
     @property
     def rollouts_per_update(self) -> int:
@@ -83,18 +60,13 @@ class Arm:
     """
     System to compare.
 
-    Args:
-        label (`str`): Name in tables and plots.
-        options (`dict`): Fields of `StepCoderPPOConfig`. If the arm learns from solutions, of `SFTConfig`.
-        reward (`str` or `None`): Name in `REWARDS`. `None` takes the trainer's compiler feedback.
-        learns_from (`str`): `"tests"` trains by PPO. `"solutions"` fine-tunes on the training problems' canonical
-            solutions, which CCCS shows in part, on as many as other arms sample completions. `"nothing"` does not
-            train.
+    `learns_from="tests"` trains by PPO. `"solutions"` fine-tunes on the training problems' canonical solutions, which
+    CCCS shows in part, on as many as other arms sample completions. `"nothing"` does not train.
     """
 
     label: str
-    options: dict[str, Any] = field(default_factory=dict)
-    reward: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)  # of `StepCoderPPOConfig`, for `"solutions"` of `SFTConfig`
+    reward: str | None = None  # in `REWARDS`; `None` takes the trainer's compiler feedback
     learns_from: Literal["tests", "solutions", "nothing"] = "tests"
 
 
