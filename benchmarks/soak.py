@@ -33,6 +33,8 @@ from stepcoder_trl.jsonl import write_json
 
 
 BATCH = 500
+WORKERS = 2
+HOSTILE_SHARE = 0.05
 MAX_WARM_UP_PROGRAMS = 1000
 QUICK_S = 0.5
 MAX_GROWTH_BYTES = 20 * 2**20
@@ -78,13 +80,7 @@ class Killer:
 
 
 def soak(
-    programs: int,
-    *,
-    workers: int = 2,
-    hostile_share: float = 0.05,
-    programs_between_kills: int | None = None,
-    seed: int = 0,
-    after_batch: Callable[[dict[str, Any]], None] = lambda result: None,
+    programs: int, programs_between_kills: int | None, seed: int, after_batch: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
     """
     Run programs and watch the memory and descriptors of this process.
@@ -99,7 +95,7 @@ def soak(
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         usual, tempfile.tempdir = tempfile.tempdir, folder
         try:
-            with CodeExecutor(ExecutorConfig(num_workers=workers)) as executor:
+            with CodeExecutor(ExecutorConfig(num_workers=WORKERS)) as executor:
                 hostile = quick_hostile_programs(executor)
                 _run_batch(executor, [correct_program(draw) for _ in range(min(programs // 2, MAX_WARM_UP_PROGRAMS))])
                 memory, descriptors = resident_bytes(), num_descriptors()
@@ -107,7 +103,7 @@ def soak(
                 while result["programs"] < programs:
                     count = min(BATCH, programs - result["programs"])
                     batch = [
-                        draw.choice(hostile) if draw.random() < hostile_share else correct_program(draw)
+                        draw.choice(hostile) if draw.random() < HOSTILE_SHARE else correct_program(draw)
                         for _ in range(count)
                     ]
                     for sample, outcome, message in _run_batch(executor, batch, killer):
@@ -170,10 +166,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=int, default=200_000, help="number of programs (200000)")
-    parser.add_argument("--workers", type=int, default=2, help="number of fork servers (2)")
-    parser.add_argument("--hostile-share", type=float, default=0.05, help="fraction of hostile programs (0.05)")
     parser.add_argument("--kills", type=int, metavar="N", help="kill a worker after every N programs (at least 20)")
-    parser.add_argument("--seed", type=int, default=0, help="seed for drawing programs (0)")
     parser.add_argument("--out", type=Path, help="JSON file, written after every batch; an earlier run is continued")
     arguments = parser.parse_args()
     earlier = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else {"legs": []}
@@ -191,14 +184,7 @@ def main() -> int:
             bar.update(task, completed=done + result["programs"])
             write(result)
 
-        result = soak(
-            max(arguments.programs - done, 0),
-            workers=arguments.workers,
-            hostile_share=arguments.hostile_share,
-            programs_between_kills=arguments.kills,
-            seed=arguments.seed + len(legs),
-            after_batch=after_batch,
-        )
+        result = soak(max(arguments.programs - done, 0), arguments.kills, len(legs), after_batch)
     write(result)
     found = [problem for leg in [*legs, result] if leg["programs"] for problem in problems(leg)]
     growth = result.get("growth_bytes", 0)

@@ -33,9 +33,11 @@ from pathlib import Path
 from typing import Any
 
 
+ROOT = Path(__file__).resolve().parents[1]
 TRAINERS = ("ours", "upstream")
 SETTINGS = ("generated", "replayed")
 BATCH, MICRO_BATCH, QUERY_TOKENS = 16, 4, 64
+UPDATES = 3  # per measurement, the first not counted
 SOLUTION = (
     "def sign(x):\n    if x > 100:\n        return 1\n    for _ in range(2):\n        x += 0\n"
     "    if x > 0:\n        return 1\n    if x < 0:\n        return -1\n    return 0\n"
@@ -60,9 +62,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         trainer.train()
         peak = _memory("VmHWM")
-    wall, cpu = (
-        [later - earlier for earlier, later in itertools.pairwise(column)] for column in zip(*clock.marks, strict=True)
-    )
+    columns = zip(*clock.marks, strict=True)
+    wall, cpu = ([later - earlier for earlier, later in itertools.pairwise(column)] for column in columns)
     waits = [entry["executor/wait_s"] for entry in trainer.state.log_history if "executor/wait_s" in entry]
     return {
         "wall_s": statistics.median(wall),
@@ -75,31 +76,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 def _clock() -> Any:
     from transformers import TrainerCallback
 
+    from benchmarks.ways import cpu_of_tree
+
     class Clock(TrainerCallback):
         """Records wall and CPU time at the end of each update."""
 
         marks: list[tuple[float, float]] = []  # noqa: RUF012 - one per process
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.marks.append((time.perf_counter(), _cpu_seconds()))
+            self.marks.append((time.perf_counter(), sum(cpu_of_tree().values())))
 
     return Clock()
-
-
-def _cpu_seconds() -> float:
-    """Return the CPU seconds of this process and of its living and ended descendants."""
-    ticks = 0
-    for pid in _family(os.getpid()):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += sum(int(field) for field in fields[11:15])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _family(pid: int) -> list[int]:
-    children = [
-        int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()
-    ]
-    return [pid, *(member for child in children for member in _family(child))]
 
 
 def _memory(field: str) -> int:
@@ -149,7 +136,7 @@ def _settings(arguments: argparse.Namespace, folder: str) -> dict[str, Any]:
         "num_mini_batches": 1,
         "num_ppo_epochs": 1,
         "response_length": arguments.length,
-        "total_episodes": BATCH * arguments.updates,
+        "total_episodes": BATCH * UPDATES,
         "learning_rate": 1e-5,
         "logging_steps": 1,
         "save_strategy": "no",
@@ -281,8 +268,8 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _in_a_process(arguments: argparse.Namespace, setting: str, length: int, trainer: str) -> dict[str, float]:
     command = [sys.executable, __file__, "--trainer", trainer, "--setting", setting, "--length", str(length)]
-    command += ["--updates", str(arguments.updates), "--vocabulary", str(arguments.vocabulary)]
-    quiet = {"OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
+    command += ["--vocabulary", str(arguments.vocabulary)]
+    quiet = {"OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **quiet}, check=False)
     if run.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{run.stderr[-4000:]}")
@@ -318,12 +305,9 @@ def main() -> None:
     """Measure, print the table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder for trainer.json")
-    parser.add_argument(
-        "--lengths", type=int, nargs="+", default=[128, 512], help="response lengths (default: 128 512)"
-    )
-    parser.add_argument("--vocabulary", type=int, default=32000, help="size of the vocabulary (default: 32000)")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements per row of the table (default: 5)")
-    parser.add_argument("--updates", type=int, default=3, help="updates per measurement, the first not counted (3)")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[128, 512], help="response lengths (128 512)")
+    parser.add_argument("--vocabulary", type=int, default=32000, help="size of the vocabulary (32000)")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements per row of the table (5)")
     parser.add_argument("--trainer", choices=TRAINERS, help="measure one trainer in this process and print JSON")
     parser.add_argument("--setting", choices=SETTINGS, default="generated", help="with --trainer")
     parser.add_argument("--length", type=int, default=128, help="with --trainer: response length")
@@ -340,7 +324,7 @@ def main() -> None:
         result = {
             "machine": f"{platform.platform()}, {os.cpu_count()} cores",
             "versions": versions(),
-            "arguments": {"vocabulary": arguments.vocabulary, "updates": arguments.updates, "batch": BATCH},
+            "arguments": {"vocabulary": arguments.vocabulary, "updates": UPDATES, "batch": BATCH},
             "rows": rows,
         }
         (arguments.out / "trainer.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -7,45 +7,43 @@ Measure which part of StepCoder helps, where, and by how much, on tiny models, g
     python -m benchmarks.ablation --smoke               # one seed of four arms, too small to mean anything
 
 Every run is a process of its own with one thread. Finished runs are never repeated. `--work` holds the runs and the
-fine-tuned models. `results.json`, `tables.md` and pictures of all finished runs are written to `--out`. `results.json`
-also holds the runs themselves, and runs that `--work` lacks are taken from it. docs/results/ablation/README.md
-explains the results.
+fine-tuned models. `results.json`, `tables.md` and pictures of all finished runs are written to docs/results/ablation,
+whose README.md explains them. `results.json` also holds the runs themselves, and runs that `--work` lacks are taken
+from it.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.ablation.grid import restore_runs, run_grid
 from benchmarks.ablation.report import write_report
-from benchmarks.ablation.settings import ARMS, MAIN, SETTINGS, SMOKE, TIERS, plan
+from benchmarks.ablation.settings import ARMS, MAIN, OUT, SETTINGS, SMOKE, TIERS, WORK, plan
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the grid and write the report. Return 1 if a run failed."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ablation",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, help="folder of the results (default: docs/results/ablation)")
-    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs (%(default)s)")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of the runs (%(default)s)")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[MAIN.name], help="default: %(default)s")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="default: all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="default: 0 to 4")
     parser.add_argument("--processes", type=int, default=2, help="number of runs at a time (default: %(default)s)")
     parser.add_argument("--report", action="store_true", help="report the finished runs and run nothing")
     parser.add_argument("--smoke", action="store_true", help="run one tiny seed of four arms, with results in --work")
-    chosen = parser.parse_args(arguments)
+    chosen = parser.parse_args()
     settings = [SETTINGS[name] for name in chosen.settings]
     reported = [setting for setting in SETTINGS.values() if setting is not SMOKE]
-    arms, seeds, out = chosen.arms, chosen.seeds, chosen.out or Path("docs/results/ablation")
+    arms, seeds, out = chosen.arms, chosen.seeds, OUT
     if chosen.smoke:
         settings = reported = [SMOKE]
-        arms, seeds, out = ["sft", "imitation", "ppo", "stepcoder"], [0], chosen.out or chosen.work / "smoke"
+        arms, seeds, out = ["sft", "imitation", "ppo", "stepcoder"], [0], chosen.work / "smoke"
     else:
         restore_runs(out / "results.json", chosen.work)
     failed = []

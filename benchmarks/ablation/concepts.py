@@ -27,12 +27,13 @@ from benchmarks.ablation.files import compute_once, read_reported, write_json
 from benchmarks.ablation.material import prepare
 from benchmarks.ablation.report import markdown_table
 from benchmarks.ablation.run import StopAfter, make_trainer
-from benchmarks.ablation.settings import ARMS, OWN, REINFORCED, SETTINGS, Job
+from benchmarks.ablation.settings import ARMS, OUT, OWN, REINFORCED, SETTINGS, WORK, Job
 from stepcoder_trl import CodeExecutor, ExecutorConfig
 from stepcoder_trl.quickstart.problems import CONDITIONS, UPDATES, Concept
 from stepcoder_trl.trainer.records import Update
 
 
+SEEDS = (0, 1, 2)
 PHASE = 8  # updates per column of the table
 CHAINS = ("first", "second", "third", "fourth")
 
@@ -193,21 +194,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[OWN.name], help="default: %(default)s")
     parser.add_argument("--arms", nargs="+", choices=REINFORCED, default=["stepcoder"], help="default: %(default)s")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 to 2")
-    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/ablation"), help="default: %(default)s")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    reported = chosen.out / "concepts.json"
-    known = collect(reported, chosen.work)
-    for seed, setting, arm in itertools.product(chosen.seeds, chosen.settings, chosen.arms):
+    reported = OUT / "concepts.json"
+    known = collect(reported, WORK)
+    for seed, setting, arm in itertools.product(SEEDS, chosen.settings, chosen.arms):
         job = Job(SETTINGS[setting], arm, seed)
         if job.name not in known:
-            path = chosen.work / "concepts" / f"{job.name}.json"
-            compute_once(path, partial(trace, job, chosen.work))
-    found = collect(reported, chosen.work)
+            compute_once(WORK / "concepts" / f"{job.name}.json", partial(trace, job, WORK))
+    found = collect(reported, WORK)
     write_json(reported, found)
-    (chosen.out / "concepts.md").write_text(table(found))
+    (OUT / "concepts.md").write_text(table(found))
     print(table(found))
 
 

@@ -1,7 +1,7 @@
 """
 Measure signal and noise of the policy gradient with and without FGO on the same completions.
 
-    python -m benchmarks.ablation.gradients --settings tests_1 sparse tests_4 --out docs/results/ablation
+    python -m benchmarks.ablation.gradients --settings tests_1 sparse tests_4
 
 Gradients are measured at two moments. `start` is the fine-tuned model after some updates of its critic alone, with
 completions from scratch. `midway` is StepCoder's policy, critic and curriculum after the first update in which half of
@@ -33,7 +33,7 @@ from benchmarks.ablation.intervals import Estimate, estimate, t_quantile
 from benchmarks.ablation.material import prepare
 from benchmarks.ablation.report import markdown_table
 from benchmarks.ablation.run import make_trainer, unexecuted_share
-from benchmarks.ablation.settings import ARMS, COMMON, MAIN, SETTINGS, Arm, Job, Setting, digest
+from benchmarks.ablation.settings import ARMS, COMMON, MAIN, OUT, SETTINGS, WORK, Arm, Job, Setting, digest
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
 from stepcoder_trl.steps.masks import loss_masks
 from stepcoder_trl.steps.padding import pad_masks
@@ -41,6 +41,8 @@ from stepcoder_trl.steps.rows import PromptRow
 
 
 MASKS = ("off", "lines", "random")
+SEEDS = (0, 1, 2)
+BATCHES = 24  # of 64 completions, per setting and seed
 CRITIC_UPDATES = 6
 MOMENTS: dict[str, dict[str, Any]] = {  # options of the training that leads there
     "start": {"curriculum": "off", "fgo": "off", "critic_warmup_steps": CRITIC_UPDATES},
@@ -225,24 +227,17 @@ def main() -> None:
     """Measure the gradients without a result, and report all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[MAIN.name], help="default: %(default)s")
-    parser.add_argument("--moments", nargs="+", choices=MOMENTS, default=list(MOMENTS), help="default: both")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 to 2")
-    parser.add_argument(
-        "--batches", type=int, default=24, help="batches of 64 completions per setting and seed (%(default)s)"
-    )
-    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/ablation"), help="default: %(default)s")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    reported = chosen.out / "gradients.json"
-    known = collect(reported, chosen.work, chosen.batches)  # fails on an unreadable file before the measurements
-    for seed, name, moment in itertools.product(chosen.seeds, chosen.settings, chosen.moments):
+    reported = OUT / "gradients.json"
+    known = collect(reported, WORK, BATCHES)  # fails on an unreadable file before the measurements
+    for seed, name, moment in itertools.product(SEEDS, chosen.settings, MOMENTS):
         if str(seed) not in known.get(f"{name}, {moment}", {}).get("seeds", {}):
-            path = _path(name, moment, chosen.batches, chosen.work, seed)
-            compute_once(path, partial(probe, SETTINGS[name], seed, chosen.work, chosen.batches, moment))
-    findings = collect(reported, chosen.work, chosen.batches)
+            path = _path(name, moment, BATCHES, WORK, seed)
+            compute_once(path, partial(probe, SETTINGS[name], seed, WORK, BATCHES, moment))
+    findings = collect(reported, WORK, BATCHES)
     write_json(reported, findings)
-    (chosen.out / "gradients.md").write_text(table(findings))
+    (OUT / "gradients.md").write_text(table(findings))
     print(table(findings))
 
 

@@ -12,6 +12,9 @@ from typing import Any, Literal
 from stepcoder_trl.quickstart.problems import SyntheticConfig
 
 
+WORK, OUT = Path("runs/ablation"), Path("docs/results/ablation")  # of the runs, of the results
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Demonstrations on which the tiny model is fine-tuned first."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,12 @@ STRAIGHT = "def f(x):\n    return x\n"
 def test_seed_draws_training_problems_with_a_curriculum():
     problems = [problem(number, BRANCHED if number % 2 else STRAIGHT) for number in range(590, 640)]
 
-    drawn = real_model.training_problems(problems, 5, seed=1)
+    drawn = real_model.training_problems(problems, seed=1)
 
     numbers = [int(one.task_id.removeprefix("MBPP/")) for one in drawn]
-    assert len(set(numbers)) == 5
+    assert len(set(numbers)) == real_model.PROBLEMS
     assert all(number % 2 and number in real_model.TRAIN for number in numbers)
-    assert drawn == real_model.training_problems(problems, 5, seed=1) != real_model.training_problems(problems, 5, 2)
+    assert drawn == real_model.training_problems(problems, 1) != real_model.training_problems(problems, 2)
 
 
 def test_interval_covers_problems_and_seeds():
@@ -72,7 +71,7 @@ def test_arms_and_initial_model_are_compared_on_the_same_problems():
     assert compared["stepcoder - ppo"] == {"value": 0.0, "low": -0.5, "high": 0.5}
 
 
-def test_report_leaves_out_seeds_with_an_unfinished_arm(tmp_path):
+def test_report_compares_arms_on_both_sets(tmp_path, monkeypatch):
     def evaluated(folder, rates):
         folder.mkdir(parents=True)
         rows = [{"task_id": task, "passed": passed} for task, passes in rates.items() for passed in passes]
@@ -82,10 +81,9 @@ def test_report_leaves_out_seeds_with_an_unfinished_arm(tmp_path):
     evaluated(tmp_path / "initial", {"MBPP/511": [True, False], "MBPP/601": [False, False]})
     evaluated(tmp_path / "seed0" / "ppo-evaluated-4", {"MBPP/511": [True, True], "MBPP/601": [False, False]})
     evaluated(tmp_path / "seed0" / "stepcoder-evaluated-4", {"MBPP/511": [False, False], "MBPP/601": [True, False]})
-    evaluated(tmp_path / "seed1" / "ppo-evaluated-4", {"MBPP/511": [True, True], "MBPP/601": [True, True]})
-    arguments = argparse.Namespace(work=tmp_path, seeds=[0, 1], updates=4, problems=1, response_length=128, samples=2)
+    monkeypatch.setattr(real_model, "SEEDS", (0,))
 
-    result = real_model.report(arguments)
+    result = real_model.report(argparse.Namespace(work=tmp_path, updates=4))
 
     assert result["seeds"] == [0]
     assert result["validation_problems"] == 1
@@ -105,9 +103,9 @@ def test_folder_with_other_settings_is_refused(tmp_path):
     arguments = argparse.Namespace(work=tmp_path, **settings)
     real_model.check_settings(arguments)
     real_model.check_settings(arguments)
-    arguments.response_length = 64
+    arguments.model = "another"
 
-    with pytest.raises(SystemExit, match="--response-length as before"):
+    with pytest.raises(SystemExit, match="--model as before"):
         real_model.check_settings(arguments)
     written = json.loads((tmp_path / "settings.json").read_text())
     assert {name: written[name] for name in settings} == settings
@@ -131,7 +129,7 @@ class Commands:
     def __call__(self, *command):
         value = dict(itertools.pairwise(command))
         if "--one" in command:
-            folder = self.work / f"seed{value['--seeds']}" / value["--one"]
+            folder = self.work / f"seed{command[-1]}" / value["--one"]
             self.called.append(("train", folder.name, value["--updates"]))
             state = folder / f"checkpoint-{value['--updates']}" / "trainer_state.json"
             state.parent.mkdir(parents=True)
@@ -151,10 +149,10 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     commands = Commands(tmp_path / "work")
     monkeypatch.setattr(real_model, "load_problems", lambda _: problems)
     monkeypatch.setattr(real_model, "_call", commands)
-    arguments = argparse.Namespace(
-        model="m", mbpp="b", work=tmp_path / "work", problems=1, response_length=9, updates=2, save_steps=1,
-        until=math.inf, bf16=False, seeds=[0], samples=1,
-    )  # fmt: skip
+    monkeypatch.setattr(real_model, "SEEDS", (0,))
+    monkeypatch.setattr(real_model, "PROBLEMS", 1)
+    monkeypatch.setattr("sys.argv", ["real_model.py", "--updates", "2"])
+    arguments = argparse.Namespace(model="m", mbpp="b", work=tmp_path / "work", updates=2, bf16=False)
 
     real_model.run_all(arguments)
     first, commands.called = commands.called, []
@@ -164,6 +162,7 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     assert first == [("evaluate", "m"), *ppo, *stepcoder]
     assert commands.called == []
 
+    monkeypatch.setattr("sys.argv", ["real_model.py", "--updates", "4"])
     arguments.updates, commands.interrupted = 4, True
     with pytest.raises(KeyboardInterrupt):
         real_model.run_all(arguments)
@@ -173,22 +172,11 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     assert commands.called == [*ppo, ("train", "stepcoder", "4"), ("evaluate", "checkpoint-4")]
 
 
-def test_training_process_gets_the_settings():
-    arguments = argparse.Namespace(
-        model="m", mbpp="b", work="w", problems=3, response_length=9, updates=2, save_steps=1, until=5.0, bf16=True
-    )
-
-    passed_on = real_model._passed_on(arguments)
-
-    assert passed_on[passed_on.index("--response-length") + 1] == "9"
-    assert passed_on[-1] == "--bf16"
-
-
 def test_too_few_problems_are_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(real_model, "load_problems", lambda _: [problem(601, BRANCHED), problem(602, STRAIGHT)])
-    arguments = argparse.Namespace(mbpp="b", work=tmp_path / "work", problems=2)
+    arguments = argparse.Namespace(mbpp="b", work=tmp_path / "work")
 
-    with pytest.raises(BadInputError, match=r"1 training problems .*--problems is 2"):
+    with pytest.raises(BadInputError, match=r"1 training problems .* a seed takes 16"):
         real_model.run_all(arguments)
     assert not arguments.work.exists()
 
@@ -204,17 +192,8 @@ def test_too_few_problems_are_refused_before_training(tmp_path, monkeypatch):
 def test_bad_input_gives_one_line(tmp_path, monkeypatch, capsys, text, flags, message):
     mbpp = tmp_path / "mbpp.jsonl"
     mbpp.write_text(text)
-    command = [
-        "real_model.py",
-        "--model",
-        str(tmp_path),
-        "--mbpp",
-        str(mbpp),
-        "--work",
-        str(tmp_path / "work"),
-        *flags,
-    ]
-    monkeypatch.setattr("sys.argv", command)
+    folders = ["--model", str(tmp_path), "--mbpp", str(mbpp), "--work", str(tmp_path / "work")]
+    monkeypatch.setattr("sys.argv", ["real_model.py", *folders, *flags])
 
     with pytest.raises(SystemExit) as stopped:
         real_model.main()
