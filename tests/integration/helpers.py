@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from itertools import cycle
 
 import torch
-from datasets import Dataset
 from peft import LoraConfig
 
 from stepcoder_trl.errors import SandboxError
@@ -31,31 +31,39 @@ def kept_text(rollout, experience, row):
     return "".join(text.text[slice(*span)] for span, keep in zip(text.spans, mask, strict=False) if keep)
 
 
-class Unreliable:
-    """Executor that cannot run every other program."""
+DISK_FULL = SandboxError("disk full")
 
-    def __init__(self, executor):
-        self.executor, self.count, self.timeout_s = executor, 0, executor.timeout_s
+
+class Answers:
+    """Executor that gives futures, executions or errors in turn, and runs the programs answered by `None`."""
+
+    def __init__(self, executor, answers):
+        self.executor, self.answers, self.timeout_s = executor, iter(answers), executor.timeout_s
 
     def run_many(self, *args, **keywords):
         return self.executor.run_many(*args, **keywords)
 
     def submit(self, program, tests):
-        self.count += 1
-        if self.count % 2:
+        answer, future = next(self.answers), Future()
+        if answer is None:
             return self.executor.submit(program, tests)
-        future = Future()
-        future.set_exception(SandboxError("disk full"))
+        if isinstance(answer, Future):
+            return answer
+        if isinstance(answer, SandboxError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
         return future
+
+
+def unreliable(executor):
+    """Return an executor that cannot run every other program."""
+    return Answers(executor, cycle([None, DISK_FULL]))
 
 
 def with_solution(problems, solution, **tests):
     first = {**problems[0].to_row(), "canonical_solution": solution, "tests": {**problems[0].tests, **tests}}
     return [first, *(problem.to_row() for problem in problems[1:])]
-
-
-def token_rows(tokenizer):
-    return Dataset.from_list([{"input_ids": tokenizer(f"def f{n}(x):\n")["input_ids"]} for n in range(8)])
 
 
 def lora():

@@ -13,9 +13,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
+from tests.integration.helpers import logged
 from tests.integration.upstream import (
     OPTIONS,
-    logged,
     models,
     needs_upstream,
     our_trainer,

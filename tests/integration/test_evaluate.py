@@ -13,7 +13,8 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.evaluation.generation import generate
-from tests.integration.helpers import RIGHT, UNPARSABLE, WRONG, Unreliable, logged, parameters, token_rows
+from tests.integration.helpers import RIGHT, UNPARSABLE, WRONG, logged, parameters, unreliable
+from tests.integration.upstream import token_rows
 
 
 pytestmark = pytest.mark.sandbox
@@ -266,7 +267,7 @@ def test_token_rows_are_scored_by_reward_model(make_trainer, make_classifier, to
 
 def test_sandbox_failure_does_not_count_as_wrong(make, script, executor):
     script(RIGHT)
-    trainer = make({"executor": Unreliable(executor)}, max_infrastructure_error_rate=0.5)
+    trainer = make({"executor": unreliable(executor)}, max_infrastructure_error_rate=0.5)
 
     metrics = trainer.evaluate()
 
@@ -276,7 +277,7 @@ def test_sandbox_failure_does_not_count_as_wrong(make, script, executor):
 
 def test_too_many_sandbox_failures_end_evaluation(make, script, executor):
     script(RIGHT)
-    trainer = make({"executor": Unreliable(executor)})
+    trainer = make({"executor": unreliable(executor)})
 
     with pytest.raises(SandboxError, match="1 of 2 programs"):
         trainer.evaluate()

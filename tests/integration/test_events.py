@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 from transformers import TrainerCallback
 
-from tests.integration.helpers import (
-    RIGHT,
-    WRONG,
-    logged,
-)
+from tests.integration.helpers import RIGHT, WRONG, logged
 
 
 pytestmark = pytest.mark.sandbox

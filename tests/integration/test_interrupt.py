@@ -15,7 +15,7 @@ import torch
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.trainer.signals import Interruption, StopSignals
 from tests.integration import interrupted_run
-from tests.integration.helpers import RIGHT, Unreliable, logged, parameters
+from tests.integration.helpers import RIGHT, logged, parameters, unreliable
 
 
 pytestmark = pytest.mark.sandbox
@@ -278,9 +278,8 @@ def _parent(pid):
 @pytest.mark.parametrize(("rate", "stops"), [(0.5, False), (0.49, True)])
 def test_max_infrastructure_error_rate_limits_failures(make_trainer, script, executor, rate, stops):
     script(RIGHT)
-    trainer = make_trainer(
-        max_steps=1, keywords={"executor": Unreliable(executor)}, max_infrastructure_error_rate=rate
-    )
+    keywords = {"executor": unreliable(executor)}
+    trainer = make_trainer(max_steps=1, keywords=keywords, max_infrastructure_error_rate=rate)
 
     if stops:
         with pytest.raises(SandboxError, match=r"`max_infrastructure_error_rate` 0\.49"):

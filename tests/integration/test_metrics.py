@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from concurrent.futures import Future
+from itertools import count
 from pathlib import Path
 from statistics import fmean, pvariance
 
@@ -16,7 +16,7 @@ from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.trainer.learner import Learner
 from stepcoder_trl.types import Execution, Outcome, TestResult
-from tests.integration.helpers import BRANCH, RIGHT, TIMES, UNPARSABLE, WRONG
+from tests.integration.helpers import BRANCH, DISK_FULL, RIGHT, TIMES, UNPARSABLE, WRONG, Answers
 
 
 pytestmark = pytest.mark.sandbox
@@ -26,30 +26,13 @@ VERDICTS = (*Outcome, Outcome.PASSED, None)  # what becomes of each completion, 
 KL_COEF, TEMPERATURE, VF_COEF, CLIP, CLIP_VALUE = 0.2, 0.7, 0.3, 0.05, 0.01
 
 
-def scripted_execution(number: int, outcome: Outcome) -> Execution:
+def scripted_execution(number: int, outcome: Outcome | None) -> Execution | SandboxError:
     """Result of completion `number`: the first one's verdict could be forged, the second one's trace was lost."""
+    if outcome is None:
+        return DISK_FULL
     kept = frozenset() if number == 2 else frozenset(range(1, 7))
     test = TestResult(outcome, trusted=number != 0)
     return Execution(outcome, (test,), kept, kept, 0.1, trusted=number != 0, trace_lost=number == 1)
-
-
-class Scripted:
-    """Executor that knows its verdicts beforehand."""
-
-    def __init__(self, executor):
-        self.executor, self.timeout_s, self.count = executor, executor.timeout_s, 0
-
-    def run_many(self, *args, **keywords):
-        return self.executor.run_many(*args, **keywords)
-
-    def submit(self, program, tests):
-        outcome, future = VERDICTS[self.count], Future()
-        if outcome is None:
-            future.set_exception(SandboxError("disk full"))
-        else:
-            future.set_result(scripted_execution(self.count, outcome))
-        self.count += 1
-        return future
 
 
 class Slow(Learner):
@@ -209,7 +192,7 @@ def test_every_metric_is_what_the_documentation_says(make_trainer, make_policy, 
         policy=policy,
         keywords={
             "ref_model": reference,
-            "executor": Scripted(executor),
+            "executor": Answers(executor, map(scripted_execution, count(), VERDICTS)),
             "reward_funcs": [unit_test_reward, sometimes],
             "reward_weights": [2.0, 1.0],
         },

@@ -7,18 +7,12 @@ import json
 
 import pytest
 import torch
-from datasets import Dataset
 from transformers import AutoModelForCausalLM, GenerationConfig
 from trl import TrlParser
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
-from tests.integration.helpers import (
-    RIGHT,
-    logged,
-    lora,
-    parameters,
-    token_rows,
-)
+from tests.integration.helpers import RIGHT, logged, lora, parameters
+from tests.integration.upstream import token_rows
 
 
 pytestmark = pytest.mark.sandbox
@@ -40,9 +34,8 @@ def test_chat_prompts_open_a_fence(make_trainer, problems):
 def test_plain_ppo_on_a_dataset_and_a_reward_model_of_upstreams_kind(
     tokenizer, make_policy, make_classifier, make_args
 ):
-    dataset = Dataset.from_list([{"input_ids": tokenizer(f"def f{n}(x):\n")["input_ids"]} for n in range(8)])
     policy, reference, judge, critic = make_policy(), make_policy(), make_classifier(3), make_classifier(4)
-    args = make_args(num_generations=None)
+    args, dataset = make_args(num_generations=None), token_rows(tokenizer)
 
     trainer, updates = StepCoderPPOTrainer(args, tokenizer, policy, reference, judge, dataset, critic), []
     trainer.on_update = updates.append
@@ -74,14 +67,8 @@ def test_plain_ppo_on_a_dataset_and_a_reward_model_of_upstreams_kind(
 def test_stop_tokens_survive_the_command_line(
     tokenizer, make_policy, make_classifier, make_args, problems, options, kind, expected
 ):
-    known = [
-        "output_dir",
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "response_length",
-        "max_steps",
-    ]
-    line = [text for name in known for text in (f"--{name}", str(getattr(make_args(), name)))]
+    sizes = ("per_device_train_batch_size", "gradient_accumulation_steps", "response_length", "max_steps")
+    line = [text for name in ("output_dir", *sizes) for text in (f"--{name}", str(getattr(make_args(), name)))]
     line += ["--num_generations", "2", "--report_to", "none", "--use_cpu", "true", "--gradient_checkpointing", "false"]
     (args,) = TrlParser((StepCoderPPOConfig,)).parse_args_and_config([*line, *options])
     judge, dataset = (make_classifier(), token_rows(tokenizer)) if kind == "input_ids" else (None, problems)

@@ -14,7 +14,7 @@ from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer.processes import num_cores_per_process
 from stepcoder_trl.types import Execution, Outcome, TestResult
-from tests.integration.helpers import BRANCH, RIGHT, WRONG, kept_text, logged
+from tests.integration.helpers import BRANCH, RIGHT, WRONG, Answers, kept_text, logged
 from tests.integration.upstream import models, token_rows
 
 
@@ -121,32 +121,17 @@ def test_what_is_kept_of_a_program_that_does_not_compile(make_trainer, script, r
     assert kept_text(rollout, experience, 0).split() == kept.split()
 
 
-class Answers:
-    """Executor that gives these futures."""
-
-    def __init__(self, executor, *futures):
-        self.executor, self.futures, self.timeout_s = executor, list(futures), executor.timeout_s
-
-    def run_many(self, *args, **keywords):
-        return self.executor.run_many(*args, **keywords)
-
-    def submit(self, program, tests):
-        return self.futures.pop(0)
-
-
-def ran(outcome=Outcome.PASSED, *, trusted=True, future=None):
-    future = future or Future()
+def ran(outcome=Outcome.PASSED, *, trusted=True):
     lines = frozenset(range(1, 9))
-    test = TestResult(outcome, trusted=trusted)
-    future.set_result(Execution(outcome, (test,), lines, lines, 0.1, trusted=trusted))
-    return future
+    return Execution(outcome, (TestResult(outcome, trusted=trusted),), lines, lines, 0.1, trusted=trusted)
 
 
 @pytest.mark.parametrize(("choice", "scored"), [("accept", [True] * 4), ("drop", [False, True, True, True])])
 def test_passes_that_could_be_forged_are_dropped_if_asked_for(make_trainer, script, executor, choice, scored):
     script(RIGHT)
-    answers = Answers(executor, ran(trusted=False), ran(), ran(Outcome.FAILED, trusted=False), ran(Outcome.FAILED))
-    trainer = make_trainer(max_steps=1, untrusted_passes=choice, keywords={"executor": answers})
+    answers = [ran(trusted=False), ran(), ran(Outcome.FAILED, trusted=False), ran(Outcome.FAILED)]
+    keywords = {"executor": Answers(executor, answers)}
+    trainer = make_trainer(max_steps=1, untrusted_passes=choice, keywords=keywords)
 
     trainer.train()
 
@@ -165,14 +150,14 @@ def test_programs_run_while_the_models_read_the_completions(make_trainer, script
         def score_tokens(self, rollout):
             tokens = super().score_tokens(rollout)
             for future in waiting:  # asked for before, they would keep training waiting for ever
-                ran(future=future)
+                future.set_result(ran())
             return tokens
 
         def collect_feedback(self, runs):
             assert all(run.done() for run in runs.futures)
             return super().collect_feedback(runs)
 
-    trainer = make_trainer(max_steps=1, cls=Reading, keywords={"executor": Answers(executor, *waiting)})
+    trainer = make_trainer(max_steps=1, cls=Reading, keywords={"executor": Answers(executor, waiting)})
 
     trainer.train()
 

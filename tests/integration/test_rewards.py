@@ -10,12 +10,7 @@ import torch
 from datasets import Dataset
 
 from stepcoder_trl.rewards import unit_test_reward
-from tests.integration.helpers import (
-    RIGHT,
-    WRONG,
-    Unreliable,
-    logged,
-)
+from tests.integration.helpers import DISK_FULL, RIGHT, WRONG, Answers, logged, unreliable
 
 
 pytestmark = pytest.mark.sandbox
@@ -159,7 +154,7 @@ def test_a_program_that_could_not_be_run_is_left_out_and_counted(make_trainer, s
     trainer = make_trainer(
         max_steps=1,
         curriculum_momentum=1.0,
-        keywords={"executor": Unreliable(executor)},
+        keywords={"executor": unreliable(executor)},
         whiten_advantages=False,
         max_infrastructure_error_rate=0.5,
     )
@@ -188,7 +183,7 @@ def test_no_other_reward_speaks_for_a_program_that_could_not_be_run(make_trainer
     trainer = make_trainer(
         max_steps=1,
         max_infrastructure_error_rate=0.5,
-        keywords={"executor": Unreliable(executor), "reward_funcs": [unit_test_reward, always]},
+        keywords={"executor": unreliable(executor), "reward_funcs": [unit_test_reward, always]},
     )
 
     trainer.train()
@@ -200,12 +195,8 @@ def test_no_other_reward_speaks_for_a_program_that_could_not_be_run(make_trainer
 
 
 def test_an_update_without_any_score_moves_nothing_to_nan(make_trainer, executor):
-    class Broken(Unreliable):
-        def submit(self, program, tests):
-            self.count = 1
-            return super().submit(program, tests)
-
-    trainer = make_trainer(max_steps=1, keywords={"executor": Broken(executor)}, max_infrastructure_error_rate=1.0)
+    keywords = {"executor": Answers(executor, [DISK_FULL] * 4)}
+    trainer = make_trainer(max_steps=1, keywords=keywords, max_infrastructure_error_rate=1.0)
 
     trainer.train()
 

@@ -9,12 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from stepcoder_trl.errors import BadInputError
-from tests.integration.helpers import (
-    RIGHT,
-    TIMES,
-    WRONG,
-    logged,
-)
+from tests.integration.helpers import RIGHT, TIMES, WRONG, logged
 
 
 pytestmark = pytest.mark.sandbox

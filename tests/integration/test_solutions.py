@@ -6,12 +6,7 @@ import logging
 
 import pytest
 
-from stepcoder_trl.errors import SandboxError
-from tests.integration.helpers import (
-    WRONG,
-    Unreliable,
-    with_solution,
-)
+from tests.integration.helpers import DISK_FULL, WRONG, Answers, with_solution
 
 
 pytestmark = pytest.mark.sandbox
@@ -46,12 +41,10 @@ def test_a_slow_solution_raises_its_own_limit(make_trainer, script, problems, ca
 
 
 def test_a_solution_that_could_not_be_run_does_not_count_as_failing(make_trainer, script, executor, caplog):
-    class Broken(Unreliable):
-        def run_many(self, programs, tests, on_error):
-            return [SandboxError("disk full")] * len(programs)
-
     script(WRONG)
-    trainer = make_trainer(max_steps=1, keywords={"executor": Broken(executor)}, max_infrastructure_error_rate=1.0)
+    broken = Answers(executor, [None] * 4)
+    broken.run_many = lambda programs, tests, on_error: [DISK_FULL] * len(programs)
+    trainer = make_trainer(max_steps=1, keywords={"executor": broken}, max_infrastructure_error_rate=1.0)
     before = [trainer.curriculum.stages(row.task_id) for row in trainer.rows]
 
     trainer.train()

@@ -15,15 +15,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
 from stepcoder_trl.trainer._trl import PPOConfig
-from tests.integration.helpers import (
-    BRANCH,
-    RIGHT,
-    UNPARSABLE,
-    WRONG,
-    kept_text,
-    logged,
-    parameters,
-)
+from tests.integration.helpers import BRANCH, RIGHT, UNPARSABLE, WRONG, kept_text, logged, parameters
 
 
 pytestmark = pytest.mark.sandbox

@@ -158,8 +158,3 @@ def train_upstream(trainer: Any) -> Any:
     with upstreams_warnings():
         trainer.train()
     return trainer
-
-
-def logged(trainer: Any, name: str) -> list[float]:
-    """Values of a metric, update by update."""
-    return [entry[name] for entry in trainer.state.log_history if name in entry]

@@ -6,7 +6,8 @@ import copy
 
 import torch
 
-from tests.integration.upstream import logged, models, needs_upstream, our_trainer, train_upstream, upstream_trainer
+from tests.integration.helpers import logged
+from tests.integration.upstream import models, needs_upstream, our_trainer, train_upstream, upstream_trainer
 
 
 def largest_logits(model):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from peft import LoraConfig
 
-from tests.integration.upstream import logged, models, needs_upstream, our_trainer, token_rows, upstream_trainer
+from tests.integration.helpers import logged
+from tests.integration.upstream import models, needs_upstream, our_trainer, token_rows, upstream_trainer
 
 
 @needs_upstream

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from tests.integration.upstream import logged, models, needs_upstream, our_trainer, train_upstream, upstream_trainer
+from tests.integration.helpers import logged
+from tests.integration.upstream import models, needs_upstream, our_trainer, train_upstream, upstream_trainer
 
 
 class StopAfterFirstUpdate(TrainerCallback):

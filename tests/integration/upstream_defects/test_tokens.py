@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from stepcoder_trl.trainer import ppo_math
-from tests.integration.upstream import logged, models, needs_upstream, our_trainer, train_upstream, upstream_trainer
+from tests.integration.helpers import logged
+from tests.integration.upstream import models, needs_upstream, our_trainer, train_upstream, upstream_trainer
 
 
 EOS, STOP = 2, 7  # of the test tokenizer; any other token
