@@ -231,50 +231,13 @@ def test_every_metric_is_what_the_documentation_says(make_trainer, make_policy, 
         "episode": 8,
         "epoch": 0.5,
     }
-    assert {re.sub("^rewards/.*", "rewards/NAME", name) for name in expected} == documented() - TIMES
+    assert {re.sub("^rewards/.*", "rewards/NAME", name) for name in metrics} == documented() | {"step"}
+    assert metrics.keys() - TIMES - {"step"} == expected.keys()
+    assert all(map(math.isfinite, metrics.values()))
     assert metrics["policy/clipfrac_avg"] > 0
     assert metrics["val/clipfrac_avg"] > 0
     assert metrics["fgo/empty_share"] > 0
     assert {name: metrics[name] for name in expected} == pytest.approx(expected, rel=1e-3, abs=1e-5)
-
-
-def test_metrics_are_means_over_what_they_say(make_trainer, make_policy, script):
-    script(BRANCH, RIGHT, WRONG, UNPARSABLE)
-    policy, reference = make_policy(), make_policy(seed=5)
-    start = copy.deepcopy(policy)
-    trainer = make_trainer(
-        policy=policy, keywords={"ref_model": reference}, max_steps=1, curriculum="off", temperature=0.5, kl_coef=0.2
-    )
-
-    trainer.train()
-
-    (rollout, _, experience), metrics = trainer.seen[0], trainer.state.log_history[0]
-    kl, surprise, entropies = [], [], []
-    for sample, ids in zip(rollout.starts, rollout.generation.completion_ids(), strict=True):
-        tokens, place = torch.tensor([[*sample.query.token_ids, *ids]]), slice(len(sample.query.token_ids) - 1, -1)
-        with torch.no_grad():
-            own, other = ((m(tokens).logits[0, place] / 0.5).log_softmax(-1) for m in (start, reference))
-        kl.append(sum(own[t, token].item() - other[t, token].item() for t, token in enumerate(ids)))
-        surprise.append(-sum(own[t, token].item() for t, token in enumerate(ids)))
-        entropies += (-(own.exp() * own).sum(-1)).tolist()
-    valid, kept = experience.valid_mask.sum().item(), experience.loss_mask.sum().item()
-    assert kept < valid
-    assert len(entropies) == valid
-    expected = {
-        "objective/kl": sum(kl) / 4,  # per completion
-        "objective/entropy": sum(surprise) / 4,
-        "objective/non_score_reward": -0.2 * sum(kl) / 4,
-        "objective/scores": (-0.3 + 1.0 - 0.3 - 1.0) / 4,
-        "objective/rlhf_reward": -0.2 * sum(kl) / 4 + (-0.3 + 1.0 - 0.3 - 1.0) / 4,
-        "policy/entropy_avg": sum(entropies) / valid,  # per valid token
-        "val/ratio": 1.0,
-        "policy/approxkl_avg": 0.0,
-        "completions/mean_length": valid / 4,
-        "completions/stopped": 1.0,
-        "fgo/kept_share": kept / valid,
-        "val/num_eos_tokens": 4,
-    }
-    assert {name: metrics[name] for name in expected} == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 def test_metrics_do_not_depend_on_the_micro_batches(make_trainer, make_policy, script):
@@ -298,37 +261,3 @@ def test_metrics_do_not_depend_on_the_micro_batches(make_trainer, make_policy, s
     for history in histories[1:]:
         for found, expected in zip(history, histories[0], strict=True):
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
-
-
-UPSTREAM_METRICS = {
-    "eps",
-    "episode",
-    "loss/policy_avg",
-    "loss/value_avg",
-    "lr",
-    "objective/entropy",
-    "objective/kl",
-    "objective/non_score_reward",
-    "objective/rlhf_reward",
-    "objective/scores",
-    "policy/approxkl_avg",
-    "policy/clipfrac_avg",
-    "policy/entropy_avg",
-    "val/clipfrac_avg",
-    "val/num_eos_tokens",
-    "val/ratio",
-    "val/ratio_var",
-}
-
-
-def test_every_metric_is_logged_finite_and_documented(make_trainer):
-    trainer = make_trainer()
-
-    trainer.train()
-
-    table = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text(encoding="utf-8")
-    metrics = trainer.state.log_history[0]
-    assert set(metrics) >= UPSTREAM_METRICS
-    for name, value in metrics.items():
-        assert math.isfinite(value), name
-        assert name in {"step", "epoch"} or f"`{name}`" in table, name

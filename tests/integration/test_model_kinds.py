@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 
 import pytest
@@ -11,7 +10,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from trl import TrlParser
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
-from tests.integration.helpers import RIGHT, logged, lora, parameters
+from tests.integration.helpers import logged, lora, parameters
 from tests.integration.upstream import token_rows
 
 
@@ -151,24 +150,3 @@ def test_settings_of_the_checkpoint_do_not_reach_the_rollouts(make_trainer, make
     assert policy.generation_config is settings
     if adapter is None:
         assert GenerationConfig.from_pretrained(tmp_path / "saved").to_diff_dict() == settings.to_diff_dict()
-
-
-def test_where_padding_is_eos_the_eos_is_in_the_loss(
-    script, scripted, tokenizer, make_args, make_policy, problems, executor
-):
-    script(RIGHT)
-    without_padding = copy.deepcopy(tokenizer)
-    without_padding.pad_token = without_padding.eos_token
-    trainer = StepCoderPPOTrainer(
-        make_args(max_steps=1), without_padding, make_policy(), train_dataset=problems, executor=executor
-    )
-    trainer.generate, updates = scripted.generate, []
-    trainer.on_update = updates.append
-
-    trainer.train()
-
-    rollout, experience = updates[0].rollout, updates[0].experience
-    last = rollout.generation.lengths - 1
-    assert experience.loss_mask[torch.arange(4), last].all()
-    assert (experience.response_ids[torch.arange(4), last] == tokenizer.eos_token_id).all()
-    assert logged(trainer, "val/num_eos_tokens") == [4.0]

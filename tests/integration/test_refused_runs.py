@@ -13,23 +13,15 @@ pytestmark = pytest.mark.sandbox
 
 
 def test_a_problem_that_does_not_fit_is_left_out_and_named(make_trainer, problems, caplog):
-    long = [
-        {**problem.to_row(), "task_id": f"long/{n}", "prompt": "x" * 300} for n, problem in enumerate(problems[:2])
-    ]
+    rows = [problem.to_row() for problem in problems]
+    long = [{**row, "task_id": f"long/{n}", "prompt": "x" * 300} for n, row in enumerate(rows[:2])]
 
     with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
-        trainer = make_trainer(dataset=[problem.to_row() for problem in problems] + long, max_prompt_length=120)
+        trainer = make_trainer(dataset=rows + long, max_prompt_length=120)
 
     assert len(trainer.rows) == 8
     assert "2 of 10 problems are left out" in caplog.text
     assert "long/0, long/1" in caplog.text
-
-
-def test_a_problem_that_is_left_out_is_not_in_the_curriculum(make_trainer, problems):
-    long = {**problems[0].to_row(), "task_id": "long", "prompt": "x" * 300}
-
-    trainer = make_trainer(dataset=[*(problem.to_row() for problem in problems), long], max_prompt_length=120)
-
     assert trainer.curriculum.state_dict()["problems"].keys() == {row.task_id for row in trainer.rows}
 
 

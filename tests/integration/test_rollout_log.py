@@ -84,27 +84,6 @@ def test_looking_at_completions_changes_no_weight(make):
     assert all(torch.equal(p, expected[name]) for name, p in watched.model.named_parameters())
 
 
-class Metrics(TrainerCallback):
-    """Keeps what a tracker's callback is told."""
-
-    def __init__(self):
-        self.told = []
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        self.told.append((state.is_world_process_zero, dict(logs)))
-
-
-def test_trackers_are_told_of_metrics_and_evaluations(make, problems):
-    metrics = Metrics()
-    keywords = {"eval_dataset": problems[:2], "callbacks": [metrics]}
-
-    make(eval_strategy="steps", eval_steps=1, keywords=keywords).train()
-
-    told = [logs for first, logs in metrics.told if first]
-    assert any("objective/scores" in logs and "executor/passed" in logs for logs in told)
-    assert any("eval_pass@1" in logs for logs in told)
-
-
 class Tracker(types.ModuleType):
     """Stand-in of wandb and of trackio: what transformers' callbacks and ours use of them."""
 
