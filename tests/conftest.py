@@ -47,25 +47,45 @@ SIGN = (
     "        return 0\n"
     "    return None\n"
 )
+# Options of a training run that takes a second.
+SMALL_RUN: dict[str, Any] = {
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 2,
+    "num_generations": 2,
+    "response_length": 12,
+    "logging_steps": 1,
+    "learning_rate": 1e-3,
+    "value_learning_rate": 3e-3,
+    "gradient_checkpointing": False,
+    "report_to": "none",
+    "use_cpu": True,
+    "disable_tqdm": True,
+}
 
 
-def make_tokenizer() -> Any:
-    """Byte-level BPE tokenizer with about 400 tokens and separate padding and EOS tokens."""
+def byte_level_bpe(corpus: list[str], vocab_size: int, special_tokens: list[str]) -> Any:
+    """Return a byte-level BPE tokenizer of the `tokenizers` library."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<pad>", "<bos>", "<eos>"],
+        vocab_size=vocab_size,
+        special_tokens=special_tokens,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator(CORPUS * 20, trainer)
+    bpe.train_from_iterator(corpus, trainer)
+    return bpe
+
+
+def make_tokenizer() -> Any:
+    """Byte-level BPE tokenizer with about 400 tokens and separate padding and EOS tokens."""
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
+        tokenizer_object=byte_level_bpe(CORPUS * 20, 400, ["<pad>", "<bos>", "<eos>"]),
         pad_token="<pad>",
         bos_token="<bos>",
         eos_token="<eos>",
@@ -77,7 +97,6 @@ def make_tokenizer() -> Any:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
-    """Byte-level BPE tokenizer with about 400 tokens and separate padding and EOS tokens."""
     return make_tokenizer()
 
 
@@ -130,7 +149,6 @@ def make_classifier(tokenizer: Any) -> Callable[..., Any]:
 
 @pytest.fixture
 def problems() -> list[Any]:
-    """Eight problems with a solution of four conditional statements each."""
     return sign_problems()
 
 

@@ -5,31 +5,15 @@ from __future__ import annotations
 import pytest
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
+from tests.conftest import SMALL_RUN
 from tests.integration.helpers import Script
 
 
 @pytest.fixture
 def make_args(tmp_path):
     def make(**changes):
-        return StepCoderPPOConfig(
-            **{
-                "output_dir": str(tmp_path / "run"),
-                "per_device_train_batch_size": 2,
-                "gradient_accumulation_steps": 2,
-                "num_generations": 2,
-                "response_length": 12,
-                "max_steps": 2,
-                "logging_steps": 1,
-                "save_strategy": "no",
-                "learning_rate": 1e-3,
-                "value_learning_rate": 3e-3,
-                "gradient_checkpointing": False,
-                "report_to": "none",
-                "use_cpu": True,
-                "disable_tqdm": True,
-                **changes,
-            }
-        )
+        own = {"output_dir": str(tmp_path / "run"), "max_steps": 2, "save_strategy": "no"}
+        return StepCoderPPOConfig(**{**SMALL_RUN, **own, **changes})
 
     return make
 

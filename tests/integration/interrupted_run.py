@@ -16,7 +16,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
-from tests.conftest import make_tokenizer, sign_problems, tiny_config
+from tests.conftest import SMALL_RUN, make_tokenizer, sign_problems, tiny_config
 
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
@@ -57,24 +57,9 @@ def make_trainer(output_dir: str) -> Announcing:
     problems = sign_problems()
     tokenizer = make_tokenizer()
     torch.manual_seed(0)
-    args = StepCoderPPOConfig(
-        output_dir=output_dir,
-        per_device_train_batch_size=2,
-        gradient_accumulation_steps=2,
-        num_generations=2,
-        response_length=12,
-        max_steps=3,
-        logging_steps=1,
-        eval_strategy="steps",
-        eval_steps=2,
-        per_device_eval_batch_size=1,
-        save_steps=2,
-        learning_rate=1e-3,
-        gradient_checkpointing=False,
-        use_cpu=True,
-        disable_tqdm=True,
-        executor_workers=1,
-    )
+    evaluation = {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 1}
+    own = {"output_dir": output_dir, "max_steps": 3, "save_steps": 2, "executor_workers": 1}
+    args = StepCoderPPOConfig(**{**SMALL_RUN, **own, **evaluation})
     model = LlamaForCausalLM(tiny_config(tokenizer))
     return Announcing(args, tokenizer, model, train_dataset=problems, eval_dataset=problems[:2])
 

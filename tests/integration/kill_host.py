@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.trainer.checkpoints import checkpoints
-from tests.conftest import sign_problems, tiny_config
+from tests.conftest import SMALL_RUN, sign_problems, tiny_config
 
 
 STEPS = ("generate_rollout", "score_completions", "update_curriculum", "save_model")  # of the trainer
@@ -62,27 +62,10 @@ def train(folder: str, out: str, kill_at: int | None) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     torch.manual_seed(0)
     model = LlamaForCausalLM(tiny_config(tokenizer))
-    args = StepCoderPPOConfig(
-        output_dir=out,
-        per_device_train_batch_size=4,
-        gradient_accumulation_steps=2,
-        num_mini_batches=2,
-        num_generations=2,
-        response_length=12,
-        max_steps=UPDATES,
-        logging_steps=1,
-        save_steps=1,
-        save_total_limit=2,
-        learning_rate=1e-3,
-        value_learning_rate=3e-3,
-        curriculum="mix",
-        curriculum_mix_probability=0.5,
-        gradient_checkpointing=False,
-        report_to="none",
-        use_cpu=True,
-        disable_tqdm=True,
-        executor_workers=1,
-    )
+    sizes = {"per_device_train_batch_size": 4, "num_mini_batches": 2, "max_steps": UPDATES, "executor_workers": 1}
+    saving = {"save_steps": 1, "save_total_limit": 2}
+    mix = {"curriculum": "mix", "curriculum_mix_probability": 0.5}
+    args = StepCoderPPOConfig(output_dir=out, **{**SMALL_RUN, **sizes, **saving, **mix})
     moments = Moments(out, kill_at)
 
     def watch(part: Any, name: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import byte_level_bpe
+
 
 CORPUS = [
     "def f(x):\n    return x + 1\n",
@@ -32,18 +34,9 @@ def wrap(backend: Any) -> Any:
 
 
 def byte_level_tokenizer() -> Any:
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken
 
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<eos>", "<pad>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(CORPUS, trainer)
+    backend = byte_level_bpe(CORPUS, 320, ["<eos>", "<pad>"])
     backend.add_tokens([AddedToken("<added text>", special=False, normalized=False)])
     return wrap(backend)
 
@@ -52,26 +45,10 @@ def byte_fallback_tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers
 
     tokens = ["<eos>", "<pad>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    tokens += [chr(code) for code in range(33, 127)] + [
-        "\u2581",
-        "\u00e9",
-        "\u2581\u2581",
-        "\u2581\u2581\u2581\u2581",
-        "re",
-        "tu",
-        "retu",
-        "rn",
-        "return",
-    ]
-    merges = [
-        ("\u2581", "\u2581"),
-        ("\u2581\u2581", "\u2581\u2581"),
-        ("r", "e"),
-        ("t", "u"),
-        ("re", "tu"),
-        ("r", "n"),
-        ("retu", "rn"),
-    ]
+    tokens += [*map(chr, range(33, 127)), "\u00e9", "\u2581"]
+    merges = [("\u2581", "\u2581"), ("\u2581\u2581", "\u2581\u2581")]
+    merges += [("r", "e"), ("t", "u"), ("re", "tu"), ("r", "n"), ("retu", "rn")]
+    tokens += [first + second for first, second in merges]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
