@@ -1,13 +1,26 @@
-"""Process trees, processes by their temporary folder, and waiting with a deadline."""
+"""Process trees, processes by their temporary folder, fork servers, and waiting with a deadline."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+import pytest
+
+from stepcoder_trl.executor.selftest.leftovers import children_of_ours
+
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux")
+
+
+def fork_servers() -> list[int]:
+    """Return the fork servers of this process that have begun to run."""
+    return [pid for pid in children_of_ours() if b"executor.server" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def parent_of(pid: int) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +12,10 @@ from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
 from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS
 from stepcoder_trl.executor.selftest import Case, leftovers, load
 from stepcoder_trl.executor.selftest.corpus import PROGRAMS
+from tests.processes import ON_LINUX
 
 
-pytestmark = [
-    pytest.mark.sandbox,
-    pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux"),
-]
+pytestmark = [pytest.mark.sandbox, ON_LINUX]
 
 HOSTILE, CORRECT = load("hostile"), load("correct")
 

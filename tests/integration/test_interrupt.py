@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -16,59 +14,25 @@ from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.trainer.signals import Interruption, StopSignals
 from tests.integration import interrupted_run
 from tests.integration.helpers import RIGHT, logged, parameters, unreliable
+from tests.integration.lifetime.script import Script
+from tests.processes import fork_servers
 
 
 pytestmark = pytest.mark.sandbox
 
-ROOT = Path(__file__).parents[2]
+
+def start(folder, wait_at):
+    """Start a run in a process of its own. Return it when it waits for a signal."""
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    run = Script(scratch, "-m", "tests.integration.interrupted_run", wait_at, str(folder / "run"))
+    if not any(line.strip() == "waiting" for line in run.process.stdout):
+        pytest.fail(run.process.stderr.read())
+    return run
 
 
-class Run:
-    """Training run in a process of its own."""
-
-    def __init__(self, folder: Path, wait_at: str) -> None:
-        self.output_dir, self.scratch = folder / "run", folder / "scratch"
-        self.scratch.mkdir()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.interrupted_run", wait_at, str(self.output_dir)],
-            cwd=ROOT,
-            env={**os.environ, "TMPDIR": str(self.scratch), "PYTHONWARNINGS": "ignore"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.lines: list[str] = []
-
-    def wait_for(self, event: str) -> None:
-        """Read until the run prints a line."""
-        for line in self.process.stdout:
-            self.lines.append(line.strip())
-            if line.strip() == event:
-                return
-        pytest.fail(f"no {event!r} in {self.lines}: {self.process.stderr.read()}")
-
-    def end(self) -> int:
-        """Read the rest of the output. Return the exit status."""
-        out, self.errors = self.process.communicate()
-        self.lines += out.splitlines()
-        return self.process.returncode
-
-    def checkpoints(self) -> list[str]:
-        return sorted(path.name for path in self.output_dir.glob("*checkpoint-*"))
-
-    def left_behind(self) -> list[str]:
-        """Return the remaining scratch folders and processes that work in one."""
-        folders = [str(path) for path in self.scratch.iterdir() if path.name.startswith("stepcoder-")]
-        return folders + [f"process {pid}" for pid, cwd in _working_directories() if cwd.startswith(str(self.scratch))]
-
-
-def _working_directories():
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                yield entry.name, os.readlink(entry / "cwd")
-            except OSError:
-                continue
+def checkpoints(folder):
+    return [path.name for path in (folder / "run").glob("*checkpoint-*")]
 
 
 @pytest.fixture(scope="module")
@@ -123,38 +87,35 @@ def test_stopped_and_resumed_run_equals_undisturbed_run(
 
 
 def test_sigterm_writes_checkpoint_and_leaves_no_process(tmp_path):
-    run = Run(tmp_path, wait_at="update 0")
-    run.wait_for("waiting")
+    run = start(tmp_path, "update 0")
 
     run.process.send_signal(signal.SIGTERM)
 
-    assert run.end() == 143, run.errors
-    assert run.checkpoints() == ["checkpoint-1"]
-    assert "handlers lost" not in run.lines
-    assert run.left_behind() == []
+    status, output, errors = run.end()
+    assert status == 143, errors
+    assert checkpoints(tmp_path) == ["checkpoint-1"]
+    assert "handlers lost" not in output
 
 
 def test_signal_before_training_writes_no_checkpoint(tmp_path):
-    run = Run(tmp_path, wait_at="solutions")
-    run.wait_for("waiting")
+    run = start(tmp_path, "solutions")
 
     run.process.send_signal(signal.SIGINT)
 
-    assert run.end() == -signal.SIGINT, run.errors
-    assert run.checkpoints() == []
-    assert run.left_behind() == []
+    status, _, errors = run.end()
+    assert status == -signal.SIGINT, errors
+    assert checkpoints(tmp_path) == []
 
 
 def test_second_signal_ends_at_once(tmp_path):
-    run = Run(tmp_path, wait_at="update 0 twice")
-    run.wait_for("waiting")
+    run = start(tmp_path, "update 0 twice")
 
     run.process.send_signal(signal.SIGTERM)
     run.process.send_signal(signal.SIGINT)  # not merged with the first, as another SIGTERM might be
 
-    assert run.end() in (143, -signal.SIGINT), run.errors
-    assert run.checkpoints() == []
-    assert run.left_behind() == []
+    status, _, errors = run.end()
+    assert status in (143, -signal.SIGINT), errors
+    assert checkpoints(tmp_path) == []
 
 
 # Handlers
@@ -258,9 +219,8 @@ def test_killed_worker_loses_no_sample(make_trainer, script):
     submit = trainer.submit_programs
 
     def killing(rollout):
-        for pid, cwd in _working_directories():
-            if "/stepcoder-" in cwd and _parent(pid) == os.getpid():
-                os.kill(int(pid), signal.SIGKILL)
+        for pid in fork_servers():
+            os.kill(pid, signal.SIGKILL)
         return submit(rollout)
 
     trainer.submit_programs = killing
@@ -269,10 +229,6 @@ def test_killed_worker_loses_no_sample(make_trainer, script):
 
     assert logged(trainer, "executor/infrastructure_errors") == [0]
     assert logged(trainer, "executor/passed") == [1.0]
-
-
-def _parent(pid):
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 @pytest.mark.parametrize(("rate", "stops"), [(0.5, False), (0.49, True)])

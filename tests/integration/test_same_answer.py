@@ -18,12 +18,10 @@ import pytest
 
 from stepcoder_trl.executor.selftest.corpus import load
 from tests.fixed_verdicts import Sample, new_executor, samples, verdicts
+from tests.processes import ON_LINUX
 
 
-pytestmark = [
-    pytest.mark.sandbox,
-    pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux"),
-]
+pytestmark = [pytest.mark.sandbox, ON_LINUX]
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import ON_LINUX
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.sandbox,
-    pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux"),
-]
+
+pytestmark = [pytest.mark.slow, pytest.mark.sandbox, ON_LINUX]
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import stepcoder_trl
+from tests.processes import ON_LINUX
 
 
 def test_public_names():
@@ -88,7 +89,7 @@ def test_executor_imports_no_heavy_and_no_third_party_modules():
 
 
 @pytest.mark.sandbox
-@pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux")
+@ON_LINUX
 def test_executor_works_without_torch_and_trl():
     code = BLOCK.format(blocked=tuple(name for name in THIRD_PARTY if name != "coverage")) + (
         "from stepcoder_trl import CodeExecutor\n"

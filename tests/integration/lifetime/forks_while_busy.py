@@ -7,7 +7,7 @@ import signal
 import threading
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
-from tests.integration.lifetime.programs import LONG_S, ONE
+from tests.integration.lifetime.script import LONG_S, ONE
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A Python script in a process of its own."""
+"""A Python script in a process of its own, and programs for its executor."""
 
 from __future__ import annotations
 
@@ -7,30 +7,37 @@ import select
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stepcoder_trl.executor.selftest.leftovers import descendants
-from tests.integration.lifetime.programs import LONG_S
-from tests.processes import parent_of, soon, with_temporary_folder
+from tests.processes import ON_LINUX, parent_of, soon, with_temporary_folder
 
 
 ROOT = Path(__file__).parents[3]
-MARKS = [
-    pytest.mark.sandbox,
-    pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux"),
-]
+MARKS = [pytest.mark.sandbox, ON_LINUX]
+LONG_S = 60  # no correct wait comes near it
+SLEEPER = "import time\ntime.sleep(1000)\n"
+ONE = {"type": "stdio", "inputs": [""], "outputs": ["1"]}
+PATIENT = {**ONE, "timeout_s": 300}
 # First lines of scripts that are given as text.
 IMPORTS = """
 import os, sys, threading, time
 from stepcoder_trl import CodeExecutor, ExecutorConfig
-from tests.integration.lifetime.programs import ONE, PATIENT, SLEEPER
+from tests.integration.lifetime.script import ONE, PATIENT, SLEEPER
 """
 READY_EXECUTOR = """
 executor = CodeExecutor(ExecutorConfig(num_workers=2))
 executor.run("print(1)", ONE)
 print("ready", flush=True)
 """
+
+
+def prints(number: int, pause_s: float = 0.0) -> tuple[str, dict[str, Any]]:
+    """Return a program that prints a number, with tests that only this program passes."""
+    tests = {"type": "stdio", "inputs": ["a", "b"], "outputs": [f"a{number}", f"b{number}"]}
+    return f"import time\ntime.sleep({pause_s})\nprint(input() + '{number}')\n", tests
 
 
 class Script:

@@ -14,8 +14,7 @@ import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
 from stepcoder_trl.executor.selftest.leftovers import descendants
-from tests.integration.lifetime.programs import LONG_S, ONE, PATIENT, SLEEPER
-from tests.integration.lifetime.script import MARKS, READY_EXECUTOR
+from tests.integration.lifetime.script import LONG_S, MARKS, ONE, PATIENT, READY_EXECUTOR, SLEEPER
 from tests.processes import parent_of, soon
 
 

@@ -7,8 +7,7 @@ import pickle
 import pytest
 
 from stepcoder_trl import Outcome
-from tests.integration.lifetime.programs import ONE
-from tests.integration.lifetime.script import MARKS
+from tests.integration.lifetime.script import MARKS, ONE
 from tests.processes import kill, soon, with_temporary_folder
 
 

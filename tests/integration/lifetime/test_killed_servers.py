@@ -13,8 +13,7 @@ import pytest
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
 from stepcoder_trl.executor.local import server_process
 from stepcoder_trl.executor.selftest.leftovers import descendants
-from tests.integration.lifetime.programs import LONG_S, ONE, prints
-from tests.integration.lifetime.script import MARKS
+from tests.integration.lifetime.script import LONG_S, MARKS, ONE, prints
 from tests.processes import kill, parent_of, soon
 
 

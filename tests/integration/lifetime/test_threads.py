@@ -8,8 +8,7 @@ import threading
 from typing import Any
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
-from tests.integration.lifetime.programs import ONE, prints
-from tests.integration.lifetime.script import IMPORTS, MARKS
+from tests.integration.lifetime.script import IMPORTS, MARKS, ONE, prints
 
 
 pytestmark = MARKS

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig
-from tests.integration.lifetime.programs import LONG_S, ONE
+from tests.integration.lifetime.script import LONG_S, ONE
 
 
 def work(executor: CodeExecutor, results: Any) -> None:
