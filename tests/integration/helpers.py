@@ -10,6 +10,7 @@ from peft import LoraConfig
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.evaluation.generation import Generation, generate
+from stepcoder_trl.steps.padding import pad_left
 
 
 RIGHT = "\n    return (x > 0) - (x < 0)\n"
@@ -73,6 +74,20 @@ def lora():
 TIMES = {"eps", "executor/wait_s", "executor/programs_per_s"}
 
 
+def generation_of(queries, texts, tokenizer, eos=True):
+    """Return the generation in which each query is answered by its text, with or without EOS."""
+    rows = [[*tokenizer(text)["input_ids"], *([tokenizer.eos_token_id] if eos else [])] for text in texts]
+    size = max(map(len, rows))
+    query_ids, query_mask = pad_left([query.token_ids for query in queries], 0, torch.device("cpu"))
+    return Generation(
+        query_ids=query_ids,
+        query_mask=query_mask,
+        response_ids=torch.tensor([row + [0] * (size - len(row)) for row in rows]),
+        lengths=torch.tensor([len(row) for row in rows]),
+        stopped=torch.tensor([eos] * len(rows)),
+    )
+
+
 class Script:
     """Stands for sampling: `generate` answers queries with given texts, in turn and again from the first."""
 
@@ -85,16 +100,6 @@ class Script:
     def generate(self, model, queries, tokenizer, sampling, batch_size, **options):
         if not self.texts:
             return generate(model, queries, tokenizer, sampling, batch_size, **options)
-        rows = []
-        for _ in queries:
-            text = self.texts[self.asked % len(self.texts)]
-            self.asked += 1
-            rows.append([*tokenizer(text)["input_ids"], *([tokenizer.eos_token_id] if self.eos else [])])
-        size, width = max(map(len, rows)), max(len(query.token_ids) for query in queries)
-        return Generation(
-            query_ids=torch.tensor([[0] * (width - len(q.token_ids)) + list(q.token_ids) for q in queries]),
-            query_mask=torch.tensor([[n >= width - len(q.token_ids) for n in range(width)] for q in queries]),
-            response_ids=torch.tensor([row + [0] * (size - len(row)) for row in rows]),
-            lengths=torch.tensor([len(row) for row in rows]),
-            stopped=torch.tensor([self.eos] * len(rows)),
-        )
+        numbers = range(self.asked, self.asked + len(queries))
+        self.asked += len(queries)
+        return generation_of(queries, [self.texts[n % len(self.texts)] for n in numbers], tokenizer, self.eos)

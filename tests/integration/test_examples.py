@@ -16,12 +16,17 @@ pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
 
 
+def indented_blocks(name):
+    """Return the commands and outputs in the docstring of an example, each command as one line."""
+    text = ast.get_docstring(ast.parse((ROOT / "examples" / name).read_text(encoding="utf-8"))) or ""
+    return re.findall(r"(?:^    .*\n?)+", text.replace("\\\n", ""), re.MULTILINE)
+
+
 def documented_run(name):
     """Return the documented command of an example, without `python`, and the documented last lines."""
-    text = ast.get_docstring(ast.parse((ROOT / "examples" / name).read_text())) or ""
-    blocks = re.findall(r"(?:^    .*\n?)+", text, re.MULTILINE)
+    blocks = indented_blocks(name)
     command = next(block for block in blocks if block.lstrip().startswith(f"python examples/{name}"))
-    return shlex.split(command.replace("\\\n", " "))[1:], [line[4:] for line in blocks[-1].splitlines()]
+    return shlex.split(command)[1:], [line[4:] for line in blocks[-1].splitlines()]
 
 
 def printed_by(command, places, monkeypatch, capsys):

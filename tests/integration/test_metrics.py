@@ -21,7 +21,7 @@ from tests.integration.helpers import BRANCH, DISK_FULL, RIGHT, TIMES, UNPARSABL
 
 pytestmark = pytest.mark.sandbox
 
-TEXTS = ["\n    return (x > 0) - (x < 0)\n", "\n    if x > 99:\n        return x\n    return 1\n", "\n    y = x\n"]
+TEXTS = [RIGHT, BRANCH, "\n    y = x\n"]
 VERDICTS = (*Outcome, Outcome.PASSED, None)  # what becomes of each completion, in turn; one could not be run
 KL_COEF, TEMPERATURE, VF_COEF, CLIP, CLIP_VALUE = 0.2, 0.7, 0.3, 0.05, 0.01
 

@@ -23,10 +23,8 @@ from peft import LoraConfig
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
 from tests.conftest import make_tokenizer, sign_problems
+from tests.integration.helpers import TIMES
 from tests.integration.upstream import OPTIONS, models, token_rows
-
-
-TIMES = {"eps", "executor/wait_s", "executor/programs_per_s", "train_runtime"}
 
 
 def letters(completions: list[str], **columns: Any) -> list[float]:
@@ -57,8 +55,8 @@ def main(directory: Path) -> None:
         args = StepCoderPPOConfig(output_dir=str(directory / name), **{**OPTIONS, **options})
         trainer = StepCoderPPOTrainer(args=args, processing_class=tokenizer, **arguments)
         trainer.train()
-        history = trainer.state.log_history
-        found["runs"][name] = [{k: v for k, v in entry.items() if k not in TIMES} for entry in history]
+        varying, history = TIMES | {"train_runtime"}, trainer.state.log_history
+        found["runs"][name] = [{k: v for k, v in entry.items() if k not in varying} for entry in history]
         torch.save(dict(trainer.accelerator.unwrap_model(trainer.model).state_dict()), directory / f"{name}.pt")
     (directory / "history.json").write_text(json.dumps(found), encoding="utf-8")
 

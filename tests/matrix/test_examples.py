@@ -7,7 +7,6 @@ other examples are run by tests/integration/test_examples.py.
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -20,6 +19,7 @@ import pytest
 import torch
 
 from tests.conftest import SIGN, sign_problems, tiny_config
+from tests.integration.test_examples import indented_blocks
 from tests.matrix.test_processes import COMPILE_S, ENVIRONMENT, ROOT, TIMEOUT_S, compile_operators, free_port
 
 
@@ -32,9 +32,7 @@ PROGRAMS = {"python": [sys.executable], "accelerate": [sys.executable, "-m", "ac
 
 def commands(example: str) -> list[list[str]]:
     """Return the commands in the docstring of an example, split into words."""
-    text = ast.get_docstring(ast.parse((ROOT / "examples" / example).read_text(encoding="utf-8"))) or ""
-    blocks = re.findall(r"(?:^    .*\n?)+", text.replace("\\\n", ""), re.MULTILINE)
-    found = [shlex.split(block) for block in blocks]
+    found = [shlex.split(block) for block in indented_blocks(example)]
     return [words for words in found if words[0] in PROGRAMS]
 
 
@@ -89,7 +87,7 @@ def test_ppo_example_for_one_machine(place):
     compile_operators()
     _, eight, _ = commands("ppo.py")
     words = with_values(eight, num_processes="2")
-    words[2:2] = ["--main_process_port", str(free_port())]
+    words[2:2] = ["--main_process_port", free_port()]
 
     assert said(start(place, words, *SHORT_PPO)) == ["saved to runs/zero3"]
 
@@ -99,7 +97,7 @@ def test_ppo_example_for_one_machine(place):
 def test_ppo_example_for_two_machines(place):
     compile_operators()
     _, _, nodes = commands("ppo.py")
-    out, port = str(place / "runs" / "nodes"), str(free_port())
+    out, port = str(place / "runs" / "nodes"), free_port()
     here = {"num_processes": "2", "main_process_ip": "127.0.0.1", "main_process_port": port, "output_dir": out}
 
     machines = [start(place, with_values(nodes, **here, machine_rank=rank), *SHORT_PPO) for rank in ("0", "1")]
@@ -111,7 +109,7 @@ def test_ppo_example_for_two_machines(place):
 def test_sft_example_in_two_processes(place):
     (words,) = commands("sft.py")
     ddp = ["--config_file", "stepcoder_trl/accelerate_configs/ddp.yaml", "--num_processes", "2"]
-    launch = ["accelerate", "launch", *ddp, "--main_process_port", str(free_port()), *words[1:]]
+    launch = ["accelerate", "launch", *ddp, "--main_process_port", free_port(), *words[1:]]
 
     lines = said(start(place, with_values(launch, problems="problems.jsonl"), *SHORT, "--use_cpu"))
 

@@ -14,9 +14,10 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
-from tests.conftest import sign_problems, tiny_config
+from tests.integration.helpers import TIMES
 from tests.matrix.worker import MAX_GRAD_NORM, TABLED_UPDATES, UPDATES
 
 
@@ -36,14 +37,14 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(COMPILE
 
 ROOT = Path(__file__).parents[2]
 MODES = ("ddp", "zero2", "zero3", "zero3_offload")
-TIMINGS = {"eps", "executor/wait_s", "executor/programs_per_s"}
 # DeepSpeed compiles its communication on first use.
-NINJA = shutil.which("ninja", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+NINJA = shutil.which("ninja", path=PATH)
 ENVIRONMENT = {
     **os.environ,
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
-    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    "PATH": PATH,
     "TORCH_EXTENSIONS_DIR": str(ROOT / ".matrix" / "torch_extensions"),
 }
 REASON = "DeepSpeed is not installed, or g++ or ninja, with which it compiles, is missing"
@@ -57,24 +58,10 @@ SHORTER = {
 HAS_DEEPSPEED = bool(importlib.util.find_spec("deepspeed") and shutil.which("g++") and NINJA)
 
 
-def free_port() -> int:
+def free_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, tokenizer):
-    """Folder with a policy, eight problems, and the runs."""
-    from transformers import LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("processes")
-    torch.manual_seed(0)
-    LlamaForCausalLM(tiny_config(tokenizer)).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    rows = [problem.to_row() for problem in sign_problems()]
-    (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
+        return str(probe.getsockname()[1])
 
 
 class Run:
@@ -88,9 +75,8 @@ class Run:
     @property
     def history(self):
         """Metrics of each update, without times."""
-        return [
-            {name: value for name, value in entry.items() if name not in TIMINGS} for entry in self.ranks[0]["history"]
-        ]
+        history = self.ranks[0]["history"]
+        return [{name: value for name, value in entry.items() if name not in TIMES} for entry in history]
 
 
 def settings_of(folder: Path, mode: str, name: str, lora: bool, **more) -> Path:
@@ -130,7 +116,7 @@ def launch(mode: str, *settings: Path) -> list[Run]:
     number = 1 if mode == "one" else 2
     command = [sys.executable, "-m", "tests.matrix.worker"]
     if number > 1:
-        flags = ["--accelerate_config", mode, "--num_processes", "2", "--main_process_port", str(free_port())]
+        flags = ["--accelerate_config", mode, "--num_processes", "2", "--main_process_port", free_port()]
         command = [sys.executable, "-m", "tests.matrix.launch", *flags]
     done = subprocess.run(
         [*command, *map(str, settings)],
@@ -148,41 +134,37 @@ def launch(mode: str, *settings: Path) -> list[Run]:
 KINDS = {"full": False, "lora": True}
 
 
+def launch_both(folder: Path, mode: str, suffix: str, more: Callable[[bool], dict[str, Any]]) -> dict[bool, Run]:
+    """Do a mode's runs, full and LoRA, at once, as starting takes longer than training."""
+    settings = [settings_of(folder, mode, name + suffix, lora=lora, **more(lora)) for name, lora in KINDS.items()]
+    return dict(zip(KINDS.values(), launch(mode, *settings), strict=True))
+
+
 @pytest.fixture(scope="module")
 def trained(folder):
-    """Runs of a mode, full and LoRA. Both are made at once, as starting takes longer than training."""
-    runs: dict[str, dict[bool, Run]] = {}
-
-    def get(mode: str, lora: bool) -> Run:
-        if mode not in runs:
-            settings = [settings_of(folder, mode, name, lora=kind) for name, kind in KINDS.items()]
-            runs[mode] = dict(zip(KINDS.values(), launch(mode, *settings), strict=True))
-        return runs[mode][lora]
-
-    return get
+    """Runs of a mode, full and LoRA."""
+    runs = lru_cache(lambda mode: launch_both(folder, mode, "", lambda lora: {}))
+    return lambda mode, lora: runs(mode)[lora]
 
 
 @pytest.fixture(scope="module")
 def resumed(folder, trained):
     """The same runs, resumed in new processes from the checkpoint in their middle."""
-    runs: dict[str, dict[bool, Run]] = {}
 
-    def get(mode: str, lora: bool) -> Run:
-        if mode not in runs:
-            settings = [
-                settings_of(
-                    folder,
-                    mode,
-                    f"{name}-resumed",
-                    lora=kind,
-                    resume=str(trained(mode, kind).out / f"checkpoint-{TABLED_UPDATES}"),
-                )
-                for name, kind in KINDS.items()
-            ]
-            runs[mode] = dict(zip(KINDS.values(), launch(mode, *settings), strict=True))
-        return runs[mode][lora]
+    @lru_cache
+    def runs(mode):
+        middle = {lora: str(trained(mode, lora).out / f"checkpoint-{TABLED_UPDATES}") for lora in KINDS.values()}
+        return launch_both(folder, mode, "-resumed", lambda lora: {"resume": middle[lora]})
 
-    return get
+    return lambda mode, lora: runs(mode)[lora]
+
+
+@pytest.fixture(scope="module")
+def in_bfloat16(folder):
+    """Runs of a mode in bfloat16, full and LoRA."""
+    args = {"bf16": True, "save_strategy": "no"}
+    runs = lru_cache(lambda mode: launch_both(folder, mode, "-bf16", lambda lora: {"args": args}))
+    return lambda mode, lora: runs(mode)[lora]
 
 
 both = pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
@@ -269,23 +251,6 @@ def test_resumed_processes_equal_undisturbed_run(trained, resumed, mode, lora):
     assert before.ranks[0]["curriculum"] == after.ranks[0]["curriculum"]
 
 
-@pytest.fixture(scope="module")
-def in_bfloat16(folder):
-    """Runs in bfloat16, full and LoRA, made once."""
-    runs: dict[str, dict[bool, Run]] = {}
-
-    def get(mode: str, lora: bool) -> Run:
-        if mode not in runs:
-            args = {"bf16": True, "save_strategy": "no"}
-            settings = [
-                settings_of(folder, mode, f"{name}-bf16", lora=kind, args=args) for name, kind in KINDS.items()
-            ]
-            runs[mode] = dict(zip(KINDS.values(), launch(mode, *settings), strict=True))
-        return runs[mode][lora]
-
-    return get
-
-
 @both
 @pytest.mark.parametrize("mode", ["zero2", "zero3"])
 def test_bfloat16_run_is_close_to_float32_run(trained, in_bfloat16, folder, mode, lora):
@@ -356,7 +321,7 @@ def test_command_starts_processes_and_prints_once(command, folder, tmp_path):
     more = ["--problems", str(tmp_path / "problems.jsonl"), "--max_prompt_length", "150", "--log_completions", "true"]
 
     status, log = command(
-        *more, "--accelerate_config", "ddp", "--num_processes", "2", "--main_process_port", str(free_port())
+        *more, "--accelerate_config", "ddp", "--num_processes", "2", "--main_process_port", free_port()
     )
 
     assert status == 0, log
@@ -380,7 +345,7 @@ def test_missing_compiler_error_names_packages_to_install(command, tmp_path):
     (tools / "ninja").symlink_to(NINJA)
     missing = {**ENVIRONMENT, "PATH": str(tools), "TORCH_EXTENSIONS_DIR": str(tmp_path / "operators")}
 
-    status, log = command("--accelerate_config", "zero3_offload", "--main_process_port", str(free_port()), env=missing)
+    status, log = command("--accelerate_config", "zero3_offload", "--main_process_port", free_port(), env=missing)
 
     assert status == 2
     assert "stepcoder-trl: DeepSpeed could not compile `deepspeed_shm_comm`" in log

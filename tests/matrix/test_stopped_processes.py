@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(2 * TIM
 
 
 def run_two(moment: str, out: Path, *rest: str) -> tuple[int, list[dict]]:
-    flags = ["--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port", str(free_port())]
+    flags = ["--nproc_per_node", "2", "--master_addr", "127.0.0.1", "--master_port", free_port()]
     worker = ["-m", "tests.matrix.stopped_worker", moment, str(out), *rest]
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", *flags, *worker],

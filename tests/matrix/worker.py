@@ -18,18 +18,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer, load_problems
 from stepcoder_trl.evaluation.generation import Generation, generate
-from stepcoder_trl.steps.padding import pad_left
 from stepcoder_trl.trainer.processes import gathered
+from tests.integration.helpers import BRANCH, RIGHT, UNPARSABLE, WRONG, generation_of
 
 
 TABLED_UPDATES = 3  # of `UPDATES`
 UPDATES = 5
 MAX_GRAD_NORM = 0.05
 TABLE = [
-    "\n    return (x > 0) - (x < 0)\n",
-    "\n    return 1\n",
-    "\n    if x > 99:\n        return x\n    return 1\n",
-    "\n    return (\n",
+    *(RIGHT, WRONG, BRANCH, UNPARSABLE),
     "\n    y = 0\n    while y < x:\n        y += 1\n        if y > 50:\n            break\n    return y\n",
 ]
 
@@ -45,16 +42,7 @@ class FromTable:
         if step >= TABLED_UPDATES:
             return generate(policy, queries, tokenizer, *args, **kwargs)
         texts = [TABLE[(3 * number + step) % len(TABLE)] for number in range(first, first + len(queries))]
-        rows = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in texts]
-        size = max(map(len, rows))
-        query_ids, query_mask = pad_left([query.token_ids for query in queries], 0, torch.device("cpu"))
-        return Generation(
-            query_ids=query_ids,
-            query_mask=query_mask,
-            response_ids=torch.tensor([row + [0] * (size - len(row)) for row in rows]),
-            lengths=torch.tensor([len(row) for row in rows]),
-            stopped=torch.tensor([True] * len(rows)),
-        )
+        return generation_of(queries, texts, tokenizer)
 
 
 class ShorterOnOthers:
