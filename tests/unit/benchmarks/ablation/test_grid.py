@@ -13,7 +13,7 @@ from benchmarks.ablation.analysis import read_runs
 from benchmarks.ablation.files import locked
 from benchmarks.ablation.report import write_report
 from benchmarks.ablation.settings import SETTINGS, SMOKE, Job
-from tests.unit.benchmarks.ablation.runs import write_run
+from tests.unit.benchmarks.ablation.conftest import write_run
 
 
 @pytest.fixture

@@ -6,15 +6,7 @@ import math
 
 import pytest
 
-from benchmarks.ablation.intervals import (
-    area,
-    estimate,
-    p_of_signs,
-    p_of_t,
-    paired_difference,
-    t_quantile,
-    t_within,
-)
+from benchmarks.ablation.intervals import area, estimate, p_of_signs, p_of_t, paired_difference, t_quantile, t_within
 
 
 @pytest.mark.parametrize(

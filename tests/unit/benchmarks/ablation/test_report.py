@@ -10,7 +10,7 @@ import pytest
 from benchmarks.ablation.analysis import read_runs, summarize
 from benchmarks.ablation.report import PAIRS, gains_table, plot_gains, tables, with_gains, write_report
 from benchmarks.ablation.settings import MAIN, SMOKE
-from tests.unit.benchmarks.ablation.runs import write_run
+from tests.unit.benchmarks.ablation.conftest import write_run
 
 
 def test_report_contains_finished_arms_as_valid_json(work, tmp_path):
