@@ -61,18 +61,13 @@ class Runs:
 
     def __init__(self, futures: Sequence[Future[Execution] | None]) -> None:
         self.futures = tuple(futures)
-        self._submitted_s = self._finished_s = time.perf_counter()
+        self.submitted_s = self.finished_s = time.perf_counter()
         for future in self.futures:
             if future is not None:
                 future.add_done_callback(self._note_finish)
 
     def _note_finish(self, _: Future[Execution]) -> None:
-        self._finished_s = max(self._finished_s, time.perf_counter())
-
-    @property
-    def duration_s(self) -> float:
-        """Return the seconds from the submission to the last result so far."""
-        return self._finished_s - self._submitted_s
+        self.finished_s = max(self.finished_s, time.perf_counter())
 
 
 class ProgramRunner:
@@ -86,6 +81,7 @@ class ProgramRunner:
             Settings of an executor that is made here.
 
     Attributes:
+        current ([`Backend`] or `None`): Open executor, if there is one.
         backend (`str` or `None`): Class of the executor that gave the first results.
         layers (`Mapping[str, bool]`): Its isolation layers, if it reports them.
     """
@@ -94,22 +90,15 @@ class ProgramRunner:
         self.config = config or ExecutorConfig()
         self.backend: str | None = None
         self.layers: Mapping[str, bool] = {}
-        self._given = executor
-        self._own: CodeExecutor | None = None
-
-    @property
-    def current(self) -> Backend | None:
-        """Return the open executor, if there is one."""
-        return self._given if self._given is not None else self._own
+        self.current = executor
+        self._closes = executor is None
 
     @property
     def executor(self) -> Backend:
         """Return the open executor, or make one."""
-        if self._given is not None:
-            return self._given
-        if self._own is None:
-            self._own = CodeExecutor(self.config)
-        return self._own
+        if self.current is None:
+            self.current = CodeExecutor(self.config)
+        return self.current
 
     def submit(self, programs: Sequence[str], tests: Sequence[Mapping[str, Any] | None]) -> Runs:
         """Start the programs in the background. A program without tests is not run."""
@@ -136,15 +125,15 @@ class ProgramRunner:
             tuple(executions),
             infrastructure_errors=len(errors),
             wait_s=time.perf_counter() - begun_s,
-            programs_per_s=done / max(runs.duration_s, 1e-9) if done else 0.0,
+            programs_per_s=done / max(runs.finished_s - runs.submitted_s, 1e-9) if done else 0.0,
             first_error=str(errors[0]) if errors else "",
         )
 
     def close(self) -> None:
         """Close the executor if it was made here."""
-        if self._own is not None:
-            self._own.close()
-            self._own = None
+        if self._closes and self.current is not None:
+            self.current.close()
+            self.current = None
 
     def note_backend(self) -> None:
         """Note the executor that gave the first results, for the model card."""

@@ -64,8 +64,6 @@ def as_rows(dataset: Any, name: str = "train_dataset") -> list[PromptRow]:
 
 def _as_row(row: Any, number: int, name: str = "train_dataset") -> PromptRow:
     columns = dict(row.to_row() if isinstance(row, Problem) else row)
-    if isinstance(row, Problem):
-        return _problem_row(row, columns)
     where = f"{name}[{number}]"
     if "prompt" not in columns and "input_ids" in columns:
         return PromptRow(str(number), "", columns=columns, token_ids=tuple(int(i) for i in columns["input_ids"]))
@@ -74,26 +72,13 @@ def _as_row(row: Any, number: int, name: str = "train_dataset") -> PromptRow:
             f"{where} has the columns {sorted(columns)}, but neither `prompt` nor `input_ids`. Rows of problems have "
             "task_id, prompt, starter_code, canonical_solution and tests."
         )
-    if columns.get("tests") is not None:
-        return _problem_row(Problem.from_row(columns, where=where), columns)
-    return PromptRow(
-        task_id=str(columns.get("task_id", number)),
-        prompt=columns["prompt"],
-        starter_code=columns.get("starter_code") or "",
-        canonical_solution=columns.get("canonical_solution") or "",
-        columns=columns,
-    )
-
-
-def _problem_row(problem: Problem, columns: Mapping[str, Any]) -> PromptRow:
-    return PromptRow(
-        task_id=problem.task_id,
-        prompt=problem.prompt,
-        starter_code=problem.starter_code,
-        canonical_solution=problem.canonical_solution,
-        tests=problem.parsed_tests,
-        columns=columns,
-    )
+    if not isinstance(row, Problem) and columns.get("tests") is None:
+        starter_code, solution = columns.get("starter_code") or "", columns.get("canonical_solution") or ""
+        task_id = str(columns.get("task_id", number))
+        return PromptRow(task_id, columns["prompt"], starter_code, solution, columns=columns)
+    problem = row if isinstance(row, Problem) else Problem.from_row(columns, where=where)
+    task_id, tests = problem.task_id, problem.parsed_tests
+    return PromptRow(task_id, problem.prompt, problem.starter_code, problem.canonical_solution, tests, columns)
 
 
 def dataset_digest(rows: Sequence[PromptRow]) -> str:

@@ -25,15 +25,8 @@ if TYPE_CHECKING:
 
 # Settings that the trainer derives from others.
 _DERIVED = {
-    "activation_checkpointing",
-    "activation_checkpointing_kwargs",
-    "batch_size",
-    "local_batch_size",
-    "local_mini_batch_size",
-    "micro_batch_size",
-    "mini_batch_size",
-    "num_total_batches",
-    "world_size",
+    *("activation_checkpointing", "activation_checkpointing_kwargs", "batch_size", "local_batch_size"),
+    *("local_mini_batch_size", "micro_batch_size", "mini_batch_size", "num_total_batches", "world_size"),
 }
 
 

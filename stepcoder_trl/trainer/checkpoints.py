@@ -20,21 +20,21 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
-from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.steps.rows import PromptRow, dataset_digest
-from stepcoder_trl.trainer.batches import BatchPlan
+from stepcoder_trl.steps.rows import dataset_digest
 from stepcoder_trl.trainer.processes import is_deepspeed
 
+
+if TYPE_CHECKING:
+    from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -118,17 +118,17 @@ def tidy_output(output_dir: str, *, resuming: bool, saves: bool) -> None:
         )
 
 
-def run_settings(plan: BatchPlan, rows: Sequence[PromptRow], accelerator: Accelerator, seed: int) -> dict[str, Any]:
+def run_settings(trainer: StepCoderPPOTrainer) -> dict[str, Any]:
     """Return the settings that [`check_same_run`] compares."""
-    plugin = accelerator.state.deepspeed_plugin
+    rows, plugin = trainer.training_set.given, trainer.accelerator.state.deepspeed_plugin
     return {
         "dataset": dataset_digest(rows),
         "num_rows": len(rows),
-        "batch_size": plan.batch_size,
-        "num_generations": plan.num_generations,
-        "num_processes": accelerator.num_processes,
+        "batch_size": trainer.plan.batch_size,
+        "num_generations": trainer.plan.num_generations,
+        "num_processes": trainer.accelerator.num_processes,
         "deepspeed": 0 if plugin is None else plugin.zero_stage,
-        "seed": seed,
+        "seed": trainer.args.seed,
     }
 
 
@@ -183,45 +183,36 @@ def _processes(settings: Mapping[str, Any]) -> str:
     return f"{number} process{'es' * (number > 1)} {f'with DeepSpeed ZeRO-{stage}' if stage else 'without DeepSpeed'}"
 
 
-def save_training_state(
-    directory: Path,
-    accelerator: Accelerator,
-    model: torch.nn.Module,
-    optimizer: Any,
-    lr_scheduler: Any,
-    extra: Mapping[str, Any],
-) -> None:
+def save_training_state(directory: Path, trainer: StepCoderPPOTrainer, extra: Mapping[str, Any]) -> None:
     """
     Write what an exact continuation needs in addition to the saved models. Every process must call this.
 
     The trained parameters are stored unchanged, and `extra` as JSON.
     """
-    target = directory / TRAINING_STATE
+    target, accelerator = directory / TRAINING_STATE, trainer.accelerator
     target.mkdir(exist_ok=True)
     if is_deepspeed(accelerator):
-        model.save_checkpoint(str(target), tag=ENGINE, exclude_frozen_parameters=True)
+        trainer.model.save_checkpoint(str(target), tag=ENGINE, exclude_frozen_parameters=True)
     elif accelerator.is_main_process:
-        torch.save(_trained(accelerator.unwrap_model(model)), target / "parameters.pt")
-        torch.save(optimizer.state_dict(), target / "optimizer.pt")
+        torch.save(_trained(accelerator.unwrap_model(trainer.model)), target / "parameters.pt")
+        torch.save(trainer.optimizer.state_dict(), target / "optimizer.pt")
         if accelerator.scaler is not None:
             torch.save(accelerator.scaler.state_dict(), target / "scaler.pt")
     if accelerator.is_main_process:
-        torch.save(lr_scheduler.state_dict(), target / "scheduler.pt")
+        torch.save(trainer.lr_scheduler.state_dict(), target / "scheduler.pt")
         (target / "state.json").write_text(json.dumps(dict(extra)), encoding="utf-8")
     torch.save(random_state(), target / f"random-{accelerator.process_index}.pt")
 
 
-def load_training_state(
-    directory: Path, accelerator: Accelerator, model: torch.nn.Module, optimizer: Any, lr_scheduler: Any
-) -> None:
+def load_training_state(directory: Path, trainer: StepCoderPPOTrainer) -> None:
     """Load what `save_training_state` wrote, except for the random state. Every process must call this."""
-    source = directory / TRAINING_STATE
-    load_models(directory, accelerator, model)
-    if not is_deepspeed(accelerator):  # its engine has loaded them with the models
-        optimizer.load_state_dict(_load(source / "optimizer.pt"))
-        if accelerator.scaler is not None:
-            accelerator.scaler.load_state_dict(_load(source / "scaler.pt"))
-    lr_scheduler.load_state_dict(_load(source / "scheduler.pt"))
+    source, scaler = directory / TRAINING_STATE, trainer.accelerator.scaler
+    load_models(directory, trainer)
+    if not is_deepspeed(trainer.accelerator):  # its engine has loaded them with the models
+        trainer.optimizer.load_state_dict(_load(source / "optimizer.pt"))
+        if scaler is not None:
+            scaler.load_state_dict(_load(source / "scaler.pt"))
+    trainer.lr_scheduler.load_state_dict(_load(source / "scheduler.pt"))
 
 
 def own_state(directory: Path) -> dict[str, Any]:
@@ -230,7 +221,7 @@ def own_state(directory: Path) -> dict[str, Any]:
     return values
 
 
-def load_models(directory: Path, accelerator: Accelerator, model: torch.nn.Module) -> None:
+def load_models(directory: Path, trainer: StepCoderPPOTrainer) -> None:
     """
     Load the trained parameters, with DeepSpeed also the optimizer. Every process must call this.
 
@@ -238,11 +229,13 @@ def load_models(directory: Path, accelerator: Accelerator, model: torch.nn.Modul
         BadInputError: If the checkpoint has other parameters.
     """
     source = directory / TRAINING_STATE
-    if is_deepspeed(accelerator):
+    if is_deepspeed(trainer.accelerator):
         # The checkpoint has no frozen parameters.
-        model.load_checkpoint(str(source), tag=ENGINE, load_module_strict=False, load_lr_scheduler_states=False)
+        trainer.model.load_checkpoint(
+            str(source), tag=ENGINE, load_module_strict=False, load_lr_scheduler_states=False
+        )
         return
-    bare = accelerator.unwrap_model(model)
+    bare = trainer.accelerator.unwrap_model(trainer.model)
     stored = _load(source / "parameters.pt")
     names = _trained(bare).keys()
     if stored.keys() != names:
@@ -254,9 +247,9 @@ def load_models(directory: Path, accelerator: Accelerator, model: torch.nn.Modul
     bare.load_state_dict(stored, strict=False)
 
 
-def load_random_state(directory: Path, accelerator: Accelerator) -> None:
+def load_random_state(directory: Path, rank: int) -> None:
     """Restore the random state of this process, if the checkpoint has one for its rank."""
-    path = directory / TRAINING_STATE / f"random-{accelerator.process_index}.pt"
+    path = directory / TRAINING_STATE / f"random-{rank}.pt"
     if path.exists():
         set_random_state(_load(path))
 
@@ -292,18 +285,16 @@ def _load(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def save_models(
-    directory: Path, accelerator: Accelerator, model: Any, tokenizer: Any, curriculum: Curriculum | None
-) -> None:
+def save_models(directory: Path, trainer: StepCoderPPOTrainer) -> None:
     """Save policy (or adapter), tokenizer, critic in `value_model/`, and curriculum. Every process must call this."""
-    state = accelerator.get_state_dict(model)  # gathers sharded parameters
-    if accelerator.is_main_process:
-        bare = accelerator.unwrap_model(model)
+    state = trainer.accelerator.get_state_dict(trainer.model)  # gathers sharded parameters
+    if trainer.accelerator.is_main_process:
+        bare = trainer.accelerator.unwrap_model(trainer.model)
         bare.policy.save_pretrained(directory, state_dict=_part(state, "policy."))
         bare.value_model.save_pretrained(directory / VALUE_MODEL, state_dict=_part(state, "value_model."))
-        tokenizer.save_pretrained(directory)
-        if curriculum is not None:
-            curriculum.save(directory / CURRICULUM)
+        trainer.processing_class.save_pretrained(directory)
+        if trainer.curriculum is not None:
+            trainer.curriculum.save(directory / CURRICULUM)
 
 
 def _part(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

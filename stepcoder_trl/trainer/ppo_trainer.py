@@ -190,11 +190,8 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
         """Put policy and critic into one module, and make its optimizer and schedule. The schedule counts updates."""
-        # Called by upstream's constructor between making its wrapper and preparing it: the place to put ours.
-        others = (self.ref_model, self.reward_model)
-        self.model = setup.join_models(
-            self.policy_model, self.value_model, others, self.args, self.plan, self.accelerator
-        )
+        # Upstream's constructor calls this after it has made its own module, and before it prepares it.
+        self.model = setup.join_models(self)
         super().create_optimizer_and_scheduler(self.plan.num_updates)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
@@ -460,7 +457,7 @@ class StepCoderPPOTrainer(PPOTrainer):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save policy (or adapter), tokenizer, critic, curriculum and model card, by default to `args.output_dir`."""
         target = Path(output_dir or self.args.output_dir)
-        save_models(target, self.accelerator, self.model, self.processing_class, self.curriculum)
+        save_models(target, self)
         if self.accelerator.is_main_process:
             write_card(card_facts(self), target)  # replaces the card of PEFT
         self.accelerator.wait_for_everyone()

@@ -95,7 +95,7 @@ class RunLoop:
             kept = source, trainer.state.best_model_checkpoint
             checkpoints.remove_old(args.output_dir, args.save_total_limit, *kept)
         if source is not None:
-            checkpoints.load_random_state(source, trainer.accelerator)
+            checkpoints.load_random_state(source, trainer.accelerator.process_index)
 
     def evaluate_if_due(self) -> None:
         """Evaluate before the first update if `eval_on_start`. Repeat an evaluation that a signal interrupted."""
@@ -162,7 +162,7 @@ class RunLoop:
         self._log_metrics()
         self.uploads.wait()
         if trainer.args.load_best_model_at_end and state.best_model_checkpoint is not None:
-            checkpoints.load_models(Path(state.best_model_checkpoint), trainer.accelerator, trainer.model)
+            checkpoints.load_models(Path(state.best_model_checkpoint), trainer)
             self.step_of_weights = state.best_global_step
         trainer.control = trainer.callback_handler.on_train_end(trainer.args, state, trainer.control)
         logged = [entry for entry in state.log_history if "loss/policy_avg" in entry]
@@ -199,15 +199,14 @@ class RunLoop:
                 add_callback_states(state, trainer.callback_handler.callbacks, trainer.control)
                 state.save_to_json(str(directory / "trainer_state.json"))
             if not args.save_only_model:
-                parts = trainer.model, trainer.optimizer, trainer.lr_scheduler
                 report = trainer.training_set.report
                 own_state = {
                     "log_history": self.history,
                     "evaluation_due": self._evaluation_due,
                     "solutions": None if report is None else asdict(report),
-                    **self._settings(),
+                    **checkpoints.run_settings(trainer),
                 }
-                checkpoints.save_training_state(directory, trainer.accelerator, *parts, own_state)
+                checkpoints.save_training_state(directory, trainer, own_state)
         if main:
             if self.uploads.wanted():
                 trainer.control = trainer.callback_handler.on_push_begin(args, state, trainer.control)
@@ -218,19 +217,12 @@ class RunLoop:
             checkpoints.remove_old(args.output_dir, args.save_total_limit, *kept)
         self._saved_step = state.global_step
 
-    def _settings(self) -> dict[str, Any]:
-        trainer = self.trainer
-        return checkpoints.run_settings(
-            trainer.plan, trainer.training_set.given, trainer.accelerator, trainer.args.seed
-        )
-
     def _load_checkpoint(self, path: Path) -> None:
         """Restore everything except the random state."""
         trainer = self.trainer
         own = checkpoints.own_state(path)
-        checkpoints.check_same_run(own, self._settings())
-        parts = trainer.model, trainer.optimizer, trainer.lr_scheduler
-        checkpoints.load_training_state(path, trainer.accelerator, *parts)
+        checkpoints.check_same_run(own, checkpoints.run_settings(trainer))
+        checkpoints.load_training_state(path, trainer)
         stored = own.get("solutions")
         trainer.use_solutions(SolutionReport(**stored) if stored else trainer.check_solutions())
         self.history, self._evaluation_due = own["log_history"], own.get("evaluation_due", False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -24,6 +24,9 @@ from stepcoder_trl.trainer.processes import (
     precision_for_accelerate,
 )
 
+
+if TYPE_CHECKING:
+    from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -120,24 +123,18 @@ def set_sizes(args: StepCoderPPOConfig, plan: BatchPlan, num_processes: int) -> 
     args.mini_batch_size = plan.local_mini_batch_size * num_processes
 
 
-def join_models(
-    policy: torch.nn.Module,
-    critic: torch.nn.Module,
-    others: Iterable[torch.nn.Module | None],
-    args: StepCoderPPOConfig,
-    plan: BatchPlan,
-    accelerator: Accelerator,
-) -> PolicyAndCritic:
+def join_models(trainer: StepCoderPPOTrainer) -> PolicyAndCritic:
     """
-    Join policy and critic into one module, for an accelerator that has not prepared anything yet.
+    Join policy and critic into one module, before the accelerator prepares anything.
 
-    Turns off dropout, also in the `others`, which are not trained, and turns on gradient checkpointing if configured.
+    Turns off dropout, also in the models that are not trained, and turns on gradient checkpointing if configured.
     """
-    for model in (policy, critic, *others):
+    args, plan, accelerator = trainer.args, trainer.plan, trainer.accelerator
+    for model in (trainer.policy_model, trainer.value_model, trainer.ref_model, trainer.reward_model):
         if model is not None:
             disable_dropout(model)
-    joined = PolicyAndCritic(policy, critic)
-    joined.config = policy.config
+    joined = PolicyAndCritic(trainer.policy_model, trainer.value_model)
+    joined.config = trainer.policy_model.config
     if args.gradient_checkpointing:
         joined.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
     if accelerator.state.deepspeed_plugin is not None:
