@@ -129,7 +129,7 @@ class Evaluator:
         return [Start(row, None, self.trainer.build_query(row, ""), index) for row, index in drawn], num_counted
 
     def evaluate_rows(self, rows: Sequence[PromptRow]) -> Evaluation:
-        """Evaluate one set of problems. Returns the samples of all processes in their order."""
+        """Evaluate one set of problems. Returns the samples of all processes, in order."""
         starts, num_counted = self.starts(rows, self.trainer.args.eval_num_generations)
         samples, batches = self.judge(starts)
         scores = [score for *_, batch_scores in batches for score in batch_scores.tolist()]

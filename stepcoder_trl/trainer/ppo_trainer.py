@@ -1,4 +1,4 @@
-"""PPO trainer with compiler feedback, a curriculum of completion subtasks and an execution-masked loss."""
+"""PPO trainer with compiler feedback, a curriculum of completion subtasks, and a loss on executed lines."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ from stepcoder_trl.trainer.training_set import TrainingSet
 
 class StepCoderPPOTrainer(PPOTrainer):
     """
-    PPO from compiler feedback (StepCoder, arXiv:2402.01391), on TRL's `PPOTrainer`.
+    Trainer for PPO from compiler feedback (StepCoder, arXiv:2402.01391), based on TRL's `PPOTrainer`.
 
-    Positional arguments are upstream's, in its order. A dataset of problems with tests trains on compiler feedback; a
-    dataset of upstream's kind, with `input_ids`, trains as plain PPO on `reward_model`.
+    Positional arguments are those of upstream, in the same order. A dataset of problems with tests is trained with
+    compiler feedback. One with `input_ids` only, as upstream's datasets, is trained with plain PPO on `reward_model`.
 
     Args:
         args ([`StepCoderPPOConfig`]):
@@ -62,37 +62,38 @@ class StepCoderPPOTrainer(PPOTrainer):
         model ([`~transformers.PreTrainedModel`]):
             Policy.
         ref_model ([`~transformers.PreTrainedModel`], *optional*):
-            Reference of the KL penalty. `None` takes a frozen copy of the policy, or the policy without its adapter.
+            Reference of the KL penalty. `None` means a frozen copy of the policy, or the policy without its adapter.
         reward_model ([`~transformers.PreTrainedModel`], *optional*):
-            Sequence classifier with one label whose score is added to that of the reward functions.
+            Sequence classifier with one label. Its score is added to those of the reward functions.
         train_dataset ([`~datasets.Dataset`] or sequence of [`Problem`] or mappings):
             Problems: `task_id`, `prompt`, `starter_code`, `canonical_solution`, `tests`. Or rows with `input_ids`.
         value_model ([`~transformers.PreTrainedModel`], *optional*):
             Critic: sequence classifier with one label and a head called `score`. `None` makes one from the policy.
         data_collator (`Callable`, *optional*):
-            Takes the rows drawn as dictionaries and returns such rows, or padded `input_ids` as upstream's.
+            Takes rows as dictionaries and returns such rows, or padded `input_ids` as upstream's collator.
         eval_dataset (*optional*):
-            Rows as in `train_dataset`, or a `dict` of such sets by name, for `evaluate`.
+            Rows as in `train_dataset`, or a `dict` of such sets by name.
         optimizers (`tuple`, *optional*):
-            Optimizer and learning-rate schedule to use instead of those made here.
+            Optimizer and learning-rate schedule. `None` makes them.
         callbacks (`list` of [`~transformers.TrainerCallback`], *optional*):
-            Further callbacks.
+            Additional callbacks.
         peft_config ([`~peft.PeftConfig`], *optional*):
-            Adapter to train instead of the whole policy. A critic made here gets one too.
+            Adapter to train instead of the whole policy. A critic that is made from the policy gets one too.
         reward_funcs (`Callable` or `list` of them, *optional*):
-            Reward functions with TRL's signature, `def f(completions, **columns) -> list[float | None]`. `prompts`,
-            `completion_ids`, `prefix`, `program`, `execution`, `task_id` and every column of the dataset arrive as
-            keyword lists. `None` means compiler feedback of the tests.
+            Reward functions with TRL's signature, `def f(completions, **columns) -> list[float | None]`. The keyword
+            arguments are lists: `prompts`, `completion_ids`, `prefix`, `program`, `execution`, `task_id` and every
+            column of the dataset. `None` means compiler feedback from the tests.
         reward_weights (`list[float]`, *optional*):
-            Weight of each reward function and, last, of the reward model. `None` means 1 each.
+            Weight of each reward function, and of the reward model as the last. `None` means 1 for each.
         executor ([`Backend`], *optional*):
-            Runs the programs; stays open. `None` makes one when it is needed and closes it after training.
+            Executor of the programs. It stays open. `None` makes one when it is needed, and closes it after training.
 
     Attributes:
         on_update (`Callable[[Update], None]` or `None`):
-            Called after each update with everything about it. Set it to watch a run.
+            Called with a record of each update. Set it to watch a run.
         generate (`Callable`):
-            Samples completions, with the signature of [`~evaluation.generation.generate`]. Set it to sample otherwise.
+            Samples the completions. Set it to another function with the signature of
+            [`~evaluation.generation.generate`].
     """
 
     _tag_names = ["trl", "ppo", "stepcoder"]  # noqa: RUF012 - upstream's attribute
@@ -137,7 +138,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.eval_sets = usable_sets(eval_dataset, args, self.build_query, limit)
         self.signals: StopSignals | None = None
         value_model, ref_model = default_models(model, value_model, ref_model, peft_config, args.seed)
-        torch.manual_seed(args.seed)  # of a new adapter: the same in every process, and after a restart
+        torch.manual_seed(args.seed)  # a new adapter is the same on every process, and after a restart
         stop_token = setup.stop_token(args, has_problems, processing_class.eos_token_id)
         with setup.as_upstream_expects(args, model, self.plan, stop_token):
             super().__init__(
@@ -158,10 +159,10 @@ class StepCoderPPOTrainer(PPOTrainer):
         processes.check_processes(self.accelerator)
         leave_gloo_at_exit()
         if self.is_deepspeed_enabled:
-            # The optimizer that steps may be another one, made in the place of ours: with offloading it is.
+            # With offloading, DeepSpeed replaces the optimizer.
             self.lr_scheduler.optimizer = self.optimizer.optimizer
         self.train_dataset = train_dataset
-        self.data_collator = data_collator or keep_rows  # upstream's pads, for its evaluation
+        self.data_collator = data_collator or keep_rows  # upstream sets one that pads
         setup.check_precision(args, self.accelerator)
         if reward_model is None:
             self.reward_model = None
@@ -175,27 +176,27 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     @property
     def rows(self) -> list[PromptRow]:
-        """Rows that are trained on."""
+        """Rows of the training set that are used."""
         return self.training_set.rows
 
     @property
     def curriculum(self) -> Curriculum | None:
-        """Curriculum, `None` for a dataset of upstream's kind."""
+        """Curriculum. `None` for rows with `input_ids` only."""
         return self.training_set.curriculum
 
     @property
     def executor(self) -> Backend | None:
-        """Executor that runs the programs, `None` where none is open."""
+        """Executor of the programs. `None` if none is open."""
         return self.runner.current
 
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
-        """Put policy and critic into one module, and make its optimizer and schedule. The schedule counts updates."""
+        """Join policy and critic into one module, and make its optimizer and schedule. The schedule counts updates."""
         # Upstream's constructor calls this after it has made its own module, and before it prepares it.
         self.model = setup.join_models(self)
         super().create_optimizer_and_scheduler(self.plan.num_updates)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """Make the optimizer: one group for the policy, one for the critic, each with its learning rate."""
+        """Make the optimizer, with one learning rate for the policy and one for the critic."""
         if self.optimizer is None:
             cls, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             decays = set(self.get_decay_parameter_names(self.model))
@@ -203,9 +204,9 @@ class StepCoderPPOTrainer(PPOTrainer):
         return self.optimizer
 
     def get_train_dataloader(self) -> DataLoader:
-        """Rows of this process, update by update, from the next one on and without end."""
+        """Return an endless loader of this process's rows, one batch per update, beginning with the next update."""
         rank, step = self.accelerator.process_index, self.state.global_step
-        # A generator of its own: iterating must not touch the random state that a checkpoint restores.
+        # Its own generator: iteration must not change the random state that a checkpoint restores.
         return DataLoader(
             self.rows,
             batch_sampler=PromptSampler(len(self.rows), self.plan, rank, self.args.seed, step),
@@ -214,28 +215,29 @@ class StepCoderPPOTrainer(PPOTrainer):
         )
 
     def check_solutions(self) -> SolutionReport:
-        """Run each canonical solution once, on the main process. Returns the report, the same on every process."""
+        """Run each canonical solution once, on the main process. Return the report on every process."""
         return self.training_set.check_solutions(self.runner, self.accelerator)
 
     def use_solutions(self, report: SolutionReport) -> None:
-        """Take away the solutions that fail, and raise limits, as `check_solutions` found."""
+        """Apply the report of `check_solutions`: remove failing solutions, and raise time limits."""
         self.training_set.use_solutions(report)
 
     # Training
 
     def train(self, resume_from_checkpoint: bool | str | os.PathLike[str] | None = None) -> TrainOutput:
         """
-        Train.
+        Train the policy and the critic.
 
         Args:
             resume_from_checkpoint (`bool` or path, *optional*):
-                Checkpoint to continue from, exactly; `True` takes the newest in `output_dir`.
+                Checkpoint to continue from. `True` means the newest one in `output_dir`.
 
         Returns:
-            [`~transformers.trainer_utils.TrainOutput`]: Number of updates, mean loss, and the last metrics.
+            [`~transformers.trainer_utils.TrainOutput`]: Number of updates, mean loss, and last metrics.
 
         Raises:
-            BadInputError: If the checkpoint is not there or does not fit.
+            BadInputError: If the checkpoint is missing, or is one of another run.
+            SandboxError: If the sandbox failed to run more programs than `max_infrastructure_error_rate` allows.
         """
         with StopSignals(repeats_end=self.accelerator.num_processes == 1) as self.signals:
             try:
@@ -258,15 +260,15 @@ class StepCoderPPOTrainer(PPOTrainer):
             return self.run.end()
 
     def train_on(self, rows: Sequence[PromptRow]) -> dict[str, float]:
-        """Do one update of the problems of this process's completions. Returns metrics over all processes."""
-        # 1. draw where each problem starts, and build its query
+        """Do one update with the rows of this process, one per completion. Returns the metrics over all processes."""
+        # 1. draw a start for each problem, and build its query
         starts = self.draw_samples(rows)
-        # 2. generate, and decode the sampled tokens
+        # 2. generate completions, and extract their programs
         rollout = self.generate_rollout(starts)
-        self.check_signals()  # the longest step is over, and no weight has moved yet
-        # 3. hand the programs to the executor
+        self.check_signals()  # after the longest step, and before the weights change
+        # 3. submit the programs to the executor
         runs = self.submit_programs(rollout)
-        # 4. meanwhile: log-probabilities of policy and reference, values
+        # 4. meanwhile, compute log-probabilities of policy and reference, and values
         tokens = self.score_tokens(rollout)
         # 5. collect the executions
         feedback = self.collect_feedback(runs)
@@ -275,17 +277,17 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.check_infrastructure(feedback)
         # 6. score the completions
         scores = self.score_completions(rollout, feedback)
-        # 7. reward each token
+        # 7. compute the reward of each token
         rewards = self.compute_rewards(rollout, tokens, scores, feedback)
-        # 8. mask what did not run
+        # 8. mask the tokens of lines that did not run
         loss_mask = self.build_loss_mask(rollout, feedback, scores)
         # 9. compute advantages and returns
         experience = self.compute_advantages(rollout, tokens, rewards, scores, loss_mask)
         # 10. train policy and critic
         totals = self.update_models(experience)
-        # 11. move the curriculum
+        # 11. update the curriculum
         self.update_curriculum(rollout, feedback, scores)
-        # 12. sum up, and hand the update to whoever watches
+        # 12. compute the metrics, and report the update
         step = self.state.global_step
         update = Update(step, rollout, tokens, feedback, scores, rewards, loss_mask, experience, metrics={})
         eos, with_tests = self.processing_class.eos_token_id, self.training_set.has_tests
@@ -298,18 +300,18 @@ class StepCoderPPOTrainer(PPOTrainer):
         return update.metrics
 
     def draw_samples(self, rows: Sequence[PromptRow]) -> tuple[Start, ...]:
-        """Draw a start for each completion. All completions of a problem start at the same place, on every process."""
+        """Draw a start for each completion. It is the same for all completions of a problem, on every process."""
         first = self.accelerator.process_index * self.plan.local_batch_size
         return draw_starts(rows, self.curriculum, self.state.global_step, self.build_query, first)
 
     def build_query(self, row: PromptRow, prefix: str) -> Query:
-        """Query of a problem: its prompt, then the prefix or else the starter code."""
+        """Build the query of a problem: its prompt, followed by the prefix or else the starter code."""
         if row.token_ids is None:
             return build_query(row.prompt, prefix or row.starter_code, self.processing_class)
         return Query(self.processing_class.decode(row.token_ids), prefix="", token_ids=row.token_ids)
 
     def generate_rollout(self, starts: tuple[Start, ...], sampling: SamplingConfig | None = None) -> Rollout:
-        """Sample a completion per start, as training does unless told otherwise, and find the program in it."""
+        """Sample a completion for each start, and extract its program. `sampling` defaults to that of training."""
         args, tokenizer = self.args, self.processing_class
         sampling = sampling or SamplingConfig(args.response_length, args.temperature, args.top_p, self.stop_token_id)
         self.model.eval()
@@ -321,28 +323,28 @@ class StepCoderPPOTrainer(PPOTrainer):
         return Rollout(read_completions(starts, generation.completion_ids(), tokenizer), generation)
 
     def submit_programs(self, rollout: Rollout) -> Runs:
-        """Start the programs of the rows that have tests."""
+        """Start the programs of rows that have tests, in the background."""
         programs = [completion.program.text for completion in rollout.completions]
         return self.runner.submit(programs, [start.row.tests for start in rollout.starts])
 
     def score_tokens(self, rollout: Rollout) -> TokenScores:
-        """Log-probabilities under policy and reference, and values, by forward passes in micro-batches."""
+        """Compute log-probabilities under policy and reference, and values, in micro-batches."""
         self.model.eval()
         size, temperature, autocast = self.plan.micro_batch_size, self.args.temperature, self.accelerator.autocast
         reference = self.reference_policy
         return ppo_steps.score_tokens(rollout.generation, self.model, reference, autocast, size, temperature)
 
     def reference_policy(self) -> AbstractContextManager[torch.nn.Module]:
-        """Reference model, or the policy without its adapter, as a context manager."""
+        """Return a context manager that yields the reference: a model, or the policy without its adapter."""
         policy = self.accelerator.unwrap_model(self.model).policy
         return reference_policy(self.ref_model, policy, self.ref_adapter_name, self.model_adapter_name)
 
     def collect_feedback(self, runs: Runs) -> Feedback:
-        """Wait for the executions."""
+        """Wait for the results of the programs."""
         return self.runner.collect(runs)
 
     def check_infrastructure(self, *feedback: Feedback) -> None:
-        """Raise `Interruption` if the sandbox failed to run too many programs. Every process calls it."""
+        """Raise an `Interruption` if the sandbox failed to run too many programs. Every process must call this."""
         counts = [sum(one.infrastructure_errors for one in feedback), sum(len(one.executions) for one in feedback)]
         errors, programs = self._sum(torch.tensor(counts, device=self.accelerator.device)).tolist()
         limit = self.args.max_infrastructure_error_rate
@@ -351,7 +353,7 @@ class StepCoderPPOTrainer(PPOTrainer):
             raise Interruption(too_many_failures(errors, programs, limit, messages[0]))
 
     def score_completions(self, rollout: Rollout, feedback: Feedback) -> Scores:
-        """Ask reward functions and reward model, and add up by weight."""
+        """Compute the weighted sum of reward functions and reward model, with penalty and clip."""
         completions, executions = rollout.completions, feedback.executions
         columns = {**reward_scores.reward_columns(completions, executions), "trainer_state": self.state}
         by_source = reward_scores.call_rewards(self.reward_funcs, columns)
@@ -364,35 +366,35 @@ class StepCoderPPOTrainer(PPOTrainer):
         return Scores(*ppo_steps.adjust_scores(combined, rollout.generation.stopped, penalty, clip), by_source)
 
     def reward_model_scores(self, rollout: Rollout) -> torch.Tensor:
-        """Reward model's score of each query with its completion, at the last valid token. Shape `(B,)`."""
+        """Compute the reward model's score of each completion, at its last valid token. Shape `(B,)`."""
         size, autocast = self.plan.micro_batch_size, self.accelerator.autocast
         return ppo_steps.score_sequences(rollout.generation, self.reward_model, autocast, size)
 
     def compute_rewards(self, rollout: Rollout, tokens: TokenScores, scores: Scores, feedback: Feedback) -> Rewards:
-        """Per token: the KL penalty, that of lines with errors, and at the last valid token the score."""
+        """Compute the reward of each token: KL penalty, penalty for errors, and the score at the last valid token."""
         penalized = self.args.error_token_penalty > 0
         blamed = error_masks(rollout.completions, feedback.executions) if penalized else None
         return ppo_steps.reward_tokens(rollout.generation, tokens, scores, blamed, self.args, self._sum)
 
     def build_loss_mask(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> torch.Tensor:
-        """Tokens that take part in the policy loss: those of lines that ran. Shape `(B, T)`."""
+        """Mark the tokens that stay in the policy loss: those of executed lines. Shape `(B, T)`."""
         masks = loss_masks(rollout.completions, feedback.executions, self.mask_rule, self.state.global_step)
         return pad_masks(masks, rollout.generation.response_ids) & scores.scored[:, None]
 
     def compute_advantages(
         self, rollout: Rollout, tokens: TokenScores, rewards: Rewards, scores: Scores, loss_mask: torch.Tensor
     ) -> Experience:
-        """Advantages over all valid tokens, whitened over the kept ones, and returns."""
+        """Compute returns and advantages over all valid tokens. Advantages are whitened over the kept tokens."""
         generation = rollout.generation
         return ppo_steps.make_experience(generation, tokens, rewards, scores, loss_mask, self.args, self._sum)
 
     def update_models(self, experience: Experience) -> Totals:
-        """Epochs over the completions, mini-batch by mini-batch: one optimizer step each."""
+        """Train policy and critic, with one optimizer step per mini-batch. Returns sums for the metrics."""
         self.learner.trains_policy = self.state.global_step >= self.args.critic_warmup_steps
         return self.learner.update(experience)
 
     def update_curriculum(self, rollout: Rollout, feedback: Feedback, scores: Scores) -> None:
-        """Report each group's share of passing samples; every process applies the same updates in the same order."""
+        """Report each group's share of passing completions, to the same curriculum on every process."""
         if self.curriculum is not None:
             pass_score = self.args.curriculum_pass_score
             results = stage_results(rollout.starts, feedback.executions, scores.tolist(), pass_score)
@@ -401,18 +403,18 @@ class StepCoderPPOTrainer(PPOTrainer):
             processes.check_identical("The curriculum", digest, number)
 
     def metrics(self, totals: Totals, experience: Experience) -> dict[str, float]:
-        """Means over all processes, the curriculum's state, and the learning rate."""
+        """Compute the metrics over all processes, with those of the curriculum and the learning rate."""
         metrics = finish_metrics(totals, experience, self._sum)
         metrics.update({} if self.curriculum is None else self.curriculum.summary())
         metrics["lr"] = self.lr_scheduler.get_last_lr()[0]
         return metrics
 
     def _sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum over all processes."""
+        """Return the sum of a tensor over all processes."""
         return self.accelerator.reduce(tensor, "sum")
 
     def check_signals(self) -> None:
-        """Stop on all processes if one of them was asked to. All call it at the same places."""
+        """Stop all processes if one of them got a signal. All must call this at the same points."""
         if self.signals is not None:
             self.signals.check(self._sum(torch.tensor(self.signals.flags(), device=self.accelerator.device)).tolist())
 
@@ -422,14 +424,14 @@ class StepCoderPPOTrainer(PPOTrainer):
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """
-        Generate from scratch on `eval_dataset` (`None` takes the trainer's), and measure pass@k.
+        Measure pass@k from scratch on `eval_dataset`, by default that of the trainer.
 
         Returns:
-            `dict[str, float]`: The metrics that `docs/trainer.md` explains, the same on every process.
+            `dict[str, float]`: Metrics of all processes, which docs/trainer.md explains.
 
         Raises:
-            BadInputError: If there is nothing to evaluate on.
-            SandboxError: If more programs than `max_infrastructure_error_rate` allows could not be run.
+            BadInputError: If there is no dataset, or one without rows.
+            SandboxError: If the sandbox failed to run more programs than `max_infrastructure_error_rate` allows.
         """
         sets: dict[str, list[PromptRow]] = self.eval_sets
         if eval_dataset is not None or metric_key_prefix != "eval" or not sets:
@@ -440,11 +442,11 @@ class StepCoderPPOTrainer(PPOTrainer):
         return metrics
 
     def evaluate_rows(self, rows: Sequence[PromptRow]) -> Evaluation:
-        """Evaluate one set of problems. Returns the samples of all processes in their order."""
+        """Evaluate one set of problems. Returns the samples of all processes, in order."""
         return self.evaluator.evaluate_rows(rows)
 
     def generate_completions(self, sampling: bool = False) -> None:
-        """Print completions of the evaluation set, from scratch; with `sampling` those of one batch."""
+        """Print completions of the evaluation set, from scratch. With `sampling`, print only one batch."""
         if not self.eval_sets:
             return
         rows = [row for rows in self.eval_sets.values() for row in rows]
@@ -465,8 +467,8 @@ class StepCoderPPOTrainer(PPOTrainer):
             self.push_to_hub(commit_message="Model save")
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """Save the model and send it to the Hub, as [`~transformers.Trainer.push_to_hub`] does."""
-        self.run.uploads.wait()  # two commits at a time would be in each other's way
+        """Save the model and upload it to the Hub, as [`~transformers.Trainer.push_to_hub`] does."""
+        self.run.uploads.wait()  # two commits at once would conflict
         return super().push_to_hub(*args, **kwargs)
 
     def create_model_card(
@@ -476,7 +478,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         tags: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write the model card to `args.output_dir`, as every checkpoint does. Arguments are upstream's."""
+        """Write the model card to `args.output_dir`. Arguments are those of upstream."""
         if self.is_world_process_zero():
             Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
             write_card(card_facts(self, model_name, dataset_name, tags), self.args.output_dir)
