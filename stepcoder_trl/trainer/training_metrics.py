@@ -1,8 +1,7 @@
 """
-Metrics of training: definitions, sums of each process, and means over processes and updates.
+Metrics of training: sums of each process, and means over processes and updates.
 
-To add a metric, add it to `METRICS`, add its sums with [`add`] or in a function below, and add its line to the table
-in docs/trainer.md, which a test compares with `METRICS`.
+To add a metric, add its sums with [`add`] or in a function below, and explain it in the table of docs/trainer.md.
 """
 
 from __future__ import annotations
@@ -23,125 +22,21 @@ from stepcoder_trl.types import Outcome
 Totals = dict[str, tuple[float, float]]  # numerator and denominator of each mean, on this process
 
 
-@dataclass(frozen=True)
-class Metric:
-    """Definition of a metric."""
-
-    name: str  # in logs; `NAME` stands for the name of a reward function
-    help: str
-    of: str = ""  # the things that the mean is taken over
-    over_processes: Literal["mean", "sum"] = "mean"  # "sum" ignores the denominators
-    over_updates: Literal["mean", "sum", "last"] = "mean"  # how several updates become one logged value
-
-
-_VALID = "valid tokens of scored completions"
-_VALID_OF_PASSES = f"{_VALID}, all passes"
-_RUN = "programs run, without dropped passes"
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric("objective/kl", "KL estimate, summed over a completion", "completions"),
-        Metric(
-            "objective/entropy", "Minus log-probability of the sampled tokens, summed over a completion", "completions"
-        ),
-        Metric(
-            "objective/non_score_reward",
-            "`-kl_coef` times KL, summed over a completion; without `error_token_penalty`",
-            "completions",
-        ),
-        Metric("objective/scores", "Score after weights, penalty and clip", "scored completions"),
-        Metric("objective/rlhf_reward", "`objective/non_score_reward` + `objective/scores`"),
-        Metric(
-            "rewards/NAME",
-            "Score of one reward function or of `reward_model`, before its weight; only where there are several",
-            "completions it scored",
-        ),
-        Metric("loss/policy_avg", "Clipped policy loss of an optimizer step", "optimizer steps"),
-        Metric("loss/value_avg", "Clipped value loss of an optimizer step, before `vf_coef`", "optimizer steps"),
-        Metric("policy/approxkl_avg", "Half the squared log-ratio of new to old policy", _VALID_OF_PASSES),
-        Metric("policy/clipfrac_avg", "Share of tokens whose ratio was clipped", "kept tokens, all passes"),
-        Metric(
-            "policy/entropy_avg",
-            "Entropy of the distribution at the sampling temperature, without top-p",
-            _VALID_OF_PASSES,
-        ),
-        Metric("val/clipfrac_avg", "Share of tokens whose value was clipped", _VALID_OF_PASSES),
-        Metric("val/ratio", "Ratio of new to old policy; 1 in the first optimizer step", _VALID_OF_PASSES),
-        Metric("val/ratio_var", "Its variance", _VALID_OF_PASSES),
-        Metric("val/num_eos_tokens", "EOS tokens sampled", over_processes="sum", over_updates="sum"),
-        Metric(
-            "val/explained_variance",
-            "Share of the returns' variance that the critic explained at the rollout: 1 perfect, 0 no better "
-            "than their mean",
-            _VALID,
-        ),
-        Metric("grad_norm", "Norm of the gradient over policy and critic, before clipping", "optimizer steps"),
-        Metric("completions/mean_length", "Tokens, stop token included", "completions"),
-        Metric("completions/stopped", "Share that ended by itself, by stop token or closing fence", "completions"),
-        Metric("fgo/kept_share", "Kept tokens over valid tokens", _VALID),
-        Metric("fgo/empty_share", "Share of completions of which no token is kept", "scored completions"),
-        Metric("executor/passed", "Share of programs that passed every test", _RUN),
-        Metric("executor/failed", "Share with a wrong answer", _RUN),
-        Metric("executor/runtime_error", "Share that raised or crashed", _RUN),
-        Metric("executor/timeout", "Share stopped at the time limit", _RUN),
-        Metric("executor/memory_exceeded", "Share stopped at the memory limit", _RUN),
-        Metric("executor/compile_error", "Share that does not compile", _RUN),
-        Metric(
-            "executor/lost_traces",
-            "Programs of which it is not known what ran: the trace was lost or tampered with. All their tokens "
-            "are kept",
-            over_processes="sum",
-            over_updates="sum",
-        ),
-        Metric(
-            "executor/untrusted_passes",
-            "Passes of which a verdict was taken inside the process that ran the program; dropped ones too",
-            over_processes="sum",
-            over_updates="sum",
-        ),
-        Metric("executor/untrusted_pass_rate", "Share of them", "passes, dropped ones too"),
-        Metric(
-            "executor/infrastructure_errors",
-            "Programs that could not be run for a reason that is ours",
-            over_processes="sum",
-            over_updates="sum",
-        ),
-        Metric(
-            "executor/programs_per_s",
-            "Programs per second from the first submission to the last result, all processes together",
-            "updates",
-            over_processes="sum",
-        ),
-        Metric("executor/wait_s", "Seconds that training stood still waiting for executions", "processes, updates"),
-        Metric("curriculum/scratch_share", "Share of problems that start from scratch", over_updates="last"),
-        Metric("curriculum/mean_stage", "Mean number of the current stage; 0 is scratch", over_updates="last"),
-        Metric("curriculum/pass_rate", "Mean moving pass rate", over_updates="last"),
-        Metric("curriculum/revealed_share", "Mean share of the solution in the current prefix", over_updates="last"),
-        Metric("curriculum/advanced", "Moves toward scratch since the beginning", over_updates="last"),
-        Metric(
-            "lr", "Learning rate of the policy in the update; the critic's keeps its proportion", over_updates="last"
-        ),
-        Metric("episode", "Completions so far", over_updates="last"),
-        Metric("eps", "Completions per second since training began or went on", over_updates="last"),
-        Metric("epoch", "Passes over the training set so far", over_updates="last"),
-    )
-}
-_OTHER = Metric("", "")  # a metric that a caller added is a mean
+# Counts: summed over processes and updates. `executor/programs_per_s` is summed over processes only.
+_COUNTS = (
+    *("executor/infrastructure_errors", "executor/lost_traces", "executor/untrusted_passes"),
+    "val/num_eos_tokens",
+)
+# Metrics of which the last value is logged. All others are means.
+_LATEST = (
+    *("curriculum/scratch_share", "curriculum/mean_stage", "curriculum/pass_rate", "curriculum/revealed_share"),
+    *("curriculum/advanced", "lr", "episode", "eps", "epoch"),
+)
 
 
-def metrics_table() -> str:
-    """Return the table of the metrics for docs/trainer.md."""
-    rows = ["| metric | meaning | mean over |", "|---|---|---|"]
-    for metric in METRICS.values():
-        how = metric.of if metric.over_updates == "mean" else f"*{metric.over_updates}*"
-        rows.append(f"| `{metric.name}` | {metric.help} | {how} |")
-    return "\n".join(rows) + "\n"
-
-
-def metric_of(name: str) -> Metric:
-    """Return the definition of a metric."""
-    group = name.partition("/")[0]
-    return METRICS.get(name) or METRICS.get(f"{group}/NAME", _OTHER)
+def over_updates(name: str) -> Literal["sum", "last", "mean"]:
+    """Return how several updates become one logged value."""
+    return "sum" if name in _COUNTS else "last" if name in _LATEST else "mean"
 
 
 def add(totals: Totals, name: str, numerator: float, denominator: float = 0.0) -> None:
@@ -245,7 +140,8 @@ def finish_metrics(totals: Totals, experience: Experience, reduce: ReduceSum) ->
     pairs = reduce(torch.tensor(list(totals.values()), device=device, dtype=dtype)).tolist()
     metrics: dict[str, float] = {}
     for name, (top, bottom) in zip(totals, pairs, strict=True):
-        metrics[name] = top if metric_of(name).over_processes == "sum" else top / bottom if bottom else 0.0
+        summed = name in _COUNTS or name == "executor/programs_per_s"
+        metrics[name] = top if summed else top / bottom if bottom else 0.0
     metrics["objective/rlhf_reward"] = metrics["objective/non_score_reward"] + metrics["objective/scores"]
     metrics["val/ratio_var"] = max(0.0, metrics["val/ratio_var"] - (metrics["val/ratio"] - 1) ** 2)
     explained = explained_variance(experience.values, experience.returns, experience.valid_mask, reduce)
@@ -254,10 +150,10 @@ def finish_metrics(totals: Totals, experience: Experience, reduce: ReduceSum) ->
 
 
 def summarize(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Combine the metrics of several updates: means, sums or last values, as `METRICS` defines."""
+    """Combine the metrics of several updates."""
     summary = {}
     for name in dict.fromkeys(name for metrics in history for name in metrics):
         values = [metrics[name] for metrics in history if name in metrics]
-        how = metric_of(name).over_updates
-        summary[name] = {"mean": sum(values) / len(values), "sum": sum(values), "last": values[-1]}[how]
+        combined = {"mean": sum(values) / len(values), "sum": sum(values), "last": values[-1]}
+        summary[name] = combined[over_updates(name)]
     return summary
