@@ -57,7 +57,7 @@ def test_special_tokens_of_a_plain_prompt_are_the_tokenizers_and_never_eos(token
     assert tokenizer.bos_token_id not in chat.token_ids
 
 
-def test_nothing_to_show_begins_with_bos_or_is_refused(tokenizer):
+def test_empty_query_is_the_bos_token_or_is_refused(tokenizer):
     without = copy.deepcopy(tokenizer)
     without.bos_token = None
 

@@ -76,7 +76,7 @@ def test_upstreams_collator_gives_the_tokens_without_its_padding(tokenizer):
     assert [row.token_ids for row in collated] == [(5, 6, 7), (8,)]
 
 
-def test_a_collator_without_attention_mask_is_read_by_its_padding():
+def test_padding_token_marks_padding_without_attention_mask():
     rows = as_rows([{"input_ids": [5, 6]}, {"input_ids": [8]}])
 
     collated = collate(rows, lambda _: {"input_ids": torch.tensor([[5, 6], [0, 8]])}, pad=0)

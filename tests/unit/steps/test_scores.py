@@ -11,7 +11,7 @@ from stepcoder_trl.steps.scores import call_reward, combine_scores, reward_colum
 from tests.unit.steps.samples import make_completion, make_execution
 
 
-def test_weights_sum_the_scores_that_are_there():
+def test_weighted_sum_ignores_missing_scores():
     by_source = {"a": [1.0, None, 2.0, None], "b": [10.0, 10.0, None, None]}
 
     assert combine_scores(by_source, [0.5, 2.0]) == [20.5, 20.0, 1.0, None]

@@ -58,13 +58,13 @@ def test_without_a_curriculum_every_start_is_from_scratch(problems):
         (None, None, 0.6, None, None),
     ],
 )
-def test_tests_decide_what_passes_else_the_score(tests, execution, score, pass_score, passed):
+def test_tests_or_else_the_score_decide_whether_a_completion_passes(tests, execution, score, pass_score, passed):
     start = make_completion("", "", tests=tests).start
 
     assert has_passed(start, execution, score, pass_score) is passed
 
 
-def test_groups_keep_their_order_and_leave_out_what_was_not_scored():
+def test_groups_keep_their_order_and_ignore_completions_without_score():
     results = [("b", 1, True), ("a", 0, None), ("b", 1, None), ("b", 1, False), ("b", 0, True)]
 
     assert group_shares(results) == [("b", 1, 0.5), ("a", 0, None), ("b", 0, 1.0)]

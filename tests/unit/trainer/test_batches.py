@@ -95,7 +95,7 @@ def test_sizes_that_do_not_fit_are_explained(changes, rows, parts):
         assert part in str(error.value)
 
 
-def test_an_epoch_visits_each_row_at_most_once_and_samples_of_a_prompt_are_neighbours():
+def test_epoch_has_each_row_at_most_once_with_its_samples_in_a_row():
     sampler = PromptSampler(7, plan(), rank=0, seed=3)
 
     updates = [sampler.indices(number) for number in range(3)]
@@ -106,7 +106,7 @@ def test_an_epoch_visits_each_row_at_most_once_and_samples_of_a_prompt_are_neigh
     assert [sampler.indices(number) for number in range(3, 6)] != updates
 
 
-def test_the_sampler_continues_where_it_is_told_to():
+def test_sampler_starts_at_the_given_update():
     all_updates = iter(PromptSampler(7, plan(), rank=0, seed=3))
     later = iter(PromptSampler(7, plan(), rank=0, seed=3, start=4))
     for _ in range(4):
@@ -116,7 +116,7 @@ def test_the_sampler_continues_where_it_is_told_to():
 
 
 @pytest.mark.parametrize(("num_generations", "local", "processes"), [(2, 4, 2), (4, 2, 2), (3, 2, 3)])
-def test_processes_divide_the_update_among_them(num_generations, local, processes):
+def test_processes_get_consecutive_parts_of_an_update(num_generations, local, processes):
     total = local * processes
     sizes = plan(
         num_generations=num_generations,

@@ -15,7 +15,7 @@ def nothing():
     pass
 
 
-def test_a_directory_has_its_name_only_when_it_is_complete(tmp_path):
+def test_directory_is_renamed_when_it_is_complete(tmp_path):
     path = tmp_path / "checkpoint-2"
 
     with checkpoints.new_directory(path, True, nothing) as directory:
@@ -38,7 +38,7 @@ def test_an_interrupted_directory_is_no_checkpoint_and_is_replaced(tmp_path):
     assert [entry.name for entry in path.iterdir()] == ["whole"]
 
 
-def test_other_processes_neither_make_nor_rename(tmp_path):
+def test_only_main_process_makes_and_renames_the_directory(tmp_path):
     with checkpoints.new_directory(tmp_path / "checkpoint-1", False, nothing):
         pass
 
@@ -82,7 +82,7 @@ def test_oldest_checkpoints_beyond_the_limit_are_deleted(tmp_path, limit, keep, 
     assert [path.name for path in checkpoints.checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in left]
 
 
-def test_a_new_checkpoint_stays_beside_older_ones_with_higher_numbers(tmp_path):
+def test_newest_checkpoint_is_kept_even_if_others_have_higher_numbers(tmp_path):
     make(tmp_path, 1, 20, 30)
 
     checkpoints.remove_old(str(tmp_path), 1, tmp_path / "checkpoint-1")

@@ -71,7 +71,7 @@ def test_ppo_trains_on_the_rewards_of_other_systems(model_folder, problem_file, 
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6.*:FutureWarning")  # TRL's own settings
-def test_sft_learns_solutions_by_heart(model_folder, problem_file, tmp_path, capsys):
+def test_sft_memorizes_solutions(model_folder, problem_file, tmp_path, capsys):
     names = ["--problems", problem_file, "--model_name_or_path", model_folder, "--output_dir", tmp_path / "run"]
     flags = ["--learning_rate", "1e-2", "--num_train_epochs", "30", "--per_device_train_batch_size", "4"]
     flags += ["--gradient_accumulation_steps", "1", "--use_cpu", "--report_to", "none", "--save_strategy", "no"]
@@ -111,7 +111,7 @@ def test_ppo_resumes_from_the_newest_checkpoint(model_folder, problem_file, tmp_
     assert [entry["step"] for entry in state["log_history"]] == [1, 2]
 
 
-def test_an_empty_choice_of_problems_is_not_replaced_by_the_whole_file(model_folder, problem_file, tmp_path):
+def test_empty_list_of_problems_is_refused(model_folder, problem_file, tmp_path):
     from trl import ModelConfig
 
     from stepcoder_trl import StepCoderPPOConfig

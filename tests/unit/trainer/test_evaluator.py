@@ -100,7 +100,7 @@ class Passing:
 
 
 @pytest.mark.parametrize(("signals", "error"), [(object(), Interruption), (None, SandboxError)])
-def test_outside_training_the_reason_itself_is_raised(signals, error):
+def test_reason_of_an_interruption_is_raised_outside_training(signals, error):
     def refuse(*feedback):
         raise Interruption(SandboxError("disk full"))
 

@@ -95,7 +95,7 @@ def test_one_step_per_mini_batch_and_pass(learner, experience):
     assert totals["loss/policy_avg"][1] == 4.0
 
 
-def test_policy_stays_as_it_is_while_the_critic_warms_up(learner, model, experience):
+def test_policy_does_not_change_during_critic_warmup(learner, model, experience):
     policy, critic = model.policy.weight.detach().clone(), model.value_model.weight.detach().clone()
     learner.trains_policy = False
 
@@ -106,7 +106,7 @@ def test_policy_stays_as_it_is_while_the_critic_warms_up(learner, model, experie
     assert model.policy.weight.grad is None
 
 
-def test_tokens_outside_the_loss_mask_move_no_policy(learner, model, experience):
+def test_policy_does_not_change_without_kept_tokens(learner, model, experience):
     policy = model.policy.weight.detach().clone()
     masked = Experience(**{**vars(experience), "loss_mask": torch.zeros(2, 2, dtype=torch.bool)})
 

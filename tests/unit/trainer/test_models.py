@@ -36,7 +36,7 @@ def test_logits_and_values_are_those_that_predict_the_response(make_policy, make
     torch.testing.assert_close(values[0], critic.score(hidden)[0, 1:3, 0])
 
 
-def test_the_reference_and_the_policy_are_read_alike(make_policy, make_classifier):
+def test_policy_and_reference_give_the_same_logits(make_policy, make_classifier):
     policy = make_policy().eval()
     ids, mask = sequences()
 
@@ -45,7 +45,7 @@ def test_the_reference_and_the_policy_are_read_alike(make_policy, make_classifie
     assert torch.equal(logits, models.response_logits(policy, ids, mask, 3))
 
 
-def test_a_model_that_cannot_leave_out_logits_gives_the_same(make_policy, monkeypatch):
+def test_model_without_logits_to_keep_gives_the_same_logits(make_policy, monkeypatch):
     policy = make_policy().eval()
     ids, mask = sequences()
     fast = models.response_logits(policy, ids, mask, 3)
@@ -55,7 +55,7 @@ def test_a_model_that_cannot_leave_out_logits_gives_the_same(make_policy, monkey
     torch.testing.assert_close(models.response_logits(policy, ids, mask, 3), fast)
 
 
-def test_a_critic_has_the_policys_backbone_and_a_fresh_head(make_policy):
+def test_critic_has_the_backbone_of_the_policy_and_a_new_head(make_policy):
     policy = make_policy()
     state = torch.get_rng_state()
 
@@ -84,7 +84,7 @@ def test_a_critic_can_be_saved_and_loaded(make_policy, tmp_path):
 
 
 @pytest.mark.parametrize("with_adapter", [False, True])
-def test_the_head_of_a_critic_is_float32_whatever_the_backbone_is(make_policy, with_adapter):
+def test_head_of_the_critic_is_always_float32(make_policy, with_adapter):
     critic = models.build_critic(make_policy().to(torch.bfloat16), lora() if with_adapter else None, seed=0)
     ids, mask = torch.ones(1, 4, dtype=torch.long), torch.ones(1, 4, dtype=torch.bool)
 
@@ -95,7 +95,7 @@ def test_the_head_of_a_critic_is_float32_whatever_the_backbone_is(make_policy, w
     assert all(p.grad is not None for p in models.base_of(critic).score.parameters() if p.requires_grad)
 
 
-def test_weights_of_16_bits_that_are_trained_are_warned_of(make_policy, caplog):
+def test_trained_weights_with_16_bits_give_a_warning(make_policy, caplog):
     whole, half = make_policy(), make_policy().to(torch.bfloat16)
     with caplog.at_level(logging.WARNING):
         models.warn_of_lost_steps(whole)
@@ -143,7 +143,7 @@ def test_trained_biases_are_not_shared(make_policy, bias):
     assert any(p.data_ptr() in {q.data_ptr() for q in policy.parameters()} for p in critic.parameters())
 
 
-def test_adapters_of_policy_and_critic_learn_apart(make_policy):
+def test_adapters_of_policy_and_critic_are_trained_separately(make_policy):
     policy = make_policy()
     critic = models.build_critic(policy, lora(), seed=0)
     policy = get_peft_model(policy, lora())
@@ -166,7 +166,7 @@ def test_an_architecture_without_a_classifier_asks_for_a_value_model(make_policy
         models.build_critic(make_policy(), None, seed=0)
 
 
-def test_dropout_is_off_also_where_it_is_a_plain_number(make_policy):
+def test_dropout_is_off_in_modules_and_in_attention_layers(make_policy):
     policy = get_peft_model(make_policy(attention_dropout=0.5), lora()).train()
 
     models.disable_dropout(policy)

@@ -117,7 +117,7 @@ def test_every_field_can_be_given_on_the_command_line():
     assert parser.format_help()  # argparse formats every help text
 
 
-def test_a_file_sets_what_the_command_line_leaves_open(tmp_path):
+def test_command_line_overrides_configuration_file(tmp_path):
     file = tmp_path / "ppo.yaml"
     file.write_text(
         "output_dir: run\nuse_cpu: true\nreport_to: none\nfgo: 'off'\ncurriculum: 'off'\nreward_clip: 0.8\n"
@@ -168,7 +168,7 @@ def test_bf16_is_off_on_the_cpu_unless_it_is_asked_for():
 
 
 @pytest.mark.parametrize("value", [True, False])
-def test_gradient_checkpointing_means_the_same_under_both_of_its_names(value):
+def test_both_names_of_gradient_checkpointing_have_the_same_value(value):
     assert make(gradient_checkpointing=value).gradient_checkpointing is value
 
 
@@ -186,7 +186,7 @@ def test_a_copy_of_the_configuration_is_equal():
     assert {name: getattr(again, name) for name in OWN} == {name: getattr(args, name) for name in OWN}
 
 
-def test_options_that_do_nothing_here_are_known():
+def test_options_without_effect_are_found():
     idle = make(neftune_noise_alpha=5.0, data_seed=3, full_determinism=True)
 
     assert options_without_effect(make()) == []
@@ -201,7 +201,7 @@ def test_options_that_do_nothing_here_are_known():
         ({"fsdp": "full_shard"}, "FSDP is not supported"),
     ],
 )
-def test_what_only_transformers_trainer_can_do_is_refused(changes, message):
+def test_unsupported_options_of_transformers_are_refused(changes, message):
     with pytest.raises(BadInputError, match=message):
         make(**changes)
 
@@ -224,7 +224,7 @@ USED = {
 }
 
 
-def test_every_option_of_transformers_is_used_or_said_to_have_no_effect():
+def test_every_option_of_transformers_is_used_or_documented_as_without_effect():
     """An option that a new release brings is to be decided on here."""
     listed = OPTIONS.split("These have no effect here:")[1].split("A warning names those")[0]
     patterns = re.findall(r"`([a-z_0-9*]+)`", listed)

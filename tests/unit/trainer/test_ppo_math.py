@@ -33,7 +33,7 @@ def test_log_probabilities_are_float32_and_carry_the_gradient():
     assert logits.grad.abs().sum() > 0
 
 
-def test_gradient_of_log_probabilities_is_autograd_s():
+def test_gradient_of_log_probabilities_equals_autograd():
     ids, weights = torch.randint(7, (2, 3)), torch.randn(2, 3)
     ours = torch.randn(2, 3, 7, requires_grad=True)
     plain = ours.detach().clone().requires_grad_()
@@ -108,7 +108,7 @@ def test_advantages_equal_the_sum_of_discounted_errors(gamma, lam):
         assert advantages[row, length:].abs().sum() == 0
 
 
-def test_what_is_padding_does_not_reach_the_advantages():
+def test_padding_does_not_change_the_advantages():
     rewards, values = torch.randn(2, 4), torch.randn(2, 4)
     valid = ppo_math.length_mask(torch.tensor([2, 4]), 4)
     other = values.clone()
@@ -120,7 +120,7 @@ def test_what_is_padding_does_not_reach_the_advantages():
     assert torch.equal(a, b)
 
 
-def test_masked_mean_of_nothing_is_0():
+def test_masked_mean_of_an_empty_mask_is_0():
     values = torch.tensor([math.nan, 2.0, 4.0])
 
     assert ppo_math.masked_mean(values, torch.tensor([False, True, True])) == 3

@@ -32,7 +32,7 @@ def scores_of(*values):
     return Scores(tensor, scored, {})
 
 
-def test_penalty_comes_before_the_clip_and_spares_what_has_no_score():
+def test_penalty_is_subtracted_before_the_clip_from_completions_with_a_score():
     values, scored = ppo_steps.adjust_scores([1.0, -0.3, None], torch.tensor([True, False, False]), 0.5, 0.6)
 
     assert values.tolist() == pytest.approx([0.6, -0.6, 0.0])

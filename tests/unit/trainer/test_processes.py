@@ -17,13 +17,13 @@ def without_gpu(monkeypatch):
     monkeypatch.setattr(processes, "has_gpu", lambda: False)
 
 
-def test_one_process_is_left_alone(without_gpu, monkeypatch):
+def test_settings_of_a_single_process_do_not_change(without_gpu, monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
 
     assert processes.launch_settings(False, None, []) == {"use_cpu": False, "ddp_backend": None}
 
 
-def test_several_processes_without_a_gpu_know_of_each_other(without_gpu, monkeypatch):
+def test_several_processes_without_a_gpu_use_the_cpu(without_gpu, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
 
     assert processes.launch_settings(False, None, []) == {"use_cpu": True, "ddp_backend": None}
@@ -80,7 +80,7 @@ def test_an_operator_that_cannot_be_compiled_is_named_with_what_to_install(opera
     assert "`apt install g++`, `pip install ninja`" in str(raised.value)
 
 
-def test_an_operator_that_deepspeed_goes_without_is_not_compiled(operators):
+def test_optional_operator_that_does_not_fit_is_not_compiled(operators):
     operators["ShareMemCommBuilder"] = Operator(RuntimeError("no"), fits=False)
 
     processes.load_operator("ShareMemCommBuilder", "talk", optional=True)
@@ -97,7 +97,7 @@ def test_deepspeed_that_is_not_installed_is_named_with_the_command(monkeypatch):
         processes.load_operator("CPUAdamBuilder", "its optimizer")
 
 
-def test_deepspeed_without_a_gpu_talks_through_gloo(without_gpu, monkeypatch, operators):
+def test_deepspeed_without_a_gpu_uses_gloo(without_gpu, monkeypatch, operators):
     operators["ShareMemCommBuilder"] = Operator()
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -106,7 +106,7 @@ def test_deepspeed_without_a_gpu_talks_through_gloo(without_gpu, monkeypatch, op
     assert operators["ShareMemCommBuilder"].loaded == 1
 
 
-def test_deepspeed_is_not_turned_off_without_a_word(monkeypatch):
+def test_use_cpu_with_deepspeed_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
 
     with pytest.raises(BadInputError, match="turns DeepSpeed off"):
@@ -121,7 +121,7 @@ def test_fsdp_is_refused_however_it_is_asked_for(monkeypatch):
         processes.launch_settings(False, None, [])
 
 
-def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch):
+def test_processes_that_would_train_separately_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     alone = SimpleNamespace(num_processes=1, state=SimpleNamespace(deepspeed_plugin=None))
 
@@ -146,7 +146,7 @@ def test_cores_are_shared_between_the_processes_of_a_machine(monkeypatch):
     assert processes.num_cores_per_process() == 1
 
 
-def test_what_differs_between_processes_is_named(monkeypatch):
+def test_difference_between_processes_is_an_error(monkeypatch):
     monkeypatch.setattr(processes, "gather_object", lambda mine: ["a", "a", *mine])
 
     processes.check_identical("The curriculum", "a", 3)
@@ -155,7 +155,7 @@ def test_what_differs_between_processes_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize(("device", "loaded"), [("none", 0), ("cpu", 1)])
-def test_an_offloaded_optimizer_is_compiled_before_anything_is_prepared(operators, device, loaded):
+def test_offloaded_optimizer_is_compiled(operators, device, loaded):
     operators["CPUAdamBuilder"] = Operator()
 
     told({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": device}}})
@@ -171,7 +171,7 @@ def told(config):
     return accelerator
 
 
-def test_deepspeed_is_told_the_trainers_settings(caplog):
+def test_deepspeed_gets_the_settings_of_the_trainer(caplog):
     config = {"gradient_clipping": 9.0, "train_batch_size": "auto", "zero_optimization": {"stage": 3}}
 
     with caplog.at_level(logging.WARNING):
@@ -187,9 +187,9 @@ def test_deepspeed_is_told_the_trainers_settings(caplog):
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16), ("no", torch.float32)]
 )
-def test_parameters_that_are_not_spread_get_the_precision_of_training(precision, dtype):
+def test_unsharded_parameters_get_the_precision_of_training(precision, dtype):
     model = torch.nn.Linear(2, 2)
-    model.bias.ds_id = 0  # spread
+    model.bias.ds_id = 0  # sharded
     model.counts = torch.nn.Parameter(torch.ones(2, dtype=torch.uint8), requires_grad=False)
 
     processes.cast_unsharded(model, precision)
@@ -197,7 +197,7 @@ def test_parameters_that_are_not_spread_get_the_precision_of_training(precision,
     assert (model.weight.dtype, model.bias.dtype, model.counts.dtype) == (dtype, torch.float32, torch.uint8)
 
 
-def test_the_precision_told_to_accelerators_is_taken_back(monkeypatch):
+def test_precision_for_accelerate_is_restored(monkeypatch):
     variable = "ACCELERATE_MIXED_PRECISION"
     for before in (None, "fp16"):
         monkeypatch.delenv(variable, raising=False)
@@ -210,7 +210,7 @@ def test_the_precision_told_to_accelerators_is_taken_back(monkeypatch):
         assert os.environ.get(variable) == before
 
 
-def test_without_sharding_parameters_are_whole_as_they_are():
+def test_copy_of_an_unsharded_parameter():
     parameter = torch.nn.Parameter(torch.ones(2), requires_grad=False)
 
     copy = processes.gathered_copy(parameter)

@@ -26,7 +26,7 @@ def test_an_opened_fence_is_closed(problems, tokenizer):
     assert tokenizer.decode(row["input_ids"][:-1]).endswith("return None\n```")
 
 
-def test_what_cannot_be_learnt_is_left_out_and_named(problems, tokenizer):
+def test_problems_without_usable_solution_are_left_out_and_named(problems, tokenizer):
     without = dataclasses.replace(problems[1], canonical_solution="")
     other = dataclasses.replace(problems[2], canonical_solution="sign = None")
 

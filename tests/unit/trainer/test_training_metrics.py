@@ -62,7 +62,7 @@ def make_update(by_source):
 
 
 @pytest.mark.parametrize("with_tests", [False, True])
-def test_keys_depend_on_the_dataset_and_not_on_what_this_process_drew(with_tests):
+def test_keys_depend_only_on_the_dataset(with_tests):
     totals = training_metrics.update_totals(make_update({"length": (0.0,)}), 0.1, None, with_tests)
 
     assert ("executor/passed" in totals) == with_tests
@@ -98,7 +98,7 @@ def test_documentation_says_how_updates_are_combined():
         assert training_metrics.over_updates(name) == documented, name
 
 
-def test_several_updates_become_one_line():
+def test_several_updates_are_summarized():
     history = [
         {"loss": 1.0, "lr": 0.2, "val/num_eos_tokens": 3.0, "curriculum/advanced": 1.0},
         {"loss": 2.0, "lr": 0.1, "val/num_eos_tokens": 4.0, "curriculum/advanced": 5.0, "rewards/new": 7.0},

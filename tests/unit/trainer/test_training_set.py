@@ -43,7 +43,7 @@ def test_the_longest_prefix_of_the_curriculum_counts(rows):
     assert make(rows, limit=scratch).rows == []
 
 
-def test_problem_with_a_failing_solution_starts_anew_from_scratch(rows):
+def test_problem_with_a_failing_solution_restarts_from_scratch(rows):
     training_set = make(rows)
     training_set.curriculum.update(rows[1].task_id, 1, 1.0)
     training_set.curriculum.update(rows[1].task_id, 1, 1.0)

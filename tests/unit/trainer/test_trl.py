@@ -29,7 +29,7 @@ def test_other_releases_are_refused_with_range_and_command(version):
     ("version", "ships"),
     [("1.0.0", True), ("1.12.9", True), ("1.13.0.dev0", False), ("1.13.0", False), ("2.0.0", False)],
 )
-def test_the_trainer_is_upstreams_as_long_as_there_is_one(version, ships):
+def test_releases_with_ppo_trainer(version, ships):
     assert ships_ppo_trainer(version) == ships
 
 
@@ -76,7 +76,7 @@ def test_an_incompatible_trl_is_named_when_the_trainer_is_imported():
 @pytest.mark.parametrize(
     ("version", "module"), [("1.12.0", "trl.experimental.ppo"), ("1.13.0", "stepcoder_trl.trainer._parent")]
 )
-def test_the_release_decides_on_the_parents(version, module):
+def test_parents_depend_on_the_release(version, module):
     if not ships_ppo_trainer(importlib.metadata.version("trl")) and module.startswith("trl"):
         pytest.skip("the TRL that is installed has no PPOTrainer")
     program = (
