@@ -18,13 +18,7 @@ from benchmarks.ablation.files import locked
 from benchmarks.ablation.settings import Corpus, Setting, digest
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.quickstart.problems import noisy_demonstrations, synthetic_problems
-from stepcoder_trl.quickstart.tiny_model import (
-    SFTConfig,
-    TinyModelConfig,
-    build_model,
-    build_tokenizer,
-    fine_tune,
-)
+from stepcoder_trl.quickstart.tiny_model import SFTConfig, TinyModelConfig, build_model, build_tokenizer, fine_tune
 
 
 HELDOUT_SEED = 1_000_000  # added to the seed for drawing held-out problems
