@@ -31,10 +31,6 @@ def start(folder, wait_at):
     return run
 
 
-def checkpoints(folder):
-    return [path.name for path in (folder / "run").glob("*checkpoint-*")]
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """Weights of a run that is not stopped."""
@@ -86,36 +82,26 @@ def test_stopped_and_resumed_run_equals_undisturbed_run(
         assert torch.equal(parameter, undisturbed[name]), name
 
 
-def test_sigterm_writes_checkpoint_and_leaves_no_process(tmp_path):
-    run = start(tmp_path, "update 0")
+@pytest.mark.parametrize(
+    ("wait_at", "numbers", "statuses", "kept"),
+    [
+        ("update 0", [signal.SIGTERM], {143}, ["checkpoint-1"]),
+        ("solutions", [signal.SIGINT], {-signal.SIGINT}, []),
+        # Not merged with the first, as another SIGTERM might be.
+        ("update 0 twice", [signal.SIGTERM, signal.SIGINT], {143, -signal.SIGINT}, []),
+    ],
+    ids=["in training", "before training", "a second one ends at once"],
+)
+def test_signal_ends_run_with_its_checkpoint_and_leaves_no_process(tmp_path, wait_at, numbers, statuses, kept):
+    run = start(tmp_path, wait_at)
 
-    run.process.send_signal(signal.SIGTERM)
+    for number in numbers:
+        run.process.send_signal(number)
 
     status, output, errors = run.end()
-    assert status == 143, errors
-    assert checkpoints(tmp_path) == ["checkpoint-1"]
+    assert status in statuses, errors
+    assert [path.name for path in (tmp_path / "run").glob("*checkpoint-*")] == kept
     assert "handlers lost" not in output
-
-
-def test_signal_before_training_writes_no_checkpoint(tmp_path):
-    run = start(tmp_path, "solutions")
-
-    run.process.send_signal(signal.SIGINT)
-
-    status, _, errors = run.end()
-    assert status == -signal.SIGINT, errors
-    assert checkpoints(tmp_path) == []
-
-
-def test_second_signal_ends_at_once(tmp_path):
-    run = start(tmp_path, "update 0 twice")
-
-    run.process.send_signal(signal.SIGTERM)
-    run.process.send_signal(signal.SIGINT)  # not merged with the first, as another SIGTERM might be
-
-    status, _, errors = run.end()
-    assert status in (143, -signal.SIGINT), errors
-    assert checkpoints(tmp_path) == []
 
 
 # Handlers

@@ -31,25 +31,11 @@ def test_the_executor_has_the_settings_of_the_trainer(make_trainer, workers, exp
 
 
 def test_the_curriculum_has_the_settings_of_the_trainer(make_trainer):
-    trainer = make_trainer(
-        curriculum="mix",
-        curriculum_kinds="scope",
-        curriculum_pass_rate=0.4,
-        curriculum_momentum=0.2,
-        curriculum_rate_of="stage",
-        curriculum_mix_probability=0.3,
-        seed=7,
-    )
+    given = {"kinds": "scope", "pass_rate": 0.4, "momentum": 0.2, "rate_of": "stage", "mix_probability": 0.3}
 
-    assert trainer.curriculum.config == CurriculumConfig(
-        mode="mix",
-        kinds="scope",
-        pass_rate=0.4,
-        momentum=0.2,
-        rate_of="stage",
-        mix_probability=0.3,
-        seed=7,
-    )
+    trainer = make_trainer(curriculum="mix", seed=7, **{f"curriculum_{name}": one for name, one in given.items()})
+
+    assert trainer.curriculum.config == CurriculumConfig(mode="mix", seed=7, **given)
 
 
 def test_problems_are_answered_16_times_by_default_and_upstreams_rows_once(make_trainer, tokenizer):

@@ -29,6 +29,10 @@ class StopAfterFirstUpdate(TrainerCallback):
         control.should_training_stop = True
 
 
+def distance(model, start):
+    return sum((p - start.get_parameter(n)).norm().item() ** 2 for n, p in model.named_parameters()) ** 0.5
+
+
 def steps_of(trainer):
     """Return a list that grows with every optimizer step."""
     steps = []
@@ -60,8 +64,7 @@ def upstream_run(tokenizer, tmp_path_factory):
     trainer = upstream_trainer(tokenizer, tmp_path_factory.mktemp("upstream"), arguments, **OPTIONS)
     steps = steps_of(trainer)
     train_upstream(trainer)
-    moved = sum((p - start.get_parameter(n)).norm().item() ** 2 for n, p in given["model"].named_parameters()) ** 0.5
-    return trainer, callback, steps, moved
+    return trainer, callback, steps, distance(given["model"], start)
 
 
 @needs_upstream
@@ -130,8 +133,7 @@ def test_ours_follows_its_options(tokenizer, tmp_path):
     assert callback.events == ["epoch begin", "step begin", "step end"]  # D21
     assert steps == [0, 0]  # D6
     assert logged(trainer, "val/ratio") == pytest.approx([1.0], abs=0.01)
-    moved = sum((p - start.get_parameter(n)).norm().item() ** 2 for n, p in given["model"].named_parameters()) ** 0.5
-    assert moved <= 2 * OPTIONS["max_grad_norm"]  # D7: two steps
+    assert distance(given["model"], start) <= 2 * OPTIONS["max_grad_norm"]  # D7: two steps
     assert logged(trainer, "grad_norm")[0] > 1000 * OPTIONS["max_grad_norm"]  # the metric is the norm before clipping
     assert {group["lr"] for group in trainer.optimizer.param_groups} == {1.0, 2.0}  # D8
 
@@ -151,14 +153,8 @@ def test_d9_ours_recomputes_activations_of_policy_and_critic(tokenizer, tmp_path
         trainer.train()
 
     # Two micro-batches; with checkpointing each layer runs once more in the backward pass.
-    assert {key: number for key, number in calls.items() if not key[0]} == {
-        (False, "SeededPolicy"): 2,
-        (False, "LlamaForSequenceClassification"): 2,
-    }
-    assert {key: number for key, number in calls.items() if key[0]} == {
-        (True, "SeededPolicy"): 4,
-        (True, "LlamaForSequenceClassification"): 4,
-    }
+    policy, critic = "SeededPolicy", "LlamaForSequenceClassification"
+    assert calls == {(False, policy): 2, (False, critic): 2, (True, policy): 4, (True, critic): 4}
 
 
 def in_bfloat16(tokenizer):

@@ -9,7 +9,14 @@ import torch
 
 from stepcoder_trl.trainer import ppo_math
 from tests.integration.helpers import logged
-from tests.integration.upstream import models, needs_upstream, our_trainer, train_upstream, upstream_trainer
+from tests.integration.upstream import (
+    models,
+    needs_upstream,
+    our_trainer,
+    train_upstream,
+    upstream_trainer,
+    upstreams_warnings,
+)
 
 
 EOS, STOP = 2, 7  # of the test tokenizer; any other token
@@ -131,34 +138,30 @@ def test_d16_ours_stays_finite_for_small_masks(tokenizer, tmp_path, marked):
     assert ppo_math.masked_mean(torch.ones(3), torch.zeros(3, dtype=torch.bool)) == 0
 
 
-def after_one_step(make, tokenizer, directory, micro, **options):
-    """Return the policy's weights after one step of plain gradient descent on completions of unequal lengths."""
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def one_step(make, tokenizer, directory, micro):
+    """Return the change of the policy in a step of plain gradient descent on completions of unequal lengths."""
     given = models(tokenizer, responses=ENDS_EARLY)
+    start = weights(given["model"])
     sizes = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": 4 // micro, "total_episodes": 4}
     plain = {"optim": "sgd", "num_ppo_epochs": 1, "stop_token": "eos", "learning_rate": 0.1}
-    trainer = make(tokenizer, directory, given, **sizes, **plain, **options)
-    if make is upstream_trainer:
-        train_upstream(trainer)
-    else:
-        trainer.train()
-    return torch.cat([p.detach().flatten() for p in given["model"].parameters()])
+    with upstreams_warnings():
+        make(tokenizer, directory, given, **sizes, **plain).train()
+    return weights(given["model"]) - start
 
 
 @needs_upstream
 def test_d17_upstream_update_depends_on_micro_batches(tokenizer, tmp_path):
-    start = torch.cat([p.detach().flatten() for p in models(tokenizer)["model"].parameters()])
-
-    alone = after_one_step(upstream_trainer, tokenizer, tmp_path, 1) - start
-    together = after_one_step(upstream_trainer, tokenizer, tmp_path, 4) - start
+    alone, together = (one_step(upstream_trainer, tokenizer, tmp_path, micro) for micro in (1, 4))
 
     assert (alone - together).norm() > 0.05 * together.norm()
 
 
 def test_d17_our_update_does_not_depend_on_micro_batches(tokenizer, tmp_path):
-    start = torch.cat([p.detach().flatten() for p in models(tokenizer)["model"].parameters()])
-
-    alone = after_one_step(our_trainer, tokenizer, tmp_path, 1) - start
-    together = after_one_step(our_trainer, tokenizer, tmp_path, 4) - start
+    alone, together = (one_step(our_trainer, tokenizer, tmp_path, micro) for micro in (1, 4))
 
     assert together.norm() > 0
     assert (alone - together).norm() < 1e-3 * together.norm()
