@@ -111,11 +111,6 @@ def with_tests(row: RawRow, **changes: Any) -> RawRow:
     return replace(row, problem=replace(row.problem, tests={**tests_of(row), **changes}))
 
 
-def with_words(row: RawRow, words: str) -> RawRow:
-    assert row.problem is not None
-    return replace(row, problem=replace(row.problem, prompt=f"{row.problem.prompt}\n\n{words}"))
-
-
 def in_output(change: Callable[[str, random.Random], str]) -> Callable[[RawRow, random.Random], RawRow | None]:
     """Return a function that changes one expected output."""
 
@@ -172,9 +167,10 @@ PHRASES = (
 
 def several(row: RawRow, rng: random.Random) -> RawRow | None:
     other = at_the_end("\nprint(-1)\n", "\nprint('x')\n")(row, rng)
-    if other is None:
+    if other is None or row.problem is None:
         return None
-    return with_words(replace(row, solutions=(*row.solutions, *other.solutions)), rng.choice(PHRASES))
+    problem = replace(row.problem, prompt=f"{row.problem.prompt}\n\n{rng.choice(PHRASES)}")
+    return replace(row, problem=problem, solutions=(*row.solutions, *other.solutions))
 
 
 def disagreement(row: RawRow, rng: random.Random) -> RawRow | None:
