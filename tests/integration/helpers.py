@@ -27,6 +27,12 @@ def parameters(module):
     return {name: p.detach().clone() for name, p in module.named_parameters()}
 
 
+def log_probs(model, query, ids, temperature):
+    """Return the log-probabilities of all tokens at each place of a completion: (completion_length, vocabulary)."""
+    logits = model(torch.tensor([[*query, *ids]])).logits[0, len(query) - 1 : -1]
+    return (logits / temperature).log_softmax(-1)
+
+
 def kept_text(rollout, experience, row):
     text, mask = rollout.completions[row], experience.loss_mask[row].tolist()
     return "".join(text.text[slice(*span)] for span, keep in zip(text.spans, mask, strict=False) if keep)

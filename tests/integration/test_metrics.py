@@ -16,7 +16,7 @@ from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.trainer.learner import Learner
 from stepcoder_trl.types import Execution, Outcome, TestResult
-from tests.integration.helpers import BRANCH, DISK_FULL, RIGHT, TIMES, UNPARSABLE, WRONG, Answers
+from tests.integration.helpers import BRANCH, DISK_FULL, RIGHT, TIMES, UNPARSABLE, WRONG, Answers, log_probs
 
 
 pytestmark = pytest.mark.sandbox
@@ -53,7 +53,7 @@ class Slow(Learner):
             query = batch.query_ids[row][batch.query_mask[row]].tolist()
             ids = batch.response_ids[row][: batch.lengths[row]].tolist()
             tokens, place = torch.tensor([query + ids]), slice(len(query) - 1, -1)
-            scores = (bare.policy(tokens).logits[0, place] / TEMPERATURE).log_softmax(-1)
+            scores = log_probs(bare.policy, query, ids, TEMPERATURE)
             values = bare.value_model.score(bare.value_model.model(tokens).last_hidden_state)[0, place, 0]
             for t, token in enumerate(ids):
                 self.steps[-1].append(
@@ -115,9 +115,8 @@ def expected_of_rollout(rollout, experience, models, functions):
     ran = [(number, one) for number, one in enumerate(VERDICTS) if one is not None]
     kl, surprise = [], []
     for sample, ids in zip(rollout.starts, rollout.generation.completion_ids(), strict=True):
-        tokens, place = torch.tensor([[*sample.query.token_ids, *ids]]), slice(len(sample.query.token_ids) - 1, -1)
         with torch.no_grad():
-            own, other = ((one(tokens).logits[0, place] / TEMPERATURE).log_softmax(-1) for one in models)
+            own, other = (log_probs(one, sample.query.token_ids, ids, TEMPERATURE) for one in models)
         kl.append(sum(own[t, token].item() - other[t, token].item() for t, token in enumerate(ids)))
         surprise.append(-sum(own[t, token].item() for t, token in enumerate(ids)))
     feedback = {Outcome.PASSED: 1.0, Outcome.FAILED: -0.3, Outcome.COMPILE_ERROR: -1.0}

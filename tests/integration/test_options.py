@@ -14,7 +14,7 @@ from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer.processes import num_cores_per_process
 from stepcoder_trl.types import Execution, Outcome, TestResult
-from tests.integration.helpers import BRANCH, RIGHT, WRONG, Answers, kept_text, logged
+from tests.integration.helpers import BRANCH, RIGHT, WRONG, Answers, kept_text, log_probs, logged
 from tests.integration.upstream import models, token_rows
 
 
@@ -171,9 +171,8 @@ def test_an_adapter_may_be_the_reference(make_trainer, make_policy, script):
         for name in ("trained", "fixed"):
             policy.set_adapter(name)
             for sample, ids in zip(rollout.starts, rollout.generation.completion_ids(), strict=True):
-                tokens, place = torch.tensor([[*sample.query.token_ids, *ids]]), len(sample.query.token_ids) - 1
                 with torch.no_grad():
-                    rows = (policy(tokens).logits[0, place:-1] / trainer.args.temperature).log_softmax(-1)
+                    rows = log_probs(policy, sample.query.token_ids, ids, trainer.args.temperature)
                 expected.append(rows[range(len(ids)), ids].sum().item())
         policy.set_adapter("trained")
 

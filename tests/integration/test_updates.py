@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
 from stepcoder_trl.trainer._trl import PPOConfig
-from tests.integration.helpers import BRANCH, RIGHT, UNPARSABLE, WRONG, kept_text, logged, parameters
+from tests.integration.helpers import BRANCH, RIGHT, UNPARSABLE, WRONG, kept_text, log_probs, logged, parameters
 
 
 pytestmark = pytest.mark.sandbox
@@ -120,15 +120,11 @@ def slow_ppo(policy, critic, reference, rollout, masks, scores, args):
     rows = []
     for sample, ids, score in zip(rollout.starts, rollout.generation.completion_ids(), scores, strict=True):
         query = list(sample.query.token_ids)
-        tokens = torch.tensor([query + ids])
-        place = slice(len(query) - 1, -1)
-
-        def log_probs(model, tokens=tokens, place=place, ids=ids):
-            scaled = model(tokens).logits[0, place] / args.temperature
-            return scaled.log_softmax(-1)[range(len(ids)), ids]
-
-        new, values = log_probs(policy), critic.score(critic.model(tokens).last_hidden_state)[0, place, 0]
-        kl = (new - log_probs(reference)).detach().tolist()
+        hidden = critic.model(torch.tensor([query + ids])).last_hidden_state
+        values = critic.score(hidden)[0, len(query) - 1 : -1, 0]
+        models = (policy, reference)
+        new, referred = (log_probs(one, query, ids, args.temperature)[range(len(ids)), ids] for one in models)
+        kl = (new - referred).detach().tolist()
         rewards = [-args.kl_coef * one for one in kl]
         rewards[-1] += score
         old, advantages, following = [*values.tolist(), 0.0], [0.0] * len(ids), 0.0
