@@ -3,8 +3,8 @@ Curriculum of Code Completion Subtasks (CCCS): the model first completes a solut
 
     cut.py        conditional statements of a solution, and the stages at which it may be cut
     config.py     options
-    staged.py     modes `paper` and `mix`: each problem moves through its own stages
-    revealed.py   mode `adaptive`: each problem has an interval of the share of its solution that is revealed
+    paper.py      modes `paper` and `mix`: each problem moves through its own stages
+    adaptive.py   mode `adaptive`: each problem has an interval of the share of its solution that is revealed
     state.py      Curriculum: draws, updates, saves and loads
 
 Paper: StepCoder (arXiv:2402.01391), section 3.2 and Algorithm 1.

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stepcoder_trl.curriculum.adaptive import Revealed
 from stepcoder_trl.curriculum.config import CurriculumConfig, check
 from stepcoder_trl.curriculum.cut import Stage
-from stepcoder_trl.curriculum.revealed import Revealed
-from stepcoder_trl.curriculum.staged import Staged
+from stepcoder_trl.curriculum.paper import Staged
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_json
 
