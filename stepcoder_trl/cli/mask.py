@@ -13,7 +13,7 @@ from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import Row, read_rows, write_rows, write_text
-from stepcoder_trl.masking import completion_loss_mask
+from stepcoder_trl.masking import MaskRule, loss_mask
 from stepcoder_trl.parsing import extract_program
 from stepcoder_trl.rewards import unit_test_score
 from stepcoder_trl.tokens import TokenizedText, token_texts
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         tokens = [text.text[start:end] for start, end in text.spans]
         row: dict[str, Any] = {"id": rollout.id, "token_ids": ids, "tokens": tokens}
         if isinstance(result, Execution):
-            mask = completion_loss_mask(text.spans, text.text, program, result.kept_lines)
+            mask = loss_mask(text.spans, text.text, program, result, MaskRule())
             row |= {"loss_mask": [int(kept) for kept in mask], "outcome": result.outcome.value}
             row |= {"score": unit_test_score(result)}
         else:
