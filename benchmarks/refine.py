@@ -30,7 +30,7 @@ from typing import Any
 
 from stepcoder_trl.data.formats import RawRow, read_raw_rows
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.data.refine import words_of_several_answers
+from stepcoder_trl.data.refine_rules import words_of_several_answers
 from stepcoder_trl.data.refine_run import KEEP, RefinedRow, RefineSettings, refine
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from stepcoder_trl.cli.progress_bar import progress_bar
 from stepcoder_trl.data.formats import FORMAT_TITLES, RawRow, load_problems, read_raw_rows
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.data.refine import RULES
+from stepcoder_trl.data.refine_rules import RULES
 from stepcoder_trl.data.refine_run import RefinedRow, RefineSettings, refine, summarize_rows
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import temporary_path, write_json, write_rows, write_text

@@ -1,5 +1,5 @@
 """
-Runs the rules of `refine.py` on a dataset: executes the solutions and stores finished rows.
+Runs the rules of `refine_rules.py` on a dataset: executes the solutions and stores finished rows.
 
 The same input gives byte-identical files for any number of workers, also after an interruption. No file contains
 times.
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
-from stepcoder_trl.data import refine as rules
+from stepcoder_trl.data import refine_rules as rules
 from stepcoder_trl.data.formats import RawRow
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.data.refine import (
+from stepcoder_trl.data.refine_rules import (
     CONTAMINATED,
     DUPLICATE,
     EXTENDED_TESTS,

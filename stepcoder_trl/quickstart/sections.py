@@ -186,13 +186,13 @@ def train(config: QuickstartConfig, material: Material, executor: CodeExecutor, 
     log = UpdateLog(trainer)
     trainer.remove_callback(PrinterCallback)
     with run.progress("training", sizes.updates) as advance:
-        trainer.add_callback(_Progress(config, material, executor, run, advance))
+        trainer.add_callback(_TrainingProgress(config, material, executor, run, advance))
         trainer.train()
     trainer.save_model()
     return log
 
 
-class _Progress(TrainerCallback):
+class _TrainingProgress(TrainerCallback):
     """Advances the progress bar, writes the metrics to the curves, and evaluates every few updates."""
 
     def __init__(

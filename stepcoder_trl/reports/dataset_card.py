@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stepcoder_trl.data.refine import RULES
+from stepcoder_trl.data.refine_rules import RULES
 
 
 def dataset_card(summary: Mapping[str, Any], settings: Mapping[str, Any], source: str) -> str:

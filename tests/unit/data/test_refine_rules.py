@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from stepcoder_trl.data import Problem
-from stepcoder_trl.data import refine as rules
-from stepcoder_trl.data.refine import refine_row
+from stepcoder_trl.data import refine_rules as rules
+from stepcoder_trl.data.refine_rules import refine_row
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
