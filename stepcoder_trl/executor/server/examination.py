@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 
 from stepcoder_trl.executor.examiner.process import serve
-from stepcoder_trl.executor.server.hardening.prepare import Hardening
+from stepcoder_trl.executor.server.hardening.confine import Hardening
 from stepcoder_trl.executor.wire.frames import Channel
 from stepcoder_trl.executor.wire.messages import UNEXAMINABLE, ExaminationRequest, Verdict
 from stepcoder_trl.executor.wire.system import System

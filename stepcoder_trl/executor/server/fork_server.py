@@ -14,7 +14,7 @@ from stepcoder_trl.executor.child import run as child
 from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.child.tracer import line_tracer
 from stepcoder_trl.executor.server.examination import Examination, Examiner
-from stepcoder_trl.executor.server.hardening.prepare import prepare
+from stepcoder_trl.executor.server.hardening.confine import prepare
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import frame, read_frame, write_all
 from stepcoder_trl.executor.wire.messages import Settings

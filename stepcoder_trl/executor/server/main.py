@@ -19,7 +19,7 @@ import sys
 from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.server.examination import ExaminerLost
 from stepcoder_trl.executor.server.fork_server import ForkServer
-from stepcoder_trl.executor.server.hardening.prepare import IsolationUnavailable
+from stepcoder_trl.executor.server.hardening.confine import IsolationUnavailable
 from stepcoder_trl.executor.server.job import run_job
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import frame, read_frame

@@ -1,7 +1,7 @@
 """
 Keeps an untrusted program from harming the machine: limits and kernel filters, without root and without helpers.
 
-    prepare.py      `prepare`, which the fork server calls once, and `Hardening.enter_child`, which every child calls
+    confine.py      `prepare`, which the fork server calls once, and `Hardening.enter_child`, which every child calls
     layers.py       the layers, and the order in which they are put on
     seccomp.py      the filter of system calls
     landlock.py     the rules for files

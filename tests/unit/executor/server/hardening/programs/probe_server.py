@@ -30,8 +30,8 @@ import zoneinfo
 from typing import Any
 
 from stepcoder_trl.executor.server.hardening import landlock
+from stepcoder_trl.executor.server.hardening.confine import Hardening, prepare
 from stepcoder_trl.executor.server.hardening.layers import SOFT_SIGNAL
-from stepcoder_trl.executor.server.hardening.prepare import Hardening, prepare
 from stepcoder_trl.executor.server.hardening.syscalls import this_architecture
 
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from stepcoder_trl.executor.server.hardening.confine import prepare
 from stepcoder_trl.executor.server.hardening.layers import LAYERS
-from stepcoder_trl.executor.server.hardening.prepare import prepare
 from tests.unit.executor.server.hardening.probes import run_server
 
 
@@ -48,9 +48,9 @@ def test_none_keeps_limits_and_session(outside):
 
 def test_other_systems_have_limits_and_sessions_only(tmp_path):
     code = "import ctypes, json, sys; sys.platform = 'darwin'; "
-    code += "from stepcoder_trl.executor.server.hardening import prepare; "
+    code += "from stepcoder_trl.executor.server.hardening import confine; "
     code += (
-        f"p = prepare.prepare(scratch={str(tmp_path)!r}, readable=[], isolation='auto'); print(json.dumps(p.layers))"
+        f"p = confine.prepare(scratch={str(tmp_path)!r}, readable=[], isolation='auto'); print(json.dumps(p.layers))"
     )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
