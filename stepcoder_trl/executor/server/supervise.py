@@ -40,8 +40,8 @@ class Action(Enum):
     REPEAT = auto()  # run the same tests once more
 
 
-class Stage(Enum):
-    """Stages of a child's supervision."""
+class Phase(Enum):
+    """Phases of a child's supervision."""
 
     WITHIN_LIMITS = auto()
     GRACE = auto()  # the child, or the examiner of a killed child, has a moment to end by itself
@@ -97,7 +97,7 @@ class Supervision:
     def __init__(
         self, listener: Listener, clock: LimitClock, examination: Examined, max_report_bytes: int, may_repeat: bool
     ) -> None:
-        self.stage = Stage.WITHIN_LIMITS
+        self.phase = Phase.WITHIN_LIMITS
         self.expired = False  # whether a limit was exceeded
         self.garbage = False  # whether the child sent garbage, sent too much or wrote too much
         self._listener = listener
@@ -124,16 +124,16 @@ class Supervision:
     def time_passed(self) -> Action:
         """Time has passed."""
         self._listener.read_progress()
-        if self.stage is Stage.WITHIN_LIMITS:
+        if self.phase is Phase.WITHIN_LIMITS:
             self._left_s = self._clock.left_s()
             if self._left_s <= 0:
                 self.expired = True
                 self._begin_grace()
                 return Action.SIGNAL
-        elif self.stage is Stage.GRACE:
+        elif self.phase is Phase.GRACE:
             self._left_s = self._grace_end - self._clock.now()
             if self._left_s <= 0 and not self._is_grace_extended():
-                self.stage = Stage.KILLED
+                self.phase = Phase.KILLED
                 return Action.KILL_ALL
         else:
             self._left_s = POLL_S
@@ -197,7 +197,7 @@ class Supervision:
 
     @property
     def _was_killed(self) -> bool:
-        return self.garbage or self.stage is Stage.KILLED
+        return self.garbage or self.phase is Phase.KILLED
 
     def _go_on(self) -> Action:
         if self._is_over():
@@ -211,15 +211,15 @@ class Supervision:
 
     def _kill(self) -> Action:
         self.garbage = True
-        if self.stage is Stage.WITHIN_LIMITS:
+        if self.phase is Phase.WITHIN_LIMITS:
             if self._examination.is_running:
                 self._begin_grace()  # for the examiner, to notice that its child has ended
             else:
-                self.stage = Stage.KILLED
+                self.phase = Phase.KILLED
         return Action.KILL
 
     def _begin_grace(self) -> None:
-        self.stage = Stage.GRACE
+        self.phase = Phase.GRACE
         self._grace_end = self._clock.now() + SOFT_LIMIT_GRACE_S
         self._left_s = SOFT_LIMIT_GRACE_S
         self._waited_before_s = self._clock.waited_s()

@@ -12,7 +12,7 @@ from stepcoder_trl.executor.server.supervise import (
     SOFT_LIMIT_GRACE_S,
     STARVED_GRACE_S,
     Action,
-    Stage,
+    Phase,
     Supervision,
 )
 from stepcoder_trl.executor.wire.frames import frame
@@ -116,7 +116,7 @@ def test_child_that_ignores_soft_signal_is_killed_after_grace(expired):
     assert expired.after(SOFT_LIMIT_GRACE_S - 0.01) is Action.WAIT
     assert expired.after(0.02) is Action.KILL_ALL
     assert expired.after(1.0) is Action.WAIT
-    assert expired.supervision.stage is Stage.KILLED
+    assert expired.supervision.phase is Phase.KILLED
 
 
 def test_grace_is_extended_by_time_on_a_busy_machine(expired):
@@ -171,7 +171,7 @@ def test_child_that_has_reported_everything_is_not_waited_for(world):
 def test_garbage_kills(world, data):
     assert world.supervision.reported(data) is Action.KILL
     assert world.supervision.garbage
-    assert world.supervision.stage is Stage.KILLED
+    assert world.supervision.phase is Phase.KILLED
 
 
 def test_reports_before_garbage_count(world):
