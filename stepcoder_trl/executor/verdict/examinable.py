@@ -58,7 +58,7 @@ _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised f
 
 
 @dataclass(frozen=True)
-class Check:
+class PlannedCheck:
     """Test that can run in the examiner."""
 
     statement: str  # functions of the program are replaced by `candidate_name`
@@ -70,7 +70,7 @@ class Check:
 
 
 @lru_cache(maxsize=4096)
-def plan_check(statement: str, setup: str, preamble: str) -> Check | None:
+def plan_check(statement: str, setup: str, preamble: str) -> PlannedCheck | None:
     """
     Plan the examination of a test, e.g. `check(Solution().solve)`.
 
@@ -144,7 +144,7 @@ class _Plan:
         self.calls: list[ast.Call] = []  # calls of the program
         self.tainted = False  # whether an argument may depend on a result of the program
 
-    def check(self) -> Check:
+    def check(self) -> PlannedCheck:
         trees = (self.setup, self.statement, *self.used_preamble())
         if any(_needs_program(node) for tree in trees for node in ast.walk(tree)):
             raise _MustRunWithProgram
@@ -156,7 +156,7 @@ class _Plan:
         if any(_combines_results(node, names) for node in ast.walk(statement)):
             raise _MustRunWithProgram
         self.follow(statement, set(names), depth=0)
-        return Check(
+        return PlannedCheck(
             statement=ast.unparse(statement),
             candidates=tuple(map(ast.unparse, candidates.expressions)),
             shares_arguments=any(map(_takes_variables, self.calls)),
