@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.verdict.limits import Limits
 
 
 @dataclass(frozen=True)
-class ExecutorConfig(Limits):
+class _FirstFields:
+    """Fields before those of `Limits`. A dataclass starts with the fields of its last base."""
+
+    num_workers: int | None = None
+
+
+@dataclass(frozen=True)
+class ExecutorConfig(Limits, _FirstFields):
     """
     Settings of a [`CodeExecutor`].
 
@@ -40,8 +47,6 @@ class ExecutorConfig(Limits):
             `PYTHONHASHSEED` of the programs, from 0 to 4294967295. It determines the order of their sets.
     """
 
-    num_workers: int | None = None
-    _: KW_ONLY
     hash_seed: int = 0
 
     def __post_init__(self) -> None:

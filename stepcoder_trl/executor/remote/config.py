@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from stepcoder_trl.errors import BadInputError
@@ -10,7 +10,15 @@ from stepcoder_trl.executor.verdict.limits import Limits, check_seconds
 
 
 @dataclass(frozen=True)
-class RemoteConfig(Limits):
+class _FirstFields:
+    """Fields before those of `Limits`. A dataclass starts with the fields of its last base."""
+
+    url: str
+    num_workers: int = 8
+
+
+@dataclass(frozen=True)
+class RemoteConfig(Limits, _FirstFields):
     """
     Settings of a [`RemoteExecutor`]. The bearer token, if the service needs one, is read from the environment.
 
@@ -29,9 +37,6 @@ class RemoteConfig(Limits):
             Wall seconds that a request may wait in the service's queue, in addition to the program's limits.
     """
 
-    url: str
-    num_workers: int = 8
-    _: KW_ONLY
     max_attempts: int = 5
     backoff_s: float = 0.5
     queue_timeout_s: float = 60.0

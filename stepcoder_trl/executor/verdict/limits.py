@@ -18,7 +18,7 @@ SERVER_SLACK_S = 30.0  # a server counts as lost if it is silent for this long a
 TESTS_PER_PROGRAM_LIMIT = 5  # default limit of all tests together, in limits of one test
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Limits:
     """
     Limits of a program, and how its tests are run: the settings that all executors share.

@@ -21,3 +21,20 @@ from stepcoder_trl.errors import BadInputError
 def test_setting_out_of_range_is_refused(settings, message):
     with pytest.raises(BadInputError, match=message):
         ExecutorConfig(**settings)
+
+
+def test_positional_settings_have_a_fixed_order():
+    config = ExecutorConfig(1, 2.0, 3.0, 2**30, "none", True, 0.5, True, True, 7)
+
+    assert config == ExecutorConfig(
+        num_workers=1,
+        timeout_s=2.0,
+        program_timeout_s=3.0,
+        memory_limit_bytes=2**30,
+        isolation="none",
+        stop_on_first_failure=True,
+        float_tolerance=0.5,
+        fresh_process_per_test=True,
+        keep_outputs=True,
+        hash_seed=7,
+    )

@@ -231,6 +231,26 @@ def test_invalid_address_raises(url):
         RemoteConfig(url)
 
 
+def test_positional_settings_have_a_fixed_order():
+    config = RemoteConfig("http://sandbox", 1, 2.0, 3.0, 2**30, "none", True, 0.5, True, False, 4, 0.25, 5.0)
+
+    assert config == RemoteConfig(
+        url="http://sandbox",
+        num_workers=1,
+        timeout_s=2.0,
+        program_timeout_s=3.0,
+        memory_limit_bytes=2**30,
+        isolation="none",
+        stop_on_first_failure=True,
+        float_tolerance=0.5,
+        fresh_process_per_test=True,
+        keep_outputs=False,
+        max_attempts=4,
+        backoff_s=0.25,
+        queue_timeout_s=5.0,
+    )
+
+
 @pytest.mark.parametrize(
     "messages",
     [
