@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import pytest
 
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor import Backend, BaseBackend, CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor import Backend, BaseBackend, CodeExecutor, ExecutorConfig, RemoteExecutor
 from stepcoder_trl.types import Execution, Outcome
 
 
@@ -47,6 +47,16 @@ def backend():
 def test_subclass_is_a_backend(backend):
     assert isinstance(backend, Backend)
     assert not isinstance(object(), Backend)
+
+
+def test_local_executor_is_a_backend():
+    with CodeExecutor() as executor:
+        assert isinstance(executor, Backend)
+
+
+def test_remote_executor_is_a_backend():
+    with RemoteExecutor("http://127.0.0.1:9") as executor:
+        assert isinstance(executor, Backend)
 
 
 def test_results_are_in_order(backend):
