@@ -100,6 +100,12 @@ def test_soft_signal_is_the_last_real_time_signal_but_one():
     assert SOFT_SIGNAL == signal.SIGRTMAX - 1
 
 
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+def test_layer_says_what_it_stops_and_how_to_get_it(layer):
+    assert layer.stops
+    assert layer.fix
+
+
 def test_docs_have_a_row_per_layer():
     page = Path(__file__).parents[5].joinpath("docs", "sandbox.md").read_text(encoding="utf-8")
     table = page.partition("## Layers\n\n")[2].partition("\n\n")[0]
