@@ -36,10 +36,12 @@ Every failure, who raises it, who catches it, and what it becomes. A *message* i
     caller           malformed result                      verdict: `runtime_error`, "the program sent garbage"
                      `ServerLost`                          local: new server, job again; twice, while another program
                                                            passes -> `runtime_error`, "worker lost"
+                     server killed by somebody else        local: new server, job again; 50 times -> `SandboxError`
                      `SandboxError`, `OSError`             local: new server, job again; twice -> `SandboxError`
                      `TemporaryFailure`                    remote: request again; too often -> `SandboxError`
                      report missing or forged              remote: as `ServerLost`
-                     executor is closed                    `SandboxError`
+                     `ExecutorClosing`                     local: the program's future raises a `SandboxError`
+                     executor is closed, new program       `SandboxError`
                      invalid tests or settings             `BadInputError`
 
 Public names are loaded on first use. Fork servers start from this package and need none of them, and every page of
