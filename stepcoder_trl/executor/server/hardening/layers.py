@@ -1,7 +1,8 @@
 """
 Layers of isolation: one class each, and the order in which they are put on.
 
-To add a layer, write its class, put it into `LAYERS` at the end of this file, and add its row to docs/sandbox.md.
+To add a layer, write its class, put it into `LAYERS` at the end of this file, and add its row to docs/sandbox.md. If a
+system call could undo the layer, the filter in seccomp.py must deny it. Of `prctl`, it allows `_PRCTL_ALLOWED` alone.
 """
 
 from __future__ import annotations
