@@ -394,11 +394,8 @@ def _run_call(job: JobMessage, module: ModuleType, test: Tree) -> Result:
 def _run_assert(task: ChildTask, module: ModuleType, test: SplitTest | InsideTest) -> Result:
     if "code" in test:
         return _run_assert_inside(task, module, test["code"])
-    values = []
-    for expression in test["expressions"]:
-        value = _eval(_compile(expression, "<test>", "eval", dont_inherit=True), module.__dict__)
-        values.append(encode(bool(value)) if test["truth"] else _encoded(value))
-    return {"value": values}
+    value = _eval(_compile(test["expression"], "<test>", "eval", dont_inherit=True), module.__dict__)
+    return {"value": encode(bool(value)) if test["truth"] else _encoded(value)}
 
 
 def _run_assert_inside(task: ChildTask, module: ModuleType, code: str) -> Result:

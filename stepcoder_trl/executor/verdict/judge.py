@@ -53,7 +53,7 @@ def judge_returned(expected: Any, keep_output: bool, report: dict[str, Any]) -> 
 
 def judge_split_assert(split: Split, report: dict[str, Any]) -> TestResult:
     """Judge an assert whose expression ran with the program by its comparison, which runs here."""
-    (value,) = map(decode, report["value"])
+    value = decode(report["value"])
     try:
         holds = split.holds(value)
     except Exception as error:  # the statement itself would have raised it, e.g. for `None < 1`

@@ -138,7 +138,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> tuple[list[Any], list[Judge
             payload.append({"code": statement})
             judges.append(judge_assert_inside)
         else:
-            payload.append({"expressions": [split.expression], "truth": split.truth})
+            payload.append({"expression": split.expression, "truth": split.truth})
             judges.append(partial(judge_split_assert, split))
     checks = json_bytes({"preamble": preamble, "setup": setup, "tests": examined}) if examined else b""
     # A setup may hold expected values. A program whose tests are all examined does not need it.

@@ -30,7 +30,7 @@ class Result(TypedDict, total=False):
     memory: str  # the program used too much memory
 
     ended: bool  # a stdio test ended, and its output decides; from a child only
-    value: Tree  # value of a call, or values of the expressions of an assert
+    value: Tree  # value of a call, or of the expression of an assert
     passed: bool  # from the examiner, or from a child for a test that runs with the program, as is the next
     assertion_error: str  # message of a failed test
     answered: bool  # the child answered all questions of the examiner; from a child only
@@ -71,10 +71,10 @@ class ExaminedTest(TypedDict):
 
 @final
 class SplitTest(TypedDict):
-    """Expressions of an assert, whose values the caller compares. `truth`: only their truth values are sent."""
+    """Expression of an assert, whose value the caller compares."""
 
-    expressions: list[str]
-    truth: bool
+    expression: str
+    truth: bool  # whether only the truth value is sent
 
 
 @final
