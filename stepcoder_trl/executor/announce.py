@@ -6,9 +6,9 @@ import logging
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Any
 
 from stepcoder_trl.errors import IsolationError, SandboxError
+from stepcoder_trl.executor.wire.messages import Infrastructure, Refusal
 from stepcoder_trl.executor.wire.system import is_portable
 
 
@@ -42,7 +42,7 @@ def announce(layers: Mapping[str, bool], missing: Mapping[str, str], isolation: 
     logger.log(logging.WARNING if isolation == "none" or missing else logging.INFO, "Sandbox%s: %s", place, text)
 
 
-def start_failure(greeting: Mapping[str, Any]) -> SandboxError:
+def start_failure(greeting: Infrastructure | Refusal) -> SandboxError:
     """Return the error for a fork server that did not start, and sent this message instead of a greeting."""
     if "refused" not in greeting:
         return SandboxError(f"A sandbox worker could not start: {greeting['infrastructure']}")

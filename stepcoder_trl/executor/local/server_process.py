@@ -19,7 +19,7 @@ from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test
 from stepcoder_trl.executor.verdict.prepare import Job
 from stepcoder_trl.executor.wire.frames import json_bytes
-from stepcoder_trl.executor.wire.messages import GO, STOP
+from stepcoder_trl.executor.wire.messages import GO, STOP, JobAnswer, Settings, StartMessage
 from stepcoder_trl.executor.wire.scratch import remove
 from stepcoder_trl.executor.wire.system import is_portable
 from stepcoder_trl.types import Execution, Outcome
@@ -90,9 +90,9 @@ class ServerProcess:
     def wait_until_ready(self) -> None:
         """Wait until the server has started. Raise a `SandboxError` if it cannot start or refuses to."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        settings = {"scratch": self._scratch, "isolation": self._isolation, "portable": self.single_use}
+        settings = Settings(scratch=self._scratch, isolation=self._isolation, portable=self.single_use)
         self._send(json_bytes(settings), deadline)
-        greeting = self._receive(deadline)
+        greeting: StartMessage = self._receive(deadline)
         if "infrastructure" in greeting:
             raise start_failure(greeting)
         self.layers, self.missing = greeting["layers"], greeting["missing"]
@@ -105,7 +105,7 @@ class ServerProcess:
             # The server passes the file to the examiner unread: its own memory is inherited by the program.
             os.pwrite(self._checks, job.tests.checks, 0)
         self._send(job.message, deadline)
-        reply = self._receive(deadline)
+        reply: JobAnswer = self._receive(deadline)
         while "test" in reply:
             passed = judge_test(job.tests.judges[reply["test"]], reply["result"]).outcome is Outcome.PASSED
             self._send(json_bytes(GO if passed else STOP), deadline)

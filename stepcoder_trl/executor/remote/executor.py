@@ -30,6 +30,8 @@ from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test, worker_lost
 from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.executor.wire.frames import json_bytes
+from stepcoder_trl.executor.wire.messages import Greeting, Infrastructure, RemoteRequest, Reply, Result, StartMessage
 from stepcoder_trl.types import Execution, Outcome
 
 
@@ -70,7 +72,7 @@ class RemoteExecutor(BaseBackend):
         # The remote fork server gets no answers while it runs, so it cannot stop: see `_stopped_at_failure`.
         self._limits = replace(self.config, stop_on_first_failure=False)
         self._closing = threading.Event()
-        self._greeting: dict[str, Any] | None = None
+        self._greeting: Greeting | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -115,7 +117,7 @@ class RemoteExecutor(BaseBackend):
         """Return the missing isolation layers, and what each would have prevented."""
         return dict(self._greeted()["missing"])
 
-    def _greeted(self) -> dict[str, Any]:
+    def _greeted(self) -> Greeting:
         if self._greeting is None:
             self.run(HARMLESS_PROGRAM, HARMLESS_TESTS)
         assert self._greeting is not None  # every report begins with a greeting
@@ -149,12 +151,14 @@ class RemoteExecutor(BaseBackend):
 
     def _judged(self, job: Job, messages: list[Any]) -> Execution:
         """Decide the outcome from the fork server's messages, which a program may have forged."""
-        greeting, reply = messages[0], messages[-1]
+        greeting: StartMessage = messages[0]
         if "refused" in greeting:
             raise start_failure(greeting)
+        if "infrastructure" in greeting:
+            raise TemporaryFailure(f"the fork server failed to start ({shorten(greeting['infrastructure'])})")
+        reply: Reply | Infrastructure = messages[1]
         if "infrastructure" in reply:
-            failed = "start" if reply is greeting else "run a program"
-            raise TemporaryFailure(f"the fork server failed to {failed} ({shorten(reply['infrastructure'])})")
+            raise TemporaryFailure(f"the fork server failed to run a program ({shorten(reply['infrastructure'])})")
         if self._greeting is None:
             self._greeting = greeting
             announce(greeting["layers"], greeting["missing"], self.config.isolation, self.config.endpoint)
@@ -165,8 +169,8 @@ class RemoteExecutor(BaseBackend):
     def _report(self, job: Job) -> list[Any]:
         """Send a job and return the greeting and the reply of the fork server, checked for form."""
         token = secrets.token_hex(16)
-        settings = json.dumps({"isolation": self.config.isolation})
-        request = f'{{"settings":{settings},"job":{job.message.decode("ascii")}}}'
+        message = RemoteRequest(settings={"isolation": self.config.isolation}, job=json.loads(job.message))
+        request = json_bytes(message).decode("ascii")
         response = self._client.post(
             {
                 "code": server_script(),
@@ -218,9 +222,9 @@ def _unpacked(text: str, num_tests: int) -> list[Any]:
     return [greeting, reply]
 
 
-def _stopped_at_failure(job: Job, reply: dict[str, Any]) -> dict[str, Any]:
+def _stopped_at_failure(job: Job, reply: Reply) -> Reply:
     """Mark the tests after the first failure as not run."""
     passed = [judge_test(*one).outcome is Outcome.PASSED for one in zip(job.tests.judges, reply["tests"], strict=True)]
     kept = passed.index(False) + 1 if False in passed else len(passed)
-    not_run = {"timeout": True, "not_run": True, "cpu_s": 0.0}
+    not_run: Result = {"timeout": True, "not_run": True, "cpu_s": 0.0}
     return {**reply, "tests": reply["tests"][:kept] + [not_run] * (len(passed) - kept)}

@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from stepcoder_trl.executor.child import run as child
@@ -17,7 +16,7 @@ from stepcoder_trl.executor.server.examination import Examination, Examiner
 from stepcoder_trl.executor.server.hardening.confine import prepare
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import frame, read_frame, write_all
-from stepcoder_trl.executor.wire.messages import Settings
+from stepcoder_trl.executor.wire.messages import JobAnswer, Settings, StartMessage
 from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.system import PortableSystem, System
 
@@ -54,7 +53,7 @@ class ForkServer:
         gc.collect()
         gc.freeze()
 
-    def send(self, message: Mapping[str, Any]) -> None:
+    def send(self, message: StartMessage | JobAnswer) -> None:
         """Send a message to the caller. Raise BrokenPipeError if the caller has ended."""
         write_all(self._replies, frame(message))
 

@@ -23,7 +23,15 @@ from stepcoder_trl.executor.server.hardening.confine import IsolationUnavailable
 from stepcoder_trl.executor.server.job import run_job
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import frame, read_frame
-from stepcoder_trl.executor.wire.messages import Infrastructure, JobMessage, Refusal, Reply, Settings, Unexaminable
+from stepcoder_trl.executor.wire.messages import (
+    Greeting,
+    Infrastructure,
+    JobMessage,
+    Refusal,
+    Reply,
+    Settings,
+    Unexaminable,
+)
 
 
 JOBS_PER_COLLECTION = 512
@@ -58,7 +66,7 @@ def main(requests: int, replies: int, checks: int | None = None) -> None:
         os.write(replies, frame(_start_failure(error)))
         return
     try:
-        server.send({"layers": server.hardening.layers, "missing": server.hardening.missing})
+        server.send(Greeting(layers=server.hardening.layers, missing=server.hardening.missing))
         _serve(server)
     except (EOFError, BrokenPipeError, ExaminerLost):  # after the last one, the caller sees a lost worker
         server.leave()

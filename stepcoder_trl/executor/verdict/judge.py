@@ -10,22 +10,23 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.verdict.asserts import Split
 from stepcoder_trl.executor.verdict.compare import stdout_matches, values_match
 from stepcoder_trl.executor.wire.codec import decode
+from stepcoder_trl.executor.wire.messages import Infrastructure, Lines, Reply, Result
 from stepcoder_trl.masking import executed_lines, kept_lines
 from stepcoder_trl.parsing import line_spans
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
-Judge = Callable[[dict[str, Any]], TestResult]  # from the report on a test that ran to its end
+Judge = Callable[[Result], TestResult]  # from the report on a test that ran to its end
 
 _SEVERITY = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.COMPILE_ERROR: 3}
 _OTHER_SEVERITY = 2
-_EARLY_ENDS = {
+_EARLY_ENDS: dict[Literal["compile_error", "timeout", "memory", "error"], Outcome] = {
     "compile_error": Outcome.COMPILE_ERROR,
     "timeout": Outcome.TIMEOUT,
     "memory": Outcome.MEMORY_EXCEEDED,
@@ -33,9 +34,7 @@ _EARLY_ENDS = {
 }
 
 
-def judge_stdout(
-    expected: str, float_tolerance: float | None, keep_output: bool, report: dict[str, Any]
-) -> TestResult:
+def judge_stdout(expected: str, float_tolerance: float | None, keep_output: bool, report: Result) -> TestResult:
     """Judge a stdio test by what it printed. Bytes that are not UTF-8 are escaped."""
     if "base64" in report:
         printed = b64decode(report["base64"]).decode("utf-8", "surrogateescape")
@@ -45,13 +44,13 @@ def judge_stdout(
     return _result(report, is_right, "wrong standard output", printed if keep_output else None)
 
 
-def judge_returned(expected: Any, keep_output: bool, report: dict[str, Any]) -> TestResult:
+def judge_returned(expected: Any, keep_output: bool, report: Result) -> TestResult:
     """Judge a call test by the value that it returned."""
     value = decode(report["value"])
     return _result(report, values_match(value, expected), "wrong value returned", value if keep_output else None)
 
 
-def judge_split_assert(split: Split, report: dict[str, Any]) -> TestResult:
+def judge_split_assert(split: Split, report: Result) -> TestResult:
     """Judge an assert whose expression ran with the program by its comparison, which runs here."""
     value = decode(report["value"])
     try:
@@ -61,27 +60,27 @@ def judge_split_assert(split: Split, report: dict[str, Any]) -> TestResult:
     return _result(report, holds, "assertion does not hold")
 
 
-def judge_examined(report: dict[str, Any]) -> TestResult:
+def judge_examined(report: Result) -> TestResult:
     """Judge a test that ran in the examiner by the examiner's verdict."""
     passed = report.get("passed") is True
     return _result(report, passed, "" if passed else str(report["assertion_error"]))
 
 
-def judge_assert_inside(report: dict[str, Any]) -> TestResult:
+def judge_assert_inside(report: Result) -> TestResult:
     """Judge an assert that ran with the program. The result is untrusted: the program may have forged it."""
     return replace(judge_examined(report), trusted=False)
 
 
-def _result(report: dict[str, Any], passed: bool, failure: str, output: Any = None) -> TestResult:
+def _result(report: Result, passed: bool, failure: str, output: Any = None) -> TestResult:
     outcome, message = (Outcome.PASSED, "") if passed else (Outcome.FAILED, failure)
     return TestResult(outcome, _cpu_s(report), message, output=output)
 
 
-def _cpu_s(report: dict[str, Any]) -> float:
+def _cpu_s(report: Result) -> float:
     return float(report.get("cpu_s", 0.0))
 
 
-def judge_test(judge: Judge, report: Any) -> TestResult:
+def judge_test(judge: Judge, report: Result | None) -> TestResult:
     """Judge one test. A malformed report comes from the program and counts as `runtime_error`."""
     if not isinstance(report, dict):
         return TestResult(Outcome.RUNTIME_ERROR, message="no result")
@@ -93,7 +92,7 @@ def judge_test(judge: Judge, report: Any) -> TestResult:
         return TestResult(Outcome.RUNTIME_ERROR, time_s, "the program sent garbage")
 
 
-def _early_end(report: dict[str, Any]) -> TestResult | None:
+def _early_end(report: Result) -> TestResult | None:
     """Return the result of a test that ended early, or `None` for one that ran to its end."""
     for key, outcome in _EARLY_ENDS.items():
         if key in report:
@@ -104,7 +103,7 @@ def _early_end(report: dict[str, Any]) -> TestResult | None:
     return None
 
 
-def judge_reply(program: str, judges: Sequence[Judge], reply: Any) -> Execution:
+def judge_reply(program: str, judges: Sequence[Judge], reply: Reply | Infrastructure) -> Execution:
     """Judge a program by the fork server's last message. Raise a `SandboxError` if the server failed to run it."""
     if "infrastructure" in reply:
         raise SandboxError(str(reply["infrastructure"]))
@@ -124,7 +123,7 @@ def worker_lost(program: str, num_tests: int) -> Execution:
     return _execution(program, [result] * num_tests, None, 0.0)
 
 
-def _execution(program: str, results: list[TestResult], raw_lines: list[int] | None, time_s: float) -> Execution:
+def _execution(program: str, results: list[TestResult], raw_lines: Lines, time_s: float) -> Execution:
     """Combine the results of all tests. `raw_lines` is `None` if the trace was lost or tampered with."""
     worst = max(results, key=lambda result: _SEVERITY.get(result.outcome, _OTHER_SEVERITY))
     num_lines = len(line_spans(program))

@@ -8,7 +8,7 @@ judges, on this side.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -34,14 +34,24 @@ from stepcoder_trl.executor.verdict.limits import (
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.executor.wire.codec import encode
 from stepcoder_trl.executor.wire.frames import json_bytes
-from stepcoder_trl.executor.wire.messages import STARVED_WALL_FACTOR
+from stepcoder_trl.executor.wire.messages import (
+    STARVED_WALL_FACTOR,
+    AssertTest,
+    Check,
+    Checks,
+    ExaminedTest,
+    InsideTest,
+    SplitTest,
+    StdioTest,
+    TestsMessage,
+)
 
 
 @dataclass(frozen=True)
 class PreparedTests:
     """Everything about a job that does not depend on the program."""
 
-    message: bytes  # JSON object: the message to the fork server, without the program
+    message: bytes  # `TestsMessage` as JSON
     judges: tuple[Judge, ...]  # one per test
     memory_limit_bytes: int
     deadline_s: float  # wall seconds after which a server that has not answered counts as lost
@@ -58,7 +68,7 @@ class Job:
 
     @property
     def message(self) -> bytes:
-        """Return the message to the fork server, as JSON."""
+        """Return the `JobMessage` as JSON. The tests are encoded once for all programs."""
         return b'{"program":' + json_bytes(self.program) + b"," + self.tests.message[1:]
 
 
@@ -88,7 +98,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
     setup, checks, output_bytes = "", b"", [0]
     judges: list[Judge]
     if tests["type"] == "stdio":
-        payload: list[Any] = [{"input": text} for text in tests["inputs"]]
+        payload: list[Any] = [StdioTest(input=text) for text in tests["inputs"]]
         options = (limits.float_tolerance, limits.keep_outputs)
         judges = [partial(judge_stdout, text, *options) for text in tests["outputs"]]
         output_bytes = [len(text.encode("utf-8", "surrogatepass")) for text in tests["outputs"]]
@@ -97,7 +107,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         judges = [partial(judge_returned, value, limits.keep_outputs) for value in tests["outputs"]]
     else:
         payload, judges, checks, setup = _prepare_asserts(tests, examine)
-    message = {
+    message: TestsMessage = {
         "type": tests["type"],
         "fn_name": tests.get("fn_name"),
         "preamble": tests.get("preamble", ""),
@@ -118,28 +128,33 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
     return PreparedTests(json_bytes(message), tuple(judges), memory_limit_bytes, hard_wall_s + SERVER_SLACK_S, checks)
 
 
-def _prepare_asserts(tests: Tests, examine: bool) -> tuple[list[Any], list[Judge], bytes, str]:
+def _prepare_asserts(tests: Tests, examine: bool) -> tuple[list[AssertTest], list[Judge], bytes, str]:
     """Return what the program's process sees of each assert, the judges, the examiner's message and the setup."""
     setup, preamble = tests["setup"], tests.get("preamble", "")
     # Every examined test runs in the examiner, so a later test would not find a name that it binds.
     examine = examine and not any(map(binds_names, tests["asserts"]))
-    payload: list[Any] = []
+    payload: list[AssertTest] = []
     judges: list[Judge] = []
-    examined: dict[int, Any] = {}
+    examined: dict[str, Check] = {}
     for number, statement in enumerate(tests["asserts"]):
         split = split_assert(statement)
         asks_setup = split is not None and root_name(split.expression) in functions_of(setup)
-        check = plan_check(statement, setup, preamble) if examine and (split is None or asks_setup) else None
-        if check is not None:
-            payload.append({"candidates": list(check.candidates)})
+        planned = plan_check(statement, setup, preamble) if examine and (split is None or asks_setup) else None
+        if planned is not None:
+            payload.append(ExaminedTest(candidates=list(planned.candidates)))
             judges.append(judge_examined)
-            examined[number] = {**asdict(check), "candidates": len(check.candidates)}
+            examined[str(number)] = Check(
+                statement=planned.statement,
+                candidates=len(planned.candidates),
+                shares_arguments=planned.shares_arguments,
+                may_fall_back=planned.may_fall_back,
+            )
         elif split is None or (asks_setup and split.truth):
-            payload.append({"code": statement})
+            payload.append(InsideTest(code=statement))
             judges.append(judge_assert_inside)
         else:
-            payload.append({"expression": split.expression, "truth": split.truth})
+            payload.append(SplitTest(expression=split.expression, truth=split.truth))
             judges.append(partial(judge_split_assert, split))
-    checks = json_bytes({"preamble": preamble, "setup": setup, "tests": examined}) if examined else b""
+    checks = json_bytes(Checks(preamble=preamble, setup=setup, tests=examined)) if examined else b""
     # A setup may hold expected values. A program whose tests are all examined does not need it.
     return payload, judges, checks, setup if len(examined) < len(payload) else ""

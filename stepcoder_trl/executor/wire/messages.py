@@ -84,15 +84,17 @@ class InsideTest(TypedDict):
     code: str
 
 
-class JobMessage(TypedDict):
-    """One program with its tests. It holds no expected value, except in tests that run with the program."""
+AssertTest = ExaminedTest | SplitTest | InsideTest
 
-    program: str
+
+class TestsMessage(TypedDict):
+    """Everything in a `JobMessage` except the program."""
+
     type: Literal["stdio", "call", "assert"]
     fn_name: str | None  # function that a call test calls, or that a stdio test calls after the program
     preamble: str  # code that runs before the program, untraced
     setup: str  # code that runs after the program, before the first assert
-    tests: list[Any]  # `StdioTest`, encoded arguments of a call, or `ExaminedTest`, `SplitTest` and `InsideTest`
+    tests: list[Any]  # each a `StdioTest`, the encoded arguments of a call, or an `AssertTest`
     checks_bytes: int  # size of the checks in the examiner's file; 0 if no test needs the examiner
     timeout_s: float  # CPU seconds of one test, as wall seconds in `wall_s`
     wall_s: float
@@ -104,6 +106,12 @@ class JobMessage(TypedDict):
     max_kept_bytes: int  # all outputs and reports together
     waits_for_verdicts: bool  # whether the child waits after each test until the caller has judged it
     fresh_process_per_test: bool
+
+
+class JobMessage(TestsMessage):
+    """One program with its tests. It holds no expected value, except in tests that run with the program."""
+
+    program: str
 
 
 class RemoteRequest(TypedDict):
@@ -120,6 +128,7 @@ STARVED_WALL_FACTOR = 4.0  # a program may take this many times its wall limit i
 # Fork server -> caller
 
 
+@final
 class Greeting(TypedDict):
     """First message of a fork server: layers in force, and for each missing layer what it would have stopped."""
 
@@ -127,18 +136,22 @@ class Greeting(TypedDict):
     missing: dict[str, str]
 
 
+@final
 class Infrastructure(TypedDict):
     """Failure of the sandbox, instead of a `Greeting` or a `Reply`."""
 
     infrastructure: str
 
 
-class Refusal(Infrastructure):
+@final
+class Refusal(TypedDict):
     """The fork server did not start, because `isolation` is `"strict"` and these layers are missing."""
 
+    infrastructure: str
     refused: dict[str, str]
 
 
+@final
 class TestAnnounced(TypedDict):
     """Result of one test, sent before the next one runs. The caller answers `GO` or `STOP`."""
 
@@ -146,6 +159,7 @@ class TestAnnounced(TypedDict):
     result: Result | None
 
 
+@final
 class Reply(TypedDict):
     """Results of all tests, the lines that ran in any of them, and the program's CPU seconds."""
 
@@ -154,10 +168,15 @@ class Reply(TypedDict):
     cpu_s: float
 
 
+@final
 class Unexaminable(TypedDict):
     """The examiner cannot send the arguments of a test. The caller sends the job again, without checks."""
 
     unexaminable: bool
+
+
+StartMessage = Greeting | Infrastructure | Refusal
+JobAnswer = TestAnnounced | Unexaminable | Infrastructure | Reply
 
 
 # Child -> fork server
