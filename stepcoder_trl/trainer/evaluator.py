@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -112,7 +113,8 @@ class Evaluator:
     """Evaluates the policy of a trainer, without prefixes of the curriculum."""
 
     def __init__(self, trainer: StepCoderPPOTrainer) -> None:
-        self.trainer = trainer
+        # A strong reference would keep a dropped trainer, with its models, until the next garbage collection.
+        self.trainer: StepCoderPPOTrainer = weakref.proxy(trainer)
 
     def sampling(self, temperature: float | None = None) -> SamplingConfig:
         """Return the sampling settings, with `eval_temperature` by default."""

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -48,7 +49,8 @@ class RunLoop:
     """Counters, events, logs and checkpoints of a trainer's run."""
 
     def __init__(self, trainer: StepCoderPPOTrainer) -> None:
-        self.trainer = trainer
+        # A strong reference would keep a dropped trainer, with its models, until the next garbage collection.
+        self.trainer: StepCoderPPOTrainer = weakref.proxy(trainer)
         self.uploads = CheckpointUploads(trainer.args)
         self._restart_schedule = schedule_restart(trainer.optimizer, trainer.lr_scheduler)
         self.begun_s, self.begun_at = time.perf_counter(), 0

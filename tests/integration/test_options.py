@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from concurrent.futures import Future
 
 import pytest
@@ -19,6 +21,25 @@ from tests.integration.upstream import models, token_rows
 
 
 pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture
+def no_collection():
+    """Turn the garbage collection off: only what nobody refers to is freed."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_dropped_trainer_frees_its_models_at_once(make_trainer, no_collection):
+    trainer = make_trainer()
+    trainer.on_update = None  # the fixture's function refers to the trainer
+    left = [weakref.ref(trainer), weakref.ref(trainer.model), weakref.ref(trainer.model.policy)]
+
+    del trainer
+
+    assert [reference() for reference in left] == [None, None, None]
 
 
 @pytest.mark.parametrize(("workers", "expected"), [(3, 3), (None, num_cores_per_process())])

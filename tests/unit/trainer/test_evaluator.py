@@ -54,8 +54,12 @@ def test_sets_that_cannot_be_used_are_refused(dataset, strategy, limit, message)
         usable_sets(dataset, args, build_query, limit)
 
 
+class Trainer(SimpleNamespace):
+    """Stand-in for a trainer, which unlike a plain namespace can be referred to weakly."""
+
+
 def make(runner=None, signals=None, rank=0, num_processes=1):
-    """Evaluator of a trainer whose completions are empty, with a score of 1."""
+    """Trainer with an evaluator. Its completions are empty, with a score of 1."""
     args = SimpleNamespace(
         seed=0,
         per_device_eval_batch_size=2,
@@ -73,7 +77,7 @@ def make(runner=None, signals=None, rank=0, num_processes=1):
         generation = Generation(ids, ids == 0, ids, ones, ones > 0)
         return Rollout(tuple(make_completion("", "", tests={}) for _ in starts), generation)
 
-    trainer = SimpleNamespace(
+    trainer = Trainer(
         args=args,
         runner=runner or ProgramRunner(),
         signals=signals,
@@ -85,9 +89,9 @@ def make(runner=None, signals=None, rank=0, num_processes=1):
         check_infrastructure=lambda *feedback: None,
         score_completions=lambda rollout, feedback: Scores(torch.ones(2), torch.tensor([True, False]), {}),
     )
-    evaluator = Evaluator(trainer)
-    trainer.evaluate_rows = evaluator.evaluate_rows
-    return evaluator
+    trainer.evaluator = Evaluator(trainer)
+    trainer.evaluate_rows = trainer.evaluator.evaluate_rows
+    return trainer
 
 
 class Passing:
@@ -104,24 +108,26 @@ def test_reason_of_an_interruption_is_raised_outside_training(signals, error):
     def refuse(*feedback):
         raise Interruption(SandboxError("disk full"))
 
-    evaluator = make(ProgramRunner(Passing()), signals)
-    evaluator.trainer.check_infrastructure = refuse
+    trainer = make(ProgramRunner(Passing()), signals)
+    trainer.check_infrastructure = refuse
 
     with pytest.raises(error):
-        evaluator.measure({"eval": ROWS})
+        trainer.evaluator.measure({"eval": ROWS})
 
 
 def test_sampling_has_the_settings_of_the_evaluation():
-    evaluator = make()
+    trainer = make()
 
-    paper, greedy = evaluator.sampling(), evaluator.sampling(temperature=0.0)
+    paper, greedy = trainer.evaluator.sampling(), trainer.evaluator.sampling(temperature=0.0)
 
     assert (paper.max_new_tokens, paper.temperature, paper.top_p, paper.stop_token_id) == (7, 0.2, 0.95, 2)
     assert greedy.temperature == 0.0
 
 
 def test_each_process_starts_its_samples_from_scratch():
-    starts, num_counted = make(rank=1, num_processes=4).starts(ROWS, 3)
+    trainer = make(rank=1, num_processes=4)
+
+    starts, num_counted = trainer.evaluator.starts(ROWS, 3)
 
     assert [(start.row.task_id, start.number, start.query.prefix) for start in starts] == [
         ("b", 3, ""), ("b", 4, ""), ("b", 5, "")
@@ -131,8 +137,9 @@ def test_each_process_starts_its_samples_from_scratch():
 
 def test_samples_have_results_scores_and_the_executor_is_noted():
     runner = ProgramRunner(Passing())
+    trainer = make(runner)
 
-    evaluation = make(runner).evaluate_rows(ROWS)
+    evaluation = trainer.evaluate_rows(ROWS)
 
     assert [sample.score for sample in evaluation.samples] == [1.0, None] * 3
     assert all(sample.passed for sample in evaluation.samples)

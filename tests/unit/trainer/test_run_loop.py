@@ -36,13 +36,17 @@ class Handler:
         return fire
 
 
+class Trainer(SimpleNamespace):
+    """Stand-in for a trainer, which unlike a plain namespace can be referred to weakly."""
+
+
 @pytest.fixture
 def trainer():
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=1.0)
     state = TrainerState()
     state.episode = 0
-    trainer = SimpleNamespace(
+    trainer = Trainer(
         args=SimpleNamespace(
             save_strategy="no", log_completions=False, hub_token=None, push_to_hub=False, metric_for_best_model=None
         ),
