@@ -13,6 +13,7 @@ from stepcoder_trl.types import Execution
 
 
 Submit = Callable[[str, Mapping[str, Any]], Future[Execution]]  # starts a program under its tests
+Submitted = tuple[Sample, Future[Execution] | None]  # no future without tests
 ShowProgress = Callable[[Sequence[Any]], Iterable[Any]]  # iterates over a sequence, e.g. with a progress bar
 
 
@@ -25,11 +26,24 @@ def score_samples(
     The programs of a batch are submitted before the next batch is requested, so that they run while it is drawn.
     Results are collected at the end. If the sandbox failed to run a program, its sample has an `error`.
     """
-    pending: list[tuple[Sample, Future[Execution] | None]] = []
+    submitted = (
+        (sample, None if sample.tests is None else submit(sample.program, sample.tests))
+        for batch in batches
+        for sample in batch
+    )
+    return collect_samples(submitted, show_progress)
+
+
+def collect_samples(submitted: Iterable[Submitted], show_progress: ShowProgress = iter) -> Evaluation:
+    """
+    Return the results of samples whose programs are submitted while `submitted` is iterated over.
+
+    If an error ends the iteration, programs that did not start yet are cancelled.
+    """
+    pending: list[Submitted] = []
     try:
-        for batch in batches:
-            for sample in batch:
-                pending.append((sample, None if sample.tests is None else submit(sample.program, sample.tests)))
+        for one in submitted:
+            pending.append(one)  # one by one: after an error the earlier ones are cancelled
         return Evaluation(tuple(_evaluated(sample, future) for sample, future in show_progress(pending)))
     finally:
         for _, future in pending:

@@ -117,10 +117,10 @@ class ProgramRunner:
                 executions.append(None)
                 errors.append(error)
         if errors:
-            logger.warning(f"{len(errors)} programs could not be run and are left out of training: {errors[0]}")
+            logger.warning(f"{len(errors)} programs could not be run and are left out: {errors[0]}")
         done = sum(execution is not None for execution in executions)
         if done:
-            self.note_backend()
+            self._note_backend()
         return Feedback(
             tuple(executions),
             infrastructure_errors=len(errors),
@@ -135,7 +135,7 @@ class ProgramRunner:
             self.current.close()
             self.current = None
 
-    def note_backend(self) -> None:
+    def _note_backend(self) -> None:
         """Note the executor that gave the first results, for the model card."""
         if self.backend is None:
             self.backend = type(self.executor).__name__

@@ -16,9 +16,9 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import SamplingConfig
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 from stepcoder_trl.evaluation.sampling import Sample, seeded, split_batches
-from stepcoder_trl.evaluation.scoring import score_samples
+from stepcoder_trl.evaluation.scoring import Submitted, collect_samples
 from stepcoder_trl.reports.terminal import completions_table
-from stepcoder_trl.steps.programs import Feedback
+from stepcoder_trl.steps.programs import Feedback, Runs
 from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows
 from stepcoder_trl.steps.starts import Start, longest_query
@@ -103,12 +103,6 @@ def rollout_samples(rollout: Rollout) -> list[Sample]:
     ]
 
 
-def feedback_of(samples: Sequence[EvaluatedSample]) -> Feedback:
-    """Return the executions and sandbox errors of samples as feedback."""
-    errors = [sample.error for sample in samples if sample.error]
-    return Feedback(tuple(sample.execution for sample in samples), len(errors), first_error=next(iter(errors), ""))
-
-
 class Evaluator:
     """Evaluates the policy of a trainer, without prefixes of the curriculum."""
 
@@ -156,26 +150,26 @@ class Evaluator:
     ) -> tuple[tuple[EvaluatedSample, ...], list[tuple[Rollout, Feedback, Scores]]]:
         """Generate batch by batch while the programs of earlier batches run, then collect and score."""
         trainer = self.trainer
-        rollouts: list[Rollout] = []
+        pending: list[tuple[Rollout, Runs]] = []
 
-        def draw() -> Iterator[list[Sample]]:
+        def submitted() -> Iterator[Submitted]:
             for batch in split_batches(starts, trainer.args.per_device_eval_batch_size):
                 trainer.check_signals()
-                rollouts.append(trainer.generate_rollout(tuple(batch), self.sampling(temperature)))
-                yield rollout_samples(rollouts[-1])
+                rollout = trainer.generate_rollout(tuple(batch), self.sampling(temperature))
+                pending.append((rollout, trainer.submit_programs(rollout)))
+                yield from zip(rollout_samples(rollout), pending[-1][1].futures, strict=True)
 
         with seeded(trainer.args.seed + trainer.accelerator.process_index):
-            # The executor is made for the first program: rows without tests need none.
-            samples = score_samples(
-                draw(), lambda program, tests: trainer.runner.executor.submit(program, tests)
-            ).samples
-            if any(sample.execution is not None for sample in samples):
-                trainer.runner.note_backend()
-            left = iter(samples)
-            feedback = [feedback_of([next(left) for _ in rollout.completions]) for rollout in rollouts]
+            samples = collect_samples(submitted()).samples
+            feedback = [trainer.collect_feedback(runs) for _, runs in pending]
             trainer.check_infrastructure(*feedback)
-            pairs = zip(rollouts, feedback, strict=True)
-            return samples, [(rollout, one, trainer.score_completions(rollout, one)) for rollout, one in pairs]
+            executions = [execution for one in feedback for execution in one.executions]
+            # A trainer may override what counts as the execution.
+            pairs = zip(samples, executions, strict=True)
+            samples = tuple(replace(sample, execution=execution) for sample, execution in pairs)
+            rollouts = [rollout for rollout, _ in pending]
+            scored = zip(rollouts, feedback, strict=True)
+            return samples, [(rollout, one, trainer.score_completions(rollout, one)) for rollout, one in scored]
 
     def show_completions(self, rows: Sequence[PromptRow], most: int | None, by_reward_model: bool) -> None:
         """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, TrainerCallback
 
+from stepcoder_trl import StepCoderPPOTrainer
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.evaluation.generation import generate
 from tests.integration.helpers import RIGHT, UNPARSABLE, WRONG, logged, parameters, unreliable
@@ -259,14 +262,36 @@ def test_token_rows_are_scored_by_reward_model(make_trainer, make_classifier, to
     assert trainer.state.best_metric == max(logged(trainer, "eval_objective/scores"))
 
 
-def test_sandbox_failure_does_not_count_as_wrong(make, script, executor):
+def test_sandbox_failure_does_not_count_as_wrong_and_is_logged(make, script, executor, caplog):
     script(RIGHT)
     trainer = make({"executor": unreliable(executor)}, max_infrastructure_error_rate=0.5)
 
-    metrics = trainer.evaluate()
+    with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
+        metrics = trainer.evaluate()
 
     assert metrics["eval_pass@1"] == 1.0
     assert metrics["eval_executor/infrastructure_errors"] == 1
+    assert "1 programs could not be run and are left out: disk full" in caplog.text
+
+
+def test_evaluation_calls_steps_that_a_subclass_overrides(make_trainer, problems, script):
+    class WithoutPasses(StepCoderPPOTrainer):
+        def submit_programs(self, rollout):
+            self.submitted = [completion.program.text for completion in rollout.completions]
+            return super().submit_programs(rollout)
+
+        def collect_feedback(self, runs):
+            feedback = super().collect_feedback(runs)
+            return replace(feedback, executions=(None, *feedback.executions[1:]))
+
+    script(RIGHT, UNPARSABLE)
+    trainer = make_trainer(cls=WithoutPasses, keywords={"eval_dataset": problems[6:]}, eval_response_length=12)
+
+    metrics = trainer.evaluate()
+
+    assert len(trainer.submitted) == 2
+    assert (metrics["eval_pass@1"], metrics["eval_executor/compile_error"]) == (0.0, 1.0)
+    assert trainer.runner.backend == "CodeExecutor"
 
 
 def test_too_many_sandbox_failures_end_evaluation(make, script, executor):

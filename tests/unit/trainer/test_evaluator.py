@@ -77,9 +77,12 @@ def make(runner=None, signals=None, rank=0, num_processes=1):
         generation = Generation(ids, ids == 0, ids, ones, ones > 0)
         return Rollout(tuple(make_completion("", "", tests={}) for _ in starts), generation)
 
+    runner = runner or ProgramRunner()
     trainer = Trainer(
         args=args,
-        runner=runner or ProgramRunner(),
+        runner=runner,
+        submit_programs=lambda rollout: runner.submit(*zip(*[("", {})] * len(rollout.completions), strict=True)),
+        collect_feedback=runner.collect,
         signals=signals,
         stop_token_id=2,
         accelerator=SimpleNamespace(process_index=rank, num_processes=num_processes),
