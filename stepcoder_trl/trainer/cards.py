@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from datasets import Dataset
 from peft import PeftModel
 
+from stepcoder_trl.jsonl import write_text
 from stepcoder_trl.reports.model_card import CARD, CURVE, CardFacts, curve_points, measured_pass_rates, model_card
 from stepcoder_trl.reports.plots import can_plot, plot_curves
 from stepcoder_trl.trainer.models import base_of
@@ -71,7 +72,7 @@ def write_card(facts: CardFacts, folder: str | os.PathLike[str]) -> None:
     if panels:
         plot_curves(panels, Path(folder) / CURVE)
     facts = dataclasses.replace(facts, curve=bool(panels))
-    (Path(folder) / CARD).write_text(model_card(facts), encoding="utf-8")
+    write_text(Path(folder) / CARD, model_card(facts))
 
 
 def _panels(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, list[tuple[float, float]]]]:

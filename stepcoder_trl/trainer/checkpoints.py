@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import write_json
 from stepcoder_trl.steps.rows import dataset_digest
 from stepcoder_trl.trainer.processes import is_deepspeed
 
@@ -200,7 +201,7 @@ def save_training_state(directory: Path, trainer: StepCoderPPOTrainer, extra: Ma
             torch.save(accelerator.scaler.state_dict(), target / "scaler.pt")
     if accelerator.is_main_process:
         torch.save(trainer.lr_scheduler.state_dict(), target / "scheduler.pt")
-        (target / "state.json").write_text(json.dumps(dict(extra)), encoding="utf-8")
+        write_json(target / "state.json", dict(extra), indent=None)
     torch.save(random_state(), target / f"random-{accelerator.process_index}.pt")
 
 
