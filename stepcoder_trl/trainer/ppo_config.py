@@ -16,7 +16,7 @@ from transformers.utils import is_torch_bf16_gpu_available
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer._trl import PPOConfig
 from stepcoder_trl.trainer.processes import asks_for_deepspeed, has_gpu, launch_settings, precision_for_accelerate
-from stepcoder_trl.trainer.shared_options import SharedOptions, check_options, option, refuse
+from stepcoder_trl.trainer.shared_options import Help, SharedOptions, check_options, option, refuse
 
 
 class UpstreamDefault(Enum):
@@ -54,33 +54,33 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
     count updates.
     """
 
-    learning_rate: float = option(5e-7, "Peak learning rate of the policy.", range="(0, inf)", source="paper, 4.2")
+    learning_rate: float = option(5e-7, "Peak learning rate of the policy.", interval="(0, inf)", source="paper, 4.2")
     value_learning_rate: float = option(
         1.5e-6,
         "Peak learning rate of the critic, which has a parameter group of its own.",
-        range="(0, inf)",
+        interval="(0, inf)",
         source="paper, 4.2",
     )
     num_generations: int | None = option(
         None,
         "Completions per prompt and update. `None` means 16 for problems with tests, 1 for upstream's `input_ids`.",
-        range="[1, inf)",
+        interval="[1, inf)",
         source="ours; upstream draws one",
     )
     temperature: float = option(
         0.8,
         "Sampling temperature, above 0. Log-probabilities are computed at the same temperature.",
-        range="(0, inf)",
+        interval="(0, inf)",
         source="paper, 4.2",
     )
     top_p: float = option(
         0.9,
         "Probability mass of the likeliest tokens that are sampled from, in (0, 1].",
-        range="(0, 1]",
+        interval="(0, 1]",
         source="paper, 4.2",
     )
     response_length: int = option(
-        1024, "Maximum number of tokens per completion.", range="[1, inf)", source="paper, 4.2"
+        1024, "Maximum number of tokens per completion.", interval="[1, inf)", source="paper, 4.2"
     )
     stop_token: Literal["eos"] | None = option(
         EOS,
@@ -92,20 +92,20 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
         None,
         "Maximum number of tokens of a query, code prefix included. Problems with a longer one are left out and "
         "named. `None` means what the model's positions leave.",
-        range="[1, inf)",
+        interval="[1, inf)",
         source="ours",
     )
     num_ppo_epochs: int = option(
-        1, "Passes over the completions of an update.", range="[1, inf)", source="paper silent; upstream 4"
+        1, "Passes over the completions of an update.", interval="[1, inf)", source="paper silent; upstream 4"
     )
     num_mini_batches: int = option(
         1,
         "Optimizer steps per pass. Divides `gradient_accumulation_steps`.",
-        range="[1, inf)",
+        interval="[1, inf)",
         source="upstream, where it has no effect",
     )
     critic_warmup_steps: int = option(
-        0, "Updates at the start that train the critic alone.", range="[0, inf)", source="ours, as OpenRLHF, verl"
+        0, "Updates at the start that train the critic alone.", interval="[0, inf)", source="ours, as OpenRLHF, verl"
     )
     whiten_advantages: bool = option(
         True,
@@ -116,17 +116,21 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
         None,
         "Scores are clipped to plus or minus this value, after weights and penalty. The paper's clip value is 0.8. "
         "`None` does not clip.",
-        range="(0, inf)",
+        interval="(0, inf)",
         source='paper, 4.2: "clip value of 0.8"',
+        fix="Leave it out not to clip.",
     )
     error_token_penalty: float = option(
         0.0,
         "RLTF's fine-grained feedback: subtracted from the reward of each token on the lines that an error is "
         "blamed on. RLTF uses 0.3.",
-        range="[0, inf)",
+        interval="[0, inf)",
         source="RLTF (arXiv:2307.04349), which uses 0.3",
+        fix="RLTF uses 0.3, and 0 turns it off.",
     )
-    eval_num_generations: int = option(1, "Completions per problem of an evaluation.", range="[1, inf)", source="ours")
+    eval_num_generations: int = option(
+        1, "Completions per problem of an evaluation.", interval="[1, inf)", source="ours"
+    )
     eval_pass_at: list[int] | None = option(
         None,
         "Budgets k of pass@k, at most `eval_num_generations`. pass@1 and pass@`eval_num_generations` are always "
@@ -136,19 +140,19 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
     eval_temperature: float = option(
         0.2,
         "Sampling temperature of an evaluation. 0 takes the likeliest token.",
-        range="[0, inf)",
+        interval="[0, inf)",
         source="paper, 4.2",
     )
     eval_top_p: float = option(
         0.95,
         "Probability mass of the likeliest tokens that an evaluation samples from, in (0, 1].",
-        range="(0, 1]",
+        interval="(0, 1]",
         source="paper, 4.2",
     )
     eval_response_length: int | None = option(
         None,
         "Maximum number of tokens per completion in an evaluation. `None` means `response_length`.",
-        range="[1, inf)",
+        interval="[1, inf)",
         source="paper, 4.2: 1024, as that",
     )
     log_completions: bool = option(
@@ -160,7 +164,7 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
     num_completions_to_print: int | None = option(
         4,
         "Number of completions that are printed. `None` prints all.",
-        range="[1, inf)",
+        interval="[1, inf)",
         source="as TRL's GRPO, `None` there",
     )
     training_data_name: str | None = option(
@@ -175,7 +179,7 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
     )
 
     def __post_init__(self) -> None:
-        check_options(self, _RANGES)
+        check_options(self, _INHERITED)
         _check_batches(self)
         _check_evaluation(self)
         _check_supported(self)
@@ -214,8 +218,11 @@ def _bf16_beside_deepspeed(args: StepCoderPPOConfig) -> Iterator[None]:
     args.bf16 = True
 
 
-# Ranges of upstream's options.
-_RANGES = {"gradient_accumulation_steps": "[1, inf)", "missing_eos_penalty": "(0, inf)"}
+# Intervals of upstream's options.
+_INHERITED = {
+    "gradient_accumulation_steps": Help("", interval="[1, inf)"),
+    "missing_eos_penalty": Help("", interval="(0, inf)", fix="It is subtracted as it stands."),
+}
 
 
 # Options of transformers without effect in this trainer. Setting one gives a warning.

@@ -1,8 +1,8 @@
 """
 Options of curriculum, loss mask and executor, and the definition of an option.
 
-The field of an option has its help, its range, the source of its default and, as a `Literal` type, its choices. Checks
-and the tables of the documentation are made from the fields.
+The field of an option has its help, its interval, the source of its default and, as a `Literal` type, its choices.
+Checks and the tables of the documentation are made from the fields.
 """
 
 from __future__ import annotations
@@ -23,23 +23,31 @@ from stepcoder_trl.masking import MaskRule
 
 class Help(str):
     """
-    Help text with the source of the default and the range of the values.
+    Help text with the source of the default, the interval of the values, and the fix for a value outside it.
 
     Metadata of a field cannot hold them: transformers passes it on to argparse, which refuses unknown entries.
     """
 
     source: str
-    range: str | None
+    interval: str | None
+    fix: str | None
 
-    def __new__(cls, text: str, source: str, range: str | None = None) -> Help:
+    def __new__(cls, text: str, source: str = "", interval: str | None = None, fix: str | None = None) -> Help:
+        # With defaults, because copies are made from the text alone, and get the attributes later.
         help_text = super().__new__(cls, text)
-        help_text.source, help_text.range = source, range
+        help_text.source, help_text.interval, help_text.fix = source, interval, fix
         return help_text
 
 
-def option(default: Any, text: str, *, source: str = "upstream", range: str | None = None) -> Any:
-    """Return a field of a configuration. A `range` is an interval such as `"(0, 1]"` or `"[1, inf)"`."""
-    return field(default=default, metadata={"help": Help(text, source, range)})
+def option(
+    default: Any, text: str, *, source: str = "upstream", interval: str | None = None, fix: str | None = None
+) -> Any:
+    """
+    Return a field of a configuration.
+
+    An `interval` is one such as `"(0, 1]"` or `"[1, inf)"`. `fix` ends the message about a value outside it.
+    """
+    return field(default=default, metadata={"help": Help(text, source, interval, fix)})
 
 
 @dataclass
@@ -60,14 +68,15 @@ class SharedOptions:
     curriculum_pass_rate: float = option(
         0.5,
         "Pass rate above which a problem moves to its next stage, in [0, 1]. The paper gives no value.",
-        range="[0, 1]",
+        interval="[0, 1]",
         source="paper's rho, no value given",
     )
     curriculum_momentum: float = option(
         0.3,
         "Weight of the newest group in the moving pass rate, in (0, 1]. The paper gives no value.",
-        range="(0, 1]",
+        interval="(0, 1]",
         source="paper's moving average, no value given",
+        fix="Write 1 to count the newest group alone.",
     )
     curriculum_rate_of: Literal["problem", "stage"] = option(
         "problem",
@@ -82,7 +91,7 @@ class SharedOptions:
         source="ours",
     )
     curriculum_mix_probability: float = option(
-        0.1, 'Probability that `"mix"` draws a problem from scratch, in [0, 1].', range="[0, 1]", source="ours"
+        0.1, 'Probability that `"mix"` draws a problem from scratch, in [0, 1].', interval="[0, 1]", source="ours"
     )
     fgo: Literal["lines", "off", "random"] = option(
         "lines",
@@ -103,13 +112,13 @@ class SharedOptions:
     executor_workers: int | None = option(
         None,
         "Worker processes that run programs. `None` means this process's share of the cores.",
-        range="[1, inf)",
+        interval="[1, inf)",
         source="ours",
     )
     test_timeout_s: float = option(
         3.0,
         "CPU seconds that a test may take. A problem's own limit beats it.",
-        range="(0, inf)",
+        interval="(0, inf)",
         source="paper's descendants",
     )
     untrusted_passes: Literal["accept", "drop"] = option(
@@ -122,7 +131,7 @@ class SharedOptions:
         0.1,
         "Largest share of a batch's programs, in [0, 1], that the sandbox may fail to run. Beyond it training "
         "writes a checkpoint and stops.",
-        range="[0, 1]",
+        interval="[0, 1]",
         source="ours",
     )
 
@@ -150,7 +159,7 @@ class SharedOptions:
 # Checks
 
 
-_RANGE = re.compile(r"([\[(])(\S+), (\S+)([\])])")
+_INTERVAL = re.compile(r"([\[(])(\S+), (\S+)([\])])")
 
 
 def refuse(name: str, value: Any, allowed: str, fix: str) -> BadInputError:
@@ -158,30 +167,28 @@ def refuse(name: str, value: Any, allowed: str, fix: str) -> BadInputError:
     return BadInputError(f"`{name}` is {value!r}, but must be {allowed}. {fix}")
 
 
-def check_options(args: Any, ranges: Mapping[str, str] | None = None) -> None:
-    """Raise a `BadInputError` if a value is outside its range or choices. `ranges` are those of inherited fields."""
+def check_options(args: Any, inherited: Mapping[str, Help] | None = None) -> None:
+    """Raise a `BadInputError` if a value is outside its interval or choices. `inherited` describes other fields."""
     types = get_type_hints(type(args))
     for one in dataclasses.fields(args):
-        text = one.metadata.get("help")
-        allowed = (text.range if isinstance(text, Help) else None) or (ranges or {}).get(one.name)
+        text = (inherited or {}).get(one.name, one.metadata.get("help"))
         value = getattr(args, one.name)
         choices, optional = _choices(types[one.name])
-        inside = optional if value is None else allowed is None or in_range(value, allowed)
-        if allowed is not None and not inside:
-            words = _words(allowed) + (" or `None`" if optional else "")
-            fraction = allowed.endswith(("1]", "1)"))
-            fix = "It is a fraction: write 0.5 for 50%." if fraction else "Leave it out for the default."
-            raise refuse(one.name, value, words, fix)
+        if isinstance(text, Help) and text.interval is not None:
+            inside = optional if value is None else in_range(value, text.interval)
+            if not inside:
+                words = _words(text.interval) + (" or `None`" if optional else "")
+                raise refuse(one.name, value, words, text.fix or _fix(value, text.interval))
         if choices and value not in choices:
             words = ", ".join(repr(choice) for choice in choices)
             raise refuse(one.name, value, f"one of {words}", "Check the spelling.")
 
 
 def in_range(value: float, allowed: str) -> bool:
-    """Whether a value is in a range such as `"(0, 1]"` or `"[1, inf)"`."""
-    match = _RANGE.fullmatch(allowed)
+    """Whether a value is in an interval such as `"(0, 1]"` or `"[1, inf)"`."""
+    match = _INTERVAL.fullmatch(allowed)
     if match is None:
-        raise ValueError(f"{allowed!r} is no range. Write it as '(0, 1]' or '[1, inf)'.")
+        raise ValueError(f"{allowed!r} is no interval. Write it as '(0, 1]' or '[1, inf)'.")
     low, high = float(match[2]), float(match[3])
     above = value >= low if match[1] == "[" else value > low
     below = value <= high if match[4] == "]" else value < high
@@ -189,11 +196,18 @@ def in_range(value: float, allowed: str) -> bool:
 
 
 def _words(allowed: str) -> str:
-    """Return a range in words."""
+    """Return an interval in words."""
     if not allowed.endswith("inf)"):
         return f"in {allowed}"
     low = allowed[1:].partition(",")[0]
     return f"at least {low}" if allowed.startswith("[") else f"above {low}"
+
+
+def _fix(value: Any, allowed: str) -> str:
+    """Return the fix for a value outside an interval."""
+    if allowed.endswith("1]") and value is not None and 1 < value <= 100:
+        return f"It is a fraction: write {value / 100:g} for {value:g}%."
+    return "Leave it out for the default."
 
 
 def _choices(hint: Any) -> tuple[tuple[Any, ...], bool]:

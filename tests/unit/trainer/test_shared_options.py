@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from typing import Literal
 
 import pytest
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.trainer.shared_options import SharedOptions, check_options, in_range, option, options_table
+from stepcoder_trl.trainer.shared_options import Help, SharedOptions, check_options, in_range, option, options_table
 
 
 @dataclasses.dataclass
 class Options:
-    share: float = option(0.5, "Share | of all.", range="(0, 1]", source="ours")
-    size: int | None = option(None, "Size.", range="[1, inf)", source="ours")
+    share: float = option(0.5, "Share | of all.", interval="(0, 1]", source="ours")
+    size: int | None = option(None, "Size.", interval="[1, inf)", source="ours")
+    clip: float | None = option(None, "Clip.", interval="(0, inf)", source="ours", fix="Leave it out not to clip.")
     mode: Literal["a", "b"] | None = option("a", "Mode.", source="paper")
     inherited: int = 3
 
@@ -35,27 +38,36 @@ def test_ranges_are_half_open_where_they_say_so(value, allowed, inside):
 
 
 def test_range_that_cannot_be_read_is_an_error():
-    with pytest.raises(ValueError, match="is no range"):
+    with pytest.raises(ValueError, match="is no interval"):
         in_range(1, "from 0 to 1")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"share": 0.0}, r"`share` is 0.0, but must be in \(0, 1\]. It is a fraction"),
+        ({"share": 0.0}, r"`share` is 0.0, but must be in \(0, 1\]. Leave it out for the default."),
+        ({"share": 50}, r"`share` is 50, but must be in \(0, 1\]. It is a fraction: write 0.5 for 50%."),
+        ({"clip": -1}, "`clip` is -1, but must be above 0 or `None`. Leave it out not to clip."),
         ({"share": None}, "`share` is None"),
         ({"size": 0}, "`size` is 0, but must be at least 1 or `None`"),
         ({"mode": "c"}, "`mode` is 'c', but must be one of 'a', 'b', None"),
-        ({"inherited": -1}, "`inherited` is -1, but must be above 0"),
+        ({"inherited": -1}, "`inherited` is -1, but must be above 0. Write 1."),
     ],
 )
 def test_wrong_value_is_named(changes, message):
     with pytest.raises(BadInputError, match=message):
-        check_options(Options(**changes), {"inherited": "(0, inf)"})
+        check_options(Options(**changes), {"inherited": Help("", interval="(0, inf)", fix="Write 1.")})
 
 
 def test_defaults_are_allowed():
-    check_options(Options(mode=None), {"inherited": "(0, inf)"})
+    check_options(Options(mode=None), {"inherited": Help("", interval="(0, inf)")})
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda text: pickle.loads(pickle.dumps(text))])
+def test_description_can_be_copied(copied):
+    text = copied({one.name: one for one in dataclasses.fields(Options)}["clip"].metadata["help"])
+
+    assert (text, text.source, text.interval, text.fix) == ("Clip.", "ours", "(0, inf)", "Leave it out not to clip.")
 
 
 def test_table_has_one_row_per_option():
