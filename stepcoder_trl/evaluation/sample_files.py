@@ -155,7 +155,11 @@ def _digest(problem: Problem) -> str:
 
 
 def _drawn_samples(folder: Path, problems: Sequence[Problem]) -> dict[tuple[str, int], Sample]:
-    """Read the samples drawn so far for these problems. Lines cut off by an interruption are skipped."""
+    """
+    Read the samples drawn so far for these problems. Lines cut off by an interruption are skipped.
+
+    `read_rows` cannot be used: it refuses a cut-off line, and another process may be writing its last line now.
+    """
     problem_by_digest = {(problem.task_id, _digest(problem)): problem for problem in problems}
     samples = {}
     for path in sorted(folder.glob("part-*.jsonl")):
