@@ -3,43 +3,39 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stepcoder_trl.evaluation import engines, evaluate_pass_at_1
-from stepcoder_trl.evaluation.generation import Generation
-
-
-@pytest.fixture
-def script(monkeypatch, tokenizer):
-    """Makes `generate` return the given texts in turn."""
-
-    def write(*texts):
-        left = list(texts)
-
-        def generate(model, queries, tokenizer, sampling, batch_size):
-            ids = [tokenizer(left.pop(0))["input_ids"] for _ in queries]
-            size = max(map(len, ids))
-            rows = torch.tensor([row + [0] * (size - len(row)) for row in ids])
-            lengths = torch.tensor([len(row) for row in ids])
-            return Generation(rows, rows > -1, rows, lengths, lengths > 0)
-
-        monkeypatch.setattr(engines, "generate", generate)
-
-    return write
+from stepcoder_trl.evaluation import evaluate_pass_at_1
+from stepcoder_trl.evaluation.sampling import GeneratedText, build_requests, draw_batch, split_batches
+from stepcoder_trl.evaluation.scoring import score_samples
 
 
 @pytest.mark.sandbox
-def test_programs_run_under_their_tests(script, make_policy, tokenizer, problems, executor):
+def test_programs_run_under_their_tests(tokenizer, problems, executor):
     good = "\n    return (x > 0) - (x < 0)\n"
     bad = "\n    return 1\n"
-    script(good, bad, bad, good)
+    texts = iter([good, bad, bad, good])
+    batches = split_batches(build_requests(problems[:2], 2, tokenizer), 3)
 
-    evaluation = evaluate_pass_at_1(
-        make_policy(), tokenizer, problems[:2], executor, max_new_tokens=8, num_samples=2, batch_size=3
-    )
+    def engine(queries, seed):
+        return [GeneratedText(next(texts), 8, True) for _ in queries]
+
+    evaluation = score_samples((draw_batch(batch, engine) for batch in batches), executor.submit)
 
     assert [one.task_id for one in evaluation.samples] == ["sign/0", "sign/0", "sign/1", "sign/1"]
     assert [one.passed for one in evaluation.samples] == [True, False, False, True]
     assert evaluation.samples[0].program == "def sign(x):" + good
     assert evaluation.pass_at_1 == 0.5
+
+
+@pytest.mark.sandbox
+def test_every_sample_of_the_model_is_run(make_policy, tokenizer, problems, executor):
+    evaluation = evaluate_pass_at_1(
+        make_policy(), tokenizer, problems[:2], executor, max_new_tokens=8, num_samples=2, batch_size=3
+    )
+
+    assert [one.task_id for one in evaluation.samples] == ["sign/0", "sign/0", "sign/1", "sign/1"]
+    assert all(one.program == "def sign(x):" + one.completion for one in evaluation.samples)
+    assert all(one.execution is not None and one.num_tokens <= 8 for one in evaluation.samples)
+    assert evaluation.pass_at_1 == 0.0
 
 
 @pytest.mark.sandbox
