@@ -20,19 +20,19 @@ def make_args(tmp_path):
 
 @pytest.fixture
 def scripted(tokenizer):
-    """Sampling of the trainers that `make_trainer` makes: the model's own until `script` is called."""
+    """Sampling of the trainers of `make_trainer`. The model samples until `script` is called."""
     return Script(tokenizer)
 
 
 @pytest.fixture
 def script(scripted):
-    """Makes the policy answer with given texts, in turn and again from the first."""
+    """Return a function that sets the texts of the completions. They are used in turn, again and again."""
     return scripted.write
 
 
 @pytest.fixture
 def make_trainer(tokenizer, make_policy, problems, executor, make_args, scripted):
-    """Makes trainers. `seen` has rollout, scores and experience of each update."""
+    """Return a function that makes trainers. `seen` has rollout, scores and experience of each update."""
 
     def make(*, policy=None, dataset=None, keywords=None, cls=StepCoderPPOTrainer, **changes):
         trainer = cls(

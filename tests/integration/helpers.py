@@ -95,7 +95,7 @@ def generation_of(queries, texts, tokenizer, eos=True):
 
 
 class Script:
-    """Stands for sampling: `generate` answers queries with given texts, in turn and again from the first."""
+    """Replaces sampling: `generate` answers queries with the given texts in turn, then from the first again."""
 
     def __init__(self, tokenizer):
         self.tokenizer, self.texts = tokenizer, ()

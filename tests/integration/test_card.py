@@ -1,4 +1,4 @@
-"""Model cards of checkpoints, of saved models and of what goes to the Hub."""
+"""Model cards of checkpoints, of saved models and of uploads to the Hub."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.sandbox
 
 @pytest.fixture
 def make(make_trainer, script, problems, monkeypatch):
-    """Makes a trainer that evaluates, saves and never reaches the network."""
+    """Return a function that makes a trainer that evaluates and saves, without the network."""
     monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("asked the network"))
 
     def make(keywords=None, **changes):
@@ -33,7 +33,7 @@ def card_in(folder):
     return ModelCard.load(Path(folder) / "README.md")
 
 
-def test_every_checkpoint_has_a_card_with_what_was_measured_of_it(make, problems):
+def test_card_of_checkpoint_has_its_evaluation_results(make, problems):
     trainer = make(
         training_data_name="someone/problems", training_data_license="MIT", eval_data_name="held-out", seed=7
     )
@@ -42,7 +42,7 @@ def test_every_checkpoint_has_a_card_with_what_was_measured_of_it(make, problems
 
     root = Path(trainer.args.output_dir)
     first, second = card_in(root / "checkpoint-1"), card_in(root / "checkpoint-2")
-    assert first.data.eval_results is None  # nothing was measured of those weights
+    assert first.data.eval_results is None  # these weights were not evaluated
     (result,) = second.data.eval_results
     assert (result.dataset_name, result.metric_type) == ("held-out", "pass@1")
     assert result.metric_value == trainer.state.log_history[-1]["eval_pass@1"]
@@ -69,7 +69,7 @@ def test_every_setting_is_in_the_card(make):
     assert "output_dir" not in settings
 
 
-def test_the_card_of_an_adapter_takes_the_place_of_pefts(make):
+def test_our_card_replaces_the_card_of_peft(make):
     trainer = make({"peft_config": lora()}, max_steps=1)
 
     trainer.train()
@@ -80,12 +80,12 @@ def test_the_card_of_an_adapter_takes_the_place_of_pefts(make):
     assert "StepCoder" in card.text
 
 
-def test_a_model_that_was_loaded_at_the_end_has_its_own_result(make):
+def test_card_of_best_model_has_its_own_results(make):
     trainer = make(
         max_steps=3, eval_steps=1, save_strategy="best", load_best_model_at_end=True, greater_is_better=True
     )
     trainer.train()
-    assert trainer.state.best_global_step == 1  # all are as good: the first stays
+    assert trainer.state.best_global_step == 1  # all results are equal, so the first stays the best
 
     trainer.save_model()
 
@@ -94,7 +94,7 @@ def test_a_model_that_was_loaded_at_the_end_has_its_own_result(make):
     assert card.data.eval_results[0].metric_value == trainer.state.best_metric
 
 
-def test_push_to_hub_carries_the_card(make, monkeypatch):
+def test_push_to_hub_uploads_the_card(make, monkeypatch):
     sent = {}
 
     class Api:

@@ -55,7 +55,7 @@ def run_script(script, tokenizer, output_dir, names):
 
 
 @needs_upstream
-def test_the_script_is_one_for_upstream(tokenizer, tmp_path, capsys):
+def test_script_runs_with_upstream(tokenizer, tmp_path, capsys):
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
     with upstreams_warnings():
@@ -64,7 +64,7 @@ def test_the_script_is_one_for_upstream(tokenizer, tmp_path, capsys):
     assert "model response" in capsys.readouterr().out
 
 
-def test_a_script_for_upstream_runs_when_two_names_are_changed(tokenizer, tmp_path, capsys):
+def test_script_for_upstream_runs_with_two_names_changed(tokenizer, tmp_path, capsys):
     script = SCRIPT.replace("PPOConfig", "StepCoderPPOConfig").replace("PPOTrainer", "StepCoderPPOTrainer")
     names = {"StepCoderPPOConfig": StepCoderPPOConfig, "StepCoderPPOTrainer": StepCoderPPOTrainer}
 
@@ -92,7 +92,7 @@ NOT_COMPARED = {"eps", "val/ratio_var"}
     ],
     ids=["plain", "one-micro-batch", "k3", "coefficients", "whitened-rewards", "penalty-and-decay"],
 )
-def test_three_updates_equal_upstreams(tokenizer, tmp_path, options):
+def test_three_updates_equal_upstream(tokenizer, tmp_path, options):
     start = models(tokenizer)
     forbidden = (tokenizer.pad_token_id, tokenizer.eos_token_id)
     one, two = models(tokenizer, forbidden), models(tokenizer, forbidden)

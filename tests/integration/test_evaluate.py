@@ -35,7 +35,7 @@ def make(make_trainer, problems):
 
 
 class Scripted(TrainerCallback):
-    """Replaces `eval_pass@1` of the evaluations by the given values, in turn."""
+    """Replaces `eval_pass@1` of a trainer's evaluations by the given values in turn."""
 
     def __init__(self, trainer, *values):
         self.left = list(values)

@@ -34,7 +34,7 @@ class Events(TrainerCallback):
         self.events.append(("end", state.global_step))
 
 
-def test_events_come_in_their_order(make_trainer, script):
+def test_order_of_events(make_trainer, script):
     script(WRONG)
     events = Events()
     # Eight problems, four per update: two updates per epoch.
@@ -64,7 +64,7 @@ def test_a_callback_can_stop_training(make_trainer, script):
     assert trainer.train().global_step == 2
 
 
-def test_logged_metrics_cover_the_updates_since_the_last_time(make_trainer, script):
+def test_logged_metrics_cover_updates_since_last_log(make_trainer, script):
     script(RIGHT, RIGHT, RIGHT, RIGHT, WRONG, WRONG, WRONG, WRONG)
     trainer = make_trainer(max_steps=5, logging_steps=2, curriculum="off")
 
@@ -76,7 +76,7 @@ def test_logged_metrics_cover_the_updates_since_the_last_time(make_trainer, scri
     assert logged(trainer, "episode") == [8, 16, 20]
 
 
-def test_an_executor_of_our_own_is_closed_after_training(make_trainer, script):
+def test_own_executor_is_closed_after_training(make_trainer, script):
     script(RIGHT)
     trainer = make_trainer(max_steps=1, executor_workers=1, curriculum="off", keywords={"executor": None})
 
@@ -86,14 +86,14 @@ def test_an_executor_of_our_own_is_closed_after_training(make_trainer, script):
     assert logged(trainer, "executor/passed") == [1.0]
 
 
-def test_an_executor_that_was_given_stays_open(make_trainer, script, executor, problems):
+def test_given_executor_stays_open(make_trainer, script, executor, problems):
     script(RIGHT)
     make_trainer(max_steps=1).train()
 
     assert executor.run("def sign(x):" + RIGHT, problems[0].tests).outcome == "passed"
 
 
-def test_configuration_is_as_the_caller_left_it(make_trainer):
+def test_training_does_not_change_the_configuration(make_trainer):
     trainer = make_trainer(num_mini_batches=2, whiten_rewards=True)
 
     args = trainer.args

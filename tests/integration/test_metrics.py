@@ -1,4 +1,4 @@
-"""Every metric of an update against its definition in docs/trainer.md, computed the slow way."""
+"""Compares every metric of an update with its definition in docs/trainer.md, computed in a slow way."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.integration.helpers import BRANCH, DISK_FULL, RIGHT, TIMES, UNPARSABL
 pytestmark = pytest.mark.sandbox
 
 TEXTS = [RIGHT, BRANCH, "\n    y = x\n"]
-VERDICTS = (*Outcome, Outcome.PASSED, None)  # what becomes of each completion, in turn; one could not be run
+VERDICTS = (*Outcome, Outcome.PASSED, None)  # outcome of each completion; `None` is a failure of the sandbox
 KL_COEF, TEMPERATURE, VF_COEF, CLIP, CLIP_VALUE = 0.2, 0.7, 0.3, 0.05, 0.01
 
 
 def scripted_execution(number: int, outcome: Outcome | None) -> Execution | SandboxError:
-    """Result of completion `number`: the first one's verdict could be forged, the second one's trace was lost."""
+    """Return the result of completion `number`. The first is untrusted. The second has lost its trace."""
     if outcome is None:
         return DISK_FULL
     kept = frozenset() if number == 2 else frozenset(range(1, 7))
@@ -36,7 +36,7 @@ def scripted_execution(number: int, outcome: Outcome | None) -> Execution | Sand
 
 
 class Slow(Learner):
-    """Learner that notes of every token of every pass what the losses are made of, before the gradient is."""
+    """Learner that records the values of every token in every pass, from which the losses are computed."""
 
     def __init__(self, *args, **keywords):
         super().__init__(*args, **keywords)
@@ -79,21 +79,21 @@ class Slow(Learner):
 
 
 def policy_terms(token):
-    """Ratio, loss, and whether it was clipped."""
+    """Return the ratio of a token, its policy loss, and whether it was clipped."""
     ratio = math.exp(token["new"] - token["old"])
     plain, clipped = (-token["advantage"] * one for one in (ratio, min(max(ratio, 1 - CLIP), 1 + CLIP)))
     return ratio, max(plain, clipped), clipped > plain
 
 
 def value_terms(token):
-    """Loss, and whether it was clipped."""
+    """Return the value loss of a token, and whether it was clipped."""
     near = min(max(token["value"], token["old value"] - CLIP_VALUE), token["old value"] + CLIP_VALUE)
     plain, clipped = ((one - token["return"]) ** 2 for one in (token["value"], near))
     return max(plain, clipped) / 2, clipped > plain
 
 
 def expected_of_losses(steps, norms):
-    """Metrics of the optimizer steps: means over tokens of all passes, or over steps."""
+    """Return the metrics of the optimizer steps: means over tokens of all passes, or over steps."""
     valid = [token for step in steps for token in step if token["valid"]]
     kept = [token for token in valid if token["kept"]]
     ratios = [policy_terms(token)[0] for token in valid]
@@ -111,7 +111,7 @@ def expected_of_losses(steps, norms):
 
 
 def expected_of_rollout(rollout, experience, models, functions):
-    """Metrics of completions: means over completions, scored ones, programs run, or tokens of scored ones."""
+    """Return the metrics of completions: means over completions, programs or tokens."""
     ran = [(number, one) for number, one in enumerate(VERDICTS) if one is not None]
     kl, surprise = [], []
     for sample, ids in zip(rollout.starts, rollout.generation.completion_ids(), strict=True):
@@ -172,13 +172,13 @@ def expected_of_curriculum(curriculum, rows, advanced):
 
 
 def documented():
-    """Metrics of the table in docs/trainer.md."""
+    """Return the names of the metrics in the table of docs/trainer.md."""
     page = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text(encoding="utf-8")
     table = page.split("## Metrics")[1].split("\n## ")[0]
     return set(re.findall(r"^\| `([^`]+)`", table, re.MULTILINE))
 
 
-def test_every_metric_is_what_the_documentation_says(make_trainer, make_policy, script, executor):
+def test_every_metric_equals_its_documented_definition(make_trainer, make_policy, script, executor):
     script(*TEXTS)
     policy, reference = make_policy(), make_policy(seed=5)
     start = copy.deepcopy(policy)
@@ -239,7 +239,7 @@ def test_every_metric_is_what_the_documentation_says(make_trainer, make_policy, 
     assert {name: metrics[name] for name in expected} == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
-def test_metrics_do_not_depend_on_the_micro_batches(make_trainer, make_policy, script):
+def test_metrics_do_not_depend_on_micro_batches(make_trainer, make_policy, script):
     histories = []
     for micro in (1, 2, 4):
         script(BRANCH, RIGHT, WRONG, UNPARSABLE)

@@ -30,9 +30,7 @@ def test_chat_prompts_open_a_fence(make_trainer, problems):
     assert logged(trainer, "loss/policy_avg")
 
 
-def test_plain_ppo_on_a_dataset_and_a_reward_model_of_upstreams_kind(
-    tokenizer, make_policy, make_classifier, make_args
-):
+def test_plain_ppo_on_token_rows_and_reward_model(tokenizer, make_policy, make_classifier, make_args):
     policy, reference, judge, critic = make_policy(), make_policy(), make_classifier(3), make_classifier(4)
     args, dataset = make_args(num_generations=None), token_rows(tokenizer)
 
@@ -63,7 +61,7 @@ def test_plain_ppo_on_a_dataset_and_a_reward_model_of_upstreams_kind(
         (["--stop_token", "eos", "--stop_token_id", "5"], "problems", 5),
     ],
 )
-def test_stop_tokens_survive_the_command_line(
+def test_stop_tokens_can_be_given_on_the_command_line(
     tokenizer, make_policy, make_classifier, make_args, problems, options, kind, expected
 ):
     sizes = ("per_device_train_batch_size", "gradient_accumulation_steps", "response_length", "max_steps")
@@ -75,13 +73,11 @@ def test_stop_tokens_survive_the_command_line(
     trainer = StepCoderPPOTrainer(args, tokenizer, make_policy(), reward_model=judge, train_dataset=dataset)
 
     assert trainer.stop_token_id == (tokenizer.eos_token_id if expected == "eos" else expected)
-    assert json.loads(args.to_json_string())  # nothing that JSON cannot hold
+    assert json.loads(args.to_json_string())  # every value fits into JSON
     assert str(args.stop_token) == "eos"
 
 
-def test_completions_of_upstreams_kind_are_generated_as_upstreams(
-    tokenizer, make_policy, make_classifier, make_args, capsys
-):
+def test_generate_completions_prints_token_rows(tokenizer, make_policy, make_classifier, make_args, capsys):
     rows = token_rows(tokenizer)
     trainer = StepCoderPPOTrainer(
         make_args(per_device_eval_batch_size=2), tokenizer, make_policy(), make_policy(), make_classifier(3), rows,
@@ -118,7 +114,9 @@ def test_adapters_of_policy_and_critic_are_trained_saved_and_resumed(make_traine
 
 
 @pytest.mark.parametrize("adapter", [None, lora()], ids=["full", "lora"])
-def test_settings_of_the_checkpoint_do_not_reach_the_rollouts(make_trainer, make_policy, problems, tmp_path, adapter):
+def test_generation_config_of_checkpoint_does_not_change_rollouts(
+    make_trainer, make_policy, problems, tmp_path, adapter
+):
     policy = make_policy()
     policy.generation_config = GenerationConfig(
         do_sample=True,

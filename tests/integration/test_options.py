@@ -1,4 +1,4 @@
-"""Options of the trainer reach what they are for; those that change the arithmetic are in test_updates.py."""
+"""Options of the trainer. Options that change the arithmetic are in test_updates.py."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_curriculum_has_the_settings_of_the_trainer(make_trainer):
     assert trainer.curriculum.config == CurriculumConfig(mode="mix", seed=7, **given)
 
 
-def test_problems_are_answered_16_times_by_default_and_upstreams_rows_once(make_trainer, tokenizer):
+def test_default_num_generations_is_16_for_problems_and_1_for_token_rows(make_trainer, tokenizer):
     sizes = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, "num_generations": None}
 
     problems = make_trainer(**sizes)
@@ -71,7 +71,7 @@ def test_problems_are_answered_16_times_by_default_and_upstreams_rows_once(make_
     assert (tokens.plan.num_generations, tokens.plan.prompts_per_update) == (1, 16)
 
 
-def test_options_without_effect_are_named(make_trainer, caplog):
+def test_warning_names_options_without_effect(make_trainer, caplog):
     with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
         make_trainer()
     assert caplog.text == ""
@@ -82,7 +82,7 @@ def test_options_without_effect_are_named(make_trainer, caplog):
     assert "Without effect in this trainer: `torch_empty_cache_steps`, `data_seed`." in caplog.text
 
 
-def test_an_optimizer_that_picks_its_parameters_itself_is_refused(make_trainer, monkeypatch):
+def test_optimizer_that_chooses_its_parameters_is_refused(make_trainer, monkeypatch):
     chosen = (torch.optim.SGD, {"optimizer_dict": {}})
     monkeypatch.setattr(StepCoderPPOTrainer, "get_optimizer_cls_and_kwargs", lambda self, args, model: chosen)
 
@@ -90,7 +90,7 @@ def test_an_optimizer_that_picks_its_parameters_itself_is_refused(make_trainer, 
         make_trainer(optim="galore_adamw")
 
 
-def test_completions_are_generated_as_many_at_a_time_as_asked(make_trainer, script, scripted):
+def test_generation_batch_size_is_local_rollout_forward_batch_size(make_trainer, script, scripted):
     script(RIGHT)
     trainer, sizes = make_trainer(max_steps=1, local_rollout_forward_batch_size=3), []
 
@@ -105,7 +105,7 @@ def test_completions_are_generated_as_many_at_a_time_as_asked(make_trainer, scri
 
 
 @pytest.mark.parametrize("whiten", [True, False])
-def test_advantages_are_whitened_if_asked_for(make_trainer, script, whiten):
+def test_whiten_advantages(make_trainer, script, whiten):
     script(BRANCH, WRONG, RIGHT, RIGHT)
     trainer = make_trainer(max_steps=1, curriculum="off", whiten_advantages=whiten)
 
@@ -118,7 +118,7 @@ def test_advantages_are_whitened_if_asked_for(make_trainer, script, whiten):
 
 
 @pytest.mark.parametrize(("rule", "kept"), [("all", "return ( 1 2"), ("up_to_error_line", "return (")])
-def test_what_is_kept_of_a_program_that_does_not_compile(make_trainer, script, rule, kept):
+def test_compile_error_mask_decides_kept_tokens(make_trainer, script, rule, kept):
     script("\n    return (\n    1\n    2\n")
     trainer = make_trainer(max_steps=1, curriculum="off", compile_error_mask=rule)
 
@@ -134,7 +134,7 @@ def ran(outcome=Outcome.PASSED, *, trusted=True):
 
 
 @pytest.mark.parametrize(("choice", "scored"), [("accept", [True] * 4), ("drop", [False, True, True, True])])
-def test_passes_that_could_be_forged_are_dropped_if_asked_for(make_trainer, script, executor, choice, scored):
+def test_untrusted_passes_are_dropped_or_accepted(make_trainer, script, executor, choice, scored):
     script(RIGHT)
     answers = [ran(trusted=False), ran(), ran(Outcome.FAILED, trusted=False), ran(Outcome.FAILED)]
     keywords = {"executor": Answers(executor, answers)}
@@ -149,14 +149,14 @@ def test_passes_that_could_be_forged_are_dropped_if_asked_for(make_trainer, scri
     assert logged(trainer, "executor/infrastructure_errors") == [0]
 
 
-def test_programs_run_while_the_models_read_the_completions(make_trainer, script, executor):
+def test_programs_run_while_tokens_are_scored(make_trainer, script, executor):
     script(RIGHT)
     waiting = [Future() for _ in range(4)]
 
-    class Reading(StepCoderPPOTrainer):
+    class Trainer(StepCoderPPOTrainer):
         def score_tokens(self, rollout):
             tokens = super().score_tokens(rollout)
-            for future in waiting:  # asked for before, they would keep training waiting for ever
+            for future in waiting:  # if training waited for them earlier, it would never continue
                 future.set_result(ran())
             return tokens
 
@@ -164,7 +164,7 @@ def test_programs_run_while_the_models_read_the_completions(make_trainer, script
             assert all(run.done() for run in runs.futures)
             return super().collect_feedback(runs)
 
-    trainer = make_trainer(max_steps=1, cls=Reading, keywords={"executor": Answers(executor, waiting)})
+    trainer = make_trainer(max_steps=1, cls=Trainer, keywords={"executor": Answers(executor, waiting)})
 
     trainer.train()
 
@@ -173,7 +173,7 @@ def test_programs_run_while_the_models_read_the_completions(make_trainer, script
 
 # PEFT calls what transformers 5.23 renamed.
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
-def test_an_adapter_may_be_the_reference(make_trainer, make_policy, script):
+def test_adapter_can_be_the_reference(make_trainer, make_policy, script):
     script(RIGHT, WRONG)
     adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ from stepcoder_trl import StepCoderPPOTrainer
 pytestmark = pytest.mark.sandbox
 
 
-def test_a_problem_that_does_not_fit_is_left_out_and_named(make_trainer, problems, caplog):
+def test_too_long_problem_is_left_out_and_named(make_trainer, problems, caplog):
     rows = [problem.to_row() for problem in problems]
     long = [{**row, "task_id": f"long/{n}", "prompt": "x" * 300} for n, row in enumerate(rows[:2])]
 
@@ -38,7 +38,7 @@ def test_a_problem_that_does_not_fit_is_left_out_and_named(make_trainer, problem
         ({"keywords": {"reward_weights": [1.0, 2.0]}}, {}, "`reward_weights` has 2 values"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_before_training(make_trainer, keywords, changes, message):
+def test_invalid_run_is_refused_before_training(make_trainer, keywords, changes, message):
     with pytest.raises(ValueError, match=message):
         make_trainer(**keywords, **changes)
 

@@ -76,7 +76,7 @@ def test_rows_without_tests_train_on_a_reward_function_and_its_threshold(make_tr
     assert not logged(trainer, "executor/passed")
 
 
-def test_a_completion_without_a_score_moves_no_curriculum(make_trainer, script):
+def test_completion_without_score_does_not_change_curriculum(make_trainer, script):
     script(RIGHT)
     keywords = {"reward_funcs": lambda completions, **columns: [None] * len(completions)}
     trainer = make_trainer(max_steps=1, curriculum_momentum=1.0, keywords=keywords)
@@ -88,7 +88,7 @@ def test_a_completion_without_a_score_moves_no_curriculum(make_trainer, script):
     assert trainer.curriculum.state_dict() == before
 
 
-def test_a_score_that_is_not_a_number_is_left_out(make_trainer, script):
+def test_nan_score_is_left_out(make_trainer, script):
     script(RIGHT, WRONG)
     keywords = {"reward_funcs": lambda completions, **columns: [math.nan] + [1.0] * (len(completions) - 1)}
     trainer = make_trainer(max_steps=1, keywords=keywords)
@@ -149,7 +149,7 @@ def test_penalty_then_clip(make_trainer, script, changes, eos, expected):
     assert trainer.seen[0][1].scores.tolist() == pytest.approx(expected)
 
 
-def test_a_program_that_could_not_be_run_is_left_out_and_counted(make_trainer, script, executor, caplog):
+def test_sandbox_failure_is_left_out_and_counted(make_trainer, script, executor, caplog):
     script(WRONG, RIGHT)
     trainer = make_trainer(
         max_steps=1,
@@ -174,7 +174,7 @@ def test_a_program_that_could_not_be_run_is_left_out_and_counted(make_trainer, s
     assert "2 programs could not be run" in caplog.text
 
 
-def test_no_other_reward_speaks_for_a_program_that_could_not_be_run(make_trainer, script, executor):
+def test_sandbox_failure_is_left_out_despite_another_reward(make_trainer, script, executor):
     script(RIGHT)
 
     def always(completions, **columns):
@@ -194,7 +194,7 @@ def test_no_other_reward_speaks_for_a_program_that_could_not_be_run(make_trainer
     assert not experience.valid_mask[1].any()
 
 
-def test_an_update_without_any_score_moves_nothing_to_nan(make_trainer, executor):
+def test_update_without_scores_keeps_weights_finite(make_trainer, executor):
     keywords = {"executor": Answers(executor, [DISK_FULL] * 4)}
     trainer = make_trainer(max_steps=1, keywords=keywords, max_infrastructure_error_rate=1.0)
 
@@ -205,7 +205,7 @@ def test_an_update_without_any_score_moves_nothing_to_nan(make_trainer, executor
     assert all(p.isfinite().all() for p in trainer.model.parameters())
 
 
-def test_rltf_takes_from_the_tokens_of_the_line_with_the_error(script, make_trainer, tokenizer):
+def test_rltf_penalizes_tokens_of_the_line_with_the_error(script, make_trainer, tokenizer):
     crash = "\n    y = 1\n    return 1 / 0\n"
     script(crash)
     found = []
@@ -221,7 +221,7 @@ def test_rltf_takes_from_the_tokens_of_the_line_with_the_error(script, make_trai
     assert {round(part, 6) for part in taken} == {0.0, 0.3}
 
 
-def test_rewards_are_whitened_over_the_completions_that_have_a_score(make_trainer):
+def test_rewards_are_whitened_over_scored_completions(make_trainer):
     found = []
 
     def watch(update):

@@ -1,4 +1,4 @@
-"""Rollouts to look at: on the terminal, as parquet, and in experiment trackers."""
+"""Logs of completions: on the terminal, as parquet, and in experiment trackers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.sandbox
 
 @pytest.fixture
 def make(make_trainer, script):
-    """Makes a trainer that logs completions, which are scripted."""
+    """Return a function that makes a trainer with scripted completions, which it logs."""
 
     def make(*texts, **changes):
         script(*(texts or (RIGHT, WRONG, BRANCH, UNPARSABLE)))
@@ -74,7 +74,7 @@ def test_without_the_option_nothing_is_printed_or_written(make, capsys):
     assert not (Path(trainer.args.output_dir) / "completions").exists()
 
 
-def test_looking_at_completions_changes_no_weight(make):
+def test_logging_completions_changes_no_weight(make):
     plain, watched = make(log_completions=False, max_steps=2), make(max_steps=2)
 
     plain.train()
@@ -85,7 +85,7 @@ def test_looking_at_completions_changes_no_weight(make):
 
 
 class Tracker(types.ModuleType):
-    """Stand-in of wandb and of trackio: what transformers' callbacks and ours use of them."""
+    """Fake wandb and trackio with the functions that transformers' callbacks and ours call."""
 
     __version__ = "0.1"
 
@@ -138,7 +138,7 @@ def test_trackers_get_settings_metrics_evaluations_and_tables(make, monkeypatch,
     assert table["outcome"].tolist() == ["passed", "failed", "failed", "compile_error"]
 
 
-def test_tensorboard_gets_text_that_no_program_breaks_out_of(make):
+def test_programs_are_escaped_for_tensorboard(make):
     class Writer:
         def __init__(self):
             self.texts = []
@@ -166,7 +166,7 @@ def view(completion):
     return RolloutView("t", "p", "", (completion,), (True,), "failed", -0.3, None, 0, 1)
 
 
-def test_tensorboard_itself_takes_metrics_and_completions(make, tmp_path, problems):
+def test_real_tensorboard_receives_metrics_and_completions(make, tmp_path, problems):
     accumulator = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="TensorBoard is not installed"
     )

@@ -15,7 +15,7 @@ from tests.integration.helpers import RIGHT, TIMES, WRONG, logged
 pytestmark = pytest.mark.sandbox
 
 
-def test_a_saved_model_is_whole(make_trainer, tmp_path, tokenizer):
+def test_saved_model_has_all_parts(make_trainer, tmp_path, tokenizer):
     trainer = make_trainer(max_steps=1)
     trainer.train()
 
@@ -32,7 +32,7 @@ def test_a_saved_model_is_whole(make_trainer, tmp_path, tokenizer):
 
 
 @pytest.mark.parametrize("logging_steps", [1, 3])
-def test_a_resumed_run_equals_an_uninterrupted_one(make_trainer, tmp_path, logging_steps):
+def test_resumed_run_equals_uninterrupted_run(make_trainer, tmp_path, logging_steps):
     changes = {
         "max_steps": 5,
         "save_strategy": "steps",
@@ -43,28 +43,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one(make_trainer, tmp_path, loggi
         "curriculum": "mix",
         "curriculum_mix_probability": 0.5,
     }
-    whole = make_trainer(output_dir=str(tmp_path / "whole"), **changes)
-    whole.train()
+    uninterrupted = make_trainer(output_dir=str(tmp_path / "uninterrupted"), **changes)
+    uninterrupted.train()
     torch.manual_seed(12345)
 
-    # Another start, other random state: all must come from the checkpoint.
-    again = make_trainer(output_dir=str(tmp_path / "again"), **changes)
-    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    # Weights and random state differ here, so that everything must come from the checkpoint.
+    resumed = make_trainer(output_dir=str(tmp_path / "resumed"), **changes)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "uninterrupted" / "checkpoint-2"))
 
-    for name, p in again.model.named_parameters():
-        assert torch.equal(p, whole.model.get_parameter(name)), name
+    for name, p in resumed.model.named_parameters():
+        assert torch.equal(p, uninterrupted.model.get_parameter(name)), name
     history = [
         [{k: v for k, v in entry.items() if k not in TIMES} for entry in trainer.state.log_history]
-        for trainer in (whole, again)
+        for trainer in (uninterrupted, resumed)
     ]
     assert history[0] == history[1]
-    assert again.curriculum.state_dict() == whole.curriculum.state_dict()
-    assert [rollout.generation.completion_ids() for rollout, *_ in again.seen] == [
-        rollout.generation.completion_ids() for rollout, *_ in whole.seen[2:]
+    assert resumed.curriculum.state_dict() == uninterrupted.curriculum.state_dict()
+    assert [rollout.generation.completion_ids() for rollout, *_ in resumed.seen] == [
+        rollout.generation.completion_ids() for rollout, *_ in uninterrupted.seen[2:]
     ]
 
 
-def test_training_goes_on_from_the_newest_checkpoint(make_trainer, tmp_path):
+def test_training_resumes_from_newest_checkpoint(make_trainer, tmp_path):
     make_trainer(max_steps=2, save_strategy="steps", save_steps=1, save_total_limit=1).train()
     run = tmp_path / "run"
     assert [path.name for path in run.iterdir()] == ["checkpoint-2"]
@@ -77,7 +77,7 @@ def test_training_goes_on_from_the_newest_checkpoint(make_trainer, tmp_path):
     assert trainer.state.episode == 12
 
 
-def test_a_run_after_an_interrupted_one_starts_clean(make_trainer, script):
+def test_run_after_interrupted_run_starts_without_gradients(make_trainer, script):
     script(RIGHT, WRONG)
     trainer = make_trainer(max_steps=1)
     backward, synced = trainer.learner.backward, []
@@ -100,7 +100,7 @@ def test_a_run_after_an_interrupted_one_starts_clean(make_trainer, script):
     assert synced == [False, True]
 
 
-def test_learning_rates_start_anew_with_a_second_run(make_trainer):
+def test_second_run_restarts_learning_rates(make_trainer):
     trainer = make_trainer(max_steps=2)
 
     trainer.train()
@@ -109,7 +109,7 @@ def test_learning_rates_start_anew_with_a_second_run(make_trainer):
     assert logged(trainer, "lr") == [1e-3, 5e-4, 1e-3, 5e-4]
 
 
-def test_a_finished_run_has_nothing_left_to_do(make_trainer):
+def test_resuming_a_finished_run_trains_nothing(make_trainer):
     make_trainer(max_steps=1, save_strategy="steps", save_steps=1).train()
     trainer = make_trainer(max_steps=1)
 
@@ -118,7 +118,7 @@ def test_a_finished_run_has_nothing_left_to_do(make_trainer):
     assert (result.global_step, trainer.seen) == (1, [])
 
 
-def test_a_checkpoint_of_another_model_is_refused(make_trainer, make_policy):
+def test_checkpoint_of_another_model_is_refused(make_trainer, make_policy):
     make_trainer(max_steps=1, save_strategy="steps", save_steps=1).train()
     trainer = make_trainer(policy=make_policy(num_hidden_layers=1))
 

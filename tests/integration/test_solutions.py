@@ -12,7 +12,7 @@ from tests.integration.helpers import DISK_FULL, WRONG, Answers, with_solution
 pytestmark = pytest.mark.sandbox
 
 
-def test_a_problem_whose_solution_fails_is_named_and_starts_from_scratch(make_trainer, script, problems, caplog):
+def test_problem_with_failing_solution_is_named_and_starts_from_scratch(make_trainer, script, problems, caplog):
     script(WRONG)
     wrong = problems[0].canonical_solution.replace("return -1", "return -2")
     trainer = make_trainer(dataset=with_solution(problems, wrong), max_steps=1)
@@ -27,7 +27,7 @@ def test_a_problem_whose_solution_fails_is_named_and_starts_from_scratch(make_tr
     assert [trainer.curriculum.stage(row.task_id) for row in trainer.rows[1:]] == [1] * 7
 
 
-def test_a_slow_solution_raises_its_own_limit(make_trainer, script, problems, caplog):
+def test_slow_solution_raises_limit_of_its_problem(make_trainer, script, problems, caplog):
     script(WRONG)
     slow = "import time\nend = time.process_time() + 0.2\n" + problems[0].canonical_solution
     slow = slow.replace("    if x > 0", "    while time.process_time() < end:\n        pass\n    if x > 0", 1)
@@ -40,7 +40,7 @@ def test_a_slow_solution_raises_its_own_limit(make_trainer, script, problems, ca
     assert all("timeout_s" not in row.tests for row in trainer.rows[1:])
 
 
-def test_a_solution_that_could_not_be_run_does_not_count_as_failing(make_trainer, script, executor, caplog):
+def test_sandbox_failure_does_not_count_as_failing_solution(make_trainer, script, executor, caplog):
     script(WRONG)
     broken = Answers(executor, [None] * 4)
     broken.run_many = lambda programs, tests, on_error: [DISK_FULL] * len(programs)
@@ -53,7 +53,7 @@ def test_a_solution_that_could_not_be_run_does_not_count_as_failing(make_trainer
     assert [trainer.curriculum.stages(row.task_id) for row in trainer.rows] == before
 
 
-def test_solutions_are_not_run_again_to_resume(make_trainer, script, problems, monkeypatch):
+def test_resumed_run_does_not_run_solutions_again(make_trainer, script, problems, monkeypatch):
     script(WRONG)
     dataset = with_solution(problems, problems[0].canonical_solution.replace("return -1", "return -2"))
     changes = {"dataset": dataset, "save_strategy": "steps", "save_steps": 1}

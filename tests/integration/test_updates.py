@@ -55,7 +55,7 @@ def test_the_curriculum_of_all_processes_is_compared_in_every_update(make_traine
     assert compared[0][1] != before
 
 
-def test_outcomes_become_scores_shares_and_curriculum_moves(make_trainer, script, problems):
+def test_outcomes_decide_scores_metrics_and_curriculum(make_trainer, script, problems):
     script(RIGHT, RIGHT, WRONG, UNPARSABLE)
     trainer = make_trainer(max_steps=1, curriculum_momentum=1.0, curriculum_pass_rate=0.4)
     # SIGN has four conditional statements: stages 1 (before the third) and scratch.
@@ -66,11 +66,11 @@ def test_outcomes_become_scores_shares_and_curriculum_moves(make_trainer, script
     (rollout, _, _), metrics = trainer.seen[0], trainer.state.log_history[0]
     assert all(sample.stage.stage == 1 for sample in rollout.starts)
     assert all(sample.query.prefix.endswith("return -1") for sample in rollout.starts)
-    # After that prefix `return` is right for 0 alone: wherever the model goes on, other branches have returned.
+    # After this prefix only 0 is left: the branches of the prefix return for all other numbers.
     assert metrics["objective/scores"] == pytest.approx((1 + 1 + -0.3 + -1) / 4)
     shares = {name: metrics[f"executor/{name}"] for name in ("passed", "failed", "compile_error", "runtime_error")}
     assert shares == {"passed": 0.5, "failed": 0.25, "compile_error": 0.25, "runtime_error": 0.0}
-    # One group passed whole: to scratch. The other did not: stays.
+    # Every completion of one group passed: its problem moves to scratch. The other problem stays.
     assert metrics["curriculum/scratch_share"] == 1 / 8
     assert trainer.curriculum.stage(rollout.starts[0].row.task_id) == 0
     assert trainer.curriculum.stage(rollout.starts[2].row.task_id) == 1
@@ -116,7 +116,7 @@ def test_queries_are_never_in_the_loss(make_trainer, script):
 
 
 def slow_ppo(policy, critic, reference, rollout, masks, scores, args):
-    """Loss of one update, sample by sample, without padding or batches; returns it with the gradient in the models."""
+    """Compute the losses of one update without padding or batches. The models then hold the gradients."""
     rows = []
     for sample, ids, score in zip(rollout.starts, rollout.generation.completion_ids(), scores, strict=True):
         query = list(sample.query.token_ids)
@@ -150,7 +150,7 @@ def slow_ppo(policy, critic, reference, rollout, masks, scores, args):
 
 @pytest.mark.parametrize("fgo", ["off", "lines"])
 @pytest.mark.parametrize("micro", [1, 4])
-def test_an_update_is_the_textbooks(make_trainer, make_policy, make_classifier, script, fgo, micro):
+def test_update_equals_slow_ppo(make_trainer, make_policy, make_classifier, script, fgo, micro):
     script(BRANCH, RIGHT, WRONG, BRANCH)
     policy, critic, reference = make_policy(), make_classifier(), make_policy(seed=5)
     slow_policy, slow_critic = copy.deepcopy(policy), copy.deepcopy(critic)
@@ -226,11 +226,13 @@ def test_every_mini_batch_is_an_optimizer_step(make_trainer, num_mini_batches, n
     assert logged(trainer, "val/ratio")[0] == pytest.approx(1.0, abs=0.1)
 
 
-def test_accumulation_is_not_disturbed_by_others_in_the_process(make_trainer):
+def test_another_accelerator_does_not_change_accumulation(make_trainer):
     trainer = make_trainer(per_device_train_batch_size=1, gradient_accumulation_steps=4, max_steps=2)
-    make_trainer(per_device_train_batch_size=4, gradient_accumulation_steps=1)  # tells all accelerators its number
+    make_trainer(
+        per_device_train_batch_size=4, gradient_accumulation_steps=1
+    )  # sets the accumulation of all accelerators
     others = iter(Accelerator().prepare(DataLoader([1])))
-    next(others)  # stands at its end from here on
+    next(others)  # stays at its end
     steps = []
     trainer.optimizer.optimizer.register_step_post_hook(lambda *_: steps.append(trainer.state.global_step))
 
@@ -239,7 +241,7 @@ def test_accumulation_is_not_disturbed_by_others_in_the_process(make_trainer):
     assert steps == [0, 1]
 
 
-def test_learning_rates_fall_once_per_update_each_from_its_own_peak(make_trainer):
+def test_both_learning_rates_fall_once_per_update(make_trainer):
     trainer = make_trainer(max_steps=4, num_mini_batches=2)
     peaks = [group["lr"] for group in trainer.optimizer.param_groups]
 
@@ -249,7 +251,7 @@ def test_learning_rates_fall_once_per_update_each_from_its_own_peak(make_trainer
     assert logged(trainer, "lr") == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
 
 
-def test_weight_decay_spares_norms_in_both_groups(make_trainer):
+def test_weight_decay_leaves_out_norms(make_trainer):
     trainer = make_trainer(weight_decay=0.1)
 
     groups = [(group["lr"], group["weight_decay"]) for group in trainer.optimizer.param_groups]
@@ -258,7 +260,7 @@ def test_weight_decay_spares_norms_in_both_groups(make_trainer):
     assert sum(len(g["params"]) for g in trainer.optimizer.param_groups) == len(list(trainer.model.parameters()))
 
 
-def test_critic_warm_up_leaves_the_policy_alone(make_trainer, make_policy):
+def test_critic_warm_up_does_not_change_the_policy(make_trainer, make_policy):
     policy = make_policy()
     trainer = make_trainer(policy=policy, critic_warmup_steps=2, max_steps=3, weight_decay=0.1, save_steps=1)
     policies, critics = [parameters(policy)], [parameters(trainer.value_model)]
@@ -276,7 +278,7 @@ def test_critic_warm_up_leaves_the_policy_alone(make_trainer, make_policy):
     assert not any(all(torch.equal(a[n], b[n]) for n in a) for a, b in pairwise(critics))
 
 
-def test_checkpointing_activations_changes_no_number(make_trainer):
+def test_gradient_checkpointing_changes_no_number(make_trainer):
     plain, saving = make_trainer(), make_trainer(gradient_checkpointing=True)
     assert saving.model.policy.model.layers[0].gradient_checkpointing
     assert saving.model.value_model.model.layers[0].gradient_checkpointing
@@ -288,7 +290,7 @@ def test_checkpointing_activations_changes_no_number(make_trainer):
     assert logged(saving, "grad_norm") == pytest.approx(logged(plain, "grad_norm"), rel=1e-4)
 
 
-def test_bfloat16_takes_effect(make_trainer):
+def test_bf16_keeps_weights_in_float32(make_trainer):
     trainer = make_trainer(max_steps=1, bf16=True)
 
     trainer.train()
@@ -297,7 +299,7 @@ def test_bfloat16_takes_effect(make_trainer):
     assert all(p.dtype is torch.float32 and p.isfinite().all() for p in trainer.model.parameters())
 
 
-def test_a_launcher_that_sets_another_precision_is_named(make_trainer, monkeypatch, caplog):
+def test_warning_names_other_precision_of_launcher(make_trainer, monkeypatch, caplog):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
 
     with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
@@ -306,7 +308,7 @@ def test_a_launcher_that_sets_another_precision_is_named(make_trainer, monkeypat
     assert "Mixed precision is 'bf16', not 'no'" in caplog.text
 
 
-def test_the_random_control_keeps_as_much(make_trainer, script):
+def test_random_masks_keep_as_many_tokens(make_trainer, script):
     script(BRANCH, RIGHT)
     lines, random = make_trainer(max_steps=1), make_trainer(max_steps=1, fgo="random")
 

@@ -44,7 +44,7 @@ AS_UPSTREAM = {"top_p": 1.0, "value_learning_rate": 1e-3, "max_grad_norm": 0.0, 
 
 
 class SeededPolicy(LlamaForCausalLM):
-    """Draws the same completions for the same queries and call, whatever happened to the random state before."""
+    """Policy with a seed per call: it draws the same completions for any random state."""
 
     calls = 0
     without: tuple[int, ...] = ()  # tokens that no completion may hold
@@ -63,13 +63,13 @@ class SeededPolicy(LlamaForCausalLM):
 
 
 class ScriptedPolicy(LlamaForCausalLM):
-    """Answers the queries of a batch with given tokens, in their order."""
+    """Policy that answers the queries of a batch with given tokens, in order."""
 
     responses: tuple[tuple[int, ...], ...] = ()
     padding = 0
 
     def generate(self, input_ids: Any, attention_mask: Any, generation_config: Any, **options: Any) -> Any:
-        """Responses to all queries, and, where asked for, the scores that this model gives to their tokens."""
+        """Return the responses to all queries. If requested, return the logits of their tokens too."""
         rows = self.responses[: len(input_ids)]
         width = max(map(len, rows))
         answers = torch.tensor([[*row, *[self.padding] * (width - len(row))] for row in rows])
@@ -82,7 +82,7 @@ class ScriptedPolicy(LlamaForCausalLM):
 
 
 def token_rows(tokenizer: Any, number: int = 8) -> Dataset:
-    """Dataset of upstream's kind: `input_ids`, of three lengths."""
+    """Return a dataset with `input_ids` of three lengths."""
     names = ("x", "x, y", "x, y, z")
     return Dataset.from_list(
         [{"input_ids": tokenizer(f"def f{n}({names[n % 3]}):\n")["input_ids"]} for n in range(number)]
@@ -92,7 +92,7 @@ def token_rows(tokenizer: Any, number: int = 8) -> Dataset:
 def models(
     tokenizer: Any, without: tuple[int, ...] = (), responses: tuple[tuple[int, ...], ...] | None = None
 ) -> dict[str, Any]:
-    """Random models under the names of the trainer's arguments, equal at every call."""
+    """Return random models under the names of the trainer's arguments. Every call gives equal models."""
     kinds = {
         "model": SeededPolicy if responses is None else ScriptedPolicy,
         "ref_model": LlamaForCausalLM,
@@ -112,7 +112,7 @@ def models(
 
 @contextlib.contextmanager
 def upstreams_warnings():
-    """Silence what transformers 5.23 and torch say to upstream."""
+    """Silence the warnings of transformers 5.23 and torch about upstream."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"var\(\): degrees of freedom", category=UserWarning)
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
@@ -120,7 +120,7 @@ def upstreams_warnings():
 
 
 def our_trainer(tokenizer: Any, output_dir: Any, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
-    """Our trainer, not yet trained, which notes the queries, rewards and masks of each update."""
+    """Return our trainer before training. It records the queries, rewards and masks of each update."""
 
     def note(update):
         trainer.drawn.append([list(start.row.token_ids or ()) for start in update.rollout.starts])
@@ -140,7 +140,7 @@ def upstream_trainer(
     drawn: list[list[list[int]]] | None = None,
     **options: Any,
 ) -> Any:
-    """Upstream's trainer, not yet trained; with `drawn` it takes these queries, update by update."""
+    """Return upstream's trainer before training. With `drawn` it takes the queries of each update from there."""
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
     given = {"processing_class": tokenizer, "train_dataset": token_rows(tokenizer), **models(tokenizer)}

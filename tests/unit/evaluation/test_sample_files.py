@@ -128,7 +128,7 @@ def test_samples_are_in_order_of_problems(tmp_path, problems, tokenizer):
 
 
 def test_resumed_run_gives_same_samples(tmp_path, problems, tokenizer):
-    draw_missing_samples(problems, PLAN, tokenizer, engine(), tmp_path / "whole")
+    draw_missing_samples(problems, PLAN, tokenizer, engine(), tmp_path / "uninterrupted")
     with pytest.raises(KeyboardInterrupt):
         draw_missing_samples(problems, PLAN, tokenizer, engine([], fail_at=4), tmp_path / "d")
     part = tmp_path / "d" / "part-0.jsonl"
@@ -140,15 +140,19 @@ def test_resumed_run_gives_same_samples(tmp_path, problems, tokenizer):
     draw_missing_samples(problems, PLAN, tokenizer, engine(again), tmp_path / "d")
 
     assert len(again) == 4  # the third batch was cut off
-    assert collect_samples(tmp_path / "d", problems, PLAN) == collect_samples(tmp_path / "whole", problems, PLAN)
+    assert collect_samples(tmp_path / "d", problems, PLAN) == collect_samples(
+        tmp_path / "uninterrupted", problems, PLAN
+    )
 
 
 def test_processes_share_batches(tmp_path, problems, tokenizer):
-    draw_missing_samples(problems, PLAN, tokenizer, engine(), tmp_path / "whole")
+    draw_missing_samples(problems, PLAN, tokenizer, engine(), tmp_path / "uninterrupted")
     for rank in (1, 0):
         draw_missing_samples(problems, PLAN, tokenizer, engine(), tmp_path / "d", rank, 2)
 
-    assert collect_samples(tmp_path / "d", problems, PLAN) == collect_samples(tmp_path / "whole", problems, PLAN)
+    assert collect_samples(tmp_path / "d", problems, PLAN) == collect_samples(
+        tmp_path / "uninterrupted", problems, PLAN
+    )
 
 
 def test_samples_of_other_plan_are_rejected(tmp_path, problems, tokenizer):

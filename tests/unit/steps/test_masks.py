@@ -21,7 +21,7 @@ def test_each_completion_is_masked_by_its_own_execution():
     assert all(masks[1])
 
 
-def test_random_masks_depend_on_step_and_place():
+def test_random_masks_depend_on_step_and_completion():
     run, rule = make_execution(kept={1, 2, 4}), MaskRule(fgo="random")
     completions = [make_completion(BRANCH, "def f(x):", number=number) for number in range(3)]
 
@@ -34,7 +34,7 @@ def test_random_masks_depend_on_step_and_place():
     assert now != later
 
 
-def test_errors_are_blamed_on_the_tokens_of_their_line():
+def test_tokens_of_the_line_with_the_error_are_marked():
     completion = make_completion("\n    y = x\n    return y[0]\n", "def f(x):")
     failed = make_execution(Outcome.RUNTIME_ERROR, {1, 2, 3}, error_line=3)
 

@@ -14,7 +14,7 @@ from tests.unit.steps.samples import make_execution
 
 
 class Answers:
-    """Executor that gives these results in turn; an error is raised by its future."""
+    """Executor that returns these results in turn. The future of an error raises it."""
 
     timeout_s = 1.0
 

@@ -52,7 +52,7 @@ def test_rows_of_upstreams_kind_keep_their_tokens():
         ([{"prompt": "p"}, {"input_ids": [1]}], ["Use one kind"]),
     ],
 )
-def test_rows_that_cannot_be_used_are_named(rows, parts):
+def test_error_names_invalid_row(rows, parts):
     with pytest.raises(BadInputError) as error:
         as_rows(rows)
 

@@ -26,7 +26,7 @@ def test_a_reward_function_must_return_one_value_per_completion():
 
 
 @pytest.mark.parametrize("value", [math.nan, torch.tensor(math.nan)])
-def test_not_a_number_is_no_score(value):
+def test_nan_is_no_score(value):
     assert call_reward(lambda completions: [value, 1], {"completions": ["a", "b"]}) == (None, 1.0)
 
 

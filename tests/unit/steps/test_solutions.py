@@ -13,7 +13,7 @@ from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
 class Answers:
-    """Executor that gives these results and notes the limits."""
+    """Executor that returns these results and records the limits."""
 
     timeout_s = 2.0
 

@@ -64,7 +64,7 @@ def test_tests_or_else_the_score_decide_whether_a_completion_passes(tests, execu
     assert has_passed(start, execution, score, pass_score) is passed
 
 
-def test_groups_keep_their_order_and_ignore_completions_without_score():
+def test_pass_rates_of_groups_by_hand():
     results = [("b", 1, True), ("a", 0, None), ("b", 1, None), ("b", 1, False), ("b", 0, True)]
 
     assert group_shares(results) == [("b", 1, 0.5), ("a", 0, None), ("b", 0, 1.0)]

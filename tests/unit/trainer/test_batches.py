@@ -87,7 +87,7 @@ def test_number_of_updates(changes, updates):
         ({"total_episodes": 15}, 99, ["`total_episodes` 15", "16 completions"]),
     ],
 )
-def test_sizes_that_do_not_fit_are_explained(changes, rows, parts):
+def test_error_explains_sizes_that_do_not_fit(changes, rows, parts):
     with pytest.raises(ValueError) as error:
         batches.plan_batches(arguments(**changes), num_rows=rows, num_generations=16, num_processes=1)
 
@@ -155,8 +155,8 @@ def test_micro_batch_has_no_column_of_padding_alone():
 
 
 def test_micro_batch_has_completions_of_similar_length():
-    whole = experience()
-    made = Generation(whole.query_ids, whole.query_mask, whole.response_ids, whole.lengths, whole.lengths > 0)
+    full = experience()
+    made = Generation(full.query_ids, full.query_mask, full.response_ids, full.lengths, full.lengths > 0)
 
     parts = list(batches.micro_batches(made, 2))
 

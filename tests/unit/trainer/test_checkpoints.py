@@ -33,9 +33,9 @@ def test_an_interrupted_directory_is_no_checkpoint_and_is_replaced(tmp_path):
     assert checkpoints.checkpoints(tmp_path) == []
 
     with checkpoints.new_directory(path, True, nothing) as directory:
-        (directory / "whole").write_text("x")
+        (directory / "complete").write_text("x")
 
-    assert [entry.name for entry in path.iterdir()] == ["whole"]
+    assert [entry.name for entry in path.iterdir()] == ["complete"]
 
 
 def test_only_main_process_makes_and_renames_the_directory(tmp_path):

@@ -1,4 +1,4 @@
-"""A run from a problem file and a model folder, as the command line and the examples start it."""
+"""Runs from a problem file and a model folder, as the command line and the examples start them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_ppo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path)
 
 
 @pytest.mark.parametrize("reward", ["ppocoder", "rltf"])
-def test_ppo_trains_on_the_rewards_of_other_systems(model_folder, problem_file, tmp_path, reward):
+def test_ppo_trains_on_rewards_of_other_papers(model_folder, problem_file, tmp_path, reward):
     pytest.importorskip("tree_sitter_python")
     out = tmp_path / "run"
 
@@ -126,7 +126,7 @@ def test_empty_list_of_problems_is_refused(model_folder, problem_file, tmp_path)
         )
 
 
-def test_a_missing_model_is_named(problem_file, tmp_path, capsys):
+def test_error_names_missing_model(problem_file, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["ppo", "--problems", str(problem_file), "--output_dir", str(tmp_path / "run"), "--use_cpu"])
 

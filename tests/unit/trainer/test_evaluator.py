@@ -1,4 +1,4 @@
-"""Evaluator: shares of the processes, sets, and what an evaluation leaves as it was."""
+"""Evaluator: shares of the processes, sets, samples and restored state."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_sets_by_name_have_their_own_prefix():
         ([{"prompt": "long"}], "no", 2.0, "No row of `eval_dataset` is usable"),
     ],
 )
-def test_sets_that_cannot_be_used_are_refused(dataset, strategy, limit, message):
+def test_invalid_evaluation_sets_are_refused(dataset, strategy, limit, message):
     args = SimpleNamespace(eval_strategy=strategy, eval_on_start=False)
 
     with pytest.raises(BadInputError, match=message):
@@ -59,7 +59,7 @@ class Trainer(SimpleNamespace):
 
 
 def make(runner=None, signals=None, rank=0, num_processes=1):
-    """Trainer with an evaluator. Its completions are empty, with a score of 1."""
+    """Return a trainer with an evaluator. Its completions are empty and have a score of 1."""
     args = SimpleNamespace(
         seed=0,
         per_device_eval_batch_size=2,

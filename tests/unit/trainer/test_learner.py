@@ -18,7 +18,7 @@ VOCABULARY = 4
 
 
 class Tiny(torch.nn.Module):
-    """Policy and critic that look at the token before each response token alone."""
+    """Policy and critic that see only the token before each response token."""
 
     def __init__(self):
         super().__init__()
@@ -115,7 +115,7 @@ def test_policy_does_not_change_without_kept_tokens(learner, model, experience):
     assert torch.equal(model.policy.weight, policy)
 
 
-def test_gradient_is_clipped_if_asked_for(learner, experience):
+def test_gradient_is_clipped_if_max_grad_norm_is_set(learner, experience):
     learner.args.max_grad_norm = 1e-6
     totals, moved = {}, learner.model.value_model.weight.detach().clone()
 

@@ -24,7 +24,7 @@ def sequences():
     return ids, mask
 
 
-def test_logits_and_values_are_those_that_predict_the_response(make_policy, make_classifier):
+def test_logits_and_values_predict_the_response(make_policy, make_classifier):
     policy, critic = make_policy().eval(), make_classifier().eval()
     ids, mask = sequences()
 
@@ -96,9 +96,9 @@ def test_head_of_the_critic_is_always_float32(make_policy, with_adapter):
 
 
 def test_trained_weights_with_16_bits_give_a_warning(make_policy, caplog):
-    whole, half = make_policy(), make_policy().to(torch.bfloat16)
+    full, half = make_policy(), make_policy().to(torch.bfloat16)
     with caplog.at_level(logging.WARNING):
-        models.warn_of_lost_steps(whole)
+        models.warn_of_lost_steps(full)
         models.warn_of_lost_steps(get_peft_model(copy.deepcopy(half), lora()))  # its adapter is float32
     assert caplog.text == ""
 
@@ -156,7 +156,7 @@ def test_adapters_of_policy_and_critic_are_trained_separately(make_policy):
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in critic.parameters())
 
 
-def test_an_architecture_without_a_classifier_asks_for_a_value_model(make_policy, monkeypatch):
+def test_error_asks_for_value_model_if_architecture_has_no_classifier(make_policy, monkeypatch):
     def refuse(config):
         raise ValueError("Unrecognized configuration class")
 
@@ -176,7 +176,7 @@ def test_dropout_is_off_in_modules_and_in_attention_layers(make_policy):
     assert torch.equal(policy(ids, mask.long()).logits, policy(ids, mask.long()).logits)
 
 
-def test_checkpointing_takes_effect_on_both_and_changes_no_gradient(make_policy, make_classifier):
+def test_gradient_checkpointing_changes_no_gradient(make_policy, make_classifier):
     ids, mask = sequences()
 
     def gradients(checkpointing):

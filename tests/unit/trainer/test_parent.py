@@ -1,4 +1,4 @@
-"""The parent of our own against TRL's, where TRL has one."""
+"""Compares our parent class with TRL's, if TRL has one."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_same_attributes_as_upstreams(tokenizer, tmp_path):
         theirs = PPOTrainer(args=args, **given, **theirs_models, eval_dataset=given["train_dataset"])
 
     class WithModel(_parent.PPOTrainer):
-        """Puts in the model, as every subclass must."""
+        """Subclass that sets `model`, as every subclass must."""
 
         def create_optimizer_and_scheduler(self, num_training_steps):
             self.model = copy.copy(theirs.model)

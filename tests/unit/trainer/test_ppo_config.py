@@ -23,7 +23,7 @@ def make(**changes):
     return StepCoderPPOConfig(output_dir="run", use_cpu=True, report_to="none", **changes)
 
 
-def test_defaults_are_those_of_the_paper_and_of_the_design():
+def test_defaults():
     args = make()
 
     assert {name: getattr(args, name) for name in OWN} == {
@@ -72,7 +72,7 @@ def test_defaults_are_those_of_the_paper_and_of_the_design():
     assert args.max_grad_norm == 1.0
 
 
-def test_every_option_describes_itself():
+def test_every_option_has_a_help_text():
     texts = {one.name: one.metadata.get("help") for one in dataclasses.fields(StepCoderPPOConfig)}
 
     for name in OWN:
@@ -154,7 +154,7 @@ def test_command_line_overrides_configuration_file(tmp_path):
         ),
     ],
 )
-def test_a_wrong_value_is_named_with_what_is_allowed(changes, parts):
+def test_error_names_wrong_value_and_allowed_values(changes, parts):
     with pytest.raises(ValueError) as error:
         make(**changes)
 
@@ -162,7 +162,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(changes, parts):
         assert part in str(error.value)
 
 
-def test_bf16_is_off_on_the_cpu_unless_it_is_asked_for():
+def test_bf16_is_off_by_default_on_the_cpu():
     assert make().bf16 is False
     assert make(bf16=True).bf16 is True
 
@@ -172,7 +172,7 @@ def test_both_names_of_gradient_checkpointing_have_the_same_value(value):
     assert make(gradient_checkpointing=value).gradient_checkpointing is value
 
 
-def test_number_of_processes_is_known_before_the_trainer_is_made(monkeypatch):
+def test_number_of_processes_is_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
 
     assert make().world_size == 1
@@ -224,8 +224,8 @@ USED = {
 }
 
 
-def test_every_option_of_transformers_is_used_or_documented_as_without_effect():
-    """An option that a new release brings is to be decided on here."""
+def test_every_option_of_transformers_is_used_or_documented():
+    """A new option of a later release must be added to `USED` or to the documentation."""
     listed = OPTIONS.split("These have no effect here:")[1].split("A warning names those")[0]
     patterns = re.findall(r"`([a-z_0-9*]+)`", listed)
     theirs = {field.name for field in dataclasses.fields(TrainingArguments)}
@@ -236,13 +236,13 @@ def test_every_option_of_transformers_is_used_or_documented_as_without_effect():
     assert theirs & WITHOUT_EFFECT <= idle
 
 
-def test_table_of_the_documentation_is_made_from_the_fields():
+def test_documented_table_equals_the_fields():
     table = options_table(StepCoderPPOConfig, OWN)
 
     assert table in OPTIONS, table
 
 
-def test_defaults_of_upstreams_options_are_those_that_the_documentation_gives():
+def test_documented_defaults_of_upstream_options():
     defaults = {field.name: field.default for field in dataclasses.fields(StepCoderPPOConfig)}
     compared = set()
     table = OPTIONS.split("Of upstream")[1]

@@ -8,7 +8,7 @@ import torch
 from stepcoder_trl.trainer import ppo_math
 
 
-def test_log_probability_is_that_of_the_token_at_the_temperature():
+def test_log_probability_by_hand():
     # softmax of (0, ln 3) is (1/4, 3/4); at temperature 1/2 the scores are (0, ln 9): (1/10, 9/10).
     logits = torch.tensor([[[0.0, math.log(3)], [0.0, math.log(3)]]])
     ids = torch.tensor([[0, 1]])
@@ -147,7 +147,7 @@ def test_fewer_than_two_tokens_are_not_whitened(mask):
     assert torch.equal(ppo_math.masked_whiten(values, torch.tensor(mask)), values)
 
 
-def test_whitening_over_two_processes_is_whitening_of_both_together():
+def test_whitening_over_two_processes_equals_whitening_in_one():
     torch.manual_seed(1)
     values, mask = torch.randn(2, 6, dtype=torch.float64), torch.rand(2, 6) > 0.3
     together = ppo_math.masked_whiten(values, mask)
@@ -186,7 +186,7 @@ def test_value_loss_by_hand():
     assert terms.clipped.tolist() == [[False, True]]
 
 
-def test_a_value_within_its_limits_is_never_called_clipped():
+def test_value_within_its_limits_is_not_counted_as_clipped():
     generator = torch.Generator().manual_seed(0)
     old = torch.rand(1, 10_000, generator=generator)
     values = old + 0.19 * (2 * torch.rand(1, 10_000, generator=generator) - 1)

@@ -30,7 +30,7 @@ def test_several_processes_without_a_gpu_use_the_cpu(without_gpu, monkeypatch):
 
 
 class Operator:
-    """Stand-in for what compiles an operator of DeepSpeed."""
+    """Fake builder of an operator of DeepSpeed."""
 
     def __init__(self, error=None, fits=True):
         self.name, self.error, self.fits, self.loaded = "cpu_adam", error, fits, 0
@@ -46,7 +46,7 @@ class Operator:
 
 @pytest.fixture
 def operators(monkeypatch):
-    """Operators that DeepSpeed can compile, by name; there are none yet."""
+    """Fake operators of DeepSpeed by name, none at first."""
     found = {}
     module = ModuleType("deepspeed.accelerator")
     module.get_accelerator = lambda: SimpleNamespace(create_op_builder=found.get)
@@ -69,7 +69,7 @@ def operators(monkeypatch):
         (OSError(), "its optimizer: OSError."),
     ],
 )
-def test_an_operator_that_cannot_be_compiled_is_named_with_what_to_install(operators, error, reason):
+def test_error_of_operator_names_missing_packages(operators, error, reason):
     operators["CPUAdamBuilder"] = Operator(error)
 
     with pytest.raises(BadInputError) as raised:
@@ -80,16 +80,16 @@ def test_an_operator_that_cannot_be_compiled_is_named_with_what_to_install(opera
     assert "`apt install g++`, `pip install ninja`" in str(raised.value)
 
 
-def test_optional_operator_that_does_not_fit_is_not_compiled(operators):
+def test_incompatible_optional_operator_is_not_compiled(operators):
     operators["ShareMemCommBuilder"] = Operator(RuntimeError("no"), fits=False)
 
-    processes.load_operator("ShareMemCommBuilder", "talk", optional=True)
-    processes.load_operator("Unknown", "talk", optional=True)
+    processes.load_operator("ShareMemCommBuilder", "its communication", optional=True)
+    processes.load_operator("Unknown", "its communication", optional=True)
 
     assert operators["ShareMemCommBuilder"].loaded == 0
 
 
-def test_deepspeed_that_is_not_installed_is_named_with_the_command(monkeypatch):
+def test_missing_deepspeed_error_names_install_command(monkeypatch):
     for name in ("deepspeed", "deepspeed.accelerator"):
         monkeypatch.setitem(sys.modules, name, None)
 
@@ -113,7 +113,7 @@ def test_use_cpu_with_deepspeed_is_refused(monkeypatch):
         processes.launch_settings(True, None, [])
 
 
-def test_fsdp_is_refused_however_it_is_asked_for(monkeypatch):
+def test_fsdp_is_refused(monkeypatch):
     with pytest.raises(BadInputError, match="FSDP is not supported"):
         processes.launch_settings(False, None, "full_shard")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
@@ -121,15 +121,15 @@ def test_fsdp_is_refused_however_it_is_asked_for(monkeypatch):
         processes.launch_settings(False, None, [])
 
 
-def test_processes_that_would_train_separately_are_refused(monkeypatch):
+def test_fewer_processes_than_started_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    alone = SimpleNamespace(num_processes=1, state=SimpleNamespace(deepspeed_plugin=None))
+    single = SimpleNamespace(num_processes=1, state=SimpleNamespace(deepspeed_plugin=None))
 
     with pytest.raises(RuntimeError, match="2 processes were started, but accelerate sees 1"):
-        processes.check_processes(alone)
+        processes.check_processes(single)
 
 
-def test_deepspeed_that_is_not_on_is_refused(monkeypatch):
+def test_inactive_deepspeed_is_refused(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     plain = SimpleNamespace(num_processes=1, state=SimpleNamespace(deepspeed_plugin=None))
@@ -158,13 +158,13 @@ def test_difference_between_processes_is_an_error(monkeypatch):
 def test_offloaded_optimizer_is_compiled(operators, device, loaded):
     operators["CPUAdamBuilder"] = Operator()
 
-    told({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": device}}})
+    configured_accelerator({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": device}}})
 
     assert operators["CPUAdamBuilder"].loaded == loaded
 
 
-def told(config):
-    """Accelerator whose DeepSpeed was told the trainer's settings."""
+def configured_accelerator(config):
+    """Return an accelerator whose DeepSpeed has the settings of the trainer."""
     state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(deepspeed_config=config))
     accelerator = SimpleNamespace(state=state, num_processes=2, gradient_accumulation_steps=1)
     processes.configure_deepspeed(accelerator, 4, 3, 0.5)
@@ -175,7 +175,7 @@ def test_deepspeed_gets_the_settings_of_the_trainer(caplog):
     config = {"gradient_clipping": 9.0, "train_batch_size": "auto", "zero_optimization": {"stage": 3}}
 
     with caplog.at_level(logging.WARNING):
-        accelerator = told(config)
+        accelerator = configured_accelerator(config)
 
     assert config["train_batch_size"] == 24
     assert config["gradient_accumulation_steps"] == accelerator.gradient_accumulation_steps == 3

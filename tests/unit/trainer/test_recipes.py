@@ -1,4 +1,4 @@
-"""The recipes are read by the commands they are for, and differ in nothing but what they name."""
+"""Recipes: their commands read them, and they share all other settings."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_ppo_recipes_are_read(name):
     assert args.error_token_penalty == given.get("error_token_penalty", 0.0)
 
 
-def test_recipes_share_everything_else():
+def test_recipes_share_all_other_settings():
     shared = [{key: value for key, value in read(name).items() if key not in OWN} for name in ARMS]
 
     assert all(one == shared[0] for one in shared)
     assert len({read(name)["output_dir"] for name in ARMS}) == len(ARMS)
 
 
-def test_the_sft_recipe_has_the_paper_s_settings():
+def test_sft_recipe_has_settings_of_the_paper():
     from stepcoder_trl.trainer.sft import PAPER_SETTINGS
 
     assert {name: read("sft")[name] for name in PAPER_SETTINGS} == PAPER_SETTINGS

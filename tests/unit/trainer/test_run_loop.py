@@ -21,7 +21,7 @@ from stepcoder_trl.trainer.run_loop import (
 
 
 class Handler:
-    """Callback handler that notes the events."""
+    """Callback handler that records the events."""
 
     callbacks = ()
 
@@ -120,7 +120,7 @@ def test_better_evaluation_asks_for_a_checkpoint(trainer):
     ("greater", "before", "now", "better"),
     [(True, None, 0.1, True), (True, 0.5, 0.5, False), (True, 0.5, 0.6, True), (False, 0.5, 0.4, True)],
 )
-def test_only_a_better_result_is_noted(greater, before, now, better):
+def test_only_better_result_is_stored(greater, before, now, better):
     state = TrainerState(best_metric=before)
     args = SimpleNamespace(metric_for_best_model="eval_x", greater_is_better=greater)
 
@@ -161,7 +161,7 @@ def test_schedule_restarts():
     assert scheduler.get_last_lr() == [1.0]
 
 
-def test_states_of_callbacks_are_kept_by_their_class():
+def test_states_of_callbacks_are_stored_by_class():
     class Counting(ExportableState):
         def __init__(self, count):
             self.count = count

@@ -8,7 +8,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer.sft import sft_dataset, sft_row
 
 
-def test_the_solution_is_learnt_and_the_query_is_not(problems, tokenizer):
+def test_only_the_solution_is_in_the_loss(problems, tokenizer):
     row = sft_row(problems[0], tokenizer)
 
     learnt = [token for token, mask in zip(row["input_ids"], row["completion_mask"], strict=True) if mask]

@@ -1,4 +1,4 @@
-"""Options that describe themselves."""
+"""Options with range and help text."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Options:
         (float("nan"), "(0, inf)", False),
     ],
 )
-def test_ranges_are_half_open_where_they_say_so(value, allowed, inside):
+def test_range_includes_or_excludes_its_ends(value, allowed, inside):
     assert in_range(value, allowed) == inside
 
 
-def test_range_that_cannot_be_read_is_an_error():
+def test_invalid_range_is_an_error():
     with pytest.raises(ValueError, match="is no interval"):
         in_range(1, "from 0 to 1")
 

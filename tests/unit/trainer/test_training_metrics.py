@@ -44,7 +44,7 @@ def test_losses_count_over_kept_or_valid_tokens():
 
 
 def make_update(by_source):
-    """Update of one completion without tests."""
+    """Return an update of one completion without tests."""
     ones, zeros = torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 1)
     generation = Generation(zeros.long(), ones, zeros.long(), torch.tensor([1]), torch.tensor([True]))
     experience = Experience(zeros.long(), ones, zeros.long(), torch.tensor([1]), ones, ones, *[zeros] * 4)
@@ -68,7 +68,7 @@ def test_keys_depend_only_on_the_dataset(with_tests):
     assert ("executor/passed" in totals) == with_tests
 
 
-def test_metrics_are_summed_over_processes_as_their_definition_says():
+def test_metrics_are_summed_over_processes():
     totals = {
         **training_metrics.update_totals(make_update({"length": (2.0,), "other": (None,)}), 0.1, 0, with_tests=False),
         "objective/non_score_reward": (1.0, 2.0),
@@ -87,7 +87,7 @@ def test_metrics_are_summed_over_processes_as_their_definition_says():
     assert metrics["val/ratio_var"] == 0.25
 
 
-def test_documentation_says_how_updates_are_combined():
+def test_docs_say_how_updates_are_combined():
     page = (Path(__file__).parents[3] / "docs" / "trainer.md").read_text(encoding="utf-8")
     table = page.split("\n## Metrics")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `([^`]+)` \| .* \| (.*) \|$", table, re.MULTILINE)

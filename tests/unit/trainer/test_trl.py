@@ -49,7 +49,7 @@ def test_the_package_and_its_lower_layers_load_without_torch():
 
 
 def as_if_installed(version: str, program: str) -> str:
-    """Output of a program in a fresh interpreter that takes this for the version of TRL."""
+    """Return the output of a program in a fresh interpreter with this version of TRL."""
     pretend = (
         "import importlib.metadata as m\n"
         "real = m.version\n"
@@ -58,7 +58,7 @@ def as_if_installed(version: str, program: str) -> str:
     return subprocess.run([sys.executable, "-c", pretend + program], capture_output=True, text=True, check=True).stdout
 
 
-def test_an_incompatible_trl_is_named_when_the_trainer_is_imported():
+def test_import_of_the_trainer_names_incompatible_trl():
     program = (
         "import stepcoder_trl\n"
         "try:\n"
