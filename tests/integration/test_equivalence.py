@@ -1,7 +1,7 @@
 """
-A script for TRL's `PPOTrainer` runs with ours, and where upstream computes right the numbers are the same.
+A script for TRL's `PPOTrainer` runs with our trainer. Where upstream is correct, the numbers are equal.
 
-Upstream computes right with one mini-batch, one learning rate for policy and critic, gradients that need no clipping,
+Upstream is correct with one mini-batch, one learning rate for policy and critic, gradients that need no clipping,
 completions that all have the same length (no EOS, no sampled padding token: D14, D15, D17 of
 `upstream_defects`), and one process.
 """

@@ -89,7 +89,7 @@ def test_generate_completions_prints_token_rows(tokenizer, make_policy, make_cla
     assert "model response" in capsys.readouterr().out
 
 
-# PEFT calls what transformers 5.23 renamed.
+# PEFT calls functions under names that transformers 5.23 deprecates.
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_adapters_of_policy_and_critic_are_trained_saved_and_resumed(make_trainer, tmp_path, gradient_checkpointing):

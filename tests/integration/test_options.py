@@ -171,7 +171,7 @@ def test_programs_run_while_tokens_are_scored(make_trainer, script, executor):
     assert logged(trainer, "executor/passed") == [1.0]
 
 
-# PEFT calls what transformers 5.23 renamed.
+# PEFT calls functions under names that transformers 5.23 deprecates.
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 def test_adapter_can_be_the_reference(make_trainer, make_policy, script):
     script(RIGHT, WRONG)

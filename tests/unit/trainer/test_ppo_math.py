@@ -152,7 +152,7 @@ def test_whitening_over_two_processes_equals_whitening_in_one():
     values, mask = torch.randn(2, 6, dtype=torch.float64), torch.rand(2, 6) > 0.3
     together = ppo_math.masked_whiten(values, mask)
 
-    # What the other process adds, in the order in which the sums are asked for.
+    # Sums of the other process, in the order of the requests.
     mean = ppo_math.masked_mean(values, mask)
     first = torch.stack([ppo_math.masked_sum(values[1], mask[1]), mask[1].sum()])
     second = torch.stack([ppo_math.masked_sum((values[1] - mean) ** 2, mask[1]), mask[1].sum()])

@@ -64,4 +64,4 @@ def test_completions_without_a_score_are_not_valid():
     )
 
     assert experience.valid_mask.tolist() == [[True, True], [False, False]]
-    torch.testing.assert_close(experience.advantages[0], torch.tensor([0.95, 1.0]))  # sums of what follows
+    torch.testing.assert_close(experience.advantages[0], torch.tensor([0.95, 1.0]))  # discounted sums
