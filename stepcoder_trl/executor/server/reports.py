@@ -90,7 +90,7 @@ class JobState:
             self._lines_known = False
 
 
-class Phase(Enum):
+class ProgramPhase(Enum):
     """Phases of a child."""
 
     COMPILE = auto()
@@ -113,7 +113,7 @@ class Reports:
     ) -> None:
         self.next = tests.start  # first test that has no result
         self._first, self._last = tests.start, tests.stop
-        self._phase = Phase.COMPILE
+        self._phase = ProgramPhase.COMPILE
         self._has_ended = False  # whether the child reported how it ended and which lines ran
         self._server = server
         self._state = state
@@ -125,20 +125,20 @@ class Reports:
 
     @property
     def is_done(self) -> bool:
-        return self._has_ended and self._phase is not Phase.EXIT and self._first < self.next
+        return self._has_ended and self._phase is not ProgramPhase.EXIT and self._first < self.next
 
     def read_progress(self) -> None:
-        if self._phase is Phase.COMPILE and (moment := self._server.progress.moment("compiled")):
-            self._phase = Phase.MODULE
+        if self._phase is ProgramPhase.COMPILE and (moment := self._server.progress.moment("compiled")):
+            self._phase = ProgramPhase.MODULE
             if self._is_stdio:
-                self._phase = Phase.TESTS
+                self._phase = ProgramPhase.TESTS
                 self._clock.begin_then(*moment)
-        if self._phase is Phase.MODULE and (moment := self._server.progress.moment("ready")):
-            self._phase = Phase.TESTS
+        if self._phase is ProgramPhase.MODULE and (moment := self._server.progress.moment("ready")):
+            self._phase = ProgramPhase.TESTS
             self._clock.begin_then(*moment)
 
     def count(self, size: int) -> None:
-        if self._phase is not Phase.COMPILE:
+        if self._phase is not ProgramPhase.COMPILE:
             self._state.kept_bytes += size
             if self._state.has_too_much:
                 raise OverflowError("too much in all")
@@ -158,14 +158,14 @@ class Reports:
             self._end(report["soft_limit"])
         elif "exit" in report:
             self._end(report["exit"])
-            self._phase = Phase.EXIT
+            self._phase = ProgramPhase.EXIT
         else:
             self._receive_failure(report)
 
     def _receive_failure(self, report: NotStarted | ModuleError | OutOfMemory) -> None:
-        if "not_started" in report and self._phase is Phase.COMPILE:
+        if "not_started" in report and self._phase is ProgramPhase.COMPILE:
             raise ChildNotStarted(str(report["not_started"]))
-        if "module_error" in report and self._phase is Phase.MODULE:
+        if "module_error" in report and self._phase is ProgramPhase.MODULE:
             self._fill_rest(_checked(report["module_error"], _ERROR_KEYS), self._clock.begin())
         elif "out_of_memory" in report and self.next < self._last:
             self._finish_test({"memory": "MemoryError"}, self._clock.begin())
@@ -177,7 +177,7 @@ class Reports:
         self._has_ended = True
 
     def _finish_reported_test(self, report: TestReport) -> None:
-        if report["test"] != self.next or self._phase is not Phase.TESTS or self.next >= self._last:
+        if report["test"] != self.next or self._phase is not ProgramPhase.TESTS or self.next >= self._last:
             raise ValueError("report out of order")
         result = report["result"]
         if is_examined(self._job, self.next):
@@ -192,7 +192,7 @@ class Reports:
     # Tests that the examiner judges
 
     def _begin_examination(self, index: int) -> None:
-        in_order = index == self.next < self._last and self._phase is Phase.TESTS
+        in_order = index == self.next < self._last and self._phase is ProgramPhase.TESTS
         if not in_order or not is_examined(self._job, index):
             raise ValueError("report out of order")
         self._examination.begin(index)
@@ -277,11 +277,11 @@ class Reports:
 
     def _finish_last_test(self, result: Result, cpu_s: float) -> None:
         """Store the result of the test that ran when the child ended."""
-        if self._phase is Phase.COMPILE and result.get("error") == _BROKEN:
+        if self._phase is ProgramPhase.COMPILE and result.get("error") == _BROKEN:
             self._fill_all({"memory": "no memory to begin with"})
-        elif self._phase is Phase.COMPILE and "timeout" not in result:
+        elif self._phase is ProgramPhase.COMPILE and "timeout" not in result:
             self._fill_all({"compile_error": f"the compiler died: {result.get('error', '')}", "line": None})
-        elif self._phase in (Phase.COMPILE, Phase.MODULE) and not self._is_stdio:
+        elif self._phase in (ProgramPhase.COMPILE, ProgramPhase.MODULE) and not self._is_stdio:
             self._fill_rest(result, cpu_s)
         else:
             self._finish_test(result, cpu_s)
