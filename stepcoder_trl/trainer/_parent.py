@@ -25,11 +25,11 @@ from transformers import (
     TrainerCallback,
     TrainerControl,
     TrainerState,
-    TrainingArguments,
 )
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer import DEFAULT_CALLBACKS, DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import CallbackHandler, ExportableState
+from transformers.training_args import TrainingArguments
 
 from stepcoder_trl.trainer.shared_options import option
 
@@ -46,7 +46,9 @@ class PPOConfig(TrainingArguments):
     gradient_checkpointing: bool = option(
         True, "Whether to recompute activations in the backward pass, which saves memory."
     )
-    bf16: bool | None = option(None, "Whether to train in bfloat16. `None` means yes unless `fp16` is set.")
+    bf16: bool | None = option(  # type: ignore[assignment]
+        None, "Whether to train in bfloat16. `None` means yes unless `fp16` is set."
+    )
     dataset_num_proc: int | None = option(None, "Number of processes that prepare the dataset.")
     num_mini_batches: int = option(1, "Optimizer steps per pass over an update.")
     total_episodes: int | None = option(None, "Completions of the whole run. `None` leaves it to `num_train_epochs`.")

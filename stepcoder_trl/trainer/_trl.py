@@ -12,6 +12,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +21,6 @@ from packaging.specifiers import SpecifierSet
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from transformers import TrainingArguments
 
 
 SUPPORTED_TRL = SpecifierSet(">=1.0")
@@ -56,7 +56,14 @@ if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState
     from transformers.trainer_callback import CallbackHandler
 
-    PPOConfig = TrainingArguments
+    from stepcoder_trl.trainer import _parent
+
+    @dataclass
+    class PPOConfig(_parent.PPOConfig):
+        """Configuration of the parent, with the types that fields have after `__post_init__`."""
+
+        output_dir: str = ""
+        gradient_checkpointing_kwargs: dict[str, Any] | None = None
 
     class PPOTrainer:
         """Stub of the parent, because TRL and transformers are only partly typed."""

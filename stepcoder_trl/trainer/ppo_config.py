@@ -172,7 +172,7 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
     )
     training_data_license: str | None = option(None, "Licence of the training set, for the model card.", source="ours")
     eval_data_name: str | None = option(None, "Name of the evaluation set in the model card.", source="ours")
-    bf16: bool | None = option(
+    bf16: bool | None = option(  # type: ignore[assignment]
         None,
         "Whether to train in bfloat16 mixed precision. `None` means yes where a GPU has it, unless `fp16` is set.",
         source="ours; upstream always",

@@ -98,6 +98,7 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     _tag_names = ["trl", "ppo", "stepcoder"]  # noqa: RUF012 - upstream's attribute
     _name = "StepCoder PPO"
+    args: StepCoderPPOConfig
 
     def __init__(
         self,
@@ -171,7 +172,7 @@ class StepCoderPPOTrainer(PPOTrainer):
                 module.eval()
         self.learner = Learner(args, self.plan, self.accelerator, self.model, self.optimizer)
         self.evaluator = Evaluator(self)
-        self.rollout_log = RolloutLog(args.output_dir, args.num_completions_to_print, args.report_to)
+        self.rollout_log = RolloutLog(args.output_dir, args.num_completions_to_print, args.report_to or ())
         self.run = RunLoop(self)
 
     @property

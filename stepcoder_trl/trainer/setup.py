@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
+from transformers.training_args import OptimizerNames
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
@@ -157,8 +158,9 @@ def make_optimizer(
         BadInputError: If the optimizer chooses its parameters itself.
     """
     if {"params", "model", "optimizer_dict"} & settings.keys():
+        name = str(OptimizerNames(args.optim).value)
         raise BadInputError(
-            f"`optim` is {str(args.optim.value)!r}, which picks its parameters itself and knows of one learning rate: "
+            f"`optim` is {name!r}, which picks its parameters itself and knows of one learning rate: "
             "policy and critic have two here. Choose another, such as 'adamw_torch'."
         )
     groups = []

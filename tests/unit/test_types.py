@@ -8,7 +8,8 @@ import pytest
 
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
-NAMES = ("train_on", "accelerator", "train_onn", "acelerator")
+NAMES = ("train_on", "accelerator", "args.untrusted_passes", "args.kl_coef", "args.warmup_steps")
+MISSPELT = ("train_onn", "acelerator", "args.untrusted_passess")
 SUBCLASS = """
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 
@@ -22,7 +23,7 @@ class Trainer(StepCoderPPOTrainer):
 def test_mypy_finds_misspelt_attributes_of_trainer(tmp_path):
     api = pytest.importorskip("mypy.api", reason="mypy is not installed")
     module = tmp_path / "subclass.py"
-    module.write_text(SUBCLASS + "".join(f"        self.{name}\n" for name in NAMES))
+    module.write_text(SUBCLASS + "".join(f"        self.{name}\n" for name in (*NAMES, *MISSPELT)))
 
     output, _, _ = api.run([f"--config-file={PYPROJECT}", f"--cache-dir={tmp_path / 'cache'}", str(module)])
 
@@ -30,4 +31,5 @@ def test_mypy_finds_misspelt_attributes_of_trainer(tmp_path):
     assert [error.partition(";")[0].partition("  [")[0] for error in errors] == [
         '"Trainer" has no attribute "train_onn"',
         '"Trainer" has no attribute "acelerator"',
+        '"StepCoderPPOConfig" has no attribute "untrusted_passess"',
     ], output
