@@ -21,6 +21,10 @@ from stepcoder_trl.types import CharSpan, Execution, Outcome, Program, TLineNo
 from stepcoder_trl.units import executable_units
 
 
+Fgo = Literal["lines", "off", "random"]
+CompileErrorMask = Literal["all", "up_to_error_line"]
+
+
 # Lines
 
 
@@ -249,9 +253,9 @@ class MaskRule:
     program as `"lines"`, drawn uniformly with `seed`.
     """
 
-    fgo: Literal["lines", "off", "random"] = "lines"
+    fgo: Fgo = "lines"
     outside_program: bool = True  # whether EOS, the closing fence and text outside the program are kept
-    compile_error_mask: Literal["all", "up_to_error_line"] = "all"  # lines kept if the program does not compile
+    compile_error_mask: CompileErrorMask = "all"  # lines kept if the program does not compile
     seed: int = 0
 
     def lines(self, execution: Execution) -> frozenset[TLineNo]:

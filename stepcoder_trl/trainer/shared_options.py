@@ -16,9 +16,11 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from stepcoder_trl.curriculum import CurriculumConfig
+from stepcoder_trl.curriculum.config import Mode, RateOf
+from stepcoder_trl.curriculum.cut import Kinds
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor import ExecutorConfig
-from stepcoder_trl.masking import MaskRule
+from stepcoder_trl.masking import CompileErrorMask, Fgo, MaskRule
 
 
 class Help(str):
@@ -54,12 +56,12 @@ def option(
 class SharedOptions:
     """Options of curriculum, loss mask and executor. Each field describes itself."""
 
-    curriculum: Literal["paper", "mix", "adaptive", "off"] = option(
+    curriculum: Mode = option(
         "paper",
         'Curriculum of Code Completion Subtasks: `"paper"`, `"mix"`, `"adaptive"` or `"off"`.',
         source="paper, 3.2; others ours",
     )
-    curriculum_kinds: Literal["statements", "scope"] = option(
+    curriculum_kinds: Kinds = option(
         "statements",
         'What counts as a conditional statement: `"statements"` (if, for, while, try, match) or `"scope"` (the '
         "APPS+ field). The paper names no kinds.",
@@ -78,7 +80,7 @@ class SharedOptions:
         source="paper's moving average, no value given",
         fix="Write 1 to count the newest group alone.",
     )
-    curriculum_rate_of: Literal["problem", "stage"] = option(
+    curriculum_rate_of: RateOf = option(
         "problem",
         'Pass rate that decides in `"paper"` and `"mix"`: each `"problem"`\'s own, or that of all problems at the '
         'same `"stage"`, which then move on together. Give the latter a smaller `curriculum_momentum`.',
@@ -93,7 +95,7 @@ class SharedOptions:
     curriculum_mix_probability: float = option(
         0.1, 'Probability that `"mix"` draws a problem from scratch, in [0, 1].', interval="[0, 1]", source="ours"
     )
-    fgo: Literal["lines", "off", "random"] = option(
+    fgo: Fgo = option(
         "lines",
         'Fine-Grained Optimization: `"lines"` keeps tokens of executed lines in the policy loss, `"off"` keeps all '
         'tokens, `"random"` keeps as many tokens at random, as a control.',
@@ -104,7 +106,7 @@ class SharedOptions:
         "Whether EOS, the closing fence and text outside the program stay in the policy loss.",
         source="paper silent",
     )
-    compile_error_mask: Literal["all", "up_to_error_line"] = option(
+    compile_error_mask: CompileErrorMask = option(
         "all",
         'Lines kept of a program that does not compile: `"all"` or those `"up_to_error_line"`.',
         source="paper silent; a literal mask leaves no gradient",
