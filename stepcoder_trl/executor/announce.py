@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from collections.abc import Mapping
 
 from stepcoder_trl.errors import IsolationError, SandboxError
@@ -14,8 +13,7 @@ from stepcoder_trl.executor.wire.system import is_portable
 
 logger = logging.getLogger("stepcoder_trl.executor")
 
-_announced: set[tuple[str, str]] = set()
-_lock = threading.Lock()
+_announced: dict[tuple[str, str], object] = {}
 
 
 def announce(layers: Mapping[str, bool], missing: Mapping[str, str], isolation: str, where: str = "") -> None:
@@ -24,10 +22,10 @@ def announce(layers: Mapping[str, bool], missing: Mapping[str, str], isolation: 
 
     Missing layers are a warning, and so is `isolation="none"`.
     """
-    with _lock:
-        if (isolation, where) in _announced:
-            return
-        _announced.add((isolation, where))
+    own_mark = object()
+    # Atomic without a lock, which a process that is forked meanwhile would inherit as held.
+    if _announced.setdefault((isolation, where), own_mark) is not own_mark:
+        return
     place = f" at {where}" if where else ""
     if not where and is_portable():
         place = f" for {sys.platform}, a subprocess per program"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import weakref
 from concurrent.futures import Future
@@ -42,6 +43,9 @@ class CodeExecutor(BaseBackend):
 
     def __init__(self, config: ExecutorConfig | None = None) -> None:
         self.config = config or ExecutorConfig()
+        # The first call takes a lock while it tries folders. A process that is forked meanwhile would wait for it for
+        # ever, so it comes before there are threads.
+        tempfile.gettempdir()
         self._lock = threading.Lock()
         self._workers: Workers | None = None
         self._closed = False

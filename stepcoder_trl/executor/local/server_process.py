@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -55,7 +56,9 @@ class ServerProcess:
         self.missing: dict[str, str] = {}  # what each missing layer would have prevented
         self._isolation = config.isolation
         self._wakeup = wakeup
-        self._scratch = tempfile.mkdtemp(prefix="stepcoder-")
+        # Not `mkdtemp`: its first call takes a lock, which a process that is forked meanwhile would inherit as held.
+        self._scratch = os.path.join(tempfile.gettempdir(), f"stepcoder-{secrets.token_hex(8)}")
+        os.mkdir(self._scratch, 0o700)
         request_read, self._requests = descriptors.open_pipe()
         self._replies, reply_write = descriptors.open_pipe()
         checks = os.open(os.devnull, os.O_RDONLY) if PORTABLE else os.memfd_create("checks", os.MFD_CLOEXEC)

@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def nothing_logged(monkeypatch, caplog):
-    monkeypatch.setattr(announce, "_announced", set())
+    monkeypatch.setattr(announce, "_announced", {})
     caplog.set_level(logging.INFO, "stepcoder_trl.executor")
 
 
