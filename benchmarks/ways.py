@@ -284,7 +284,7 @@ def limit_of(rows: list[dict[str, Any]]) -> Callable[[], dict[str, float]]:
         if pid == 0:
             if confined:
                 server.hardening.enter_child(
-                    memory_limit_bytes=2**29, cpu_limit_s=10, file_limit_bytes=2**24, open_files=66
+                    folder=scratch, memory_limit_bytes=2**29, cpu_limit_s=10, file_limit_bytes=2**24, open_files=66
                 )
             os._exit(0)
         os.waitpid(pid, 0)

@@ -81,6 +81,7 @@ class ChildProcess:
             self._server.close_in_child()
             report = child.begin(task)
             self._server.hardening.enter_child(
+                folder=self._server.scratch,
                 memory_limit_bytes=self._job["memory_limit_bytes"],
                 cpu_limit_s=math.ceil(min(self._job["program_cpu_s"], MAX_CPU_S)) + 2,
                 file_limit_bytes=self._job["max_output_bytes"] + 1,

@@ -221,7 +221,11 @@ class Examination:
 
 def _confine(hardening: Hardening) -> None:
     hardening.enter_child(
-        memory_limit_bytes=_MEMORY_BYTES, cpu_limit_s=MAX_CPU_S, file_limit_bytes=2**20, open_files=64
+        folder="",
+        memory_limit_bytes=_MEMORY_BYTES,
+        cpu_limit_s=MAX_CPU_S,
+        file_limit_bytes=2**20,
+        open_files=64,
     )
 
 

@@ -42,7 +42,7 @@ class ForkServer:
         sys.argv = [self.filename]
         self.tracer = line_tracer(self.filename)
         self.hardening = prepare(
-            scratch=self.scratch,
+            base=self.scratch,
             readable=_readable_paths(),
             isolation=settings["isolation"],
             portable=settings["portable"],

@@ -71,7 +71,10 @@ def test_warning_names_missing_layer_and_what_it_stops(caplog, without_landlock)
 
     ((level, message),) = logged(caplog)
     assert level == "WARNING"
-    assert "Missing: landlock, against reading and changing files outside the scratch folder (no such call)" in message
+    assert (
+        "Missing: landlock, against reading and changing files outside the program's own folder (no such call)"
+        in message
+    )
     assert "seccomp" in message.split("Missing")[0]
 
 

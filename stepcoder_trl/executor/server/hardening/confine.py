@@ -40,13 +40,25 @@ class Hardening:
     def __init__(self, in_force: Sequence[Layer], missing: Mapping[str, str]) -> None:
         self.layers = {layer.name: layer.name not in missing for layer in LAYERS}  # whether each is in force
         self.missing = dict(missing)  # for each that is not: what it would have stopped, and why it is missing
+        self._become_forker = [layer.become_forker for layer in in_force]
         self._put_on = [layer.put_on for layer in in_force if isinstance(layer, ChildLayer)]
 
+    def become_forker(self) -> None:
+        """
+        Let the calling process fork the children from now on. It is itself a fork of the one that called `prepare`.
+
+        It inherits what its children leave behind, and it ends when its parent ends.
+        """
+        for become_forker in self._become_forker:
+            become_forker()
+
     def enter_child(
-        self, *, memory_limit_bytes: int, cpu_limit_s: float, file_limit_bytes: int, open_files: int
+        self, *, folder: str, memory_limit_bytes: int, cpu_limit_s: float, file_limit_bytes: int, open_files: int
     ) -> None:
         """
         Confine the calling process: once, in a freshly forked child, before anything untrusted is compiled or run.
+
+        The child may change files in `folder`, which lies below the server's `base`. If it is "", it changes none.
 
         Install the handler of `soft_signal` and make files in memory before. Close the descriptors that the program
         must not have. If this raises OSError, the child must not run the program.
@@ -55,18 +67,19 @@ class Hardening:
         `SIGXCPU` comes then and `SIGKILL` a second later: a last resort, the fork server watches the time itself. A
         file beyond its limit gives OSError with `EFBIG`. `open_files` is the highest descriptor plus one.
         """
-        limits = (memory_limit_bytes, cpu_limit_s, file_limit_bytes, open_files)
+        limits = (folder, memory_limit_bytes, cpu_limit_s, file_limit_bytes, open_files)
         for put_on in self._put_on:
             put_on(limits)
 
 
-def prepare(*, scratch: str, readable: Sequence[str], isolation: str, portable: bool | None = None) -> Hardening:
+def prepare(*, base: str, readable: Sequence[str], isolation: str, portable: bool | None = None) -> Hardening:
     """
     Confine the calling process, a fork server, as far as it can do with, and prepare the layers of its children.
 
     Call it once, single-threaded, after everything is imported and before the first fork. `isolation="auto"` takes the
     layers that there are, `"strict"` all or none, `"none"` the portable ones, as does `portable`, which is the default
-    outside Linux. Programs may read `readable`, the interpreter's files, and the system's libraries and locales.
+    outside Linux. Programs may read `readable`, the interpreter's files, and the system's libraries and locales. Below
+    the folder `base`, each program reads and changes its own folder alone.
 
     Raise ValueError for bad arguments, and IsolationUnavailable if a layer is missing under `"strict"`, or if the
     interpreter's files can be read only with the powers of root.
@@ -81,7 +94,7 @@ def prepare(*, scratch: str, readable: Sequence[str], isolation: str, portable: 
     elif isolation == "none":
         left_out = "not asked for"
     readable_before = [path for path in readable if os.access(path, os.R_OK)]
-    hardening = _build(scratch, readable, left_out)
+    hardening = _build(base, readable, left_out)
     lost = [path for path in readable_before if not os.access(path, os.R_OK)]
     if lost:
         raise IsolationUnavailable(
@@ -103,7 +116,7 @@ def _refusal(missing: Mapping[str, str]) -> IsolationUnavailable:
     )
 
 
-def _build(scratch: str, readable: Sequence[str], left_out: str) -> Hardening:
+def _build(base: str, readable: Sequence[str], left_out: str) -> Hardening:
     """Prepare the layers, and keep those that are in force in a trial child."""
     prepared: list[Layer] = []
     reasons: dict[str, str] = {}
@@ -112,7 +125,7 @@ def _build(scratch: str, readable: Sequence[str], left_out: str) -> Hardening:
             reasons[kind.name] = left_out
             continue
         try:
-            prepared.append(kind(scratch, readable))
+            prepared.append(kind(base, readable))
         except OSError as error:
             reasons[kind.name] = error.strerror or str(error)
     tried = [layer for layer in prepared if isinstance(layer, ChildLayer)]

@@ -6,7 +6,7 @@ import ctypes
 import os
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
+from pathlib import Path
 
 from stepcoder_trl.executor.server.hardening.libc import syscall
 
@@ -30,7 +30,8 @@ _FS_EXECUTE, _FS_WRITE_FILE, _FS_READ_FILE, _FS_READ_DIR = 1 << 0, 1 << 1, 1 << 
 _FS_MAKE_CHAR, _FS_MAKE_SOCK, _FS_MAKE_BLOCK = 1 << 6, 1 << 9, 1 << 11
 _FS_TRUNCATE, _FS_IOCTL_DEV = 1 << 14, 1 << 15
 _FS_ON_FILES = _FS_WRITE_FILE | _FS_READ_FILE | _FS_TRUNCATE
-_NOT_IN_SCRATCH = _FS_EXECUTE | _FS_MAKE_CHAR | _FS_MAKE_BLOCK | _FS_MAKE_SOCK | _FS_IOCTL_DEV
+_FS_READ = _FS_READ_FILE | _FS_READ_DIR
+_NOBODY_MAY = _FS_EXECUTE | _FS_MAKE_CHAR | _FS_MAKE_BLOCK | _FS_MAKE_SOCK | _FS_IOCTL_DEV
 _NET_TCP = 0b11  # bind, connect
 _SCOPED = 0b11  # abstract unix sockets, signals
 _LOG_SAME_EXEC_OFF = 1 << 0
@@ -59,41 +60,84 @@ class Ruleset:
     """
     Landlock rules, made once in the fork server and put on by each child. Programs may also read the system's files.
 
-    They do not confine the server itself, which has to empty the scratch folder. Creation raises OSError if the kernel
-    has no Landlock, or the scratch folder cannot be opened.
+    They do not confine the server itself, which has to empty the folders below `base`. Creation raises OSError if the
+    kernel has no Landlock, or `base` cannot be opened.
+
+    There are two sets, and a child needs the leave of both. The large one is made here. It names each file that can be
+    read, and lets a child do anything below `base`. The small one is made in each child. It lets the child change its
+    own folder alone, and read what lies outside `base`. So it needs few rules: it names only the highest folders that
+    hold something readable, but not `base`.
     """
 
-    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
-        self._version = kernel_version()
-        handled = _handled_fs(self._version)
-        attr = _RulesetAttr(handled, _NET_TCP if self._version >= 4 else 0, _SCOPED if self._version >= 6 else 0)
-        size = 8 if self._version < 4 else 16 if self._version < 6 else 24
-        self._fd = syscall(_CREATE_RULESET, ctypes.addressof(attr), size, 0)
-        self._allow(scratch, handled & ~_NOT_IN_SCRATCH)
-        for path in (*readable, *_SYSTEM_PATHS):
-            self._allow_if_there(path, (_FS_READ_FILE | _FS_READ_DIR) & handled)
-        for path in _WRITABLE_DEVICES:
-            self._allow_if_there(path, _FS_ON_FILES & handled)
+    def __init__(self, base: str, readable: Sequence[str]) -> None:
+        version = kernel_version()
+        handled = _handled_fs(version)
+        attr = _RulesetAttr(handled, _NET_TCP if version >= 4 else 0, _SCOPED if version >= 6 else 0)
+        size = 8 if version < 4 else 16 if version < 6 else 24
+        self._all_in_folder = handled & ~_NOBODY_MAY
+        self._flags = _LOG_SAME_EXEC_OFF if version >= 7 else 0  # a denied access is no news for the audit log
+        self._large = syscall(_CREATE_RULESET, ctypes.addressof(attr), size, 0)
+        self._small_attr = _RulesetAttr(self._all_in_folder, 0, 0)
+        self._folder_rule = _PathBeneathAttr(self._all_in_folder, -1)
+        _allow(self._large, base, self._all_in_folder)
+        found = [path for path in (*readable, *_SYSTEM_PATHS) if _allow_if_there(self._large, path, _FS_READ)]
+        devices = [path for path in _WRITABLE_DEVICES if _allow_if_there(self._large, path, _FS_ON_FILES & handled)]
+        self._small_rules = [_rule(path, _FS_READ) for path in _outside(base, found)]
+        self._small_rules += [_rule(path, _FS_ON_FILES & handled) for path in devices]
 
-    def restrict_self(self) -> None:
-        """Put the rules on the calling process, for good."""
-        flags = _LOG_SAME_EXEC_OFF if self._version >= 7 else 0  # a denied access is no news for the audit log
-        syscall(_RESTRICT_SELF, self._fd, flags)
-        os.close(self._fd)
+    def restrict_self(self, folder: str) -> None:
+        """
+        Put the rules on the calling process, for good. It may change `folder` alone, or nothing if that is "".
 
-    def _allow_if_there(self, path: str, access: int) -> None:
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            self._allow(path, access)
+        Objects that were made before the fork are used again: a new one costs a copied page.
+        """
+        small = syscall(_CREATE_RULESET, ctypes.addressof(self._small_attr), 8, 0)
+        rules = self._small_rules
+        if folder:
+            self._folder_rule.parent_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            rules = [*rules, self._folder_rule]
+        for rule in rules:
+            syscall(_ADD_RULE, small, _RULE_PATH_BENEATH, ctypes.addressof(rule), 0)
+            os.close(rule.parent_fd)
+        # The small one first: the second call copies the rules of the first.
+        for ruleset in (small, self._large):
+            syscall(_RESTRICT_SELF, ruleset, self._flags)
+            os.close(ruleset)
 
-    def _allow(self, path: str, access: int) -> None:
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        try:
-            if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-                access &= _FS_ON_FILES
-            rule = _PathBeneathAttr(access, descriptor)
-            syscall(_ADD_RULE, self._fd, _RULE_PATH_BENEATH, ctypes.addressof(rule), 0)
-        finally:
-            os.close(descriptor)
+
+def _outside(base: str, paths: Sequence[str]) -> list[str]:
+    """Return the highest folders or files that hold these paths, but do not hold `base`."""
+    above = Path(base).resolve()
+    found = set()
+    for path in paths:
+        resolved = Path(path).resolve()
+        lineage = [*reversed(resolved.parents), resolved]
+        found.add(str(next((folder for folder in lineage if not above.is_relative_to(folder)), resolved)))
+    return sorted(found)
+
+
+def _rule(path: str, access: int) -> _PathBeneathAttr:
+    """Return a rule for everything beneath a path, which it holds open."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    return _PathBeneathAttr(access if is_folder else access & _FS_ON_FILES, descriptor)
+
+
+def _allow(ruleset: int, path: str, access: int) -> None:
+    rule = _rule(path, access)
+    try:
+        syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.addressof(rule), 0)
+    finally:
+        os.close(rule.parent_fd)
+
+
+def _allow_if_there(ruleset: int, path: str, access: int) -> bool:
+    """Return whether there is such a path, after a rule for it was added."""
+    try:
+        _allow(ruleset, path, access)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    return True
 
 
 def _handled_fs(version: int) -> int:

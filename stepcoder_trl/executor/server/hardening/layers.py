@@ -42,19 +42,20 @@ _FIX_FOR_PRCTL = (
     "use Linux 3.5 or newer, in a container whose seccomp profile lets prctl through, as Docker's default does"
 )
 
-# Limits of a child: bytes of address space on top of the fork server's own, CPU seconds, bytes of any file, highest
-# descriptor plus one. A plain tuple costs a child fewer pages than an object with names.
-Limits = tuple[int, float, int, int]
+# Limits of a child: folder that it may change ("" for none), bytes of address space on top of the fork server's own,
+# CPU seconds, bytes of any file, highest descriptor plus one. A plain tuple costs a child fewer pages than an object
+# with names.
+Limits = tuple[str, int, float, int, int]
 
-_TRIAL_LIMITS: Limits = (2**30, 10, 2**20, 64)
+_TRIAL_LIMITS: Limits = ("", 2**30, 10, 2**20, 64)
 
 
 class Layer:
     """
     Layer of isolation. An instance is a layer that the calling process, a fork server, has prepared.
 
-    Programs may write to the folder `scratch`, and read the folders and files `readable`. Creation raises OSError if
-    this system lacks the layer.
+    Each program may write to its own folder below `base`, and read the folders and files `readable`. Creation raises
+    OSError if this system lacks the layer.
     """
 
     name: ClassVar[str]  # in logs, errors and docs/sandbox.md
@@ -62,11 +63,14 @@ class Layer:
     fix: ClassVar[str]  # how to get it where it is missing
     portable: ClassVar[bool] = False  # whether every POSIX system has it, so that `isolation="none"` keeps it
 
-    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+    def __init__(self, base: str, readable: Sequence[str]) -> None:
         """Prepare the layer in the fork server."""
 
     def adapt(self, in_force: Collection[str]) -> None:
         """Adapt to the layers that a trial child found in force."""
+
+    def become_forker(self) -> None:
+        """Go on in the calling process, a fork of the one that has prepared the layer: it will fork the children."""
 
 
 class ChildLayer(Layer, ABC):
@@ -93,7 +97,7 @@ class ResourceLimits(ChildLayer):
     fix = "mount /proc, and lift limits of your own that are lower than what programs are given"
     portable = True
 
-    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+    def __init__(self, base: str, readable: Sequence[str]) -> None:
         # A heap per thread would reserve 64 MiB of address space each: a dozen threads would use up a program's limit.
         share_one_heap()
         self._page_bytes = resource.getpagesize()
@@ -102,7 +106,7 @@ class ResourceLimits(ChildLayer):
         self._statm_fd = os.open("/proc/self/statm", flags) if sys.platform == "linux" else None
 
     def put_on(self, limits: Limits) -> None:
-        memory_bytes, cpu_s, file_bytes, open_files = limits
+        _, memory_bytes, cpu_s, file_bytes, open_files = limits
         if self._statm_fd is not None:
             pages = int(os.pread(self._statm_fd, 64, 0).split()[0])
             os.close(self._statm_fd)
@@ -140,30 +144,37 @@ class Session(ChildLayer):
 
 
 class DeathSignal(ChildLayer):
-    """The kernel kills the child when the server dies."""
+    """The kernel kills the child when the process that forked it dies, and that one when the server dies."""
 
     name = "death_signal"
     stops = "programs that outlive the fork server"
     fix = _FIX_FOR_PRCTL
 
-    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
-        self._server_pid = os.getpid()
+    def __init__(self, base: str, readable: Sequence[str]) -> None:
+        self._parent_pid = os.getpid()
 
     def put_on(self, limits: Limits) -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != self._server_pid:
+        if os.getppid() != self._parent_pid:
             os._exit(1)  # it died before the line above
+
+    def become_forker(self) -> None:
+        self.put_on(_TRIAL_LIMITS)
+        self._parent_pid = os.getpid()
 
 
 class Subreaper(Layer):
-    """The server inherits the processes that a child leaves behind, and can kill them."""
+    """The process that forks inherits the processes that a child leaves behind, and can kill them."""
 
     name = "subreaper"
     stops = "daemons that leave their process group"
     fix = _FIX_FOR_PRCTL
 
-    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
-        prctl(PR_SET_CHILD_SUBREAPER, 1)
+    def __init__(self, base: str, readable: Sequence[str]) -> None:
+        self.become_forker()
+
+    def become_forker(self) -> None:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)  # a fork does not inherit it
 
 
 class NoNewPrivileges(Layer):
@@ -173,29 +184,29 @@ class NoNewPrivileges(Layer):
     stops = "gaining privileges through setuid files"
     fix = _FIX_FOR_PRCTL
 
-    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+    def __init__(self, base: str, readable: Sequence[str]) -> None:
         prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 class Landlock(ChildLayer):
-    """Programs read the interpreter's files and write to the scratch folder."""
+    """Programs read the interpreter's files and their own folder, and write to the latter."""
 
     name = "landlock"
-    stops = "reading and changing files outside the scratch folder"
+    stops = "reading and changing files outside the program's own folder"
     fix = (
         "use Linux 5.13 or newer with `landlock` among /sys/kernel/security/lsm (kernel parameter `lsm=`), in "
         "a container whose seccomp profile knows its calls (Docker 23 or newer)"
     )
 
-    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
-        self._ruleset = Ruleset(scratch, readable)
+    def __init__(self, base: str, readable: Sequence[str]) -> None:
+        self._ruleset = Ruleset(base, readable)
 
     def put_on(self, limits: Limits) -> None:
-        self._ruleset.restrict_self()
+        self._ruleset.restrict_self(limits[0])
 
     def try_out(self) -> bool:
         try:
-            self._ruleset.restrict_self()
+            self.put_on(_TRIAL_LIMITS)
             os.listdir("/")
         except OSError as error:
             return error.errno == errno.EACCES
@@ -209,7 +220,7 @@ class Capabilities(Layer):
     stops = "the powers of root: mounting, raising limits, reading other users' processes"
     fix = "use a container whose seccomp profile lets capset through, as Docker's default does"
 
-    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+    def __init__(self, base: str, readable: Sequence[str]) -> None:
         drop_capabilities()
 
 
@@ -220,7 +231,7 @@ class NotDumpable(Layer):
     stops = "tracing the fork server and reading its memory"
     fix = _FIX_FOR_PRCTL
 
-    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+    def __init__(self, base: str, readable: Sequence[str]) -> None:
         prctl(PR_SET_DUMPABLE, 0)
 
 
@@ -234,7 +245,7 @@ class Seccomp(ChildLayer):
         "under gVisor its own kernel takes this part"
     )
 
-    def __init__(self, scratch: str, readable: Sequence[str]) -> None:
+    def __init__(self, base: str, readable: Sequence[str]) -> None:
         self._filter = Filter(this_architecture(), guard_files=False)
 
     def adapt(self, in_force: Collection[str]) -> None:

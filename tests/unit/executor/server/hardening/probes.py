@@ -61,8 +61,14 @@ def request_of(
     landlock: bool = True,
     seccomp: bool = True,
     cpu_s: int = 10,
+    forker: bool = False,
+    folder: bool = True,
 ) -> str:
-    """Request to the fork server of the tests, as JSON."""
+    """
+    Request to the fork server of the tests, as JSON.
+
+    `forker`: a fork of the server forks the children. `folder`: a child has a folder of its own.
+    """
     request = {
         "probes": probes,
         "scratch": scratch,
@@ -72,6 +78,8 @@ def request_of(
         "landlock": landlock,
         "seccomp": seccomp,
         "cpu_s": cpu_s,
+        "forker": forker,
+        "folder": folder,
     }
     return json.dumps(request)
 

@@ -49,9 +49,7 @@ def test_none_keeps_limits_and_session(outside):
 def test_other_systems_have_limits_and_sessions_only(tmp_path):
     code = "import ctypes, json, sys; sys.platform = 'darwin'; "
     code += "from stepcoder_trl.executor.server.hardening import confine; "
-    code += (
-        f"p = confine.prepare(scratch={str(tmp_path)!r}, readable=[], isolation='auto'); print(json.dumps(p.layers))"
-    )
+    code += f"p = confine.prepare(base={str(tmp_path)!r}, readable=[], isolation='auto'); print(json.dumps(p.layers))"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
@@ -60,9 +58,9 @@ def test_other_systems_have_limits_and_sessions_only(tmp_path):
 
 def test_unknown_isolation_is_refused(tmp_path):
     with pytest.raises(ValueError, match='`isolation` is \'some\', but must be "auto", "strict" or "none"'):
-        prepare(scratch=str(tmp_path), readable=[], isolation="some")
+        prepare(base=str(tmp_path), readable=[], isolation="some")
 
 
 def test_whole_file_system_is_not_readable(tmp_path):
     with pytest.raises(ValueError, match="root folder"):
-        prepare(scratch=str(tmp_path), readable=["/usr/.."], isolation="none")
+        prepare(base=str(tmp_path), readable=["/usr/.."], isolation="none")

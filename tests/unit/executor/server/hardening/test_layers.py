@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stepcoder_trl.executor.server.hardening.layers import LAYERS, SOFT_SIGNAL
-from tests.unit.executor.server.hardening.probes import PROBE_SERVER, request_of, run_server
+from tests.unit.executor.server.hardening.probes import PROBE_SERVER, missing_layers, request_of, run_server
 
 
 pytestmark = [
@@ -58,26 +58,30 @@ def test_server_itself_is_confined(confined):
     assert server == {"no_new_privs": "1", "dumpable": 0, "subreaper": 1}
 
 
-def test_child_dies_with_its_server(outside):
+def test_forker_is_confined_and_adopts_what_children_leave(outside):
+    if missing := missing_layers():
+        pytest.skip(f"this machine lacks {missing}")
+    answer = run_server({"parent": "value = os.getppid()"}, outside, forker=True)
+
+    assert set(answer["server"].pop("capabilities")) == {"0"}
+    assert answer["server"] == {"no_new_privs": "1", "dumpable": 0, "subreaper": 1}
+    assert list(answer["results"]["parent"]) == ["value"]
+
+
+@pytest.mark.parametrize("forker", [False, True])
+def test_child_dies_with_its_server(outside, forker):
     probe = "import sys; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
     with tempfile.TemporaryDirectory(prefix="scratch") as scratch:
-        request = request_of({"sleep": probe}, scratch, outside, isolation="auto")
+        request = request_of({"sleep": probe}, scratch, outside, isolation="auto", forker=forker)
         with subprocess.Popen([sys.executable, "-c", PROBE_SERVER], stdin=subprocess.PIPE) as server:
             assert server.stdin is not None
             server.stdin.write(request.encode())
             server.stdin.close()
-            pid = _wait_for(lambda: _read(Path(scratch, "pid")))
+            pid = _wait_for(lambda: "".join(path.read_text() for path in Path(scratch).glob("*/pid")))
             server.kill()
         gone = _wait_for(lambda: not _is_running(int(pid)))
 
     assert gone
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return ""
 
 
 def _is_running(pid: int) -> bool:

@@ -2,7 +2,7 @@
 Fork server of the tests: prepares the layers, runs each probe in a forked child and prints what became of it.
 
 Standard input holds the request as JSON (see `request_of` in ../hardening/probes.py). A probe is Python code. It sees
-the modules imported here, `outside`, `syscall` and `handled`, and may leave a `value`.
+the modules imported here, `base`, `outside`, `syscall` and `handled`, and may leave a `value`.
 """
 
 # ruff: noqa: F401 (the probes use these modules)
@@ -16,6 +16,7 @@ import mmap
 import os
 import platform
 import resource
+import secrets
 import select
 import shutil
 import signal
@@ -27,6 +28,7 @@ import tempfile
 import threading
 import time
 import zoneinfo
+from collections.abc import Callable
 from typing import Any
 
 from stepcoder_trl.executor.server.hardening import landlock
@@ -72,12 +74,20 @@ def take_away(request: dict[str, Any]) -> None:
 def answer_in_child(hardening: Hardening, request: dict[str, Any], code: str) -> dict[str, Any]:
     """Put the layers on and run a probe."""
     handled: list[bool] = []
-    names = {"handled": handled, "outside": request["outside"], **globals()}
+    names = {"base": request["scratch"], "handled": handled, "outside": request["outside"], **globals()}
+    folder = os.path.join(request["scratch"], secrets.token_hex(8))
+    os.mkdir(folder)
+    os.chdir(folder)
+    os.environ["TMPDIR"] = folder
     if "handled" in code:
         signal.signal(hardening.soft_signal, lambda *_: handled.append(True))
     try:
         hardening.enter_child(
-            memory_limit_bytes=512 * 2**20, cpu_limit_s=request["cpu_s"], file_limit_bytes=2**20, open_files=64
+            folder=folder if request["folder"] else "",
+            memory_limit_bytes=512 * 2**20,
+            cpu_limit_s=request["cpu_s"],
+            file_limit_bytes=2**20,
+            open_files=64,
         )
         exec(code, names)
     except OSError as error:
@@ -106,20 +116,11 @@ def run(hardening: Hardening, request: dict[str, Any], code: str) -> dict[str, A
     written = os.pread(stdout, 1000, 0)
     os.close(stdin)
     os.close(stdout)
-    empty(request["scratch"])
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return {"signal": signal.Signals(number).name if number < 32 else number}
     answer: dict[str, Any] = json.loads(text)
     return {**answer, "stdout": written.decode()} if written else answer
-
-
-def empty(folder: str) -> None:
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
 
 
 def own_state() -> dict[str, Any]:
@@ -139,20 +140,39 @@ def own_state() -> dict[str, Any]:
 def main() -> None:
     request = json.load(sys.stdin)
     scratch = request["scratch"]
-    os.chdir(scratch)
-    os.environ["TMPDIR"] = scratch
     if request["uid"] is not None:
         become(request["uid"])
     take_away(request)
     readable = [sys.prefix, sys.base_prefix, os.path.dirname(os.__file__), *filter(os.path.isdir, sys.path)]
+    os.mkdir(os.path.join(scratch, "another"))
+    with open(os.path.join(scratch, "another", "solution"), "w") as solution:
+        solution.write("secret")
     try:
-        hardening = prepare(scratch=scratch, readable=readable, isolation=request["isolation"])
+        hardening = prepare(base=scratch, readable=readable, isolation=request["isolation"])
     except Exception as error:
         print(json.dumps({"raised": type(error).__name__, "message": str(error)}))
         return
+    if request["forker"]:
+        in_fork(lambda: answer_all(hardening, request))
+    else:
+        answer_all(hardening, request)
+
+
+def answer_all(hardening: Hardening, request: dict[str, Any]) -> None:
+    """Run all probes, and print what became of them."""
+    if request["forker"]:
+        hardening.become_forker()
     results = {name: run(hardening, request, code) for name, code in request["probes"].items()}
     answer = {"layers": hardening.layers, "missing": hardening.missing, "server": own_state(), "results": results}
-    print(json.dumps(answer))
+    print(json.dumps(answer), flush=True)
+
+
+def in_fork(action: Callable[[], object]) -> None:
+    pid = os.fork()
+    if pid == 0:
+        action()
+        os._exit(0)
+    os.waitpid(pid, 0)
 
 
 main()
