@@ -26,11 +26,13 @@ class LineTracer:
     """
     Recorder of the lines of one file that run. Create it before the fork and start it in the child.
 
-    The file need not exist. Its name must not start with `<`, because coverage.py ignores such code.
+    Its name must not start with `<`, because coverage.py ignores such code. A child may set `filename` to another file
+    before the start.
     """
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
+        self._key = filename  # of the file in coverage.py's data
         self._lines: set[int] = set()
         self._tracer: Any = None
         self._tampered = False
@@ -115,7 +117,7 @@ class LineTracer:
     def _start_recording(self) -> None:
         collector = self._coverage._collector
         collector.data.clear()
-        collector.data[self.filename] = self._lines
+        collector.data[self._key] = self._lines
         collector.resume()
 
     def _stop_recording(self) -> None:
@@ -144,9 +146,7 @@ class CLineTracer(LineTracer):
         """Return a tracer for one thread."""
         traced, untraced = (self._module.CFileDisposition() for _ in range(2))
         for disposition, trace in ((traced, True), (untraced, False)):
-            disposition.original_filename = disposition.canonical_filename = disposition.source_filename = (
-                self.filename
-            )
+            disposition.original_filename = disposition.canonical_filename = disposition.source_filename = self._key
             disposition.trace, disposition.reason = trace, ""
             disposition.file_tracer, disposition.has_dynamic_filename = None, False
         tracer = self._module.CTracer()
@@ -161,7 +161,7 @@ class CLineTracer(LineTracer):
 
     def _start_recording(self) -> None:
         self._data.clear()
-        self._data[self.filename] = self._lines
+        self._data[self._key] = self._lines
         self._own_tracer.start()
         threading.settrace(self._trace_new_thread)
 

@@ -54,17 +54,15 @@ _CACHED_CHECKS = 128
 _REQUEST_BYTES = 2**16
 
 
-def serve(control: socket.socket, checks_fd: int, scratch: str, confine: Callable[[], None]) -> NoReturn:
+def serve(control: socket.socket, checks_fd: int, confine: Callable[[], None]) -> NoReturn:
     """
     Examine tests until the fork server, at the other end of `control`, ends.
 
-    `confine` applies the isolation layers to this process. Programs write to the folder `scratch`, so nothing is
-    imported from there.
+    `confine` applies the isolation layers to this process.
     """
     ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME.encode(), 0, 0, 0)  # process listings show it
     confine()
     os.chdir("/")
-    sys.path.remove(scratch)
     gc.enable()
     recursion_limit = sys.getrecursionlimit()
     session: _Session | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import select
 import signal
 import subprocess
@@ -19,9 +18,9 @@ from stepcoder_trl.executor.local import descriptors
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test
 from stepcoder_trl.executor.verdict.prepare import Job
-from stepcoder_trl.executor.wire.frames import json_bytes
-from stepcoder_trl.executor.wire.messages import GO, STOP, JobAnswer, Settings, StartMessage
-from stepcoder_trl.executor.wire.scratch import remove
+from stepcoder_trl.executor.wire.frames import frame
+from stepcoder_trl.executor.wire.messages import EXIT_KILLED, GO, STOP, JobAnswer, Settings, StartMessage
+from stepcoder_trl.executor.wire.scratch import random_name, remove_all
 from stepcoder_trl.executor.wire.system import is_portable
 from stepcoder_trl.types import Execution, Outcome
 
@@ -57,8 +56,8 @@ class ServerProcess:
         self._isolation = config.isolation
         self._wakeup = wakeup
         # Not `mkdtemp`: its first call takes a lock, which a process that is forked meanwhile would inherit as held.
-        self._scratch = os.path.join(tempfile.gettempdir(), f"stepcoder-{secrets.token_hex(8)}")
-        os.mkdir(self._scratch, 0o700)
+        self._folder = os.path.join(tempfile.gettempdir(), f"stepcoder-{random_name()}")
+        os.mkdir(self._folder, 0o700)
         request_read, self._requests = descriptors.open_pipe()
         self._replies, reply_write = descriptors.open_pipe()
         checks = os.open(os.devnull, os.O_RDONLY) if PORTABLE else os.memfd_create("checks", os.MFD_CLOEXEC)
@@ -78,13 +77,13 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=_environment(self._scratch, config.hash_seed),
-                cwd=self._scratch,
+                env=_environment(self._folder, config.hash_seed),
+                cwd=self._folder,
                 start_new_session=True,
             )
         except BaseException:
             self._close_pipes()
-            remove(self._scratch)
+            remove_all(self._folder)
             raise
         finally:
             descriptors.close(request_read)
@@ -93,8 +92,8 @@ class ServerProcess:
     def wait_until_ready(self) -> None:
         """Wait until the server has started. Raise a `SandboxError` if it cannot start or refuses to."""
         deadline = time.monotonic() + START_TIMEOUT_S
-        settings = Settings(scratch=self._scratch, isolation=self._isolation, portable=self.single_use)
-        self._send(json_bytes(settings), deadline)
+        settings = Settings(folder=self._folder, isolation=self._isolation, portable=self.single_use)
+        self._send(frame(settings), deadline)
         greeting: StartMessage = self._receive(deadline)
         if "infrastructure" in greeting:
             raise start_failure(greeting)
@@ -111,10 +110,8 @@ class ServerProcess:
         reply: JobAnswer = self._receive(deadline)
         while "test" in reply:
             passed = judge_test(job.tests.judges[reply["test"]], reply["result"]).outcome is Outcome.PASSED
-            self._send(json_bytes(GO if passed else STOP), deadline)
+            self._send(frame(GO if passed else STOP), deadline)
             reply = self._receive(deadline)
-        if "unexaminable" in reply:
-            return self.run(job.without_examiner())
         return judge_reply(job.program, job.tests.judges, reply)
 
     def stop(self) -> bool:
@@ -130,11 +127,13 @@ class ServerProcess:
             status = 0
             self._process.kill()
             self._process.wait()
-        remove(self._scratch)
+        remove_all(self._folder)
+        if status == EXIT_KILLED:
+            return True
         return status in (-signal.SIGKILL, -signal.SIGTERM) and (not self.ready or self.layers["seccomp"])
 
     def _send(self, message: bytes, deadline: float) -> None:
-        rest = memoryview(len(message).to_bytes(_LENGTH_BYTES, "little") + message)
+        rest = memoryview(message)
         while rest:
             try:
                 rest = rest[os.write(self._requests, rest) :]
@@ -188,12 +187,12 @@ def _bootstrap(requests: int, replies: int, checks: int) -> str:
     )
 
 
-def _environment(scratch: str, hash_seed: int) -> dict[str, str]:
+def _environment(folder: str, hash_seed: int) -> dict[str, str]:
     """Return the server's environment. It holds nothing of ours, which may contain tokens."""
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": scratch,
-        "TMPDIR": scratch,
+        "HOME": folder,
+        "TMPDIR": folder,
         "LANG": "C.UTF-8",
         "PYTHONHASHSEED": str(hash_seed),
         "PYTHONUTF8": "1",

@@ -22,7 +22,7 @@ from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS
 from stepcoder_trl.executor.local import descriptors
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.local.server_process import ExecutorClosing, ServerLost, ServerProcess
-from stepcoder_trl.executor.verdict.judge import worker_lost
+from stepcoder_trl.executor.verdict.judge import KilledError, worker_lost
 from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests
@@ -35,7 +35,7 @@ _HARMLESS_LIMITS = Limits(timeout_s=10.0)
 _Cause = Literal["killed", "lost", "failed"]
 # Number of failed attempts after which a program is given up, by cause.
 _MAX_ATTEMPTS: dict[_Cause, int] = {
-    "killed": 50,  # someone else killed the server, which says nothing about the program
+    "killed": 50,  # someone else killed the server or its child, which says nothing about the program
     "lost": 2,  # the server was lost while it ran the program
     "failed": 2,  # the server did not start, or failed to run the program
 }
@@ -159,7 +159,7 @@ class _Worker:
             except (ServerLost, SandboxError, OSError) as problem:
                 error = problem
             was_ready = self._server is not None and self._server.ready
-            if self._stop_server():
+            if self._stop_server() or isinstance(error, KilledError):
                 cause: _Cause = "killed"
             else:
                 cause = "lost" if was_ready and isinstance(error, ServerLost) else "failed"

@@ -169,7 +169,9 @@ class RemoteExecutor(BaseBackend):
     def _report(self, job: Job) -> list[Any]:
         """Send a job and return the greeting and the reply of the fork server, checked for form."""
         token = secrets.token_hex(16)
-        message = RemoteRequest(settings={"isolation": self.config.isolation}, job=json.loads(job.message))
+        message = RemoteRequest(
+            settings={"isolation": self.config.isolation}, job=base64.b64encode(job.message).decode()
+        )
         request = json_bytes(message).decode("ascii")
         response = self._client.post(
             {

@@ -1,117 +1,114 @@
-"""Fork a child for tests of a job, and watch it: turn what the system reports into events of its supervision."""
+"""Give a child the tests of a job, and watch it: turn what the system reports into events of its supervision."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import select
 import signal
+import socket
 import time
-from typing import NamedTuple, NoReturn
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from stepcoder_trl.executor.child import run as child
-from stepcoder_trl.executor.child.tracer import LineTracer
 from stepcoder_trl.executor.server.clock import Clock
 from stepcoder_trl.executor.server.examination import MAX_CPU_S, Examination
-from stepcoder_trl.executor.server.fork_server import ForkServer, send_signal
+from stepcoder_trl.executor.server.fork_server import ForkServer, Job, send_signal
 from stepcoder_trl.executor.server.supervise import POLL_S, SOFT_LIMIT_GRACE_S, Action, Supervision
 from stepcoder_trl.executor.wire import scratch
-from stepcoder_trl.executor.wire.frames import READ_BYTES, frame
-from stepcoder_trl.executor.wire.messages import CHILD_GO, CHILD_STOP, JobMessage
+from stepcoder_trl.executor.wire.frames import READ_BYTES, write_all
+from stepcoder_trl.executor.wire.jobs import pack
+from stepcoder_trl.executor.wire.messages import CHILD_GO, CHILD_STOP, ChildJob
 
 
 MAX_SCRATCH_BYTES = 256 * 2**20
+MIN_FREE_BYTES = 2**20  # a disk with less counts as full
 _LONG_RUN_S = 1.0
 
 
 class ChildProcess:
-    """
-    Process that runs `tests`, which are indices of a job's tests, with its files and pipes.
+    """Process that runs `tests`, which are indices of a job's tests, with its folder and its pipes."""
 
-    `stdout_fds` are the files of standard output: one for each test of a stdio job, else one for all.
-    """
-
-    def __init__(self, server: ForkServer, job: JobMessage, tests: range) -> None:
+    def __init__(self, server: ForkServer, job: Job, tests: range) -> None:
         self._server = server
         self._job = job
-        self._first = tests.start
-        inputs = [job["tests"][index]["input"] for index in tests] if job["type"] == "stdio" else [""]
-        self._stdin_fds = [server.system.memory_file("stdin", text) for text in inputs]
-        self.stdout_fds = [server.system.memory_file("stdout") for _ in inputs]
-        self._pipes: tuple[int, ...] = ()
-        self.pid = 0
-        self.reports = self._gate = -1  # descriptors
+        self._tests = tests
+        new = server.forker.take()
+        self.pid, self.reports, self.stdout = new.pid, new.reports, new.stdout
+        self._connection = new.connection
+        self.folder = ""
+        self.free_bytes = scratch.free_bytes(server.folder)
 
-    def fork(self, tracer: LineTracer, examination: Examination, waits: bool) -> None:
-        """Fork the child. If it `waits`, it needs an `answer` after each test. Raise OSError if that fails."""
-        self.reports, report_write = os.pipe()
-        gate_read, self._gate = os.pipe()
-        self._pipes = self.reports, self._gate
-        theirs = report_write, gate_read
-        task = child.ChildTask(
-            job=self._job,
-            filename=self._server.filename,
-            first=self._first,
-            report_fd=report_write,
-            gate_fd=gate_read if waits else None,
-            stdin_fds=self._stdin_fds,
-            stdout_fds=self.stdout_fds,
-            soft_signal=self._server.hardening.soft_signal,
-            modules=self._server.modules,
-            progress=self._server.progress,
-            tracer=tracer,
-            examiner=examination.connect(),
-        )
-        self._server.progress.clear()
+    def start(self, examination: Examination, lines: int | None = None) -> None:
+        """
+        Send the job. `lines` is a memory file in which the child marks the lines that run.
+
+        Raise OSError if that fails. A child that has ended meanwhile gets nothing.
+        """
+        if self.free_bytes < MIN_FREE_BYTES:
+            raise OSError(errno.ENOSPC, f"the disk of {self._server.folder} is full")
+        self.folder = self._server.new_folder()
+        self._server.beginning.clear()
+        self._server.claims.clear()
+        pipes = examination.connect()
+        files = () if lines is None else (lines,)
         try:
-            self.pid = os.fork()
-            if self.pid == 0:
-                self._become_child(task, examination)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._send(pipes, files)
         finally:
-            for descriptor in theirs:
-                os.close(descriptor)
             examination.leave_to_child()
 
-    def _become_child(self, task: child.ChildTask, examination: Examination) -> NoReturn:
-        try:
-            for descriptor in self._pipes:
-                os.close(descriptor)
-            examination.close_in_child()
-            self._server.close_in_child()
-            report = child.begin(task)
-            self._server.hardening.enter_child(
-                folder=self._server.scratch,
-                memory_limit_bytes=self._job["memory_limit_bytes"],
-                cpu_limit_s=math.ceil(min(self._job["program_cpu_s"], MAX_CPU_S)) + 2,
-                file_limit_bytes=self._job["max_output_bytes"] + 1,
-                open_files=2 * len(self._stdin_fds) + 64,
-            )
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                os.write(task.report_fd, frame({"not_started": f"{type(error).__name__}: {error}"}))
-            os._exit(1)
-        child.main(task, report)
+    def _send(self, pipes: Sequence[int], files: Sequence[int]) -> None:
+        header = self._job.header
+        tests = self._job.tests[self._tests.start : self._tests.stop]
+        message = ChildJob(
+            part_bytes=[],
+            type=header["type"],
+            first=self._tests.start,
+            folder=self.folder,
+            memory_limit_bytes=header["memory_limit_bytes"],
+            cpu_limit_s=math.ceil(min(header["program_cpu_s"], MAX_CPU_S)) + 2,
+            file_limit_bytes=max(header["max_output_bytes"] + 1, *map(len, tests)),
+            max_output_bytes=header["max_output_bytes"],
+            waits_for_verdicts=header["waits_for_verdicts"] and not files,
+            is_examined=bool(pipes),
+            shares_lines=bool(files),
+        )
+        with socket.socket(fileno=self._connection) as connection:
+            try:
+                socket.send_fds(connection, [b"."], [*pipes, *files])
+            finally:
+                connection.detach()
+        write_all(self._connection, pack(message, [self._job.program, self._job.around, *tests]))
 
     def answer(self, goes_on: bool) -> None:
         """Let a child that waits after a test run the next one, or end."""
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._gate, CHILD_GO if goes_on else CHILD_STOP)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            os.write(self._connection, CHILD_GO if goes_on else CHILD_STOP)
 
     def close(self) -> None:
-        """Close all descriptors."""
-        for descriptor in (*self._pipes, *self._stdin_fds, *self.stdout_fds):
+        """Close all descriptors, and remove the folder."""
+        for descriptor in (self._connection, self.reports, self.stdout):
             os.close(descriptor)
-        self._pipes = ()
+        if self.folder:
+            self._server.remove_folder(self.folder)
 
 
 class Exit(NamedTuple):
-    """End of a child. `waited_s`: seconds in which the machine was too busy to run it, 0 for a short run."""
+    """
+    End of a child.
+
+    `waited_s`: seconds in which the machine was too busy to run it, 0 for a short run. `filled_disk`: whether it wrote
+    much to files that are not in its folder any more. `disk_full`: whether the disk was full at the end.
+    """
 
     status: int
     cpu_s: float
-    wall_s: float
     waited_s: float
+    filled_disk: bool
+    disk_full: bool
 
 
 class Watch:
@@ -139,7 +136,7 @@ class Watch:
         """Watch the child until it has ended and was reaped. Raise as `run_job` does."""
         began = time.monotonic()
         self._next_measurement = began + POLL_S
-        wall_s = waited_s = 0.0
+        waited_s = 0.0
         self._exit_fd = self._server.system.exit_descriptor(self._child.pid, self._child.reports)
         try:
             self._poll.register(self._child.reports, select.POLLIN)
@@ -148,14 +145,17 @@ class Watch:
             self._examination.watch_for_end(self._poll)
             self._handle_events()
             self._supervision.watch_ended()
-            wall_s = time.monotonic() - began
-            if wall_s > _LONG_RUN_S:
+            if time.monotonic() - began > _LONG_RUN_S:
                 waited_s = self._clock.waited_s()
         finally:
             os.close(self._exit_fd)
-            status, cpu_s = self._server.reap(self._child.pid)
+            free_bytes = scratch.free_bytes(self._server.folder)
+            status, cpu_s, written_bytes = self._server.forker.reap(self._child.pid)
             self._examination.finish(wait_s=SOFT_LIMIT_GRACE_S)
-        return Exit(status, cpu_s, wall_s, waited_s)
+        # A file without a name is gone with its process.
+        regained_bytes = scratch.free_bytes(self._server.folder) - free_bytes
+        filled_disk = 2 * max(written_bytes, regained_bytes) > MAX_SCRATCH_BYTES
+        return Exit(status, cpu_s, waited_s, filled_disk, free_bytes < MIN_FREE_BYTES)
 
     def _handle_events(self) -> None:
         action = self._supervision.time_passed()
@@ -199,7 +199,7 @@ class Watch:
             if action is Action.KILL_ALL:
                 self._examination.stop(self._poll)
         elif action is Action.LEAVE:
-            self._server.reap(pid)
+            self._server.forker.reap(pid)
             self._server.leave()
             os._exit(0)
 
@@ -209,5 +209,7 @@ class Watch:
     def _measure_scratch(self) -> None:
         if time.monotonic() >= self._next_measurement:
             self._next_measurement = time.monotonic() + POLL_S
-            size = scratch.size_of(self._server.scratch, MAX_SCRATCH_BYTES)
+            size = scratch.size_of(self._child.folder, MAX_SCRATCH_BYTES)
             self._carry_out(self._supervision.scratch_measured(size > MAX_SCRATCH_BYTES))
+            lost_bytes = self._child.free_bytes - scratch.free_bytes(self._server.folder)
+            self._carry_out(self._supervision.disk_measured(lost_bytes > MAX_SCRATCH_BYTES))

@@ -12,19 +12,21 @@ from collections.abc import Sequence
 
 from stepcoder_trl.executor.examiner.process import serve
 from stepcoder_trl.executor.server.hardening.confine import Hardening
-from stepcoder_trl.executor.wire.frames import Channel
-from stepcoder_trl.executor.wire.messages import UNEXAMINABLE, ExaminationRequest, Verdict
+from stepcoder_trl.executor.wire.messages import ExaminationRequest, Verdict
 from stepcoder_trl.executor.wire.system import System
 
 
 MAX_CPU_S = 2**31
 _MEMORY_BYTES = 2**30  # 32 MiB of JSON become up to 640 MiB of Python objects
-_QUESTION_BYTES = 2**30
 _VERDICT_BYTES = 2**16
 
 
 class ExaminerLost(Exception):
-    """Raised if the examiner died, but not by a limit."""
+    """Raised if the examiner died, but not by a limit. `was_killed`: somebody else killed it."""
+
+    def __init__(self, was_killed: bool) -> None:
+        super().__init__("the examiner ended")
+        self.was_killed = was_killed
 
 
 class Examiner:
@@ -34,7 +36,7 @@ class Examiner:
     It reads the current program's checks from `checks_fd`, and closes the descriptors in `close`.
     """
 
-    def __init__(self, checks_fd: int, scratch: str, hardening: Hardening, close: Sequence[int]) -> None:
+    def __init__(self, checks_fd: int, hardening: Hardening, close: Sequence[int]) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if self.pid == 0:
@@ -42,7 +44,7 @@ class Examiner:
                 self._socket.close()
                 for descriptor in close:
                     os.close(descriptor)
-                serve(theirs, checks_fd, scratch, lambda: _confine(hardening))
+                serve(theirs, checks_fd, lambda: _confine(hardening))
             finally:
                 os._exit(1)
         theirs.close()
@@ -62,7 +64,7 @@ class Examiner:
         try:
             socket.send_fds(self._socket, [json.dumps(request).encode("ascii")], ends)
         except OSError as error:
-            raise ExaminerLost(str(error)) from None
+            raise self._lost() from error
         self.is_busy = True
 
     def verdict(self, wait_s: float) -> Verdict | None:
@@ -73,11 +75,11 @@ class Examiner:
         except (BlockingIOError, TimeoutError):
             return None
         except OSError as error:
-            raise ExaminerLost(str(error)) from None
+            raise self._lost() from error
         finally:
             self._socket.settimeout(None)
         if not data:
-            raise ExaminerLost("the examiner ended")
+            raise self._lost()
         self.is_busy = False
         verdict: Verdict = json.loads(data)
         return verdict
@@ -93,9 +95,12 @@ class Examiner:
         """Return the seconds in which the machine was too busy to run the examiner for the current program."""
         return max(_waited_seconds(self.pid) - self._waited_start, 0.0)
 
-    def close(self) -> None:
-        """Close the descriptor in the program's process, which must not have it."""
+    def _lost(self) -> ExaminerLost:
+        """Return the error for an examiner that has ended."""
+        _, status = os.waitpid(self.pid, 0)
+        self.pid, self.is_busy = 0, False
         self._socket.close()
+        return ExaminerLost(was_killed=os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL)
 
     def kill(self) -> None:
         """Kill the examiner, if it was not killed before."""
@@ -128,28 +133,24 @@ class Examination:
 
     # The pipes between child and examiner
 
-    def connect(self) -> Channel | None:
-        """Create the pipes. Call it before the fork. Return the child's channel."""
+    def connect(self) -> tuple[int, ...]:
+        """Create the pipes. Return the child's ends, if there is an examiner."""
         if self._examiner is None:
-            return None
+            return ()
         questions_read, questions_write = os.pipe()
         answers_read, answers_write = os.pipe()
         self._childs_ends = questions_read, answers_write
         self._examiners_ends = questions_write, answers_read
-        return Channel(questions_read, answers_write, _QUESTION_BYTES)
+        return self._childs_ends
 
     def leave_to_child(self) -> None:
         """Close the child's ends in the server, so that the examiner notices when the child ends."""
         self._childs_ends = _closed(self._childs_ends)
 
-    def close_in_child(self) -> None:
-        """Close the examiner's ends in the child."""
-        self._examiners_ends = _closed(self._examiners_ends)
-
     def close(self) -> None:
         """Close all open ends."""
         self.leave_to_child()
-        self.close_in_child()
+        self._examiners_ends = _closed(self._examiners_ends)
 
     # The course of an examination
 
@@ -157,11 +158,6 @@ class Examination:
     def is_running(self) -> bool:
         """Return whether a test is being examined."""
         return self._examiner is not None and self._examiner.is_busy
-
-    @property
-    def is_impossible(self) -> bool:
-        """Return whether the examiner cannot send the arguments of the test."""
-        return self.verdict is not None and self.verdict.get("aborted") == UNEXAMINABLE
 
     def begin(self, index: int) -> None:
         """Start the examination of a test. Raise ValueError if the child asked for it out of order."""

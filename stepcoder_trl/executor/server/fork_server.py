@@ -1,4 +1,4 @@
-"""State of the fork server: what it prepares once for all children, and its connection to the caller."""
+"""State of the fork server: its forker, its examiner, the folders of programs, and its connection to the caller."""
 
 from __future__ import annotations
 
@@ -7,51 +7,70 @@ import gc
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from stepcoder_trl.executor.child import run as child
 from stepcoder_trl.executor.child.state import ModuleStates
+from stepcoder_trl.executor.child.task import PROGRAM_FILE, Inherited
 from stepcoder_trl.executor.child.tracer import line_tracer
 from stepcoder_trl.executor.server.examination import Examination, Examiner
+from stepcoder_trl.executor.server.forker import Forker
 from stepcoder_trl.executor.server.hardening.confine import prepare
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import frame, read_frame, write_all
-from stepcoder_trl.executor.wire.messages import JobAnswer, Settings, StartMessage
+from stepcoder_trl.executor.wire.jobs import unpack
+from stepcoder_trl.executor.wire.messages import JobAnswer, JobMessage, Settings, StartMessage
 from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.system import PortableSystem, System
 
 
+class Job(NamedTuple):
+    """Job of the caller: its header, the program, the code around it, and its tests, as `jobs.py` says."""
+
+    header: JobMessage
+    program: bytes
+    around: bytes
+    tests: list[bytes]
+
+
 class ForkServer:
     """
-    Everything that children inherit, the examiner, and the pipes to the caller.
+    The forker, the examiner, and the pipes to the caller.
 
     Create it in a fresh interpreter with one thread, after the modules that programs import are loaded. Creation
     raises OSError or IsolationUnavailable if a layer of isolation cannot be prepared.
     """
 
     def __init__(self, settings: Settings, requests: int, replies: int, checks: int | None) -> None:
-        self.scratch = settings["scratch"]
-        self.filename = os.path.join(self.scratch, "solution.py")  # programs are compiled under this path
+        self.folder = settings["folder"]
         self.requests = os.fdopen(requests, "rb", buffering=2**20)
         self.system = PortableSystem() if settings["portable"] else System()
+        self.has_leftovers = False  # whether a program's folder could not be removed
         self._replies = replies
         self._checks = checks
         self._examiner: Examiner | None = None
-        os.chdir(self.scratch)
-        sys.path.insert(0, self.scratch)
-        sys.argv = [self.filename]
-        self.tracer = line_tracer(self.filename)
+        os.chdir("/")
         self.hardening = prepare(
-            base=self.scratch,
+            base=self.folder,
             readable=_readable_paths(),
             isolation=settings["isolation"],
             portable=settings["portable"],
         )
-        self.modules = ModuleStates()  # before any program runs
-        self.progress = Progress()
-        child.rehearse(self.tracer, self.modules, self.progress)
+        inherited = Inherited(
+            tracer=line_tracer(os.path.join(self.folder, PROGRAM_FILE)),
+            modules=ModuleStates(),
+            beginning=Progress(),
+            claims=Progress(),
+            soft_signal=self.hardening.soft_signal,
+        )
+        self.beginning, self.claims = inherited.beginning, inherited.claims
+        stdout = self.system.memory_file("rehearsal")
+        child.rehearse(inherited, stdout)
+        os.close(stdout)
         gc.collect()
         gc.freeze()
+        private = [replies, requests] if checks is None else [replies, requests, checks]
+        self.forker = Forker(inherited, self.hardening, self.system, close=private)
 
     def send(self, message: StartMessage | JobAnswer) -> None:
         """Send a message to the caller. Raise BrokenPipeError if the caller has ended."""
@@ -61,54 +80,46 @@ class ForkServer:
         """Wait for a message of the caller. Raise EOFError if the caller has ended."""
         return read_frame(self.requests)
 
+    def receive_job(self) -> Job:
+        """Wait for a job. Raise EOFError if the caller has ended."""
+        header, (program, around, *tests) = unpack(self.requests)
+        return Job(header, program, around, tests)
+
     def new_examination(self, checks_bytes: int, max_answer_bytes: int) -> Examination:
         """Return the examination of a new child. Start the examiner if there are checks and it does not run."""
         if checks_bytes and (self._examiner is None or not self._examiner.pid):
             assert self._checks is not None
-            close = self._replies, self.requests.fileno()
-            self._examiner = Examiner(self._checks, self.scratch, self.hardening, close)
+            self._examiner = Examiner(self._checks, self.hardening, [self._replies, self.requests.fileno()])
         return Examination(self._examiner if checks_bytes else None, checks_bytes, max_answer_bytes)
 
-    def close_in_child(self) -> None:
-        """Close the descriptors that a program must not have."""
-        os.close(self._replies)
-        os.close(self.requests.fileno())
-        if self._checks is not None:
-            os.close(self._checks)
-        if self._examiner is not None:
-            self._examiner.close()
+    def new_folder(self) -> str:
+        """Create the folder of one program."""
+        folder = os.path.join(self.folder, scratch.random_name())
+        os.mkdir(folder, 0o700)
+        return folder
 
-    def reap(self, pid: int) -> tuple[int, float]:
-        """Kill a child and every process that it started. Return the child's wait status and CPU seconds."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-        send_signal(pid, signal.SIGKILL)
-        _, status, usage = os.wait4(pid, 0)
-        self._reap_descendants()
-        return status, usage.ru_utime + usage.ru_stime
-
-    def _reap_descendants(self) -> None:
-        spared = None if self._examiner is None else self._examiner.pid
-        while True:
-            try:
-                found, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if found == 0:  # adopted from the child, in a session of its own
-                descendants = [pid for pid in self.system.children() if pid != spared]
-                if not descendants:
-                    return
-                for pid in descendants:
-                    send_signal(pid, signal.SIGKILL)
-                    with contextlib.suppress(ChildProcessError):
-                        os.waitpid(pid, 0)
+    def remove_folder(self, folder: str) -> None:
+        """Remove the folder of a program that has ended."""
+        with contextlib.suppress(OSError):  # most programs leave nothing
+            os.unlink(os.path.join(folder, PROGRAM_FILE))
+            os.rmdir(folder)
+            return
+        self.has_leftovers |= not scratch.remove(folder)
 
     def leave(self) -> None:
-        """Kill the examiner and remove the scratch folder. A caller that was killed cannot remove it."""
+        """End the forker and the examiner, and remove all folders. A caller that was killed cannot remove them."""
+        self.forker.end()
         if self._examiner is not None:
             self._examiner.kill()
-        os.chdir("/")
-        scratch.remove(self.scratch)
+        self._reap_orphans()
+        scratch.remove_all(self.folder)
+
+    def _reap_orphans(self) -> None:
+        """Kill the processes that the forker left behind."""
+        for pid in self.system.children():
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def send_signal(pid: int, number: int) -> None:

@@ -47,8 +47,8 @@ def _serve(request: RemoteRequest) -> list[Any]:
     folder = tempfile.mkdtemp(prefix="stepcoder-")
     with tempfile.TemporaryFile() as requests, tempfile.TemporaryFile() as replies:
         _private.extend((requests.fileno(), replies.fileno()))
-        settings = Settings(scratch=folder, isolation=request["settings"]["isolation"], portable=is_portable())
-        requests.write(frame(settings) + frame(request["job"]))
+        settings = Settings(folder=folder, isolation=request["settings"]["isolation"], portable=is_portable())
+        requests.write(frame(settings) + base64.b64decode(request["job"]))
         requests.seek(0)
         # Hide the service's environment. Temporary files go to the scratch folder.
         os.environ.clear()
@@ -57,7 +57,7 @@ def _serve(request: RemoteRequest) -> list[Any]:
         try:
             server.main(os.dup(requests.fileno()), os.dup(replies.fileno()))
         finally:
-            scratch.remove(folder)
+            scratch.remove_all(folder)
         replies.seek(0)
         messages = []
         while True:

@@ -12,13 +12,12 @@ from typing import Any
 from stepcoder_trl.executor.server.child_process import ChildProcess, Exit
 from stepcoder_trl.executor.server.clock import Clock
 from stepcoder_trl.executor.server.examination import Examination
-from stepcoder_trl.executor.server.fork_server import ForkServer
-from stepcoder_trl.executor.server.supervise import Action, Supervision
+from stepcoder_trl.executor.server.fork_server import ForkServer, Job
+from stepcoder_trl.executor.server.supervise import Supervision
 from stepcoder_trl.executor.wire.messages import (
     EXIT_REPORT_FAILED,
     GO,
     ChildReport,
-    JobMessage,
     Lines,
     ModuleError,
     NotStarted,
@@ -31,7 +30,7 @@ from stepcoder_trl.executor.wire.messages import (
 
 
 _ERROR_KEYS = frozenset({"error", "memory", "line"})
-_STDIO_KEYS = _ERROR_KEYS | {"ended"}
+_STDIO_KEYS = _ERROR_KEYS | {"output", "base64"}
 _VALUE_KEYS = _ERROR_KEYS | {"value", "passed", "assertion_error"}
 _BROKEN = "the program broke its process"
 
@@ -40,42 +39,51 @@ class ChildNotStarted(OSError):
     """Raised if a child failed before it ran code of the program: an infrastructure failure, not an outcome."""
 
 
+class KilledFromOutside(Exception):
+    """Raised if somebody else killed a child: an infrastructure failure. A program cannot kill its own process."""
+
+
+class DiskLost(OSError):
+    """Raised if other programs filled the disk while a child ran."""
+
+
 class JobState:
     """State of one job, which its children change one after the other."""
 
-    def __init__(self, job: JobMessage) -> None:
+    def __init__(self, job: Job) -> None:
         self.job = job
-        self.results: list[Result | None] = [None] * len(job["tests"])
+        self.examined = frozenset(job.header["examined"])  # tests that the examiner judges
+        self.results: list[Result | None] = [None] * len(job.tests)
         self.kept_bytes = 0  # of all outputs and reports together
         self.cpu_s = 0.0
         self.lines_again_cpu_s = 0.0  # of runs that are repeated for their lines
-        self.was_repeated = False  # because somebody else killed the child
-        self.needs_process_per_test = job["fresh_process_per_test"]
-        self.wall_deadline = time.monotonic() + job["program_wall_s"]
-        self.hard_deadline = time.monotonic() + job["hard_wall_s"]  # even if the machine was too busy to run the tests
-        self.is_unexaminable = False
+        self.disk_full = False
+        self.needs_process_per_test = job.header["fresh_process_per_test"]
+        self.wall_deadline = time.monotonic() + job.header["program_wall_s"]
+        # Even if the machine was too busy to run the tests.
+        self.hard_deadline = time.monotonic() + job.header["hard_wall_s"]
         self._lines: set[int] = set()
         self._lines_known = True
 
     def reply(self) -> Reply:
         """Return the message to the caller."""
         lines = sorted(self._lines) if self._lines_known else None
-        return {"tests": self.results, "lines": lines, "cpu_s": self.cpu_s}
+        return {"tests": self.results, "lines": lines, "cpu_s": self.cpu_s, "disk_full": self.disk_full}
 
     @property
     def has_too_much(self) -> bool:
         """Return whether fork server and caller would have to hold too much data of the program."""
-        return self.kept_bytes > self.job["max_kept_bytes"]
+        return self.kept_bytes > self.job.header["max_kept_bytes"]
 
     @property
     def too_much(self) -> str:
         """Return the message of a test after which there is too much data."""
-        return f"wrote or returned more than {self.job['max_kept_bytes']} bytes in all tests together"
+        return f"wrote or returned more than {self.job.header['max_kept_bytes']} bytes in all tests together"
 
     @property
     def max_report_bytes(self) -> int:
         """Return the maximum length of a child's report."""
-        return 2 * self.job["max_output_bytes"] + 65_536
+        return 2 * self.job.header["max_output_bytes"] + 65_536
 
     def fill(self, first: int, result: Result, cpu_s: float = 0.0) -> None:
         """Give the tests from `first` on one result. The CPU seconds count for the first of them."""
@@ -96,6 +104,7 @@ class ProgramPhase(Enum):
     COMPILE = auto()
     MODULE = auto()  # call and assert jobs: the module level runs
     TESTS = auto()
+    FAILED = auto()  # the module level failed, and no test runs
     EXIT = auto()  # the program called `os._exit`
 
 
@@ -117,8 +126,9 @@ class Reports:
         self._has_ended = False  # whether the child reported how it ended and which lines ran
         self._server = server
         self._state = state
-        self._job = state.job
-        self._is_stdio = state.job["type"] == "stdio"
+        self._header = state.job.header
+        self._is_stdio = self._header["type"] == "stdio"
+        self._is_expired = False
         self._child = child
         self._clock = clock
         self._examination = examination
@@ -128,18 +138,21 @@ class Reports:
         return self._has_ended and self._phase is not ProgramPhase.EXIT and self._first < self.next
 
     def read_progress(self) -> None:
-        if self._phase is ProgramPhase.COMPILE and (moment := self._server.progress.moment("compiled")):
+        if self._phase is ProgramPhase.COMPILE and (moment := self._server.beginning.moment("compiled")):
             self._phase = ProgramPhase.MODULE
             if self._is_stdio:
                 self._phase = ProgramPhase.TESTS
                 self._clock.begin_then(*moment)
-        if self._phase is ProgramPhase.MODULE and (moment := self._server.progress.moment("ready")):
+        if self._phase is ProgramPhase.MODULE and (moment := self._server.claims.moment("ready")):
             self._phase = ProgramPhase.TESTS
             self._clock.begin_then(*moment)
 
+    def expire(self) -> None:
+        self._is_expired = True
+
     def count(self, size: int) -> None:
         if self._phase is not ProgramPhase.COMPILE:
-            self._state.kept_bytes += size
+            self._state.kept_bytes += size * 3 // 4  # of output, base64 makes four bytes of three
             if self._state.has_too_much:
                 raise OverflowError("too much in all")
 
@@ -163,10 +176,13 @@ class Reports:
             self._receive_failure(report)
 
     def _receive_failure(self, report: NotStarted | ModuleError | OutOfMemory) -> None:
-        if "not_started" in report and self._phase is ProgramPhase.COMPILE:
+        if "not_started" in report and not self._server.beginning.moment("confined"):
             raise ChildNotStarted(str(report["not_started"]))
         if "module_error" in report and self._phase is ProgramPhase.MODULE:
-            self._fill_rest(_checked(report["module_error"], _ERROR_KEYS), self._clock.begin())
+            result = _checked(report["module_error"], _ERROR_KEYS)
+            if not self._is_expired:
+                self._fill_rest(result, self._clock.begin())
+                self._phase = ProgramPhase.FAILED
         elif "out_of_memory" in report and self.next < self._last:
             self._finish_test({"memory": "MemoryError"}, self._clock.begin())
         else:
@@ -180,12 +196,14 @@ class Reports:
         if report["test"] != self.next or self._phase is not ProgramPhase.TESTS or self.next >= self._last:
             raise ValueError("report out of order")
         result = report["result"]
-        if is_examined(self._job, self.next):
+        if self.next in self._state.examined:
             result = self._examined_result(result)
         _checked(result, _STDIO_KEYS if self._is_stdio else _VALUE_KEYS)
         self._state.add_lines(report["lines"])
+        if self._is_expired:
+            return
         self._finish_test(result, self._clock.begin())
-        if self._job["waits_for_verdicts"]:
+        if self._header["waits_for_verdicts"]:
             self._child.answer(self._may_go_on())
             self._clock.begin()
 
@@ -193,7 +211,7 @@ class Reports:
 
     def _begin_examination(self, index: int) -> None:
         in_order = index == self.next < self._last and self._phase is ProgramPhase.TESTS
-        if not in_order or not is_examined(self._job, index):
+        if not in_order or index not in self._state.examined:
             raise ValueError("report out of order")
         self._examination.begin(index)
 
@@ -229,22 +247,11 @@ class Reports:
         self.next = len(self._state.results)
 
     def _finish_test(self, result: Result, cpu_s: float) -> None:
-        """Store the next test's result, with its output for stdio tests."""
-        stdout = self._child.stdout_fds[self.next - self._first if self._is_stdio else 0]
-        size = os.fstat(stdout).st_size
-        needs_output = self._is_stdio and "ended" in result
-        if needs_output:
-            self._state.kept_bytes += size
-        if size > self._job["max_output_bytes"]:
-            result = {"error": f"wrote more than {self._job['max_output_bytes']} bytes to standard output"}
-        elif self._state.has_too_much:
+        """Store the next test's result."""
+        if self._state.has_too_much:
             result = {"error": self._state.too_much}
-        elif needs_output:
-            data = os.pread(stdout, size, 0)
-            # As JSON text, an escaped byte would be six characters.
-            result = {"output": data.decode()} if data.isascii() else {"base64": b64encode(data).decode()}
-        if not self._is_stdio:
-            os.ftruncate(stdout, 0)  # the next test has the same file
+        if cpu_s > self._header["timeout_s"]:  # the child was faster than the signal of the limit
+            result = {"timeout": True}
         self._state.results[self.next] = {**result, "cpu_s": cpu_s}
         self.next += 1
         self._examination.verdict = None
@@ -252,18 +259,16 @@ class Reports:
     # The end of the child
 
     def conclude(self, end: Exit, supervision: Supervision) -> int | None:
-        """Account for the end of the child. Return the test at which it died without a report of its lines."""
+        """
+        Account for the end of the child. Return the test at which it died without a report of its lines.
+
+        Raise an exception if the end is not the program's doing.
+        """
+        self._check_end(end, supervision)
         state = self._state
         state.wall_deadline += end.waited_s
-        state.is_unexaminable |= self._examination.is_impossible
-        if supervision.reaped(end.status, self._has_ended) is Action.REPEAT:
-            state.was_repeated = True
-            state.wall_deadline += end.wall_s
-            self.next = self._first
-            return None
         state.cpu_s += end.cpu_s
-        if state.is_unexaminable:
-            return None
+        state.disk_full |= end.disk_full
         died_at = self.next
         has_said_all = self.is_done and not supervision.expired
         if self.next < self._last and not has_said_all:
@@ -275,6 +280,17 @@ class Reports:
             state.needs_process_per_test = True  # the program changed state that the next test would see
         return None
 
+    def _check_end(self, end: Exit, supervision: Supervision) -> None:
+        """Raise an exception if the child's end is an infrastructure failure."""
+        if supervision.lost_disk and not end.filled_disk:
+            raise DiskLost("other programs filled the disk")
+        if not self._server.beginning.moment("confined") and not supervision.expired:
+            raise ChildNotStarted(f"a child ended before its program started, wait status {end.status}")
+        killed = os.WIFSIGNALED(end.status) and os.WTERMSIG(end.status) == signal.SIGKILL
+        by_kernel = end.cpu_s >= self._header["program_cpu_s"]  # the last resort against endless programs
+        if killed and not supervision.has_killed and not by_kernel and self._server.hardening.layers["seccomp"]:
+            raise KilledFromOutside("somebody else killed a program's process")
+
     def _finish_last_test(self, result: Result, cpu_s: float) -> None:
         """Store the result of the test that ran when the child ended."""
         if self._phase is ProgramPhase.COMPILE and result.get("error") == _BROKEN:
@@ -285,7 +301,7 @@ class Reports:
             self._fill_rest(result, cpu_s)
         else:
             self._finish_test(result, cpu_s)
-            if self._job["waits_for_verdicts"]:
+            if self._header["waits_for_verdicts"]:
                 self._may_go_on()
 
     def _result_of_death(self, status: int, supervision: Supervision) -> Result:
@@ -301,12 +317,15 @@ class Reports:
             return {"error": f"killed by {_signal_name(os.WTERMSIG(status))}"}
         if os.WEXITSTATUS(status) == EXIT_REPORT_FAILED:
             return {"error": _BROKEN}
-        return {"ended": True} if self._is_stdio else {"error": "the program ended without an answer"}
+        return self._output() if self._is_stdio else {"error": "the program ended without an answer"}
 
-
-def is_examined(job: JobMessage, index: int) -> bool:
-    """Return whether the examiner judges a test."""
-    return job["type"] == "assert" and "candidates" in job["tests"][index]
+    def _output(self) -> Result:
+        """Return what a child wrote to standard output that ended without a report."""
+        size, limit = os.fstat(self._child.stdout).st_size, self._header["max_output_bytes"]
+        self._state.kept_bytes += size
+        if size > limit:
+            return {"error": f"wrote more than {limit} bytes to standard output"}
+        return {"base64": b64encode(os.pread(self._child.stdout, size, 0)).decode()}
 
 
 def _checked(result: Result, allowed: frozenset[str]) -> Result:

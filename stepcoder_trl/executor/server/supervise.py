@@ -12,8 +12,6 @@ child.
 
 from __future__ import annotations
 
-import os
-import signal
 from enum import Enum, auto
 from typing import Protocol
 
@@ -22,9 +20,9 @@ from stepcoder_trl.executor.wire.messages import ChildReport
 
 
 SOFT_LIMIT_GRACE_S = 0.25
-STARVED_GRACE_S = 10.0  # maximum extension of the grace if the machine is too busy to run the child
-POLL_S = 0.25
-GARBAGE_ERRORS = (OverflowError, ValueError, RecursionError, TypeError, KeyError, AttributeError)
+STARVED_GRACE_S = 2.0  # maximum extension of the grace, in all, if the machine is too busy to run the child
+POLL_S = 0.1
+GARBAGE_ERRORS = (OverflowError, ValueError, RecursionError, TypeError, LookupError, AttributeError)
 
 
 class Action(Enum):
@@ -37,7 +35,6 @@ class Action(Enum):
     KILL_ALL = auto()  # kill the child, and the examiner if it examines the child
     END = auto()  # stop watching
     LEAVE = auto()  # kill the child and end the fork server
-    REPEAT = auto()  # run the same tests once more
 
 
 class Phase(Enum):
@@ -57,6 +54,9 @@ class Listener(Protocol):
 
     def read_progress(self) -> None:
         """Read the progress that the child recorded in shared memory."""
+
+    def expire(self) -> None:
+        """A limit is exceeded: results that arrive from now on do not count."""
 
     def count(self, size: int) -> None:
         """Count bytes of reports. Raise OverflowError if there are too many."""
@@ -90,26 +90,24 @@ class Supervision:
     """
     State of one child's supervision. Each method is an event, and returns the next action.
 
-    A report that is longer than `max_report_bytes` is garbage. `may_repeat` allows to repeat the run of a child that
-    somebody else killed.
+    A report that is longer than `max_report_bytes` is garbage.
     """
 
-    def __init__(
-        self, listener: Listener, clock: LimitClock, examination: Examined, max_report_bytes: int, may_repeat: bool
-    ) -> None:
+    def __init__(self, listener: Listener, clock: LimitClock, examination: Examined, max_report_bytes: int) -> None:
         self.phase = Phase.WITHIN_LIMITS
         self.expired = False  # whether a limit was exceeded
         self.garbage = False  # whether the child sent garbage, sent too much or wrote too much
+        self.lost_disk = False  # whether the disk filled up, and nobody knows yet by whom
         self._listener = listener
         self._clock = clock
         self._examination = examination
         self._reports = FrameBuffer(max_report_bytes)
-        self._may_repeat = may_repeat
         self._alive = True
         self._pipe_open = True
         self._left_s = 0.0
         self._grace_end = 0.0
         self._waited_before_s = 0.0
+        self._extended_s = 0.0
 
     @property
     def wait_s(self) -> float:
@@ -128,6 +126,7 @@ class Supervision:
             self._left_s = self._clock.left_s()
             if self._left_s <= 0:
                 self.expired = True
+                self._listener.expire()
                 self._begin_grace()
                 return Action.SIGNAL
         elif self.phase is Phase.GRACE:
@@ -175,6 +174,13 @@ class Supervision:
             return self._kill()
         return self._go_on()
 
+    def disk_measured(self, lost_much: bool) -> Action:
+        """The free space of the disk was measured. `lost_much`: it lost more than a program may write."""
+        if lost_much and not self._was_killed:
+            self.lost_disk = True
+            return self._kill()
+        return self._go_on()
+
     def caller_gone(self) -> Action:
         """The caller has ended."""
         return Action.LEAVE
@@ -183,17 +189,10 @@ class Supervision:
         """The child is watched no longer. It still exists."""
         self._listener.read_progress()
 
-    def reaped(self, status: int, has_ended: bool) -> Action:
-        """
-        The child was waited for.
-
-        A SIGKILL that the fork server did not send is from someone else, as in a system short of memory, or from the
-        program itself. Nobody can tell which, so the run is repeated once. The second run counts. `has_ended`: the
-        child had reported its end.
-        """
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        is_ours = self._was_killed or self.expired or has_ended
-        return Action.REPEAT if killed and not is_ours and self._may_repeat else Action.END
+    @property
+    def has_killed(self) -> bool:
+        """Return whether the child may have been killed because of what it did."""
+        return self._was_killed or self.expired or self._listener.is_done
 
     @property
     def _was_killed(self) -> bool:
@@ -226,10 +225,11 @@ class Supervision:
 
     def _is_grace_extended(self) -> bool:
         """Extend the grace by the time in which the machine was too busy to run the child."""
-        waited_s = min(self._clock.waited_s() - self._waited_before_s, STARVED_GRACE_S)
+        waited_s = min(self._clock.waited_s() - self._waited_before_s, STARVED_GRACE_S - self._extended_s)
         self._left_s += waited_s
         if self._left_s <= 0:
             return False
         self._grace_end += waited_s
+        self._extended_s += waited_s
         self._waited_before_s += waited_s
         return True

@@ -103,10 +103,15 @@ def _early_end(report: Result) -> TestResult | None:
     return None
 
 
+class KilledError(SandboxError):
+    """Raised if somebody else killed a process of the sandbox."""
+
+
 def judge_reply(program: str, judges: Sequence[Judge], reply: Reply | Infrastructure) -> Execution:
     """Judge a program by the fork server's last message. Raise a `SandboxError` if the server failed to run it."""
     if "infrastructure" in reply:
-        raise SandboxError(str(reply["infrastructure"]))
+        kind = KilledError if reply.get("killed") is True else SandboxError
+        raise kind(str(reply["infrastructure"]))
     results: list[TestResult] = []
     for index, report in enumerate(reply["tests"]):
         not_run = isinstance(report, dict) and report.get("not_run")
@@ -114,7 +119,10 @@ def judge_reply(program: str, judges: Sequence[Judge], reply: Reply | Infrastruc
             results.append(TestResult(results[-1].outcome, message="not run", trusted=results[-1].trusted))
         else:
             results.append(judge_test(judges[index], report))
-    return _execution(program, results, reply["lines"], float(reply["cpu_s"]))
+    execution = _execution(program, results, reply["lines"], float(reply["cpu_s"]))
+    if reply.get("disk_full") and execution.outcome is not Outcome.PASSED:
+        raise SandboxError("the disk was full, which may be why the program failed")
+    return execution
 
 
 def worker_lost(program: str, num_tests: int) -> Execution:

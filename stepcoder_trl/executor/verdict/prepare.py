@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from stepcoder_trl.executor.verdict.asserts import split_assert
 from stepcoder_trl.executor.verdict.examinable import binds_names, functions_of, plan_check, root_name
@@ -34,16 +33,17 @@ from stepcoder_trl.executor.verdict.limits import (
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.executor.wire.codec import encode
 from stepcoder_trl.executor.wire.frames import json_bytes
+from stepcoder_trl.executor.wire.jobs import joined, text_bytes
 from stepcoder_trl.executor.wire.messages import (
     STARVED_WALL_FACTOR,
     AssertTest,
     Check,
     Checks,
+    CodeAround,
     ExaminedTest,
     InsideTest,
+    JobMessage,
     SplitTest,
-    StdioTest,
-    TestsMessage,
 )
 
 
@@ -51,7 +51,9 @@ from stepcoder_trl.executor.wire.messages import (
 class PreparedTests:
     """Everything about a job that does not depend on the program."""
 
-    message: bytes  # `TestsMessage` as JSON
+    header: bytes  # `JobMessage` as JSON, without the sizes of the parts
+    part_bytes: tuple[int, ...]  # sizes of the parts but the program
+    parts: bytes
     judges: tuple[Judge, ...]  # one per test
     memory_limit_bytes: int
     deadline_s: float  # wall seconds after which a server that has not answered counts as lost
@@ -68,8 +70,9 @@ class Job:
 
     @property
     def message(self) -> bytes:
-        """Return the `JobMessage` as JSON. The tests are encoded once for all programs."""
-        return b'{"program":' + json_bytes(self.program) + b"," + self.tests.message[1:]
+        """Return the message to the fork server. The tests are encoded once for all programs."""
+        program = text_bytes(self.program)
+        return joined(self.tests.header, (len(program), *self.tests.part_bytes), program + self.tests.parts)
 
 
 def prepare_job(program: str, tests: Tests, limits: Limits, examine: bool = True) -> Job:
@@ -96,23 +99,26 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
     memory_limit_bytes = int(tests.get("memory_limit_bytes", limits.memory_limit_bytes))
     memory_limit_bytes = min(memory_limit_bytes, MAX_MEMORY_LIMIT_BYTES)
     setup, checks, output_bytes = "", b"", [0]
+    examined: list[int] = []
     judges: list[Judge]
     if tests["type"] == "stdio":
-        payload: list[Any] = [StdioTest(input=text) for text in tests["inputs"]]
+        payload = [text_bytes(text) for text in tests["inputs"]]
         options = (limits.float_tolerance, limits.keep_outputs)
         judges = [partial(judge_stdout, text, *options) for text in tests["outputs"]]
         output_bytes = [len(text.encode("utf-8", "surrogatepass")) for text in tests["outputs"]]
     elif tests["type"] == "call":
-        payload = [encode(list(arguments)) for arguments in tests["inputs"]]
+        payload = [json_bytes(encode(list(arguments))) for arguments in tests["inputs"]]
         judges = [partial(judge_returned, value, limits.keep_outputs) for value in tests["outputs"]]
     else:
-        payload, judges, checks, setup = _prepare_asserts(tests, examine)
-    message: TestsMessage = {
+        asserts, judges, checks, setup = _prepare_asserts(tests, examine)
+        examined = [index for index, test in enumerate(asserts) if "candidates" in test]
+        payload = [json_bytes(test) for test in asserts]
+    around = CodeAround(fn_name=tests.get("fn_name"), preamble=tests.get("preamble", ""), setup=setup)
+    parts = [json_bytes(around), *payload]
+    header: JobMessage = {
+        "part_bytes": [],
         "type": tests["type"],
-        "fn_name": tests.get("fn_name"),
-        "preamble": tests.get("preamble", ""),
-        "setup": setup,
-        "tests": payload,
+        "examined": examined,
         "checks_bytes": len(checks),
         "timeout_s": timeout_s,
         "wall_s": WALL_PER_CPU * timeout_s,
@@ -125,7 +131,15 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         "waits_for_verdicts": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,
     }
-    return PreparedTests(json_bytes(message), tuple(judges), memory_limit_bytes, hard_wall_s + SERVER_SLACK_S, checks)
+    return PreparedTests(
+        header=json_bytes(header),
+        part_bytes=tuple(map(len, parts)),
+        parts=b"".join(parts),
+        judges=tuple(judges),
+        memory_limit_bytes=memory_limit_bytes,
+        deadline_s=hard_wall_s + SERVER_SLACK_S,
+        checks=checks,
+    )
 
 
 def _prepare_asserts(tests: Tests, examine: bool) -> tuple[list[AssertTest], list[Judge], bytes, str]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 
 READ_BYTES = 2**16  # capacity of a pipe; a larger buffer would be mapped and unmapped for every message
-_HEADER = struct.Struct("<I")
+HEADER = struct.Struct("<I")  # length of the message that follows
 _write, _read = os.write, os.read  # bound before any program runs, which may replace them in its process
 
 
@@ -29,7 +29,7 @@ def json_bytes(message: Any) -> bytes:
 def frame(message: Any) -> bytes:
     """Return a message as JSON with its length in front."""
     payload = json_bytes(message)
-    return _HEADER.pack(len(payload)) + payload
+    return HEADER.pack(len(payload)) + payload
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -41,10 +41,10 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def read_frame(stream: Readable) -> Any:
     """Read one message from a blocking stream. Raise EOFError if the stream ends before the message does."""
-    header = stream.read(_HEADER.size)
-    if len(header) < _HEADER.size:
+    header = stream.read(HEADER.size)
+    if len(header) < HEADER.size:
         raise EOFError("stream ended")
-    (length,) = _HEADER.unpack(header)
+    (length,) = HEADER.unpack(header)
     payload = stream.read(length)
     if len(payload) < length:
         raise EOFError("stream ended inside a message")
@@ -66,14 +66,14 @@ class FrameBuffer:
         JSON is nested too deeply.
         """
         self._data += data
-        while len(self._data) >= _HEADER.size:
-            (length,) = _HEADER.unpack_from(self._data)
+        while len(self._data) >= HEADER.size:
+            (length,) = HEADER.unpack_from(self._data)
             if length > self._max_bytes:
                 raise OverflowError(f"frame of {length} bytes")
-            end = _HEADER.size + length
+            end = HEADER.size + length
             if len(self._data) < end:
                 break
-            payload = bytes(self._data[_HEADER.size : end])
+            payload = bytes(self._data[HEADER.size : end])
             del self._data[:end]
             yield json.loads(payload)
 

@@ -4,8 +4,11 @@ Messages between the processes of the executor, and the constants that both side
     caller ---- Settings, JobMessage, GO or STOP -----------> fork server ---- ExaminationRequest ---> examiner
     caller <--- Greeting, TestAnnounced, Reply, failures ---- fork server <--- Verdict ----------------- examiner
 
-    fork server <--- ChildReport --- child (process of the program) ---- Answer ------> examiner
-    fork server ---- CHILD_GO -----> child                          <--- Question ----- examiner
+    fork server ---- ChildJob, CHILD_GO or CHILD_STOP ----> child (process of the program) ---- Answer ------> examiner
+    fork server <--- ChildReport -------------------------- child                          <--- Question ----- examiner
+
+    fork server ---- Command -------> forker (forks the children, and never sees a job)
+    fork server <--- Forked, Reaped - forker
 
 Messages are JSON, see `frames.py`. Values in them are encoded by `codec.py` and `objects.py`. A type says what an
 honest sender sends. A child shares its process with a hostile program, so its receivers check every message.
@@ -29,16 +32,15 @@ class Result(TypedDict, total=False):
     error: str  # the program failed, and how
     memory: str  # the program used too much memory
 
-    ended: bool  # a stdio test ended, and its output decides; from a child only
+    output: str  # what a stdio test printed, as text, or as bytes in `base64`
+    base64: str
     value: Tree  # value of a call, or of the expression of an assert
     passed: bool  # from the examiner, or from a child for a test that runs with the program, as is the next
     assertion_error: str  # message of a failed test
     answered: bool  # the child answered all questions of the examiner; from a child only
     aborted: str  # the examiner stopped: `GONE`, `GARBAGE` or `UNEXAMINABLE`; from the examiner only
 
-    output: str  # of a stdio test, as text, or as bytes in `base64`; from the fork server only, as is all that follows
-    base64: str
-    compile_error: str
+    compile_error: str  # from the fork server only, as is all that follows
     timeout: bool
 
     not_run: bool  # because a limit was exceeded or an earlier test failed
@@ -52,15 +54,9 @@ class Result(TypedDict, total=False):
 class Settings(TypedDict):
     """First message to a fork server."""
 
-    scratch: str  # folder that programs may write to
+    folder: str  # each program gets a folder of its own in it
     isolation: str  # "auto", "strict" or "none"
     portable: bool  # whether to use only what every POSIX system has
-
-
-class StdioTest(TypedDict):
-    """Standard input of a test."""
-
-    input: str
 
 
 class ExaminedTest(TypedDict):
@@ -87,14 +83,16 @@ class InsideTest(TypedDict):
 AssertTest = ExaminedTest | SplitTest | InsideTest
 
 
-class TestsMessage(TypedDict):
-    """Everything in a `JobMessage` except the program."""
+class JobMessage(TypedDict):
+    """
+    Header of a job. `jobs.py` says which parts follow.
 
+    No part holds an expected value, except in tests that run with the program.
+    """
+
+    part_bytes: list[int]  # size of each part
     type: Literal["stdio", "call", "assert"]
-    fn_name: str | None  # function that a call test calls, or that a stdio test calls after the program
-    preamble: str  # code that runs before the program, untraced
-    setup: str  # code that runs after the program, before the first assert
-    tests: list[Any]  # each a `StdioTest`, the encoded arguments of a call, or an `AssertTest`
+    examined: list[int]  # indices of the tests that the examiner judges
     checks_bytes: int  # size of the checks in the examiner's file; 0 if no test needs the examiner
     timeout_s: float  # CPU seconds of one test, as wall seconds in `wall_s`
     wall_s: float
@@ -108,17 +106,19 @@ class TestsMessage(TypedDict):
     fresh_process_per_test: bool
 
 
-class JobMessage(TestsMessage):
-    """One program with its tests. It holds no expected value, except in tests that run with the program."""
+class CodeAround(TypedDict):
+    """Code that surrounds the program, and the name of its function: the second part of a job."""
 
-    program: str
+    fn_name: str | None  # function that a call test calls, or that a stdio test calls after the program
+    preamble: str  # code that runs before the program, untraced
+    setup: str  # code that runs after the program, before the first assert
 
 
 class RemoteRequest(TypedDict):
     """Request to run one job on another machine, see `once.py`. The replies are those to a local job."""
 
     settings: dict[Literal["isolation"], str]  # that machine finds the other settings by itself
-    job: JobMessage
+    job: str  # the message of the job, as base64
 
 
 GO, STOP = "go", "stop"  # the caller's answer to `TestAnnounced`
@@ -141,6 +141,7 @@ class Infrastructure(TypedDict):
     """Failure of the sandbox, instead of a `Greeting` or a `Reply`."""
 
     infrastructure: str
+    killed: bool  # whether somebody else killed a process of the sandbox
 
 
 @final
@@ -166,17 +167,30 @@ class Reply(TypedDict):
     tests: list[Result | None]
     lines: Lines
     cpu_s: float
-
-
-@final
-class Unexaminable(TypedDict):
-    """The examiner cannot send the arguments of a test. The caller sends the job again, without checks."""
-
-    unexaminable: bool
+    disk_full: bool  # whether the disk was full when a child of the job ended
 
 
 StartMessage = Greeting | Infrastructure | Refusal
-JobAnswer = TestAnnounced | Unexaminable | Infrastructure | Reply
+JobAnswer = TestAnnounced | Infrastructure | Reply
+
+
+# Fork server -> child
+
+
+class ChildJob(TypedDict):
+    """Header of a child's job. The parts are those of the job that it needs: program, code around it, its tests."""
+
+    part_bytes: list[int]  # size of each part
+    type: Literal["stdio", "call", "assert"]
+    first: int  # index of the first test
+    folder: str  # current folder of the program
+    memory_limit_bytes: int
+    cpu_limit_s: int
+    file_limit_bytes: int
+    max_output_bytes: int
+    waits_for_verdicts: bool
+    is_examined: bool  # whether the examiner's pipes come with the message
+    shares_lines: bool  # whether a memory file for the lines comes with it
 
 
 # Child -> fork server
@@ -256,6 +270,7 @@ ChildReport = (
 CHILD_GO, CHILD_STOP = b"g", b"s"
 
 EXIT_REPORT_FAILED = 97  # exit status of a child that could not report
+EXIT_KILLED = 98  # exit status of a fork server, one of whose processes somebody else has killed
 
 
 # Fork server <-> examiner

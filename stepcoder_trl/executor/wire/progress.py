@@ -14,7 +14,7 @@ import time
 
 
 _MOMENT = struct.Struct("<dd")  # CPU seconds of the child and monotonic time; zeros if the step is not done
-STEPS = ("compiled", "ready")
+STEPS = ("confined", "compiled", "ready")
 _process_time, _monotonic = time.process_time, time.monotonic
 
 
@@ -27,6 +27,10 @@ class Progress:
     def clear(self) -> None:
         """Delete the record of the last child."""
         self._memory[:] = bytes(len(self._memory))
+
+    def close(self) -> None:
+        """Give up the memory in this process. No code of this process can change the record any more."""
+        self._memory.close()
 
     def note(self, step: str) -> None:
         """Record in the child that a step is done."""

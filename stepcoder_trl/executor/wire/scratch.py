@@ -1,13 +1,18 @@
-"""Measure and empty the scratch folder that a program may write to."""
+"""Folders that programs write to: measure them, and remove them whatever they hold."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
+import secrets
 
 
 BYTES_PER_ENTRY = 4096  # counted for an empty file or folder
+
+
+def random_name() -> str:
+    """Return the name of a new folder, which no program can know beforehand."""
+    return secrets.token_hex(8)
 
 
 def size_of(folder: str, max_bytes: int) -> int:
@@ -31,46 +36,59 @@ def size_of(folder: str, max_bytes: int) -> int:
     return total
 
 
-def empty(folder: str) -> None:
+def free_bytes(folder: str) -> int:
+    """Return the bytes that the disk of a folder has left. 0 if no file can be created there."""
+    disk = os.statvfs(folder)
+    has_no_files = disk.f_files > 0 and disk.f_favail == 0
+    return 0 if has_no_files else disk.f_bavail * disk.f_frsize
+
+
+def remove(folder: str) -> bool:
     """
-    Remove everything in a folder.
+    Remove a folder and its contents, of any depth. Return whether it is gone.
 
-    Nested folders are first moved to the top, so that any depth can be removed without recursion and long paths.
-    Missing permissions are restored. Files that still cannot be removed stay.
+    No process may write to it any more. Nested folders are first moved beside it under random names, so that neither
+    recursion nor long paths are needed. Missing permissions are restored.
     """
-    serial = itertools.count()
-    tried: set[str] = set()
-    while True:
-        with os.scandir(folder) as entries:
-            found = [entry for entry in entries if entry.name not in tried]
-        if not found:
-            return
-        for entry in found:
-            with contextlib.suppress(OSError):
-                if entry.is_dir(follow_symlinks=False):
-                    _flatten(entry.path, folder, serial)
-                else:
-                    os.unlink(entry.path)
-                continue
-            tried.add(entry.name)
+    waiting = [folder]
+    parent = os.path.dirname(folder)
+    removed = True
+    while waiting:
+        path = waiting.pop()
+        try:
+            waiting += _emptied(path, parent)
+            os.rmdir(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            removed = False
+    return removed
 
 
-def _flatten(path: str, top: str, serial: itertools.count[int]) -> None:
-    """Move the folders in a folder to `top`, then remove its files and the folder."""
+def _emptied(path: str, parent: str) -> list[str]:
+    """Remove the files of a folder, and move its folders to `parent`. Return their new paths."""
     os.chmod(path, 0o700)
+    moved = []
     with os.scandir(path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 os.chmod(entry.path, 0o700)  # moving a folder changes its `..`
-                os.rename(entry.path, os.path.join(top, f".removed-{os.getpid()}-{next(serial)}"))
+                moved.append(os.path.join(parent, random_name()))
+                os.rename(entry.path, moved[-1])
             else:
                 os.unlink(entry.path)
-    os.rmdir(path)
+    return moved
 
 
-def remove(folder: str) -> None:
-    """Remove a folder and its contents. What cannot be removed stays."""
+def remove_all(base: str) -> None:
+    """Remove a server's folder and those of its programs. What cannot be removed stays."""
     with contextlib.suppress(OSError):
-        os.chmod(folder, 0o700)
-        empty(folder)
-        os.rmdir(folder)
+        os.chmod(base, 0o700)
+        with os.scandir(base) as entries:
+            found = list(entries)
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                remove(entry.path)
+            else:
+                os.unlink(entry.path)
+        os.rmdir(base)

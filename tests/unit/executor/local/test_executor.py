@@ -30,8 +30,8 @@ def test_results_are_in_the_order_of_the_programs(fast_executor):
     assert {e.outcome for e in fast_executor.run_many(programs, tests)} == {Outcome.PASSED}
 
 
-def test_scratch_folder_is_emptied(fast_executor):
-    tests = {"type": "stdio", "inputs": [""], "outputs": ["[]"]}
+def test_folder_holds_the_program_alone(fast_executor):
+    tests = {"type": "stdio", "inputs": [""], "outputs": ["['solution.py']"]}
     fast_executor.run_many(
         ["import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\nos.chmod('a', 0)"] * 2, [tests] * 2
     )

@@ -22,10 +22,10 @@ pytestmark = [
 ]
 ONE = {"type": "stdio", "inputs": [""], "outputs": ["1"]}
 FAULTS = {
-    "no process": "from stepcoder_trl.executor.server.child_process import ChildProcess; ChildProcess.fork = fail",
+    "no process": "from stepcoder_trl.executor.server.forker import Forker; Forker.take = fail",
     "no memory for files": "from stepcoder_trl.executor.wire.system import System; System.memory_file = fail",
     "no limits": "from stepcoder_trl.executor.server.hardening.confine import Hardening; Hardening.enter_child = fail",
-    "no scratch folder": "server.scratch.empty = fail",
+    "no folder": "server.ForkServer.new_folder = fail",
     "server breaks": "server.run_job = lambda *job: 1 / 0",
     "server ends": "server.run_job = lambda *job: server.os._exit(0)",
     "server does not start": "server.ForkServer = fail",

@@ -45,10 +45,14 @@ class FakeListener:
 
     is_done: bool = False
     max_bytes: int = 1000
+    is_expired: bool = False
     reports: list[object] = field(default_factory=list)
 
     def read_progress(self) -> None:
         pass
+
+    def expire(self) -> None:
+        self.is_expired = True
 
     def count(self, size: int) -> None:
         self.max_bytes -= size
@@ -69,11 +73,11 @@ class FakeExamination:
 class World:
     """A supervision, and what it sees."""
 
-    def __init__(self, may_repeat: bool = True) -> None:
+    def __init__(self) -> None:
         self.clock = FakeClock()
         self.listener = FakeListener()
         self.examination = FakeExamination()
-        self.supervision = Supervision(self.listener, self.clock, self.examination, 100, may_repeat)
+        self.supervision = Supervision(self.listener, self.clock, self.examination, 100)
 
     def after(self, seconds: float) -> Action:
         """Let time pass."""
@@ -259,31 +263,37 @@ def test_examiner_gets_grace_after_garbage(world):
     assert not world.supervision.expired
 
 
-# Repetition
+# Who has killed the child
 
 
-def test_child_killed_from_outside_is_repeated(world):
-    assert world.supervision.reaped(KILLED, has_ended=False) is Action.REPEAT
+def test_child_that_ends_early_was_killed_by_somebody_else(world):
+    world.supervision.child_exited()
+
+    assert not world.supervision.has_killed
 
 
-def test_run_is_repeated_only_once():
-    assert World(may_repeat=False).supervision.reaped(KILLED, has_ended=False) is Action.END
+def test_child_that_had_reported_everything_was_killed_by_us(world):
+    world.listener.is_done = True
+
+    assert world.supervision.has_killed
 
 
-@pytest.mark.parametrize("status", [EXITED, CRASHED])
-def test_other_deaths_are_not_repeated(world, status):
-    assert world.supervision.reaped(status, has_ended=False) is Action.END
+def test_child_that_exceeded_a_limit_was_killed_by_us(expired):
+    assert expired.supervision.has_killed
+    assert expired.listener.is_expired
 
 
-def test_child_that_had_reported_its_end_is_not_repeated(world):
-    assert world.supervision.reaped(KILLED, has_ended=True) is Action.END
-
-
-def test_child_that_exceeded_a_limit_is_not_repeated(expired):
-    assert expired.supervision.reaped(KILLED, has_ended=False) is Action.END
-
-
-def test_child_killed_for_garbage_is_not_repeated(world):
+def test_child_that_sent_garbage_was_killed_by_us(world):
     world.supervision.reported(frame("garbage"))
 
-    assert world.supervision.reaped(KILLED, has_ended=False) is Action.END
+    assert world.supervision.has_killed
+
+
+# Disk
+
+
+def test_disk_that_fills_up_kills_once(world):
+    assert world.supervision.disk_measured(lost_much=False) is Action.WAIT
+    assert world.supervision.disk_measured(lost_much=True) is Action.KILL
+    assert world.supervision.disk_measured(lost_much=True) is Action.WAIT
+    assert world.supervision.lost_disk

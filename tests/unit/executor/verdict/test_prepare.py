@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
 from stepcoder_trl.executor.verdict import prepare
 from stepcoder_trl.executor.verdict.limits import Limits
-from stepcoder_trl.executor.verdict.prepare import prepare_job
+from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.executor.wire.jobs import text_of, unpack
 
 
 LIMITS = Limits(timeout_s=1.0)
@@ -21,13 +23,18 @@ STDIO: dict[str, Any] = {"type": "stdio", "inputs": ["1"], "outputs": ["271828"]
 ASSERT: dict[str, Any] = {"type": "assert", "setup": "", "asserts": ["assert f(1) == 271828"]}
 
 
-@pytest.mark.parametrize("program", ["print(1)", "", "x = '\ud800'", 'y = "\u00e4\n"'])
-def test_message_is_json_with_the_program(program: str) -> None:
-    message = json.loads(prepare_job(program, Tests.parse(CALL), LIMITS).message)
+def _unpacked(job: Job) -> tuple[Any, list[bytes]]:
+    return unpack(io.BytesIO(job.message))
 
-    assert message["program"] == program
-    assert message["fn_name"] == "f"
-    assert len(message["tests"]) == 1
+
+@pytest.mark.parametrize("program", ["print(1)", "", "x = '\ud800'", 'y = "\u00e4\n"'])
+def test_message_holds_program_and_tests(program: str) -> None:
+    header, (text, around, *tests) = _unpacked(prepare_job(program, Tests.parse(CALL), LIMITS))
+
+    assert text_of(text) == program
+    assert json.loads(around)["fn_name"] == "f"
+    assert list(map(json.loads, tests)) == [[1]]
+    assert header["type"] == "call"
 
 
 @pytest.mark.parametrize("tests", [CALL, STDIO, ASSERT], ids=["call", "stdio", "assert"])
@@ -51,11 +58,9 @@ def test_tests_are_prepared_for_each_setting() -> None:
 
     short = prepare_job("", tests, LIMITS)
     long = prepare_job("", tests, replace(LIMITS, timeout_s=2.0))
-    unexamined = short.without_examiner()
 
-    assert json.loads(short.message)["timeout_s"] == 1.0
-    assert json.loads(long.message)["timeout_s"] == 2.0
-    assert unexamined.tests is not short.tests
+    assert _unpacked(short)[0]["timeout_s"] == 1.0
+    assert _unpacked(long)[0]["timeout_s"] == 2.0
 
 
 @pytest.mark.sandbox

@@ -1,13 +1,13 @@
-"""Test emptying and measuring the scratch folder."""
+"""Test measuring and removing folders of programs."""
 
 from __future__ import annotations
 
 import os
 
-from stepcoder_trl.executor.wire.scratch import empty, remove, size_of
+from stepcoder_trl.executor.wire.scratch import free_bytes, random_name, remove, remove_all, size_of
 
 
-def test_very_deep_folders_are_removed(tmp_path):
+def test_very_deep_folder_is_removed(tmp_path):
     top = tmp_path / "top"
     top.mkdir()
     before = os.getcwd()
@@ -19,26 +19,53 @@ def test_very_deep_folders_are_removed(tmp_path):
     finally:
         os.chdir(before)
 
-    empty(str(top))
+    assert remove(str(top))
 
-    assert list(top.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_links_and_locked_folders_are_removed(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").write_text("x")
-    top = tmp_path / "top"
+    top = tmp_path / "server" / "top"
     (top / "a" / "b").mkdir(parents=True)
     (top / "a" / "b" / "file").write_text("x")
     (top / "link").symlink_to(outside)
     (top / "a" / "link").symlink_to(outside)
     (top / "a").chmod(0)
+    (top / os.fsdecode(b"\xff\n")).mkdir()
 
-    remove(str(top))
+    assert remove(str(top))
 
-    assert not top.exists()
+    assert list((tmp_path / "server").iterdir()) == []
     assert (outside / "kept").read_text() == "x"
+
+
+def test_folder_that_cannot_be_removed_is_reported(tmp_path, monkeypatch):
+    top = tmp_path / "top"
+    top.mkdir()
+
+    def fail(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr(os, "rmdir", fail)
+
+    assert not remove(str(top))
+
+
+def test_folder_of_a_server_is_removed_with_its_programs(tmp_path):
+    base = tmp_path / "base"
+    (base / "a" / "b").mkdir(parents=True)
+    (base / "file").touch()
+
+    remove_all(str(base))
+
+    assert not base.exists()
+
+
+def test_names_are_random():
+    assert len({random_name() for _ in range(100)}) == 100
 
 
 def test_size_counts_files_and_folders(tmp_path):
@@ -48,3 +75,7 @@ def test_size_counts_files_and_folders(tmp_path):
 
     assert size_of(str(tmp_path), 10**9) == 3 * 4096 + 8192
     assert 5000 < size_of(str(tmp_path), 5000) <= 3 * 4096 + 8192
+
+
+def test_free_bytes_are_those_of_the_disk(tmp_path):
+    assert free_bytes(str(tmp_path)) > 0

@@ -1,0 +1,250 @@
+"""
+Forker: the process that forks a child for each program, and never sees a job.
+
+The fork server forks it once, before its first job. A child is a copy of the forker's memory, so it finds nothing of
+an earlier program, of its output or of its tests there. It gets its job from the server after the fork. The next child
+is forked as soon as the last one was reaped, and waits for its job.
+
+Messages are of a fixed size. A new child's message brings the server's ends of its pipes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import random
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
+
+from stepcoder_trl.executor.child import run as child
+from stepcoder_trl.executor.child.state import ModuleStates
+from stepcoder_trl.executor.child.task import Inherited, Streams, enter_folder, receive_task
+from stepcoder_trl.executor.server.hardening.confine import Hardening
+from stepcoder_trl.executor.wire.frames import frame
+from stepcoder_trl.executor.wire.system import System
+
+
+# Rare modules. Every page of the forker's memory makes each fork slower, so they are loaded when a program names them.
+LOADED_ON_MENTION = (
+    *("asyncio", "calendar", "concurrent.futures", "csv", "logging", "numpy", "pprint", "statistics", "tempfile"),
+    "unicodedata",
+)
+OPEN_FILES = 1024  # descriptors of a program, as usual
+
+_COMMAND = struct.Struct("<cI")  # what to do, and with which child or module
+_REAP, _FORK, _LOAD = b"r", b"f", b"l"
+_FORKED = struct.Struct("<i")  # process id, or a negative error number
+_REAPED = struct.Struct("<ldQ")  # wait status, CPU seconds, blocks of 512 bytes written
+_DESCRIPTORS = 3  # that come with a new child
+
+
+class ForkerLost(Exception):
+    """Raised if the forker has died: somebody else killed it."""
+
+
+class NewChild(NamedTuple):
+    """Child that waits for its job, and the server's ends of its pipes."""
+
+    pid: int
+    connection: int
+    reports: int
+    stdout: int
+
+
+class Reaped(NamedTuple):
+    """End of a child: wait status, CPU seconds and bytes written to a disk."""
+
+    status: int
+    cpu_s: float
+    written_bytes: int
+
+
+class Forker:
+    """The fork server's handle of the forker, which closes the descriptors in `close`."""
+
+    def __init__(self, inherited: Inherited, hardening: Hardening, system: System, close: Sequence[int]) -> None:
+        self._socket, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self._socket.close()
+                for descriptor in close:
+                    os.close(descriptor)
+                _Process(theirs, inherited, hardening, system).serve()
+            finally:
+                os._exit(1)
+        theirs.close()
+        self._loaded: set[str] = set()
+        self._has_child = True  # whether the forker has announced a child, or why there is none
+
+    def load_mentioned(self, program: bytes) -> None:
+        """Have the modules loaded that a program mentions."""
+        for number, name in enumerate(LOADED_ON_MENTION):
+            if name not in self._loaded and name.encode() in program:
+                self._loaded.add(name)
+                if self._has_child:
+                    with contextlib.suppress(OSError):
+                        self._dismiss(self.take())
+                self._send(_LOAD, number)
+
+    def take(self) -> NewChild:
+        """Return the child that waits. Raise OSError if it could not be forked."""
+        if not self._has_child:
+            self._send(_FORK, 0)
+        data, descriptors, _, _ = socket.recv_fds(self._socket, _FORKED.size, _DESCRIPTORS)
+        if len(data) < _FORKED.size:
+            raise ForkerLost
+        self._has_child = False
+        (pid,) = _FORKED.unpack(data)
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        return NewChild(pid, *descriptors)
+
+    def reap(self, pid: int) -> Reaped:
+        """Kill a child and every process that it started, and fork the next one."""
+        self._send(_REAP, pid)
+        data = self._socket.recv(_REAPED.size, socket.MSG_WAITALL)
+        if len(data) < _REAPED.size:
+            raise ForkerLost
+        self._has_child = True
+        status, cpu_s, blocks = _REAPED.unpack(data)
+        return Reaped(status, cpu_s, 512 * blocks)
+
+    def end(self) -> None:
+        """End the forker and its child."""
+        self._socket.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+    def _dismiss(self, waiting: NewChild) -> None:
+        for descriptor in waiting[1:]:
+            os.close(descriptor)
+        self.reap(waiting.pid)
+        with contextlib.suppress(OSError):
+            for descriptor in self.take()[1:]:
+                os.close(descriptor)
+
+    def _send(self, command: bytes, argument: int) -> None:
+        try:
+            self._socket.sendall(_COMMAND.pack(command, argument))
+        except OSError:
+            raise ForkerLost from None
+
+
+class _Process:
+    """State of the forker's process."""
+
+    def __init__(self, server: socket.socket, inherited: Inherited, hardening: Hardening, system: System) -> None:
+        self._server = server
+        self._inherited = inherited
+        self._hardening = hardening
+        self._system = system
+
+    def serve(self) -> NoReturn:
+        """Fork and reap children until the fork server ends."""
+        self._hardening.become_forker()
+        gc.disable()  # a collection in a child would touch, and so copy, every page that it inherited
+        self._fork()
+        while len(command := self._server.recv(_COMMAND.size, socket.MSG_WAITALL)) == _COMMAND.size:
+            kind, argument = _COMMAND.unpack(command)
+            if kind == _REAP:
+                self._server.sendall(_REAPED.pack(*self._reap(argument)))
+            elif kind == _LOAD:
+                self._load(LOADED_ON_MENTION[argument])
+                continue
+            self._fork()
+        self._reap_descendants()
+        os._exit(0)
+
+    def _fork(self) -> None:
+        theirs: list[int] = []
+        ours: list[int] = []
+        try:
+            for ends in (map(socket.socket.detach, socket.socketpair()), reversed(os.pipe())):
+                for descriptors, end in zip((theirs, ours), ends, strict=True):
+                    descriptors.append(end)
+            theirs += [self._system.memory_file("stdin"), self._system.memory_file("stdout")]
+            pid = os.fork()
+        except OSError as error:
+            self._server.sendall(_FORKED.pack(-(error.errno or 1)))
+        else:
+            if pid == 0:
+                self._become_child(Streams(*theirs), ours)
+            socket.send_fds(self._server, [_FORKED.pack(pid)], [*ours, theirs[-1]])
+        finally:
+            for descriptor in (*theirs, *ours):
+                os.close(descriptor)
+
+    def _become_child(self, streams: Streams, others: Sequence[int]) -> NoReturn:
+        try:
+            self._server.close()
+            for descriptor in others:
+                os.close(descriptor)
+            task = receive_task(streams, self._inherited)
+            enter_folder(task)
+            report = child.begin(task)
+            self._hardening.enter_child(
+                folder=task.job["folder"],
+                memory_limit_bytes=task.job["memory_limit_bytes"],
+                cpu_limit_s=task.job["cpu_limit_s"],
+                file_limit_bytes=task.job["file_limit_bytes"],
+                open_files=OPEN_FILES,
+            )
+            self._inherited.beginning.note("confined")
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.write(streams.report, frame({"not_started": f"{type(error).__name__}: {error}"}))
+            os._exit(1)
+        child.main(task, report)
+
+    def _reap(self, pid: int) -> tuple[int, float, int]:
+        """Kill a child and every process that it started. Return the fields of `_REAPED`."""
+        _quietly(os.killpg, pid)
+        _quietly(os.kill, pid)
+        _, status, usage = os.wait4(pid, 0)
+        self._reap_descendants()
+        return status, usage.ru_utime + usage.ru_stime, usage.ru_oublock
+
+    def _reap_descendants(self) -> None:
+        while True:
+            try:
+                found, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if found == 0:  # adopted from the child, in a session of its own
+                descendants = self._system.children()
+                if not descendants:
+                    return
+                for pid in descendants:
+                    _quietly(os.kill, pid)
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(pid, 0)
+
+    def _load(self, name: str) -> None:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+            seed_generators()
+        self._inherited.modules = ModuleStates()
+        gc.freeze()
+
+
+def seed_generators() -> None:
+    """Seed the generators, so that programs that do not seed them draw the same numbers on every worker."""
+    seed = int(os.environ.get("PYTHONHASHSEED", "0"))  # one number decides everything that may differ between runs
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed)
+
+
+def _quietly(kill: Callable[[int, int], None], pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        kill(pid, signal.SIGKILL)
