@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator
-from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
 from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS
-from stepcoder_trl.executor.selftest import leftovers, load
+from stepcoder_trl.executor.selftest import Case, leftovers, load
+from stepcoder_trl.executor.selftest.checks import check_alone, check_execution
 from stepcoder_trl.executor.selftest.corpus import PROGRAMS
 from tests.processes import ON_LINUX
 
@@ -19,6 +21,12 @@ from tests.processes import ON_LINUX
 pytestmark = [pytest.mark.sandbox, ON_LINUX]
 
 HOSTILE, CORRECT = load("hostile"), load("correct")
+NO_TARGET = "found nothing to attack"  # error of programs that search the harness, if their search fails
+
+
+def named(cases: list[Case], alone: bool) -> list[Any]:
+    """Return the cases that need a worker of their own, or the others, as parameters with names."""
+    return [pytest.param(case, id=case.name) for case in cases if case.requirements.needs_own_worker == alone]
 
 
 @pytest.fixture(scope="module")
@@ -49,34 +57,34 @@ def nothing_left(executor: CodeExecutor, scratch_root: Path) -> Iterator[None]:
     assert executor.run(HARMLESS_PROGRAM, HARMLESS_TESTS).outcome is Outcome.PASSED
 
 
-@pytest.mark.parametrize("case", HOSTILE, ids=attrgetter("name"))
-def test_hostile_program_gets_expected_outcome_and_leaves_nothing(case, executor, nothing_left):
+@pytest.mark.parametrize("case", named([*HOSTILE, *CORRECT], alone=False))
+def test_program_is_judged_right_and_leaves_nothing(case, executor, nothing_left):
     execution = executor.run(case.program, case.tests)
 
-    assert execution.outcome.value in case.expected, execution
-    assert "worker lost" not in {test.message for test in execution.tests}
-    line_count = case.program.count("\n") + case.program.count("\r") + 1
-    assert all(1 <= line <= line_count for line in execution.executed_lines | execution.kept_lines)
+    assert list(check_execution(case, execution)) == [], execution
+    assert not any(NO_TARGET in test.message for test in execution.tests), "the program did not attack"
 
 
-@pytest.mark.parametrize("case", CORRECT, ids=attrgetter("name"))
-def test_correct_program_passes(case, executor, nothing_left):
-    execution = executor.run(case.program, case.tests)
-
-    assert execution.outcome is Outcome.PASSED, execution
+@pytest.mark.parametrize("case", named([*HOSTILE, *CORRECT], alone=True))
+def test_program_on_a_worker_of_its_own_is_judged_right_and_leaves_nothing(case, executor, nothing_left):
+    assert check_alone(case, executor) == []
 
 
 def test_correct_programs_pass_in_parallel():
+    cases = [case for case in CORRECT if not case.requirements.needs_own_worker]
     with CodeExecutor(ExecutorConfig(num_workers=2)) as executor:
-        executions = executor.run_many([case.program for case in CORRECT], [case.tests for case in CORRECT])
+        executions = executor.run_many([case.program for case in cases], [case.tests for case in cases])
 
-    failed = [case.name for case, done in zip(CORRECT, executions, strict=True) if done.outcome is not Outcome.PASSED]
+    failed = [case.name for case, done in zip(cases, executions, strict=True) if done.outcome is not Outcome.PASSED]
     assert failed == []
 
 
 def test_hostile_programs_do_not_affect_parallel_correct_programs():
-    quick = [case for case in HOSTILE if "timeout" not in case.expected]
-    cases = [case for pair in zip(quick, CORRECT * (len(quick) // len(CORRECT) + 1), strict=False) for case in pair]
+    hostile, correct = (
+        [case for case in cases if not case.requirements.needs_own_worker and "timeout" not in case.expected]
+        for cases in (HOSTILE, CORRECT)
+    )
+    cases = [case for pair in zip(hostile, itertools.cycle(correct), strict=False) for case in pair]
     with CodeExecutor(ExecutorConfig(num_workers=2)) as executor:
         executions = executor.run_many([case.program for case in cases], [case.tests for case in cases])
 
@@ -85,9 +93,9 @@ def test_hostile_programs_do_not_affect_parallel_correct_programs():
 
 
 def test_corpus_is_large_and_no_hostile_program_may_pass():
-    assert len(HOSTILE) >= 80
-    assert len(CORRECT) >= 40
-    assert all("passed" not in case.expected for case in HOSTILE)
+    assert len(HOSTILE) >= 450
+    assert len(CORRECT) >= 160
+    assert all("passed" not in case.expected for case in HOSTILE if case.requirements.runs == 1)
     assert all(case.expected == {"passed"} for case in CORRECT)
     assert all(case.expected <= {outcome.value for outcome in Outcome} for case in HOSTILE)
 

@@ -5,8 +5,9 @@ Run it on this package's own sandbox with [`check_sandbox`] (`stepcoder-trl self
 [`run_selftest`].
 """
 
+from stepcoder_trl.executor.selftest.checks import SelftestFinding
 from stepcoder_trl.executor.selftest.corpus import Case, load
-from stepcoder_trl.executor.selftest.suite import SelftestFinding, SelftestReport, check_sandbox, run_selftest
+from stepcoder_trl.executor.selftest.suite import SelftestReport, check_sandbox, run_selftest
 
 
 __all__ = ["Case", "SelftestFinding", "SelftestReport", "check_sandbox", "load", "run_selftest"]

@@ -9,7 +9,18 @@ A file begins with comments that describe the test:
     # note: why it is here              optional
     # source: "text\\u0000"              optional: program as JSON text, if a file cannot hold it
     # source_expression: '(' * 5000     optional: program as a Python expression, if it is too long for a file
+    # tests_expression: {"type": ...}   optional: tests as a Python expression, instead of `tests`
     # outputs_expression: ["x" * 10]    optional: expected outputs of stdio tests, as a Python expression
+    # snippet: harness                  optional: text of `snippets/`, put between these comments and the program
+    # first: table_of_answers           optional: programs of `companions/` that run before it on the same worker
+    # then: reads_the_loot              optional: programs of `companions/` that run after it on the same worker
+    # config: {"option": true}          optional: settings of the executor
+    # growth_mib: {"disk": 600}         optional: the most by which a measure of `growth.py` may grow meanwhile
+    # rate: [100, 0.63]                 optional: number of runs, and the highest share of them that may pass
+    # message_not: was changed          optional: text that no message of a test may hold
+
+A line of the program that ends with `# ran` must be among the executed lines, and one that ends with `# not run` must
+not, unless the execution says that its trace was lost.
 
 Without `source` and `source_expression`, the program is the whole file, comments included. A hostile program cannot
 compute its expected outputs, so it passes only if it steals them. Names of files that a program tries to leave in
@@ -21,7 +32,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +41,48 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 
 @dataclass(frozen=True)
+class Requirements:
+    """What must hold for a program beside its outcome."""
+
+    first: tuple[Case, ...] = ()  # run before it on the same worker
+    then: tuple[Case, ...] = ()  # run after it on the same worker
+    config: dict[str, Any] = field(default_factory=dict)  # settings of the executor
+    growth_mib: dict[str, float] = field(default_factory=dict)  # by name of the measure
+    runs: int = 1
+    highest_rate: float = 0.0  # share of the runs that may pass, if there are several
+    message_not: str = ""
+
+    @property
+    def needs_own_worker(self) -> bool:
+        """Return whether the program needs a new worker that runs nothing else."""
+        return bool(self.first or self.then or self.config or self.growth_mib or self.runs > 1)
+
+
+@dataclass(frozen=True)
 class Case:
     """One program of the corpus."""
 
-    kind: str  # "hostile" or "correct"
+    kind: str  # "hostile" or "correct"; "companions" for those that run beside another one
     name: str  # of its file, without suffix
     program: str  # may be invalid Python, or text that UTF-8 cannot encode
     tests: dict[str, Any]
     expected: frozenset[str]  # allowed outcomes
     note: str  # why the program is in the corpus
+    requirements: Requirements = Requirements()
+
+    @property
+    def ran(self) -> set[int]:
+        """Return the lines that must be among the executed ones."""
+        return self._lines_that_end_with("# ran")
+
+    @property
+    def not_run(self) -> set[int]:
+        """Return the lines that must not be among the executed ones."""
+        return self._lines_that_end_with("# not run")
+
+    def _lines_that_end_with(self, mark: str) -> set[int]:
+        lines = enumerate(self.program.split("\n"), start=1)
+        return {number for number, line in lines if line.endswith(mark) and not line.startswith("#")}
 
 
 def load(kind: str, folder: Path = PROGRAMS) -> list[Case]:
@@ -50,15 +94,57 @@ def _case(path: Path) -> Case:
     text = path.read_bytes().decode("utf-8")
     lines = itertools.takewhile(lambda line: line.startswith("# "), text.split("\n"))
     header = {key: value for key, _, value in (line[2:].partition(": ") for line in lines)}
-    tests, program = json.loads(header["tests"]), text
+    expected = frozenset(header["expect"].split("|"))
+    return Case(
+        kind=path.parent.name,
+        name=path.stem,
+        program=_program(header, text, path.parents[1]),
+        tests=_tests(header),
+        expected=expected,
+        note=header.get("note", ""),
+        requirements=_requirements(header, path.parents[1]),
+    )
+
+
+# The corpus is part of this package, so its expressions are trusted.
+
+
+def _program(header: dict[str, str], text: str, folder: Path) -> str:
+    if "source" in header:
+        return str(json.loads(header["source"]))
+    if "source_expression" in header:
+        return str(eval(header["source_expression"], {}))
+    if "snippet" in header:
+        snippet = (folder / "snippets" / f"{header['snippet']}.txt").read_text(encoding="utf-8")
+        comments, gap, rest = text.partition("\n\n")
+        return comments + gap + snippet + gap + rest
+    return text
+
+
+def _tests(header: dict[str, str]) -> dict[str, Any]:
+    tests: dict[str, Any]
+    if "tests_expression" in header:
+        tests = eval(header["tests_expression"], {})
+    else:
+        tests = json.loads(header["tests"])
     if "timeout_s" in header:
         tests["timeout_s"] = float(header["timeout_s"])
-    # The corpus is part of this package, so its expressions are trusted.
     if "outputs_expression" in header:
         tests["outputs"] = eval(header["outputs_expression"], {})
-    if "source" in header:
-        program = json.loads(header["source"])
-    elif "source_expression" in header:
-        program = eval(header["source_expression"], {})
-    expected = frozenset(header["expect"].split("|"))
-    return Case(path.parent.name, path.stem, program, tests, expected, header.get("note", ""))
+    return tests
+
+
+def _requirements(header: dict[str, str], folder: Path) -> Requirements:
+    def companions(key: str) -> tuple[Case, ...]:
+        return tuple(_case(folder / "companions" / f"{name}.txt") for name in header.get(key, "").split())
+
+    runs, highest_rate = json.loads(header.get("rate", "[1, 0]"))
+    return Requirements(
+        first=companions("first"),
+        then=companions("then"),
+        config=json.loads(header.get("config", "{}")),
+        growth_mib=json.loads(header.get("growth_mib", "{}")),
+        runs=runs,
+        highest_rate=highest_rate,
+        message_not=header.get("message_not", ""),
+    )

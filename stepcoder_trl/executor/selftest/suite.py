@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,19 @@ from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, Bac
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.local.executor import CodeExecutor
 from stepcoder_trl.executor.selftest import leftovers
+from stepcoder_trl.executor.selftest.checks import (
+    SelftestFinding,
+    check_alone,
+    check_companions,
+    check_future,
+    check_one,
+    submit,
+)
 from stepcoder_trl.executor.selftest.corpus import Case, load
-from stepcoder_trl.parsing import line_spans
-from stepcoder_trl.types import Execution, Outcome
+from stepcoder_trl.types import Outcome
 
 
 MAX_GROWTH_BYTES = 64 * 2**20  # programs print up to 16 MiB, and the allocator keeps some of it
-
-
-@dataclass(frozen=True)
-class SelftestFinding:
-    """One failure of the suite."""
-
-    kind: str  # "hostile", "correct", or "after" for leftovers and checks after the programs
-    name: str  # of the program, or of the programs that ran in parallel
-    expected: str  # allowed outcomes, separated by `|`; empty for leftovers
-    found: str  # actual outcome, or a description of the leftover
-    detail: str = ""  # message of the first test that did not pass, and the note of the corpus
 
 
 @dataclass(frozen=True)
@@ -72,6 +67,23 @@ def choose(names: Sequence[str] = ()) -> list[Case]:
     return [case for case in cases if case.name in names]
 
 
+def _batches(cases: Sequence[Case], size: int) -> Iterator[Sequence[Case]]:
+    """Yield the cases in batches that run in parallel. A case that needs a worker of its own is a batch of its own."""
+    together = [case for case in cases if not case.requirements.needs_own_worker]
+    yield from (together[first : first + size] for first in range(0, len(together), size))
+    yield from ([case] for case in cases if case.requirements.needs_own_worker)
+
+
+def _check_batch(batch: Sequence[Case], backend: Backend) -> list[SelftestFinding]:
+    """Run cases in parallel. Return what is wrong. A backend of somebody else gets no settings and no measures."""
+    if isinstance(backend, CodeExecutor) and batch[0].requirements.needs_own_worker:
+        return check_alone(batch[0], backend)
+    findings = [found for case in batch for found in check_companions(case.requirements.first, backend)]
+    futures = [(case, submit(backend, case)) for case in batch if not case.requirements.config]
+    findings += [found for case, future in futures for found in check_future(case, future)]
+    return findings + [found for case in batch for found in check_companions(case.requirements.then, backend)]
+
+
 def run_selftest(
     backend: Backend,
     names: Sequence[str] = (),
@@ -83,8 +95,9 @@ def run_selftest(
     """
     Run hostile and correct programs through a backend.
 
-    The suite checks outcomes and executed lines. For a [`CodeExecutor`] it also checks that no process, file, shared
-    memory or IPC object is left, that every fork server is alive, and that the memory of this process does not grow.
+    The suite checks outcomes, messages and lines. For a [`CodeExecutor`] it also checks that no process, file,
+    shared memory or IPC object is left, that every fork server is alive, and that the memory of this process does not
+    grow. Programs that need a worker of their own run on a new executor with the same settings.
 
     Args:
         backend ([`Backend`]): Backend to test. Only its `submit` is called.
@@ -109,18 +122,16 @@ def run_selftest(
         raise SandboxError(f"A harmless correct program got the outcome {outcome}. The selftest needs it to pass.")
     before = leftovers.resident_bytes() if local else 0
     findings: list[SelftestFinding] = []
-    for first in range(0, len(cases), at_once):
-        batch = cases[first : first + at_once]
+    for batch in _batches(cases, at_once):
         servers = leftovers.children_of_ours() if local else set[int]()
-        futures = [backend.submit(case.program, case.tests) for case in batch]
-        for case, future in zip(batch, futures, strict=True):
-            findings += _check_case(case, future)
+        findings += _check_batch(batch, backend)
+        for case in batch:
             on_case(case)
         if local:
             batch_names = ", ".join(case.name for case in batch)
             findings += (SelftestFinding("after", batch_names, "", left) for left in census.left_behind(servers))
     harmless = Case("after", "harmless program", HARMLESS_PROGRAM, HARMLESS_TESTS, frozenset({"passed"}), "")
-    findings += _check_case(harmless, backend.submit(HARMLESS_PROGRAM, HARMLESS_TESTS))
+    findings += check_one(harmless, backend)
     growth = None
     if local:
         gc.collect()
@@ -131,7 +142,7 @@ def run_selftest(
         hostile=sum(case.kind == "hostile" for case in cases),
         correct=sum(case.kind == "correct" for case in cases),
         findings=tuple(findings),
-        checked=("outcomes", "lines", *(("leftovers", "fork servers", "memory") if local else ())),
+        checked=("outcomes", "messages", "lines", *(("leftovers", "fork servers", "memory") if local else ())),
         layers=backend.layers if isinstance(backend, BaseBackend) else {},
         wall_s=time.monotonic() - start,
         growth_bytes=growth,
@@ -167,22 +178,3 @@ def check_sandbox(
             left.append(f"{more} open descriptors")
     closed = tuple(SelftestFinding("after", "closing", "", one) for one in left)
     return replace(report, findings=report.findings + closed, checked=(*report.checked, "closing"))
-
-
-def _check_case(case: Case, future: Future[Execution]) -> Iterator[SelftestFinding]:
-    expected = "|".join(sorted(case.expected))
-    try:
-        execution = future.result()
-    except SandboxError as error:
-        yield SelftestFinding(case.kind, case.name, expected, "SandboxError", f"{error}; {case.note}")
-        return
-    messages = [test.message for test in execution.tests if test.message]
-    detail = f"{messages[0] if messages else ''}; {case.note}"
-    if execution.outcome.value not in case.expected:
-        yield SelftestFinding(case.kind, case.name, expected, execution.outcome.value, detail)
-    elif "worker lost" in messages:
-        yield SelftestFinding(case.kind, case.name, expected, "worker lost", detail)
-    num_lines = len(line_spans(case.program))
-    beyond = [line for line in execution.executed_lines | execution.kept_lines if not 1 <= line <= num_lines]
-    if beyond:
-        yield SelftestFinding(case.kind, case.name, f"lines 1 to {num_lines}", f"lines {sorted(beyond)[:5]}", detail)
