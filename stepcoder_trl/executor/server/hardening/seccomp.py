@@ -17,33 +17,52 @@ DENIED = (
     # other processes
     *("tkill", "pidfd_open", "pidfd_send_signal", "pidfd_getfd", "ptrace", "process_vm_readv", "process_vm_writev"),
     *("kcmp", "process_madvise", "process_mrelease", "perf_event_open", "migrate_pages", "move_pages"),
-    *("sched_setparam", "sched_setscheduler", "sched_setattr", "ioprio_set"),
-    # network; socketpair is let through below, for asyncio
-    *("socket", "connect", "bind", "listen", "accept", "accept4"),
-    # what outlives the process or is counted by no limit
-    *("shmget", "shmat", "shmctl", "msgget", "msgsnd", "msgctl", "semget", "semctl", "mq_open", "mq_unlink"),
-    *("memfd_create", "memfd_secret", "keyctl", "add_key", "request_key"),
+    *("sched_setparam", "sched_setscheduler", "sched_setattr", "ioprio_set", "get_robust_list"),
+    # network; socketpair is let through below, for asyncio. Messages could hold descriptors, whose number in flight is
+    # limited for all processes of a user together
+    *("socket", "connect", "bind", "listen", "accept", "accept4", "sendmsg", "sendmmsg"),
+    # what other processes have made, what outlives the process, what is counted by no limit or for the whole machine
+    *("shmget", "shmat", "shmctl", "msgget", "msgsnd", "msgrcv", "msgctl", "semget", "semop", "semtimedop", "semctl"),
+    *("mq_open", "mq_unlink", "mq_timedsend", "mq_timedreceive", "mq_notify", "mq_getsetattr"),
+    *("memfd_create", "memfd_secret", "keyctl", "add_key", "request_key", "flock"),
+    *("io_setup", "io_destroy", "io_submit", "io_cancel", "io_getevents", "io_pgetevents"),
+    # timers that send any signal, also SIGKILL: setitimer and alarm remain
+    "timer_create",
     # identity
     *("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups"),
     "capset",
     # file systems, and what Landlock does not see
     *("mount", "umount2", "chroot", "pivot_root", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount"),
     *("fspick", "mount_setattr", "statmount", "listmount", "name_to_handle_at", "open_by_handle_at", "quotactl"),
-    *("quotactl_fd", "fanotify_init", "fanotify_mark", "inotify_add_watch", "lookup_dcookie", "nfsservctl"),
-    *("sysfs", "ustat", "acct", "swapon", "swapoff", "chown", "fchown", "lchown", "fchownat"),
+    *("quotactl_fd", "fanotify_init", "fanotify_mark", "inotify_init", "inotify_init1", "inotify_add_watch"),
+    *(
+        "lookup_dcookie",
+        "nfsservctl",
+        "sysfs",
+        "ustat",
+        "acct",
+        "swapon",
+        "swapoff",
+        "chown",
+        "fchown",
+        "lchown",
+        "fchownat",
+    ),
     # the machine, and doors to the kernel that no program here needs
     *("reboot", "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "sethostname"),
     *("setdomainname", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "syslog", "vhangup", "iopl"),
-    *("ioperm", "modify_ldt", "_sysctl", "bpf", "userfaultfd", "io_uring_setup", "io_uring_enter"),
+    *("ioperm", "modify_ldt", "remap_file_pages", "_sysctl", "bpf", "userfaultfd", "io_uring_setup", "io_uring_enter"),
     *("io_uring_register", "uretprobe", "uprobe", "seccomp", "landlock_create_ruleset", "landlock_add_rule"),
     *("landlock_restrict_self", "lsm_get_self_attr", "lsm_set_self_attr", "lsm_list_modules"),
 )
-# Succeed without effect: correct programs call them, or library functions such as `shutil.copy` do.
+# Succeed without effect: correct programs call them, or library functions such as `shutil.copy` do. Nothing that a
+# program writes must survive a loss of power.
 IGNORED = (
-    *("setrlimit", "setpriority", "sched_setaffinity", "sync", "syncfs"),
+    *("setrlimit", "setpriority", "sched_setaffinity", "sync", "syncfs", "fsync", "fdatasync", "sync_file_range"),
     *("chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "utimensat", "futimesat"),
 )
-UNSUPPORTED = ("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr")
+# As on file systems that lack them. In place of `fallocate`, which takes disk without writing, the C library writes.
+UNSUPPORTED = ("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr", "fallocate")
 ABSENT = ("clone3", "openat2")  # the C library falls back to calls whose arguments a filter can see
 # Denied where Landlock does not guard the files.
 FILE_CHANGES = (
@@ -55,11 +74,21 @@ FILE_CHANGES = (
 _PRCTL_ALLOWED = (2, 3, 15, 16, 21, 23, 29, 30, 38, 39, 41, 42, 0x53564D41)
 # ioctl: TCGETS and TIOCGWINSZ (is it a terminal?), FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
 _IOCTL_ALLOWED = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
-# fcntl: F_SETOWN, F_SETSIG, F_SETOWN_EX have the kernel signal another process; F_SETLEASE and F_NOTIFY watch files.
-_FCNTL_DENIED = (8, 10, 15, 1024, 1026)
+# fcntl: F_SETOWN, F_SETSIG, F_SETOWN_EX have the kernel send any signal to any process; F_OFD_SETLK and F_OFD_SETLKW
+# lock files that others use; F_SETLEASE and F_NOTIFY watch files; F_SETPIPE_SZ takes pages that are limited for all
+# processes of a user together.
+_FCNTL_DENIED = (8, 10, 15, 37, 38, 1024, 1026, 1031)
+# fcntl: F_SETLK, F_SETLKW. Such locks never hold up the process that has them, so it cannot tell that there are none.
+_FCNTL_IGNORED = (6, 7)
+# setsockopt: SO_ATTACH_FILTER, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF and _EBPF run programs in the kernel.
+_SOCKET_OPTIONS_DENIED = (26, 50, 51, 52)
+_CLONE_FILES = 0x00000400
 _CLONE_THREAD = 0x00010000
 _CLONE_NEW = 0x7E020000  # every namespace
+_CLOSE_RANGE_UNSHARE = 1 << 1
+_MAP_HUGETLB = 0x40000
 _SOCK_TYPE_MASK = 0xF
+_SIGKILL, _SIGSTOP = 9, 19
 _SET_MODE_FILTER = 1
 _SPEC_ALLOW = 4  # no brakes on speculation: the child holds no secret
 
@@ -93,14 +122,23 @@ def _choose(values: Sequence[int], found: Op, other: Op) -> list[Op]:
     return [*((_EQUAL, count - index, 0, value) for index, value in enumerate(values)), other, found]
 
 
+def _ignoring(values: Sequence[int]) -> list[Op]:
+    """Let the call succeed without effect if the loaded word is among the values."""
+    return [op for value in values for op in ((_EQUAL, 0, 1, value), _fail(0))]
+
+
 def _conditions(guard_files: bool) -> dict[str, list[Op]]:
     """Return the calls that are answered by their arguments."""
-    # A program may signal itself: os.abort, signal.raise_signal, pthread_kill, os.kill(os.getpid(), ...).
-    to_itself = [_argument(0), *_choose((PID_SLOT,), _ALLOW, _DENY)]
-    rules = dict.fromkeys(("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"), to_itself)
-    # Threads, but no processes and no namespaces.
-    thread = [_argument(0), (_AND, 0, 0, _CLONE_THREAD | _CLONE_NEW)]
-    rules["clone"] = [*thread, *_choose((_CLONE_THREAD,), _ALLOW, _DENY)]
+    # A program may signal itself: os.abort, signal.raise_signal, pthread_kill, os.kill(os.getpid(), ...). So SIGKILL
+    # and SIGSTOP always come from outside.
+    rules = {}
+    for name, index in (("kill", 1), ("tgkill", 2), ("rt_sigqueueinfo", 1), ("rt_tgsigqueueinfo", 2)):
+        to_itself = [_argument(0), (_EQUAL, 1, 0, PID_SLOT), _DENY]
+        rules[name] = [*to_itself, _argument(index), *_choose((_SIGKILL, _SIGSTOP), _DENY, _ALLOW)]
+    # Threads, but no processes and no namespaces. All threads have the same descriptors: their number is limited.
+    thread = [_argument(0), (_AND, 0, 0, _CLONE_THREAD | _CLONE_FILES | _CLONE_NEW)]
+    rules["clone"] = [*thread, *_choose((_CLONE_THREAD | _CLONE_FILES,), _ALLOW, _DENY)]
+    rules["close_range"] = [_argument(2), (_ANY_BIT, 0, 1, _CLOSE_RANGE_UNSHARE), _DENY, _ALLOW]
     # A connected pair inside the process. Datagram sockets could still send to any address.
     pair = [_argument(0), (_EQUAL, 1, 0, AF_UNIX), _DENY, _argument(1), (_AND, 0, 0, _SOCK_TYPE_MASK)]
     rules["socketpair"] = [*pair, *_choose((SOCK_STREAM,), _ALLOW, _DENY)]
@@ -112,7 +150,10 @@ def _conditions(guard_files: bool) -> dict[str, list[Op]]:
     rules["rt_sigaction"] = [_argument(0), (_EQUAL, 1, 0, SIGNAL_SLOT), _ALLOW, *asks, _DENY, _ALLOW]
     rules["prctl"] = [_argument(0), *_choose(_PRCTL_ALLOWED, _ALLOW, _DENY)]
     rules["ioctl"] = [_argument(1), *_choose(_IOCTL_ALLOWED, _ALLOW, _fail(errno.ENOTTY))]
-    rules["fcntl"] = [_argument(1), *_choose(_FCNTL_DENIED, _DENY, _ALLOW)]
+    rules["fcntl"] = [_argument(1), *_ignoring(_FCNTL_IGNORED), *_choose(_FCNTL_DENIED, _DENY, _ALLOW)]
+    # Huge pages are taken from a pool of the whole machine.
+    rules["mmap"] = [_argument(3), (_ANY_BIT, 0, 1, _MAP_HUGETLB), _DENY, _ALLOW]
+    rules["setsockopt"] = [_argument(2), *_choose(_SOCKET_OPTIONS_DENIED, _DENY, _ALLOW)]
     for name, index in (("open", 1), ("openat", 2)):
         if guard_files:
             rules[name] = [_argument(index), (_ANY_BIT, 0, 1, _MAY_WRITE), _fail(errno.EACCES), _ALLOW]

@@ -52,6 +52,21 @@ ALLOWED_PROBES: dict[str, tuple[str, Any]] = {
         "c = sqlite3.connect('x.db'); c.execute('create table t(a)'); value = list(c.execute('select 1'))",
         [[1]],
     ),
+    "space for a file": (
+        "f = open('m', 'wb'); os.posix_fallocate(f.fileno(), 0, 9999); value = os.stat('m').st_size",
+        9999,
+    ),
+    "lock of its own file": (
+        "f = open('m', 'wb'); fcntl.lockf(f, fcntl.LOCK_EX); fcntl.lockf(f, fcntl.LOCK_UN); value = 1",
+        1,
+    ),
+    "file on disk": ("f = open('m', 'wb'); f.write(b'1'); f.flush(); os.fsync(f.fileno()); value = 1", 1),
+    "database on disk": (
+        "c = sqlite3.connect('x.db'); c.execute('pragma journal_mode=wal'); c.execute('create table t(a)'); "
+        "c.execute('insert into t values (7)'); c.commit(); d = sqlite3.connect('x.db'); "
+        "value = list(d.execute('select a from t'))",
+        [[7]],
+    ),
     "mapped file": ("f = open('m', 'wb+'); f.truncate(9); value = len(mmap.mmap(f.fileno(), 0))", 9),
     "standard input by name": ("value = open('/dev/stdin').read()", "first\nsecond\n"),
     "standard input by number": ("value = open(0).readline()", "first\n"),

@@ -15,10 +15,10 @@ from stepcoder_trl.executor.server.hardening import seccomp, syscalls
 
 # SHA-256 of the instructions as the kernel reads them. A change of the filter changes these, and nothing else does.
 DIGESTS = {
-    ("x86_64", False): "3a7792fb4e3766793a28b69ce8404d7395ec869fd0e74f797a03b307120ddddd",
-    ("x86_64", True): "aad8d51dd97a1f528d23b629f4ccc8340ef4bdbaa0241de62f44a954d155f676",
-    ("aarch64", False): "471819ddb2ccd96a44184a0b87aae1cecad3c36648d7e5955c3c8c18779b00e4",
-    ("aarch64", True): "bb22108cbe7e873ac558abce4e69dd463dbee2af151a8fef4162d19a5e8020d8",
+    ("x86_64", False): "46fe54a46b79334378654dce3c42c2b6cf8e26f27f6335b7f49c945bcbdacd3f",
+    ("x86_64", True): "7914fd76a6713d525dd699189d0b172bc0ba932e36e2a12dcf72e90bea6f2618",
+    ("aarch64", False): "c3f29b3afa194fefd76e6103876855793f3d2bdfce07a18406488241d9e8294a",
+    ("aarch64", True): "811163e48276354153e6adba2791375ee377599e59e66999cd900fa1b2d91cd0",
 }
 
 
@@ -100,9 +100,21 @@ def test_unnamed_calls_are_allowed_up_to_the_newest_known(filter_of):
 def test_answers_by_arguments(filter_of):
     pid, number = seccomp.PID_SLOT, seccomp.SIGNAL_SLOT
 
-    assert [filter_of("kill", who, 9) for who in (pid, 1, 0, 2**32 - 1)] == ["allowed", 1, 1, 1]
-    assert [filter_of("tgkill", who, 5, 9) for who in (pid, 1)] == ["allowed", 1]
-    assert [filter_of("clone", flags) for flags in (0x3D0F00, 17, 0x4011, 0x20010F00)] == ["allowed", 1, 1, 1]
+    assert [filter_of("kill", who, 10) for who in (pid, 1, 0, 2**32 - 1)] == ["allowed", 1, 1, 1]
+    assert [filter_of("kill", pid, which) for which in (9, 19, 15)] == [1, 1, "allowed"]
+    assert [filter_of("rt_sigqueueinfo", who, which) for who, which in ((pid, 10), (pid, 9), (1, 10))] == [
+        *("allowed", 1, 1)
+    ]
+    for call in ("tgkill", "rt_tgsigqueueinfo"):
+        assert [filter_of(call, who, 5, which) for who, which in ((pid, 10), (pid, 9), (pid, 19), (1, 10))] == [
+            *("allowed", 1, 1, 1)
+        ]
+    assert [filter_of("clone", flags) for flags in (0x3D0F00, 17, 0x4011, 0x20010F00, 0x3D0B00)] == [
+        *("allowed", 1, 1, 1, 1)
+    ]
+    assert [filter_of("close_range", 3, 9, flags) for flags in (0, 4, 2, 6)] == ["allowed", "allowed", 1, 1]
+    assert [filter_of("mmap", 0, 9, 3, flags) for flags in (0x22, 0x40022)] == ["allowed", 1]
+    assert [filter_of("setsockopt", 3, 1, option) for option in (7, 26)] == ["allowed", 1]
     assert [filter_of("socketpair", *pair) for pair in ((1, 1), (1, 0o2000001), (1, 2), (2, 1))] == [
         *("allowed", "allowed", 1, 1)
     ]
@@ -112,13 +124,8 @@ def test_answers_by_arguments(filter_of):
     ] == [*(1, 1, "allowed", "allowed")]
     assert [filter_of("prctl", option) for option in (15, 16, 4, 22)] == ["allowed", "allowed", 1, 1]
     assert [filter_of("ioctl", 0, request) for request in (0x5401, 0x5412)] == ["allowed", errno.ENOTTY]
-    assert [filter_of("fcntl", 0, command) for command in (1, 4, 8, 10, 15, 1030)] == [
-        "allowed",
-        "allowed",
-        1,
-        1,
-        1,
-        "allowed",
+    assert [filter_of("fcntl", 0, command) for command in (1, 4, 6, 7, 8, 10, 15, 37, 1030, 1031)] == [
+        *("allowed", "allowed", 0, 0, 1, 1, 1, 1, "allowed", 1)
     ]
     create = errno.EACCES if filter_of.guard_files else "allowed"
     assert [filter_of("openat", 0, 0, flags) for flags in (0, os.O_CLOEXEC, os.O_RDWR)] == [

@@ -68,7 +68,24 @@ DENIED_PROBES = {
     "shared memory that stays": "syscall('shmget', 0, 4096, 0o1600)",
     "message queue that stays": "syscall('msgget', 0, 0o1600)",
     "semaphores that stay": "syscall('semget', 0, 1, 0o1600)",
+    "message of another process": "syscall('msgrcv', 0, 0, 0, 0, 0o4000)",
+    "semaphore of another process": "syscall('semop', 0, 0, 1)",
+    "semaphore of another process, for a while": "syscall('semtimedop', 0, 0, 1, 0)",
     "named message queue": "syscall('mq_open', 0, 0, 0, 0)",
+    "signal of a message queue": "syscall('mq_notify', 0, 0)",
+    "asynchronous requests": "syscall('io_setup', 60000, ctypes.addressof(ctypes.c_long()))",
+    "ask asynchronously": "syscall('io_submit', 0, 0, 0)",
+    "lock a file of the library": "fcntl.flock(open('/dev/zero'), fcntl.LOCK_EX)",
+    "share a lock of the library": "fcntl.flock(open('/dev/zero'), fcntl.LOCK_SH)",
+    "lock by descriptor": "fcntl.fcntl(open('/dev/zero'), 37, bytes(32))",
+    "instances for watching files": "syscall('inotify_init1', 0)",
+    "pages for pipes": "r, w = os.pipe(); fcntl.fcntl(r, 1031, 2**20)",
+    "huge pages": "mmap.mmap(-1, 2**21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)",
+    "descriptors in flight": "a, b = socket.socketpair(); socket.send_fds(a, [b'x'], [0])",
+    "descriptors per thread": "syscall('clone', 0x3d0b00)",
+    "descriptors of its own": "syscall('close_range', 1000, 1001, 2)",
+    "filter in the kernel": "a, b = socket.socketpair(); a.setsockopt(socket.SOL_SOCKET, 26, bytes(16))",
+    "locks of another process": "syscall('get_robust_list', os.getppid(), 0, 0)",
     "file in memory": "os.memfd_create('more')",
     "secret memory": "syscall('memfd_secret', 0)",
     "keyrings": "syscall('add_key', 0, 0, 0, 0, 0)",
@@ -95,7 +112,8 @@ OTHER_PROBES = {
     "extended attributes": ("os.setxattr(os.__file__, 'user.x', b'1')", {"error": "ENOTSUP"}),
     "os.system": ("value = os.system('true') != 0", {"value": True}),
     "abort": ("os.abort()", {"signal": "SIGABRT"}),
-    "kill itself": ("os.kill(os.getpid(), 9)", {"signal": "SIGKILL"}),
+    "terminate itself": ("os.kill(os.getpid(), signal.SIGTERM)", {"signal": "SIGTERM"}),
+    "take disk without writing": ("syscall('fallocate', os.open('x', 66), 0, 0, 2**20)", {"error": "ENOTSUP"}),
     "segmentation fault": ("ctypes.string_at(0)", {"signal": "SIGSEGV"}),
 }
 # `handled` installs the handler of the soft time limit first.
@@ -107,7 +125,55 @@ IGNORED_PROBES = {
     "change the mode of a file outside": "os.chmod(outside + '/token', 0o777)",
     "change the time of a file outside": "os.utime(outside + '/token', (0, 0))",
 }
+# Every way to send a signal, or to have one sent. The last one shows that others arrive.
+SIGNALS_TO_ITSELF = """
+from ctypes import addressof, c_int, c_long
+me, thread = os.getpid(), threading.get_native_id()
+def tried(*call):
+    try:
+        return syscall(*call)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+def sent(send, *arguments):
+    try:
+        send(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+def queue(number):
+    return addressof((c_int * 32)(number, 0, -1, 0, me, os.getuid()))
+r, w = socket.socketpair()
+r.setblocking(False)
+value = {}
+for number in (9, 19):
+    pidfd_self = 2**64 - 10000 - 2**64
+    event = (c_int * 16)(0, 0, number, 0)
+    value[number] = [
+        sent(os.kill, me, number), sent(os.killpg, me, number), sent(os.kill, 0, number), sent(os.kill, -1, number),
+        sent(signal.raise_signal, number), sent(signal.pthread_kill, threading.get_ident(), number),
+        tried('kill', me, number), tried('tkill', thread, number), tried('tgkill', me, thread, number),
+        tried('rt_sigqueueinfo', me, number, queue(number)),
+        tried('rt_tgsigqueueinfo', me, thread, number, queue(number)),
+        tried('pidfd_open', me, 0), tried('pidfd_send_signal', pidfd_self, number, 0, 0),
+        tried('timer_create', 0, addressof(event), addressof(c_long())),
+        tried('mq_notify', 0, addressof(event)),
+        sent(fcntl.fcntl, r, fcntl.F_SETOWN, me), sent(fcntl.fcntl, r, 10, number),
+        sent(fcntl.fcntl, r, 15, bytes(8)), sent(fcntl.fcntl, r, 1024, fcntl.F_RDLCK), sent(fcntl.fcntl, r, 1026, 1),
+        sent(fcntl.ioctl, r, 0x5452, b'\\1\\0\\0\\0'), sent(fcntl.ioctl, r, 0x8901, c_int(me)),
+        sent(fcntl.ioctl, r, 0x8902, c_int(me)),
+        tried('prctl', 1, number), tried('prctl', 22, 1), tried('seccomp', 0, 0, 0),
+        tried('ptrace', 0), tried('clone', number), tried('clone', 0x8000 | number),
+        tried('sched_setscheduler', 0, 1, addressof(c_int(1))),
+    ]
+sent(fcntl.fcntl, r, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+w.send(b'x')
+resource.setrlimit(resource.RLIMIT_CPU, (0, 0))
+time.sleep(0.05)
+value['usr1'] = []
+signal.signal(signal.SIGUSR1, lambda *_: value['usr1'].append(1))
+tried('tgkill', me, me, int(signal.SIGUSR1)); tried('rt_sigqueueinfo', me, 10, queue(10)); os.kill(me, 10)
+"""
 PROBES = {
+    "signals to itself": SIGNALS_TO_ITSELF,
     **DENIED_PROBES,
     **{name: code for name, (code, _) in OTHER_PROBES.items()},
     **HANDLER_PROBES,
@@ -118,6 +184,15 @@ PROBES = {
 @pytest.mark.parametrize("probe", DENIED_PROBES)
 def test_call_is_denied(confined, probe):
     assert confined["results"][probe] == {"error": "EPERM"}
+
+
+def test_program_cannot_kill_or_stop_itself(confined):
+    value = confined["results"]["signals to itself"]["value"]
+
+    assert value.pop("usr1") == [1, 1, 1]
+    assert set(value) == {"9", "19"}
+    for answers in value.values():
+        assert set(answers) <= {"EPERM", "ENOTTY"}
 
 
 @pytest.mark.parametrize("probe", OTHER_PROBES)
