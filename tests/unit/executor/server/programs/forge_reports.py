@@ -16,4 +16,4 @@ def send(message):
 
 
 def end():
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGTERM)
