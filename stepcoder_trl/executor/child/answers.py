@@ -50,9 +50,10 @@ def _answer(
         asked: Any = question["function"]
         function = functions[asked] if _isinstance(asked, int) else _OPERATIONS[asked]
         tracer.resume()
-        answer: Answer = {"value": Writer(objects.number).encode(function(*positional, **named), 0)}
+        writer = Writer(objects.number)
+        answer: Answer = {"value": writer.encode(function(*positional, **named), 0)}
         if question["shared"]:
-            left = Writer(objects.number, shares=True).encode(arguments, 0)
+            left = Writer(objects.number, shares=True, items_left=writer.items_left).encode(arguments, 0)
             if left != question["arguments"]:
                 answer["changed"] = left
         return answer

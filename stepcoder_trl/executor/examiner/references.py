@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -26,8 +27,9 @@ class StrictWriter(Writer):
         raise TooLarge
 
     def other(self, value: Any, kind: type, depth: int) -> Any:
-        content = self.exact(value, kind, depth)
-        return {"o": self.number(value)} if content is None else content
+        if kind is defaultdict or id(kind) in self.writers:
+            return super().other(value, kind, depth)
+        return self.opaque(value, kind)
 
 
 Ask = Callable[..., Any]  # name of an operation, operands -> result

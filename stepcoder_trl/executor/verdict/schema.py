@@ -259,8 +259,8 @@ class _TestsChecker:
             )
 
     def plain(self, field: str, value: Any, depth: int = 0) -> Any:
-        if type(value) is int and value.bit_length() > 64:
-            self.charge(field, 0, value.bit_length() // 4)
+        if type(value) is int and value.bit_length() > 62:
+            self.charge(field, 1, value.bit_length() // 4)
         if value is None or isinstance(value, (bool, int, float)):
             return value
         if isinstance(value, str):
@@ -277,7 +277,7 @@ class _TestsChecker:
         for key in value:
             if not isinstance(key, str):
                 self.wrong(field, value, "made of JSON values", f"The key {shown(key)} is not a string. {fix}")
-        self.charge(field, 3 * len(value), sum(map(len, value)))  # an element is a pair of two
+        self.charge(field, 1 + 4 * len(value), sum(map(len, value)))  # as `codec.encode` counts them
         return {key: self.plain(field, item, depth + 2) for key, item in value.items()}
 
 

@@ -1,27 +1,39 @@
 """
 Codec of plain Python values, which travel in messages between processes as JSON.
 
-Values of a fixed list of exact types are sent. They are read with the methods of their base class, so no method of an
-object that the program made is called. Nothing is pickled. `decode` checks everything, because the sender may be
-hostile.
+Values of a fixed list of types are sent. An instance of a derived class is sent as a value of the listed class. Values
+are read with the methods of the listed class, so no method of an object that the program made is called. Nothing is
+pickled. `decode` checks everything, because the sender may be hostile.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import Counter, OrderedDict, defaultdict, deque
+from array import array
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 
 MAX_DEPTH = 200  # nesting of a value; the scanner of `json` fails near the recursion limit
-MAX_ITEMS = 2_000_000  # elements of a value; shared parts count each time, so that lists of shared lists stay small
+# Elements of a value. Shared parts count each time, so that lists of shared lists stay small. What needs more than two
+# commas, colons and brackets in JSON counts more than once, so that `bounds.py` can count them.
+MAX_ITEMS = 2_000_000
 MAX_CHARACTERS = 16 * 2**20  # text, bytes and hexadecimal digits of a value together
 MAX_COLLISIONS = 1000  # keys of a set or dict that have the hash of another key
+MAX_EXPONENT = 2**16  # of a Decimal; converting a larger one to an int would take too long
 _SMALL_INT = 2**62  # larger integers are sent as hexadecimal text, because decimal conversion is slow and limited
-_NUMPY_SCALARS = (
-    *("bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-    *("float16", "float32", "float64", "complex64", "complex128", "str_", "bytes_"),
-)
+_EMPTY: dict[Any, Any] = {}
+KEYS, VALUES, ITEMS = type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items())
+
+mro_of = type.__dict__["__mro__"].__get__  # a metaclass may define `__mro__`
+_NAME_OF = type.__dict__["__name__"].__get__
+
+
+Write = Callable[[Any, Any, int], Any]  # encoder, value, depth -> tree
 
 
 class Unserializable:
@@ -45,11 +57,13 @@ class TooLarge(Exception):
 
 def encode(value: Any) -> Any:
     """
-    Return a JSON tree of a plain Python value, with its exact type: None, bool, int, str, lists and one-key dicts.
+    Return a JSON tree of a plain Python value: None, bool, int, float, str, lists and one-key dicts.
 
-    Plain are None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict and range. Counter,
-    OrderedDict and defaultdict count as dict, deque as list, numpy scalars and arrays as Python values. Anything else,
-    subclasses included, becomes a marker that decodes to `Unserializable`. Raise `TooLarge` for too much.
+    Plain are None, bool, int, float, complex, str, bytes, bytearray, array, list, tuple, set, frozenset, dict, range,
+    Decimal, Fraction, date, time, datetime, timedelta and the views of keys and items of a dict. A deque and a view of
+    values count as list, numpy's scalars and arrays as Python values. An instance of a derived class counts as a value
+    of its plain base: a Counter as dict, a named tuple as tuple, a member of an IntEnum as int. Anything else becomes
+    a marker that decodes to `Unserializable`. Raise `TooLarge` for too much.
     """
     return Encoder().encode(value, 0)
 
@@ -57,9 +71,10 @@ def encode(value: Any) -> Any:
 class Encoder:
     """Encoder of one value, see `encode`."""
 
-    # Ids of classes that are sent as lists and dicts. A program's class may say that it equals one of them.
-    lists = frozenset(map(id, (list, deque)))
-    dicts = frozenset(map(id, (dict, Counter, OrderedDict, defaultdict)))
+    @property
+    def writers(self) -> Mapping[int, Write]:
+        """Return the encoders of less frequent classes, by `id`. A class may say that it equals one of them."""
+        return WRITERS
 
     def __init__(self) -> None:
         self.items_left = MAX_ITEMS
@@ -74,46 +89,34 @@ class Encoder:
         if kind is str:
             self.charge(len(value))
             return value
-        if kind is bool or value is None:
+        if kind is bool or kind is float or value is None:
             return value
         if kind is int:
             if -_SMALL_INT < value < _SMALL_INT:
                 return value
             self.charge(value.bit_length() // 4)
-            return {"i": hex(value)}
-        if kind is float:
-            return {"f": float.hex(value)}
+            return self.tagged("i", hex(value))
         if depth >= MAX_DEPTH:
             return self.cut_off(value, "value nested too deeply")
         earlier = self.earlier(value, kind)
         if earlier is not None:
             return earlier
-        if id(kind) in self.lists:
-            return self.all(kind.__iter__(value), depth, value)
-        if id(kind) in self.dicts:
-            return {"d": self.all(dict.items(value), depth, value)}
-        return self._tagged(value, kind, depth)
-
-    def _tagged(self, value: Any, kind: type, depth: int) -> Any:
-        """Return the tree of a value whose type needs a tag."""
+        if kind is list:
+            return self.all(list.__iter__(value), depth, value)
+        if kind is dict:
+            return self.tagged("d", self.all(dict.items(value), depth, value))
         if kind is tuple:
-            return {"t": self.all(tuple.__iter__(value), depth, value)}
-        if kind is set:
-            return {"s": self.all(set.__iter__(value), depth, value)}
-        if kind is frozenset:
-            return {"z": self.all(frozenset.__iter__(value), depth, value)}
-        if kind is complex:
-            return {"c": [float.hex(value.real), float.hex(value.imag)]}
-        if kind is bytes:
-            self.charge(2 * len(value))
-            return {"b": bytes.hex(value)}
-        if kind is range:
-            return {"r": [self.encode(part, depth) for part in (value.start, value.stop, value.step)]}
+            return self.tagged("t", self.all(tuple.__iter__(value), depth, value))
         return self.other(value, kind, depth)
+
+    def tagged(self, tag: str, body: Any, items: int = 1) -> dict[str, Any]:
+        """Return the tree of a value that needs a tag, and count its size beside its elements."""
+        self.items_left -= items
+        return {tag: body}
 
     def cut_off(self, value: Any, why: str) -> Any:
         """Return the marker of a part that cannot be encoded in full."""
-        return {"u": why}
+        return self.tagged("u", why)
 
     def earlier(self, value: Any, kind: type) -> Any:
         """Return a back-reference to a container already encoded, or `None`."""
@@ -138,43 +141,146 @@ class Encoder:
         return encoded
 
     def other(self, value: Any, kind: type, depth: int) -> Any:
-        """Return the tree of a value of numpy, or the marker of a value of any other type."""
+        """Return the tree of a value whose class is not one of the most frequent ones."""
+        bases = mro_of(kind)
         numpy: Any = sys.modules.get("numpy")
         if numpy is not None:
-            if kind is numpy.ndarray:
-                if value.size > self.items_left:
-                    raise TooLarge
-                return self.encode(value.tolist(), depth)  # the type is numpy's own, and so is the method
-            if id(kind) in _numpy_scalars(numpy):
-                return self.encode(numpy.generic.item(value), depth)
-        return {"u": name_of(kind)}
+            if any(base is numpy.ndarray for base in bases):
+                return self._array(numpy.ndarray, value, depth)
+            if any(base is numpy.generic for base in bases):
+                plain = numpy.generic.item(value)
+                is_plain = not any(base is numpy.generic for base in mro_of(type(plain)))
+                return self.encode(plain, depth) if is_plain else self.opaque(value, kind)
+        for base in bases:
+            if id(base) in self.writers:
+                return self.derived(value, kind, base, depth)
+        return self.opaque(value, kind)
+
+    def _array(self, kind: Any, value: Any, depth: int) -> Any:
+        if kind.size.__get__(value) > self.items_left:
+            raise TooLarge
+        return self.encode(kind.tolist(value), depth)
+
+    def derived(self, value: Any, kind: type, base: type, depth: int) -> Any:
+        """Return the tree of an instance of a listed class, or of a class derived from it."""
+        return self.writers[id(base)](self, value, depth)
+
+    def opaque(self, value: Any, kind: type) -> Any:
+        """Return the tree of a value of any other type."""
+        return self.tagged("u", name_of(kind))
+
+
+def _list(encoder: Encoder, value: Any, depth: int) -> Any:
+    return encoder.all(list.__iter__(value), depth, value)
+
+
+def _bytes(encoder: Encoder, value: Any, depth: int) -> Any:
+    plain = bytes.__getitem__(value, slice(None))
+    encoder.charge(2 * len(plain))
+    return encoder.tagged("b", plain.hex())
+
+
+def _bytearray(encoder: Encoder, value: Any, depth: int) -> Any:
+    encoder.charge(2 * bytearray.__len__(value))
+    return encoder.tagged("B", bytearray.hex(value))
+
+
+def _array(encoder: Encoder, value: Any, depth: int) -> Any:
+    content = array.tobytes(value)
+    encoder.charge(2 * len(content))
+    return encoder.tagged("A", array.typecode.__get__(value) + content.hex())
+
+
+def _complex(encoder: Encoder, value: Any, depth: int) -> Any:
+    plain = complex.__pos__(value)
+    return encoder.tagged("c", [plain.real, plain.imag], 2)
+
+
+def _range(encoder: Encoder, value: Any, depth: int) -> Any:
+    parts = [encoder.encode(part, depth) for part in (value.start, value.stop, value.step)]
+    return encoder.tagged("r", parts, 5)
+
+
+def _fraction(encoder: Encoder, value: Any, depth: int) -> Any:
+    parts = Fraction.numerator.fget(value), Fraction.denominator.fget(value)  # type: ignore[attr-defined]
+    return encoder.tagged("q", [encoder.encode(part, depth) for part in parts], 4)
+
+
+def _decimal(encoder: Encoder, value: Any, depth: int) -> Any:
+    if Decimal.is_finite(value) and abs(Decimal.as_tuple(value).exponent) > MAX_EXPONENT:  # type: ignore[arg-type]
+        return encoder.tagged("u", "Decimal")
+    text = Decimal.__str__(value)
+    encoder.charge(len(text))
+    return encoder.tagged("D", text)
+
+
+def _moment(kind: Any) -> Write:
+    # A zone is sent as its offset: moments are equal or not whatever their zones are called.
+    return lambda encoder, value, depth: encoder.tagged("y", [kind.__name__, kind.isoformat(value)], 2)
+
+
+def _timedelta(encoder: Encoder, value: Any, depth: int) -> Any:
+    parts: Any = timedelta
+    return encoder.tagged("T", [part.__get__(value) for part in (parts.days, parts.seconds, parts.microseconds)], 2)
+
+
+# Encoders by class. They also encode instances of classes derived from it, so they call only methods of this class.
+WRITERS: dict[int, Write] = {
+    id(kind): write
+    for kind, write in {
+        str: lambda encoder, value, depth: encoder.encode(str.__str__(value), depth),
+        int: lambda encoder, value, depth: encoder.encode(int.__int__(value), depth),
+        float: lambda encoder, value, depth: float.__float__(value),
+        complex: _complex,
+        bytes: _bytes,
+        bytearray: _bytearray,
+        array: _array,
+        list: _list,
+        deque: lambda encoder, value, depth: encoder.all(deque.__iter__(value), depth, value),
+        tuple: lambda encoder, value, depth: encoder.tagged("t", encoder.all(tuple.__iter__(value), depth, value)),
+        set: lambda encoder, value, depth: encoder.tagged("s", encoder.all(set.__iter__(value), depth, value)),
+        frozenset: lambda encoder, value, depth: encoder.tagged(
+            "z", encoder.all(frozenset.__iter__(value), depth, value)
+        ),
+        OrderedDict: lambda encoder, value, depth: encoder.tagged(
+            "d", encoder.all(OrderedDict.items(value), depth, value)
+        ),
+        dict: lambda encoder, value, depth: encoder.tagged("d", encoder.all(dict.items(value), depth, value)),
+        KEYS: lambda encoder, value, depth: encoder.tagged("k", encoder.all(iter(value), depth, value)),
+        ITEMS: lambda encoder, value, depth: encoder.tagged("e", encoder.all(iter(value), depth, value)),
+        VALUES: lambda encoder, value, depth: encoder.all(iter(value), depth, value),
+        range: _range,
+        Fraction: _fraction,
+        Decimal: _decimal,
+        date: _moment(date),
+        time: _moment(time),
+        datetime: _moment(datetime),
+        timedelta: _timedelta,
+    }.items()
+}
 
 
 def name_of(kind: type) -> str:
     """Return the name of a class. It asks `type`, because a metaclass may define `__name__`."""
-    name: str = type.__dict__["__name__"].__get__(kind)
+    name: str = _NAME_OF(kind)
     return name
-
-
-def _numpy_scalars(numpy: Any) -> frozenset[int]:
-    return frozenset(id(getattr(numpy, name)) for name in _NUMPY_SCALARS)
 
 
 def decode(tree: Any) -> Any:
     """Decode a tree of `encode`. It may come from a hostile process: raise ValueError if it is malformed."""
     try:
         return _decode(tree)
-    except (TypeError, KeyError, IndexError, OverflowError, AttributeError, RecursionError) as error:
+    except (TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an encoded value: {error}") from None
 
 
 def _decode(tree: Any) -> Any:
-    if tree is None or isinstance(tree, (bool, int, str)):
+    if tree is None or isinstance(tree, (bool, int, float, str)):
         return tree
     if isinstance(tree, list):
         return [_decode(item) for item in tree]
     ((tag, body),) = tree.items()
-    return _DECODERS[tag](body)
+    return DECODERS[tag](_decode, body)
 
 
 def hashed_apart(keys: list[Any]) -> list[Any]:
@@ -190,15 +296,57 @@ def dict_of(pairs: list[Any]) -> dict[Any, Any]:
     return dict(pairs)
 
 
-_DECODERS: dict[str, Any] = {
-    "i": lambda body: int(body, 16),
-    "f": float.fromhex,
-    "c": lambda body: complex(*map(float.fromhex, body)),
-    "b": bytes.fromhex,
-    "t": lambda body: tuple(_decode(item) for item in body),
-    "s": lambda body: set(hashed_apart([_decode(item) for item in body])),
-    "z": lambda body: frozenset(hashed_apart([_decode(item) for item in body])),
-    "d": lambda body: dict_of([_decode(pair) for pair in body]),
-    "r": lambda body: range(*(_decode(part) for part in body)),
-    "u": lambda body: Unserializable(str(body)),
+Read = Callable[[Any], Any]
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError("not a whole number")
+    return value
+
+
+def _decoded_fraction(read: Read, body: Any) -> Fraction:
+    numerator, denominator = body
+    return Fraction(_whole(read(numerator)), _whole(read(denominator)))
+
+
+def _decoded_decimal(read: Read, body: Any) -> Decimal:
+    number = Decimal(str(body))
+    if number.is_finite() and abs(number.as_tuple().exponent) > MAX_EXPONENT:  # type: ignore[arg-type]
+        raise ValueError("exponent too large")
+    return number
+
+
+def _decoded_moment(read: Read, body: Any) -> Any:
+    name, text = body
+    kinds: dict[str, Any] = {"date": date, "time": time, "datetime": datetime}
+    return kinds[name].fromisoformat(text)
+
+
+def _decoded_complex(read: Read, body: Any) -> complex:
+    real, imaginary = body
+    if not (type(real) is float and type(imaginary) is float):
+        raise ValueError("not a complex number")
+    return complex(real, imaginary)
+
+
+# Decoders by tag. `read` decodes a part.
+DECODERS: dict[str, Callable[[Read, Any], Any]] = {
+    "i": lambda read, body: int(body, 16),
+    "c": _decoded_complex,
+    "b": lambda read, body: bytes.fromhex(body),
+    "B": lambda read, body: bytearray.fromhex(body),
+    "A": lambda read, body: array(body[:1], bytes.fromhex(body[1:])),
+    "t": lambda read, body: tuple([read(item) for item in body]),
+    "s": lambda read, body: set(hashed_apart([read(item) for item in body])),
+    "z": lambda read, body: frozenset(hashed_apart([read(item) for item in body])),
+    "d": lambda read, body: dict_of([read(pair) for pair in body]),
+    "k": lambda read, body: dict.fromkeys(hashed_apart([read(item) for item in body])).keys(),
+    "e": lambda read, body: dict_of([read(pair) for pair in body]).items(),
+    "r": lambda read, body: range(*[_whole(read(part)) for part in body]),
+    "q": _decoded_fraction,
+    "D": _decoded_decimal,
+    "y": _decoded_moment,
+    "T": lambda read, body: timedelta(*map(_whole, body)),
+    "u": lambda read, body: Unserializable(str(body)),
 }

@@ -16,20 +16,17 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable
-from datetime import date, datetime, time, timedelta, timezone
-from decimal import Decimal
-from fractions import Fraction
+from collections.abc import Callable, Mapping
+from datetime import datetime, time, timezone
 from typing import Any
 
-from stepcoder_trl.executor.wire.codec import Encoder, decode, dict_of, hashed_apart, name_of
+from stepcoder_trl.executor.wire.codec import DECODERS, MAX_ITEMS, VALUES, WRITERS, Encoder, Write, dict_of, name_of
 
 
-_mro_of = type.__dict__["__mro__"].__get__
 _FACTORIES: dict[str, type] = {kind.__name__: kind for kind in (list, dict, set, int, float, str, tuple, bool)}
-_EMPTY: dict[Any, Any] = {}
-_KEYS, _VALUES, _ITEMS = type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items())
 _MUTABLE = frozenset(map(id, (list, dict, set, bytearray, array, deque, Counter, OrderedDict, defaultdict)))
+# Instances of classes derived from these are sent with the name of their class.
+_NAMED = frozenset(map(id, (str, bytes, int, float, complex, list, tuple, dict, set, frozenset, Counter, OrderedDict)))
 
 
 class Objects:
@@ -54,14 +51,13 @@ class Writer(Encoder):
     """
     Encoder of values to trees for `Reader`.
 
-    `number` returns the number of an object. `shares`: a container that occurs twice is encoded once.
+    `number` returns the number of an object. `shares`: a container that occurs twice is encoded once. `items_left`:
+    items that the value may have.
     """
 
-    lists = frozenset({id(list)})
-    dicts = frozenset({id(dict)})
-
-    def __init__(self, number: Callable[[Any], int], shares: bool = False) -> None:
+    def __init__(self, number: Callable[[Any], int], shares: bool = False, items_left: int = MAX_ITEMS) -> None:
         super().__init__()
+        self.items_left = items_left
         self.number = number
         self._shares = shares
         self._places: dict[int, tuple[int, Any]] = {}  # by `id`; the object is kept so that its `id` stays unique
@@ -71,53 +67,36 @@ class Writer(Encoder):
         if not self._shares or id(kind) not in _MUTABLE:
             return None
         if id(value) in self._places:
-            return {"@": self._places[id(value)][0]}
+            return self.tagged("@", self._places[id(value)][0])
         self._places[id(value)] = self._num_containers, value
         self._num_containers += 1
         return None
 
-    def exact(self, value: Any, kind: type, depth: int) -> Any:
-        """Encode a value of the standard library. `None` if its class is not listed, or if it cannot be sent."""
-        return _OTHERS[id(kind)](self, value, depth) if id(kind) in _OTHERS else None
+    @property
+    def writers(self) -> Mapping[int, Write]:
+        return _WRITERS
 
     def other(self, value: Any, kind: type, depth: int) -> Any:
-        tree = super().other(value, kind, depth)
-        if not (isinstance(tree, dict) and "u" in tree):  # a value of numpy
-            return tree
-        for base in _mro_of(kind):
-            if base is kind and id(base) in _OTHERS:
-                content = self.exact(value, kind, depth)
-                if content is not None:
-                    return content
-            elif id(base) in _CONTENTS:
-                self._num_containers += id(base) in _MUTABLE  # the reader counts these containers too
-                return {"S": [self.number(value), name_of(kind), _CONTENTS[id(base)](self, value, depth)]}
-        return {"o": self.number(value)}
+        if kind is defaultdict:
+            pairs = self.all(dict.items(value), depth, value)
+            return self.tagged("F", [_factory_of(value), pairs], 2)
+        return super().other(value, kind, depth)
+
+    def derived(self, value: Any, kind: type, base: type, depth: int) -> Any:
+        if base in (time, datetime) and not _has_plain_zone(value):
+            return self.opaque(value, kind)  # the zone would be cut to its offset
+        if base is kind or id(base) not in _NAMED:
+            return self.writers[id(base)](self, value, depth)
+        self._num_containers += id(base) in _MUTABLE  # the reader counts these containers too
+        content = self.writers[id(base)](self, value, depth + 1)
+        return self.tagged("S", [self.number(value), name_of(kind), content], 3)
+
+    def opaque(self, value: Any, kind: type) -> Any:
+        return self.tagged("o", self.number(value))
 
 
-_Write = Callable[[Writer, Any, int], Any]
-
-
-def _bytes(tag: str, hexadecimal: Callable[[Any], str], size: Callable[[Any], int]) -> _Write:
-    def write(writer: Writer, value: Any, depth: int) -> Any:
-        writer.charge(2 * size(value))
-        return {tag: hexadecimal(value)}
-
-    return write
-
-
-def _text_of_number(writer: Writer, value: Any, depth: int) -> Any:
-    text = Decimal.__str__(value)
-    writer.charge(len(text))
-    return {"D": text}
-
-
-def _with_zone(name: str) -> _Write:
-    def write(writer: Writer, value: Any, depth: int) -> Any:
-        plain_zone = value.tzinfo is None or type(value.tzinfo) is timezone  # others would be cut to their offset
-        return {"y": [name, value.isoformat()]} if plain_zone else None
-
-    return write
+def _has_plain_zone(value: Any) -> bool:
+    return value.tzinfo is None or type(value.tzinfo) is timezone
 
 
 def _factory_of(value: defaultdict[Any, Any]) -> str:
@@ -127,48 +106,16 @@ def _factory_of(value: defaultdict[Any, Any]) -> str:
     return name if _FACTORIES.get(name) is factory else ""
 
 
-# Encoders by exact class. They return `None` if the value cannot be sent.
-_OTHERS: dict[int, _Write] = {
-    id(kind): write
-    for kind, write in {
-        Counter: lambda writer, value, depth: {"C": writer.all(dict.items(value), depth, value)},
-        OrderedDict: lambda writer, value, depth: {"O": writer.all(OrderedDict.items(value), depth, value)},
-        defaultdict: lambda writer, value, depth: {
-            "F": [_factory_of(value), writer.all(dict.items(value), depth, value)]
-        },
-        deque: lambda writer, value, depth: {"Q": [value.maxlen, writer.all(deque.__iter__(value), depth, value)]},
-        _KEYS: lambda writer, value, depth: {"k": writer.all(iter(value), depth, value)},
-        _VALUES: lambda writer, value, depth: {"v": writer.all(iter(value), depth, value)},
-        _ITEMS: lambda writer, value, depth: {"e": writer.all(iter(value), depth, value)},
-        bytearray: _bytes("B", bytearray.hex, len),
-        array: _bytes("A", lambda value: value.typecode + value.tobytes().hex(), lambda v: len(v) * v.itemsize),
-        Fraction: lambda writer, value, depth: {
-            "q": [writer.encode(value.numerator, depth), writer.encode(value.denominator, depth)]
-        },
-        Decimal: _text_of_number,
-        date: lambda writer, value, depth: {"y": ["date", value.isoformat()]},
-        time: _with_zone("time"),
-        datetime: _with_zone("datetime"),
-        timedelta: lambda writer, value, depth: {"T": [value.days, value.seconds, value.microseconds]},
-    }.items()
-}
-# Encoders by base class, for instances of derived classes. Only methods of the base class read the value.
-_CONTENTS: dict[int, _Write] = {
-    id(kind): write
-    for kind, write in {
-        str: lambda writer, value, depth: writer.encode(str.__str__(value), depth),
-        bytes: lambda writer, value, depth: writer.encode(bytes.__getitem__(value, slice(None)), depth),
-        int: lambda writer, value, depth: writer.encode(int.__int__(value), depth),
-        float: lambda writer, value, depth: writer.encode(float.__float__(value), depth),
-        complex: lambda writer, value, depth: writer.encode(complex.__pos__(value), depth),
-        list: lambda writer, value, depth: writer.all(list.__iter__(value), depth, value),
-        tuple: lambda writer, value, depth: {"t": writer.all(tuple.__iter__(value), depth, value)},
-        dict: lambda writer, value, depth: {"d": writer.all(dict.items(value), depth, value)},
-        set: lambda writer, value, depth: {"s": writer.all(set.__iter__(value), depth, value)},
-        frozenset: lambda writer, value, depth: {"z": writer.all(frozenset.__iter__(value), depth, value)},
-        Counter: _OTHERS[id(Counter)],
-        OrderedDict: _OTHERS[id(OrderedDict)],
-    }.items()
+# Some containers keep their exact type.
+_WRITERS: dict[int, Write] = WRITERS | {
+    id(Counter): lambda writer, value, depth: writer.tagged("C", writer.all(dict.items(value), depth, value)),
+    id(OrderedDict): lambda writer, value, depth: writer.tagged(
+        "O", writer.all(OrderedDict.items(value), depth, value)
+    ),
+    id(deque): lambda writer, value, depth: writer.tagged(
+        "Q", [value.maxlen, writer.all(deque.__iter__(value), depth, value)], 2
+    ),
+    id(VALUES): lambda writer, value, depth: writer.tagged("v", writer.all(iter(value), depth, value)),
 }
 
 
@@ -199,12 +146,12 @@ class Reader:
             raise ValueError(f"not an encoded value: {error}") from None
 
     def _read(self, tree: Any) -> Any:
-        if tree is None or isinstance(tree, (bool, int, str)):
+        if tree is None or isinstance(tree, (bool, int, float, str)):
             return tree
         if isinstance(tree, list):
             return self.kept(self.all, tree)
         ((tag, body),) = tree.items()
-        return _READERS[tag](self, body) if tag in _READERS else decode(tree)
+        return _READERS[tag](self, body) if tag in _READERS else DECODERS[tag](self._read, body)
 
     def all(self, trees: list[Any]) -> list[Any]:
         """Decode a list of trees."""
@@ -248,48 +195,21 @@ def _number(value: Any) -> int:
     return value
 
 
-def _array(body: str) -> array[Any]:
-    return array(body[:1], bytes.fromhex(body[1:]))
-
-
-def _fraction(parts: list[Any]) -> Fraction:
-    numerator, denominator = parts
-    if not (type(numerator) is int and type(denominator) is int):
-        raise ValueError("not a fraction")
-    return Fraction(numerator, denominator)
-
-
-def _moment(body: Any) -> Any:
-    name, text = body
-    kinds: dict[str, Any] = {"date": date, "time": time, "datetime": datetime}
-    return kinds[name].fromisoformat(text)
-
-
-def _view_of_values(values: list[Any]) -> Any:
-    return dict(enumerate(values)).values()
+def _kept(tag: str) -> Callable[[Reader, Any], Any]:
+    """Return the decoder of a plain container that may occur again."""
+    return lambda reader, body: reader.kept(lambda parts: DECODERS[tag](reader._read, parts), body)
 
 
 _READERS: dict[str, Callable[[Reader, Any], Any]] = {
     "@": Reader.again,
     "o": Reader.object,
     "S": Reader.instance,
-    "t": lambda reader, body: tuple(reader.all(body)),
-    "z": lambda reader, body: frozenset(hashed_apart(reader.all(body))),
-    "s": lambda reader, body: reader.kept(lambda trees: set(hashed_apart(reader.all(trees))), body),
-    "d": lambda reader, body: reader.kept(reader.dict, body),
+    **{tag: _kept(tag) for tag in ("s", "d", "B", "A")},
     "C": lambda reader, body: reader.kept(lambda pairs: Counter(reader.dict(pairs)), body),
     "O": lambda reader, body: reader.kept(lambda pairs: OrderedDict(reader.dict(pairs)), body),
     "F": lambda reader, body: reader.kept(
         lambda parts: defaultdict(_FACTORIES.get(parts[0]), reader.dict(parts[1])), body
     ),
     "Q": lambda reader, body: reader.kept(lambda parts: deque(reader.all(parts[1]), parts[0]), body),
-    "B": lambda reader, body: reader.kept(bytearray.fromhex, body),
-    "A": lambda reader, body: reader.kept(_array, body),
-    "k": lambda reader, body: dict.fromkeys(hashed_apart(reader.all(body))).keys(),
-    "v": lambda reader, body: _view_of_values(reader.all(body)),
-    "e": lambda reader, body: reader.dict(body).items(),
-    "q": lambda reader, body: _fraction(reader.all(body)),
-    "D": lambda reader, body: Decimal(str(body)),
-    "y": lambda reader, body: _moment(body),
-    "T": lambda reader, body: timedelta(*body),
+    "v": lambda reader, body: dict(enumerate(reader.all(body))).values(),
 }

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections import Counter, OrderedDict, defaultdict, deque
+from array import array
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, IntEnum
+from fractions import Fraction
+from http import HTTPStatus
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepcoder_trl.executor.wire.bounds import check_bounds
 from stepcoder_trl.executor.wire.codec import TooLarge, Unserializable, decode, encode
-from stepcoder_trl.executor.wire.frames import FrameBuffer, frame
+from stepcoder_trl.executor.wire.frames import FrameBuffer, frame, json_bytes
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
@@ -79,13 +88,150 @@ class Strange(metaclass=Meta):
         raise RuntimeError("called")
 
 
-@pytest.mark.parametrize("value", [Liar(3), Strange(), object(), len, (i for i in range(3)), int])
+class Color(Enum):
+    RED = 1
+
+
+@pytest.mark.parametrize(
+    "value", [Strange(), object(), len, (i for i in range(3)), int, Color.RED, Decimal("1e99999")]
+)
 def test_other_values_equal_nothing(value):
     received = decode(encode(value))
 
     assert isinstance(received, Unserializable)
     assert received != 3
     assert received != received
+
+
+class Overridden:
+    """Methods that no reader of values may call."""
+
+    def _called(self, *arguments):
+        raise RuntimeError("called")
+
+    __iter__ = __len__ = __getitem__ = __contains__ = items = keys = values = isoformat = as_tuple = _called
+    __int__ = __index__ = __float__ = __neg__ = __pos__ = __abs__ = __reduce__ = __reduce_ex__ = hex = tobytes = (
+        _called
+    )
+
+    def __eq__(self, other):
+        return True
+
+    __hash__ = object.__hash__
+
+
+def derived(base):
+    """Return a class that a program may derive from a class, with methods of its own."""
+    return type("Derived", (Overridden, base), {})
+
+
+class Level(IntEnum):
+    LOW = 3
+
+
+class Unit(str, Enum):
+    METRE = "m"
+
+
+Point = namedtuple("Point", "x y")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (derived(int)(3), 3),
+        (derived(float)(0.5), 0.5),
+        (derived(complex)(1, 2), 1 + 2j),
+        (derived(str)("ab"), "ab"),
+        (derived(bytes)(b"ab"), b"ab"),
+        (derived(bytearray)(b"ab"), bytearray(b"ab")),
+        (derived(list)([1, 2]), [1, 2]),
+        (derived(tuple)((1, 2)), (1, 2)),
+        (derived(set)({1, 2}), {1, 2}),
+        (derived(frozenset)({1, 2}), frozenset({1, 2})),
+        (derived(dict)({1: 2}), {1: 2}),
+        (derived(Counter)("aab"), {"a": 2, "b": 1}),
+        (derived(OrderedDict)(a=1), {"a": 1}),
+        (derived(defaultdict)(int, {1: 2}), {1: 2}),
+        (derived(deque)([1, 2]), [1, 2]),
+        (derived(Decimal)("1.5"), Decimal("1.5")),
+        (derived(Fraction)(1, 3), Fraction(1, 3)),
+        (derived(date)(2020, 1, 2), date(2020, 1, 2)),
+        (derived(time)(1, 2), time(1, 2)),
+        (derived(datetime)(2020, 1, 2, 3), datetime(2020, 1, 2, 3)),
+        (derived(timedelta)(1, 2), timedelta(1, 2)),
+        (Liar(3), 3),
+        (Level.LOW, 3),
+        (Unit.METRE, "m"),
+        (Point(1, 2), (1, 2)),
+        (HTTPStatus.OK, 200),
+    ],
+    ids=lambda value: type(value).__mro__[-2].__name__,
+)
+def test_derived_values_are_read_by_methods_of_their_base(value, expected):
+    assert same(decode(encode([value])), [expected])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(Decimal("1.50"), Decimal("-Infinity"), Fraction(-3, 7), Fraction(10**5000, 7), date(2020, 1, 2)),
+        *(
+            time(1, 2, 3, 4),
+            datetime(2020, 1, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=2))),
+            timedelta(-1, 5, 7),
+        ),
+        *(
+            bytearray(b"ab"),
+            array("d", [0.5]),
+            timedelta(-1, 5, 7),
+            float("inf"),
+            -0.0,
+            5e-324,
+            {1: 2}.keys(),
+            {1: [2]}.items(),
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_values_of_the_standard_library_round_trip(value):
+    found = decode(json.loads(json_bytes(encode(value))))
+
+    assert type(found) is type(value)
+    assert found == value
+    assert found == 10**5000 / Fraction(7) or repr(found) == repr(value)
+
+
+def test_views_are_set_like_or_lists():
+    assert decode(encode({1: 5, 2: 6}.keys())) == {1, 2}
+    assert decode(encode({1: 5, 2: 6}.items())) == {(1, 5), (2, 6)}
+    assert decode(encode({1: 5, 2: 6}.values())) == [5, 6]
+
+
+def test_moment_with_a_named_zone_is_the_same_moment():
+    value = datetime(2020, 7, 1, 12, tzinfo=ZoneInfo("UTC"))
+
+    assert decode(encode(value)) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [()] * 1_000_001,
+        {number: number for number in range(500_001)},
+        [2**70] * 1_000_001,
+        [1j] * 700_000,
+        [Fraction(1, 3)] * 410_000,
+        [range(3)] * 340_000,
+    ],
+    ids=["tuples", "dict", "integers", "complex", "fractions", "ranges"],
+)
+def test_values_are_refused_by_the_encoder_before_the_bounds_of_messages_refuse_them(value):
+    with pytest.raises(TooLarge):
+        encode(value)
+    check_bounds(
+        json_bytes(encode(value[: len(value) // 2] if isinstance(value, list) else dict(list(value.items())[:9])))
+    )
 
 
 def test_list_that_contains_itself_ends():
@@ -114,7 +260,13 @@ def test_value_with_too_much_text_is_too_large(value):
         encode(value)
 
 
-@pytest.mark.parametrize("forged", [{"t": 1}, {"x": []}, {"i": "zz"}, {"s": [[1]]}, {}, {"r": ["a"]}, {"f": 3}, 1.5])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        *({"t": 1}, {"x": []}, {"i": "zz"}, {"s": [[1]]}, {}, {"r": ["a"]}, {"f": 3}, {"D": "x"}, {"D": "1e99999"}),
+        *({"q": [1, 0]}, {"q": [1.5, 2]}, {"c": [1, "2"]}, {"T": [0.5]}, {"y": ["eval", "1"]}, {"k": [[1]]}),
+    ],
+)
 def test_malformed_trees_raise(forged):
     with pytest.raises(ValueError):
         decode(forged)
@@ -124,6 +276,10 @@ def test_numpy_values_become_python_values():
     numpy = pytest.importorskip("numpy")
 
     assert decode(encode([numpy.int64(3), numpy.float32(0.5), numpy.array([[1, 2]])])) == [3, 0.5, [[1, 2]]]
+    scalars = [numpy.float64(0.5), numpy.str_("ab"), numpy.bool_(True), numpy.longlong(7), numpy.complex128(1j)]
+    assert same(decode(encode(scalars)), [0.5, "ab", True, 7, 1j])
+    assert decode(encode(numpy.array([[1, 2]]).view(type("Grid", (numpy.ndarray,), {"tolist": None})))) == [[1, 2]]
+    assert isinstance(decode(encode(numpy.longdouble(1))), Unserializable)
 
 
 @pytest.mark.parametrize(
