@@ -155,13 +155,12 @@ class _Splitter:
         left, right = self.outside(node.left), self.outside(node.comparators[0])
         if isinstance(operator, (ast.Is, ast.IsNot)) and not (is_singleton(left) or is_singleton(right)):
             raise _Unsplittable  # an object loses its identity when it is sent to another process
-        if isinstance(operator, (ast.Eq, ast.NotEq)):
-            call = ast.Call(ast.Name("_equal", ast.Load()), [left, right], [])
-        elif isinstance(operator, (ast.In, ast.NotIn)):
+        if isinstance(operator, ast.Eq):
+            return ast.Call(ast.Name("_equal", ast.Load()), [left, right], [])
+        if isinstance(operator, (ast.In, ast.NotIn)):
             call = ast.Call(ast.Name("_contains", ast.Load()), [right, left], [])
-        else:
-            return ast.Compare(left, [operator], [right])
-        return ast.UnaryOp(ast.Not(), call) if isinstance(operator, (ast.NotEq, ast.NotIn)) else call
+            return ast.UnaryOp(ast.Not(), call) if isinstance(operator, ast.NotIn) else call
+        return ast.Compare(left, [operator], [right])
 
     def _call(self, node: ast.Call) -> None:
         before = self.leaf

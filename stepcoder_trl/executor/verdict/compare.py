@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import ItemsView, KeysView
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
+from stepcoder_trl.jsonl import parse_json
 
-REL_TOL = 1e-6
-ABS_TOL = 1e-9
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Relative and absolute tolerance of floats."""
+
+    relative: float = 1e-6
+    absolute: float = 1e-9
+
+    def covers(self, left: float, right: float) -> bool:
+        """Return whether two numbers are equal within the tolerance. nan equals nan."""
+        if left != left and right != right:
+            return True
+        return math.isclose(left, right, rel_tol=self.relative, abs_tol=self.absolute)
+
+
+DEFAULT_TOLERANCE = Tolerance()
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 
 
 def stdout_matches(actual: str, expected: str, float_tolerance: float | None = None) -> bool:
@@ -37,73 +58,76 @@ def _words_match(actual: str, expected: str, tolerance: float) -> bool:
 
 def _numbers_match(actual: str, expected: str, tolerance: float) -> bool:
     try:
-        return math.isclose(float(actual), float(expected), rel_tol=tolerance, abs_tol=tolerance)
+        left, right = float(actual), float(expected)
     except ValueError:
         return False
+    if math.isinf(left) and math.isinf(right) and re.search("[0-9]", actual + expected):
+        return False  # long integers, and not the same digits
+    return math.isclose(left, right, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def values_match(actual: Any, expected: Any) -> bool:
+def values_match(actual: Any, expected: Any, tolerance: Tolerance = DEFAULT_TOLERANCE) -> bool:
     """
     Compare a returned value with the expected one, which was read from JSON, structurally.
 
-    A tuple equals a list. An int equals a float of the same value. Floats are compared with a relative tolerance of
-    1e-6 and an absolute tolerance of 1e-9. nan equals nan. A bool is not an int, and a str is not a number. JSON's
+    A tuple or a view of a dict equals a list. An expected int equals only a number of the same value. An expected
+    float equals numbers within the tolerance. nan equals nan. A bool is not an int, and a str is not a number. JSON's
     string keys match int keys. Values that are nested too deeply do not match.
     """
     try:
-        return _match(actual, expected)
-    except RecursionError:
+        return _match(actual, expected, tolerance)
+    except (RecursionError, ArithmeticError):  # the latter for a Decimal that cannot be compared
         return False
 
 
-def _match(actual: Any, expected: Any) -> bool:
+def _match(actual: Any, expected: Any, tolerance: Tolerance) -> bool:
     if isinstance(actual, bool) or isinstance(expected, bool):
         return type(actual) is type(expected) and actual == expected
-    if isinstance(actual, (int, float)) and isinstance(expected, (int, float)):
-        return _close(actual, expected)
-    if isinstance(actual, (list, tuple)) and isinstance(expected, (list, tuple)):
-        return len(actual) == len(expected) and all(map(_match, actual, expected))
+    if isinstance(actual, (int, float, Decimal, Fraction)) and isinstance(expected, (int, float)):
+        return _number_matches(actual, expected, tolerance)
+    if isinstance(actual, (list, tuple, KeysView, ItemsView)) and isinstance(expected, (list, tuple)):
+        pairs = zip(actual, expected, strict=False)
+        return len(actual) == len(expected) and all(_match(left, right, tolerance) for left, right in pairs)
     if isinstance(actual, dict) and isinstance(expected, dict):
-        return _dicts_match(actual, expected)
+        return _dicts_match(actual, expected, tolerance)
     return type(actual) is type(expected) and bool(actual == expected)
 
 
-def _dicts_match(actual: dict[Any, Any], expected: dict[Any, Any]) -> bool:
-    if len(actual) != len(expected):
-        return False
-    by_text = {_key_text(key): value for key, value in actual.items() if type(key) is int}
-    found = {**by_text, **actual}
-    return all(key in found and _match(found[key], value) for key, value in expected.items())
-
-
-def _key_text(key: int) -> str:
-    try:
-        return str(key)
-    except ValueError:  # too many digits for the interpreter to convert
-        return hex(key)
-
-
-def _close(left: float, right: float) -> bool:
-    if isinstance(left, int) and isinstance(right, int):
-        return left == right
-    if left != left and right != right:
+def _number_matches(actual: Any, expected: int | float, tolerance: Tolerance) -> bool:
+    if actual == expected:
         return True
     try:
-        return math.isclose(left, right, rel_tol=REL_TOL, abs_tol=ABS_TOL)
+        return isinstance(expected, float) and tolerance.covers(float(actual), expected)
     except OverflowError:  # an int outside the range of floats
-        return left == right
+        return False
+
+
+def _dicts_match(actual: dict[Any, Any], expected: dict[Any, Any], tolerance: Tolerance) -> bool:
+    if len(actual) != len(expected):
+        return False
+    ints = {key: value for key, value in actual.items() if type(key) is int}
+    for key, value in expected.items():
+        if key in actual:
+            found = actual[key]
+        elif isinstance(key, str) and _INTEGER.fullmatch(key) and (number := parse_json(key)) in ints:
+            found = ints[number]
+        else:
+            return False
+        if not _match(found, value, tolerance):
+            return False
+    return True
 
 
 def python_equal(left: Any, right: Any) -> bool:
     """
-    Return whether plain values are equal by Python's `==`, with a tolerance if one of two numbers is a float.
+    Return whether plain values are equal by Python's `==`, with a tolerance if two numbers are both floats.
 
     This is the rule of `assert` tests: `True == 1`, and a tuple is not a list.
     """
     if left is right or left == right:
         return True
-    if isinstance(left, (int, float)) and isinstance(right, (int, float)):
-        return (isinstance(left, float) or isinstance(right, float)) and _close(left, right)
+    if isinstance(left, float) and isinstance(right, float):
+        return DEFAULT_TOLERANCE.covers(left, right)
     if isinstance(left, (list, tuple)) and type(left) is type(right):
         return len(left) == len(right) and all(map(python_equal, left, right))
     if isinstance(left, dict) and isinstance(right, dict):

@@ -25,6 +25,7 @@ from stepcoder_trl.executor.wire.codec import DECODERS, MAX_ITEMS, VALUES, WRITE
 
 _FACTORIES: dict[str, type] = {kind.__name__: kind for kind in (list, dict, set, int, float, str, tuple, bool)}
 _MUTABLE = frozenset(map(id, (list, dict, set, bytearray, array, deque, Counter, OrderedDict, defaultdict)))
+_MAXLEN: Callable[[Any], int | None] = deque.__dict__["maxlen"].__get__
 # Instances of classes derived from these are sent with the name of their class.
 _NAMED = frozenset(map(id, (str, bytes, int, float, complex, list, tuple, dict, set, frozenset, Counter, OrderedDict)))
 
@@ -85,9 +86,11 @@ class Writer(Encoder):
     def derived(self, value: Any, kind: type, base: type, depth: int) -> Any:
         if base in (time, datetime) and not _has_plain_zone(value):
             return self.opaque(value, kind)  # the zone would be cut to its offset
-        if base is kind or id(base) not in _NAMED:
+        if base is kind:
             return self.writers[id(base)](self, value, depth)
         self._num_containers += id(base) in _MUTABLE  # the reader counts these containers too
+        if id(base) not in _NAMED:
+            return self.writers[id(base)](self, value, depth)
         content = self.writers[id(base)](self, value, depth + 1)
         return self.tagged("S", [self.number(value), name_of(kind), content], 3)
 
@@ -113,7 +116,7 @@ _WRITERS: dict[int, Write] = WRITERS | {
         "O", writer.all(OrderedDict.items(value), depth, value)
     ),
     id(deque): lambda writer, value, depth: writer.tagged(
-        "Q", [value.maxlen, writer.all(deque.__iter__(value), depth, value)], 2
+        "Q", [_MAXLEN(value), writer.all(deque.__iter__(value), depth, value)], 2
     ),
     id(VALUES): lambda writer, value, depth: writer.tagged("v", writer.all(iter(value), depth, value)),
 }

@@ -71,6 +71,30 @@ def test_other_statements_are_not_split(statement):
     assert split_assert(statement) is None
 
 
+@pytest.mark.parametrize(
+    ("statement", "value", "holds"),
+    [
+        ("assert f(1) != 5", 5.0000001, True),
+        ("assert f(1) != 5.0", 5.0000001, True),
+        ("assert f(1) != 1e9", 10**9 + 1, True),
+        ("assert f(1) != 5", 5.0, False),
+        ("assert f(1) != [0.3]", [0.1 + 0.2], True),
+        ("assert f(1) == [0.3]", [0.1 + 0.2], True),
+        ("assert not f(1) == 0.3", 0.1 + 0.2, False),
+        ("assert f(1) in (0.3, 0.4)", 0.1 + 0.2, False),
+        ("assert f(1) not in (0.3, 0.4)", 0.1 + 0.2, True),
+        ("assert f(1) == 1000000", 1000000.4, False),
+        ("assert 0 == f(1)", 9e-10, False),
+        ("assert f(1) < 5", 5.0, False),
+        ("assert f(1) == True", 1, True),
+    ],
+)
+def test_only_equality_has_a_tolerance(statement, value, holds):
+    split = split_assert(statement)
+
+    assert split.holds(value) is holds
+
+
 def test_opaque_values_fail_every_comparison():
     split = split_assert("assert f(1) == 2")
 

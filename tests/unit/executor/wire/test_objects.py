@@ -169,13 +169,17 @@ def test_shared_containers_stay_shared(program):
     assert program.answer([row, row])[0] == row
 
 
-def test_derived_containers_keep_container_numbers(program):
+@pytest.mark.parametrize("content", [[1], deque([1]), bytearray([1]), array("i", [1]), {1}], ids=repr)
+def test_derived_containers_keep_container_numbers(program, content):
     row = [5]
-    tree = Writer(program.objects.number, shares=True).encode([type("Row", (list,), {})([1]), row, row], 0)
+    base = type(content)
+    given = ("i", content) if base is array else (content,)
+    derived = type("Row", (base,), {})(*given)
+    tree = Writer(program.objects.number, shares=True).encode([derived, row, row], 0)
 
     found = Reader(program.references.referred, program.references.derived).read(tree)
 
-    assert found == [[1], [5], [5]]
+    assert found == [content, [5], [5]]
     assert found[1] is found[2]
 
 
