@@ -152,8 +152,11 @@ class CLineTracer(LineTracer):
         tracer = self._module.CTracer()
         for name in ("concur_id_func", "should_start_context", "switch_context"):
             setattr(tracer, name, None)
-        for name in ("lock_data", "unlock_data", "warn", "disable_plugin", "check_include"):
+        for name in ("warn", "disable_plugin", "check_include"):
             setattr(tracer, name, _do_nothing)
+        # Called for each call of the program. A function in Python is slower, and fails at the limit of recursion:
+        # then the C tracer misses the end of a call, and counts lines of other files until Python 3.10.
+        tracer.lock_data = tracer.unlock_data = tuple
         tracer.data, tracer.trace_arcs = self._data, False
         tracer.file_tracers, tracer.should_trace_cache = {}, {}
         tracer.should_trace = lambda filename, frame: traced if filename == self.filename else untraced
