@@ -22,6 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
 from stepcoder_trl.executor.child.answers import answer_questions
+from stepcoder_trl.executor.child.interpreter import behave_like_a_script, hide_frames
 from stepcoder_trl.executor.child.reporter import Reporter
 from stepcoder_trl.executor.child.state import Baseline, names_in
 from stepcoder_trl.executor.child.task import ChildTask, Inherited, Streams
@@ -40,6 +41,8 @@ from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.raised import MESSAGE_LENGTH, MissingFunction, describe, is_of_the_test, message_of
 from stepcoder_trl.parsing import compile_for_tracing
 
+
+_FRAMES_OF_A_TEST = 4  # from `_run_in_one_namespace` to `answers._answer`
 
 _exit = os._exit
 _lseek, _ftruncate, _dup2 = os.lseek, os.ftruncate, os.dup2
@@ -63,6 +66,7 @@ def main(task: ChildTask, report: Reporter) -> NoReturn:
         gc.freeze()  # a collection would touch, and so copy, all objects of the server
         gc.enable()
         report.replace_exit()
+        behave_like_a_script()
         _run(task, report)
         report.send({"end": report.trace()})
         _exit(0)
@@ -175,6 +179,7 @@ def _run_script(task: ChildTask, report: Reporter, code: CodeType, first: bool) 
             report.start_trace()
         else:
             task.tracer.resume()
+        hide_frames()
         _exec(code, module.__dict__)
         if (name := task.around["fn_name"]) is not None:
             _find_function(module, name)()
@@ -196,7 +201,7 @@ def _connect(task: ChildTask, text: bytes) -> None:
         _lseek(0, 0, os.SEEK_SET)
     raw_in, raw_out = io.FileIO(0, "r", closefd=False), io.FileIO(1, "w", closefd=False)
     raw_in.name, raw_out.name = "<stdin>", "<stdout>"
-    stdin = io.TextIOWrapper(io.BufferedReader(raw_in), encoding="utf-8")
+    stdin = io.TextIOWrapper(io.BufferedReader(raw_in), encoding="utf-8", newline="\n")
     stdout = io.TextIOWrapper(io.BufferedWriter(raw_out), encoding="utf-8")
     stdin.mode, stdout.mode = "r", "w"  # type: ignore[misc]
     sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]
@@ -245,6 +250,7 @@ def _run_in_one_namespace(task: ChildTask, report: Reporter, code: CodeType) -> 
     try:
         module = _fresh_main(task)
         report.start_trace()
+        hide_frames(deeper=_FRAMES_OF_A_TEST)
         _exec(code, module.__dict__)
         if setup := task.around["setup"]:
             _exec(_compile(setup, "<setup>", "exec", dont_inherit=True), module.__dict__)

@@ -39,6 +39,7 @@ _HIDDEN_STATE = _words("""
 _VOLATILE_NAMES = _words("""
     stdin stdout stderr __stdin__ __stdout__ last_exc last_type last_value last_traceback settrace _exit
     __warningregistry__ modules path_importer_cache
+    setrecursionlimit getrecursionlimit
     _trace_hook _active_limbo_lock _shutdown_locks_lock _shutdown_locks
 """)
 _CONTAINERS = (list, dict, set)
