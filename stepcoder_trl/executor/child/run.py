@@ -22,6 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
 from stepcoder_trl.executor.child.answers import answer_questions
+from stepcoder_trl.executor.child.between_tests import FolderState
 from stepcoder_trl.executor.child.interpreter import behave_like_a_script, hide_frames
 from stepcoder_trl.executor.child.reporter import Reporter
 from stepcoder_trl.executor.child.state import Baseline, names_in
@@ -156,6 +157,7 @@ def _fresh_main(task: ChildTask) -> ModuleType:
 def _run_stdio(task: ChildTask, report: Reporter, code: CodeType) -> None:
     baseline = Baseline()
     watch = task.inherited.modules.watch(names_in(code)) if len(task.tests) > 1 else None
+    folder = FolderState(baseline.directory)
     for offset, text in enumerate(task.tests):
         if offset:
             task.tracer.pause()
@@ -163,6 +165,8 @@ def _run_stdio(task: ChildTask, report: Reporter, code: CodeType) -> None:
             if watch is not None and watch.has_changed():
                 return
             baseline.restore()
+            if not folder.restore():
+                return
         _connect(task, text)
         failure = _run_script(task, report, code, first=offset == 0)
         needs_fresh_process = _finish_like_the_interpreter(baseline)
@@ -261,9 +265,12 @@ def _run_in_one_namespace(task: ChildTask, report: Reporter, code: CodeType) -> 
         report.send({"module_error": describe(error, task.filename)})
         return
     task.inherited.claims.note("ready")
+    folder = FolderState(os.getcwd())
     result: Result
     for offset, test in enumerate(tests):
         index = task.job["first"] + offset
+        if offset and not folder.restore():
+            return
         try:
             result = _run_test(task, report, module, index, test)
         except SystemExit:
