@@ -28,12 +28,12 @@ _PYTHON_INFO = ("python", "python3", "py")
 COMPILE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 SUITES = ("body", "handlers", "orelse", "finalbody", "cases")  # fields of syntax nodes
-# A name and a colon after another colon, with comments and line ends between them. The first colon need not be that of
-# a header, so that some texts match although no suite begins with an annotation.
-_ANNOTATION_BEGINS_SUITE = re.compile(
-    r"(?:\A|:)(?:[\s\\]|#[^\r\n]*[\r\n])*(?!(?:else|try|finally|lambda)\b)"
-    r"(?:\([(\s]*[^\W\d]\w*[\s\\)]*|[^\W\d]\w*[\s\\]*):(?!=)"
+# A name and a colon, at the begin of a line or after another colon. Some are parts of expressions.
+_ANNOTATION = re.compile(
+    r"(?:\A|[:\n])(?:[^\S\n]|\\)*(?!(?:else|try|finally|lambda)\b)"
+    r"(?:\([(\s]*[^\W\d]\w*[\s\\)]*|[^\W\d]\w*[\s\\]*)(?=:(?!=))"
 )
+_COLON_AT_END = re.compile(r":[\s\\]*(?:#.*)?\Z")  # of a line, before white space and a comment
 _parser_lock = threading.RLock()  # not `Lock`: garbage collection during parsing may run a finalizer that parses
 # A fork while another thread parses would otherwise leave the lock locked forever in the new process.
 os.register_at_fork(
@@ -170,9 +170,29 @@ def _may_hold_silent_suite(program: str, code: CodeType) -> bool:
     return (
         "global" in program
         or "nonlocal" in program
-        or _ANNOTATION_BEGINS_SUITE.search(program) is not None
+        or _may_begin_suite_with_annotation(program)
         or _may_do_nothing(code)
     )
+
+
+def _may_begin_suite_with_annotation(program: str) -> bool:
+    """Return whether an annotation, or what looks like one, is the first statement after a colon or of the program."""
+    text = program.replace("\r", "\n")
+    return any(found[0][:1] == ":" or _follows_colon(text, found.start()) for found in _ANNOTATION.finditer(text))
+
+
+def _follows_colon(text: str, line_end: int) -> bool:
+    """Return whether a colon is the last code before a line end, or there is no code before it."""
+    while line_end > 0:
+        start = text.rfind("\n", 0, line_end) + 1
+        line = text[start:line_end]
+        if _COLON_AT_END.search(line):
+            return True
+        code = line.strip(" \t\f\\")
+        if code and code[0] != "#":
+            return False
+        line_end = start - 1
+    return True
 
 
 def _may_do_nothing(code: CodeType) -> bool:

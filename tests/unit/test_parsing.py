@@ -291,3 +291,35 @@ def test_process_forked_while_a_thread_parses_can_parse():
     finally:
         ending.set()
         thread.join()
+
+
+COMMENTS = {
+    "plain": "# a\n" * 100_000,
+    "with colons": "# a: b\n" * 100_000,
+    "that end with colons": "if x:\n" + "# a:\n" * 100_000 + "    y = 1\n",
+    "in a suite": "def f():\n    if x:\n        y = 1\n" + "    # a: b #:\n" * 100_000 + "    return 1\n",
+    "with other line ends": "if x:\r" + "# a:\r\n" * 100_000 + "    y = 1\r",
+    "before an annotation": "class A:\n" + "    # a: b\n" * 100_000 + "    y: int\n",
+    "in brackets": "x = (\n" + "# a: b\n" * 100_000 + "1)\n",
+    "between annotations": "if x:\n    y: int\n" + "    # a:\n    z: int\n" * 50_000,
+}
+
+
+@pytest.mark.timeout(20)  # it took minutes
+@pytest.mark.parametrize("comments", COMMENTS)
+def test_many_comment_lines_take_linear_time(comments):
+    compile_for_tracing(COMMENTS[comments], "solution.py")
+
+
+@pytest.mark.parametrize(
+    "gap", ["", " ", "\n    ", "  # c\n    ", "\n# c: d\n\n  # e:\n    ", " \\\n", "\r\n\t", "\r# c\r    "]
+)
+@pytest.mark.parametrize("annotation", ["x: int", "(x): int", "( x\n): int"])
+def test_suite_of_an_annotation_gets_an_event_after_any_gap(gap, annotation):
+    lines = set()
+    code = compile_for_tracing(f"y = 1\nif y:{gap}{annotation}\n", "solution.py")
+    for _, _, line in code.co_lines():
+        lines.add(line)
+
+    suite = 2 + gap.count("\n") + gap.count("\r") - gap.count("\r\n")
+    assert suite in lines
