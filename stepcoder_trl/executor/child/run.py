@@ -88,7 +88,7 @@ def rehearse(inherited: Inherited, stdout: int) -> None:
         part_bytes=[],
         type="call",
         first=0,
-        folder="",
+        folder=os.path.dirname(inherited.tracer.filename),
         memory_limit_bytes=2**20,
         cpu_limit_s=1,
         file_limit_bytes=2**20,
@@ -157,7 +157,7 @@ def _fresh_main(task: ChildTask) -> ModuleType:
 def _run_stdio(task: ChildTask, report: Reporter, code: CodeType) -> None:
     baseline = Baseline()
     watch = task.inherited.modules.watch(names_in(code)) if len(task.tests) > 1 else None
-    folder = FolderState(baseline.directory)
+    folder = FolderState(task.job["folder"])
     for offset, text in enumerate(task.tests):
         if offset:
             task.tracer.pause()
@@ -265,7 +265,7 @@ def _run_in_one_namespace(task: ChildTask, report: Reporter, code: CodeType) -> 
         report.send({"module_error": describe(error, task.filename)})
         return
     task.inherited.claims.note("ready")
-    folder = FolderState(os.getcwd())
+    folder = FolderState(task.job["folder"])
     result: Result
     for offset, test in enumerate(tests):
         index = task.job["first"] + offset
