@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.parsing import extract_program
+from stepcoder_trl.steps.chat_templates import open_answer
 from stepcoder_trl.types import Program
 
 
@@ -39,27 +40,57 @@ class Query:
     opened_fence: bool = False
 
 
-def query_text(prompt: Prompt, code: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, bool]:
+def query_text(
+    prompt: Prompt,
+    code: str,
+    tokenizer: PreTrainedTokenizerBase,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+) -> tuple[str, bool]:
     """
     Return the text of a query, and whether it opens a code fence.
 
-    A text prompt is followed by the code. With chat messages, the answer begins with a fence and the code. Trailing
-    white space is removed: the model writes the line end itself.
+    A text prompt is followed by the code. With chat messages, the chat template opens the answer, which begins with a
+    fence and the code. Trailing white space is removed: the model writes the line end itself.
     """
     if isinstance(prompt, str):
         return (prompt + code).rstrip(), False
-    opened = tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
-    return f"{opened}{FENCE}python\n{code}".rstrip(), True
+    return f"{open_answer(prompt, tokenizer, chat_template_kwargs)}\n{code}".rstrip(), True
 
 
-def build_query(prompt: Prompt, code: str, tokenizer: PreTrainedTokenizerBase) -> Query:
+def build_query(
+    prompt: Prompt,
+    code: str,
+    tokenizer: PreTrainedTokenizerBase,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    *,
+    task_id: str | None = None,
+) -> Query:
     """
     Build a query from a prompt, which is text or chat messages, and starter code or a prefix of the curriculum.
 
+    Args:
+        prompt (`str` or `Sequence[Mapping[str, Any]]`):
+            Text or chat messages.
+        code (`str`):
+            Starter code or prefix, may be empty.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Tokenizer of the model.
+        chat_template_kwargs (`Mapping[str, Any]`, *optional*):
+            Arguments of the chat template, such as `enable_thinking`.
+        task_id (`str`, *optional*):
+            Problem that an error names.
+
+    Returns:
+        [`Query`]
+
     Raises:
-        BadInputError: If prompt and code are empty, and the tokenizer has no BOS token.
+        BadInputError: If the chat template is missing or refuses the messages, or if prompt and code are empty and the
+            tokenizer has no BOS token.
     """
-    text, opened_fence = query_text(prompt, code, tokenizer)
+    try:
+        text, opened_fence = query_text(prompt, code, tokenizer, chat_template_kwargs)
+    except BadInputError as error:
+        raise BadInputError(str(error) if task_id is None else f"Problem {task_id!r}: {error}") from error
     # A chat template already contains the special tokens.
     ids = tokenizer(text, add_special_tokens=not opened_fence)["input_ids"]
     if ids and ids[-1] == tokenizer.eos_token_id and not text.endswith(str(tokenizer.eos_token)):
