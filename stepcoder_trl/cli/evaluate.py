@@ -22,6 +22,7 @@ from stepcoder_trl.evaluation.summary import check_sample_counts, compare_runs, 
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.jsonl import read_rows, write_json, write_rows, write_text
 from stepcoder_trl.reports.plots import can_plot, plot_shares
+from stepcoder_trl.steps.chat_templates import read_template_kwargs
 
 
 USAGE = "%(prog)s --problems FILE (--model DIR | --samples FILE) [options]"
@@ -37,8 +38,7 @@ exit status: 0 done, 1 some samples could not be run (null), 2 bad input
 
 examples:
   stepcoder-trl evaluate --problems humaneval.jsonl --model runs/ppo
-  stepcoder-trl evaluate --problems mbpp.jsonl --samples b.jsonl --out runs/b \\
-      --compare runs/a/results.jsonl
+  stepcoder-trl evaluate --problems p.jsonl --samples b.jsonl --compare a.jsonl
 """
 
 
@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STYLE",
         help="plain (default): unchanged. chat: the model's chat template. deepseek: the paper's zero-shot prompt.",
     )
+    add("--chat-template-kwargs", metavar="JSON", help="Pass the arguments of an object to the chat template.")
     add(
         "--dtype",
         choices=("auto", "float32", "bfloat16", "float16"),
@@ -212,6 +213,7 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
     plan = sample_files.SamplingPlan(
         **{name: getattr(arguments, name) for name in (*names, "prompt_style", "dtype", "engine", "seed")},
         weights=sample_files.weights_digest(arguments.model),
+        chat_template_kwargs=read_template_kwargs(arguments.chat_template_kwargs),
     )
     state = join_processes()
     if plan.engine == "vllm" and state.num_processes > 1:

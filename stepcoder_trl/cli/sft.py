@@ -19,6 +19,7 @@ main options (--help-all lists all options with their defaults):
     {FORMAT_TITLES}.
   --max_problems N                   Use only the first N problems.
   --prompt_style STYLE               plain, chat or deepseek.
+  --chat_template_kwargs JSON        Arguments of the chat template.
   --model_name_or_path DIR           Train this model.
   --output_dir DIR                   Write checkpoints and model here.
   --use_peft, --lora_r R             Train a LoRA adapter.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -27,6 +28,7 @@ def evaluate_pass_at_1(
     num_samples: int = 1,
     batch_size: int = 16,
     seed: int = 0,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """
     Generate programs from scratch and run them under their tests while the next batch is generated.
@@ -36,7 +38,7 @@ def evaluate_pass_at_1(
     Paper: StepCoder (arXiv:2402.01391), section 4.2: temperature 0.2, top-p 0.95, at most 1024 tokens.
     """
     engine = model_engine(model, tokenizer, SamplingConfig(max_new_tokens, temperature, top_p, tokenizer.eos_token_id))
-    requests = build_requests(problems, num_samples, tokenizer)
+    requests = build_requests(problems, num_samples, tokenizer, chat_template_kwargs)
     training = model.training
     model.eval()
     try:

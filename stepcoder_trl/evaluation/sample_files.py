@@ -86,6 +86,7 @@ class SamplingPlan:
     engine: str = "transformers"
     seed: int = 0
     weights: str = ""  # see `weights_digest`
+    chat_template_kwargs: Mapping[str, Any] | None = None
 
 
 def weights_digest(model: str) -> str:
@@ -114,10 +115,10 @@ def draw_missing_samples(
 
     If the folder holds samples drawn with other settings, a `BadInputError` is raised.
     """
+    requests = build_requests(problems, plan.num_samples, tokenizer, plan.chat_template_kwargs)
     _check_plan(folder, plan)
     drawn = _drawn_samples(folder, problems).keys()
     digests = {problem.task_id: _digest(problem) for problem in problems}
-    requests = build_requests(problems, plan.num_samples, tokenizer)
     requests.sort(key=lambda request: len(request.query.token_ids))
     batches = list(enumerate(split_batches(requests, plan.batch_size)))
     part = folder / f"part-{rank}.jsonl"

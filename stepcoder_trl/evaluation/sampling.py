@@ -54,11 +54,17 @@ class Sample:
     stopped: bool = False  # whether generation ended before the maximum number of tokens
 
 
-def build_requests(problems: Sequence[Problem], num_samples: int, tokenizer: Any) -> list[Request]:
+def build_requests(
+    problems: Sequence[Problem],
+    num_samples: int,
+    tokenizer: Any,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+) -> list[Request]:
     """Request samples from scratch, in the order of the problems, requests of one problem together."""
     requests = []
     for problem in problems:
-        query = build_query(problem.prompt, problem.starter_code, tokenizer)
+        prompt, code = problem.prompt, problem.starter_code
+        query = build_query(prompt, code, tokenizer, chat_template_kwargs, task_id=problem.task_id)
         requests += [Request(problem.task_id, number, query, problem.parsed_tests) for number in range(num_samples)]
     return requests
 

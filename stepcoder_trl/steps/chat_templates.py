@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 
 OPENING_FENCE = "```python"
+CHAT_TEMPLATE_KWARGS_HELP = (
+    "Arguments of the chat template for prompts that are chat messages, as a JSON object such as "
+    """'{"enable_thinking": false}'."""
+)
 RESERVED = ("add_generation_prompt", "continue_final_message", "conversation", "tokenize")
 
 _THOUGHT_TAG = re.compile(r"([<\[])(/?)((?:\w+:)?(?:think|thinking|thought|reasoning))([>\]])", re.IGNORECASE)

@@ -16,6 +16,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.engines import loading
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.rewards import REWARDS, describe_rewards
+from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP, read_template_kwargs
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class SFTScriptArguments:
+class ScriptArguments:
     """Arguments of a training run besides those of trainer and model. Each field describes itself."""
 
     problems: str = field(metadata={"help": f"File of problems. Formats: {FORMAT_TITLES}."})
@@ -43,7 +44,19 @@ class SFTScriptArguments:
 
 
 @dataclass
-class PPOScriptArguments(SFTScriptArguments):
+class SFTScriptArguments(ScriptArguments):
+    """Arguments of a fine-tuning run besides those of trainer and model. Each field describes itself."""
+
+    chat_template_kwargs: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": CHAT_TEMPLATE_KWARGS_HELP}
+    )
+
+    def __post_init__(self) -> None:
+        self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
+
+
+@dataclass
+class PPOScriptArguments(ScriptArguments):
     """Arguments of a PPO run besides those of trainer and model. Each field describes itself."""
 
     eval_problems: str | None = field(
@@ -78,7 +91,8 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
 
     problems = _first(load_problems(script_args.problems), script_args)
     tokenizer, load = _loaders(model_args)
-    dataset, left_out = sft_dataset(style_prompts(problems, script_args.prompt_style, tokenizer), tokenizer)
+    problems = style_prompts(problems, script_args.prompt_style, tokenizer)
+    dataset, left_out = sft_dataset(problems, tokenizer, read_template_kwargs(script_args.chat_template_kwargs))
     with renamed_attributes_allowed():
         trainer = SFTTrainer(
             load(),
@@ -146,7 +160,7 @@ def run_ppo(
     return trainer
 
 
-def _first(problems: Sequence[Problem], script_args: SFTScriptArguments) -> Sequence[Problem]:
+def _first(problems: Sequence[Problem], script_args: ScriptArguments) -> Sequence[Problem]:
     """Return the first `max_problems` problems."""
     if not problems:
         raise BadInputError(f"{script_args.problems}: no problem is left to train on. Name another file of problems.")

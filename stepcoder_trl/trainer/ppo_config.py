@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 from transformers.utils import is_torch_bf16_gpu_available
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.trainer._trl import PPOConfig
 from stepcoder_trl.trainer.processes import asks_for_deepspeed, has_gpu, launch_settings, precision_for_accelerate
 from stepcoder_trl.trainer.shared_options import Help, SharedOptions, check_options, option, refuse
@@ -180,6 +181,7 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
 
     def __post_init__(self) -> None:
         check_options(self, _INHERITED)
+        self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
         _check_batches(self)
         _check_evaluation(self)
         _check_supported(self)

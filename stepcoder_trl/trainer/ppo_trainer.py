@@ -22,6 +22,7 @@ from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.steps import scores as reward_scores
+from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.masks import error_masks, loss_masks
 from stepcoder_trl.steps.padding import pad_masks
 from stepcoder_trl.steps.programs import Feedback, ProgramRunner, Runs, too_many_failures
@@ -308,7 +309,9 @@ class StepCoderPPOTrainer(PPOTrainer):
     def build_query(self, row: PromptRow, prefix: str) -> Query:
         """Build the query of a problem: its prompt, followed by the prefix or else the starter code."""
         if row.token_ids is None:
-            return build_query(row.prompt, prefix or row.starter_code, self.processing_class)
+            template_kwargs = read_template_kwargs(self.args.chat_template_kwargs)
+            code, tokenizer = prefix or row.starter_code, self.processing_class
+            return build_query(row.prompt, code, tokenizer, template_kwargs, task_id=row.task_id)
         return Query(self.processing_class.decode(row.token_ids), prefix="", token_ids=row.token_ids)
 
     def generate_rollout(self, starts: tuple[Start, ...], sampling: SamplingConfig | None = None) -> Rollout:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.steps.queries import FENCE, build_query
+from stepcoder_trl.steps.queries import FENCE, Query, build_query
 
 
 # Paper, section 4.2: a global batch of 64, 3 epochs, of which 0.3 are warm-up, then linear decay.
@@ -21,16 +21,27 @@ PAPER_SETTINGS: dict[str, Any] = {
 }
 
 
-def sft_row(problem: Problem, tokenizer: Any) -> dict[str, list[int]]:
+def sft_row(
+    problem: Problem, tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None = None
+) -> dict[str, list[int]]:
     """
     Return the tokens of a problem, `input_ids`, and `completion_mask`, which is 1 for the solution and its end.
 
     The query is that of generation. Query and solution are tokenized separately, as they are in generation.
 
     Raises:
-        BadInputError: If there is no solution, or it does not begin with the starter code.
+        BadInputError: If the query cannot be built, there is no solution, or it does not begin with the starter code.
     """
-    query = build_query(problem.prompt, problem.starter_code, tokenizer)
+    return _tokens(problem, _query(problem, tokenizer, chat_template_kwargs), tokenizer)
+
+
+def _query(problem: Problem, tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None) -> Query:
+    prompt, code = problem.prompt, problem.starter_code
+    return build_query(prompt, code, tokenizer, chat_template_kwargs, task_id=problem.task_id)
+
+
+def _tokens(problem: Problem, query: Query, tokenizer: Any) -> dict[str, list[int]]:
+    """Return the tokens of a query and a solution. Raises an error if the solution cannot be learnt from."""
     solution = problem.canonical_solution.strip("\n")
     starter = query.prefix.lstrip("\n")
     if not solution.strip():
@@ -50,14 +61,22 @@ def sft_row(problem: Problem, tokenizer: Any) -> dict[str, list[int]]:
     }
 
 
-def sft_dataset(problems: Sequence[Problem], tokenizer: Any) -> tuple[Any, list[str]]:
-    """Return a dataset for TRL's `SFTTrainer`, and the reason for each problem that is left out."""
+def sft_dataset(
+    problems: Sequence[Problem], tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None = None
+) -> tuple[Any, list[str]]:
+    """
+    Return a dataset for TRL's `SFTTrainer`, and the reason for each problem that is left out.
+
+    Raises:
+        BadInputError: If the query of a problem cannot be built, as in the other trainers, or all are left out.
+    """
     from datasets import Dataset
 
     rows, reasons = [], []
     for problem in problems:
+        query = _query(problem, tokenizer, chat_template_kwargs)
         try:
-            rows.append(sft_row(problem, tokenizer))
+            rows.append(_tokens(problem, query, tokenizer))
         except BadInputError as reason:
             reasons.append(str(reason))
     if not rows:

@@ -21,6 +21,7 @@ from stepcoder_trl.curriculum.cut import Kinds
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.masking import CompileErrorMask, Fgo, MaskRule
+from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP
 
 
 class Help(str):
@@ -136,6 +137,8 @@ class SharedOptions:
         interval="[0, 1]",
         source="ours",
     )
+
+    chat_template_kwargs: dict[str, Any] | str | None = option(None, CHAT_TEMPLATE_KWARGS_HELP, source="as TRL's GRPO")
 
     def curriculum_config(self, seed: int) -> CurriculumConfig:
         """Return the settings of the curriculum."""

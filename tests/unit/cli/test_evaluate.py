@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from concurrent.futures import Future
 
@@ -92,6 +93,28 @@ def test_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, tokeni
     assert len((tmp_path / "out" / "drawn" / "part-0.jsonl").read_text().splitlines()) == 6
 
 
+@pytest.fixture
+def chat_model(tmp_path, make_policy, tokenizer):
+    """Folder of a model whose chat template refuses system messages unless `lenient` is set."""
+    make_policy().save_pretrained(tmp_path / "chat")
+    changed = copy.deepcopy(tokenizer)
+    refusal = "{% if not lenient and messages[0].role == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+    changed.chat_template = refusal + tokenizer.chat_template
+    changed.save_pretrained(tmp_path / "chat")
+    return tmp_path / "chat"
+
+
+def test_refusal_of_the_chat_template_is_one_line(tmp_path, problems, chat_model, capsys):
+    row = {**problems[0].to_row(), "prompt": [{"role": "system", "content": "Write Python."}]}
+    path = write(tmp_path / "chat.jsonl", [row])
+    flags = ["--problems", path, "--model", chat_model, "--out", tmp_path / "out", "--max-new-tokens", 2]
+
+    assert run(*flags) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "Problem 'sign/0': The chat template cannot render the messages: No system role." in error
+    assert run(*flags, "--chat-template-kwargs", '{"lenient": true}') == 0
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -103,6 +126,7 @@ def test_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, tokeni
         (["--model", "m", "--temperature", "-1"], "`--temperature` is -1.0, but must be at least 0"),
         (["--model", "m", "--top-p", "95"], "`--top-p` is 95.0, but must be in (0, 1]"),
         (["--model", "/no/such/model"], "The model '/no/such/model' cannot be loaded"),
+        (["--model", "m", "--chat-template-kwargs", "no"], "`chat_template_kwargs` is 'no', but must be a JSON"),
         (["--samples", "s", "--pass-at", "0"], "`--pass-at` is 0, but must be at least 1"),
         (["--model", "m", "--pass-at", "1", "10"], "`--pass-at` is 10, but `--num-samples` is 1"),
     ],

@@ -126,6 +126,36 @@ def test_empty_list_of_problems_is_refused(model_folder, problem_file, tmp_path)
         )
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6.*:FutureWarning")  # TRL's own settings
+@pytest.mark.parametrize("verb", ["ppo", "sft"])
+def test_refusal_of_the_chat_template_is_one_line(verb, model_folder, problem_file, problems, tmp_path, capsys):
+    rows = [{**problem.to_row(), "prompt": [{"role": "system", "content": "Write."}]} for problem in problems]
+    problem_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = json.loads((model_folder / "tokenizer_config.json").read_text())
+    (model_folder / "chat_template.jinja").write_text("{{ raise_exception('No system role') }}")
+    settings.pop("chat_template", None)
+    (model_folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    names = ["--problems", problem_file, "--model_name_or_path", model_folder, "--output_dir", tmp_path / "run"]
+
+    with pytest.raises(SystemExit) as stop:
+        main([verb, *map(str, names), "--use_cpu", "--report_to", "none", "--bf16", "false"])
+
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "Problem 'sign/0': The chat template cannot render the messages: No system role." in error
+
+
+@pytest.mark.parametrize("verb", ["ppo", "sft"])
+def test_wrong_arguments_of_the_chat_template_are_one_line(verb, model_folder, problem_file, tmp_path, capsys):
+    names = ["--problems", problem_file, "--model_name_or_path", model_folder, "--output_dir", tmp_path / "run"]
+
+    with pytest.raises(SystemExit) as stop:
+        main([verb, *map(str, names), "--chat_template_kwargs", "thinking", "--use_cpu"])
+
+    assert stop.value.code == 2
+    assert "`chat_template_kwargs` is 'thinking', but must be a JSON object" in capsys.readouterr().err
+
+
 def test_error_names_missing_model(problem_file, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["ppo", "--problems", str(problem_file), "--output_dir", str(tmp_path / "run"), "--use_cpu"])

@@ -60,6 +60,7 @@ def test_defaults():
         "eval_top_p": 0.95,
         "eval_response_length": None,
         "max_infrastructure_error_rate": 0.1,
+        "chat_template_kwargs": None,
         "log_completions": False,
         "num_completions_to_print": 4,
         "training_data_name": None,
@@ -234,6 +235,19 @@ def test_every_option_of_transformers_is_used_or_documented():
     assert theirs - idle <= USED
     assert not idle & USED
     assert theirs & WITHOUT_EFFECT <= idle
+
+
+def test_arguments_of_the_chat_template_are_read(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"output_dir: {tmp_path}\nuse_cpu: true\nchat_template_kwargs: {{enable_thinking: false}}\n")
+    parser = TrlParser((StepCoderPPOConfig,))
+
+    (from_yaml,) = parser.parse_args_and_config(["--config", str(path)])
+    (from_flag,) = TrlParser((StepCoderPPOConfig,)).parse_args_and_config(
+        ["--output_dir", str(tmp_path), "--use_cpu", "--chat_template_kwargs", '{"enable_thinking": false}']
+    )
+
+    assert from_yaml.chat_template_kwargs == from_flag.chat_template_kwargs == {"enable_thinking": False}
 
 
 def test_documented_table_equals_the_fields():

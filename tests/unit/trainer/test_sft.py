@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -24,6 +25,25 @@ def test_an_opened_fence_is_closed(problems, tokenizer):
     row = sft_row(chat, tokenizer)
 
     assert tokenizer.decode(row["input_ids"][:-1]).endswith("return None\n```")
+
+
+def test_refusal_of_the_chat_template_names_the_problem(problems, tokenizer):
+    refusing = copy.deepcopy(tokenizer)
+    refusing.chat_template = "{{ raise_exception('System role not supported') }}"
+    chat = dataclasses.replace(problems[1], prompt=[{"role": "system", "content": "Write it."}])
+
+    with pytest.raises(BadInputError, match=r"Problem 'sign/1': .*System role not supported"):
+        sft_dataset([problems[0], chat], refusing)
+
+
+def test_chat_template_gets_its_arguments(problems, tokenizer):
+    asking = copy.deepcopy(tokenizer)
+    asking.chat_template = "{{ effort }}{% for message in messages %}{{ message.content }}{% endfor %}"
+    chat = dataclasses.replace(problems[0], prompt=[{"role": "user", "content": "Write it."}])
+
+    dataset, _ = sft_dataset([chat], asking, {"effort": "low"})
+
+    assert tokenizer.decode(dataset[0]["input_ids"]).startswith("lowWrite it.```python\ndef sign(x):")
 
 
 def test_problems_without_usable_solution_are_left_out_and_named(problems, tokenizer):
