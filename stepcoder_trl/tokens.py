@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,11 @@ class TokenizedText:
     spans: tuple[CharSpan, ...]
 
 
-def token_texts(token_ids: Sequence[int], tokenizer: Any) -> TokenizedText:
+def token_texts(token_ids: Sequence[int], tokenizer: Any, eos_token_ids: Collection[int] = ()) -> TokenizedText:
     """
     Decode sampled tokens, and return the text with the span of each token. Nothing is tokenized again.
+
+    `eos_token_ids` have no text, even if they are not special tokens of the tokenizer.
 
     For byte-level BPE, SentencePiece with or without byte fallback, and vocabularies of literal text, each token is
     converted to bytes. The lengths of these bytes give the spans. A leading space of the first token is kept, because
@@ -40,8 +42,8 @@ def token_texts(token_ids: Sequence[int], tokenizer: Any) -> TokenizedText:
     ids = [int(token_id) for token_id in token_ids]
     to_bytes = _bytes_of_token(tokenizer)
     if to_bytes is None:
-        return _decode_growing(ids, tokenizer)
-    added, special = tokenizer.added_tokens_decoder, _special_ids(tokenizer)
+        return _decode_growing(ids, tokenizer, eos_token_ids)
+    added, special = tokenizer.added_tokens_decoder, _special_ids(tokenizer).union(eos_token_ids)
     pieces = []
     for token_id, token in zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True):
         if token_id in special or token is None:  # `None`: an id of the embedding without a token
@@ -151,12 +153,13 @@ def _decode(data: bytes) -> tuple[str, list[int]]:
     return "".join(text), [*character_of, length]
 
 
-def _decode_growing(ids: Sequence[int], tokenizer: Any) -> TokenizedText:
+def _decode_growing(ids: Sequence[int], tokenizer: Any, without: Collection[int]) -> TokenizedText:
     """Decode the first 1, 2, ... tokens. The span of a token is the text that it adds to the decoded text before."""
     text = ""
     spans = []
     for end in range(1, len(ids) + 1):
-        longer = tokenizer.decode(ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        shown = [token_id for token_id in ids[:end] if token_id not in without]
+        longer = tokenizer.decode(shown, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         spans.append((_common_length(text, longer), len(longer)))
         text = longer
     return TokenizedText(text, tuple((min(start, len(text)), min(end, len(text))) for start, end in spans))

@@ -6,13 +6,14 @@ import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.evaluation.generation import SamplingConfig, generate
+from stepcoder_trl.evaluation.generation import SamplingConfig, eos_token_ids, generate
 from stepcoder_trl.evaluation.sampling import Engine, GeneratedText
 from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.tokens import token_texts
@@ -49,14 +50,21 @@ def _adapter_settings(model: str) -> dict[str, Any] | None:
 
 
 def model_engine(model: torch.nn.Module, tokenizer: Any, sampling: SamplingConfig) -> Engine:
-    """Generate with a model in memory. It must be in evaluation mode when the engine is called."""
+    """
+    Generate with a model in memory. It must be in evaluation mode when the engine is called.
+
+    A tokenizer may have no EOS token. Then those of the model's generation settings end a completion.
+    """
+    eos = eos_token_ids(model, tokenizer)
+    if tokenizer.eos_token_id is None and eos:
+        sampling = replace(sampling, stop_token_id=eos[0])
 
     def engine(queries: Sequence[Query], seed: int | None) -> list[GeneratedText]:
         if seed is not None:
             torch.manual_seed(seed)
         generation = generate(model, queries, tokenizer, sampling, len(queries))
         rows = zip(generation.completion_ids(), generation.stopped.tolist(), strict=True)
-        return [GeneratedText(token_texts(ids, tokenizer).text, len(ids), stopped) for ids, stopped in rows]
+        return [GeneratedText(token_texts(ids, tokenizer, eos).text, len(ids), stopped) for ids, stopped in rows]
 
     return engine
 

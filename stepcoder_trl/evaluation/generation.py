@@ -33,7 +33,8 @@ class SamplingConfig:
         max_new_tokens (`int`): Maximum number of tokens per completion.
         temperature (`float`): Sampling temperature. 0 means greedy.
         top_p (`float`): Nucleus probability.
-        stop_token_id (`int` or `None`): Token that ends a completion. `None` means no such token.
+        stop_token_id (`int` or `None`): Token that ends a completion. `None` means no such token. If it is an EOS
+            token, every EOS token ends a completion, see [`eos_token_ids`].
     """
 
     max_new_tokens: int
@@ -122,24 +123,38 @@ def pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return 0
 
 
-def _generation_config(sampling: SamplingConfig, pad: int) -> GenerationConfig:
+def eos_token_ids(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the EOS tokens that the tokenizer and the model's generation settings name. Chat models have several."""
+    named = _without_adapter(model).generation_config.eos_token_id
+    by_model = named if isinstance(named, Sequence) else [named]
+    ids = [token_id for token_id in (tokenizer.eos_token_id, *by_model) if token_id is not None]
+    return list(dict.fromkeys(ids))
+
+
+def _stop_token_ids(sampling: SamplingConfig, eos: Sequence[int]) -> list[int]:
+    """Return the tokens that end a completion."""
+    if sampling.stop_token_id is None:
+        return []
+    return list(eos) if sampling.stop_token_id in eos else [sampling.stop_token_id]
+
+
+def _generation_config(sampling: SamplingConfig, stop_token_ids: list[int], pad: int) -> GenerationConfig:
     choice: dict[str, Any] = {"do_sample": False}
     if sampling.temperature > 0:
         choice = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     return GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
-        eos_token_id=sampling.stop_token_id,
+        eos_token_id=stop_token_ids or None,
         pad_token_id=pad,
         use_cache=True,
         **choice,
     )
 
 
-def _ends(row: Sequence[int], fence_end: int | None, stop_token_id: int | None) -> tuple[int, bool]:
+def _ends(row: Sequence[int], fence_end: int | None, stop_token_ids: Sequence[int]) -> tuple[int, bool]:
     """Return the length of a completion, and whether it ended before the maximum number of tokens."""
     ends = [] if fence_end is None else [fence_end]
-    if stop_token_id is not None and stop_token_id in row:
-        ends.append(row.index(stop_token_id) + 1)
+    ends += [row.index(token_id) + 1 for token_id in stop_token_ids if token_id in row]
     return (min(ends), True) if ends else (len(row), False)
 
 
@@ -195,7 +210,7 @@ def generate(
     """
     Sample one completion per query.
 
-    A completion ends with the stop token, inside a fence with the closing fence, or after `max_new_tokens`. If there
+    A completion ends with a stop token, inside a fence with the closing fence, or after `max_new_tokens`. If there
     are more queries than `batch_size`, they are sorted by length, so that less padding is needed.
 
     Args:
@@ -217,7 +232,8 @@ def generate(
         [`Generation`]
     """
     pad = pad_token_id(tokenizer)
-    config = _generation_config(sampling, pad)
+    stop_token_ids = _stop_token_ids(sampling, eos_token_ids(model, tokenizer))
+    config = _generation_config(sampling, stop_token_ids, pad)
     completions: list[list[int]] = [[]] * len(queries)
     stopped = [False] * len(queries)
     with neutral_generation_config(model):
@@ -237,7 +253,7 @@ def generate(
             )
             rows = sequences[:, ids.shape[1] :].tolist()
             for place, row, fence_end in zip(places, rows, fences.lengths, strict=True):
-                length, stopped[place] = _ends(row, fence_end, sampling.stop_token_id)
+                length, stopped[place] = _ends(row, fence_end, stop_token_ids)
                 completions[place] = row[:length]
     query_ids, query_mask = pad_left([query.token_ids for query in queries], pad, model.device)
     return Generation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,12 +89,15 @@ def draw_starts(
 
 
 def read_completions(
-    starts: Sequence[Start], completion_ids: Sequence[Sequence[int]], tokenizer: Any
+    starts: Sequence[Start],
+    completion_ids: Sequence[Sequence[int]],
+    tokenizer: Any,
+    eos_token_ids: Collection[int] = (),
 ) -> tuple[Completion, ...]:
-    """Decode the sampled tokens of each start, without padding, and extract the program."""
+    """Decode the sampled tokens of each start, without padding, and extract the program. EOS tokens have no text."""
     completions = []
     for start, ids in zip(starts, completion_ids, strict=True):
-        tokens = token_texts(ids, tokenizer)
+        tokens = token_texts(ids, tokenizer, eos_token_ids)
         program = program_of(start.query, tokens.text)
         completions.append(Completion(start, tuple(ids), tokens.text, tokens.spans, program))
     return tuple(completions)

@@ -85,8 +85,8 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
     )
     stop_token: Literal["eos"] | None = option(
         EOS,
-        "`\"eos\"` ends a completion at the tokenizer's EOS token. For upstream's `input_ids` the default is `None`. "
-        "A `stop_token_id` beats it.",
+        '`"eos"` ends a completion at each EOS token that the tokenizer or the model\'s generation settings name. '
+        "For upstream's `input_ids` the default is `None`. A `stop_token_id` beats it.",
         source="ours",
     )
     max_prompt_length: int | None = option(

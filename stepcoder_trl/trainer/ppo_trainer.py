@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_utils import TrainOutput
 
 from stepcoder_trl.curriculum import Curriculum
-from stepcoder_trl.evaluation.generation import Generation, SamplingConfig, generate
+from stepcoder_trl.evaluation.generation import Generation, SamplingConfig, eos_token_ids, generate
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.executor import Backend
@@ -324,7 +324,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         with prepared as policy, self.accelerator.autocast():
             queries, size = [start.query for start in starts], args.local_rollout_forward_batch_size
             generation = self.generate(policy, queries, tokenizer, sampling, size, share_prompts=gather)
-        return Rollout(read_completions(starts, generation.completion_ids(), tokenizer), generation)
+            eos = eos_token_ids(policy, tokenizer)
+        return Rollout(read_completions(starts, generation.completion_ids(), tokenizer, eos), generation)
 
     def submit_programs(self, rollout: Rollout) -> Runs:
         """Start the programs of rows that have tests, in the background."""

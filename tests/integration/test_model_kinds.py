@@ -148,3 +148,19 @@ def test_generation_config_of_checkpoint_does_not_change_rollouts(
     assert policy.generation_config is settings
     if adapter is None:
         assert GenerationConfig.from_pretrained(tmp_path / "saved").to_diff_dict() == settings.to_diff_dict()
+
+
+def test_completions_end_at_each_eos_token_of_the_generation_settings(make_trainer, make_policy, tokenizer):
+    policy = make_policy()
+    named = [tokenizer.eos_token_id, *range(100, 200)]
+    policy.generation_config.eos_token_id = named
+    trainer = make_trainer(policy=policy, max_steps=1)
+
+    trainer.train()
+
+    ((rollout, *_),) = trainer.seen
+    assert rollout.generation.stopped.any()
+    for one, stopped in zip(rollout.completions, rollout.generation.stopped.tolist(), strict=True):
+        assert (one.token_ids[-1] in named) == stopped
+        assert not set(one.token_ids[:-1]) & set(named)
+        assert one.text == tokenizer.decode(one.token_ids[:-1] if stopped else one.token_ids)

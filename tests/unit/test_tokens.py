@@ -98,6 +98,16 @@ def test_special_tokens_have_empty_spans(any_tokenizer):
     assert tokenized.text.strip() == decode(any_tokenizer, ids).strip()
 
 
+def test_named_eos_token_has_no_text(any_tokenizer):
+    *ids, end = encode(any_tokenizer, "x = y")
+    ids = [token_id for token_id in ids if token_id != end]
+
+    tokenized = token_texts([*ids, end], any_tokenizer, eos_token_ids=[end])
+
+    assert tokenized.text == token_texts(ids, any_tokenizer).text
+    assert tokenized.spans[-1] == (len(tokenized.text), len(tokenized.text))
+
+
 def test_added_token_is_kept_as_literal_text(byte_level):
     ids = encode(byte_level, "a<added text>b")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import sys
 from types import SimpleNamespace
 
@@ -37,6 +38,23 @@ def test_saved_model_gives_same_completions_for_same_seed(tmp_path, problems, to
 
     assert engine(queries, 3) == engine(queries, 3)
     assert engine(queries, 3) != engine(queries, 4)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_eos_token_of_the_generation_settings_ends_a_completion(problems, tokenizer, make_policy, named):
+    words = copy.deepcopy(tokenizer)
+    if not named:
+        words.eos_token = None
+    policy = make_policy().eval()
+    (end,) = tokenizer("x")["input_ids"]
+    policy.generation_config.eos_token_id = [end]
+    policy.lm_head.weight.data[:] = 0.0
+    policy.lm_head.bias = torch.nn.Parameter(torch.nn.functional.one_hot(torch.tensor(end), len(words)).float())
+
+    engine = engines.model_engine(policy, words, SamplingConfig(5, 0.0, stop_token_id=words.eos_token_id))
+    (made,) = engine([build_query(problems[0].prompt, "", words)], 3)
+
+    assert (made.text, made.num_tokens, made.stopped) == ("", 1, True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from transformers import GenerationConfig, Lfm2Config, Lfm2ForCausalLM
 
 from stepcoder_trl.evaluation import generation
-from stepcoder_trl.evaluation.generation import ClosingFence, SamplingConfig, generate
+from stepcoder_trl.evaluation.generation import ClosingFence, SamplingConfig, eos_token_ids, generate
 from stepcoder_trl.steps.queries import build_query
 
 
@@ -162,6 +162,51 @@ def test_generation_settings_of_checkpoint_are_ignored_and_kept(tokenizer, make_
 
     assert made.completion_ids() == expected.completion_ids()
     assert policy.generation_config is settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (None, ["tokenizer"]),
+        ("tokenizer", ["tokenizer"]),
+        (7, ["tokenizer", 7]),
+        ([7, "tokenizer", 9], ["tokenizer", 7, 9]),
+    ],
+)
+def test_eos_tokens_are_those_of_tokenizer_and_generation_settings(tokenizer, make_policy, settings, expected):
+    def ids(given):
+        return tokenizer.eos_token_id if given == "tokenizer" else given
+
+    policy = make_policy()
+    policy.generation_config.eos_token_id = list(map(ids, settings)) if isinstance(settings, list) else ids(settings)
+
+    assert eos_token_ids(policy, tokenizer) == list(map(ids, expected))
+
+
+class Scripted(torch.nn.Module):
+    """Adds to the logits of a model, so that it samples the given tokens in turn."""
+
+    def __init__(self, head, script):
+        super().__init__()
+        self.head, self.script = head, iter(script)
+
+    def forward(self, states):
+        logits = self.head(states)
+        logits[:, -1, next(self.script, 0)] += 1e4
+        return logits
+
+
+@pytest.mark.parametrize(("stop", "length"), [("eos", 3), ("second", 3), ("other", 4), (None, 6)])
+def test_every_eos_token_ends_a_completion(tokenizer, make_policy, stop, length):
+    policy, (first, second, *_) = make_policy().eval(), tokenizer("def add(a, b):")["input_ids"]
+    stops = {"eos": tokenizer.eos_token_id, "second": 300, "other": 301, None: None}
+    policy.generation_config.eos_token_id = [tokenizer.eos_token_id, 300]
+    policy.lm_head = Scripted(policy.lm_head, [first, second, 300, 301, first, tokenizer.eos_token_id])
+
+    made = generate(policy, queries(tokenizer, ["x"]), tokenizer, SamplingConfig(6, 0.0, stop_token_id=stops[stop]))
+
+    assert made.lengths.tolist() == [length]
+    assert made.stopped.tolist() == [stop is not None]
 
 
 def test_small_top_p_is_greedy(tokenizer, make_policy):
