@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import mmap
 import os
-import signal
 import sys
 from base64 import b64encode
-from types import FrameType
 
 from stepcoder_trl.executor.child.task import ChildTask
 from stepcoder_trl.executor.wire.frames import frame, write_all
@@ -27,7 +25,7 @@ class Reporter:
 
     def __init__(self, task: ChildTask) -> None:
         self._fd = task.streams.report
-        self._gate = task.streams.connection if task.job["waits_for_verdicts"] else None
+        self._gate = task.streams.connection.fileno() if task.job["waits_for_verdicts"] else None
         self._task = task
         self._busy = False
         self._traced = False
@@ -35,15 +33,11 @@ class Reporter:
         self._held = b""
         self._reserve = mmap.mmap(-1, 2**20, mmap.MAP_PRIVATE)  # address space, never touched
 
-    def handle_soft_limit(self) -> None:
-        """Report and end at the soft time limit."""
-
-        def on_soft_limit(number: int, where: FrameType | None) -> None:
-            if not self._busy:
-                self.send({"soft_limit": self.trace()})
-                _exit(0)
-
-        signal.signal(self._task.inherited.soft_signal, on_soft_limit)
+    def end_at_soft_limit(self) -> None:
+        """Report the lines that ran, and end. Do nothing while a report is being sent."""
+        if not self._busy:
+            self.send({"soft_limit": self.trace()})
+            _exit(0)
 
     def replace_exit(self) -> None:
         """Report before `os._exit`, which skips the interpreter."""

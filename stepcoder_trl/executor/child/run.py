@@ -14,6 +14,7 @@ import gc
 import io
 import json
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -23,12 +24,14 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.executor.child.answers import answer_questions
 from stepcoder_trl.executor.child.between_tests import FolderState
-from stepcoder_trl.executor.child.interpreter import behave_like_a_script, hide_frames
+from stepcoder_trl.executor.child.interpreter import hide_frames
 from stepcoder_trl.executor.child.reporter import Reporter
+from stepcoder_trl.executor.child.soft_limit import SoftLimit
 from stepcoder_trl.executor.child.state import Baseline, names_in
-from stepcoder_trl.executor.child.task import ChildTask, Inherited, Streams
+from stepcoder_trl.executor.child.task import ChildTask, Inherited, Streams, receive_task
 from stepcoder_trl.executor.wire.codec import TooLarge, decode, encode
 from stepcoder_trl.executor.wire.frames import json_bytes, write_all
+from stepcoder_trl.executor.wire.jobs import compact, pack
 from stepcoder_trl.executor.wire.messages import (
     EXIT_REPORT_FAILED,
     ChildJob,
@@ -55,9 +58,9 @@ _isinstance = isinstance
 
 
 def begin(task: ChildTask) -> Reporter:
-    """Install the handler of the soft limit. Call it before the process is confined: then it cannot be replaced."""
+    """Prepare the reports. Call it before the process is confined."""
     report = Reporter(task)
-    report.handle_soft_limit()
+    task.inherited.soft_limit.end = report.end_at_soft_limit
     return report
 
 
@@ -67,7 +70,6 @@ def main(task: ChildTask, report: Reporter) -> NoReturn:
         gc.freeze()  # a collection would touch, and so copy, all objects of the server
         gc.enable()
         report.replace_exit()
-        behave_like_a_script()
         _run(task, report)
         report.send({"end": report.trace()})
         _exit(0)
@@ -81,8 +83,8 @@ def rehearse(inherited: Inherited, stdout: int) -> None:
     """
     Run a small program in the fork server, as children do.
 
-    Python prepares caches of types and specialized code on first use. After a rehearsal, children inherit them.
-    `stdout` is an empty memory file.
+    Python prepares caches of types and specialized code while code runs for the first times. Children inherit them
+    after some rehearsals. `stdout` is an empty memory file.
     """
     job = ChildJob(
         part_bytes=[],
@@ -97,21 +99,24 @@ def rehearse(inherited: Inherited, stdout: int) -> None:
         is_examined=False,
         shares_lines=False,
     )
-    around = CodeAround(fn_name="f", preamble="", setup="")
-    tracer = inherited.tracer
+    around = compact(CodeAround(fn_name="f", preamble="", setup=""))
+    message = pack(job, [b"def f(x):\n    return [x]\n", around, json_bytes(encode([1.5]))])
     before = sys.modules["__main__"], sys.stdin, sys.__stdin__, sys.stdout, sys.__stdout__
     descriptors = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
-    streams = Streams(connection=null, report=null, stdin=stdout, stdout=stdout)
-    inherited = replace(inherited, beginning=Progress(), claims=Progress())
+    ours, theirs = socket.socketpair()
+    inherited = replace(inherited, beginning=Progress(), claims=Progress(), soft_limit=SoftLimit())
     try:
-        program, tests = "def f(x):\n    return [x]\n", [json_bytes(encode([1.5]))]
-        report = Reporter(ChildTask(job, program, around, tests, tracer.filename, streams, inherited, tracer))
-        _run(report._task, report)
+        ours.sendall(b"." + message)
+        task = receive_task(Streams(theirs, report=null, stdin=stdout, stdout=stdout), inherited)
+        report = begin(task)
+        _run(task, report)
         report.send({"end": report.trace()})
     finally:
+        for file in (ours, theirs):
+            file.close()
         os.close(null)
-        tracer.stop()
+        inherited.tracer.stop()
     for descriptor, saved in enumerate(descriptors):
         os.dup2(saved, descriptor)
         os.close(saved)
@@ -157,7 +162,7 @@ def _fresh_main(task: ChildTask) -> ModuleType:
 def _run_stdio(task: ChildTask, report: Reporter, code: CodeType) -> None:
     baseline = Baseline()
     watch = task.inherited.modules.watch(names_in(code)) if len(task.tests) > 1 else None
-    folder = FolderState(task.job["folder"])
+    folder = FolderState(task.job["folder"]) if len(task.tests) > 1 else None
     for offset, text in enumerate(task.tests):
         if offset:
             task.tracer.pause()
@@ -165,7 +170,7 @@ def _run_stdio(task: ChildTask, report: Reporter, code: CodeType) -> None:
             if watch is not None and watch.has_changed():
                 return
             baseline.restore()
-            if not folder.restore():
+            if folder is not None and not folder.restore():
                 return
         _connect(task, text)
         failure = _run_script(task, report, code, first=offset == 0)
@@ -265,11 +270,11 @@ def _run_in_one_namespace(task: ChildTask, report: Reporter, code: CodeType) -> 
         report.send({"module_error": describe(error, task.filename)})
         return
     task.inherited.claims.note("ready")
-    folder = FolderState(task.job["folder"])
+    folder = FolderState(task.job["folder"]) if len(tests) > 1 else None
     result: Result
     for offset, test in enumerate(tests):
         index = task.job["first"] + offset
-        if offset and not folder.restore():
+        if offset and folder is not None and not folder.restore():
             return
         try:
             result = _run_test(task, report, module, index, test)

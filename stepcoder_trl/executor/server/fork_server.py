@@ -10,6 +10,7 @@ import sys
 from typing import Any, NamedTuple
 
 from stepcoder_trl.executor.child import run as child
+from stepcoder_trl.executor.child.soft_limit import SoftLimit
 from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.child.task import PROGRAM_FILE, Inherited
 from stepcoder_trl.executor.child.tracer import line_tracer
@@ -22,6 +23,9 @@ from stepcoder_trl.executor.wire.jobs import unpack
 from stepcoder_trl.executor.wire.messages import JobAnswer, JobMessage, Settings, StartMessage
 from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.system import PortableSystem, System
+
+
+_REHEARSALS = 20  # Python specializes code that has run some times
 
 
 class Job(NamedTuple):
@@ -61,11 +65,12 @@ class ForkServer:
             modules=ModuleStates(),
             beginning=Progress(),
             claims=Progress(),
-            soft_signal=self.hardening.soft_signal,
+            soft_limit=SoftLimit(),
         )
         self.beginning, self.claims = inherited.beginning, inherited.claims
         stdout = self.system.memory_file("rehearsal")
-        child.rehearse(inherited, stdout)
+        for _ in range(_REHEARSALS):
+            child.rehearse(inherited, stdout)
         os.close(stdout)
         gc.collect()
         gc.freeze()

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 from stepcoder_trl.executor.child import run as child
+from stepcoder_trl.executor.child.interpreter import behave_like_a_script
 from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.child.task import Inherited, Streams, enter_folder, receive_task
 from stepcoder_trl.executor.server.hardening.confine import Hardening
@@ -151,6 +152,8 @@ class _Process:
     def serve(self) -> NoReturn:
         """Fork and reap children until the fork server ends."""
         self._hardening.become_forker()
+        signal.signal(self._hardening.soft_signal, self._inherited.soft_limit)
+        behave_like_a_script()
         gc.disable()  # a collection in a child would touch, and so copy, every page that it inherited
         self._fork()
         while len(command := self._server.recv(_COMMAND.size, socket.MSG_WAITALL)) == _COMMAND.size:
@@ -165,29 +168,29 @@ class _Process:
         os._exit(0)
 
     def _fork(self) -> None:
-        theirs: list[int] = []
-        ours: list[int] = []
+        ours, theirs = socket.socketpair()
+        descriptors: list[int] = []
         try:
-            for ends in (map(socket.socket.detach, socket.socketpair()), reversed(os.pipe())):
-                for descriptors, end in zip((theirs, ours), ends, strict=True):
-                    descriptors.append(end)
-            theirs += [self._system.memory_file("stdin"), self._system.memory_file("stdout")]
+            descriptors += os.pipe()
+            descriptors += [self._system.memory_file("stdin"), self._system.memory_file("stdout")]
+            reports, report_end, stdin, stdout = descriptors
             pid = os.fork()
+            if pid == 0:
+                ours.close()
+                os.close(reports)
+                self._become_child(Streams(theirs, report_end, stdin, stdout))
+            socket.send_fds(self._server, [_FORKED.pack(pid)], [ours.fileno(), reports, stdout])
         except OSError as error:
             self._server.sendall(_FORKED.pack(-(error.errno or 1)))
-        else:
-            if pid == 0:
-                self._become_child(Streams(*theirs), ours)
-            socket.send_fds(self._server, [_FORKED.pack(pid)], [*ours, theirs[-1]])
         finally:
-            for descriptor in (*theirs, *ours):
+            for file in (ours, theirs):
+                file.close()
+            for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _become_child(self, streams: Streams, others: Sequence[int]) -> NoReturn:
+    def _become_child(self, streams: Streams) -> NoReturn:
         try:
             self._server.close()
-            for descriptor in others:
-                os.close(descriptor)
             task = receive_task(streams, self._inherited)
             enter_folder(task)
             report = child.begin(task)

@@ -33,7 +33,7 @@ from stepcoder_trl.executor.verdict.limits import (
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.executor.wire.codec import encode
 from stepcoder_trl.executor.wire.frames import json_bytes
-from stepcoder_trl.executor.wire.jobs import joined, text_bytes
+from stepcoder_trl.executor.wire.jobs import compact, joined, text_bytes
 from stepcoder_trl.executor.wire.messages import (
     STARVED_WALL_FACTOR,
     AssertTest,
@@ -51,7 +51,7 @@ from stepcoder_trl.executor.wire.messages import (
 class PreparedTests:
     """Everything about a job that does not depend on the program."""
 
-    header: bytes  # `JobMessage` as JSON, without the sizes of the parts
+    header: JobMessage  # without the sizes of the parts
     part_bytes: tuple[int, ...]  # sizes of the parts but the program
     parts: bytes
     judges: tuple[Judge, ...]  # one per test
@@ -114,7 +114,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         examined = [index for index, test in enumerate(asserts) if "candidates" in test]
         payload = [json_bytes(test) for test in asserts]
     around = CodeAround(fn_name=tests.get("fn_name"), preamble=tests.get("preamble", ""), setup=setup)
-    parts = [json_bytes(around), *payload]
+    parts = [compact(around), *payload]
     header: JobMessage = {
         "part_bytes": [],
         "type": tests["type"],
@@ -132,7 +132,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         "fresh_process_per_test": limits.fresh_process_per_test,
     }
     return PreparedTests(
-        header=json_bytes(header),
+        header=header,
         part_bytes=tuple(map(len, parts)),
         parts=b"".join(parts),
         judges=tuple(judges),

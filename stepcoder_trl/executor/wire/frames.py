@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 READ_BYTES = 2**16  # capacity of a pipe; a larger buffer would be mapped and unmapped for every message
 HEADER = struct.Struct("<I")  # length of the message that follows
+_to_json = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make an encoder for every message
 _write, _read = os.write, os.read  # bound before any program runs, which may replace them in its process
 
 
@@ -23,7 +24,7 @@ class Readable(Protocol):
 
 def json_bytes(message: Any) -> bytes:
     """Return a message as JSON."""
-    return json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    return _to_json(message).encode("ascii")
 
 
 def frame(message: Any) -> bytes:

@@ -14,7 +14,7 @@ from stepcoder_trl.executor.verdict import prepare
 from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.executor.wire.jobs import text_of, unpack
+from stepcoder_trl.executor.wire.jobs import expanded, text_of, unpack
 
 
 LIMITS = Limits(timeout_s=1.0)
@@ -32,7 +32,7 @@ def test_message_holds_program_and_tests(program: str) -> None:
     header, (text, around, *tests) = _unpacked(prepare_job(program, Tests.parse(CALL), LIMITS))
 
     assert text_of(text) == program
-    assert json.loads(around)["fn_name"] == "f"
+    assert expanded(around)["fn_name"] == "f"
     assert list(map(json.loads, tests)) == [[1]]
     assert header["type"] == "call"
 
