@@ -16,9 +16,7 @@ Every failure, who raises it, who catches it, and what it becomes. A *message* i
                      examiner gone: `EOFError`             child: result `error`, which the server refuses as garbage
     examiner         `AssertionError` of a check           examiner: result `assertion_error` -> `failed`
                      other exception of a check            examiner: result `error` or `memory`, as in a child
-                     `references.NotPlain`                 examiner: `TypeError` in the check, or verdict `aborted`
-                                                           with `UNEXAMINABLE` -> message `Unexaminable` -> the caller
-                                                           sends the job again, and the test runs with the program
+                     `references.NotPlain`                 examiner: `TypeError` in the check -> `runtime_error`
                      malformed answer                      examiner: `aborted` with `GARBAGE` -> `runtime_error`
                      child gone                            examiner: `aborted` with `GONE` -> by the child's death
     server: a child  a limit is exceeded                   supervise: soft signal, then SIGKILL -> `timeout`

@@ -27,13 +27,12 @@ from types import CodeType
 from typing import Any, NamedTuple, NoReturn
 
 from stepcoder_trl.executor.examiner.references import NotPlain, References, StrictWriter
-from stepcoder_trl.executor.wire.codec import TooLarge, Unserializable
+from stepcoder_trl.executor.wire.codec import TooLarge
 from stepcoder_trl.executor.wire.frames import Channel
 from stepcoder_trl.executor.wire.messages import (
     GARBAGE,
     GONE,
     OVER,
-    UNEXAMINABLE,
     Answer,
     Check,
     Checks,
@@ -52,6 +51,7 @@ PROCESS_NAME = "examiner"
 _PR_SET_NAME = 15
 _CACHED_CHECKS = 128
 _REQUEST_BYTES = 2**16
+_REMEDY = "run the canonical solution once to mark the row as untrusted"
 
 
 def serve(control: socket.socket, checks_fd: int, confine: Callable[[], None]) -> NoReturn:
@@ -156,18 +156,18 @@ class _Session:
 
     def operate(self, operation: str, *operands: Any) -> Any:
         """Ask the program's process for a property of one of its objects, such as its text or length."""
-        return self.converse(operation, [list(operands), {}], shared=False, may_fall_back=False)
+        return self.converse(operation, [list(operands), {}], shared=False)
 
-    def converse(self, function: int | str, arguments: list[Any], shared: bool, may_fall_back: bool) -> Any:
+    def converse(self, function: int | str, arguments: list[Any], shared: bool) -> Any:
         """Ask a question and wait for the answer."""
         if self.lost is not None:
             raise _Lost
         self.raised = None
-        tree = self.encoded(arguments, may_fall_back)
+        tree = self.encoded(arguments)
         question: Question = {"id": self.questions, "function": function, "arguments": tree, "shared": shared}
         try:
             self.channel.send(question)
-            value = self.take(self.channel.receive(), arguments)
+            value = self.take(self.channel.receive(), arguments, shared)
         except (EOFError, BrokenPipeError):
             self.lose(GONE)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError):
@@ -176,19 +176,15 @@ class _Session:
             raise self.raised
         return value
 
-    def encoded(self, arguments: list[Any], may_fall_back: bool) -> Tree:
+    def encoded(self, arguments: list[Any]) -> Tree:
         try:
             return StrictWriter(self.references.number, shares=True).encode(arguments, 0)
         except NotPlain as error:
-            if may_fall_back and type(error.value) is not Unserializable:
-                self.lose(UNEXAMINABLE)
-            raise TypeError(f"a {error} cannot be passed on") from None
+            raise TypeError(f"a {error} cannot be passed on; {_REMEDY}") from None
         except TooLarge:
-            if self.questions == 0:  # no result of the program can be the reason
-                self.lose(UNEXAMINABLE)
-            raise ValueError("arguments are too large to be passed on") from None
+            raise ValueError(f"arguments are too large to be passed on; {_REMEDY}") from None
 
-    def take(self, answer: Answer, arguments: list[Any]) -> Any:
+    def take(self, answer: Answer, arguments: list[Any], shared: bool) -> Any:
         """Return the value of an answer, or set `raised` if the program raised. Raise ValueError etc. for garbage."""
         if answer["to"] != self.questions:
             raise ValueError("an answer to another question")
@@ -199,6 +195,8 @@ class _Session:
             return None
         value = self.decoded(answer["value"], shares=False)
         if "changed" in answer:
+            if not shared:
+                raise ValueError("changes of arguments that nobody asked for")
             _update(arguments, self.decoded(answer["changed"], shares=True))
         return value
 
@@ -215,7 +213,7 @@ def _stand_in(session: _Session, check: Check, candidate: int) -> Callable[..., 
 
     def stand_in(*positional: Any, **named: Any) -> Any:
         arguments = [list(positional), named]
-        return session.converse(candidate, arguments, check["shares_arguments"], check["may_fall_back"])
+        return session.converse(candidate, arguments, check["shares_arguments"])
 
     return stand_in
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import ast
 import builtins
-import symtable
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeGuard
 
 from stepcoder_trl.executor.verdict.asserts import is_singleton
+from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_used_by
 from stepcoder_trl.executor.wire.messages import candidate_name
 from stepcoder_trl.parsing import syntax_tree
 
@@ -54,7 +54,6 @@ _REPEATED = (
     *(ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
     *(ast.FunctionDef, ast.Lambda),
 )
-_UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised for code that Python cannot parse
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,6 @@ class PlannedCheck:
     statement: str  # functions of the program are replaced by `candidate_name`
     candidates: tuple[str, ...]  # expressions for these functions, evaluated in the program's process
     shares_arguments: bool  # whether the test may read an argument after the call, which may have changed it
-    # Whether no argument depends on a result of the program. If so, and an argument cannot be sent, the test causes
-    # this and may run with the program instead.
-    may_fall_back: bool
 
 
 @lru_cache(maxsize=4096)
@@ -80,43 +76,19 @@ def plan_check(statement: str, setup: str, preamble: str) -> PlannedCheck | None
     """
     try:
         return _Plan(statement, setup, preamble).check()
-    except (_MustRunWithProgram, *_UNREADABLE):
+    except (_MustRunWithProgram, *UNREADABLE):
         return None
 
 
 @lru_cache(maxsize=1024)
-def functions_of(setup: str) -> frozenset[str]:
-    """Return the names of the functions that a setup defines."""
+def share_names(statements: tuple[str, ...]) -> bool:
+    """Return whether a test uses names that another test binds. Tests that run apart would not find them."""
     try:
-        return frozenset(node.name for node in syntax_tree(setup).body if isinstance(node, ast.FunctionDef))
-    except _UNREADABLE:
-        return frozenset()
-
-
-@lru_cache(maxsize=4096)
-def binds_names(statement: str) -> bool:
-    """Return whether a test binds names that later tests may use."""
-    try:
-        return bool(_bound_by(statement))
-    except _UNREADABLE:
+        bound = [names_bound_by(statement) for statement in statements]
+        used = [names_used_by(statement) - own for statement, own in zip(statements, bound, strict=True)]
+    except UNREADABLE:
         return True
-
-
-@lru_cache(maxsize=8192)
-def root_name(expression: str) -> str:
-    """Return the name of the innermost function that an expression calls: `f` for `len(f(2))`. Empty if none."""
-    (statement,) = syntax_tree(expression).body
-    assert isinstance(statement, ast.Expr)
-    node = statement.value
-    while not isinstance(node, ast.Name):
-        if isinstance(node, ast.Call):
-            wrapped = node.args if isinstance(node.func, ast.Name) and node.func.id in _BUILTIN_NAMES else ()
-            node = wrapped[0] if wrapped else node.func
-        elif isinstance(node, (ast.Attribute, ast.Subscript)):
-            node = node.value
-        else:
-            return ""
-    return node.id
+    return bool(frozenset().union(*bound) & frozenset().union(*used))
 
 
 class _MustRunWithProgram(Exception):
@@ -128,12 +100,13 @@ class _Plan:
         self.setup = syntax_tree(setup)
         self.statement = syntax_tree(statement)
         self.preamble = syntax_tree(preamble)
-        self.functions = {node.name: node for node in self.setup.body if isinstance(node, ast.FunctionDef)}
-        known = _bound_by(setup) | _bound_by(preamble) | _BUILTIN_NAMES
-        if _used_by(setup) - known:
+        bodies = (*self.setup.body, *self.statement.body)
+        self.functions = {node.name: node for node in bodies if isinstance(node, ast.FunctionDef)}
+        known = names_bound_by(setup) | names_bound_by(preamble) | _BUILTIN_NAMES
+        if names_used_by(setup) - known:
             raise _MustRunWithProgram  # e.g. HumanEval/32: the check calls a function of the prompt
-        self.program_names = _used_by(statement) - known - _bound_by(statement)
-        self.used = _used_by(setup) | _used_by(statement)
+        self.program_names = names_used_by(statement) - known - names_bound_by(statement)
+        self.used = names_used_by(setup) | names_used_by(statement)
         self.modules = frozenset(
             alias.asname or alias.name.partition(".")[0]
             for tree in (self.setup, self.preamble, self.statement)
@@ -141,8 +114,8 @@ class _Plan:
             if isinstance(node, (ast.Import, ast.ImportFrom))
             for alias in node.names
         )
+        self.numpy_names = _names_from_numpy(self.setup, self.preamble, self.statement)
         self.calls: list[ast.Call] = []  # calls of the program
-        self.tainted = False  # whether an argument may depend on a result of the program
 
     def check(self) -> PlannedCheck:
         trees = (self.setup, self.statement, *self.used_preamble())
@@ -160,7 +133,6 @@ class _Plan:
             statement=ast.unparse(statement),
             candidates=tuple(map(ast.unparse, candidates.expressions)),
             shares_arguments=any(map(_takes_variables, self.calls)),
-            may_fall_back=not self.tainted,
         )
 
     def used_preamble(self) -> list[ast.stmt]:
@@ -173,7 +145,7 @@ class _Plan:
             is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             if not (isinstance(node, _PREAMBLE_STATEMENTS) or assigns or is_text):
                 raise _MustRunWithProgram
-            definitions.update(dict.fromkeys(_bound_by(ast.unparse(node)), node))
+            definitions.update(dict.fromkeys(names_bound_by(ast.unparse(node)), node))
         found: dict[str, ast.stmt] = {}
         waiting = list(self.used)
         while waiting:
@@ -182,14 +154,12 @@ class _Plan:
                 raise _MustRunWithProgram  # e.g. LeetCode's ListNode, which cannot be sent
             if name in definitions and name not in found:
                 found[name] = definitions[name]
-                waiting += _used_by(ast.unparse(found[name]))
+                waiting += names_used_by(ast.unparse(found[name]))
         # Keep only the used names of an import.
         return [_narrowed(node, found) for node in dict.fromkeys(found.values())]
 
     def follow(self, code: ast.AST, names: set[str], depth: int) -> None:
         """Collect the calls of the program's functions in code that knows them under these names."""
-        if depth > 1:
-            self.tainted = True  # results are not followed through more than one function
         if depth > 8:
             raise _MustRunWithProgram
         called: set[int] = set()
@@ -213,7 +183,6 @@ class _Plan:
                 raise _MustRunWithProgram  # e.g. `candidate.__name__`, `candidate = ...`
         self.calls += [call for call in own_calls if _is_one_of(call.func, names)]
         results = _Results(code, own_calls, self.modules)
-        self.tainted |= any(results.affect(argument) for call in own_calls for argument in _arguments(call))
         if any(_uses_as_object(node, results) for node in ast.walk(code)):
             raise _MustRunWithProgram
 
@@ -232,8 +201,15 @@ class _Plan:
     def refuse_functions_as_arguments(self, call: ast.Call) -> None:
         for argument in _arguments(call):
             is_function = _is_one_of(argument, {*self.functions, *_BUILTIN_NAMES})
-            if is_function or isinstance(argument, (ast.Lambda, ast.GeneratorExp)):
+            is_array = any(isinstance(part, ast.Call) and self.is_of_numpy(part.func) for part in ast.walk(argument))
+            if is_function or is_array or isinstance(argument, (ast.Lambda, ast.GeneratorExp)):
                 raise _MustRunWithProgram
+
+    def is_of_numpy(self, function: ast.expr) -> bool:
+        """Return whether a function comes from numpy, whose arrays are not sent as arguments."""
+        while isinstance(function, ast.Attribute):
+            function = function.value
+        return _is_one_of(function, self.numpy_names)
 
 
 class _Candidates(ast.NodeTransformer):
@@ -329,6 +305,18 @@ def _uses_as_object(node: ast.AST, results: _Results) -> bool:
     return results.is_result(node.args[0] if name in _UNSUPPORTED_CALLS and node.args else node.func)
 
 
+def _names_from_numpy(*trees: ast.AST) -> frozenset[str]:
+    """Return the names that code gives to numpy and its parts."""
+    names: set[str] = set()
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.Import):
+            aliases = [alias for alias in node.names if alias.name.partition(".")[0] == "numpy"]
+            names.update(alias.asname or "numpy" for alias in aliases)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "numpy":
+            names.update(alias.asname or alias.name for alias in node.names)
+    return frozenset(names)
+
+
 def _last_name(node: ast.expr) -> str:
     """Return the last part of a dotted name: `deque` for `collections.deque`."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
@@ -355,28 +343,6 @@ def _needs_program(node: ast.AST) -> bool:
             for operator, left, right in sides
         )
     return isinstance(node, (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await, ast.ClassDef))
-
-
-def _used_by(source: str) -> frozenset[str]:
-    """Return the global names that code reads, also in nested functions."""
-    return frozenset(_globals_of(symtable.symtable(source, "<tests>", "exec")))
-
-
-def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
-    top = table.get_type() == "module"
-    for symbol in table.get_symbols():
-        if symbol.is_referenced() and (top or symbol.is_global()):
-            yield symbol.get_name()
-    for child in table.get_children():
-        yield from _globals_of(child)
-
-
-def _bound_by(source: str) -> frozenset[str]:
-    """Return the global names that code binds."""
-    table = symtable.symtable(source, "<tests>", "exec")
-    return frozenset(
-        symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()
-    )
 
 
 def _narrowed(node: ast.stmt, used: dict[str, ast.stmt]) -> ast.stmt:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.verdict.asserts import Split
-from stepcoder_trl.executor.verdict.compare import stdout_matches, values_match
+from stepcoder_trl.executor.verdict.compare import Tolerance, stdout_matches, values_match
 from stepcoder_trl.executor.wire.codec import decode
 from stepcoder_trl.executor.wire.messages import Infrastructure, Lines, Reply, Result
 from stepcoder_trl.masking import executed_lines, kept_lines
@@ -44,10 +44,12 @@ def judge_stdout(expected: str, float_tolerance: float | None, keep_output: bool
     return _result(report, is_right, "wrong standard output", printed if keep_output else None)
 
 
-def judge_returned(expected: Any, keep_output: bool, report: Result) -> TestResult:
+def judge_returned(expected: Any, tolerance: Tolerance, keep_output: bool, report: Result) -> TestResult:
     """Judge a call test by the value that it returned."""
     value = decode(report["value"])
-    return _result(report, values_match(value, expected), "wrong value returned", value if keep_output else None)
+    return _result(
+        report, values_match(value, expected, tolerance), "wrong value returned", value if keep_output else None
+    )
 
 
 def judge_split_assert(split: Split, report: Result) -> TestResult:
@@ -66,9 +68,14 @@ def judge_examined(report: Result) -> TestResult:
     return _result(report, passed, "" if passed else str(report["assertion_error"]))
 
 
-def judge_assert_inside(report: Result) -> TestResult:
-    """Judge an assert that ran with the program. The result is untrusted: the program may have forged it."""
-    return replace(judge_examined(report), trusted=False)
+@dataclass(frozen=True)
+class Untrusted:
+    """Judge of a test that the program may have forged, because the test or its setup runs with the program."""
+
+    judge: Judge
+
+    def __call__(self, report: Result) -> TestResult:
+        return self.judge(report)
 
 
 def _result(report: Result, passed: bool, failure: str, output: Any = None) -> TestResult:
@@ -81,6 +88,11 @@ def _cpu_s(report: Result) -> float:
 
 
 def judge_test(judge: Judge, report: Result | None) -> TestResult:
+    """Judge one test. Whether it is trusted depends on the test alone."""
+    return replace(_judged(judge, report), trusted=not isinstance(judge, Untrusted))
+
+
+def _judged(judge: Judge, report: Result | None) -> TestResult:
     """Judge one test. A malformed report comes from the program and counts as `runtime_error`."""
     if not isinstance(report, dict):
         return TestResult(Outcome.RUNTIME_ERROR, message="no result")
@@ -116,7 +128,8 @@ def judge_reply(program: str, judges: Sequence[Judge], reply: Reply | Infrastruc
     for index, report in enumerate(reply["tests"]):
         not_run = isinstance(report, dict) and report.get("not_run")
         if not_run and results and results[-1].outcome is not Outcome.PASSED:
-            results.append(TestResult(results[-1].outcome, message="not run", trusted=results[-1].trusted))
+            trusted = not isinstance(judges[index], Untrusted)
+            results.append(TestResult(results[-1].outcome, message="not run", trusted=trusted))
         else:
             results.append(judge_test(judges[index], report))
     execution = _execution(program, results, reply["lines"], float(reply["cpu_s"]))

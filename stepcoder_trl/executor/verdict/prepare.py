@@ -7,15 +7,16 @@ judges, on this side.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from stepcoder_trl.executor.verdict.asserts import split_assert
-from stepcoder_trl.executor.verdict.examinable import binds_names, functions_of, plan_check, root_name
+from stepcoder_trl.executor.verdict.compare import DEFAULT_TOLERANCE, Tolerance
+from stepcoder_trl.executor.verdict.examinable import plan_check, share_names
 from stepcoder_trl.executor.verdict.judge import (
     Judge,
-    judge_assert_inside,
+    Untrusted,
     judge_examined,
     judge_returned,
     judge_split_assert,
@@ -31,6 +32,7 @@ from stepcoder_trl.executor.verdict.limits import (
     Limits,
 )
 from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.executor.verdict.setups import divided_setup
 from stepcoder_trl.executor.wire.codec import encode
 from stepcoder_trl.executor.wire.frames import json_bytes
 from stepcoder_trl.executor.wire.jobs import compact, joined, text_bytes
@@ -62,11 +64,10 @@ class PreparedTests:
 
 @dataclass(frozen=True)
 class Job:
-    """One program to run. `without_examiner` returns the same job with all tests that cannot be split run inside."""
+    """One program to run."""
 
     program: str
     tests: PreparedTests
-    without_examiner: Callable[[], Job]
 
     @property
     def message(self) -> bytes:
@@ -86,7 +87,7 @@ def prepare_job(program: str, tests: Tests, limits: Limits, examine: bool = True
     prepared = tests.prepared.get(key)
     if prepared is None:
         prepared = tests.prepared[key] = _prepare_tests(tests, limits, examine)
-    return Job(program, prepared, partial(prepare_job, program, tests, limits, examine=False))
+    return Job(program, prepared)
 
 
 def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests:
@@ -98,21 +99,28 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
     hard_wall_s = STARVED_WALL_FACTOR * WALL_PER_CPU * (program_s + timeout_s)
     memory_limit_bytes = int(tests.get("memory_limit_bytes", limits.memory_limit_bytes))
     memory_limit_bytes = min(memory_limit_bytes, MAX_MEMORY_LIMIT_BYTES)
+    is_marked = tests.get("trusted") is False
     setup, checks, output_bytes = "", b"", [0]
     examined: list[int] = []
     judges: list[Judge]
     if tests["type"] == "stdio":
         payload = [text_bytes(text) for text in tests["inputs"]]
-        options = (limits.float_tolerance, limits.keep_outputs)
+        options = (tests.get("float_tolerance", limits.float_tolerance), limits.keep_outputs)
         judges = [partial(judge_stdout, text, *options) for text in tests["outputs"]]
-        output_bytes = [len(text.encode("utf-8", "surrogatepass")) for text in tests["outputs"]]
+        output_bytes = [len(text_bytes(text)) for text in tests["outputs"]]
     elif tests["type"] == "call":
         payload = [json_bytes(encode(list(arguments))) for arguments in tests["inputs"]]
-        judges = [partial(judge_returned, value, limits.keep_outputs) for value in tests["outputs"]]
+        given = tests.get("float_tolerance")
+        tolerance = DEFAULT_TOLERANCE if given is None else Tolerance(given, given)
+        judges = [partial(judge_returned, value, tolerance, limits.keep_outputs) for value in tests["outputs"]]
     else:
-        asserts, judges, checks, setup = _prepare_asserts(tests, examine)
+        asserts, judges, checks, setup = (
+            _prepare_asserts_inside(tests) if is_marked else _prepare_asserts(tests, examine)
+        )
         examined = [index for index, test in enumerate(asserts) if "candidates" in test]
         payload = [json_bytes(test) for test in asserts]
+    if is_marked:
+        judges = [Untrusted(judge) for judge in judges]
     around = CodeAround(fn_name=tests.get("fn_name"), preamble=tests.get("preamble", ""), setup=setup)
     parts = [compact(around), *payload]
     header: JobMessage = {
@@ -142,18 +150,36 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
     )
 
 
-def _prepare_asserts(tests: Tests, examine: bool) -> tuple[list[AssertTest], list[Judge], bytes, str]:
-    """Return what the program's process sees of each assert, the judges, the examiner's message and the setup."""
-    setup, preamble = tests["setup"], tests.get("preamble", "")
+class _Asserts(NamedTuple):
+    """Asserts, prepared."""
+
+    payload: list[AssertTest]  # what the program's process sees of each
+    judges: list[Judge]
+    checks: bytes  # message to the examiner, empty if it is not needed
+    setup: str  # for the program's process
+
+
+def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
+    """
+    Decide from the text of each assert where it is judged.
+
+    Its expression runs with the program and is compared here; or it runs in the examiner; or all of it runs with the
+    program. What needs the setup in the program's process takes all that the setup expects there, too. So no test of
+    such a row is trusted.
+    """
+    preamble, source = tests.get("preamble", ""), tests["setup"]
+    setup = divided_setup(source)
     # Every examined test runs in the examiner, so a later test would not find a name that it binds.
-    examine = examine and not any(map(binds_names, tests["asserts"]))
+    examine = examine and not share_names(tuple(tests["asserts"]))
     payload: list[AssertTest] = []
     judges: list[Judge] = []
     examined: dict[str, Check] = {}
+    expressions: list[str] = []  # that need the setup
+    shown = hidden = False  # whether a whole test needs it with the program, or in the examiner
     for number, statement in enumerate(tests["asserts"]):
         split = split_assert(statement)
-        asks_setup = split is not None and root_name(split.expression) in functions_of(setup)
-        planned = plan_check(statement, setup, preamble) if examine and (split is None or asks_setup) else None
+        needs_setup = setup.is_needed_by(statement if split is None else split.expression)
+        planned = plan_check(statement, source, preamble) if examine and (split is None or needs_setup) else None
         if planned is not None:
             payload.append(ExaminedTest(candidates=list(planned.candidates)))
             judges.append(judge_examined)
@@ -161,14 +187,25 @@ def _prepare_asserts(tests: Tests, examine: bool) -> tuple[list[AssertTest], lis
                 statement=planned.statement,
                 candidates=len(planned.candidates),
                 shares_arguments=planned.shares_arguments,
-                may_fall_back=planned.may_fall_back,
             )
-        elif split is None or (asks_setup and split.truth):
+            hidden |= setup.is_needed_by(statement)
+        elif split is None or (needs_setup and split.truth):
             payload.append(InsideTest(code=statement))
-            judges.append(judge_assert_inside)
+            judges.append(Untrusted(judge_examined))
+            shown |= needs_setup
         else:
             payload.append(SplitTest(expression=split.expression, truth=split.truth))
             judges.append(partial(judge_split_assert, split))
-    checks = json_bytes(Checks(preamble=preamble, setup=setup, tests=examined)) if examined else b""
-    # A setup may hold expected values. A program whose tests are all examined does not need it.
-    return payload, judges, checks, setup if len(examined) < len(payload) else ""
+            expressions += [split.expression] if needs_setup else []
+    checks = json_bytes(Checks(preamble=preamble, setup=source, tests=examined)) if examined else b""
+    if not (shown or expressions):
+        return _Asserts(payload, judges, checks, setup.harmless)
+    if shown or hidden or not setup.only_builds_arguments_of(expressions):
+        judges = [Untrusted(judge) for judge in judges]
+    return _Asserts(payload, judges, checks, source)
+
+
+def _prepare_asserts_inside(tests: Tests) -> _Asserts:
+    """Prepare the asserts of a row that is marked as untrusted: all run with the program."""
+    payload: list[AssertTest] = [InsideTest(code=statement) for statement in tests["asserts"]]
+    return _Asserts(payload, [judge_examined] * len(payload), b"", tests["setup"])

@@ -19,7 +19,7 @@ from stepcoder_trl.jsonl import parse_json, shown
 from stepcoder_trl.parsing import syntax_tree
 
 
-OPTIONAL_FIELDS = ("preamble", "timeout_s", "memory_limit_bytes")
+OPTIONAL_FIELDS = ("preamble", "timeout_s", "memory_limit_bytes", "float_tolerance", "trusted")
 FIELDS = {
     "stdio": ("inputs", "outputs", "fn_name"),
     "call": ("fn_name", "inputs", "outputs"),
@@ -75,8 +75,9 @@ def validate_tests(tests: Mapping[str, Any] | str, where: str = "`tests`") -> di
     - `{"type": "call", "fn_name": str, "inputs": [[argument]], "outputs": [value]}`
     - `{"type": "assert", "setup"?: str, "asserts": [str]}`
 
-    each with an optional `preamble` (str), `timeout_s` (seconds, above 0) and `memory_limit_bytes` (int). Tables fill
-    in missing fields, so `None` counts as absent, and so does an empty field of another form.
+    each with an optional `preamble` (str), `timeout_s` (seconds, above 0), `memory_limit_bytes` (int),
+    `float_tolerance` (number, at least 0) and `trusted` (bool). Tables fill in missing fields, so `None` counts as
+    absent, and so does an empty field of another form.
 
     Returns a copy with the fields of its form, and the optional fields that were given. Assert tests always have
     `setup`. Tuples become lists. White space around asserts is removed.
@@ -190,6 +191,18 @@ class _TestsChecker:
             if isinstance(value, bool) or not isinstance(value, int) or value < MIN_MEMORY_LIMIT_BYTES:
                 self.wrong("memory_limit_bytes", value, allowed, "Write 536870912 for 512 MiB.")
             checked["memory_limit_bytes"] = value
+        if "float_tolerance" in given:
+            value, allowed = given["float_tolerance"], "a number of at least 0"
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not (is_number and value >= 0 and math.isfinite(value)):
+                self.wrong("float_tolerance", value, allowed, "Write `1e-6`, without quotes.")
+            checked["float_tolerance"] = float(value)
+        if "trusted" in given:
+            value = given["trusted"]
+            if not isinstance(value, bool):
+                fix = "Write false if the tests can only run with the program, where it may forge their results."
+                self.wrong("trusted", value, "true or false", fix)
+            checked["trusted"] = value
         return checked
 
     def entries(self, field: str, given: Mapping[str, Any]) -> Sequence[Any]:

@@ -325,7 +325,6 @@ class Check(TypedDict):
     statement: str  # calls functions of the program by the names that `candidate_name` gives
     candidates: int  # number of these functions
     shares_arguments: bool  # whether the check may look at arguments after a call
-    may_fall_back: bool  # whether the test may run with the program if a value cannot be sent
 
 
 class Checks(TypedDict):

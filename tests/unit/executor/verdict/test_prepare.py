@@ -11,6 +11,7 @@ import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
 from stepcoder_trl.executor.verdict import prepare
+from stepcoder_trl.executor.verdict.judge import Untrusted, judge_test
 from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests
@@ -61,6 +62,91 @@ def test_tests_are_prepared_for_each_setting() -> None:
 
     assert _unpacked(short)[0]["timeout_s"] == 1.0
     assert _unpacked(long)[0]["timeout_s"] == 2.0
+
+
+CHECK = "def check(candidate):\n    assert candidate(7) == 271828\n"
+TABLE = "TABLE = {7: 271828}\n"
+REFERENCE = "def reference(n):\n    return 271828\n"
+HELPER = "def twice(f, n):\n    return 2 * f(n) if n != 271828 else 0\n"
+NODE = "root = Node(1)\nroot.left = Node(2)\n"
+
+
+@pytest.mark.parametrize(
+    ("setup", "asserts", "trusted", "is_hidden"),
+    [
+        # The setup stays outside: nothing that runs with the program needs it.
+        (CHECK, ["assert solve(0) == 0", "check(solve)"], True, True),
+        (TABLE, ["assert solve(0) == 0", "assert solve(7) == TABLE[7]"], True, True),
+        (REFERENCE, ["assert solve(0) == 0", "assert solve(5) == reference(5)"], True, True),
+        (CHECK + TABLE, ["assert solve(0) == 0", "assert solve(TABLE[7]) != 0"], True, True),
+        ("'271828'\n" + CHECK, ["assert solve(0) == 0"], True, True),
+        (HELPER, ["assert twice(solve, 3) == 6", "assert solve(0) == 0"], True, True),
+        (CHECK, ["assert solve(0) == Point(0)", "check(solve)"], None, True),
+        # It is needed with the program, and no test is trusted.
+        (CHECK + "poly = solve\n", ["check(poly)", "assert solve(0) == 0"], False, False),
+        (CHECK + "import os\n", ["check(solve)", "assert solve(0) == 0"], False, False),
+        (TABLE, ["assert solve(Point(TABLE)) == 3", "assert solve(7) == TABLE[7]"], False, False),
+        (TABLE, ["x = 1", "assert solve(x) == TABLE[7]", "assert solve(0) == 0"], False, False),
+        (HELPER + "import os\n", ["assert twice(solve, 3) == 6", "assert solve(0) == 0"], False, False),
+        (TABLE + "for n in TABLE: solve.n = n\n", ["assert solve(0) == 0"], False, False),
+        # It builds arguments, which the program sees anyway.
+        (NODE, ["assert height(root) == 2", "assert height(root.left) == 1"], True, True),
+        (TABLE, ["assert solve(Point(TABLE)) == 3", "assert solve(0) == 0"], True, False),
+        (NODE + CHECK + "import os\n", ["assert height(root) == 2", "check(solve)"], False, False),
+        (NODE + TABLE, ["assert height(root) == 2"], False, False),
+        (NODE + "other = Node(271828)\n", ["assert height(root) == 2"], False, False),
+        (NODE, ["assert height(root) == Point(2)", "assert height(root) == 2"], False, True),
+        # Imports and the like are harmless.
+        ("import math\n", ["assert solve(math.pi) == 3", "assert solve(0) == 0"], True, True),
+        ("try:\n    import numpy\nexcept ImportError:\n    pass\n", ["assert solve(0) == 0"], True, True),
+        ("import sys\nsys.setrecursionlimit(10**6)\n" + CHECK, ["assert solve(0) == 0"], True, True),
+    ],
+)
+def test_setup_with_expected_values_runs_with_the_program_only_where_no_test_is_trusted(
+    setup: str, asserts: list[str], trusted: bool | None, is_hidden: bool
+) -> None:
+    job = prepare_job("", Tests.parse({"type": "assert", "setup": setup, "asserts": asserts}), LIMITS)
+
+    marks = {not isinstance(judge, Untrusted) for judge in job.tests.judges}
+    assert marks == ({True, False} if trusted is None else {trusted})
+    assert (b"271828" not in job.message) is is_hidden
+
+
+def test_imports_of_a_setup_run_with_the_program() -> None:
+    setup = CHECK + "import sys\nsys.setrecursionlimit(5000)\nfrom math import *\n"
+    job = prepare_job("", Tests.parse({"type": "assert", "setup": setup, "asserts": ["assert f(pi) == 3"]}), LIMITS)
+
+    assert expanded(_unpacked(job)[1][1])["setup"] == "import sys\nsys.setrecursionlimit(5000)\nfrom math import *"
+
+
+@pytest.mark.parametrize("tests", [CALL, STDIO, {**ASSERT, "setup": CHECK}], ids=["call", "stdio", "assert"])
+def test_marked_row_is_untrusted(tests: dict[str, Any]) -> None:
+    job = prepare_job("", Tests.parse({**tests, "trusted": False}), LIMITS)
+
+    assert all(isinstance(judge, Untrusted) for judge in job.tests.judges)
+    if tests["type"] == "assert":
+        _, around, *parts = _unpacked(job)[1]
+        assert list(map(json.loads, parts)) == [{"code": "assert f(1) == 271828"}]
+        assert expanded(around)["setup"] == CHECK
+
+
+@pytest.mark.parametrize(
+    ("tests", "report", "outcome"),
+    [
+        ({**STDIO, "outputs": ["1.0"]}, {"output": "1.04"}, "passed"),
+        ({**STDIO, "outputs": ["1.0"]}, {"output": "1.4"}, "failed"),
+        ({**CALL, "outputs": [1.0]}, {"value": 1.04}, "passed"),
+        ({**CALL, "outputs": [1.0]}, {"value": 1.4}, "failed"),
+        ({**CALL, "outputs": [1]}, {"value": 1.04}, "failed"),
+    ],
+)
+def test_tolerance_of_a_row_comes_before_that_of_the_executor(
+    tests: dict[str, Any], report: dict[str, Any], outcome: str
+) -> None:
+    row = Tests.parse({**tests, "float_tolerance": 0.1})
+    job = prepare_job("", row, replace(LIMITS, float_tolerance=1e-9))
+
+    assert judge_test(job.tests.judges[0], {**report, "cpu_s": 0.0}).outcome.value == outcome
 
 
 @pytest.mark.sandbox
