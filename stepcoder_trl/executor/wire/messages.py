@@ -38,7 +38,7 @@ class Result(TypedDict, total=False):
     passed: bool  # from the examiner, or from a child for a test that runs with the program, as is the next
     assertion_error: str  # message of a failed test
     answered: bool  # the child answered all questions of the examiner; from a child only
-    aborted: str  # the examiner stopped: `GONE`, `GARBAGE` or `UNEXAMINABLE`; from the examiner only
+    aborted: str  # the examiner stopped: `GONE` or `GARBAGE`; from the examiner only
 
     compile_error: str  # from the fork server only, as is all that follows
     timeout: bool
@@ -286,8 +286,8 @@ class ExaminationRequest(TypedDict):
 
 Verdict = Result  # one of `passed`, `assertion_error`, `error`, `memory` and `aborted`
 
-UNEXAMINABLE = "unexaminable"  # reasons in `aborted`: the arguments of a test cannot be sent,
-GARBAGE = "garbage"  # the child sent what no honest child sends,
+# Reasons in `aborted`
+GARBAGE = "garbage"  # the child sent what no honest child sends
 GONE = "gone"  # the child has ended
 
 
