@@ -42,7 +42,8 @@ from stepcoder_trl.executor.wire.messages import (
     Tree,
 )
 from stepcoder_trl.executor.wire.progress import Progress
-from stepcoder_trl.executor.wire.raised import MESSAGE_LENGTH, MissingFunction, describe, is_of_the_test, message_of
+from stepcoder_trl.executor.wire.raised import MissingFunction, describe, is_of_the_test, message_of
+from stepcoder_trl.executor.wire.text import one_line
 from stepcoder_trl.parsing import compile_for_tracing
 
 
@@ -143,7 +144,7 @@ def _compiled(task: ChildTask, report: Reporter) -> CodeType | None:
         message, line = f"{_type(error).__name__}: {error.msg}", error.lineno
     except Exception as error:  # ValueError, MemoryError, RecursionError, OverflowError: it cannot be compiled
         message, line = f"{_type(error).__name__}: {error}", None
-    report.send({"compile_error": message[:MESSAGE_LENGTH], "line": line})
+    report.send({"compile_error": one_line(message), "line": line})
     return None
 
 

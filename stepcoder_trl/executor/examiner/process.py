@@ -44,7 +44,8 @@ from stepcoder_trl.executor.wire.messages import (
     candidate_name,
 )
 from stepcoder_trl.executor.wire.objects import Reader
-from stepcoder_trl.executor.wire.raised import MESSAGE_LENGTH, describe, message_of
+from stepcoder_trl.executor.wire.raised import describe, message_of
+from stepcoder_trl.executor.wire.text import one_line
 
 
 PROCESS_NAME = "examiner"
@@ -225,8 +226,8 @@ def _checked_claims(claims: Result) -> Result:
     line = claims.get("line")
     line = line if type(line) is int and 0 < line < 2**31 else None
     if "memory" in claims:
-        return {"memory": str(claims["memory"])[:MESSAGE_LENGTH], "line": line}
-    return {"error": str(claims["error"])[:MESSAGE_LENGTH], "line": line}
+        return {"memory": one_line(str(claims["memory"])), "line": line}
+    return {"error": one_line(str(claims["error"])), "line": line}
 
 
 def _rebuilt(name: Any, arguments: Any) -> BaseException:

@@ -15,8 +15,10 @@ from typing import Any, Literal
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.verdict.asserts import Split
 from stepcoder_trl.executor.verdict.compare import Tolerance, stdout_matches, values_match
+from stepcoder_trl.executor.verdict.shorten import brief, difference
 from stepcoder_trl.executor.wire.codec import decode
 from stepcoder_trl.executor.wire.messages import Infrastructure, Lines, Reply, Result
+from stepcoder_trl.executor.wire.text import one_line
 from stepcoder_trl.masking import executed_lines, kept_lines
 from stepcoder_trl.parsing import line_spans
 from stepcoder_trl.types import Execution, Outcome, TestResult
@@ -24,6 +26,7 @@ from stepcoder_trl.types import Execution, Outcome, TestResult
 
 Judge = Callable[[Result], TestResult]  # from the report on a test that ran to its end
 
+_STATEMENT_LENGTH = 150
 _SEVERITY = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.COMPILE_ERROR: 3}
 _OTHER_SEVERITY = 2
 _EARLY_ENDS: dict[Literal["compile_error", "timeout", "memory", "error"], Outcome] = {
@@ -41,25 +44,27 @@ def judge_stdout(expected: str, float_tolerance: float | None, keep_output: bool
     else:
         printed = str(report["output"])
     is_right = stdout_matches(printed, expected, float_tolerance)
-    return _result(report, is_right, "wrong standard output", printed if keep_output else None)
+    failure = "" if is_right else f"wrong standard output: {difference(printed, expected)}"
+    return _result(report, is_right, failure, printed if keep_output else None)
 
 
 def judge_returned(expected: Any, tolerance: Tolerance, keep_output: bool, report: Result) -> TestResult:
     """Judge a call test by the value that it returned."""
     value = decode(report["value"])
-    return _result(
-        report, values_match(value, expected, tolerance), "wrong value returned", value if keep_output else None
-    )
+    is_right = values_match(value, expected, tolerance)
+    failure = "" if is_right else f"wrong value returned: {brief(value)}, but expected {brief(expected)}"
+    return _result(report, is_right, failure, value if keep_output else None)
 
 
-def judge_split_assert(split: Split, report: Result) -> TestResult:
+def judge_split_assert(split: Split, statement: str, report: Result) -> TestResult:
     """Judge an assert whose expression ran with the program by its comparison, which runs here."""
     value = decode(report["value"])
     try:
         holds = split.holds(value)
     except Exception as error:  # the statement itself would have raised it, e.g. for `None < 1`
         return TestResult(Outcome.RUNTIME_ERROR, _cpu_s(report), f"{type(error).__name__} in the comparison")
-    return _result(report, holds, "assertion does not hold")
+    failure = "" if holds else f"assertion does not hold: {brief(value)} in {statement[:_STATEMENT_LENGTH]}"
+    return _result(report, holds, failure)
 
 
 def judge_examined(report: Result) -> TestResult:
@@ -89,7 +94,8 @@ def _cpu_s(report: Result) -> float:
 
 def judge_test(judge: Judge, report: Result | None) -> TestResult:
     """Judge one test. Whether it is trusted depends on the test alone."""
-    return replace(_judged(judge, report), trusted=not isinstance(judge, Untrusted))
+    result = _judged(judge, report)
+    return replace(result, message=one_line(result.message), trusted=not isinstance(judge, Untrusted))
 
 
 def _judged(judge: Judge, report: Result | None) -> TestResult:
@@ -123,7 +129,7 @@ def judge_reply(program: str, judges: Sequence[Judge], reply: Reply | Infrastruc
     """Judge a program by the fork server's last message. Raise a `SandboxError` if the server failed to run it."""
     if "infrastructure" in reply:
         kind = KilledError if reply.get("killed") is True else SandboxError
-        raise kind(str(reply["infrastructure"]))
+        raise kind(one_line(str(reply["infrastructure"])))
     results: list[TestResult] = []
     for index, report in enumerate(reply["tests"]):
         not_run = isinstance(report, dict) and report.get("not_run")

@@ -195,7 +195,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
             shown |= needs_setup
         else:
             payload.append(SplitTest(expression=split.expression, truth=split.truth))
-            judges.append(partial(judge_split_assert, split))
+            judges.append(partial(judge_split_assert, split, statement))
             expressions += [split.expression] if needs_setup else []
     checks = json_bytes(Checks(preamble=preamble, setup=source, tests=examined)) if examined else b""
     if not (shown or expressions):

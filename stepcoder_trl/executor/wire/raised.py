@@ -6,9 +6,8 @@ import builtins
 from typing import Any
 
 from stepcoder_trl.executor.wire.messages import Result
+from stepcoder_trl.executor.wire.text import MESSAGE_LENGTH, one_line
 
-
-MESSAGE_LENGTH = 300
 
 _type = type
 _isinstance = isinstance
@@ -38,13 +37,13 @@ def message_of(error: BaseException) -> str:
     """Return an exception in one line. For a class that is not builtin, return only the name."""
     kind = _type(error)
     if kind is MissingFunction:
-        return str(error)
+        return one_line(str(error))
     name: str = type.__dict__["__name__"].__get__(kind)
     if getattr(builtins, name, None) is not kind:
-        return name
+        return one_line(name)
     arguments: tuple[Any, ...] = BaseException.__dict__["args"].__get__(error)
     text = ": ".join(str(argument)[:MESSAGE_LENGTH] for argument in arguments if _is_short(argument))
-    return f"{name}: {text}"[:MESSAGE_LENGTH] if text else name
+    return one_line(f"{name}: {text}") if text else name
 
 
 def builtin_form(error: BaseException) -> tuple[str, list[Any]]:

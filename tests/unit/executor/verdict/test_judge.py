@@ -9,8 +9,15 @@ import pytest
 
 from stepcoder_trl import Outcome, SandboxError
 from stepcoder_trl.executor.verdict.judge import judge_reply, judge_stdout, judge_test, worker_lost
+from stepcoder_trl.executor.verdict.limits import Limits
+from stepcoder_trl.executor.verdict.prepare import prepare_job
+from stepcoder_trl.executor.verdict.schema import Tests
 
 
+STDIO = {"type": "stdio", "inputs": [""], "outputs": ["1\n2\n"]}
+CALL = {"type": "call", "fn_name": "f", "inputs": [[1]], "outputs": [{"a": [1]}]}
+ASSERT = {"type": "assert", "setup": "", "asserts": ["assert f(1) == 5, 'five'"]}
+CHECK = {"type": "assert", "setup": "def check(c):\n    assert c(1)\n", "asserts": ["check(f)"]}
 PROGRAM = "n = int(input())\nif n:\n    print(n)\n"
 PASSED = {"output": "7\n", "cpu_s": 0.25}
 FAILED = {"output": "8\n", "cpu_s": 0.5}
@@ -43,7 +50,8 @@ def test_tests_that_were_not_run_get_the_last_outcome() -> None:
     results = judge(PASSED, FAILED, NOT_RUN, lines=[1]).tests
 
     assert [result.outcome.value for result in results] == ["passed", "failed", "failed"]
-    assert [result.message for result in results] == ["", "wrong standard output", "not run"]
+    wrong = "wrong standard output: '8', but expected '7'"
+    assert [result.message for result in results] == ["", wrong, "not run"]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +73,63 @@ def test_all_lines_are_kept_where_the_executed_ones_are_unknown(
     assert execution.executed_lines == executed
     assert execution.kept_lines == kept
     assert execution.trace_lost is trace_lost
+
+
+@pytest.mark.parametrize(
+    ("tests", "report", "message"),
+    [
+        (STDIO, {"output": "1\n3\n"}, "wrong standard output: '3', but expected '2', in line 2"),
+        (STDIO, {"output": "1\n"}, "wrong standard output: nothing, but expected '2', in line 2"),
+        (STDIO, {"output": ""}, "wrong standard output: '', but expected '1', in line 1"),
+        (STDIO, {"output": "1\n2\n3"}, "wrong standard output: '3', but expected nothing, in line 3"),
+        (CALL, {"value": {"t": ["a"]}}, "wrong value returned: ('a',), but expected {'a': [1]}"),
+        (CALL, {"value": {"u": "Node"}}, "wrong value returned: <value of type Node>, but expected {'a': [1]}"),
+        (CALL, {"value": {"i": hex(10**5000)}}, "wrong value returned: an int of 16610 bits, but expected {'a': [1]}"),
+        (ASSERT, {"value": 4}, "assertion does not hold: 4 in assert f(1) == 5, 'five'"),
+    ],
+)
+def test_message_of_a_wrong_answer_says_what_is_and_what_should_be(tests: Any, report: Any, message: str) -> None:
+    (one,) = prepare_job("", Tests.parse(tests), Limits()).tests.judges
+
+    result = judge_test(one, {**report, "cpu_s": 0.0})
+
+    assert (result.outcome, result.message) == (Outcome.FAILED, message)
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2Jpassed\nline two\r\u202e\u2028\x85\ud800\0" + "x\t" * 10**6
+
+
+@pytest.mark.parametrize(
+    ("tests", "report"),
+    [
+        (STDIO, {"error": HOSTILE}),
+        (STDIO, {"memory": HOSTILE}),
+        (STDIO, {"compile_error": HOSTILE}),
+        (STDIO, {"output": HOSTILE}),
+        (CALL, {"value": HOSTILE}),
+        (CALL, {"value": [[HOSTILE] * 100] * 100}),
+        (CALL, {"value": {"d": [{"t": [HOSTILE, HOSTILE]}]}}),
+        (CALL, {"value": {"u": HOSTILE}}),
+        (ASSERT, {"value": HOSTILE}),
+        (ASSERT, {"value": {"q": [{"i": hex(10**5000)}, 7]}}),
+        (CHECK, {"assertion_error": HOSTILE}),
+    ],
+)
+def test_message_is_one_line_of_printable_characters(tests: Any, report: Any) -> None:
+    (one,) = prepare_job("", Tests.parse(tests), Limits()).tests.judges
+
+    message = judge_test(one, {**report, "cpu_s": 0.0}).message
+
+    assert 0 < len(message) <= 300
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(("marked", "trusted"), [({}, True), ({"trusted": False}, False)])
+@pytest.mark.parametrize("report", [{"output": "1\n2\n", "cpu_s": 0.0}, {"timeout": True}, {"error": "x"}, None, {}])
+def test_trust_does_not_depend_on_the_answer(report: Any, marked: dict[str, bool], trusted: bool) -> None:
+    (one,) = prepare_job("", Tests.parse({**STDIO, **marked}), Limits()).tests.judges
+
+    assert judge_test(one, report).trusted is trusted
 
 
 @pytest.mark.parametrize("report", [None, [], {}, {"output": 7, "cpu_s": "x"}, {"base64": 7}])
