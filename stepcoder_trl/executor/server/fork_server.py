@@ -6,7 +6,6 @@ import contextlib
 import gc
 import os
 import signal
-import sys
 from typing import Any, NamedTuple
 
 from stepcoder_trl.executor.child import run as child
@@ -17,6 +16,7 @@ from stepcoder_trl.executor.child.tracer import line_tracer
 from stepcoder_trl.executor.server.examination import Examination, Examiner
 from stepcoder_trl.executor.server.forker import Forker
 from stepcoder_trl.executor.server.hardening.confine import prepare
+from stepcoder_trl.executor.server.hardening.readable import readable_paths
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import frame, read_frame, write_all
 from stepcoder_trl.executor.wire.jobs import unpack
@@ -56,7 +56,7 @@ class ForkServer:
         os.chdir("/")
         self.hardening = prepare(
             base=self.folder,
-            readable=_readable_paths(),
+            readable=readable_paths(),
             isolation=settings["isolation"],
             portable=settings["portable"],
         )
@@ -131,10 +131,3 @@ def send_signal(pid: int, number: int) -> None:
     """Send a signal to a process, if it still exists."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _readable_paths() -> list[str]:
-    """Return the folders and files of the interpreter and its libraries."""
-    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable))}
-    paths.update(path for path in sys.path if os.path.isabs(path))
-    return sorted(path for path in paths if os.path.exists(path))

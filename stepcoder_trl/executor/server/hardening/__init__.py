@@ -5,6 +5,7 @@ Keeps an untrusted program from harming the machine: limits and kernel filters, 
     layers.py       the layers, and the order in which they are put on
     seccomp.py      the filter of system calls
     landlock.py     the rules for files
+    readable.py     paths that programs may read
     syscalls.py     numbers of system calls, by architecture
     libc.py         calls of the C library
 

@@ -34,6 +34,7 @@ from typing import Any
 from stepcoder_trl.executor.server.hardening import landlock
 from stepcoder_trl.executor.server.hardening.confine import Hardening, prepare
 from stepcoder_trl.executor.server.hardening.layers import SOFT_SIGNAL
+from stepcoder_trl.executor.server.hardening.readable import readable_paths
 from stepcoder_trl.executor.server.hardening.syscalls import this_architecture
 
 
@@ -143,12 +144,11 @@ def main() -> None:
     if request["uid"] is not None:
         become(request["uid"])
     take_away(request)
-    readable = [sys.prefix, sys.base_prefix, os.path.dirname(os.__file__), *filter(os.path.isdir, sys.path)]
     os.mkdir(os.path.join(scratch, "another"))
     with open(os.path.join(scratch, "another", "solution"), "w") as solution:
         solution.write("secret")
     try:
-        hardening = prepare(base=scratch, readable=readable, isolation=request["isolation"])
+        hardening = prepare(base=scratch, readable=readable_paths(), isolation=request["isolation"])
     except Exception as error:
         print(json.dumps({"raised": type(error).__name__, "message": str(error)}))
         return

@@ -1,0 +1,91 @@
+"""Programs read the interpreter's files and installed packages, and nothing that lies beside them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stepcoder_trl.executor.server.hardening import readable
+from tests.unit.executor.server.hardening.probes import PROBE_SERVER, missing_layers, request_of, run_server
+
+
+ROOT = Path(__file__).parents[5]
+LIBRARIES = ("numpy", "pandas", "sqlite3", "ssl", "ctypes", "lzma", "curses")
+VENV = "/checkout/.venv/lib/python3/site-packages"
+LAYOUTS = {
+    "virtual environment": (
+        ["/py/lib/python3.zip", "/py/lib/python3", "/py/lib/python3/lib-dynload", VENV],
+        "/py",
+        ["/checkout/package", "/py/lib/python3/lib-dynload", VENV, "/py/lib"],
+    ),
+    "Debian": (
+        ["/usr/lib/python3", "/usr/local/lib/python3/dist-packages", "/usr/lib/python3/dist-packages/"],
+        "/usr",
+        ["/checkout/package", "/usr/local/lib/python3/dist-packages", "/usr/lib/python3/dist-packages", "/usr/lib"],
+    ),
+    "editable installation": (
+        ["", "relative/site-packages", "/checkout", "/checkout/.git", "/home/user", "/env/lib/python3/site-packages"],
+        "/env",
+        ["/checkout/package", "/env/lib/python3/site-packages", "/env/lib"],
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_installed_folders_alone_are_chosen(tmp_path, layout):
+    search_path, prefix, expected = LAYOUTS[layout]
+    for path in (*search_path, *expected):
+        if path.startswith("/"):
+            Path(f"{tmp_path}{path}").mkdir(parents=True, exist_ok=True)
+    search = [f"{tmp_path}{path}" if path.startswith("/") else path for path in search_path]
+
+    found = readable.select([f"{tmp_path}/checkout/package"], search, f"{tmp_path}{prefix}", "lib64")
+
+    assert found == [f"{tmp_path}{path}" for path in expected]
+
+
+def test_neither_the_checkout_nor_the_prefix_is_readable():
+    paths = [Path(path).resolve() for path in readable.readable_paths()]
+
+    assert (ROOT / "stepcoder_trl").resolve() in paths
+    for hidden in (ROOT, ROOT / ".git", Path(sys.prefix), Path(sys.base_prefix), Path.home()):
+        assert not any(hidden.resolve().is_relative_to(path) for path in paths)
+
+
+@pytest.mark.sandbox
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock is of Linux")
+def test_libraries_load_and_the_checkout_does_not(outside):
+    if "landlock" in missing_layers():
+        pytest.skip("this machine lacks Landlock")
+    there = [name for name in LIBRARIES if _loads(name)]
+    probes = {name: f"import {name}; value = 1" for name in there}
+    hidden = {"project": str(ROOT / "pyproject.toml"), "settings": os.path.join(sys.prefix, "pyvenv.cfg")}
+    probes |= {name: f"open({path!r})" for name, path in hidden.items() if os.path.exists(path)}
+
+    results = run_server(probes, outside, isolation="auto")["results"]
+
+    assert results == {name: {"value": 1} if name in there else {"error": "EACCES"} for name in probes}
+
+
+@pytest.mark.sandbox
+@pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="there is no interpreter of the system")
+def test_systems_interpreter_loads_its_library(outside, tmp_path):
+    request = request_of({"ssl": "import ssl, sqlite3, lzma; value = 1"}, str(tmp_path), outside, isolation="auto")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    new_enough = subprocess.run(["/usr/bin/python3", "-c", "import sys; sys.exit(sys.version_info < (3, 10))"])
+    if new_enough.returncode:
+        pytest.skip("it is too old")
+
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", PROBE_SERVER], input=request, capture_output=True, text=True, env=environment
+    )
+
+    assert '"results": {"ssl": {"value": 1}}' in done.stdout, done.stderr
+
+
+def _loads(name: str) -> bool:
+    return subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True).returncode == 0
