@@ -9,6 +9,7 @@ import signal
 from typing import Any, NamedTuple
 
 from stepcoder_trl.executor.child import run as child
+from stepcoder_trl.executor.child import synchronize
 from stepcoder_trl.executor.child.soft_limit import SoftLimit
 from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.child.task import PROGRAM_FILE, Inherited
@@ -60,6 +61,7 @@ class ForkServer:
             isolation=settings["isolation"],
             portable=settings["portable"],
         )
+        synchronize.install()
         inherited = Inherited(
             tracer=line_tracer(os.path.join(self.folder, PROGRAM_FILE)),
             modules=ModuleStates(),
