@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from types import FrameType
 
 
 _set_limit, _get_limit = sys.setrecursionlimit, sys.getrecursionlimit
 _MAX_LIMIT = 2**31 - 1
-_FRAMES_OF_EXEC = 0 if sys.version_info >= (3, 12) else 1  # it is in C, which counted until Python 3.11
 
 _hidden_frames = 0
 
@@ -31,18 +29,18 @@ def hide_frames(deeper: int = 0) -> None:
     """
     global _hidden_frames
     limit = getrecursionlimit()
-    _hidden_frames = _depth_of_caller() + _FRAMES_OF_EXEC + deeper
+    own = 2  # this function and `_depth`; from there, `exec` and the module level count as much as `_set_limit`
+    _hidden_frames = _depth() - own + deeper
     setrecursionlimit(limit)
 
 
-def _depth_of_caller() -> int:
-    """Return the number of frames on the stack, up to the caller of the function that calls this."""
-    depth = 0
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        depth += 1
-        frame = frame.f_back
-    return depth
+def _depth() -> int:
+    """Return the depth that the interpreter counts: until Python 3.11, some functions in C count besides frames."""
+    try:
+        _set_limit(1)
+    except RecursionError as error:  # "... at the recursion depth 17: the limit is too low"
+        return int(str(error).partition("depth ")[2].partition(":")[0])
+    return 0
 
 
 def setrecursionlimit(limit: int, /) -> None:
