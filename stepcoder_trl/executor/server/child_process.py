@@ -16,7 +16,7 @@ from typing import NamedTuple
 from stepcoder_trl.executor.server.clock import Clock
 from stepcoder_trl.executor.server.examination import MAX_CPU_S, Examination
 from stepcoder_trl.executor.server.fork_server import ForkServer, Job, send_signal
-from stepcoder_trl.executor.server.supervise import POLL_S, SOFT_LIMIT_GRACE_S, Action, Supervision
+from stepcoder_trl.executor.server.supervise import POLL_S, SOFT_LIMIT_GRACE_S, Action, DiskUse, Supervision
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import READ_BYTES, write_all
 from stepcoder_trl.executor.wire.jobs import pack
@@ -25,6 +25,7 @@ from stepcoder_trl.executor.wire.messages import CHILD_GO, CHILD_STOP, ChildJob
 
 MAX_SCRATCH_BYTES = 256 * 2**20
 MIN_FREE_BYTES = 2**20  # a disk with less counts as full
+CRITICAL_FREE_BYTES = 2**30  # a disk with less is protected even if somebody else may be filling it
 _LONG_RUN_S = 1.0
 
 
@@ -211,5 +212,17 @@ class Watch:
             self._next_measurement = time.monotonic() + POLL_S
             size = scratch.size_of(self._child.folder, MAX_SCRATCH_BYTES)
             self._carry_out(self._supervision.scratch_measured(size > MAX_SCRATCH_BYTES))
-            lost_bytes = self._child.free_bytes - scratch.free_bytes(self._server.folder)
-            self._carry_out(self._supervision.disk_measured(lost_bytes > MAX_SCRATCH_BYTES))
+            self._carry_out(self._supervision.disk_measured(self._disk_use()))
+
+    def _disk_use(self) -> DiskUse:
+        """
+        Return what the child does to the disk.
+
+        A file without a name is in no folder. The free space of the disk shows it, but others write to the disk too.
+        """
+        free_bytes = scratch.free_bytes(self._server.folder)
+        if self._child.free_bytes - free_bytes <= MAX_SCRATCH_BYTES:
+            return DiskUse.HARMLESS
+        if self._server.system.written_bytes(self._child.pid) > MAX_SCRATCH_BYTES:
+            return DiskUse.TOO_MUCH
+        return DiskUse.UNKNOWN if free_bytes < CRITICAL_FREE_BYTES else DiskUse.HARMLESS

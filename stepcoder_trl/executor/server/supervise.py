@@ -37,6 +37,14 @@ class Action(Enum):
     LEAVE = auto()  # kill the child and end the fork server
 
 
+class DiskUse(Enum):
+    """What a child does to the disk."""
+
+    HARMLESS = auto()
+    UNKNOWN = auto()  # the disk fills up, and nobody knows by whom
+    TOO_MUCH = auto()  # the child fills it
+
+
 class Phase(Enum):
     """Phases of a child's supervision."""
 
@@ -174,10 +182,10 @@ class Supervision:
             return self._kill()
         return self._go_on()
 
-    def disk_measured(self, lost_much: bool) -> Action:
-        """The free space of the disk was measured. `lost_much`: it lost more than a program may write."""
-        if lost_much and not self._was_killed:
-            self.lost_disk = True
+    def disk_measured(self, use: DiskUse) -> Action:
+        """The free space of the disk was measured."""
+        if use is not DiskUse.HARMLESS and not self._was_killed:
+            self.lost_disk = use is DiskUse.UNKNOWN
             return self._kill()
         return self._go_on()
 

@@ -36,6 +36,15 @@ class System:
         """Return the value of `cpu_s` at a time that the child recorded by both clocks."""
         return cpu_s
 
+    def written_bytes(self, pid: int) -> int:
+        """Return the bytes that a process has written to files, memory files included. 0 if they are unknown."""
+        try:
+            with open(f"/proc/{pid}/io") as account:
+                counts = dict(line.split(": ") for line in account)
+            return max(int(counts["wchar"]), int(counts["write_bytes"]))
+        except (OSError, ValueError, KeyError):
+            return 0
+
     def exit_descriptor(self, pid: int, reports: int) -> int:
         """Return a descriptor that gets `exit_event` or a hang-up when a child ends. `reports` is its report pipe."""
         return os.pidfd_open(pid)
@@ -63,6 +72,10 @@ class PortableSystem(System):
     def cpu_then(self, cpu_s: float, wall_s: float, started: float) -> float:
         """Return wall seconds, like `cpu_s`."""
         return wall_s - started
+
+    def written_bytes(self, pid: int) -> int:
+        """Return 0: the bytes are unknown."""
+        return 0
 
     def exit_descriptor(self, pid: int, reports: int) -> int:
         """Return a copy of the report pipe, which is hung up when the child has ended."""

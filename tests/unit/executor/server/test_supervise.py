@@ -12,6 +12,7 @@ from stepcoder_trl.executor.server.supervise import (
     SOFT_LIMIT_GRACE_S,
     STARVED_GRACE_S,
     Action,
+    DiskUse,
     Phase,
     Supervision,
 )
@@ -292,8 +293,13 @@ def test_child_that_sent_garbage_was_killed_by_us(world):
 # Disk
 
 
-def test_disk_that_fills_up_kills_once(world):
-    assert world.supervision.disk_measured(lost_much=False) is Action.WAIT
-    assert world.supervision.disk_measured(lost_much=True) is Action.KILL
-    assert world.supervision.disk_measured(lost_much=True) is Action.WAIT
+def test_child_that_fills_the_disk_is_killed_once(world):
+    assert world.supervision.disk_measured(DiskUse.HARMLESS) is Action.WAIT
+    assert world.supervision.disk_measured(DiskUse.TOO_MUCH) is Action.KILL
+    assert world.supervision.disk_measured(DiskUse.TOO_MUCH) is Action.WAIT
+    assert not world.supervision.lost_disk
+
+
+def test_disk_that_fills_up_for_an_unknown_reason_is_noted(world):
+    assert world.supervision.disk_measured(DiskUse.UNKNOWN) is Action.KILL
     assert world.supervision.lost_disk
