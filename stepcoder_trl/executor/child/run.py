@@ -97,6 +97,7 @@ def rehearse(inherited: Inherited, stdout: int) -> None:
         file_limit_bytes=2**20,
         max_output_bytes=2**20,
         waits_for_verdicts=False,
+        is_traced=True,
         is_examined=False,
         shares_lines=False,
     )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from stepcoder_trl.executor.child.soft_limit import SoftLimit
 from stepcoder_trl.executor.child.state import ModuleStates
-from stepcoder_trl.executor.child.tracer import LineTracer, SharedLineTracer
+from stepcoder_trl.executor.child.tracer import LineTracer, NoTracer, SharedLineTracer
 from stepcoder_trl.executor.wire.frames import Channel, write_all
 from stepcoder_trl.executor.wire.jobs import expanded, text_bytes, text_of, unpack
 from stepcoder_trl.executor.wire.messages import ChildJob, CodeAround
@@ -86,6 +86,8 @@ def receive_task(streams: Streams, inherited: Inherited) -> ChildTask:
         memory_file = descriptors.pop()
         tracer = SharedLineTracer(filename, mmap.mmap(memory_file, os.fstat(memory_file).st_size))
         os.close(memory_file)
+    elif not job["is_traced"]:
+        tracer = NoTracer(filename)
     tracer.filename = filename
     return ChildTask(
         job=job,

@@ -74,6 +74,7 @@ class ChildProcess:
             file_limit_bytes=max(header["max_output_bytes"] + 1, *map(len, tests)),
             max_output_bytes=header["max_output_bytes"],
             waits_for_verdicts=header["waits_for_verdicts"] and not files,
+            is_traced=header["is_traced"],
             is_examined=bool(pipes),
             shares_lines=bool(files),
         )

@@ -49,7 +49,7 @@ def _run_tests(server: ForkServer, state: JobState, first: int) -> int:
         supervision = Supervision(reports, clock, examination, state.max_report_bytes)
         end = Watch(server, child, clock, examination, supervision).until_end()
         without_lines = reports.conclude(end, supervision)
-    if without_lines is not None:
+    if without_lines is not None and header["is_traced"]:
         _add_lines_of_another_run(server, state, without_lines)
     return reports.next
 

@@ -125,7 +125,9 @@ class KilledError(SandboxError):
     """Raised if somebody else killed a process of the sandbox."""
 
 
-def judge_reply(program: str, judges: Sequence[Judge], reply: Reply | Infrastructure) -> Execution:
+def judge_reply(
+    program: str, judges: Sequence[Judge], reply: Reply | Infrastructure, is_traced: bool = True
+) -> Execution:
     """Judge a program by the fork server's last message. Raise a `SandboxError` if the server failed to run it."""
     if "infrastructure" in reply:
         kind = KilledError if reply.get("killed") is True else SandboxError
@@ -138,7 +140,9 @@ def judge_reply(program: str, judges: Sequence[Judge], reply: Reply | Infrastruc
             results.append(TestResult(results[-1].outcome, message="not run", trusted=trusted))
         else:
             results.append(judge_test(judges[index], report))
-    execution = _execution(program, results, reply["lines"], float(reply["cpu_s"]))
+    execution = _execution(program, results, reply["lines"] if is_traced else None, float(reply["cpu_s"]))
+    if not is_traced:
+        execution = replace(execution, trace_lost=False)
     if reply.get("disk_full") and execution.outcome is not Outcome.PASSED:
         raise SandboxError("the disk was full, which may be why the program failed")
     return execution

@@ -34,6 +34,7 @@ class Limits:
     float_tolerance: float | None = None
     fresh_process_per_test: bool = False
     keep_outputs: bool = False
+    trace: bool = True
 
     def __post_init__(self) -> None:
         check_seconds("timeout_s", self.timeout_s)

@@ -138,6 +138,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         "max_kept_bytes": max(MIN_KEPT_BYTES, 2 * sum(output_bytes)),
         "waits_for_verdicts": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,
+        "is_traced": limits.trace,
     }
     return PreparedTests(
         header=header,

@@ -104,6 +104,7 @@ class JobMessage(TypedDict):
     max_kept_bytes: int  # all outputs and reports together
     waits_for_verdicts: bool  # whether the child waits after each test until the caller has judged it
     fresh_process_per_test: bool
+    is_traced: bool
 
 
 class CodeAround(TypedDict):
@@ -189,6 +190,7 @@ class ChildJob(TypedDict):
     file_limit_bytes: int
     max_output_bytes: int
     waits_for_verdicts: bool
+    is_traced: bool
     is_examined: bool  # whether the examiner's pipes come with the message
     shares_lines: bool  # whether a memory file for the lines comes with it
 

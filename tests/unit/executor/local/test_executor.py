@@ -136,3 +136,18 @@ def test_binary_output_does_not_fill_memory():
     outcome, peak_mib = done.stdout.split()
     assert outcome == "failed"
     assert int(peak_mib) < 160  # escaped in JSON, the 16 MiB of output took more than 210 MiB
+
+
+def test_programs_are_not_traced_without_need():
+    program = "import sys\nprint(sys.gettrace() is None)\nif False:\n    print(1)\n"
+    tests = {"type": "stdio", "inputs": ["", ""], "outputs": ["True", "True"]}
+    with CodeExecutor(ExecutorConfig(num_workers=1, trace=False)) as executor:
+        execution = executor.run(program, tests)
+        crashed = executor.run("import os\nos.abort()\n", tests)
+
+    assert execution.outcome is Outcome.PASSED
+    assert execution.executed_lines == frozenset()
+    assert execution.kept_lines == {1, 2, 3, 4}
+    assert not execution.trace_lost
+    assert crashed.outcome is Outcome.RUNTIME_ERROR
+    assert not crashed.trace_lost
