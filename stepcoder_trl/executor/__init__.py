@@ -12,29 +12,36 @@ Every failure, who raises it, who catches it, and what it becomes. A *message* i
                      `MissingFunction`, `codec.TooLarge`   child: result `error` -> `runtime_error`
                      soft time limit                       child: message `SoftLimit` -> `timeout`
                      no memory to describe a failure       child: message `OutOfMemory` -> `memory_exceeded`
-                     layer of isolation cannot be put on   child: message `NotStarted` -> `ChildNotStarted`
+                     any failure before it is confined     child: message `NotStarted` -> `ChildNotStarted`
                      examiner gone: `EOFError`             child: result `error`, which the server refuses as garbage
     examiner         `AssertionError` of a check           examiner: result `assertion_error` -> `failed`
                      other exception of a check            examiner: result `error` or `memory`, as in a child
-                     `references.NotPlain`                 examiner: `TypeError` in the check -> `runtime_error`
+                     `references.NotPlain`                 examiner: `TypeError` in the check
                      malformed answer                      examiner: `aborted` with `GARBAGE` -> `runtime_error`
                      child gone                            examiner: `aborted` with `GONE` -> by the child's death
     server: a child  a limit is exceeded                   supervise: soft signal, then SIGKILL -> `timeout`
                      `GARBAGE_ERRORS` of a report          supervise: SIGKILL -> `runtime_error`
-                     scratch folder too large              supervise: SIGKILL -> `runtime_error`
+                     it fills its folder or the disk       supervise: SIGKILL -> `runtime_error`
                      death by a signal                     reports: `runtime_error`, except SIGXCPU: `timeout`
-                     SIGKILL by somebody else              reports: run once more, then `runtime_error`
+                     SIGKILL by somebody else              reports: `KilledFromOutside`
+                     others fill the disk                  reports: `DiskLost`
                      end without a report                  reports: output decides (stdio), else `runtime_error`;
                                                            the test runs once more for its lines
     server           `ChildNotStarted`, other `OSError`    main: message `Infrastructure` -> `SandboxError`
+                     `KilledFromOutside`                   main: message `Infrastructure` -> `KilledError`
                      `IsolationUnavailable` at the start   main: message `Refusal` -> `IsolationError`, no retry
                      other `OSError`, `ImportError` there  main: message `Infrastructure` -> `SandboxError`
-                     `ExaminerLost`                        main: the server ends -> `ServerLost`
+                     `ForkerLost`                          main: the server ends with `EXIT_KILLED`
+                     `ExaminerLost`                        main: the server ends, with `EXIT_KILLED` if somebody else
+                                                           killed the examiner, else -> `ServerLost`
+                     a folder cannot be removed            main: the server ends after its reply -> new server
                      `EOFError`, `BrokenPipeError`         main: the caller is gone, so the server ends
     caller           malformed result                      verdict: `runtime_error`, "the program sent garbage"
+                     disk full, program did not pass       verdict: `SandboxError`
                      `ServerLost`                          local: new server, job again; twice, while another program
                                                            passes -> `runtime_error`, "worker lost"
-                     server killed by somebody else        local: new server, job again; 50 times -> `SandboxError`
+                     `KilledError`, server killed by       local: new server, job again; 50 times -> `SandboxError`
+                     somebody else
                      `SandboxError`, `OSError`             local: new server, job again; twice -> `SandboxError`
                      `TemporaryFailure`                    remote: request again; too often -> `SandboxError`
                      report missing or forged              remote: as `ServerLost`

@@ -4,14 +4,14 @@ Messages between the processes of the executor, and the constants that both side
     caller ---- Settings, JobMessage, GO or STOP -----------> fork server ---- ExaminationRequest ---> examiner
     caller <--- Greeting, TestAnnounced, Reply, failures ---- fork server <--- Verdict ----------------- examiner
 
-    fork server ---- ChildJob, CHILD_GO or CHILD_STOP ----> child (process of the program) ---- Answer ------> examiner
-    fork server <--- ChildReport -------------------------- child                          <--- Question ----- examiner
+    fork server ---- ChildJob, CHILD_GO or CHILD_STOP ----> child ---- Answer ----> examiner
+    fork server <--- ChildReport -------------------------- child <--- Question --- examiner
 
-    fork server ---- Command -------> forker (forks the children, and never sees a job)
-    fork server <--- Forked, Reaped - forker
+The forker, which forks the children, gets no message of these: `server/forker.py` has its few words.
 
-Messages are JSON, see `frames.py`. Values in them are encoded by `codec.py` and `objects.py`. A type says what an
-honest sender sends. A child shares its process with a hostile program, so its receivers check every message.
+Messages are JSON, see `frames.py`, but for jobs, see `jobs.py`. Values in them are encoded by `codec.py` and
+`objects.py`. A type says what an honest sender sends. A child shares its process with a hostile program, so its
+receivers check every message.
 """
 
 from __future__ import annotations
