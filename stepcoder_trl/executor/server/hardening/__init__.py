@@ -6,6 +6,7 @@ Keeps an untrusted program from harming the machine: limits and kernel filters, 
     seccomp.py      the filter of system calls
     landlock.py     the rules for files
     readable.py     paths that programs may read
+    threads.py      stacks of threads, and how many threads there may be
     syscalls.py     numbers of system calls, by architecture
     libc.py         calls of the C library
 

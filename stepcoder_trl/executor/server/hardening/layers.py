@@ -32,6 +32,7 @@ from stepcoder_trl.executor.server.hardening.libc import (
 )
 from stepcoder_trl.executor.server.hardening.seccomp import Filter
 from stepcoder_trl.executor.server.hardening.syscalls import this_architecture
+from stepcoder_trl.executor.server.hardening.threads import ThreadLimit, cut_stacks_at, fit_stacks
 
 
 # Signal of the soft time limit: no ordinary program uses it.
@@ -90,20 +91,22 @@ class ChildLayer(Layer, ABC):
 
 
 class ResourceLimits(ChildLayer):
-    """Memory, CPU time, size of files, number of descriptors."""
+    """Memory, CPU time, size of files, number of descriptors and threads."""
 
     name = "rlimits"
-    stops = "memory bombs, endless use of the CPU, full disks"
+    stops = "memory bombs, endless use of the CPU, full disks, thousands of threads"
     fix = "mount /proc, and lift limits of your own that are lower than what programs are given"
     portable = True
 
     def __init__(self, base: str, readable: Sequence[str]) -> None:
         # A heap per thread would reserve 64 MiB of address space each: a dozen threads would use up a program's limit.
         share_one_heap()
+        fit_stacks()
         self._page_bytes = resource.getpagesize()
         # Other systems do not say how much address space there is already: memory is not limited there.
         flags = os.O_RDONLY | os.O_CLOEXEC
         self._statm_fd = os.open("/proc/self/statm", flags) if sys.platform == "linux" else None
+        self._threads = ThreadLimit() if sys.platform == "linux" else None
 
     def put_on(self, limits: Limits) -> None:
         _, memory_bytes, cpu_s, file_bytes, open_files = limits
@@ -111,6 +114,10 @@ class ResourceLimits(ChildLayer):
             pages = int(os.pread(self._statm_fd, 64, 0).split()[0])
             os.close(self._statm_fd)
             _set_limit(resource.RLIMIT_AS, pages * self._page_bytes + memory_bytes)
+        cut_stacks_at(memory_bytes // 4)
+        threads = None if self._threads is None else self._threads.limit()
+        if threads is not None:
+            _set_limit(resource.RLIMIT_NPROC, threads)
         whole_cpu_s = -int(-cpu_s // 1)
         _set_limit(resource.RLIMIT_CPU, whole_cpu_s, whole_cpu_s + 1)
         _set_limit(resource.RLIMIT_FSIZE, file_bytes)

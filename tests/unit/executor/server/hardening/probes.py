@@ -63,11 +63,13 @@ def request_of(
     cpu_s: int = 10,
     forker: bool = False,
     folder: bool = True,
+    processes: int | None = None,
 ) -> str:
     """
     Request to the fork server of the tests, as JSON.
 
-    `forker`: a fork of the server forks the children. `folder`: a child has a folder of its own.
+    `forker`: a fork of the server forks the children. `folder`: a child has a folder of its own. `processes`: as
+    many may the user have.
     """
     request = {
         "probes": probes,
@@ -80,6 +82,7 @@ def request_of(
         "cpu_s": cpu_s,
         "forker": forker,
         "folder": folder,
+        "processes": processes,
     }
     return json.dumps(request)
 

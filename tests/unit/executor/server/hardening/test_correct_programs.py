@@ -28,6 +28,25 @@ ALLOWED_PROBES: dict[str, tuple[str, Any]] = {
         "for t in ts: t.start()\nfor t in ts: t.join()\nvalue = 1",
         1,
     ),
+    "a hundred threads": (
+        "ts = [threading.Thread(target=time.sleep, args=(0.05,)) for _ in range(100)]\n"
+        "for t in ts: t.start()\nfor t in ts: t.join()\nvalue = 1",
+        1,
+    ),
+    "two hundred workers": (
+        "barrier = threading.Barrier(200)\n"
+        "with concurrent.futures.thread.ThreadPoolExecutor(200) as pool: "
+        "value = len(list(pool.map(lambda _: barrier.wait(), range(200))))",
+        200,
+    ),
+    "stack larger than memory": (
+        "sys.setrecursionlimit(10**6)\nvalue = [threading.stack_size(512 * 2**20)]\n"
+        "def count(n): return n if n == 0 else 1 + count(n - 1)\n"
+        "for _ in range(3):\n"
+        "    t = threading.Thread(target=lambda: value.append(count(50_000))); t.start(); t.join()\n"
+        "value += [threading.stack_size(), threading.stack_size()]",
+        [0, 50_000, 50_000, 50_000, 512 * 2**20, 0],
+    ),
     "thread pool": (
         "with concurrent.futures.thread.ThreadPoolExecutor(4) as pool: value = list(pool.map(str, range(9)))",
         list("012345678"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from stepcoder_trl.executor.server.hardening.layers import LAYERS, SOFT_SIGNAL
+from stepcoder_trl.executor.server.hardening.threads import limit_for
+from tests.unit.executor.server.hardening.conftest import NOBODY
 from tests.unit.executor.server.hardening.probes import PROBE_SERVER, missing_layers, request_of, run_server
 
 
@@ -26,6 +29,15 @@ LIMIT_PROBES = {
     "file size": ("open('big', 'wb', 0).write(bytes(2**20)); open('big', 'ab', 0).write(b'1')", {"error": "EFBIG"}),
     "sparse file": ("open('big', 'wb').truncate(2**21)", {"error": "EFBIG"}),
     "descriptors": ("while True: os.dup(0)", {"error": "EMFILE"}),
+    "file size at a distance": ("os.pwrite(os.open('big', 66), b'1', 2**20)", {"error": "EFBIG"}),
+    "space for a large file": ("os.posix_fallocate(os.open('big', 66), 0, 2**20 + 1)", {"error": "EFBIG"}),
+    "file size by copying": (
+        "source = os.open('/dev/zero', 0); os.sendfile(os.open('big', 66), source, None, 2**20)\n"
+        "os.pwrite(os.open('big', 66), b'1', 2**20)",
+        {"error": "EFBIG"},
+    ),
+    "memory in small pieces": ("pieces = []\nwhile True: pieces.append(bytearray(2**16))", {"error": "MemoryError"}),
+    "shared memory": ("mmap.mmap(-1, 600 * 2**20)", {"error": "ENOMEM"}),
     "high descriptor": ("os.dup2(0, 64)", {"error": "EBADF"}),
 }
 ENDLESS_PROBES = {
@@ -36,6 +48,44 @@ ENDLESS_PROBES = {
     ),
 }
 PROBES = {name: code for name, (code, _) in LIMIT_PROBES.items()}
+
+
+HOG = """
+threading.stack_size(2**15)
+threads, ended = [], threading.Event()
+try:
+    while len(threads) < 3000:
+        threads.append(threading.Thread(target=ended.wait)); threads[-1].start()
+except RuntimeError:
+    pass
+value = len(threads) - 1
+ended.set()
+"""
+
+
+@pytest.mark.parametrize(("processes", "fewest", "most"), [(None, 200, 520), (400, 200, 336)])
+def test_threads_of_a_program_leave_room_for_neighbours(outside, processes, fewest, most):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+
+    answer = run_server({"hog": HOG}, outside, uid=NOBODY, isolation="auto", processes=processes)
+
+    assert fewest <= answer["results"]["hog"]["value"] <= most
+
+
+@pytest.mark.parametrize(
+    ("counted", "growth", "allowed", "limit"),
+    [
+        (0, 50, 400, None),
+        (50, 0, 2**22, 562),
+        (50, 100, 2**22, 662),
+        (50, -10, 2**22, 562),
+        (50, 0, 400, 336),
+        (9, 0, 40, 30),
+    ],
+)
+def test_limit_of_threads_follows_the_user(counted, growth, allowed, limit):
+    assert limit_for(counted, growth, allowed) == limit
 
 
 @pytest.mark.parametrize("probe", LIMIT_PROBES)

@@ -143,6 +143,8 @@ def main() -> None:
     scratch = request["scratch"]
     if request["uid"] is not None:
         become(request["uid"])
+    if request["processes"] is not None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (request["processes"],) * 2)
     take_away(request)
     os.mkdir(os.path.join(scratch, "another"))
     with open(os.path.join(scratch, "another", "solution"), "w") as solution:
