@@ -145,11 +145,26 @@ def _refined(row: RawRow, runs: _Runs, settings: RefineSettings, executors: Sequ
     try:
         observed = [[future.result() for future in futures] for futures in runs]
         refined = refine_row(row.problem, row.solutions[: settings.max_solutions], observed)
+        if refined.problem is None:
+            refined = _with_tests_inside(row, row.problem, settings, executors) or refined
         if refined.problem is not None and settings.extend_to:
             refined = _extended(refined, refined.problem, settings, executors)
     except SandboxError as error:
         return RefinedRow(row.number, row.task_id, None, (RuleFinding(NOT_RUN, "drop", str(error)),))
     return RefinedRow(row.number, row.task_id, refined.problem, refined.findings, refined.unexecuted)
+
+
+def _with_tests_inside(
+    row: RawRow, problem: Problem, settings: RefineSettings, executors: Sequence[CodeExecutor]
+) -> Refined | None:
+    """Return the row, marked as untrusted, if its solutions pass only with their tests inside."""
+    if problem.tests["type"] != "assert" or problem.tests.get("trusted") is False:
+        return None
+    marked = replace(problem, tests={**problem.tests, "trusted": False})
+    runs = _submit(replace(row, problem=marked), settings, executors)
+    observed = [[future.result() for future in futures] for futures in runs]
+    refined = refine_row(marked, row.solutions[: settings.max_solutions], observed)
+    return refined if refined.problem is not None else None
 
 
 def _extended(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.errors import SandboxError
@@ -12,7 +13,7 @@ from stepcoder_trl.executor import Backend
 from stepcoder_trl.executor.verdict.limits import TESTS_PER_PROGRAM_LIMIT
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.steps.rows import PromptRow
-from stepcoder_trl.types import Outcome
+from stepcoder_trl.types import Execution, Outcome
 
 
 logger = logging.getLogger(__name__)
@@ -29,10 +30,13 @@ class SolutionReport:
     Attributes:
         failing (`Mapping[str, str]`): Outcome of each solution that fails its tests, by `task_id`.
         timeouts_s (`Mapping[str, float]`): New time limit for each slow solution, by `task_id`.
+        untrusted (`Sequence[str]`): `task_id` of each row whose tests have to run with the program, see
+            [`needs_its_tests_inside`].
     """
 
     failing: Mapping[str, str] = field(default_factory=dict)
     timeouts_s: Mapping[str, float] = field(default_factory=dict)
+    untrusted: Sequence[str] = ()
 
 
 def with_solution(rows: Sequence[PromptRow]) -> list[PromptRow]:
@@ -51,6 +55,7 @@ def check_solutions(rows: Sequence[PromptRow], executor: Backend) -> SolutionRep
     limits = [float(one.get("timeout_s", executor.timeout_s)) for one in tests]
     generous = [{**one, "timeout_s": _PATIENCE * limit} for one, limit in zip(tests, limits, strict=True)]
     runs = executor.run_many([row.canonical_solution for row in rows], generous, on_error="return")
+    runs, inside = _with_runs_inside(rows, generous, runs, executor)
     failing: dict[str, str] = {}
     timeouts_s: dict[str, float] = {}
     for row, limit, run in zip(rows, limits, runs, strict=True):
@@ -68,17 +73,52 @@ def check_solutions(rows: Sequence[PromptRow], executor: Backend) -> SolutionRep
             f"{len(failing)} of {len(rows)} solutions fail their tests: {', '.join(names[:10])}"
             f"{', ...' if len(names) > 10 else ''}. Their problems get no curriculum. Check solution and tests."
         )
-    return SolutionReport(failing, timeouts_s)
+    return SolutionReport(failing, timeouts_s, tuple(rows[index].task_id for index in inside))
+
+
+def needs_its_tests_inside(tests: Mapping[str, Any], run: Execution | SandboxError) -> bool:
+    """
+    Return whether a canonical solution that failed may pass if its tests run with it.
+
+    Some tests cannot be judged outside: they pass objects to the program that cannot be sent, or compare objects that
+    it returns.
+    """
+    is_failing = isinstance(run, Execution) and run.outcome in (Outcome.FAILED, Outcome.RUNTIME_ERROR)
+    return is_failing and tests["type"] == "assert" and tests.get("trusted") is not False
+
+
+def _with_runs_inside(
+    rows: Sequence[PromptRow],
+    tests: Sequence[Mapping[str, Any]],
+    runs: Sequence[Execution | SandboxError],
+    executor: Backend,
+) -> tuple[list[Execution | SandboxError], list[int]]:
+    """Run failing solutions again with their tests inside. Return the runs that count, and which now pass inside."""
+    again = [index for index, run in enumerate(runs) if needs_its_tests_inside(tests[index], run)]
+    solutions = [rows[index].canonical_solution for index in again]
+    marked = [{**tests[index], "trusted": False} for index in again]
+    found = executor.run_many(solutions, marked, on_error="return") if again else []
+    passing = {
+        index: run
+        for index, run in zip(again, found, strict=True)
+        if isinstance(run, Execution) and run.outcome is Outcome.PASSED
+    }
+    return [passing.get(index, run) for index, run in enumerate(runs)], list(passing)
 
 
 def use_solutions(rows: Sequence[PromptRow], report: SolutionReport) -> list[PromptRow]:
-    """Return the rows without failing solutions, and with the new time limits."""
+    """Return the rows without failing solutions, with the new time limits, and marked where they are untrusted."""
     used = []
     for row in rows:
         if row.task_id in report.failing:
             row = replace(row, canonical_solution="")
+        changes: dict[str, Any] = {}
         if row.task_id in report.timeouts_s:
-            row = replace(row, tests=Tests.parse({**(row.tests or {}), "timeout_s": report.timeouts_s[row.task_id]}))
+            changes["timeout_s"] = report.timeouts_s[row.task_id]
+        if row.task_id in report.untrusted:
+            changes["trusted"] = False
+        if changes:
+            row = replace(row, tests=Tests.parse({**(row.tests or {}), **changes}))
         used.append(row)
     return used
 

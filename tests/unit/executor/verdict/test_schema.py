@@ -25,8 +25,21 @@ def test_valid_tests_are_unchanged_from_object_and_text(tests):
 
 def test_options_are_kept():
     options = {"preamble": "import math\n", "timeout_s": 2, "memory_limit_bytes": 2**28}
+    options |= {"float_tolerance": 0, "trusted": False}
 
     assert validate_tests({**STDIO, **options}) == {**STDIO, **options}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("float_tolerance", value) for value in (-1, "1e-6", True, float("nan"), float("inf"))),
+        *(("trusted", value) for value in (0, "false", [])),
+    ],
+)
+def test_wrong_options_are_refused(field, value):
+    with pytest.raises(BadInputError, match=rf"`tests\.{field}` is"):
+        validate_tests({**CALL, field: value})
 
 
 def test_empty_fields_of_other_forms_are_dropped():
