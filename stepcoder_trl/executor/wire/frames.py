@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from stepcoder_trl.executor.wire.bounds import check_bounds
+
 
 READ_BYTES = 2**16  # capacity of a pipe; a larger buffer would be mapped and unmapped for every message
 HEADER = struct.Struct("<I")  # length of the message that follows
@@ -63,8 +65,8 @@ class FrameBuffer:
         """
         Add bytes and yield each complete message. Messages before garbage are yielded.
 
-        Garbage raises: OverflowError if a message is too long, ValueError if it is not JSON, and RecursionError if its
-        JSON is nested too deeply.
+        Garbage raises: OverflowError if a message is too long or has too many items, and ValueError if it is nested
+        too deeply or is not JSON.
         """
         self._data += data
         while len(self._data) >= HEADER.size:
@@ -76,6 +78,7 @@ class FrameBuffer:
                 break
             payload = bytes(self._data[HEADER.size : end])
             del self._data[:end]
+            check_bounds(payload)
             yield json.loads(payload)
 
 
