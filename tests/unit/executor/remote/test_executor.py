@@ -285,7 +285,7 @@ def test_script_is_small_ascii():
     script = server_script()
 
     assert script.isascii()
-    assert len(script) < 100_000
+    assert len(script) < 120_000  # Linux takes up to 131,072 bytes as one argument
 
 
 def test_selftest_command_tests_service(service, tmp_path):

@@ -20,8 +20,8 @@ FORGE = (Path(__file__).parent / "programs" / "forge_reports.py").read_text()
         "send({'test': 0, 'lines': [], 'result': {'ended': True}})\n"
         "send({'test': 1, 'lines': [], 'result': {'not_run': True}})\n"
         "send({'end': []})",
-        "send({'test': 0, 'lines': [], 'result': {'output': '6'}})\n"
-        "send({'test': 1, 'lines': [], 'result': {'output': '8'}})",
+        "send({'test': 0, 'lines': [], 'result': {'value': '6'}})\n"
+        "send({'test': 1, 'lines': [], 'result': {'value': '8'}})",
         "send({'not_started': 'boo'})",
         "send({'infrastructure': 'boo'})",
         "send({'tests': [{'output': '6'}, {'output': '8'}], 'lines': [], 'cpu_s': 0})",
