@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -45,11 +44,10 @@ from stepcoder_trl.executor.wire.messages import (
 )
 from stepcoder_trl.executor.wire.objects import Reader
 from stepcoder_trl.executor.wire.raised import describe, message_of
+from stepcoder_trl.executor.wire.system import EXAMINER_NAME, name_process
 from stepcoder_trl.executor.wire.text import one_line
 
 
-PROCESS_NAME = "examiner"
-_PR_SET_NAME = 15
 _CACHED_CHECKS = 128
 _REQUEST_BYTES = 2**16
 _REMEDY = "run the canonical solution once to mark the row as untrusted"
@@ -61,7 +59,7 @@ def serve(control: socket.socket, checks_fd: int, confine: Callable[[], None]) -
 
     `confine` applies the isolation layers to this process.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME.encode(), 0, 0, 0)  # process listings show it
+    name_process(EXAMINER_NAME)
     confine()
     os.chdir("/")
     gc.enable()

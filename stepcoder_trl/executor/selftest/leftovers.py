@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from stepcoder_trl.executor.examiner.process import PROCESS_NAME
+from stepcoder_trl.executor.wire.system import EXAMINER_NAME, FORKER_NAME
 
 
 DEADLINE_S = 10.0
@@ -42,7 +42,7 @@ class Census:
     def _look(self, workers: set[int]) -> Iterator[str]:
         running = children_of_ours()
         yield from (f"fork server {pid} has ended" for pid in sorted(workers - running))
-        strays = set(descendants()) - running - _examiners(running)
+        strays = set(descendants()) - running - _helpers(running)
         if self._scratch_root is not None:
             strays |= _processes_with(str(self._scratch_root)) - set(descendants()) - {os.getpid()}
             yield from (f"file {path}" for path in self._scratch_root.glob("*/*"))
@@ -63,14 +63,19 @@ def descendants(pid: int | None = None) -> list[int]:
     return sorted(found)
 
 
-def _examiners(servers: set[int]) -> set[int]:
-    """Return the examiners of the fork servers. Empty if there are more examiners than servers: some are fakes."""
-    found = set()
+def _helpers(servers: set[int]) -> set[int]:
+    """
+    Return the processes that help the fork servers: examiners, forkers and the child of each that waits for its job.
+
+    Where there are more of them than there can be, some are fakes, and none is returned.
+    """
+    by_name: dict[str, set[int]] = {EXAMINER_NAME: set(), FORKER_NAME: set()}
     for child in (child for server in servers for child in _children(server)):
         with suppress(FileNotFoundError, ProcessLookupError):  # the process has ended
-            if Path(f"/proc/{child}/comm").read_text().strip() == PROCESS_NAME:
-                found.add(child)
-    return found if len(found) <= len(servers) else set()
+            by_name.get(Path(f"/proc/{child}/comm").read_text().strip(), set()).add(child)
+    waiting = {child for forker in by_name[FORKER_NAME] for child in _children(forker)}
+    helpers = [*by_name.values(), waiting]
+    return set().union(*helpers) if all(len(found) <= len(servers) for found in helpers) else set()
 
 
 def _children(pid: int) -> Iterator[int]:

@@ -28,7 +28,7 @@ from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.child.task import Inherited, Streams, enter_folder, receive_task
 from stepcoder_trl.executor.server.hardening.confine import Hardening
 from stepcoder_trl.executor.wire.frames import frame
-from stepcoder_trl.executor.wire.system import System
+from stepcoder_trl.executor.wire.system import FORKER_NAME, PortableSystem, System, name_process
 
 
 # Rare modules. Every page of the forker's memory makes each fork slower, so they are loaded when a program names them.
@@ -151,6 +151,8 @@ class _Process:
 
     def serve(self) -> NoReturn:
         """Fork and reap children until the fork server ends."""
+        if not isinstance(self._system, PortableSystem):
+            name_process(FORKER_NAME)
         self._hardening.become_forker()
         signal.signal(self._hardening.soft_signal, self._inherited.soft_limit)
         behave_like_a_script()

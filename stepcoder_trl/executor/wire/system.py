@@ -7,6 +7,7 @@ wall time there until a process has ended.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import sys
@@ -14,6 +15,10 @@ import tempfile
 import time
 
 from stepcoder_trl.executor.wire.frames import write_all
+
+
+EXAMINER_NAME, FORKER_NAME = "examiner", "forker"  # names of processes
+_PR_SET_NAME = 15
 
 
 class System:
@@ -90,6 +95,11 @@ def _filled(descriptor: int, text: str) -> int:
     write_all(descriptor, text.encode("utf-8", "surrogatepass"))
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
+
+
+def name_process(name: str) -> None:
+    """Give the calling process a name, which listings of processes show. Linux only."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def is_portable() -> bool:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
-from stepcoder_trl.executor.examiner.process import PROCESS_NAME
 from stepcoder_trl.executor.selftest import leftovers
 from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.executor.wire.system import EXAMINER_NAME
 from tests.unit.executor.samples import outcomes
 
 
@@ -40,7 +40,7 @@ def checks(setup: str, *asserts: str, **fields: object) -> dict[str, object]:
 
 def examiners() -> list[int]:
     names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in leftovers.descendants()}
-    return [pid for pid, name in names.items() if name == PROCESS_NAME]
+    return [pid for pid, name in names.items() if name == EXAMINER_NAME]
 
 
 @pytest.mark.parametrize(
