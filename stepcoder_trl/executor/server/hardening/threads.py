@@ -57,14 +57,15 @@ class ThreadLimit:
     def __init__(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
         self._load_fd = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
-        self._counted = _count_in_fork(_MOST_PROCESSES if hard == resource.RLIM_INFINITY else hard)
+        most = _MOST_PROCESSES if hard == resource.RLIM_INFINITY else hard
+        self._counted = 0 if _is_root_of_machine() else _count_in_fork(most)
         allowed = _MOST_PROCESSES if soft == resource.RLIM_INFINITY else soft
         self._allowed = min(allowed, self._counted + _left_in_container())
         self._of_machine = self._all_threads()
 
     def limit(self) -> int | None:
         """Return the limit for a child at this moment. Call it once, in the child. `None`: there is none."""
-        now = self._all_threads()
+        now = self._all_threads() if self._counted else 0
         os.close(self._load_fd)
         return limit_for(self._counted, now - self._of_machine, self._allowed)
 
@@ -93,15 +94,24 @@ def _left_in_container() -> int:
         return _MOST_PROCESSES
 
 
+def _is_root_of_machine() -> bool:
+    """Return whether this is root, and not just the root of a user namespace."""
+    try:
+        with open("/proc/self/uid_map") as ranges:
+            return os.getuid() == 0 and ranges.read().split()[:2] == ["0", "0"]
+    except FileNotFoundError:  # a kernel without user namespaces
+        return os.getuid() == 0
+
+
 def _count_in_fork(most: int) -> int:
-    """Return the number of processes and threads of this user. 0 if the kernel does not count them."""
+    """Return the number of processes and threads of this user, at most `most`. 0 if the kernel does not count them."""
     report, report_end = os.pipe()
     try:
         pid = os.fork()
-    except OSError:
+    except OSError:  # there are as many as can be
         os.close(report_end)
         os.close(report)
-        raise
+        return most
     if pid == 0:
         with contextlib.suppress(OSError, ValueError):
             os.write(report_end, str(_count(most)).encode())
