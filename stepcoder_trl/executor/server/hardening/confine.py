@@ -63,7 +63,7 @@ class Hardening:
         Install the handler of `soft_signal` and make files in memory before. Close the descriptors that the program
         must not have. If this raises OSError, the child must not run the program.
 
-        Memory is address space on top of the process's own at this moment. Stacks of threads count in full, but are
+        Memory is address space on top of that of the process that forks. Stacks of threads count in full, but are
         small where the program asks for no size, and at most a quarter of the memory where it does. Threads are
         limited where the system counts those of a user, which it does not for root. CPU seconds are rounded up.
         `SIGXCPU` comes then and `SIGKILL` a second later: a last resort, the fork server watches the time itself. A

@@ -43,7 +43,7 @@ _FIX_FOR_PRCTL = (
     "use Linux 3.5 or newer, in a container whose seccomp profile lets prctl through, as Docker's default does"
 )
 
-# Limits of a child: folder that it may change ("" for none), bytes of address space on top of the fork server's own,
+# Limits of a child: folder that it may change ("" for none), bytes of address space on top of the forking process's,
 # CPU seconds, bytes of any file, highest descriptor plus one. A plain tuple costs a child fewer pages than an object
 # with names.
 Limits = tuple[str, int, float, int, int]
@@ -103,10 +103,13 @@ class ResourceLimits(ChildLayer):
         share_one_heap()
         fit_stacks()
         self._page_bytes = resource.getpagesize()
-        # Other systems do not say how much address space there is already: memory is not limited there.
-        flags = os.O_RDONLY | os.O_CLOEXEC
-        self._statm_fd = os.open("/proc/self/statm", flags) if sys.platform == "linux" else None
+        self._statm_fd = _own_memory()
         self._threads = ThreadLimit() if sys.platform == "linux" else None
+
+    def become_forker(self) -> None:
+        if self._statm_fd is not None:
+            os.close(self._statm_fd)
+        self._statm_fd = _own_memory()
 
     def put_on(self, limits: Limits) -> None:
         _, memory_bytes, cpu_s, file_bytes, open_files = limits
@@ -273,6 +276,15 @@ class Seccomp(ChildLayer):
         except OSError as error:
             return error.errno == errno.EPERM
         return False
+
+
+def _own_memory() -> int | None:
+    """
+    Open the account of this process's memory, which children will read: they are as large in the beginning.
+
+    `None` on systems that do not say how much address space there is: memory is not limited there.
+    """
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC) if sys.platform == "linux" else None
 
 
 def _set_limit(kind: int, soft: int, hard: int | None = None) -> None:

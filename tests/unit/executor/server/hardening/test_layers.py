@@ -108,14 +108,16 @@ def test_server_itself_is_confined(confined):
     assert server == {"no_new_privs": "1", "dumpable": 0, "subreaper": 1}
 
 
-def test_forker_is_confined_and_adopts_what_children_leave(outside):
+def test_forker_is_confined_and_its_memory_is_not_counted(outside):
     if missing := missing_layers():
         pytest.skip(f"this machine lacks {missing}")
-    answer = run_server({"parent": "value = os.getppid()"}, outside, forker=True)
+    probes = {"memory": "value = len(bytearray(400 * 2**20))", "too much memory": "bytearray(600 * 2**20)"}
+
+    answer = run_server(probes, outside, forker=True)
 
     assert set(answer["server"].pop("capabilities")) == {"0"}
     assert answer["server"] == {"no_new_privs": "1", "dumpable": 0, "subreaper": 1}
-    assert list(answer["results"]["parent"]) == ["value"]
+    assert answer["results"] == {"memory": {"value": 400 * 2**20}, "too much memory": {"error": "MemoryError"}}
 
 
 @pytest.mark.parametrize("forker", [False, True])
