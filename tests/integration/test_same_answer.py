@@ -7,8 +7,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +16,11 @@ import pytest
 
 from stepcoder_trl.executor.selftest.corpus import load
 from tests.fixed_verdicts import Sample, differences, new_executor, samples, verdicts
+from tests.ordinary_user import interpreter_for_all
 from tests.processes import ON_LINUX
 
 
 pytestmark = [pytest.mark.sandbox, ON_LINUX]
-ROOT = Path(__file__).parents[2]
 NOBODY = 65534
 
 
@@ -78,30 +76,6 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)
         yield Path(folder)
-
-
-def interpreter_for_all(folder: Path) -> str:
-    """Copy this interpreter with its standard library. Other users may not read the original in root's home."""
-    packages = Path(sysconfig.get_paths()["stdlib"])
-    home = folder / "python"
-    library = home / "lib" / packages.name
-    unneeded = shutil.ignore_patterns("site-packages", "test", "tests", "idlelib", "__pycache__", "config-*", "*.a")
-    shutil.copytree(packages, library, ignore=unneeded)
-    python = home / "bin" / "python"
-    python.parent.mkdir()
-    shutil.copy(Path(sys.executable).resolve(), python)
-    for shared in Path(sysconfig.get_config_var("LIBDIR")).glob("libpython*.so*"):
-        shutil.copy(shared, home / "lib")
-    # The name of site-packages differs between distributions.
-    command = [str(python), "-c", "import site; print(site.getsitepackages()[0])"]
-    environment = {"LD_LIBRARY_PATH": str(home / "lib")}
-    ours = Path(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip())
-    import coverage
-
-    shutil.copytree(Path(coverage.__file__).parent, ours / "coverage")
-    for name in ("stepcoder_trl", "tests"):
-        shutil.copytree(ROOT / name, ours / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return str(python)
 
 
 def as_nobody() -> None:
