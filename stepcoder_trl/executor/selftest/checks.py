@@ -49,7 +49,7 @@ def check_future(case: Case, future: Future[Execution]) -> Iterator[SelftestFind
 def check_execution(case: Case, execution: Execution) -> Iterator[SelftestFinding]:
     """Yield what is wrong with the result of a case: its outcome, messages or lines."""
     messages = [test.message for test in execution.tests if test.message]
-    detail = f"{messages[0] if messages else ''}; {case.note}"
+    detail = f"{messages[0][:MAX_MESSAGE_CHARACTERS]!r}; {case.note}" if messages else case.note
 
     def finding(expected: str, found: str) -> SelftestFinding:
         return SelftestFinding(case.kind, case.name, expected, found, detail)

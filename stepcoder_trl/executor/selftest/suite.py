@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, Bac
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.local.executor import CodeExecutor
 from stepcoder_trl.executor.selftest import leftovers
+from stepcoder_trl.executor.selftest.bait import bait
 from stepcoder_trl.executor.selftest.checks import (
     SelftestFinding,
     check_alone,
@@ -161,7 +163,9 @@ def check_sandbox(
     """
     config = config or ExecutorConfig(num_workers=1)
     previous_tempdir = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="selftest-", ignore_cleanup_errors=True) as folder:
+    with contextlib.ExitStack() as stack:
+        untouched = stack.enter_context(bait()) if sys.platform == "linux" else None
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="selftest-", ignore_cleanup_errors=True))
         scratch_root = Path(folder)
         census = leftovers.Census(scratch_root)
         open_before = leftovers.num_descriptors() if sys.platform == "linux" else 0
@@ -174,6 +178,7 @@ def check_sandbox(
             tempfile.tempdir = previous_tempdir
         left = census.left_behind(set())
         left += [f"folder {path}" for path in scratch_root.iterdir()]
+        left += untouched.touched() if untouched is not None else ()
         if sys.platform == "linux" and (more := leftovers.num_descriptors() - open_before) > 0:
             left.append(f"{more} open descriptors")
     closed = tuple(SelftestFinding("after", "closing", "", one) for one in left)
