@@ -36,6 +36,9 @@ class CurriculumConfig:
             `stage` needs a smaller `momentum`.
         mix_probability (`float`, *optional*, defaults to `0.1`):
             Probability that `mix` draws a problem from scratch, in [0, 1].
+        leave_solved (`bool`, *optional*, defaults to `False`):
+            Whether a problem in `paper` and `mix` leaves a stage above scratch as soon as all samples of a group pass.
+            Such a group teaches nothing where rewards are compared within a group, as in GRPO. Not in the paper.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the draws.
 
@@ -49,6 +52,7 @@ class CurriculumConfig:
     momentum: float = 0.3
     rate_of: RateOf = "problem"
     mix_probability: float = 0.1
+    leave_solved: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -29,10 +29,11 @@ class Staged:
     scratch the average goes on.
 
     With `rate_of="stage"` all problems at a stage have one average and move on together. At any stage a problem is
-    drawn from scratch with `scratch_probability`.
+    drawn from scratch with `scratch_probability`. With `leave_solved` a problem also moves on when all samples of a
+    group pass.
 
-    Paper: StepCoder (arXiv:2402.01391), section 3.2 and Algorithm 1. `scratch_probability` and `rate_of="stage"` are
-    not in the paper.
+    Paper: StepCoder (arXiv:2402.01391), section 3.2 and Algorithm 1. `scratch_probability`, `rate_of="stage"` and
+    `leave_solved` are not in the paper.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Staged:
         if self._config.rate_of == "stage":
             self._update_stage(stage, share)
         elif progress.pass_rate > self._config.pass_rate:
+            self._advance(task_id)
+        if self._config.leave_solved and share == 1 and self._progress[task_id].stage == stage:
             self._advance(task_id)
 
     def _update_stage(self, stage: int, share: float) -> None:

@@ -120,3 +120,29 @@ def test_mix_counts_only_groups_of_the_current_stage():
     state.update("ten", 0, 1.0)
 
     assert state.stage("ten") == 3
+
+
+def test_solved_group_leaves_its_stage_at_once():
+    state = curriculum(leave_solved=True)
+    seen = []
+    for share in (0.75, 1.0, 1.0, 0.875, 1.0, 1.0):
+        seen.append(state.stage("ten"))
+        state.update("ten", state.stage("ten"), share)
+
+    # No average exceeds 0.5: the largest are 0.4575 before the second move and 0.48375 before the last.
+    assert seen == [3, 3, 2, 1, 1, 0]
+    assert (state.stage("ten"), state.summary()["curriculum/advanced"]) == (0, 3)
+
+
+def test_solved_group_moves_a_problem_one_stage_only():
+    state = curriculum(leave_solved=True, momentum=1.0)
+    state.update("ten", 3, 1.0)
+
+    assert state.stage("ten") == 2
+
+
+def test_solved_group_moves_its_problem_alone_where_problems_share_a_rate():
+    state = Curriculum(CurriculumConfig(rate_of="stage", leave_solved=True), {"a": (TEN, ""), "b": (TEN, "")})
+    state.update("a", 3, 1.0)
+
+    assert (state.stage("a"), state.stage("b")) == (2, 3)
