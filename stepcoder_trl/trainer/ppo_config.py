@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
 from transformers import TrainingArguments
-from transformers.utils import is_torch_bf16_gpu_available
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.trainer._trl import PPOConfig
-from stepcoder_trl.trainer.processes import asks_for_deepspeed, has_gpu, launch_settings, precision_for_accelerate
+from stepcoder_trl.trainer.processes import bf16_beside_deepspeed, choose_devices
 from stepcoder_trl.trainer.shared_options import Help, SharedOptions, check_options, option, refuse
 
 
@@ -188,10 +185,7 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             # The default of transformers is the loss, which no evaluation measures.
             self.metric_for_best_model: str | None = "pass@1"
-        for name, value in launch_settings(self.use_cpu, self.ddp_backend, self.fsdp).items():
-            setattr(self, name, value)
-        if self.bf16 is None:
-            self.bf16 = not (self.fp16 or self.use_cpu) and is_torch_bf16_gpu_available()
+        choose_devices(self)
         # TRL sets the old name, which transformers 5.23 deprecates.
         if "activation_checkpointing" in {f.name for f in dataclasses.fields(TrainingArguments)}:
             for name in ("checkpointing", "checkpointing_kwargs"):
@@ -200,24 +194,8 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
         # The field of PPOConfig hides the property of TrainingArguments, which DeepSpeed needs.
         if vars(self)["world_size"] is None:
             self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
-        with _bf16_beside_deepspeed(self):
+        with bf16_beside_deepspeed(self):
             super().__post_init__()
-
-
-@contextmanager
-def _bf16_beside_deepspeed(args: StepCoderPPOConfig) -> Iterator[None]:
-    """
-    Hide `bf16` from transformers if DeepSpeed trains on the CPU, and pass it to accelerate instead.
-
-    Transformers would require `use_cpu`, which turns DeepSpeed off.
-    """
-    if not (args.bf16 and asks_for_deepspeed() and not has_gpu()):
-        yield
-        return
-    args.bf16 = False
-    with precision_for_accelerate("bf16"):
-        yield
-    args.bf16 = True
 
 
 # Intervals of upstream's options.

@@ -18,6 +18,7 @@ import transformers
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 from accelerate.utils.environment import get_int_from_env, parse_flag_from_env
+from transformers.utils import is_torch_bf16_gpu_available
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.wire.system import num_cores
@@ -88,6 +89,35 @@ def precision_for_accelerate(name: str) -> Iterator[None]:
             os.environ[variable] = before
         elif name != "no":
             del os.environ[variable]
+
+
+def choose_devices(args: Any) -> None:
+    """
+    Set options of a configuration to what this machine has.
+
+    Sets `use_cpu` and `ddp_backend` as `launch_settings`, and `bf16` where it is `None`: on if a GPU has it and `fp16`
+    is off.
+    """
+    for name, value in launch_settings(args.use_cpu, args.ddp_backend, args.fsdp).items():
+        setattr(args, name, value)
+    if args.bf16 is None:
+        args.bf16 = not (args.fp16 or args.use_cpu) and is_torch_bf16_gpu_available()
+
+
+@contextmanager
+def bf16_beside_deepspeed(args: Any) -> Iterator[None]:
+    """
+    Hide `bf16` from transformers if DeepSpeed trains on the CPU, and pass it to accelerate instead.
+
+    Transformers would require `use_cpu`, which turns DeepSpeed off.
+    """
+    if not (args.bf16 and asks_for_deepspeed() and not has_gpu()):
+        yield
+        return
+    args.bf16 = False
+    with precision_for_accelerate("bf16"):
+        yield
+    args.bf16 = True
 
 
 def check_processes(accelerator: Accelerator) -> None:

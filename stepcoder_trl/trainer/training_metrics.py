@@ -85,7 +85,7 @@ def update_totals(update: Update, kl_coef: float, eos_token_id: int | None, with
     """
     totals = _completion_totals(update.rollout, update.scores, eos_token_id)
     if with_tests:
-        totals.update(_execution_totals(update.feedback))
+        totals.update(execution_totals(update.feedback))
     totals.update(_token_totals(update, kl_coef))
     return totals
 
@@ -106,7 +106,8 @@ def _completion_totals(rollout: Rollout, scores: Scores, eos_token_id: int | Non
     return totals
 
 
-def _execution_totals(feedback: Feedback) -> Totals:
+def execution_totals(feedback: Feedback) -> Totals:
+    """Compute the sums of the programs that were run."""
     ran = [execution for execution in feedback.executions if execution is not None]
     counts = Counter(execution.outcome for execution in ran)
     totals: Totals = {f"executor/{outcome}": (counts[outcome], len(ran)) for outcome in Outcome}
@@ -133,15 +134,20 @@ def _token_totals(update: Update, kl_coef: float) -> Totals:
     }
 
 
-def finish_metrics(totals: Totals, experience: Experience, reduce: ReduceSum) -> dict[str, float]:
-    """Compute the metrics of an update over all processes, which have the same keys in `totals`. 0 over 0 is 0."""
-    device = experience.lengths.device
+def reduce_totals(totals: Totals, device: torch.device, reduce: ReduceSum) -> dict[str, float]:
+    """Compute counts and means over all processes, which have the same keys in `totals`. 0 over 0 is 0."""
     dtype = torch.float32 if device.type == "mps" else torch.float64
     pairs = reduce(torch.tensor(list(totals.values()), device=device, dtype=dtype)).tolist()
     metrics: dict[str, float] = {}
     for name, (top, bottom) in zip(totals, pairs, strict=True):
         summed = name in _COUNTS or name == "executor/programs_per_s"
         metrics[name] = top if summed else top / bottom if bottom else 0.0
+    return metrics
+
+
+def finish_metrics(totals: Totals, experience: Experience, reduce: ReduceSum) -> dict[str, float]:
+    """Compute the metrics of an update over all processes, which have the same keys in `totals`."""
+    metrics = reduce_totals(totals, experience.lengths.device, reduce)
     metrics["objective/rlhf_reward"] = metrics["objective/non_score_reward"] + metrics["objective/scores"]
     metrics["val/ratio_var"] = max(0.0, metrics["val/ratio_var"] - (metrics["val/ratio"] - 1) ** 2)
     explained = explained_variance(experience.values, experience.returns, experience.valid_mask, reduce)
