@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from stepcoder_trl.parsing import extract_program
     from stepcoder_trl.rewards import unit_test_reward
     from stepcoder_trl.trainer import StepCoderPPOConfig, StepCoderPPOTrainer
+    from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
+    from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer
     from stepcoder_trl.types import Execution, Outcome
 
 __version__ = "0.1.0"
@@ -36,6 +38,8 @@ _HOME = {
     "Outcome": "types",
     "Problem": "data.problems",
     "SandboxError": "errors",
+    "StepCoderGRPOConfig": "trainer.grpo_config",
+    "StepCoderGRPOTrainer": "trainer.grpo_trainer",
     "StepCoderPPOConfig": "trainer",
     "StepCoderPPOTrainer": "trainer",
     "curriculum_starts": "curriculum",
@@ -58,6 +62,8 @@ __all__ = [
     "Outcome",
     "Problem",
     "SandboxError",
+    "StepCoderGRPOConfig",
+    "StepCoderGRPOTrainer",
     "StepCoderPPOConfig",
     "StepCoderPPOTrainer",
     "curriculum_starts",

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
-from transformers import TrainingArguments
-
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.trainer._trl import PPOConfig
 from stepcoder_trl.trainer.processes import bf16_beside_deepspeed, choose_devices
-from stepcoder_trl.trainer.shared_options import Help, SharedOptions, check_options, option, refuse
+from stepcoder_trl.trainer.shared_options import (
+    Help,
+    SharedOptions,
+    check_options,
+    option,
+    refuse,
+    set_renamed_options,
+)
 
 
 class UpstreamDefault(Enum):
@@ -186,11 +191,7 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
             # The default of transformers is the loss, which no evaluation measures.
             self.metric_for_best_model: str | None = "pass@1"
         choose_devices(self)
-        # TRL sets the old name, which transformers 5.23 deprecates.
-        if "activation_checkpointing" in {f.name for f in dataclasses.fields(TrainingArguments)}:
-            for name in ("checkpointing", "checkpointing_kwargs"):
-                if getattr(self, f"activation_{name}") is None:
-                    setattr(self, f"activation_{name}", getattr(self, f"gradient_{name}"))
+        set_renamed_options(self)
         # The field of PPOConfig hides the property of TrainingArguments, which DeepSpeed needs.
         if vars(self)["world_size"] is None:
             self.world_size = int(os.environ.get("WORLD_SIZE", "1"))

@@ -25,13 +25,13 @@ from stepcoder_trl.steps import scores as reward_scores
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.masks import error_masks, loss_masks
 from stepcoder_trl.steps.padding import pad_masks
-from stepcoder_trl.steps.programs import Feedback, ProgramRunner, Runs, too_many_failures
+from stepcoder_trl.steps.programs import Feedback, ProgramRunner, Runs
 from stepcoder_trl.steps.queries import Query, build_query
 from stepcoder_trl.steps.rows import PromptRow, as_rows, collate, keep_rows
 from stepcoder_trl.steps.scores import RewardFunc
 from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.steps.starts import Start, draw_starts, read_completions, report_shares, stage_results
-from stepcoder_trl.trainer import ppo_steps, processes, setup
+from stepcoder_trl.trainer import failures, ppo_steps, processes, setup
 from stepcoder_trl.trainer._trl import PPOTrainer, RewardCarrier
 from stepcoder_trl.trainer.batches import PromptSampler
 from stepcoder_trl.trainer.cards import card_facts, write_card
@@ -350,12 +350,7 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def check_infrastructure(self, *feedback: Feedback) -> None:
         """Raise an `Interruption` if the sandbox failed to run too many programs. Every process must call this."""
-        counts = [sum(one.infrastructure_errors for one in feedback), sum(len(one.executions) for one in feedback)]
-        errors, programs = self._sum(torch.tensor(counts, device=self.accelerator.device)).tolist()
-        limit = self.args.max_infrastructure_error_rate
-        if errors > limit * programs:
-            messages = gather_object([one.first_error for one in feedback if one.first_error])
-            raise Interruption(too_many_failures(errors, programs, limit, messages[0]))
+        failures.check_infrastructure(feedback, self.args.max_infrastructure_error_rate, self.accelerator)
 
     def score_completions(self, rollout: Rollout, feedback: Feedback) -> Scores:
         """Compute the weighted sum of reward functions and reward model, with penalty and clip."""

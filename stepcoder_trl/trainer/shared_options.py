@@ -167,6 +167,14 @@ class SharedOptions:
 _INTERVAL = re.compile(r"([\[(])(\S+), (\S+)([\])])")
 
 
+def set_renamed_options(args: Any) -> None:
+    """Set `activation_checkpointing` from the old name, which TRL sets and transformers 5.23 deprecates."""
+    names = {one.name for one in dataclasses.fields(args)}
+    for name in ("checkpointing", "checkpointing_kwargs"):
+        if f"activation_{name}" in names and getattr(args, f"activation_{name}") is None:
+            setattr(args, f"activation_{name}", getattr(args, f"gradient_{name}"))
+
+
 def refuse(name: str, value: Any, allowed: str, fix: str) -> BadInputError:
     """Return the error for an option with a wrong value."""
     return BadInputError(f"`{name}` is {value!r}, but must be {allowed}. {fix}")

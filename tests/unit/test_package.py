@@ -14,6 +14,7 @@ from tests.processes import ON_LINUX
 def test_public_names():
     assert stepcoder_trl.__all__ == sorted(stepcoder_trl.__all__)
     assert set(stepcoder_trl.__all__) == {
+        *("StepCoderGRPOTrainer", "StepCoderGRPOConfig"),
         *("StepCoderPPOTrainer", "StepCoderPPOConfig", "CodeExecutor", "ExecutorConfig", "Execution", "Outcome"),
         *("Problem", "BadInputError", "SandboxError", "IsolationError", "find_conditionals", "curriculum_starts"),
         *("Curriculum", "CurriculumConfig"),

@@ -1,0 +1,121 @@
+"""Configuration of the GRPO trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from stepcoder_trl.curriculum import CurriculumConfig
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.trainer._trl_grpo import SCALES_LOSS_WRONGLY, GRPOConfig, trl_version
+from stepcoder_trl.trainer.processes import bf16_beside_deepspeed, choose_devices
+from stepcoder_trl.trainer.shared_options import (
+    Help,
+    SharedOptions,
+    check_options,
+    option,
+    refuse,
+    set_renamed_options,
+)
+
+
+FgoDenominator = Literal["kept", "valid"]
+UninformativeGroups = Literal["keep", "drop_no_spread", "drop_no_pass"]
+
+
+@dataclass
+class StepCoderGRPOConfig(SharedOptions, GRPOConfig):
+    """
+    Configuration of [`StepCoderGRPOTrainer`]: the fields below, those of [`SharedOptions`], and upstream's.
+
+    Each field describes itself; docs/grpo.md has a table of them.
+    """
+
+    fgo_denominator: FgoDenominator = option(
+        "kept",
+        'What the losses that divide by tokens count: `"kept"` tokens alone, or all `"valid"` tokens of the '
+        'completions in the loss. With `"kept"` the KL penalty covers kept tokens, with `"valid"` all.',
+        source="ours",
+    )
+    curriculum_leave_solved: bool = option(
+        True,
+        "Whether a problem leaves a stage above scratch as soon as every scored sample of a group passes: such a "
+        "group has no advantage.",
+        source="ours",
+    )
+    uninformative_groups: UninformativeGroups = option(
+        "keep",
+        'Groups that leave the loss and its denominators: none (`"keep"`), those with equal scores '
+        '(`"drop_no_spread"`), or those in which nothing passed (`"drop_no_pass"`).',
+        source="ours",
+    )
+    scale_rewards: Literal["group", "batch", "none"] | None = option(
+        None,
+        "What advantages are divided by: the standard deviation of the `group`, of the `batch`, or `none`. `None` "
+        "means `none` with compiler feedback, otherwise upstream's `group`. In a group where nothing passes, the "
+        "division would turn the difference between a wrong answer and a runtime error into a full advantage, and "
+        "the model learns to fail safely.",
+        source="ours; upstream `group`",
+    )
+    max_prompt_length: int | None = option(
+        None,
+        "Maximum number of tokens of a query, code prefix included. Problems with a longer one are left out and "
+        "named. `None` means what the model's positions leave.",
+        interval="[1, inf)",
+        source="ours",
+    )
+    bf16: bool | None = option(  # type: ignore[assignment]
+        None,
+        "Whether to train in bfloat16 mixed precision. `None` means yes where a GPU has it, unless `fp16` is set.",
+        source="ours; upstream always",
+    )
+
+    def __post_init__(self) -> None:
+        given: Any = self.scale_rewards
+        if isinstance(given, bool):  # upstream takes these, too
+            self.scale_rewards = "group" if given else "none"
+        check_options(self, {"gradient_accumulation_steps": Help("", interval="[1, inf)")})
+        choose_devices(self)
+        set_renamed_options(self)
+        with bf16_beside_deepspeed(self):
+            super().__post_init__()
+        _check_sampling(self)
+        _check_loss(self)
+
+    def curriculum_config(self, seed: int) -> CurriculumConfig:
+        """Return the settings of the curriculum."""
+        return replace(super().curriculum_config(seed), leave_solved=self.curriculum_leave_solved)
+
+
+def _check_sampling(args: StepCoderGRPOConfig) -> None:
+    """Raise an error for options with which reward functions lack columns, or a group has equal samples."""
+    if "seed" in (args.generation_kwargs or {}):
+        raise BadInputError(
+            '`generation_kwargs` has a "seed", with which vLLM gives all samples of a group the same text. Leave it '
+            "out: `seed` of the configuration is enough."
+        )
+    if args.remove_unused_columns:
+        raise refuse("remove_unused_columns", True, "off", "Reward functions and the sandbox need the columns.")
+
+
+def _check_loss(args: StepCoderGRPOConfig) -> None:
+    """Raise an error for options with which the loss would be wrong."""
+    version, steps = trl_version(), args.steps_per_generation
+    if steps != args.gradient_accumulation_steps and SCALES_LOSS_WRONGLY.contains(version, prereleases=True):
+        raise BadInputError(
+            f"`steps_per_generation` is {steps} and `gradient_accumulation_steps` {args.gradient_accumulation_steps}, "
+            f"but trl {version} scales the loss wrongly where they differ. Set them to the same number, or run "
+            "`pip install 'trl>=1.12'`."
+        )
+    if args.fgo_denominator == "valid":
+        reasons = {
+            "importance_sampling_level": (args.importance_sampling_level == "sequence", "'sequence'"),
+            "loss_type": (args.loss_type == "vespo", "'vespo'"),
+            "use_liger_kernel": (bool(args.use_liger_kernel), "on"),
+        }
+        for name, (unfit, value) in reasons.items():
+            if unfit:
+                raise BadInputError(
+                    f"`fgo_denominator` is 'valid', which needs one advantage per token, but `{name}` is {value}, "
+                    "which takes one per completion. Choose `fgo_denominator` 'kept'."
+                )

@@ -1,0 +1,231 @@
+"""One round of a GRPO run: from the starts to the masks of the loss. The hooks of the trainer fill it in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from stepcoder_trl.curriculum import Curriculum
+from stepcoder_trl.masking import MaskRule
+from stepcoder_trl.steps.masks import loss_masks
+from stepcoder_trl.steps.padding import pad_masks
+from stepcoder_trl.steps.programs import Feedback, Runs
+from stepcoder_trl.steps.rows import PromptRow
+from stepcoder_trl.steps.scores import reward_columns
+from stepcoder_trl.steps.starts import Completion, Start, report_shares, stage_results
+from stepcoder_trl.trainer.grpo_config import FgoDenominator, StepCoderGRPOConfig
+from stepcoder_trl.trainer.grpo_groups import (
+    Group,
+    evaluation_metrics,
+    fill_unscored,
+    make_groups,
+    total_scores,
+    training_metrics,
+)
+from stepcoder_trl.trainer.processes import check_identical
+from stepcoder_trl.trainer.training_metrics import Totals, reduce_totals
+from stepcoder_trl.types import Execution
+
+
+_UPSTREAM_ADDS = {"prompts", "completions", "completion_ids"}  # keyword arguments of reward functions
+
+
+@dataclass
+class Round:
+    """
+    Record of a round of this process. `B` is the number of its completions.
+
+    Attributes:
+        number (`int`): Rounds of training before this one.
+        training (`bool`): Whether it belongs to training, not to an evaluation.
+        starts (`tuple[Start, ...]`): Start of each completion.
+        random_state (`dict`): States of the random generators at its beginning.
+        handed_over (`bool`): Whether TRL has asked for the tokens of the queries.
+        completions (`tuple[Completion, ...]`): Completions, empty before they are sampled.
+        runs (`Runs` or `None`): Programs that are running.
+        feedback (`Feedback` or `None`): Results of the programs.
+        results (`list`): Task, stage and pass of the completions of all processes.
+        scored (`tuple[bool, ...]`): Whether each completion has a score.
+        groups (`tuple[Group, ...]`): Groups of all processes.
+        used (`tuple[bool, ...]`): Whether each completion is in the loss.
+        result (`dict`): What TRL trains on, with our masks.
+    """
+
+    number: int
+    training: bool
+    starts: tuple[Start, ...]
+    random_state: dict[str, Any] = field(default_factory=dict, repr=False)
+    handed_over: bool = False
+    completions: tuple[Completion, ...] = ()
+    runs: Runs | None = None
+    feedback: Feedback | None = None
+    results: list[tuple[str, int, bool | None]] = field(default_factory=list)
+    scored: tuple[bool, ...] = ()
+    groups: tuple[Group, ...] = ()
+    used: tuple[bool, ...] = ()
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def query_ids(self) -> list[list[int]]:
+        """Return the tokens of the queries."""
+        return [list(start.query.token_ids) for start in self.starts]
+
+    @property
+    def executions(self) -> tuple[Execution | None, ...]:
+        """Return the executions, none before they are collected."""
+        return () if self.feedback is None else self.feedback.executions
+
+
+def is_plain(row: PromptRow) -> bool:
+    """Whether a row is only a prompt, as in upstream's datasets, so that TRL builds its query."""
+    return row.tests is None and not row.canonical_solution and not row.starter_code
+
+
+def reward_rows(completions: Sequence[Completion], executions: Sequence[Execution | None]) -> list[dict[str, Any]]:
+    """Return the columns that reward functions get, one mapping per completion. All have the same keys."""
+    columns = reward_columns(completions, executions)
+    names = [name for name in columns if name not in _UPSTREAM_ADDS]
+    return [{name: columns[name][number] for name in names} for number in range(len(completions))]
+
+
+def reward_texts(completions: Sequence[Completion], decoded: Sequence[Any]) -> list[Any]:
+    """
+    Return the completions that reward functions get: what was sampled, as text or, for chats, as a message.
+
+    With some tokenizers TRL puts the code prefix in front (`parse_response`). Where the row is only a prompt, what
+    TRL `decoded` stays.
+    """
+    texts: list[Any] = []
+    for completion, given in zip(completions, decoded, strict=True):
+        row = completion.start.row
+        if is_plain(row):
+            texts.append(given)
+        elif isinstance(row.prompt, str):
+            texts.append(completion.text)
+        else:
+            texts.append([{"role": "assistant", "content": completion.text}])
+    return texts
+
+
+def judge(
+    this: Round,
+    rewards: torch.Tensor,
+    weights: torch.Tensor,
+    size: int,
+    pass_score: float | None,
+    process: Accelerator,
+) -> torch.Tensor:
+    """
+    Note which completions are scored and what their groups tell. Returns the rewards that TRL goes on with.
+
+    A program that the sandbox failed to run has no score, even if another reward scored it.
+
+    Args:
+        this (`Round`): Record of the round.
+        rewards (`torch.Tensor` of shape `(N, F)`): Reward of each function for the completions of all processes.
+        weights (`torch.Tensor` of shape `(F,)`): Weight of each function.
+        size (`int`): Completions of a group.
+        pass_score (`float` or `None`): Score above which a completion without tests passes.
+        process ([`~accelerate.Accelerator`]): This process.
+
+    Returns:
+        `torch.Tensor` of shape `(N, F)`: Rewards, the group's mean for completions without a score.
+    """
+    number = len(this.starts)
+    mine = slice(process.process_index * number, (process.process_index + 1) * number)
+    runs = zip(this.starts, this.executions, strict=True)
+    lost = [start.row.tests is not None and execution is None for start, execution in runs]
+    rewards = rewards.masked_fill(process.gather(torch.tensor(lost, device=rewards.device))[:, None], math.nan)
+    scores = total_scores(rewards, weights)
+    own = [None if math.isnan(score) else score for score in scores[mine].tolist()]
+    this.scored = tuple(score is not None for score in own)
+    this.results = gather_object(stage_results(this.starts, this.executions, own, pass_score))
+    this.groups = make_groups(this.results, scores.tolist(), size)
+    return fill_unscored(rewards, scores.isnan(), size)
+
+
+def mask_tokens(this: Round, rule: MaskRule, args: StepCoderGRPOConfig, process: Accelerator) -> Totals:
+    """
+    Take the tokens that did not run, unscored completions and dropped groups out of the loss of `this.result`.
+
+    Returns the sums of its metrics.
+    """
+    number, size = len(this.starts), len(this.results) // len(this.groups)
+    first, rule_of_groups = process.process_index * number, args.uninformative_groups
+    groups = [this.groups[place // size] for place in range(first, first + number)]
+    pairs = zip(this.scored, groups, strict=True)
+    this.used = tuple(scored and not group.is_dropped(rule_of_groups) for scored, group in pairs)
+    masks = loss_masks(this.completions, this.executions, rule, this.number)
+    kept = pad_masks(masks, this.result["completion_ids"])
+    used = torch.tensor(this.used, device=kept.device)
+    valid = this.result["completion_mask"].bool() & used[:, None]
+    kept &= valid
+    mask_result(this.result, used, kept, args.fgo_denominator, lambda mask: process.gather(mask.sum()).sum())
+    return {
+        "fgo/kept_share": (kept.sum().item(), valid.sum().item()),
+        "fgo/empty_share": ((valid.any(1) & ~kept.any(1)).sum().item(), valid.any(1).sum().item()),
+    }
+
+
+def note_metrics(
+    this: Round, metrics: dict[str, list[float]], totals: Totals, stages: Sequence[int], process: Accelerator
+) -> None:
+    """
+    Add a round to the metrics of training or of the evaluation, of which TRL logs means.
+
+    `totals` are sums of this process. `stages` are those of the training set.
+    """
+    size = len(this.results) // len(this.groups)
+    by_group = training_metrics(this.groups, stages) if this.training else evaluation_metrics(this.groups, size)
+    for name, values in by_group.items():
+        metrics[name].extend(values)
+    for name, value in reduce_totals(totals, process.device, lambda sums: process.reduce(sums, "sum")).items():
+        metrics[name].append(value)
+
+
+def move_curriculum(
+    this: Round, curriculum: Curriculum | None, metrics: dict[str, list[float]], process: Accelerator
+) -> None:
+    """Report each group's share of passing completions, to the same curriculum on every process."""
+    if curriculum is not None:
+        report_shares(curriculum, this.results)
+        check_identical("The curriculum", curriculum.digest(), process.num_processes)
+        metrics.update({name: [value] for name, value in curriculum.summary().items()})
+
+
+def mask_result(
+    result: dict[str, Any],
+    used: torch.Tensor,
+    kept: torch.Tensor,
+    denominator: FgoDenominator,
+    count: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    """
+    Take tokens out of the loss of a round's result. Nothing changes where no process takes one out.
+
+    With the denominator `"kept"` the mask is `tool_mask`, which TRL multiplies with `completion_mask` in the loss
+    alone. With `"valid"` the mask is that of the `used` rows, and masked tokens get an advantage of 0.
+
+    Args:
+        result (`dict`): What TRL trains on. It is changed.
+        used (`torch.Tensor` of shape `(B,)`): `True` at completions in the loss.
+        kept (`torch.Tensor` of shape `(B, T)`): `True` at tokens in the policy loss.
+        denominator (`str`): `"kept"` or `"valid"`.
+        count (`Callable`): Sums a mask over all processes.
+    """
+    valid = result["completion_mask"].bool()
+    kept = kept & valid & used[:, None]
+    if not count(valid & ~kept):
+        return
+    mask = kept if denominator == "kept" else valid & used[:, None]
+    result["tool_mask"] = mask.to(result["completion_mask"].dtype)
+    result["num_items_in_batch"] = count(mask).clamp(min=1)
+    result["advantages"] = result["advantages"].masked_fill(~used, 0.0)
+    if denominator == "valid":
+        result["advantages"] = result["advantages"][:, None] * kept

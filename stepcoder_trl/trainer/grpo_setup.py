@@ -1,0 +1,225 @@
+"""Setup of a GRPO run: what is refused, the default reward, and datasets as TRL takes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, IterableDataset
+from transformers import ProcessorMixin
+
+from stepcoder_trl.curriculum import Curriculum
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.rewards import REWARDS, unit_test_reward
+from stepcoder_trl.steps.queries import Query
+from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows
+from stepcoder_trl.steps.starts import longest_query
+from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
+from stepcoder_trl.trainer.setup import query_limit
+
+
+ROW = "row"  # column of the datasets that TRL gets: index of the row here
+
+
+@dataclass(frozen=True)
+class Given:
+    """
+    Arguments of a trainer after checks and defaults.
+
+    Attributes:
+        args ([`StepCoderGRPOConfig`]): Configuration.
+        reward_funcs (`list`): Reward functions.
+        rows (`list[PromptRow]`): Training set.
+        eval_sets (`dict[str, list[PromptRow]]`): Evaluation sets by name. A single set has the name `""`.
+    """
+
+    args: StepCoderGRPOConfig
+    reward_funcs: list[Any]
+    rows: list[PromptRow]
+    eval_sets: dict[str, list[PromptRow]]
+
+    def for_upstream(self) -> dict[str, Any]:
+        """Return the arguments of TRL's constructor. Its datasets are replaced when the tokenizer is known."""
+        return {
+            "args": self.args,
+            "reward_funcs": self.reward_funcs,
+            "train_dataset": index_dataset(range(len(self.rows))),
+            "eval_dataset": index_dataset([0]) if self.eval_sets else None,
+        }
+
+
+def prepare(
+    model: Any, reward_funcs: Any, args: StepCoderGRPOConfig | None, train_dataset: Any, eval_dataset: Any
+) -> Given:
+    """Check the arguments of a trainer, and fill in the defaults."""
+    args = args or default_args(model)
+    rows = read_rows(train_dataset, "train_dataset")
+    funcs = choose_rewards(rows, reward_funcs)
+    set_scale(args, funcs)
+    return Given(args, funcs, rows, read_eval_sets(eval_dataset))
+
+
+def default_args(model: Any) -> StepCoderGRPOConfig:
+    """Return the configuration of a trainer that got none. The folder is named after the model, as upstream's."""
+    name = model if isinstance(model, str) else model.config.name_or_path
+    return StepCoderGRPOConfig(f"{Path(name).name}-GRPO")
+
+
+def refuse_unsupported(tools: Any, rollout_func: Any, environment_factory: Any) -> None:
+    """Raise a `BadInputError` for arguments with which other text than the policy's would be in a completion."""
+    fix = "Leave it out, or use TRL's `GRPOTrainer`."
+    for name, value in (
+        ("tools", tools),
+        ("rollout_func", rollout_func),
+        ("environment_factory", environment_factory),
+    ):
+        if value:
+            raise BadInputError(
+                f"`{name}` is not supported: a completion here is one answer whose program is run once. {fix}"
+            )
+
+
+def refuse_processor(processing_class: Any) -> None:
+    """Raise a `BadInputError` for the processor of a multimodal model."""
+    if isinstance(processing_class, ProcessorMixin):
+        raise BadInputError(
+            f"`processing_class` is a {type(processing_class).__name__}, but multimodal models are not supported. "
+            "Use a model of text with its tokenizer."
+        )
+
+
+def read_rows(dataset: Any, name: str) -> list[PromptRow]:
+    """
+    Read a dataset of problems, or of prompts as upstream's. Errors call it `name`.
+
+    Raises:
+        BadInputError: If it is missing, streamed or empty, or has images or tokens instead of prompts.
+    """
+    if dataset is None or (not isinstance(dataset, IterableDataset) and len(dataset) == 0):
+        what = "is missing" if dataset is None else "has no rows"
+        raise BadInputError(f"`{name}` {what}. Pass problems with tests, or rows with a `prompt`.")
+    if isinstance(dataset, IterableDataset):
+        raise BadInputError(
+            f"`{name}` is streamed, but the curriculum must know all problems. Pass `Dataset.from_list(list(it))`."
+        )
+    rows = as_rows(dataset, name)
+    if rows[0].token_ids is not None:
+        raise BadInputError(f"The rows of `{name}` have `input_ids` and no `prompt`. Pass text or messages.")
+    if any({"image", "images"} & row.columns.keys() for row in rows):
+        raise BadInputError(f"`{name}` has images, but multimodal models are not supported. Pass problems of text.")
+    return rows
+
+
+def read_eval_sets(dataset: Any) -> dict[str, list[PromptRow]]:
+    """Return the rows of the evaluation sets by name. A single set has the name `""`."""
+    sets = dataset if isinstance(dataset, Mapping) else {} if dataset is None else {"": dataset}
+    return {name: read_rows(rows, "eval_dataset") for name, rows in sets.items()}
+
+
+def choose_rewards(rows: Sequence[PromptRow], reward_funcs: Any) -> list[Any]:
+    """
+    Return the reward functions. `None` means compiler feedback of the tests.
+
+    Raises:
+        BadInputError: If there is none for some row.
+    """
+    if reward_funcs is not None:
+        return list(reward_funcs) if isinstance(reward_funcs, list) else [reward_funcs]
+    lacking = next((number for number, row in enumerate(rows) if row.tests is None), None)
+    if lacking is not None:
+        raise BadInputError(
+            f"Row {lacking} of `train_dataset` has no `tests`, and there are no `reward_funcs` to score it. Add the "
+            "column or pass reward functions."
+        )
+    return [unit_test_reward]
+
+
+def set_scale(args: StepCoderGRPOConfig, reward_funcs: Sequence[Any]) -> None:
+    """Set `scale_rewards` where it is `None`: `"none"` with compiler feedback, otherwise upstream's `"group"`."""
+    if args.scale_rewards is None:
+        feedback = tuple(REWARDS.values())
+        args.scale_rewards = "none" if any(one in feedback for one in reward_funcs) else "group"
+
+
+class RowTable:
+    """
+    Rows that TRL shuffles and groups by their index: rows of any kind need not fit into the types of a dataset.
+
+    Args:
+        rows (`Sequence[PromptRow]`): Training set. Rows of evaluations come behind it.
+    """
+
+    def __init__(self, rows: Sequence[PromptRow]) -> None:
+        self.rows = list(rows)
+
+    def training_set(self) -> Dataset:
+        """Return the indices of the training set, before rows are added."""
+        return index_dataset(range(len(self.rows)))
+
+    def add(self, rows: Sequence[PromptRow]) -> Dataset:
+        """Add rows of an evaluation, and return their indices."""
+        first = len(self.rows)
+        self.rows += rows
+        return index_dataset(range(first, len(self.rows)))
+
+    def replace_training_set(self, rows: Sequence[PromptRow]) -> None:
+        """Replace the rows of the training set by as many others."""
+        self.rows[: len(rows)] = rows
+
+    def of(self, inputs: Sequence[Mapping[str, Any]]) -> list[PromptRow]:
+        """Return the rows of a batch of TRL."""
+        return [self.rows[one[ROW]] for one in inputs]
+
+    @property
+    def has_tests(self) -> bool:
+        """Whether some row has tests."""
+        return any(row.tests is not None for row in self.rows)
+
+
+def is_known(dataset: Any) -> bool:
+    """Whether a dataset is one of a [`RowTable`], its name, or several sets."""
+    return isinstance(dataset, (str, Mapping)) or (isinstance(dataset, Dataset) and dataset.column_names == [ROW])
+
+
+def index_dataset(indices: Iterable[int]) -> Dataset:
+    """Return a dataset of indices."""
+    return Dataset.from_dict({ROW: list(indices)})
+
+
+def longest_allowed(model: torch.nn.Module, args: StepCoderGRPOConfig) -> float:
+    """Return the maximum number of tokens of a query."""
+    answer = args.max_completion_length or 0
+    window = args.vllm_max_model_length
+    return min(query_limit(model, args.max_prompt_length, answer), math.inf if window is None else window - answer)
+
+
+def usable_rows(
+    rows: Sequence[PromptRow], build_query: Callable[[PromptRow, str], Query], limit: float
+) -> list[PromptRow]:
+    """Return the rows of an evaluation set whose queries have at most `limit` tokens."""
+    usable = fitting_rows(rows, lambda row: longest_query(row, None, build_query), limit)
+    if not usable:
+        raise BadInputError("No row of `eval_dataset` is usable: every query is too long, see the warning.")
+    return usable
+
+
+def check_round_size(num_rows: int, args: StepCoderGRPOConfig) -> None:
+    """Raise a `BadInputError` if the training set has fewer problems than a round takes: it would have no batch."""
+    needed = (args.generation_batch_size or 0) // args.num_generations
+    if num_rows < needed:
+        raise BadInputError(
+            f"A round takes {needed} problems (`generation_batch_size` {args.generation_batch_size} completions, "
+            f"`num_generations` {args.num_generations}), but only {num_rows} rows of `train_dataset` are usable. "
+            "Raise `num_generations`, or lower `gradient_accumulation_steps` or `per_device_train_batch_size`."
+        )
+
+
+def logged_stages(rows: Sequence[PromptRow], curriculum: Curriculum | None) -> list[int]:
+    """Return the stages that have a metric: all of the training set, none if stages are drawn by revealed share."""
+    if curriculum is None or curriculum.config.mode not in ("paper", "mix"):
+        return []
+    return sorted({stage.stage for row in rows for stage in curriculum.stages(row.task_id)})

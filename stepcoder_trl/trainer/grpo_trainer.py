@@ -1,0 +1,248 @@
+"""GRPO trainer with compiler feedback, a curriculum of completion subtasks, and a loss on executed lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_utils import TrainOutput
+
+from stepcoder_trl.curriculum import Curriculum
+from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
+from stepcoder_trl.executor import Backend
+from stepcoder_trl.steps.programs import ProgramRunner
+from stepcoder_trl.steps.queries import Query, build_query
+from stepcoder_trl.steps.rows import PromptRow
+from stepcoder_trl.steps.solutions import SolutionReport
+from stepcoder_trl.steps.starts import draw_starts, read_completions
+from stepcoder_trl.trainer import grpo_round, grpo_setup, grpo_state, processes
+from stepcoder_trl.trainer._trl_grpo import GRPOTrainer, changed_upstream, check_hooks, check_result
+from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
+from stepcoder_trl.trainer.failures import check_infrastructure
+from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
+from stepcoder_trl.trainer.grpo_round import Round
+from stepcoder_trl.trainer.signals import Interruption
+from stepcoder_trl.trainer.training_metrics import execution_totals
+from stepcoder_trl.trainer.training_set import TrainingSet
+
+
+class StepCoderGRPOTrainer(GRPOTrainer):
+    """
+    Trainer for GRPO from compiler feedback (StepCoder, arXiv:2402.01391), based on TRL's `GRPOTrainer`.
+
+    Arguments are those of upstream, in the same order. `tools`, `rollout_func`, `environment_factory` are refused.
+
+    Args:
+        reward_funcs (*optional*):
+            As upstream. `None` means compiler feedback from the tests. Functions also get the lists `prefix`,
+            `program`, `execution`, `task_id` and every column of the dataset.
+        args ([`StepCoderGRPOConfig`], *optional*): Configuration.
+        train_dataset, eval_dataset ([`~datasets.Dataset`] or sequence of [`Problem`] or mappings):
+            Problems: `task_id`, `prompt`, `starter_code`, `canonical_solution`, `tests`. Rows with a `prompt` alone
+            are trained as by upstream. `eval_dataset` may be a `dict` of such sets by name.
+        executor ([`Backend`], *optional*):
+            Executor of the programs. It stays open. `None` makes one when it is needed, and closes it after training.
+
+    Attributes:
+        rounds (`int`): Rounds of generation so far. The curriculum draws by it.
+        on_round (`Callable[[Round], None]` or `None`): Called with a record of each round. Set it to watch a run.
+    """
+
+    _tag_names = ["trl", "grpo", "stepcoder"]  # noqa: RUF012 - upstream's attribute
+    _name = "StepCoder GRPO"
+    args: StepCoderGRPOConfig
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel | PeftModel,
+        reward_funcs: Any = None,
+        args: StepCoderGRPOConfig | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        reward_processing_classes: Any = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        quantization_config: Any = None,
+        peft_config: PeftConfig | None = None,
+        tools: Any = None,
+        rollout_func: Any = None,
+        environment_factory: Any = None,
+        *,
+        executor: Backend | None = None,
+    ) -> None:
+        check_hooks(GRPOTrainer)
+        grpo_setup.refuse_unsupported(tools, rollout_func, environment_factory)
+        processes.quiet_unless_first()
+        given = grpo_setup.prepare(model, reward_funcs, args, train_dataset, eval_dataset)
+        options = {"processing_class": processing_class, "reward_processing_classes": reward_processing_classes}
+        options |= {"callbacks": callbacks, "optimizers": optimizers, "peft_config": peft_config}
+        options |= {} if quantization_config is None else {"quantization_config": quantization_config}  # new in 1.12
+        super().__init__(model=model, **given.for_upstream(), **options)
+        self._set_parts(given, executor)
+
+    def _set_parts(self, given: grpo_setup.Given, executor: Backend | None) -> None:
+        """Set what this trainer has beside TRL's: datasets, curriculum, executor and the record of a round."""
+        grpo_setup.refuse_processor(self.processing_class)
+        processes.check_processes(self.accelerator)
+        leave_gloo_at_exit()
+        args, self._limit = given.args, grpo_setup.longest_allowed(self.model, given.args)
+        self.rounds = 0
+        self.on_round: Callable[[Round], None] | None = None
+        self._round: Round | None = None
+        self.runner = ProgramRunner(executor, args.executor_config(processes.num_cores_per_process()))
+        self.mask_rule = args.mask_rule(args.seed)
+        self.training_set = TrainingSet(given.rows, args.curriculum_config(args.seed), self.build_query, self._limit)
+        self._table = grpo_setup.RowTable(self.training_set.rows)
+        self._stages = grpo_setup.logged_stages(self.training_set.rows, self.curriculum)
+        grpo_setup.check_round_size(len(self.training_set.rows), args)
+        self.train_dataset = self._table.training_set()
+        sets = {name: self._table.add(self._usable(rows)) for name, rows in given.eval_sets.items()}
+        self.eval_dataset = sets.get("", sets or None)
+
+    @property
+    def curriculum(self) -> Curriculum | None:
+        """Curriculum of the training set."""
+        return self.training_set.curriculum
+
+    @property
+    def executor(self) -> Backend | None:
+        """Executor of the programs. `None` if none is open."""
+        return self.runner.current
+
+    def _usable(self, rows: list[PromptRow]) -> list[PromptRow]:
+        """Return the rows of an evaluation that are not too long."""
+        return grpo_setup.usable_rows(rows, self.build_query, self._limit)
+
+    def build_query(self, row: PromptRow, prefix: str) -> Query:
+        """Build the query of a problem: its prompt, followed by the prefix or else the starter code."""
+        if not grpo_round.is_plain(row):
+            return build_query(row.prompt, prefix or row.starter_code, self.processing_class)
+        ids = super()._tokenize_prompts([row.prompt])[0][0]
+        return Query(self.processing_class.decode(ids), prefix="", token_ids=tuple(ids))
+
+    def check_solutions(self) -> SolutionReport:
+        """Run each canonical solution once, on the main process. Return the report on every process."""
+        return self.training_set.check_solutions(self.runner, self.accelerator)
+
+    def use_solutions(self, report: SolutionReport) -> None:
+        """Apply the report of `check_solutions`: remove failing solutions, and raise time limits."""
+        self.training_set.use_solutions(report)
+        self._table.replace_training_set(self.training_set.rows)
+
+    # Hooks of a round, in the order of their calls
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Draw a start for each completion, let TRL do the round, then mask tokens and move the curriculum."""
+        training, rows = bool(self.model.training), self._table.of(inputs)
+        first = self.accelerator.process_index * len(rows)
+        curriculum = self.curriculum if training else None
+        starts = draw_starts(rows, curriculum, self.rounds, self.build_query, first)
+        self._round = this = Round(self.rounds, training, starts, random_state())
+        this.result = super()._generate_and_score_completions([{"prompt": row.prompt} for row in rows])
+        if this.feedback is None:
+            raise changed_upstream("`_calculate_rewards` was not called in a round")
+        check_result(this.result, this.query_ids, [completion.token_ids for completion in this.completions])
+        totals = execution_totals(this.feedback) if self._table.has_tests else {}
+        metrics = self._metrics["train" if training else "eval"]
+        if training:
+            totals |= grpo_round.mask_tokens(this, self.mask_rule, self.args, self.accelerator)
+            grpo_round.move_curriculum(this, self.curriculum, metrics, self.accelerator)
+            self.rounds += 1
+        grpo_round.note_metrics(this, metrics, totals, self._stages, self.accelerator)
+        self._round = None
+        if self.on_round is not None:
+            self.on_round(this)
+        return this.result
+
+    def _this_round(self, hook: str, in_order: Callable[[Round], bool]) -> Round:
+        """Return the record of the round. Raise an error if TRL calls a hook out of order."""
+        if self._round is None or not in_order(self._round):
+            raise changed_upstream(f"`{hook}` was not called once in a round, at its place")
+        return self._round
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
+        """Return the token ids of the queries, as they are: no template and no special token is added."""
+        this = self._this_round("_tokenize_prompts", lambda one: not one.handed_over)
+        this.handed_over = True
+        if [start.row.prompt for start in this.starts] != prompts:
+            raise changed_upstream("`_tokenize_prompts` got other prompts than those of the round")
+        return this.query_ids, None, {}
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
+        """Sample, and start the programs: they run while TRL computes log-probabilities."""
+        this = self._this_round("_generate_single_turn", lambda one: one.handed_over and one.runs is None)
+        completion_ids, log_probs = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        this.completions = read_completions(this.starts, completion_ids, self.processing_class)
+        programs = [completion.program.text for completion in this.completions]
+        this.runs = self.runner.submit(programs, [start.row.tests for start in this.starts])
+        return completion_ids, log_probs
+
+    def _calculate_rewards(
+        self,
+        inputs: list[dict[str, Any]],
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids_list: list[list[int]],
+    ) -> torch.Tensor:
+        """Collect the executions, and return the rewards of all processes, of shape `(N, functions)`."""
+        this = self._this_round("_calculate_rewards", lambda one: one.runs is not None and one.feedback is None)
+        assert this.runs is not None
+        this.feedback = self.runner.collect(this.runs)
+        if self.args.untrusted_passes == "drop":
+            this.feedback = this.feedback.without_untrusted_passes()
+        check_infrastructure([this.feedback], self.args.max_infrastructure_error_rate, self.accelerator)
+        columns = grpo_round.reward_rows(this.completions, this.executions)
+        texts = grpo_round.reward_texts(this.completions, completions)
+        rewards = super()._calculate_rewards(columns, prompts, texts, completion_ids_list)
+        size = self.num_generations if this.training else self.num_generations_eval
+        pass_score = self.args.curriculum_pass_score
+        return grpo_round.judge(this, rewards, self.reward_weights, size, pass_score, self.accelerator)
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> TrainOutput:
+        """
+        Train the policy. Arguments are those of [`~transformers.Trainer.train`].
+
+        Raises:
+            BadInputError: If the checkpoint is missing, or is one of another run.
+            SandboxError: If the sandbox failed to run more programs than `max_infrastructure_error_rate` allows.
+        """
+        try:
+            if resume_from_checkpoint:
+                checkpoint = grpo_state.find_state(resume_from_checkpoint, self.args.output_dir)
+                grpo_state.load_state(checkpoint, self)
+            elif self.training_set.report is None:
+                self.use_solutions(self.check_solutions())
+            return super().train(resume_from_checkpoint, *args, **kwargs)
+        except Interruption as interruption:  # the interrupted round will be repeated
+            if self._round is not None:
+                set_random_state(self._round.random_state)
+            self._save_checkpoint(self.model, trial=None)
+            raise interruption.reason from None
+        finally:
+            self.runner.close()
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Evaluate from scratch, without prefixes. Arguments are those of [`~transformers.Trainer.evaluate`]."""
+        if eval_dataset is not None and not grpo_setup.is_known(eval_dataset):
+            rows = grpo_setup.read_rows(eval_dataset, "eval_dataset")
+            eval_dataset = self._table.add(self._usable(rows))
+        try:
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        except Interruption as interruption:
+            raise (interruption if self.is_in_train else interruption.reason) from None
+        finally:
+            if not self.is_in_train:
+                self.runner.close()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model as upstream, and curriculum, rounds and checked solutions beside it."""
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save:
+            grpo_state.save_state(Path(output_dir or self.args.output_dir), self)
