@@ -113,6 +113,15 @@ def reward_texts(completions: Sequence[Completion], decoded: Sequence[Any]) -> l
     return texts
 
 
+def logged_columns(this: Round) -> dict[str, list[Any]]:
+    """Return the columns that the log of completions gets beside those of TRL."""
+    return {
+        "task_id": [start.row.task_id for start in this.starts],
+        "stage": [None if start.stage is None else start.stage.stage for start in this.starts],
+        "outcome": [None if one is None else one.outcome.value for one in this.executions],
+    }
+
+
 def judge(
     this: Round,
     rewards: torch.Tensor,

@@ -160,10 +160,18 @@ class RowTable:
         """Return the indices of the training set, before rows are added."""
         return index_dataset(range(len(self.rows)))
 
-    def add(self, rows: Sequence[PromptRow]) -> Dataset:
-        """Add rows of an evaluation, and return their indices."""
+    def add(self, rows: Sequence[PromptRow], build_query: Callable[[PromptRow, str], Query], limit: float) -> Dataset:
+        """
+        Add the rows of an evaluation whose queries have at most `limit` tokens, and return their indices.
+
+        Raises:
+            BadInputError: If no row is left.
+        """
+        usable = fitting_rows(rows, lambda row: longest_query(row, None, build_query), limit)
+        if not usable:
+            raise BadInputError("No row of `eval_dataset` is usable: every query is too long, see the warning.")
         first = len(self.rows)
-        self.rows += rows
+        self.rows += usable
         return index_dataset(range(first, len(self.rows)))
 
     def replace_training_set(self, rows: Sequence[PromptRow]) -> None:
@@ -195,16 +203,6 @@ def longest_allowed(model: torch.nn.Module, args: StepCoderGRPOConfig) -> float:
     answer = args.max_completion_length or 0
     window = args.vllm_max_model_length
     return min(query_limit(model, args.max_prompt_length, answer), math.inf if window is None else window - answer)
-
-
-def usable_rows(
-    rows: Sequence[PromptRow], build_query: Callable[[PromptRow, str], Query], limit: float
-) -> list[PromptRow]:
-    """Return the rows of an evaluation set whose queries have at most `limit` tokens."""
-    usable = fitting_rows(rows, lambda row: longest_query(row, None, build_query), limit)
-    if not usable:
-        raise BadInputError("No row of `eval_dataset` is usable: every query is too long, see the warning.")
-    return usable
 
 
 def check_round_size(num_rows: int, args: StepCoderGRPOConfig) -> None:

@@ -101,7 +101,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         self._stages = grpo_setup.logged_stages(self.training_set.rows, self.curriculum)
         grpo_setup.check_round_size(len(self.training_set.rows), args)
         self.train_dataset = self._table.training_set()
-        sets = {name: self._table.add(self._usable(rows)) for name, rows in given.eval_sets.items()}
+        sets = {name: self._table.add(rows, self.build_query, self._limit) for name, rows in given.eval_sets.items()}
         self.eval_dataset = sets.get("", sets or None)
 
     @property
@@ -113,10 +113,6 @@ class StepCoderGRPOTrainer(GRPOTrainer):
     def executor(self) -> Backend | None:
         """Executor of the programs. `None` if none is open."""
         return self.runner.current
-
-    def _usable(self, rows: list[PromptRow]) -> list[PromptRow]:
-        """Return the rows of an evaluation that are not too long."""
-        return grpo_setup.usable_rows(rows, self.build_query, self._limit)
 
     def build_query(self, row: PromptRow, prefix: str) -> Query:
         """Build the query of a problem: its prompt, followed by the prefix or else the starter code."""
@@ -198,6 +194,8 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         check_infrastructure([this.feedback], self.args.max_infrastructure_error_rate, self.accelerator)
         columns = grpo_round.reward_rows(this.completions, this.executions)
         texts = grpo_round.reward_texts(this.completions, completions)
+        for column, values in grpo_round.logged_columns(this).items():
+            self._log_completion_extra(column, values)
         rewards = super()._calculate_rewards(columns, prompts, texts, completion_ids_list)
         size = self.num_generations if this.training else self.num_generations_eval
         pass_score = self.args.curriculum_pass_score
@@ -232,7 +230,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         """Evaluate from scratch, without prefixes. Arguments are those of [`~transformers.Trainer.evaluate`]."""
         if eval_dataset is not None and not grpo_setup.is_known(eval_dataset):
             rows = grpo_setup.read_rows(eval_dataset, "eval_dataset")
-            eval_dataset = self._table.add(self._usable(rows))
+            eval_dataset = self._table.add(rows, self.build_query, self._limit)
         try:
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         except Interruption as interruption:
