@@ -1,0 +1,154 @@
+"""Runs that the GRPO trainer refuses, each with one sentence that says the fix."""
+
+from __future__ import annotations
+
+import pytest
+from datasets import Dataset
+
+from stepcoder_trl import BadInputError
+from stepcoder_trl.trainer import _trl_grpo, grpo_config
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"tools": [print]}, "`tools` is not supported"),
+        ({"rollout_func": print}, "`rollout_func` is not supported"),
+        ({"environment_factory": dict}, "`environment_factory` is not supported"),
+    ],
+)
+def test_arguments_that_put_other_text_into_completions(make_trainer, keywords, message):
+    with pytest.raises(BadInputError, match=message):
+        make_trainer(keywords=keywords)
+
+
+STREAM = Dataset.from_list([{"prompt": "a"}]).to_iterable_dataset()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (STREAM, "`train_dataset` is streamed, .* Pass `Dataset.from_list"),
+        ([], "`train_dataset` has no rows"),
+        ([{"input_ids": [1, 2]}], "have `input_ids` and no `prompt`"),
+        ([{"prompt": "a", "image": None}], "has images"),
+        ([{"prompt": "a"}], r"Row 0 of `train_dataset` has no `tests`, and there are no `reward_funcs`"),
+    ],
+    ids=["streamed", "empty", "tokens", "images", "no-reward"],
+)
+def test_datasets(make_trainer, dataset, message):
+    with pytest.raises(BadInputError, match=message):
+        make_trainer(dataset=dataset)
+
+
+def test_missing_dataset(make_trainer, problems, make_policy, make_args, tokenizer):
+    from stepcoder_trl import StepCoderGRPOTrainer
+
+    with pytest.raises(BadInputError, match="`train_dataset` is missing"):
+        StepCoderGRPOTrainer(make_policy(), args=make_args(), processing_class=tokenizer)
+    with pytest.raises(BadInputError, match="`eval_dataset` is streamed"):
+        make_trainer(keywords={"eval_dataset": STREAM})
+
+
+def test_round_with_more_problems_than_there_are(make_trainer, problems):
+    with pytest.raises(BadInputError, match=r"A round takes 2 problems .* only 1 rows"):
+        make_trainer(dataset=problems[:1])
+
+
+def test_problems_that_are_too_long_are_left_out(make_trainer, caplog):
+    with pytest.raises(BadInputError, match="only 0 rows"):
+        make_trainer(max_prompt_length=3)
+    assert "8 of 8 problems are left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"generation_kwargs": {"seed": 1}}, '`generation_kwargs` has a "seed"'),
+        ({"remove_unused_columns": True}, "`remove_unused_columns` is True"),
+        ({"fgo_denominator": "all"}, "`fgo_denominator` is 'all', but must be one of 'kept', 'valid'"),
+        ({"uninformative_groups": "drop"}, "`uninformative_groups` is 'drop'"),
+        ({"scale_rewards": "std"}, "`scale_rewards` is 'std'"),
+        ({"fgo_denominator": "valid", "importance_sampling_level": "sequence"}, "`importance_sampling_level` is 'seq"),
+        ({"fgo_denominator": "valid", "loss_type": "vespo"}, "`loss_type` is 'vespo'"),
+        ({"fgo_denominator": "valid", "use_liger_kernel": True}, "`use_liger_kernel` is on"),
+        ({"curriculum_momentum": 0}, "`curriculum_momentum` is 0"),
+    ],
+)
+def test_options(make_args, options, message):
+    with pytest.raises(BadInputError, match=message):
+        make_args(**options)
+
+
+def test_loss_that_old_releases_scale_wrongly(make_args, monkeypatch):
+    monkeypatch.setattr(grpo_config, "trl_version", lambda: "1.11.0")
+    with pytest.raises(BadInputError, match=r"`steps_per_generation` is 1 .* trl 1\.11\.0 scales the loss wrongly"):
+        make_args(steps_per_generation=1)
+    make_args()
+
+    monkeypatch.setattr(grpo_config, "trl_version", lambda: "1.12.0")
+    assert make_args(steps_per_generation=1).steps_per_generation == 1
+
+
+@pytest.mark.parametrize(("given", "meant"), [(True, "group"), (False, "none"), (None, None), ("batch", "batch")])
+def test_scale_takes_upstreams_booleans(make_args, given, meant):
+    assert make_args(scale_rewards=given).scale_rewards == meant
+
+
+def test_import_without_requests_names_the_extra():
+    import subprocess
+    import sys
+
+    program = (
+        "import sys\n"
+        "sys.modules['requests'] = None\n"
+        "import importlib.metadata as m\n"
+        "from packaging.version import Version\n"
+        "try:\n"
+        "    import stepcoder_trl.trainer.grpo_trainer\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+        "else:\n"
+        "    print('stepcoder-trl[grpo]' if Version(m.version('trl')) >= Version('1.14') else 'imported')\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "stepcoder-trl[grpo]" in done.stdout
+
+
+# What upstream may change
+
+
+class Parent:
+    """Stand-in for a release of TRL with the methods that we override."""
+
+    def _generate_and_score_completions(self, inputs): ...
+    def _tokenize_prompts(self, prompts): ...
+    def _generate_single_turn(self, prompt_ids, images, more): ...
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list): ...
+    def _log_completion_extra(self, column, values): ...
+    def _save_checkpoint(self, model, trial): ...
+
+
+class Renamed(Parent):
+    def _tokenize_prompts(self, texts): ...
+
+
+class Longer(Parent):
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list, tools): ...
+
+
+class Without:
+    _generate_and_score_completions = Parent._generate_and_score_completions
+
+
+@pytest.mark.parametrize(
+    ("parent", "method"),
+    [(Renamed, "_tokenize_prompts"), (Longer, "_calculate_rewards"), (Without, "_tokenize_prompts")],
+)
+def test_changed_signatures_are_found(parent, method):
+    _trl_grpo.check_hooks(Parent)
+
+    with pytest.raises(RuntimeError, match=rf"^trl {_trl_grpo.trl_version()}: `{parent.__name__}.{method}` has"):
+        _trl_grpo.check_hooks(parent)
