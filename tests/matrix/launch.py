@@ -1,4 +1,4 @@
-"""Start `tests.matrix.worker` in every process: `python -m tests.matrix.launch FLAGS SETTINGS.json...`."""
+"""Start a worker module in every process: `python -m tests.matrix.launch MODULE FLAGS SETTINGS.json...`."""
 
 from __future__ import annotations
 
@@ -10,5 +10,6 @@ from stepcoder_trl.cli.launch import LaunchArguments, launch_module
 
 
 if __name__ == "__main__":
-    launch, rest = TrlParser((LaunchArguments,)).parse_args_and_config(return_remaining_strings=True)
-    sys.exit(launch_module("tests.matrix.worker", rest, launch))
+    module, *arguments = sys.argv[1:]
+    launch, rest = TrlParser((LaunchArguments,)).parse_args_and_config(arguments, return_remaining_strings=True)
+    sys.exit(launch_module(module, rest, launch))

@@ -109,15 +109,15 @@ def compile_operators() -> None:
     subprocess.run([sys.executable, "-c", load + names], cwd=ROOT, env=ENVIRONMENT, check=True, timeout=COMPILE_S)
 
 
-def launch(mode: str, *settings: Path) -> list[Run]:
-    """Do runs one after the other, in one process (mode `one`) or in two."""
+def launch(mode: str, *settings: Path, module: str = "tests.matrix.worker") -> list[Run]:
+    """Do runs of a worker module one after the other, in one process (mode `one`) or in two."""
     if mode.startswith("zero"):
         compile_operators()
     number = 1 if mode == "one" else 2
-    command = [sys.executable, "-m", "tests.matrix.worker"]
+    command = [sys.executable, "-m", module]
     if number > 1:
         flags = ["--accelerate_config", mode, "--num_processes", "2", "--main_process_port", free_port()]
-        command = [sys.executable, "-m", "tests.matrix.launch", *flags]
+        command = [sys.executable, "-m", "tests.matrix.launch", module, *flags]
     done = subprocess.run(
         [*command, *map(str, settings)],
         cwd=ROOT,
