@@ -42,6 +42,7 @@ _BUILTIN_NAMES = frozenset(dir(builtins))
 _PLAIN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range)
 _PLAIN_ATTRIBUTES = frozenset(name for kind in _PLAIN_TYPES for name in dir(kind))
 _UNSUPPORTED_CALLS = frozenset({"next", "callable", "iter"})  # references to objects do not support these
+_ITERATORS = frozenset({"iter", "map", "filter", "zip", "reversed", "enumerate"})
 _TRANSFERABLE = frozenset(
     (
         *(kind.__name__ for kind in _PLAIN_TYPES),
@@ -164,13 +165,14 @@ class _Plan:
             raise _MustRunWithProgram
         called: set[int] = set()
         own_calls: list[ast.Call] = []
+        unsent = self.unsent_names(code)
         for node in ast.walk(code):
             if not isinstance(node, ast.Call):
                 continue
             if _is_one_of(node.func, names):
                 called.add(id(node.func))
                 own_calls.append(node)
-                self.refuse_functions_as_arguments(node)
+                self.refuse_arguments_that_cannot_be_sent(node, unsent)
             for parameter, argument in self.passed_on(node, names):
                 called.add(id(argument))
                 own_calls.append(node)
@@ -198,18 +200,30 @@ class _Plan:
             if parameter in keywords and _is_one_of(argument, names):
                 yield parameter, argument
 
-    def refuse_functions_as_arguments(self, call: ast.Call) -> None:
-        for argument in _arguments(call):
-            is_function = _is_one_of(argument, {*self.functions, *_BUILTIN_NAMES})
-            is_array = any(isinstance(part, ast.Call) and self.is_of_numpy(part.func) for part in ast.walk(argument))
-            if is_function or is_array or isinstance(argument, (ast.Lambda, ast.GeneratorExp)):
-                raise _MustRunWithProgram
+    def refuse_arguments_that_cannot_be_sent(self, call: ast.Call, unsent: frozenset[str]) -> None:
+        if any(self.cannot_be_sent(argument, unsent) for argument in _arguments(call)):
+            raise _MustRunWithProgram
 
-    def is_of_numpy(self, function: ast.expr) -> bool:
-        """Return whether a function comes from numpy, whose arrays are not sent as arguments."""
-        while isinstance(function, ast.Attribute):
-            function = function.value
-        return _is_one_of(function, self.numpy_names)
+    def unsent_names(self, code: ast.AST) -> frozenset[str]:
+        """Return the names of functions, iterators and arrays that code knows."""
+        names = {*self.functions, *_BUILTIN_NAMES}
+        for node in ast.walk(code):
+            if isinstance(node, ast.FunctionDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Assign) and self.cannot_be_sent(node.value, frozenset()):
+                names.update(name for target in node.targets for name in _names_in(target))
+        return frozenset(names)
+
+    def cannot_be_sent(self, expression: ast.expr, unsent: frozenset[str]) -> bool:
+        """Return whether the value of an expression is a function, an iterator or an array, or a list of such."""
+        if isinstance(expression, (ast.List, ast.Tuple)):
+            return any(self.cannot_be_sent(element, unsent) for element in expression.elts)
+        if isinstance(expression, ast.Call):
+            function = expression.func
+            while isinstance(function, ast.Attribute):
+                function = function.value
+            return _is_one_of(expression.func, _ITERATORS) or _is_one_of(function, self.numpy_names)
+        return _is_one_of(expression, unsent) or isinstance(expression, (ast.Lambda, ast.GeneratorExp))
 
 
 class _Candidates(ast.NodeTransformer):

@@ -109,6 +109,7 @@ def test_preamble_with_other_statements_runs_with_program():
     ("line", "shares"),
     [
         ("assert candidate([1, 2], n=[3]) == 2", False),
+        ("assert candidate(list('ab'), list(map(abs, [1]))) == 2", True),
         ("assert candidate(list('ab')) == 2", False),
         ("a = [1]; candidate(a); assert a == [2]", True),
         ("a = [1]; candidate(n=(a, 2)); assert a == [2]", True),
@@ -178,7 +179,14 @@ def test_names_for_other_tests_are_found(statements, share):
         "import numpy; assert candidate([numpy.int64(1)]) == 1",
         "from numpy import zeros as z; assert candidate(n=z(3)) == 1",
         "import numpy.random; assert candidate(numpy.random.rand(3)) == 1",
+        "import numpy as np; values = np.array([1]); assert candidate(values) == 1",
+        "key = lambda n: n; assert candidate([1], key) == 1",
+        "assert candidate([1], key=str) == 1",
+        "assert candidate([str, 1]) == 1",
+        "assert candidate([lambda n: n]) == 1",
+        "assert candidate(iter([1])) == 1",
+        "values = map(str, [1]); assert candidate(values) == 1",
     ],
 )
-def test_arrays_as_arguments_need_program(line):
+def test_arguments_that_cannot_be_sent_need_program(line):
     assert plan_check("check(f)", check_with(line), "") is None
