@@ -63,6 +63,8 @@ def serve(control: socket.socket, checks_fd: int, confine: Callable[[], None]) -
     confine()
     os.chdir("/")
     gc.enable()
+    if sys.version_info >= (3, 10, 7):
+        sys.set_int_max_str_digits(0)  # a check may write long results as text; the limit of CPU seconds holds
     recursion_limit = sys.getrecursionlimit()
     session: _Session | None = None
     while True:

@@ -206,6 +206,17 @@ def test_answers_of_derived_classes_are_read_as_their_base(
     assert (execution.outcome, execution.trusted) == (Outcome.PASSED, True)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 10, 7), reason="no limit of digits")
+def test_check_may_write_integers_of_any_length(executor: CodeExecutor) -> None:
+    setup = (
+        "def check(candidate):\n    assert str(candidate(7)) == '1' + '0' * 5000\n    assert candidate(8) < 10**6000\n"
+    )
+
+    execution = executor.run("def solve(n):\n    return 10**5000\n", row(setup, "check(solve)"))
+
+    assert (execution.outcome, execution.trusted) == (Outcome.PASSED, True)
+
+
 def test_marked_row_runs_with_the_program(executor: CodeExecutor) -> None:
     tests = row(CHECK + "import numpy\n", "check(solve)", "assert solve(7) == 7919", trusted=False)
 
