@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_trl.executor.selftest.leftovers import children_of_ours
+from stepcoder_trl.executor.selftest.leftovers import children_of_ours, descendants
 
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the fork server is made for Linux")
@@ -21,6 +21,16 @@ ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the fork server i
 def fork_servers() -> list[int]:
     """Return the fork servers of this process that have begun to run."""
     return [pid for pid in children_of_ours() if b"executor.server" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def running_programs(pid: int | None = None) -> list[int]:
+    """Return the processes below `pid`, or below this one, that run programs: each is in a folder of its own."""
+    found = []
+    for process in descendants(pid):
+        with suppress(OSError):
+            if "/stepcoder-" in os.readlink(f"/proc/{process}/cwd"):
+                found.append(process)
+    return found
 
 
 def parent_of(pid: int) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import select
 import threading
 from collections import Counter
 from concurrent.futures import Future
@@ -37,8 +38,9 @@ _Cause = Literal["killed", "lost", "failed"]
 _MAX_ATTEMPTS: dict[_Cause, int] = {
     "killed": 50,  # someone else killed the server or its child, which says nothing about the program
     "lost": 2,  # the server was lost while it ran the program
-    "failed": 2,  # the server did not start, or failed to run the program
+    "failed": 3,  # the server did not start, or failed to run the program
 }
+_PAUSES_S = (0.1, 0.5)  # before further attempts after "failed": others may free memory, processes or disk
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +85,29 @@ class Workers:
             threading.Thread(target=_Worker(self).serve, name=f"stepcoder-worker-{index}", daemon=True)
             for index in range(count)
         ]
-        self._num_serving = count
-        for thread in self._threads:
-            thread.start()
+        self._num_serving = self._start_threads()
+
+    def _start_threads(self) -> int:
+        """Start as many threads as the system allows. Return their number. Raise a `SandboxError` if there is none."""
+        for started, thread in enumerate(self._threads):
+            try:
+                thread.start()
+            except RuntimeError as error:
+                del self._threads[started:]
+                if not started:
+                    descriptors.close(self.wakeup)
+                    descriptors.close(self._alarm)
+                    raise SandboxError(
+                        f"No thread of the sandbox could be started ({error}). Raise the number of processes allowed "
+                        "(`ulimit -u`), or end others."
+                    ) from None
+        return len(self._threads)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the executor is closed."""
+        poll = select.poll()
+        poll.register(self.wakeup, select.POLLIN)
+        poll.poll(1000 * seconds)
 
     def put(self, task: Task) -> None:
         """Add a program to the queue."""
@@ -166,6 +188,8 @@ class _Worker:
             failures[cause] += 1
             if failures[cause] == _MAX_ATTEMPTS[cause]:
                 break
+            if cause == "failed":
+                self._workers.pause(_PAUSES_S[failures[cause] - 1])
         if cause == "lost" and self._new_server_is_healthy():
             return worker_lost(job.program, len(job.tests.judges))
         raise SandboxError(

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from stepcoder_trl.executor.selftest.leftovers import descendants
-from tests.processes import ON_LINUX, parent_of, soon, with_temporary_folder
+from tests.processes import ON_LINUX, running_programs, soon, with_temporary_folder
 
 
 ROOT = Path(__file__).parents[3]
@@ -65,9 +64,8 @@ class Script:
         return str(self.process.stdout.readline().strip())
 
     def wait_for_program(self, count: int = 1) -> None:
-        """Wait until servers run programs, which are children of children."""
-        mine = self.process.pid
-        assert soon(lambda: sum(parent_of(pid) != mine for pid in descendants(mine)) >= count)
+        """Wait until servers run programs."""
+        assert soon(lambda: len(running_programs(self.process.pid)) >= count)
 
     def end(self) -> tuple[int, str, str]:
         """Wait until the script ends and has left nothing. Return exit status, output and errors."""

@@ -12,9 +12,9 @@ import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
 from stepcoder_trl.executor.local import server_process
-from stepcoder_trl.executor.selftest.leftovers import descendants
+from stepcoder_trl.executor.selftest.leftovers import children_of_ours, descendants
 from tests.integration.lifetime.script import LONG_S, MARKS, ONE, prints
-from tests.processes import kill, parent_of, soon
+from tests.processes import kill, parent_of, running_programs, soon
 
 
 pytestmark = MARKS
@@ -52,12 +52,9 @@ def test_program_killed_from_outside_is_repeated_with_all_tests(executor, tmp_pa
     tests = {"type": "assert", "setup": "box = []", "asserts": [f"box.append({i})" for i in range(3)], "timeout_s": 60}
     tests["asserts"] += ["f()", "assert box == [0, 1, 2]"]
     future = executor.submit("import time\ndef f():\n    time.sleep(2)\n", tests)
-    before = set(descendants())
-    assert soon(lambda: [pid for pid in descendants() if parent_of(pid) != os.getpid()] or set(descendants()) - before)
-    assert soon(lambda: any(parent_of(pid) in descendants() for pid in descendants()))
-    for pid in descendants():
-        if parent_of(pid) in descendants():
-            kill(pid)
+    assert soon(running_programs)
+    for pid in running_programs():
+        kill(pid)
 
     assert future.result(LONG_S).outcome is Outcome.PASSED
 
@@ -68,7 +65,7 @@ def test_program_that_kills_itself_has_runtime_error(executor):
     execution = executor.run(program, ONE)
 
     assert execution.outcome is Outcome.RUNTIME_ERROR
-    assert execution.tests[0].message == "killed by SIGKILL"
+    assert "not permitted" in execution.tests[0].message  # so a SIGKILL is known to come from somebody else
     assert execution.executed_lines == {1, 2, 3}
 
 
@@ -84,10 +81,10 @@ def test_servers_that_always_die_raise_sandbox_error(monkeypatch, nothing_left):
 def test_stopped_server_is_replaced(monkeypatch, nothing_left, size):
     monkeypatch.setattr("stepcoder_trl.executor.verdict.prepare.SERVER_SLACK_S", 0.0)
     tests = {**ONE, "inputs": ["x" * size], "timeout_s": 0.1}
-    others = set(descendants())
+    others = children_of_ours()
     with CodeExecutor(ExecutorConfig(num_workers=1, program_timeout_s=0.1)) as executor:
         executor.run("print(1)", ONE)
-        (server,) = set(descendants()) - others
+        (server,) = children_of_ours() - others
         kill(server, signal.SIGSTOP)
 
         execution = executor.run("print(1)", tests)

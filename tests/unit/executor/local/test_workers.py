@@ -125,3 +125,33 @@ def test_batch_within_its_time_limit_is_complete():
 
     assert {result.outcome for result in results} == {Outcome.PASSED}
     assert threading.active_count() < 50
+
+
+def test_executor_works_with_the_threads_that_can_be_started(monkeypatch):
+    started = []
+    start = threading.Thread.start
+
+    def start_two(thread: threading.Thread) -> None:
+        if thread.name.startswith("stepcoder-worker"):
+            if len(started) == 2:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_two)
+
+    with CodeExecutor(ExecutorConfig(num_workers=4)) as executor:
+        results = executor.run_many(["print(1)"] * 6, [ONE] * 6)
+
+    assert [result.outcome.value for result in results] == ["passed"] * 6
+    assert len(started) == 2
+
+
+def test_executor_without_any_thread_is_an_infrastructure_failure(monkeypatch):
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+
+    with pytest.raises(SandboxError, match="ulimit -u"):
+        CodeExecutor(ExecutorConfig(num_workers=2)).run("print(1)", ONE)
