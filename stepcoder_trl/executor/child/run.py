@@ -44,7 +44,6 @@ from stepcoder_trl.executor.wire.messages import (
 from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.raised import MissingFunction, describe, is_of_the_test, message_of
 from stepcoder_trl.executor.wire.text import one_line
-from stepcoder_trl.parsing import compile_for_tracing
 
 
 _FRAMES_OF_A_TEST = 4  # from `_run_in_one_namespace` to `answers._answer`
@@ -140,7 +139,7 @@ def _run(task: ChildTask, report: Reporter) -> None:
 def _compiled(task: ChildTask, report: Reporter) -> CodeType | None:
     """Compile the program. If this fails, report the error and return `None`."""
     try:
-        return compile_for_tracing(task.program, task.filename)
+        return task.tracer.compile(task.program)
     except SyntaxError as error:
         message, line = f"{_type(error).__name__}: {error.msg}", error.lineno
     except Exception as error:  # ValueError, MemoryError, RecursionError, OverflowError: it cannot be compiled

@@ -37,7 +37,7 @@ _HIDDEN_STATE = _words("""
 """)
 # Module attributes that the executor or Python itself replaces.
 _VOLATILE_NAMES = _words("""
-    stdin stdout stderr __stdin__ __stdout__ last_exc last_type last_value last_traceback settrace _exit
+    stdin stdout stderr __stdin__ __stdout__ last_exc last_type last_value last_traceback settrace gettrace _exit
     __warningregistry__ modules path_importer_cache
     setrecursionlimit getrecursionlimit
     _trace_hook _active_limbo_lock _shutdown_locks_lock _shutdown_locks

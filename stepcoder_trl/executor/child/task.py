@@ -10,9 +10,10 @@ from array import array
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stepcoder_trl.executor.child.instrument import NotingTracer
 from stepcoder_trl.executor.child.soft_limit import SoftLimit
 from stepcoder_trl.executor.child.state import ModuleStates
-from stepcoder_trl.executor.child.tracer import LineTracer, NoTracer, SharedLineTracer
+from stepcoder_trl.executor.child.tracer import LineTracer, NoTracer
 from stepcoder_trl.executor.wire.frames import Channel, write_all
 from stepcoder_trl.executor.wire.jobs import expanded, text_bytes, text_of, unpack
 from stepcoder_trl.executor.wire.messages import ChildJob, CodeAround
@@ -84,7 +85,7 @@ def receive_task(streams: Streams, inherited: Inherited) -> ChildTask:
     tracer, filename = inherited.tracer, f"{job['folder']}/{PROGRAM_FILE}"
     if job["shares_lines"]:
         memory_file = descriptors.pop()
-        tracer = SharedLineTracer(filename, mmap.mmap(memory_file, os.fstat(memory_file).st_size))
+        tracer = NotingTracer(filename, mmap.mmap(memory_file, os.fstat(memory_file).st_size))
         os.close(memory_file)
     elif not job["is_traced"]:
         tracer = NoTracer(filename)

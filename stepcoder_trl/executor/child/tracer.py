@@ -1,135 +1,215 @@
 """
-Record which lines of a program run, with coverage.py. It is set up once in the fork server and started in every child.
+Record which lines of a program run. A recorder is made once before the fork and started in every child.
 
-coverage.py's C tracer fills a set of line numbers while the program runs. From Python 3.12 on, its `sys.monitoring`
-core does the same. The set is private to coverage.py. So we pass our own set before the start, and a test compares it
-with the public `get_data()`.
+Until Python 3.11, coverage.py's C tracer fills a set of line numbers while the program runs. Then `sys.monitoring` is
+as fast. A test compares the lines with those that coverage.py reports.
 """
 
 from __future__ import annotations
 
-import atexit
+import _thread
 import contextlib
 import importlib.machinery
 import importlib.util
-import mmap
-import os
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
+from stepcoder_trl.parsing import compile_for_tracing
 
-class LineTracer:
+
+_settrace, _gettrace, _getframe = sys.settrace, sys.gettrace, sys._getframe
+
+
+class LineTracer(ABC):
     """
     Recorder of the lines of one file that run. Create it before the fork and start it in the child.
 
-    Its name must not start with `<`, because coverage.py ignores such code. A child may set `filename` to another file
-    before the start.
+    A child may set `filename` to another file before the start.
     """
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
-        self._key = filename  # of the file in coverage.py's data
         self._lines: set[int] = set()
-        self._tracer: Any = None
         self._tampered = False
-        self._c_tracer: Any = None  # the installed tracer, if it is the one in C
-        self._is_paused = False
-        self._originals: dict[tuple[str, ModuleType], Any] = {}
-        self._set_up()
+        self._is_paused = False  # recorders that cost nothing for other code go on
 
-    def _set_up(self) -> None:
-        # From Python 3.12 on, `sys.monitoring` is faster than the C tracer.
-        os.environ["COVERAGE_CORE"] = "sysmon" if sys.version_info >= (3, 12) else "ctrace"
-        from coverage import Coverage
-
-        self._coverage = Coverage(data_file=None, config_file=False, include=[self.filename], messages=False)
-        self._coverage.start()
-        atexit.unregister(self._coverage._atexit)
-        exec(compile("def f():\n    return 1\nf()\n", self.filename, "exec"), {})
-        self._coverage._collector.pause()  # a child only has to resume
-        self._decide_traced_file()
-
-    def _decide_traced_file(self) -> None:
-        """
-        Decide once that this file is traced and no other is.
-
-        Otherwise coverage.py would examine every file whose code runs, in each child, with functions of `os` that the
-        program may have replaced.
-        """
-        collector = self._coverage._collector
-        traced = collector.should_trace_cache[self.filename]
-        untraced = collector.should_trace(__file__, sys._getframe())
-        collector.should_trace_cache.clear()
-        collector.should_trace = lambda filename, frame: traced if filename == self.filename else untraced
+    def compile(self, program: str) -> CodeType:
+        """Compile the program for this recorder. Raise one of `COMPILE_ERRORS` if it does not compile."""
+        return compile_for_tracing(program, self.filename)
 
     def start(self) -> None:
         """Start recording in this thread, and in those that the program starts."""
         self._lines = set()
+        self._tampered = self._is_paused = False
         self._start_recording()
-        self._tracer = self._installed()
-        self._c_tracer = self._tracer if type(self._tracer).__name__ == "CTracer" else None
-        self._is_paused = False
-        self._tampered = False
-        self._watch("settrace", sys)
-        self._watch("settrace", threading)
-
-    def _watch(self, name: str, module: ModuleType) -> None:
-        """Record if the program itself, not a library, calls a function that replaces tracers."""
-        original = self._originals[name, module] = getattr(module, name)
-
-        def watched(function: Any) -> None:
-            if sys._getframe(1).f_code.co_filename == self.filename:
-                self._tampered = True
-            original(function)
-
-        setattr(module, name, watched)
 
     def lines(self) -> list[int] | None:
         """Return the lines that have run. `None` if the program replaced the tracer."""
-        in_place = self._is_paused or self._installed() is self._tracer
-        if self._tampered or not in_place or type(self._lines) is not set:
+        self._tampered |= not self._is_in_place() or type(self._lines) is not set
+        if self._tampered:
             return None
         return [line for line in set.copy(self._lines) if type(line) is int]
 
     def pause(self) -> None:
         """Stop recording in this thread until `resume`, while code runs that is not the program's."""
-        if self._c_tracer is not None and not self._is_paused:
-            self._tampered |= self._installed() is not self._tracer
-            self._is_paused = True
-            self._c_tracer.stop()
+        self._is_paused = True
 
     def resume(self) -> None:
         """Record again after `pause`."""
-        if self._c_tracer is not None and self._is_paused:
-            self._c_tracer.start()
-            self._is_paused = False
+        self._is_paused = False
 
+    @abstractmethod
     def stop(self) -> None:
         """Stop recording and undo all changes that `start` made. `start` may be called again."""
-        self._stop_recording()
-        for (name, module), original in self._originals.items():
-            setattr(module, name, original)
+
+    @abstractmethod
+    def _start_recording(self) -> None:
+        """Have each line of the file noted in `_lines`."""
+
+    @abstractmethod
+    def _is_in_place(self) -> bool:
+        """Return whether this recorder still sees all lines."""
+
+
+class MonitoringTracer(LineTracer):
+    """
+    Recorder that uses `sys.monitoring`, from Python 3.12 on.
+
+    Each line of a code object has one event and is switched off then. Code of other files has one event in all.
+    Creation raises ImportError on earlier releases.
+    """
+
+    _TOOL, _NAME = 4, "stepcoder"  # not the tool of coverage.py, which the program may use
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename)
+        self._monitoring = _monitoring()
+        events = self._monitoring.events
+        self._start_event, self._line_event = events.PY_START, events.LINE
+        self._codes: list[CodeType] = []  # of the file, as far as they were started
+        self._callbacks: dict[int, Callable[[CodeType, int], object]] = {}
+        if self._monitoring.get_tool(self._TOOL) is None:
+            self._monitoring.use_tool_id(self._TOOL, self._NAME)
 
     def _start_recording(self) -> None:
-        collector = self._coverage._collector
-        collector.data.clear()
-        collector.data[self._key] = self._lines
-        collector.resume()
+        filename, tool, line_event = self.filename, self._TOOL, self._line_event
+        note, set_local_events, disable = self._lines.add, self._monitoring.set_local_events, self._monitoring.DISABLE
+        self._codes = []
+        started = self._codes.append
 
-    def _stop_recording(self) -> None:
-        self._coverage._collector.pause()
+        def on_start(code: CodeType, offset: int) -> object:
+            if code.co_filename == filename:
+                set_local_events(tool, code, line_event)
+                started(code)
+            return disable
 
-    def _installed(self) -> Any:
-        if sys.version_info >= (3, 12):
-            return sys.monitoring.get_tool(sys.monitoring.COVERAGE_ID)
-        return sys.gettrace()
+        def on_line(code: CodeType, line: int) -> object:
+            note(line)
+            return disable
+
+        self._callbacks = {self._start_event: on_start, line_event: on_line}
+        for event, callback in self._callbacks.items():
+            self._monitoring.register_callback(tool, event, callback)
+        self._monitoring.set_events(tool, self._start_event)
+
+    def stop(self) -> None:
+        self._monitoring.set_events(self._TOOL, 0)
+        for event in self._callbacks:
+            self._monitoring.register_callback(self._TOOL, event, None)
+
+    def _is_in_place(self) -> bool:
+        monitoring, tool = self._monitoring, self._TOOL
+        return (
+            monitoring.get_tool(tool) == self._NAME
+            and monitoring.get_events(tool) == self._start_event
+            and all(monitoring.get_local_events(tool, code) == self._line_event for code in self._codes)
+            and all(monitoring.register_callback(tool, *pair) is pair[1] for pair in self._callbacks.items())
+        )
 
 
-class CLineTracer(LineTracer):
+def _monitoring() -> Any:
+    if sys.version_info >= (3, 12):
+        return sys.monitoring
+    raise ImportError("sys.monitoring came with Python 3.12")
+
+
+class _TraceFunction(LineTracer):
+    """Recorder that is a trace function, and so can be replaced by `sys.settrace`."""
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename)
+        self._tracer: Any = None  # what `sys.gettrace` returns while this recorder is in place
+        self._originals: list[tuple[ModuleType, str, Any]] = []
+
+    @abstractmethod
+    def _trace_main_thread(self) -> None:
+        """Start recording in the main thread."""
+
+    @abstractmethod
+    def _trace_new_thread(self, frame: FrameType, event: str, argument: Any) -> Any:
+        """Start recording in another thread, as a trace function for its first frame."""
+
+    def _start_recording(self) -> None:
+        self._trace_main_thread()
+        self._tracer = _gettrace()
+        threading.settrace(self._trace_new_thread)
+        self._replace(sys, "settrace", self._watched(sys.settrace))
+        self._replace(threading, "settrace", self._watched(threading.settrace))
+        self._replace(sys, "gettrace", self._gettrace_of_program)
+        for name in ("start_new_thread", "start_new"):
+            self._replace(_thread, name, self._start_new_thread)
+
+    def _replace(self, module: ModuleType, name: str, function: Callable[..., Any]) -> None:
+        self._originals.append((module, name, getattr(module, name)))
+        setattr(module, name, function)
+
+    def _watched(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return a function that records if the program itself, not a library, calls it, and calls the original."""
+
+        def watched(function: Any) -> None:
+            if _getframe(1).f_code.co_filename == self.filename:
+                self._tampered = True
+            original(function)
+
+        return watched
+
+    def _gettrace_of_program(self) -> Any:
+        """Return the trace function that the program has set."""
+        found = _gettrace()
+        return None if self._is_ours(found) else found
+
+    def _is_ours(self, function: Any) -> bool:
+        return function is self._tracer
+
+    def _start_new_thread(self, function: Any, arguments: Any, keywords: Any = None, /) -> int:
+        """Start a thread that is traced. Those of `threading` have a hook for that."""
+
+        def traced(*positional: Any, **named: Any) -> None:
+            _settrace(self._trace_new_thread)
+            function(*positional, **named)
+
+        keywords = {} if keywords is None else keywords
+        return _start_new_thread(traced if callable(function) else function, arguments, keywords)
+
+    def _is_in_place(self) -> bool:
+        return self._is_paused or _gettrace() is self._tracer
+
+    def stop(self) -> None:
+        threading.settrace(None)
+        while self._originals:
+            setattr(*self._originals.pop())
+        _settrace(None)
+
+
+_start_new_thread = _thread.start_new_thread
+
+
+class CLineTracer(_TraceFunction):
     """
     Recorder that uses coverage.py's C tracer alone.
 
@@ -137,7 +217,9 @@ class CLineTracer(LineTracer):
     makes each fork slower. Creation raises ImportError if coverage.py has no C tracer, or settings unknown here.
     """
 
-    def _set_up(self) -> None:
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename)
+        self._key = filename  # of the file in coverage.py's data
         self._module = _load_c_tracer()
         self._data: dict[str, set[int]] = {}
         self._own_tracer = self._new_tracer()
@@ -165,17 +247,33 @@ class CLineTracer(LineTracer):
     def _start_recording(self) -> None:
         self._data.clear()
         self._data[self._key] = self._lines
+        super()._start_recording()
+
+    def _trace_main_thread(self) -> None:
         self._own_tracer.start()
-        threading.settrace(self._trace_new_thread)
 
     def _trace_new_thread(self, frame: FrameType, event: str, argument: Any) -> Any:
-        sys.settrace(None)
+        _settrace(None)
         trace = self._new_tracer().start()
         return trace(frame, event, argument)
 
-    def _stop_recording(self) -> None:
+    def _is_ours(self, function: Any) -> bool:
+        return type(function) is self._module.CTracer  # each thread has its own
+
+    def pause(self) -> None:
+        if not self._is_paused:
+            self._tampered |= not self._is_in_place()
+            self._own_tracer.stop()
+            super().pause()
+
+    def resume(self) -> None:
+        if self._is_paused:
+            self._own_tracer.start()
+            super().resume()
+
+    def stop(self) -> None:
         self._own_tracer.stop()
-        threading.settrace(None)
+        super().stop()
 
 
 _C_TRACER_SETTINGS = frozenset(
@@ -210,83 +308,47 @@ def _do_nothing(*arguments: Any) -> None:
     pass
 
 
-class PlainLineTracer(LineTracer):
+class PlainLineTracer(_TraceFunction):
     """Recorder without coverage.py, for machines that do not have it. It is slower."""
 
-    def _set_up(self) -> None:
-        """Nothing to set up."""
-
     def _start_recording(self) -> None:
-        note = self._lines.add
+        note, filename = self._lines.add, self.filename
 
         def on_line(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
             if event == "line":
                 note(frame.f_lineno)
             return on_line
 
-        self._trace_with(on_line)
-
-    def _trace_with(self, on_line: Callable[..., Any]) -> None:
-        """Trace the file in this thread, and in those that the program starts."""
-        filename = self.filename
-
         def on_call(frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
             return on_line if frame.f_code.co_filename == filename else None
 
-        threading.settrace(on_call)
-        sys.settrace(on_call)
+        self._on_call = on_call
+        super()._start_recording()
 
-    def _stop_recording(self) -> None:
-        threading.settrace(None)
-        sys.settrace(None)
+    def _trace_main_thread(self) -> None:
+        _settrace(self._on_call)
 
-    def _installed(self) -> Any:
-        return sys.gettrace()
+    def _trace_new_thread(self, frame: FrameType, event: str, argument: Any) -> Any:
+        _settrace(self._on_call)
+        return self._on_call(frame, event, argument)
 
 
 class NoTracer(LineTracer):
     """Recorder that records nothing, for programs whose lines nobody reads."""
 
-    def _set_up(self) -> None:
-        """Nothing to set up."""
-
-    def start(self) -> None:
+    def _start_recording(self) -> None:
         """Do nothing."""
 
-    def lines(self) -> list[int] | None:
-        """Return an empty list."""
-        return []
+    def _is_in_place(self) -> bool:
+        return True
+
+    def stop(self) -> None:
+        """Do nothing."""
 
 
 def line_tracer(filename: str) -> LineTracer:
     """Return the fastest recorder that works on this machine."""
-    for kind in (CLineTracer, LineTracer):
+    for kind in (MonitoringTracer, CLineTracer):
         with contextlib.suppress(ImportError):
             return kind(filename)
     return PlainLineTracer(filename)
-
-
-class SharedLineTracer(PlainLineTracer):
-    """
-    Recorder that writes to memory shared with the fork server, where the lines outlive a killed child.
-
-    Byte `i` is set when line `i` runs. It is used to run a test again whose child died without a report.
-    """
-
-    def __init__(self, filename: str, memory: mmap.mmap) -> None:
-        super().__init__(filename)
-        self._memory = memory
-
-    def start(self) -> None:
-        memory, size = self._memory, len(self._memory)
-
-        def on_line(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
-            if event == "line" and frame.f_lineno < size:
-                memory[frame.f_lineno] = 1
-            return on_line
-
-        self._trace_with(on_line)
-
-    def lines(self) -> list[int] | None:
-        """Return `None`. The fork server reads the shared memory."""
-        return None

@@ -106,7 +106,7 @@ def test_program_can_use_multiprocessing_without_processes(fast_executor, progra
 
 @pytest.mark.sandbox
 def test_program_without_multiprocessing_does_not_load_it(fast_executor):
-    program = "import sys\nprint('multiprocessing.pool' in sys.modules, 'multiprocessing.context' in sys.modules)"
-    tests = {"type": "stdio", "inputs": [""], "outputs": [f"False {hasattr(__import__('sys'), 'monitoring')}"]}
+    program = "import sys\nprint('multiprocessing' in sys.modules)"
+    tests = {"type": "stdio", "inputs": [""], "outputs": ["False"]}
 
     assert fast_executor.run(program, tests).outcome is Outcome.PASSED
