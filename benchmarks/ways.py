@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import gc
 import io
 import itertools
 import json
@@ -28,7 +29,7 @@ from typing import IO, Any
 
 TIMEOUT_S = 10.0
 STDIN_TESTS = 15
-FORKS = 100
+FORKS = 200
 
 
 # Programs
@@ -265,11 +266,13 @@ def _descendants(pid: str) -> Iterator[str]:
 
 def limit_of(rows: list[dict[str, Any]]) -> Callable[[], dict[str, float]]:
     """
-    Return a function that measures the costs that no sandbox can avoid, in a server like those of the executor.
+    Return a function that measures the costs that no sandbox can avoid, in a process like the executor's forker.
 
-    These are a bare fork and the traced programs. The sandbox's layers are applied in forked children only, so that
-    this process stays as unrestricted as a server.
+    These are a bare fork and the traced programs. The calling process goes on as a fork of itself. The sandbox's
+    layers are applied in forked children only.
     """
+    from stepcoder_trl.executor.child.task import PROGRAM_FILE
+    from stepcoder_trl.executor.child.tracer import line_tracer
     from stepcoder_trl.executor.server.main import start
     from stepcoder_trl.parsing import compile_for_tracing
 
@@ -277,7 +280,11 @@ def limit_of(rows: list[dict[str, Any]]) -> Callable[[], dict[str, float]]:
     requests, _ = os.pipe()
     programs = [(solution(row), f"{row['test']}\ncheck({row['entry_point']})\n") for row in rows]
     replies = os.open(os.devnull, os.O_WRONLY)
-    server = start({"scratch": scratch, "isolation": "auto", "portable": False}, requests, replies, None)
+    server = start({"folder": scratch, "isolation": "auto", "portable": False}, requests, replies, None)
+    tracer = line_tracer(os.path.join(scratch, PROGRAM_FILE))
+    _go_on_as_fork(at_end=server.leave)
+    server.hardening.become_forker()
+    gc.disable()
 
     def fork(confined: bool) -> None:
         pid = os.fork()
@@ -287,16 +294,19 @@ def limit_of(rows: list[dict[str, Any]]) -> Callable[[], dict[str, float]]:
                     folder=scratch, memory_limit_bytes=2**29, cpu_limit_s=10, file_limit_bytes=2**24, open_files=66
                 )
             os._exit(0)
-        os.waitpid(pid, 0)
+        if os.waitpid(pid, 0)[1]:
+            raise RuntimeError("a child could not put on the layers")
 
     def trace_all() -> None:
+        gc.enable()  # as in a child
         for program, tests in programs:
-            code = compile_for_tracing(program, server.filename)
+            code = compile_for_tracing(program, tracer.filename)
             namespace: dict[str, Any] = {"__name__": "__main__"}
-            server.tracer.start()
+            tracer.start()
             exec(code, namespace)
             exec(tests, namespace)
-            server.tracer.stop()
+            tracer.stop()
+        gc.disable()
 
     def cpu_ms(action: Callable[[], object], times: int) -> float:
         before = sum(os.times()[:4])
@@ -310,6 +320,15 @@ def limit_of(rows: list[dict[str, Any]]) -> Callable[[], dict[str, float]]:
         return {"fork_ms": bare, "layers_ms": confined - bare, "traced_ms": traced, "limit_ms": bare + traced}
 
     return figures
+
+
+def _go_on_as_fork(at_end: Callable[[], None]) -> None:
+    """Return in a fork of the calling process, which waits for its end, calls `at_end`, and ends."""
+    pid = os.fork()
+    if pid:
+        _, status = os.waitpid(pid, 0)
+        at_end()
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
 # The process
