@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -196,6 +196,11 @@ def note_metrics(
         metrics[name].extend(values)
     for name, value in reduce_totals(totals, process.device, lambda sums: process.reduce(sums, "sum")).items():
         metrics[name].append(value)
+
+
+def pass_rates(logged: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """Return the pass rates of an evaluation under its own prefix. TRL logs them as `eval_`, whatever the set."""
+    return {f"{prefix}{name[4:]}": value for name, value in logged.items() if name.startswith("eval_pass@")}
 
 
 def move_curriculum(

@@ -232,7 +232,8 @@ class StepCoderGRPOTrainer(GRPOTrainer):
             rows = grpo_setup.read_rows(eval_dataset, "eval_dataset")
             eval_dataset = self._table.add(rows, self.build_query, self._limit)
         try:
-            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+            metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+            return metrics | grpo_round.pass_rates(self.state.log_history[-1], metric_key_prefix)
         except Interruption as interruption:
             raise (interruption if self.is_in_train else interruption.reason) from None
         finally:

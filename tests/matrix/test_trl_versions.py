@@ -1,5 +1,5 @@
 """
-The trainer on the lowest supported TRL, the last one with a PPOTrainer, and the newest.
+The trainers on the lowest supported TRL, the last one with a PPOTrainer, and the newest; GRPO on more releases.
 
 `make test-matrix` compares the numbers of a few runs and runs the trainer's tests on the newest release. `make
 test-versions` runs them on the lowest one too. Each release comes first on `PYTHONPATH`, so that only TRL changes.
@@ -22,6 +22,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 LOWEST, LAST_WITH_TRAINER, NEWEST = "1.0.0", "1.12.0", "1.16.0"
 RELEASES = (LOWEST, LAST_WITH_TRAINER, NEWEST)
+GRPO_RELEASES = (LOWEST, "1.6.0", "1.13.0", NEWEST)  # where methods that the GRPO trainer overrides changed
 # `make test` runs these with the release of constraints.txt, LAST_WITH_TRAINER.
 TRAINER_TESTS = (
     "tests/integration/test_updates.py",
@@ -66,6 +67,14 @@ def python(release: str, *arguments: str) -> None:
 @pytest.mark.parametrize("release", [pytest.param(LOWEST, marks=pytest.mark.long), NEWEST])
 def test_trainer_tests_pass(release):
     python(release, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TRAINER_TESTS)
+
+
+@pytest.mark.parametrize(
+    "release",
+    [release if release == NEWEST else pytest.param(release, marks=pytest.mark.long) for release in GRPO_RELEASES],
+)
+def test_grpo_tests_pass(release):
+    python(release, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration/grpo")
 
 
 def test_two_processes_train_with_our_parent_class():

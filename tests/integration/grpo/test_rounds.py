@@ -197,7 +197,7 @@ def test_evaluation_of_a_given_set_outside_training(make_trainer, problems):
 
 def test_named_evaluation_sets(make_trainer, problems):
     trainer = make_trainer(
-        texts=[RIGHT],
+        texts=[RIGHT, RIGHT, RIGHT, WRONG],
         keywords={"eval_dataset": {"easy": problems[:2], "hard": problems[2:4]}},
         num_generations_eval=1,
         per_device_eval_batch_size=2,
@@ -205,7 +205,26 @@ def test_named_evaluation_sets(make_trainer, problems):
 
     metrics = trainer.evaluate()
 
-    assert {"eval_easy_loss", "eval_hard_loss", "eval_pass@1"} <= metrics.keys()
+    assert {"eval_easy_loss", "eval_hard_loss"} <= metrics.keys()
+    assert (metrics["eval_easy_pass@1"], metrics["eval_hard_pass@1"]) == (1.0, 0.5)
+
+
+def test_best_checkpoint_is_that_with_most_passes(make_trainer, problems):
+    trainer = make_trainer(
+        texts=[*[WRONG] * 10, *[RIGHT] * 10, *[WRONG] * 10],
+        keywords={"eval_dataset": problems[:2]},
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="best",
+        metric_for_best_model="pass@1",
+        num_generations_eval=1,
+        per_device_eval_batch_size=2,
+        max_steps=3,
+    )
+    trainer.train()
+
+    assert logged(trainer, "eval_pass@1") == [0.0, 1.0, 0.0]
+    assert trainer.state.best_global_step == 2
 
 
 def test_dataset_of_datasets_is_taken(make_trainer, problems):
