@@ -22,6 +22,7 @@ VERBS = {
     "overlap": ("overlap", "count the lines that benchmark solutions share with training solutions"),
     "sft": ("sft", "fine-tune a model on canonical solutions"),
     "ppo": ("ppo", "train a model with StepCoder PPO"),
+    "grpo": ("grpo", "train a model with StepCoder on GRPO"),
     "quickstart": ("quickstart", "train and evaluate a tiny model on generated problems, in minutes on a CPU"),
     "selftest": ("selftest", "test the sandbox on this machine with hostile and correct programs"),
     "plot": ("plot", "plot the learning curves of one or several runs"),
@@ -61,7 +62,7 @@ def _run(arguments: list[str]) -> int:
     parser = _Parser(prog="stepcoder-trl", description="StepCoder for TRL: train code models from their unit tests.")
     parser.add_argument("--version", action="version", version=f"stepcoder-trl {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
-    if arguments and arguments[0] in ("ppo", "sft"):  # TRL's parser reads their flags
+    if arguments and arguments[0] in ("grpo", "ppo", "sft"):  # TRL's parser reads their flags
         return int(_module(arguments[0]).main(arguments[1:]))
     for verb, (_, summary) in VERBS.items():
         chosen = bool(arguments) and arguments[0] == verb

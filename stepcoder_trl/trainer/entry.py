@@ -27,6 +27,9 @@ from stepcoder_trl.trainer.sft import sft_dataset
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
 
+    from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
+    from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer
+
 
 @dataclass
 class ScriptArguments:
@@ -57,7 +60,7 @@ class SFTScriptArguments(ScriptArguments):
 
 @dataclass
 class PPOScriptArguments(ScriptArguments):
-    """Arguments of a PPO run besides those of trainer and model. Each field describes itself."""
+    """Arguments of a PPO or GRPO run besides those of trainer and model. Each field describes itself."""
 
     eval_problems: str | None = field(
         default=None, metadata={"help": "File of problems for `eval_strategy`, in any format of `problems`."}
@@ -154,6 +157,40 @@ def run_ppo(
         callbacks=callbacks,
         peft_config=get_peft_config(model_args),
         reward_funcs=REWARDS[script_args.reward],
+    )
+    trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
+    trainer.save_model(training_args.output_dir)
+    return trainer
+
+
+def run_grpo(
+    script_args: PPOScriptArguments,
+    training_args: StepCoderGRPOConfig,
+    model_args: ModelConfig,
+    problems: Sequence[Problem] | None = None,
+    callbacks: list[TrainerCallback] | None = None,
+) -> StepCoderGRPOTrainer:
+    """
+    Load problems and model, train with GRPO, and save the model to `output_dir`.
+
+    Arguments, result and errors are those of [`run_ppo`], with the configuration and the trainer of GRPO.
+    """
+    from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer
+
+    problems = _first(load_problems(script_args.problems) if problems is None else problems, script_args)
+    tokenizer, load = _loaders(model_args)
+    evaluated = None
+    if script_args.eval_problems is not None:
+        evaluated = style_prompts(load_problems(script_args.eval_problems), script_args.prompt_style, tokenizer)
+    trainer = StepCoderGRPOTrainer(
+        load(),
+        REWARDS[script_args.reward],
+        training_args,
+        style_prompts(problems, script_args.prompt_style, tokenizer),
+        evaluated,
+        tokenizer,
+        callbacks=callbacks,
+        peft_config=get_peft_config(model_args),
     )
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     trainer.save_model(training_args.output_dir)

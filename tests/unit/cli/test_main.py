@@ -217,7 +217,7 @@ def test_help_fits_on_a_screen(verb, capsys, monkeypatch):
         assert any(line.startswith("  stepcoder-trl") or "| stepcoder-trl" in line for line in lines)
 
 
-@pytest.mark.parametrize("verb", ["ppo", "sft"])
+@pytest.mark.parametrize("verb", ["grpo", "ppo", "sft"])
 def test_short_help_names_existing_options(verb, capsys):
     run(verb, "--help")
     short = capsys.readouterr().out

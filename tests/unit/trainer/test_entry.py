@@ -162,3 +162,22 @@ def test_error_names_missing_model(problem_file, tmp_path, capsys):
 
     assert stop.value.code == 2
     assert "model_name_or_path" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own settings
+def test_grpo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path):
+    out, config = tmp_path / "run", tmp_path / "grpo.yaml"
+    config.write_text("num_generations: 2\nfgo_denominator: valid\nscale_rewards: none\nprompt_style: chat\n")
+    flags = ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2", "--use_cpu", "--use_peft"]
+    flags += ["--max_completion_length", "8", "--max_steps", "2", "--report_to", "none", "--lora_r", "2"]
+    flags += ["--gradient_checkpointing", "false", "--disable_tqdm", "true", "--save_steps", "1"]
+    names = ["--problems", str(problem_file), "--model_name_or_path", str(model_folder), "--output_dir", str(out)]
+
+    for more in ([], ["--resume_from_checkpoint", str(out / "checkpoint-1")]):
+        with pytest.raises(SystemExit) as stop:
+            main(["grpo", "--config", str(config), *names, *flags, *more])
+        assert stop.value.code == 0
+
+    state = json.loads((out / "stepcoder_state.json").read_text())
+    assert (state["rounds"], state["num_generations"]) == (2, 2)
+    assert (out / "adapter_model.safetensors").exists()
