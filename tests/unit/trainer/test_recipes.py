@@ -34,6 +34,34 @@ def test_ppo_recipes_are_read(name):
     assert args.error_token_penalty == given.get("error_token_penalty", 0.0)
 
 
+GRPO = ("grpo", "grpo_stepcoder")
+
+
+@pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own settings
+@pytest.mark.parametrize("name", GRPO)
+def test_grpo_recipes_are_read(name):
+    from trl import ModelConfig, TrlParser
+
+    from stepcoder_trl import StepCoderGRPOConfig
+    from stepcoder_trl.trainer.entry import PPOScriptArguments
+
+    parser = TrlParser((PPOScriptArguments, StepCoderGRPOConfig, ModelConfig))
+    flags = ["--config", str(RECIPES / f"{name}.yaml"), "--bf16", "false", "--use_cpu", "true", "--report_to", "none"]
+    script, args, _ = parser.parse_args_and_config(flags)
+
+    given = read(name)
+    assert script.problems == given["problems"]
+    assert (args.curriculum, args.fgo, args.num_generations) == (given["curriculum"], given["fgo"], 16)
+
+
+def test_grpo_recipes_share_all_other_settings_with_those_of_ppo():
+    own = {"max_completion_length", "learning_rate"}
+    shared = [{key: value for key, value in read(name).items() if key not in OWN | own} for name in (*GRPO, "ppo")]
+
+    assert all(one == shared[0] for one in shared)
+    assert {name: read("grpo")[name] for name in own} == {name: read("grpo_stepcoder")[name] for name in own}
+
+
 def test_recipes_share_all_other_settings():
     shared = [{key: value for key, value in read(name).items() if key not in OWN} for name in ARMS]
 

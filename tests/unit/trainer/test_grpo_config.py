@@ -1,0 +1,47 @@
+"""Configuration of the GRPO trainer, and its documentation. Refusals are in tests/integration/grpo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from trl import GRPOConfig
+
+from stepcoder_trl import StepCoderGRPOConfig
+from stepcoder_trl.trainer.shared_options import SharedOptions, options_table
+
+
+PAGE = (Path(__file__).parents[3] / "docs" / "grpo.md").read_text(encoding="utf-8")
+OWN = list(StepCoderGRPOConfig.__annotations__)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own
+
+
+def make(tmp_path, **changes):
+    return StepCoderGRPOConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", **changes)
+
+
+def test_documented_table_equals_the_fields():
+    table = options_table(StepCoderGRPOConfig, OWN)
+
+    assert table in PAGE, table
+
+
+def test_other_defaults_are_those_of_upstream(tmp_path):
+    ours, theirs = make(tmp_path), GRPOConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", bf16=False)
+    other = {name: value for name, value in vars(theirs).items() if name not in {*OWN, "logging_dir"}}
+
+    found = vars(ours)
+    assert {name for name, value in other.items() if found[name] != value} <= {
+        *("activation_checkpointing", "activation_checkpointing_kwargs", "distributed_state"),
+        *("deepspeed_plugin", "accelerator_config"),
+    }
+
+
+def test_options_of_curriculum_mask_and_executor_are_those_of_ppo(tmp_path):
+    args = make(tmp_path, curriculum_leave_solved=False, executor_workers=3, fgo="random")
+
+    assert isinstance(args, SharedOptions)
+    assert not args.curriculum_config(seed=1).leave_solved
+    assert make(tmp_path).curriculum_config(seed=1).leave_solved
+    assert (args.executor_config(1).num_workers, args.mask_rule(2).fgo) == (3, "random")
