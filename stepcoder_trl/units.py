@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 from stepcoder_trl.parsing import SUITES, first_line, from_byte, header_end_line, is_passive, line_spans, parse
@@ -30,12 +31,16 @@ class ExecutableUnit:
     `follows` is the index of the unit with which this unit runs, if this unit is passive: a docstring, `global`,
     `nonlocal` or bare annotation. In a suite of passive units all others follow the first. It is `None` for the first
     of such a suite and for all active units.
+
+    `after` is the index of the unit that ran before, whenever this unit ran: the one before it in its suite, else the
+    header of the suite. It is `None` for the first unit of the program.
     """
 
     first_line: TLineNo
     last_line: TLineNo
     attached: tuple[TLineNo, ...] = ()  # comments, blank lines, `else:` and `finally:`, which run if the unit runs
     follows: int | None = None
+    after: int | None = None
 
 
 @dataclass(eq=False)
@@ -63,9 +68,11 @@ class _Unit:
     index: int
     passive: bool
     is_elif: bool = False
+    owner: _Unit | None = None  # of an `elif` or `except` header: the header before it, or that of its statement
     attached: list[TLineNo] = field(default_factory=list)
 
 
+@lru_cache(maxsize=8)  # a trace is checked and then used. Do not change the list
 def executable_units(program: str) -> list[ExecutableUnit] | None:
     """
     Divide the lines of a program into units of execution, in the order of the text. Every line belongs to exactly one.
@@ -96,7 +103,7 @@ class _UnitBuilder:
             self._attach_gaps()
         follows = self._follows()
         return [
-            ExecutableUnit(unit.first, unit.last, tuple(unit.attached), follows.get(unit.number))
+            ExecutableUnit(unit.first, unit.last, tuple(unit.attached), follows.get(unit.number), _after(unit))
             for unit in self.units
         ]
 
@@ -170,7 +177,7 @@ class _UnitBuilder:
 
     def _add_clause(self, first: TLineNo, last: TLineNo, owner: _Unit) -> _Unit:
         """Add an `elif` or `except` header. It has the block and index of its statement."""
-        unit = _Unit(len(self.units), first, last, owner.block, owner.index, passive=False)
+        unit = _Unit(len(self.units), first, last, owner.block, owner.index, passive=False, owner=owner)
         self.units.append(unit)
         return unit
 
@@ -249,6 +256,14 @@ def _open_block(unit: _Unit, outermost: _Block | None, indent: int) -> tuple[_Bl
             break
         block, index = parent.block, parent.index
     return block, index
+
+
+def _after(unit: _Unit) -> int | None:
+    """Return the number of the unit that ran before a unit, whenever it ran."""
+    before = unit.owner
+    if before is None:
+        before = unit.block.units[unit.index - 1] if unit.index else unit.block.parent
+    return None if before is None else before.number
 
 
 def _next_unit(block: _Block, index: int) -> _Unit:

@@ -164,7 +164,7 @@ class RemoteExecutor(BaseBackend):
             announce(greeting["layers"], greeting["missing"], self.config.isolation, self.config.endpoint)
         if self.config.stop_on_first_failure:
             reply = _stopped_at_failure(job, reply)
-        return judge_reply(job.program, job.tests.judges, reply, job.tests.header["is_traced"])
+        return judge_reply(job.program, job.tests.judges, reply, job.tests.header["is_traced"], job.tests.called)
 
     def _report(self, job: Job) -> list[Any]:
         """Send a job and return the greeting and the reply of the fork server, checked for form."""

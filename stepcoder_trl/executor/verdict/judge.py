@@ -15,6 +15,7 @@ from typing import Any, Literal
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.verdict.asserts import Split
 from stepcoder_trl.executor.verdict.compare import Tolerance, stdout_matches, values_match
+from stepcoder_trl.executor.verdict.plausible import believed_lines
 from stepcoder_trl.executor.verdict.shorten import brief, difference
 from stepcoder_trl.executor.wire.codec import decode
 from stepcoder_trl.executor.wire.messages import Infrastructure, Lines, Reply, Result
@@ -126,9 +127,17 @@ class KilledError(SandboxError):
 
 
 def judge_reply(
-    program: str, judges: Sequence[Judge], reply: Reply | Infrastructure, is_traced: bool = True
+    program: str,
+    judges: Sequence[Judge],
+    reply: Reply | Infrastructure,
+    is_traced: bool = True,
+    called: str | None = None,
 ) -> Execution:
-    """Judge a program by the fork server's last message. Raise a `SandboxError` if the server failed to run it."""
+    """
+    Judge a program by the fork server's last message. Raise a `SandboxError` if the server failed to run it.
+
+    `called` is the function that call tests call.
+    """
     if "infrastructure" in reply:
         kind = KilledError if reply.get("killed") is True else SandboxError
         raise kind(one_line(str(reply["infrastructure"])))
@@ -140,7 +149,8 @@ def judge_reply(
             results.append(TestResult(results[-1].outcome, message="not run", trusted=trusted))
         else:
             results.append(judge_test(judges[index], report))
-    execution = _execution(program, results, reply["lines"] if is_traced else None, float(reply["cpu_s"]))
+    lines = believed_lines(program, reply["lines"], results, called) if is_traced else None
+    execution = _execution(program, results, lines, float(reply["cpu_s"]))
     if not is_traced:
         execution = replace(execution, trace_lost=False)
     if reply.get("disk_full") and execution.outcome is not Outcome.PASSED:

@@ -60,6 +60,7 @@ class PreparedTests:
     memory_limit_bytes: int
     deadline_s: float  # wall seconds after which a server that has not answered counts as lost
     checks: bytes  # message to the examiner, which the program's process must not see; empty if no test needs one
+    called: str | None = None  # function that call tests call
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         memory_limit_bytes=memory_limit_bytes,
         deadline_s=hard_wall_s + SERVER_SLACK_S,
         checks=checks,
+        called=tests["fn_name"] if tests["type"] == "call" else None,
     )
 
 

@@ -1,0 +1,125 @@
+"""
+Check whether the lines that a program's process reports can be those that ran.
+
+The lines are claims of that process. Here is what can be seen from outside: statements of a suite run in their order,
+after its header, and a function that returned was entered.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterable, Sequence
+from types import CodeType
+
+from stepcoder_trl.executor.wire.messages import Lines
+from stepcoder_trl.parsing import COMPILE_ERRORS, compile_for_tracing, parse, quiet_parser
+from stepcoder_trl.types import Outcome, TestResult, TLineNo
+from stepcoder_trl.units import executable_units
+
+
+# Words of programs that switch off the tracing of a frame, or of a code object.
+_SWITCHES = ("f_trace", "set_local_events", "PyEval_SetTrace")
+# Words of programs in which a function may be replaced by other means than `def`.
+_REPLACING = ("globals", "setattr", "exec", "__dict__", "__code__", "import *", "sys.modules", "__class__", "vars")
+
+
+def believed_lines(program: str, lines: Lines, results: Sequence[TestResult], called: str | None = None) -> Lines:
+    """
+    Return the lines that a program's process reports, or `None` if they cannot be all that ran.
+
+    `called` is the function or method that all tests call, if they are call tests.
+    """
+    if lines is None or not is_plausible_trace(program, lines):
+        return None
+    returned = any(result.outcome in (Outcome.PASSED, Outcome.FAILED) for result in results)
+    if not lines and (returned or any(result.error_line for result in results)):
+        return None
+    if returned and called is not None and not _was_entered(program, lines, called):
+        return None
+    return lines
+
+
+def is_plausible_trace(program: str, lines: Collection[TLineNo]) -> bool:
+    """
+    Return whether just these lines of a program may have run.
+
+    Each statement runs after the one before it in its suite, or after the header of the suite. Programs that use the
+    means to switch off a trace have no plausible one.
+    """
+    return not any(word in program for word in _SWITCHES) and _runs_in_order(program, lines)
+
+
+def _runs_in_order(program: str, lines: Collection[TLineNo]) -> bool:
+    """Return whether each statement that ran came after the one before it, or after the header of its suite."""
+    units = executable_units(program)
+    if not units:
+        return True
+    events = frozenset(lines)
+    ran = [not events.isdisjoint(range(unit.first_line, unit.last_line + 1)) for unit in units]
+    if all(unit.after is None or ran[unit.after] for unit, own in zip(units, ran, strict=True) if own):
+        return True
+    # Some statements never have an event: passive ones, and those that the compiler has left out.
+    known = _lines_with_events(program)
+    silent = [known.isdisjoint(range(unit.first_line, unit.last_line + 1)) for unit in units]
+    for unit, own in zip(units, ran, strict=True):
+        before = unit.after
+        while own and before is not None and silent[before]:
+            before = units[before].after
+        if own and before is not None and not ran[before]:
+            return False
+    return True
+
+
+def _lines_with_events(program: str) -> frozenset[TLineNo]:
+    """Return all lines that may have an event, by the tables of the compiled program. Empty if it does not compile."""
+    try:
+        with quiet_parser():
+            code = compile_for_tracing(program, "solution.py")
+    except COMPILE_ERRORS:
+        return frozenset()
+    return frozenset(_lines_of(code))
+
+
+def _lines_of(code: CodeType) -> Iterable[TLineNo]:
+    codes = [code]
+    while codes:
+        code = codes.pop()
+        yield from (line for _, _, line in code.co_lines() if line)
+        codes += (constant for constant in code.co_consts if isinstance(constant, CodeType))
+
+
+def _was_entered(program: str, lines: Collection[TLineNo], name: str) -> bool:
+    """Return `False` if a function returned a value although none of its lines ran. `True` if this is unknown."""
+    tree = parse(program)
+    if tree is None or any(word in program for word in _REPLACING):
+        return True
+    nodes = list(ast.walk(tree))
+    if [bound for node in nodes for bound in _bound_names(node)].count(name) != 1:
+        return True
+    return all(
+        _is_generator(node) or any(node.body[0].lineno <= line <= (node.end_lineno or line) for line in lines)
+        for node in nodes
+        if isinstance(node, ast.FunctionDef) and node.name == name
+    )
+
+
+def _is_generator(function: ast.FunctionDef) -> bool:
+    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in ast.walk(function))
+
+
+def _bound_names(node: ast.AST) -> list[str]:
+    """Return the names that a node binds. Names that a decorator or metaclass may bind again are there twice."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return [node.name] * (2 if node.decorator_list else 1)
+    if isinstance(node, ast.ClassDef):
+        methods = [each.name for each in node.body if isinstance(each, ast.FunctionDef)]
+        return [node.name, *methods] if node.decorator_list or node.keywords else [node.name]
+    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        return [node.id]
+    if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+        return [node.attr]
+    if isinstance(node, ast.alias):
+        return [node.asname or node.name.partition(".")[0]]
+    if isinstance(node, (ast.ExceptHandler, ast.MatchAs)) and node.name is not None:
+        return [node.name]
+    return []
