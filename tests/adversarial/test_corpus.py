@@ -75,8 +75,8 @@ def test_program_is_judged_right_and_leaves_nothing(case, executor, nothing_left
 
 
 @pytest.mark.parametrize("case", named([*HOSTILE, *CORRECT], alone=True))
-def test_program_on_a_worker_of_its_own_is_judged_right_and_leaves_nothing(case, executor, nothing_left):
-    assert check_alone(case, executor) == []
+def test_program_on_a_worker_of_its_own_is_judged_right_and_leaves_nothing(case, executor, nothing_left, scratch_root):
+    assert check_alone(case, executor, scratch_root) == []
 
 
 def test_correct_programs_pass_in_parallel():

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from stepcoder_trl.errors import SandboxError
-from stepcoder_trl.executor.backend import Backend
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, Backend
 from stepcoder_trl.executor.local.executor import CodeExecutor
+from stepcoder_trl.executor.selftest import leftovers
 from stepcoder_trl.executor.selftest.corpus import Case
 from stepcoder_trl.executor.selftest.growth import Peaks
 from stepcoder_trl.parsing import line_spans
@@ -67,22 +69,31 @@ def check_execution(case: Case, execution: Execution) -> Iterator[SelftestFindin
     beyond = [line for line in execution.executed_lines | execution.kept_lines if not 1 <= line <= num_lines]
     if beyond:
         yield finding(f"lines 1 to {num_lines}", f"lines {sorted(beyond)[:5]}")
+    needs = case.requirements
     if not execution.trace_lost:
-        if missing := case.ran - execution.executed_lines:
-            yield finding(f"executed lines {sorted(case.ran)}, or a lost trace", f"not lines {sorted(missing)}")
-        if claimed := case.not_run & execution.executed_lines:
-            yield finding(f"lines {sorted(case.not_run)} not executed, or a lost trace", f"lines {sorted(claimed)}")
+        if missing := needs.ran - execution.executed_lines:
+            yield finding(f"executed lines {sorted(needs.ran)}, or a lost trace", f"not lines {sorted(missing)}")
+        if claimed := needs.not_run & execution.executed_lines:
+            yield finding(f"lines {sorted(needs.not_run)} not executed, or a lost trace", f"lines {sorted(claimed)}")
 
 
-def check_alone(case: Case, executor: CodeExecutor) -> list[SelftestFinding]:
-    """Run a case on a new worker with the settings of an executor and of the case. Return what is wrong."""
+def check_alone(case: Case, executor: CodeExecutor, scratch_root: Path | None = None) -> list[SelftestFinding]:
+    """
+    Run a case on a new worker with the settings of an executor and of the case. Return what is wrong.
+
+    `scratch_root` is a folder that only this package's executors use for their scratch folders.
+    """
     config = replace(executor.config, num_workers=1, **case.requirements.config)
+    census = leftovers.Census(scratch_root)
     for last in (number == _TRIES_OF_MEASURES - 1 for number in range(_TRIES_OF_MEASURES)):
         with CodeExecutor(config) as alone:
+            alone.run(HARMLESS_PROGRAM, HARMLESS_TESTS)
+            servers = leftovers.children_of_ours()
             findings = check_companions(case.requirements.first, alone)
             with Peaks(case.requirements.growth_mib) as peaks:
                 findings += check_rate(case, alone) if case.requirements.runs > 1 else check_one(case, alone)
             findings += check_companions(case.requirements.then, alone)
+            findings += (SelftestFinding("after", case.name, "", left) for left in census.left_behind(servers))
         too_large = [name for name, limit in case.requirements.growth_mib.items() if peaks.mib[name] > limit]
         if last or not too_large:
             break

@@ -22,8 +22,9 @@ A file begins with comments that describe the test:
 A line of the program that ends with `# ran` must be among the executed lines, and one that ends with `# not run` must
 not, unless the execution says that its trace was lost.
 
-Without `source` and `source_expression`, the program is the whole file, comments included. A hostile program cannot
-compute its expected outputs, so it passes only if it steals them. Names of files that a program tries to leave in
+Without `source` and `source_expression`, the program is the whole file, comments included, except for what the lines
+`tests` and `outputs_expression` say. A hostile program cannot compute its expected outputs, nor find them in its own
+text, so it passes only if it steals them. Names of files that a program tries to leave in
 shared folders begin with `planted`, so that the suite finds them. The programs are `.txt` files, so that no tool
 collects, checks, compiles or imports them.
 """
@@ -51,6 +52,8 @@ class Requirements:
     runs: int = 1
     highest_rate: float = 0.0  # share of the runs that may pass, if there are several
     message_not: str = ""
+    ran: frozenset[int] = frozenset()  # lines that must be among the executed ones, unless the trace was lost
+    not_run: frozenset[int] = frozenset()  # lines that must not
 
     @property
     def needs_own_worker(self) -> bool:
@@ -70,20 +73,6 @@ class Case:
     note: str  # why the program is in the corpus
     requirements: Requirements = Requirements()
 
-    @property
-    def ran(self) -> set[int]:
-        """Return the lines that must be among the executed ones."""
-        return self._lines_that_end_with("# ran")
-
-    @property
-    def not_run(self) -> set[int]:
-        """Return the lines that must not be among the executed ones."""
-        return self._lines_that_end_with("# not run")
-
-    def _lines_that_end_with(self, mark: str) -> set[int]:
-        lines = enumerate(self.program.split("\n"), start=1)
-        return {number for number, line in lines if line.endswith(mark) and not line.startswith("#")}
-
 
 def load(kind: str, folder: Path = PROGRAMS) -> list[Case]:
     """Load all `"hostile"` or all `"correct"` programs, sorted by name, from a folder that holds both folders."""
@@ -94,15 +83,15 @@ def _case(path: Path) -> Case:
     text = path.read_bytes().decode("utf-8")
     lines = itertools.takewhile(lambda line: line.startswith("# "), text.split("\n"))
     header = {key: value for key, _, value in (line[2:].partition(": ") for line in lines)}
-    expected = frozenset(header["expect"].split("|"))
+    program = _program(header, text, path.parents[1])
     return Case(
         kind=path.parent.name,
         name=path.stem,
-        program=_program(header, text, path.parents[1]),
+        program=program,
         tests=_tests(header),
-        expected=expected,
+        expected=frozenset(header["expect"].split("|")),
         note=header.get("note", ""),
-        requirements=_requirements(header, path.parents[1]),
+        requirements=_requirements(header, program, path.parents[1]),
     )
 
 
@@ -114,6 +103,8 @@ def _program(header: dict[str, str], text: str, folder: Path) -> str:
         return str(json.loads(header["source"]))
     if "source_expression" in header:
         return str(eval(header["source_expression"], {}))
+    for key in ("tests", "tests_expression", "outputs_expression"):
+        text = text.replace(f"# {key}: {header[key]}\n", f"# {key}\n", 1) if key in header else text
     if "snippet" in header:
         snippet = (folder / "snippets" / f"{header['snippet']}.txt").read_text(encoding="utf-8")
         comments, gap, rest = text.partition("\n\n")
@@ -134,7 +125,7 @@ def _tests(header: dict[str, str]) -> dict[str, Any]:
     return tests
 
 
-def _requirements(header: dict[str, str], folder: Path) -> Requirements:
+def _requirements(header: dict[str, str], program: str, folder: Path) -> Requirements:
     def companions(key: str) -> tuple[Case, ...]:
         return tuple(_case(folder / "companions" / f"{name}.txt") for name in header.get(key, "").split())
 
@@ -147,4 +138,12 @@ def _requirements(header: dict[str, str], folder: Path) -> Requirements:
         runs=runs,
         highest_rate=highest_rate,
         message_not=header.get("message_not", ""),
+        ran=_lines_with(program, "# ran"),
+        not_run=_lines_with(program, "# not run"),
     )
+
+
+def _lines_with(program: str, mark: str) -> frozenset[int]:
+    """Return the numbers of the lines that end with a mark."""
+    lines = enumerate(program.split("\n"), start=1)
+    return frozenset(number for number, line in lines if line.endswith(mark) and not line.startswith("#"))

@@ -76,10 +76,10 @@ def _batches(cases: Sequence[Case], size: int) -> Iterator[Sequence[Case]]:
     yield from ([case] for case in cases if case.requirements.needs_own_worker)
 
 
-def _check_batch(batch: Sequence[Case], backend: Backend) -> list[SelftestFinding]:
+def _check_batch(batch: Sequence[Case], backend: Backend, scratch_root: Path | None) -> list[SelftestFinding]:
     """Run cases in parallel. Return what is wrong. A backend of somebody else gets no settings and no measures."""
     if isinstance(backend, CodeExecutor) and batch[0].requirements.needs_own_worker:
-        return check_alone(batch[0], backend)
+        return check_alone(batch[0], backend, scratch_root)
     findings = [found for case in batch for found in check_companions(case.requirements.first, backend)]
     futures = [(case, submit(backend, case)) for case in batch if not case.requirements.config]
     findings += [found for case, future in futures for found in check_future(case, future)]
@@ -126,7 +126,7 @@ def run_selftest(
     findings: list[SelftestFinding] = []
     for batch in _batches(cases, at_once):
         servers = leftovers.children_of_ours() if local else set[int]()
-        findings += _check_batch(batch, backend)
+        findings += _check_batch(batch, backend, scratch_root)
         for case in batch:
             on_case(case)
         if local:

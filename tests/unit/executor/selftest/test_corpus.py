@@ -80,15 +80,15 @@ def test_snippet_comes_before_the_program(tmp_path):
     one = case(tmp_path, "print(os)\n", snippet="help")
 
     assert one.program.endswith("\n\nimport os\n\n\nprint(os)\n")
-    assert one.program.startswith("# tests: ")
+    assert one.program.startswith("# tests\n")
 
 
 def test_marked_lines_are_numbered_in_the_whole_program(tmp_path):
     one = case(tmp_path, "a = 1  # ran\nif a:\n    b = 2  # not run\n", snippet="help")
 
     lines = one.program.split("\n")
-    assert [lines[number - 1] for number in one.ran] == ["a = 1  # ran"]
-    assert [lines[number - 1] for number in one.not_run] == ["    b = 2  # not run"]
+    assert [lines[number - 1] for number in one.requirements.ran] == ["a = 1  # ran"]
+    assert [lines[number - 1] for number in one.requirements.not_run] == ["    b = 2  # not run"]
 
 
 @pytest.mark.parametrize(
