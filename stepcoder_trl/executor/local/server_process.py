@@ -127,7 +127,10 @@ class ServerProcess:
             status = 0
             self._process.kill()
             self._process.wait()
-        remove_all(self._folder)
+        # The kernel kills the programs of a killed server a moment later. Until then they may still create files.
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while not remove_all(self._folder) and time.monotonic() < deadline:
+            time.sleep(0.01)
         if status == EXIT_KILLED:
             return True
         return status in (-signal.SIGKILL, -signal.SIGTERM) and (not self.ready or self.layers["seccomp"])

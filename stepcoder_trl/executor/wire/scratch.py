@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Callable
 
 
 BYTES_PER_ENTRY = 4096  # counted for an empty file or folder
+_LONG_PATH = 1000  # characters; it also limits the depth of recursion, and the system refuses paths of 4096 bytes
 
 
 def random_name() -> str:
@@ -47,41 +49,57 @@ def remove(folder: str) -> bool:
     """
     Remove a folder and its contents, of any depth. Return whether it is gone.
 
-    No process may write to it any more. Nested folders are first moved beside it under random names, so that neither
-    recursion nor long paths are needed. Missing permissions are restored.
+    No process may write to it any more. Folders with a long path are first moved beside it under random names. Missing
+    permissions are restored.
     """
     waiting = [folder]
     parent = os.path.dirname(folder)
-    removed = True
     while waiting:
-        path = waiting.pop()
         try:
-            waiting += _emptied(path, parent)
-            os.rmdir(path)
+            _remove_tree(waiting.pop(), parent, waiting)
         except FileNotFoundError:
             pass
         except OSError:
-            removed = False
-    return removed
+            return False
+    return True
 
 
-def _emptied(path: str, parent: str) -> list[str]:
-    """Remove the files of a folder, and move its folders to `parent`. Return their new paths."""
-    os.chmod(path, 0o700)
-    moved = []
+def _remove_tree(path: str, parent: str, waiting: list[str]) -> None:
+    """Remove a folder. Move folders in it that have a long path to `parent`, and add their new paths to `waiting`."""
+    try:
+        entries = _entries(path)
+    except PermissionError:
+        os.chmod(path, 0o700)
+        entries = _entries(path)
+    for entry in entries:
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if is_folder and len(entry.path) < _LONG_PATH:
+            _remove_tree(entry.path, parent, waiting)
+        elif is_folder:
+            os.chmod(entry.path, 0o700)  # moving a folder changes its `..`
+            waiting.append(os.path.join(parent, random_name()))
+            os.rename(entry.path, waiting[-1])
+        else:
+            _with_permission(path, os.unlink, entry.path)
+    _with_permission(os.path.dirname(path), os.rmdir, path)
+
+
+def _entries(path: str) -> list[os.DirEntry[str]]:
     with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                os.chmod(entry.path, 0o700)  # moving a folder changes its `..`
-                moved.append(os.path.join(parent, random_name()))
-                os.rename(entry.path, moved[-1])
-            else:
-                os.unlink(entry.path)
-    return moved
+        return list(entries)
 
 
-def remove_all(base: str) -> None:
-    """Remove a server's folder and those of its programs. What cannot be removed stays."""
+def _with_permission(folder: str, act: Callable[[str], None], path: str) -> None:
+    """Remove an entry of a folder. If the folder does not permit it, permit it first."""
+    try:
+        act(path)
+    except PermissionError:
+        os.chmod(folder, 0o700)
+        act(path)
+
+
+def remove_all(base: str) -> bool:
+    """Remove a server's folder and those of its programs. What cannot be removed stays. Return whether all is gone."""
     with contextlib.suppress(OSError):
         os.chmod(base, 0o700)
         with os.scandir(base) as entries:
@@ -92,3 +110,4 @@ def remove_all(base: str) -> None:
             else:
                 os.unlink(entry.path)
         os.rmdir(base)
+    return not os.path.lexists(base)
