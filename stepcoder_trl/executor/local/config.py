@@ -41,11 +41,11 @@ class ExecutorConfig(Limits, _FirstFields):
             compared as text.
         fresh_process_per_test (`bool`, *optional*, defaults to `False`):
             Fork a new process for every test, so that no test sees the state that another left in imported modules.
-        keep_outputs (`bool`, *optional*, defaults to `False`):
-            Keep what each stdio test printed and each call returned in `TestResult.output`.
         trace (`bool`, *optional*, defaults to `True`):
             Record which lines run. Without it programs are faster, `executed_lines` is empty and `kept_lines` holds
             all lines.
+        keep_outputs (`bool`, *optional*, defaults to `False`):
+            Keep what each stdio test printed and each call returned in `TestResult.output`.
         hash_seed (`int`, *optional*, defaults to `0`):
             `PYTHONHASHSEED` of the programs, from 0 to 4294967295. It determines the order of their sets.
     """

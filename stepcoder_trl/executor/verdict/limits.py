@@ -33,8 +33,8 @@ class Limits:
     stop_on_first_failure: bool = False
     float_tolerance: float | None = None
     fresh_process_per_test: bool = False
-    keep_outputs: bool = False
     trace: bool = True
+    keep_outputs: bool = False
 
     def __post_init__(self) -> None:
         check_seconds("timeout_s", self.timeout_s)

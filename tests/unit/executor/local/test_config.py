@@ -24,7 +24,7 @@ def test_setting_out_of_range_is_refused(settings, message):
 
 
 def test_positional_settings_have_a_fixed_order():
-    config = ExecutorConfig(1, 2.0, 3.0, 2**30, "none", True, 0.5, True, True, 7)
+    config = ExecutorConfig(1, 2.0, 3.0, 2**30, "none", True, 0.5, True, False, True, 7)
 
     assert config == ExecutorConfig(
         num_workers=1,
@@ -35,6 +35,7 @@ def test_positional_settings_have_a_fixed_order():
         stop_on_first_failure=True,
         float_tolerance=0.5,
         fresh_process_per_test=True,
+        trace=False,
         keep_outputs=True,
         hash_seed=7,
     )

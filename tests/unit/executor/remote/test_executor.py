@@ -232,7 +232,7 @@ def test_invalid_address_raises(url):
 
 
 def test_positional_settings_have_a_fixed_order():
-    config = RemoteConfig("http://sandbox", 1, 2.0, 3.0, 2**30, "none", True, 0.5, True, False, 4, 0.25, 5.0)
+    config = RemoteConfig("http://sandbox", 1, 2.0, 3.0, 2**30, "none", True, 0.5, True, False, False, 4, 0.25, 5.0)
 
     assert config == RemoteConfig(
         url="http://sandbox",
@@ -244,6 +244,7 @@ def test_positional_settings_have_a_fixed_order():
         stop_on_first_failure=True,
         float_tolerance=0.5,
         fresh_process_per_test=True,
+        trace=False,
         keep_outputs=False,
         max_attempts=4,
         backoff_s=0.25,
@@ -295,7 +296,7 @@ def test_selftest_command_tests_service(service, tmp_path):
         main(["selftest", "--backend-url", service.url, "--only", "call_long_integers", "--out", str(out)])
 
     assert end.value.code == 0
-    assert json.loads(out.read_text())["checked"] == ["outcomes", "lines"]
+    assert json.loads(out.read_text())["checked"] == ["outcomes", "messages", "lines"]
 
 
 def test_execute_command_uses_service(service, tmp_path):
