@@ -23,7 +23,7 @@ class CodeExecutor(BaseBackend):
     """
     Executor that runs untrusted Python programs under unit tests, and records the lines that run.
 
-    coverage.py's C tracer records them on Python 3.10 and 3.11, and `sys.monitoring`, as coverage.py's own core, later.
+    coverage.py's C tracer records them on Python 3.10 and 3.11. Later releases have `sys.monitoring`.
 
     Programs run in forked children of long-lived fork servers, never in this process and never in a fork of it. Use it
     as a context manager, or call [`~CodeExecutor.close`]. An executor that is not used any more is closed once its
