@@ -14,11 +14,9 @@ import gc
 import io
 import json
 import os
-import socket
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
@@ -26,22 +24,17 @@ from stepcoder_trl.executor.child.answers import answer_questions
 from stepcoder_trl.executor.child.between_tests import FolderState
 from stepcoder_trl.executor.child.interpreter import hide_frames
 from stepcoder_trl.executor.child.reporter import Reporter
-from stepcoder_trl.executor.child.soft_limit import SoftLimit
 from stepcoder_trl.executor.child.state import Baseline, names_in
-from stepcoder_trl.executor.child.task import ChildTask, Inherited, Streams, receive_task
+from stepcoder_trl.executor.child.task import ChildTask
 from stepcoder_trl.executor.wire.codec import TooLarge, decode, encode
-from stepcoder_trl.executor.wire.frames import json_bytes, write_all
-from stepcoder_trl.executor.wire.jobs import compact, pack
+from stepcoder_trl.executor.wire.frames import write_all
 from stepcoder_trl.executor.wire.messages import (
     EXIT_REPORT_FAILED,
-    ChildJob,
-    CodeAround,
     InsideTest,
     Result,
     SplitTest,
     Tree,
 )
-from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.raised import MissingFunction, describe, is_of_the_test, message_of
 from stepcoder_trl.executor.wire.text import one_line
 
@@ -70,7 +63,7 @@ def main(task: ChildTask, report: Reporter) -> NoReturn:
         gc.freeze()  # a collection would touch, and so copy, all objects of the server
         gc.enable()
         report.replace_exit()
-        _run(task, report)
+        run(task, report)
         report.send({"end": report.trace()})
         _exit(0)
     except MemoryError:
@@ -79,52 +72,8 @@ def main(task: ChildTask, report: Reporter) -> NoReturn:
         _exit(EXIT_REPORT_FAILED)
 
 
-def rehearse(inherited: Inherited, stdout: int) -> None:
-    """
-    Run a small program in the fork server, as children do.
-
-    Python prepares caches of types and specialized code while code runs for the first times. Children inherit them
-    after some rehearsals. `stdout` is an empty memory file.
-    """
-    job = ChildJob(
-        part_bytes=[],
-        type="call",
-        first=0,
-        folder=os.path.dirname(inherited.tracer.filename),
-        memory_limit_bytes=2**20,
-        cpu_limit_s=1,
-        file_limit_bytes=2**20,
-        max_output_bytes=2**20,
-        waits_for_verdicts=False,
-        is_traced=True,
-        is_examined=False,
-        shares_lines=False,
-    )
-    around = compact(CodeAround(fn_name="f", preamble="", setup=""))
-    message = pack(job, [b"def f(x):\n    return [x]\n", around, json_bytes(encode([1.5]))])
-    before = sys.modules["__main__"], sys.stdin, sys.__stdin__, sys.stdout, sys.__stdout__
-    descriptors = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDWR)
-    ours, theirs = socket.socketpair()
-    inherited = replace(inherited, beginning=Progress(), claims=Progress(), soft_limit=SoftLimit())
-    try:
-        ours.sendall(b"." + message)
-        task = receive_task(Streams(theirs, report=null, stdin=stdout, stdout=stdout), inherited)
-        report = begin(task)
-        _run(task, report)
-        report.send({"end": report.trace()})
-    finally:
-        for file in (ours, theirs):
-            file.close()
-        os.close(null)
-        inherited.tracer.stop()
-    for descriptor, saved in enumerate(descriptors):
-        os.dup2(saved, descriptor)
-        os.close(saved)
-    sys.modules["__main__"], sys.stdin, sys.__stdin__, sys.stdout, sys.__stdout__ = before  # type: ignore[misc]
-
-
-def _run(task: ChildTask, report: Reporter) -> None:
+def run(task: ChildTask, report: Reporter) -> None:
+    """Compile the program and run its tests."""
     code = _compiled(task, report)
     if code is None:
         return

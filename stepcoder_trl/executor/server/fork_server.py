@@ -8,8 +8,8 @@ import os
 import signal
 from typing import Any, NamedTuple
 
-from stepcoder_trl.executor.child import run as child
 from stepcoder_trl.executor.child import synchronize
+from stepcoder_trl.executor.child.rehearsal import rehearse
 from stepcoder_trl.executor.child.soft_limit import SoftLimit
 from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.child.task import PROGRAM_FILE, Inherited
@@ -24,9 +24,6 @@ from stepcoder_trl.executor.wire.jobs import unpack
 from stepcoder_trl.executor.wire.messages import JobAnswer, JobMessage, Settings, StartMessage
 from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.system import PortableSystem, System
-
-
-_REHEARSALS = 20  # Python specializes code that has run some times
 
 
 class Job(NamedTuple):
@@ -70,10 +67,9 @@ class ForkServer:
             soft_limit=SoftLimit(),
         )
         self.beginning, self.claims = inherited.beginning, inherited.claims
-        stdout = self.system.memory_file("rehearsal")
-        for _ in range(_REHEARSALS):
-            child.rehearse(inherited, stdout)
-        os.close(stdout)
+        gc.freeze()  # so that the collections of a rehearsal are quick
+        rehearse(inherited, self.system)
+        gc.unfreeze()
         gc.collect()
         gc.freeze()
         private = [replies, requests] if checks is None else [replies, requests, checks]
