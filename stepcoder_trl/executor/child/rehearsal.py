@@ -8,7 +8,6 @@ inherits what is there. What it has to prepare itself costs time and copies page
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from stepcoder_trl.executor.child.soft_limit import SoftLimit
 from stepcoder_trl.executor.child.task import Inherited, Streams, receive_task
 from stepcoder_trl.executor.wire.codec import encode
 from stepcoder_trl.executor.wire.frames import frame, json_bytes
-from stepcoder_trl.executor.wire.jobs import compact, pack
+from stepcoder_trl.executor.wire.jobs import compact, pack_for_child
 from stepcoder_trl.executor.wire.messages import OVER, ChildJob, CodeAround, Question
 from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.system import System
@@ -77,22 +76,19 @@ def rehearse(inherited: Inherited, system: System) -> None:
 def _perform(piece: _Piece, inherited: Inherited, null: int, stdin: int, stdout: int) -> None:
     inherited = replace(inherited, beginning=Progress(), claims=Progress(), soft_limit=SoftLimit())
     around = compact(CodeAround(fn_name=piece.fn_name, preamble="", setup=piece.setup))
-    ours, theirs = socket.socketpair()
-    pipes = _pipes_of_examiner(piece.examiner) if piece.examiner else ()
+    connection, end = os.pipe()
+    questions, answers, unread = _pipes_of_examiner(piece.examiner)
     try:
-        socket.send_fds(ours, [b"."], pipes[:2])
-        ours.sendall(pack(_job_of(piece, inherited), [piece.program, around, *piece.tests]))
-        task = receive_task(Streams(theirs, report=null, stdin=stdin, stdout=stdout), inherited)
+        os.write(end, pack_for_child(_job_of(piece, inherited), [piece.program, around, *piece.tests]))
+        task = receive_task(Streams(connection, null, stdin, stdout, questions, answers), inherited)
         report = begin(task)
         run(task, report)
         report.send({"end": report.trace()})
         if task.examiner is not None:
             task.examiner.close()
     finally:
-        for file in (ours, theirs):
-            file.close()
-        for end in pipes:
-            os.close(end)
+        for descriptor in (connection, end, unread):
+            os.close(descriptor)
         inherited.tracer.stop()
 
 
@@ -110,6 +106,7 @@ def _job_of(piece: _Piece, inherited: Inherited) -> ChildJob:
         is_traced=True,
         is_examined=bool(piece.examiner),
         shares_lines=False,
+        has_home=False,
     )
 
 

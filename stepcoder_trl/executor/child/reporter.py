@@ -25,7 +25,7 @@ class Reporter:
 
     def __init__(self, task: ChildTask) -> None:
         self._fd = task.streams.report
-        self._gate = task.streams.connection.fileno() if task.job["waits_for_verdicts"] else None
+        self._gate = task.streams.connection if task.job["waits_for_verdicts"] else None
         self._task = task
         self._busy = False
         self._traced = False

@@ -6,7 +6,6 @@ import mmap
 import os
 import socket
 import sys
-from array import array
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,22 +13,14 @@ from stepcoder_trl.executor.child.instrument import NotingTracer
 from stepcoder_trl.executor.child.soft_limit import SoftLimit
 from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.child.tracer import LineTracer, NoTracer
-from stepcoder_trl.executor.wire.frames import Channel, write_all
-from stepcoder_trl.executor.wire.jobs import expanded, text_bytes, text_of, unpack
+from stepcoder_trl.executor.wire.frames import Channel
+from stepcoder_trl.executor.wire.jobs import expanded, text_of, unpack_in_child
 from stepcoder_trl.executor.wire.messages import ChildJob, CodeAround
 from stepcoder_trl.executor.wire.progress import Progress
 
 
 PROGRAM_FILE = "solution.py"
-# Words in programs that may read their own file. Writing it takes 5 % of the time of a short program.
-_HINTS_OF_THE_FILE = (
-    *("__file__", "argv", "filename", "inspect", "linecache", "solution", "traceback", "warnings", "runpy"),
-    *("logging", "listdir", "scandir", "glob", "walk", "iterdir", "pdb", "doctest", "unittest"),
-)
-# Words in programs that may ask for their home or a temporary folder. Without them, libraries find the current folder.
-_HINTS_OF_THE_ENVIRONMENT = ("environ", "getenv", "HOME", "home", "~", "expand", "temp", "TMP", "sqlite")
 _QUESTION_BYTES = 2**30
-_MAX_DESCRIPTORS = 3  # that come with a job
 
 
 @dataclass
@@ -46,10 +37,12 @@ class Inherited:
 class Streams(NamedTuple):
     """Descriptors of one child. The standard streams are memory files, which each test fills anew."""
 
-    connection: socket.socket  # to the fork server: the job, then an answer to each report if the job says so
+    connection: int  # to the fork server: the job, then an answer to each report if the job says so
     report: int
     stdin: int
     stdout: int
+    questions: int  # of the examiner, and the answers to it
+    answers: int
 
 
 @dataclass(frozen=True)
@@ -67,29 +60,24 @@ class ChildTask:
     examiner: Channel | None = None
 
 
-class _Incoming:
-    """Stream of a connection."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.read = connection.recv
-
-
 def receive_task(streams: Streams, inherited: Inherited) -> ChildTask:
     """Wait for the job of this process. Raise EOFError if the fork server ends first."""
-    _, control, _, _ = streams.connection.recvmsg(1, socket.CMSG_SPACE(_MAX_DESCRIPTORS * array("i").itemsize))
-    descriptors = array("i")
-    for _, _, data in control:
-        descriptors.frombytes(data)
     job: ChildJob
-    job, (program, around, *tests) = unpack(_Incoming(streams.connection))
+    job, (program, around, *tests) = unpack_in_child(streams.connection)
     tracer, filename = inherited.tracer, f"{job['folder']}/{PROGRAM_FILE}"
     if job["shares_lines"]:
-        memory_file = descriptors.pop()
+        memory_file = _received_file(streams.connection)
         tracer = NotingTracer(filename, mmap.mmap(memory_file, os.fstat(memory_file).st_size))
         os.close(memory_file)
     elif not job["is_traced"]:
         tracer = NoTracer(filename)
     tracer.filename = filename
+    examiner = None
+    if job["is_examined"]:
+        examiner = Channel(streams.questions, streams.answers, _QUESTION_BYTES)
+    else:
+        os.close(streams.questions)
+        os.close(streams.answers)
     return ChildTask(
         job=job,
         program=text_of(program),
@@ -99,21 +87,23 @@ def receive_task(streams: Streams, inherited: Inherited) -> ChildTask:
         streams=streams,
         inherited=inherited,
         tracer=tracer,
-        examiner=Channel(descriptors[0], descriptors[1], _QUESTION_BYTES) if job["is_examined"] else None,
+        examiner=examiner,
     )
 
 
+def _received_file(connection: int) -> int:
+    with socket.socket(fileno=os.dup(connection)) as received:
+        _, (descriptor,), _, _ = socket.recv_fds(received, 1, 1)
+    return int(descriptor)
+
+
 def enter_folder(task: ChildTask) -> None:
-    """Make the program's folder the current one. Write the program's file there if the program may read it."""
+    """Make the program's folder the current one."""
     folder = task.job["folder"]
     os.chdir(folder)
-    if any(hint in task.program for hint in _HINTS_OF_THE_FILE):
-        descriptor = os.open(PROGRAM_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        write_all(descriptor, text_bytes(task.program))
-        os.close(descriptor)
     sys.path.insert(0, folder)
     sys.argv = [task.filename]
-    if any(hint in task.program for hint in _HINTS_OF_THE_ENVIRONMENT):
+    if task.job["has_home"]:
         os.environ["HOME"] = os.environ["TMPDIR"] = folder
     tempfile: Any = sys.modules.get("tempfile")
     if tempfile is not None:

@@ -19,7 +19,7 @@ from stepcoder_trl.executor.server.fork_server import ForkServer, Job, send_sign
 from stepcoder_trl.executor.server.supervise import POLL_S, SOFT_LIMIT_GRACE_S, Action, DiskUse, Supervision
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import READ_BYTES, write_all
-from stepcoder_trl.executor.wire.jobs import pack
+from stepcoder_trl.executor.wire.jobs import pack_for_child
 from stepcoder_trl.executor.wire.messages import CHILD_GO, CHILD_STOP, ChildJob
 
 
@@ -27,6 +27,8 @@ MAX_SCRATCH_BYTES = 256 * 2**20
 MIN_FREE_BYTES = 2**20  # a disk with less counts as full
 CRITICAL_FREE_BYTES = 2**30  # a disk with less is protected even if somebody else may be filling it
 _LONG_RUN_S = 1.0
+# Words in programs that may ask for their home or a temporary folder. Without them, libraries find the current folder.
+_HINTS_OF_THE_ENVIRONMENT = (*(b"environ", b"getenv", b"HOME", b"home", b"~", b"expand", b"temp", b"TMP", b"sqlite"),)
 
 
 class ChildProcess:
@@ -39,6 +41,7 @@ class ChildProcess:
         new = server.forker.take()
         self.pid, self.reports, self.stdout = new.pid, new.reports, new.stdout
         self._connection = new.connection
+        self._examiners_ends = new.questions, new.answers
         self.folder = ""
         self.free_bytes = scratch.free_bytes(server.folder)
 
@@ -48,20 +51,17 @@ class ChildProcess:
 
         Raise OSError if that fails. A child that has ended meanwhile gets nothing.
         """
+        examination.connect(self._examiners_ends)
         if self.free_bytes < MIN_FREE_BYTES:
             raise OSError(errno.ENOSPC, f"the disk of {self._server.folder} is full")
-        self.folder = self._server.new_folder()
+        self.folder = self._server.new_folder(self._job.program)
         self._server.beginning.clear()
         self._server.claims.clear()
-        pipes = examination.connect()
         files = () if lines is None else (lines,)
-        try:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._send(pipes, files)
-        finally:
-            examination.leave_to_child()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._send(examination.is_needed, files)
 
-    def _send(self, pipes: Sequence[int], files: Sequence[int]) -> None:
+    def _send(self, is_examined: bool, files: Sequence[int]) -> None:
         header = self._job.header
         tests = self._job.tests[self._tests.start : self._tests.stop]
         message = ChildJob(
@@ -75,15 +75,14 @@ class ChildProcess:
             max_output_bytes=header["max_output_bytes"],
             waits_for_verdicts=header["waits_for_verdicts"] and not files,
             is_traced=header["is_traced"],
-            is_examined=bool(pipes),
+            is_examined=is_examined,
             shares_lines=bool(files),
+            has_home=any(hint in self._job.program for hint in _HINTS_OF_THE_ENVIRONMENT),
         )
-        with socket.socket(fileno=self._connection) as connection:
-            try:
-                socket.send_fds(connection, [b"."], [*pipes, *files])
-            finally:
-                connection.detach()
-        write_all(self._connection, pack(message, [self._job.program, self._job.around, *tests]))
+        write_all(self._connection, pack_for_child(message, [self._job.program, self._job.around, *tests]))
+        if files:
+            with socket.socket(fileno=os.dup(self._connection)) as connection:
+                socket.send_fds(connection, [b"."], files)
 
     def answer(self, goes_on: bool) -> None:
         """Let a child that waits after a test run the next one, or end."""

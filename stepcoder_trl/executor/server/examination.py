@@ -128,29 +128,20 @@ class Examination:
         self._checks_bytes = checks_bytes
         self._max_answer_bytes = max_answer_bytes
         self._is_used_up = False
-        self._childs_ends: tuple[int, ...] = ()
-        self._examiners_ends: tuple[int, ...] = ()
+        self._pipes: tuple[int, ...] = ()
 
-    # The pipes between child and examiner
-
-    def connect(self) -> tuple[int, ...]:
-        """Create the pipes. Return the child's ends, if there is an examiner."""
-        if self._examiner is None:
-            return ()
-        questions_read, questions_write = os.pipe()
-        answers_read, answers_write = os.pipe()
-        self._childs_ends = questions_read, answers_write
-        self._examiners_ends = questions_write, answers_read
-        return self._childs_ends
-
-    def leave_to_child(self) -> None:
-        """Close the child's ends in the server, so that the examiner notices when the child ends."""
-        self._childs_ends = _closed(self._childs_ends)
+    def connect(self, pipes: tuple[int, ...]) -> None:
+        """Take the ends of the pipes to and from a new child, which are closed here once the examiner has them."""
+        self._pipes = pipes if self.is_needed else _closed(pipes)
 
     def close(self) -> None:
         """Close all open ends."""
-        self.leave_to_child()
-        self._examiners_ends = _closed(self._examiners_ends)
+        self._pipes = _closed(self._pipes)
+
+    @property
+    def is_needed(self) -> bool:
+        """Return whether the examiner judges tests of the child."""
+        return self._examiner is not None
 
     # The course of an examination
 
@@ -164,8 +155,8 @@ class Examination:
         if self._examiner is None or self._examiner.is_busy or self.verdict is not None:
             raise ValueError("report out of order")
         request = ExaminationRequest(test=index, size=self._checks_bytes, max_bytes=self._max_answer_bytes)
-        self._examiner.begin(request, self._examiners_ends)
-        self._examiners_ends = _closed(self._examiners_ends)  # so that each side notices when the other ends
+        self._examiner.begin(request, self._pipes)
+        self._pipes = _closed(self._pipes)  # so that each side notices when the other ends
 
     def receive_verdict(self, wait_s: float = 0.0) -> None:
         """Receive the verdict, if there is one."""

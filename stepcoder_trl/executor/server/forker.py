@@ -42,7 +42,7 @@ _COMMAND = struct.Struct("<cI")  # what to do, and with which child or module
 _REAP, _FORK, _LOAD = b"r", b"f", b"l"
 _FORKED = struct.Struct("<i")  # process id, or a negative error number
 _REAPED = struct.Struct("<ldQ")  # wait status, CPU seconds, blocks of 512 bytes written
-_DESCRIPTORS = 3  # that come with a new child
+_DESCRIPTORS = 5  # that come with a new child
 
 
 class ForkerLost(Exception):
@@ -56,6 +56,8 @@ class NewChild(NamedTuple):
     connection: int
     reports: int
     stdout: int
+    questions: int  # of the examiner to the child, and the answers to it
+    answers: int
 
 
 class Reaped(NamedTuple):
@@ -144,7 +146,7 @@ class _Process:
     """State of the forker's process."""
 
     def __init__(self, server: socket.socket, inherited: Inherited, hardening: Hardening, system: System) -> None:
-        self._server = server
+        self._server, self._server_fd = server, server.fileno()
         self._inherited = inherited
         self._hardening = hardening
         self._system = system
@@ -170,29 +172,27 @@ class _Process:
         os._exit(0)
 
     def _fork(self) -> None:
-        ours, theirs = socket.socketpair()
         descriptors: list[int] = []
         try:
-            descriptors += os.pipe()
+            descriptors += (file.detach() for file in socket.socketpair())
+            for _ in range(3):
+                descriptors += os.pipe()
             descriptors += [self._system.memory_file("stdin"), self._system.memory_file("stdout")]
-            reports, report_end, stdin, stdout = descriptors
+            ours, theirs, reports, report, questions, asked, answered, answers, stdin, stdout = descriptors
             pid = os.fork()
             if pid == 0:
-                ours.close()
-                os.close(reports)
-                self._become_child(Streams(theirs, report_end, stdin, stdout))
-            socket.send_fds(self._server, [_FORKED.pack(pid)], [ours.fileno(), reports, stdout])
+                for descriptor in (self._server_fd, ours, reports, asked, answered):
+                    os.close(descriptor)
+                self._become_child(Streams(theirs, report, stdin, stdout, questions, answers))
+            socket.send_fds(self._server, [_FORKED.pack(pid)], [ours, reports, stdout, asked, answered])
         except OSError as error:
             self._server.sendall(_FORKED.pack(-(error.errno or 1)))
         finally:
-            for file in (ours, theirs):
-                file.close()
             for descriptor in descriptors:
                 os.close(descriptor)
 
     def _become_child(self, streams: Streams) -> NoReturn:
         try:
-            self._server.close()
             task = receive_task(streams, self._inherited)
             enter_folder(task)
             report = child.begin(task)

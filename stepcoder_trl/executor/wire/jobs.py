@@ -11,6 +11,7 @@ of memory, each of which a child has to copy.
 from __future__ import annotations
 
 import marshal
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,40 @@ def unpack(stream: Readable) -> tuple[Any, list[bytes]]:
     (size,) = HEADER.unpack(_exactly(stream, HEADER.size))
     header = expanded(_exactly(stream, size))
     return header, [_exactly(stream, size) for size in header["part_bytes"]]
+
+
+def pack_for_child(header: Mapping[str, Any], parts: Sequence[bytes]) -> bytes:
+    """Return a header and its parts as one message for `unpack_in_child`."""
+    message = pack(header, parts)
+    return HEADER.pack(len(message)) + message
+
+
+def unpack_in_child(descriptor: int) -> tuple[Any, list[bytes]]:
+    """
+    Read a header and its parts from a descriptor. Raise EOFError if the other end is closed before.
+
+    This needs no stream object, and as few calls as possible.
+    """
+    (missing,) = HEADER.unpack(_bytes_of(descriptor, HEADER.size))
+    message = _bytes_of(descriptor, missing)
+    (size,) = HEADER.unpack_from(message)
+    start = HEADER.size + size
+    header = expanded(message[HEADER.size : start])
+    parts = []
+    for size in header["part_bytes"]:
+        parts.append(message[start : start + size])
+        start += size
+    return header, parts
+
+
+def _bytes_of(descriptor: int, size: int) -> bytes:
+    data = os.read(descriptor, size)
+    while len(data) < size:
+        piece = os.read(descriptor, size - len(data))
+        if not piece:
+            raise EOFError("the other side is gone")
+        data += piece
+    return data
 
 
 def _exactly(stream: Readable, size: int) -> bytes:

@@ -191,8 +191,9 @@ class ChildJob(TypedDict):
     max_output_bytes: int
     waits_for_verdicts: bool
     is_traced: bool
-    is_examined: bool  # whether the examiner's pipes come with the message
-    shares_lines: bool  # whether a memory file for the lines comes with it
+    is_examined: bool  # whether the examiner asks about the tests
+    shares_lines: bool  # whether a memory file for the lines follows the message
+    has_home: bool  # whether the environment names the folder as home and for temporary files
 
 
 # Child -> fork server
