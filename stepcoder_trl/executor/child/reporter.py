@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import sys
 from base64 import b64encode
@@ -31,7 +30,6 @@ class Reporter:
         self._traced = False
         self._sent: set[int] = set()
         self._held = b""
-        self._reserve = mmap.mmap(-1, 2**20, mmap.MAP_PRIVATE)  # address space, never touched
 
     def end_at_soft_limit(self) -> None:
         """Report the lines that ran, and end. Do nothing while a report is being sent."""
@@ -110,6 +108,6 @@ class Reporter:
 
     def out_of_memory(self) -> None:
         """Report that no memory is left, and end."""
-        self._reserve.close()
+        self._task.inherited.reserve.close()
         write_all(self._fd, self._held + _OUT_OF_MEMORY)
         _exit(0)

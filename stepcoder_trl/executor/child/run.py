@@ -11,7 +11,6 @@ import atexit
 import builtins
 import errno
 import gc
-import io
 import json
 import os
 import sys
@@ -25,7 +24,7 @@ from stepcoder_trl.executor.child.between_tests import FolderState
 from stepcoder_trl.executor.child.interpreter import hide_frames
 from stepcoder_trl.executor.child.reporter import Reporter
 from stepcoder_trl.executor.child.state import Baseline, names_in
-from stepcoder_trl.executor.child.task import ChildTask
+from stepcoder_trl.executor.child.task import ChildTask, open_text_streams
 from stepcoder_trl.executor.wire.codec import TooLarge, decode, encode
 from stepcoder_trl.executor.wire.frames import write_all
 from stepcoder_trl.executor.wire.messages import (
@@ -60,7 +59,6 @@ def begin(task: ChildTask) -> Reporter:
 def main(task: ChildTask, report: Reporter) -> NoReturn:
     """Run the tests from `task.first` on, and end the process."""
     try:
-        gc.freeze()  # a collection would touch, and so copy, all objects of the server
         gc.enable()
         report.replace_exit()
         run(task, report)
@@ -150,7 +148,7 @@ def _run_script(task: ChildTask, report: Reporter, code: CodeType, first: bool) 
 
 
 def _connect(task: ChildTask, text: bytes) -> None:
-    """Fill standard input, empty standard output, and open new text streams, UTF-8 in every locale."""
+    """Fill standard input, empty standard output, and take new text streams."""
     for descriptor, source in enumerate((task.streams.stdin, task.streams.stdout)):
         _ftruncate(source, 0)
         _lseek(source, 0, os.SEEK_SET)
@@ -158,11 +156,8 @@ def _connect(task: ChildTask, text: bytes) -> None:
     if text:
         write_all(0, text)
         _lseek(0, 0, os.SEEK_SET)
-    raw_in, raw_out = io.FileIO(0, "r", closefd=False), io.FileIO(1, "w", closefd=False)
-    raw_in.name, raw_out.name = "<stdin>", "<stdout>"
-    stdin = io.TextIOWrapper(io.BufferedReader(raw_in), encoding="utf-8", newline="\n")
-    stdout = io.TextIOWrapper(io.BufferedWriter(raw_out), encoding="utf-8")
-    stdin.mode, stdout.mode = "r", "w"  # type: ignore[misc]
+    prepared = task.inherited.text_streams
+    stdin, stdout = prepared.pop() if prepared else open_text_streams()
     sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]
     sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]
 

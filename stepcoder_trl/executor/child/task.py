@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from stepcoder_trl.executor.child.instrument import NotingTracer
@@ -32,6 +33,16 @@ class Inherited:
     beginning: Progress  # steps before the program runs
     claims: Progress  # steps that the program may forge
     soft_limit: SoftLimit
+    # Address space, never touched, which a child gives up to report that no memory is left.
+    reserve: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 2**20, mmap.MAP_PRIVATE))
+    text_streams: list[TextStreams] = field(default_factory=list)  # for the first test of a child, if there are any
+
+
+class TextStreams(NamedTuple):
+    """Standard input and output of a program."""
+
+    stdin: io.TextIOWrapper
+    stdout: io.TextIOWrapper
 
 
 class Streams(NamedTuple):
@@ -89,6 +100,16 @@ def receive_task(streams: Streams, inherited: Inherited) -> ChildTask:
         tracer=tracer,
         examiner=examiner,
     )
+
+
+def open_text_streams() -> TextStreams:
+    """Return new text streams on the descriptors 0 and 1, UTF-8 in every locale."""
+    raw_in, raw_out = io.FileIO(0, "r", closefd=False), io.FileIO(1, "w", closefd=False)
+    raw_in.name, raw_out.name = "<stdin>", "<stdout>"
+    stdin = io.TextIOWrapper(io.BufferedReader(raw_in), encoding="utf-8", newline="\n")
+    stdout = io.TextIOWrapper(io.BufferedWriter(raw_out), encoding="utf-8")
+    stdin.mode, stdout.mode = "r", "w"  # type: ignore[misc]
+    return TextStreams(stdin, stdout)
 
 
 def _received_file(connection: int) -> int:

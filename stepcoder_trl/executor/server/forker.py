@@ -25,7 +25,7 @@ from typing import NamedTuple, NoReturn
 from stepcoder_trl.executor.child import run as child
 from stepcoder_trl.executor.child.interpreter import behave_like_a_script
 from stepcoder_trl.executor.child.state import ModuleStates
-from stepcoder_trl.executor.child.task import Inherited, Streams, enter_folder, receive_task
+from stepcoder_trl.executor.child.task import Inherited, Streams, enter_folder, open_text_streams, receive_task
 from stepcoder_trl.executor.server.hardening.confine import Hardening
 from stepcoder_trl.executor.wire.frames import frame
 from stepcoder_trl.executor.wire.system import FORKER_NAME, PortableSystem, System, name_process
@@ -158,7 +158,9 @@ class _Process:
         self._hardening.become_forker()
         signal.signal(self._hardening.soft_signal, self._inherited.soft_limit)
         behave_like_a_script()
-        gc.disable()  # a collection in a child would touch, and so copy, every page that it inherited
+        self._open_text_streams()
+        gc.disable()
+        gc.freeze()  # a collection in a child would touch, and so copy, every page that it inherited
         self._fork()
         while len(command := self._server.recv(_COMMAND.size, socket.MSG_WAITALL)) == _COMMAND.size:
             kind, argument = _COMMAND.unpack(command)
@@ -170,6 +172,14 @@ class _Process:
             self._fork()
         self._reap_descendants()
         os._exit(0)
+
+    def _open_text_streams(self) -> None:
+        """Open the text streams of children, on an empty file: each child puts its own in its place."""
+        file = self._system.memory_file("no child")
+        for descriptor in (0, 1):
+            os.dup2(file, descriptor)
+        os.close(file)
+        self._inherited.text_streams.append(open_text_streams())
 
     def _fork(self) -> None:
         descriptors: list[int] = []

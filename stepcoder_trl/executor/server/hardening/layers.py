@@ -12,6 +12,9 @@ import os
 import resource
 import signal
 import sys
+
+# That of `signal` looks for a member of an enumeration, and fails.
+from _signal import getsignal  # type: ignore[import-not-found]
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -35,10 +38,12 @@ from stepcoder_trl.executor.server.hardening.syscalls import this_architecture
 from stepcoder_trl.executor.server.hardening.threads import ThreadLimit, cut_stacks_at, fit_stacks
 
 
+_setrlimit = resource.setrlimit
 # Signal of the soft time limit: no ordinary program uses it.
 SOFT_SIGNAL: int = signal.SIGRTMAX - 1 if sys.platform == "linux" else signal.SIGXCPU
 
 _PENDING_SIGNALS = 256
+_SIGKILL = int(signal.SIGKILL)  # a member of an enumeration costs a child copied pages
 _FIX_FOR_PRCTL = (
     "use Linux 3.5 or newer, in a container whose seccomp profile lets prctl through, as Docker's default does"
 )
@@ -103,6 +108,10 @@ class ResourceLimits(ChildLayer):
         share_one_heap()
         fit_stacks()
         self._page_bytes = resource.getpagesize()
+        kinds = [resource.RLIMIT_AS, resource.RLIMIT_NPROC, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE]
+        kinds += [resource.RLIMIT_NOFILE, resource.RLIMIT_CORE]
+        kinds += [resource.RLIMIT_SIGPENDING] if sys.platform == "linux" else []
+        self._ceilings = {kind: resource.getrlimit(kind)[1] for kind in kinds}
         self._statm_fd = _own_memory()
         self._threads = ThreadLimit() if sys.platform == "linux" else None
 
@@ -113,22 +122,30 @@ class ResourceLimits(ChildLayer):
 
     def put_on(self, limits: Limits) -> None:
         _, memory_bytes, cpu_s, file_bytes, open_files = limits
+        set_limit = self._set_limit
         if self._statm_fd is not None:
             pages = int(os.pread(self._statm_fd, 64, 0).split()[0])
             os.close(self._statm_fd)
-            _set_limit(resource.RLIMIT_AS, pages * self._page_bytes + memory_bytes)
+            set_limit(resource.RLIMIT_AS, pages * self._page_bytes + memory_bytes)
         cut_stacks_at(memory_bytes // 4)
         threads = None if self._threads is None else self._threads.limit()
         if threads is not None:
-            _set_limit(resource.RLIMIT_NPROC, threads)
+            set_limit(resource.RLIMIT_NPROC, threads)
         whole_cpu_s = -int(-cpu_s // 1)
-        _set_limit(resource.RLIMIT_CPU, whole_cpu_s, whole_cpu_s + 1)
-        _set_limit(resource.RLIMIT_FSIZE, file_bytes)
-        _set_limit(resource.RLIMIT_NOFILE, open_files)
-        _set_limit(resource.RLIMIT_CORE, 0)
+        set_limit(resource.RLIMIT_CPU, whole_cpu_s, whole_cpu_s + 1)
+        set_limit(resource.RLIMIT_FSIZE, file_bytes)
+        set_limit(resource.RLIMIT_NOFILE, open_files)
+        set_limit(resource.RLIMIT_CORE, 0)
         if sys.platform == "linux":
             # The queue of pending signals is shared by all processes of a user.
-            _set_limit(resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS)
+            set_limit(resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS)
+
+    def _set_limit(self, kind: int, soft: int, hard: int | None = None) -> None:
+        """Set a limit, never above the hard limit that the process had when it prepared the layer."""
+        wanted, ceiling = soft if hard is None else hard, self._ceilings[kind]
+        if ceiling != resource.RLIM_INFINITY:
+            wanted = min(wanted, ceiling)
+        _setrlimit(kind, (min(soft, wanted), wanted))
 
     def try_out(self) -> bool:
         with suppress(OSError, ValueError):
@@ -164,7 +181,7 @@ class DeathSignal(ChildLayer):
         self._parent_pid = os.getpid()
 
     def put_on(self, limits: Limits) -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, _SIGKILL)
         if os.getppid() != self._parent_pid:
             os._exit(1)  # it died before the line above
 
@@ -265,7 +282,7 @@ class Seccomp(ChildLayer):
             self._filter = Filter(this_architecture(), guard_files=True)
 
     def put_on(self, limits: Limits) -> None:
-        has_handler = callable(signal.getsignal(SOFT_SIGNAL))
+        has_handler = callable(getsignal(SOFT_SIGNAL))
         self._filter.put_on(guarded_signal=SOFT_SIGNAL if has_handler else 0)
 
     def try_out(self) -> bool:
@@ -285,15 +302,6 @@ def _own_memory() -> int | None:
     `None` on systems that do not say how much address space there is: memory is not limited there.
     """
     return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC) if sys.platform == "linux" else None
-
-
-def _set_limit(kind: int, soft: int, hard: int | None = None) -> None:
-    """Set a limit, never above the hard limit that is there."""
-    wanted = soft if hard is None else hard
-    _, ceiling = resource.getrlimit(kind)
-    if ceiling != resource.RLIM_INFINITY:
-        wanted = min(wanted, ceiling)
-    resource.setrlimit(kind, (min(soft, wanted), wanted))
 
 
 # The server prepares the layers in this order, and a child puts them on in this order.
