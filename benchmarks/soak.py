@@ -1,19 +1,23 @@
 """
 Endurance of the executor: run many programs, some of them hostile, in one executor in one process.
 
-    python benchmarks/soak.py --out soak.json                       # 200,000 programs, hours
+    python benchmarks/soak.py --out soak.json --kills 100           # 200,000 programs
     python benchmarks/soak.py --programs 1500 --kills 100           # a short run; the tests have a shorter one
+    python benchmarks/soak.py --minutes 20                          # as many as fit, at most `--programs`
 
 Every program's outcome is checked. After a warm-up the process must not grow by more than 20 MiB, and must not open
-more descriptors. At the end no process and no scratch folder may be left. `--kills` sends SIGKILL to random workers
-while they run programs. Even then no result may be lost, wrong or out of order. The result is written after every
-batch. If `--out` names the file of an earlier run, that run continues.
+more descriptors. At the end no process and no scratch folder may be left. `--kills` sends SIGKILL to random processes
+of the executor while programs run: to fork servers, forkers, examiners and programs by turns. Even then no result may
+be lost, wrong or out of order. The result is written after every batch. If `--out` names the file of an earlier run,
+that run continues.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
 import random
 import signal
@@ -22,28 +26,36 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl import CodeExecutor, ExecutorConfig, SandboxError
+from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
 from stepcoder_trl.executor.selftest.corpus import load
 from stepcoder_trl.executor.selftest.leftovers import children_of_ours, descendants, num_descriptors, resident_bytes
+from stepcoder_trl.executor.wire.system import EXAMINER_NAME, FORKER_NAME
 from stepcoder_trl.jsonl import write_json
 
 
 BATCH = 500
 WORKERS = 2
 HOSTILE_SHARE = 0.05
+CHECK_SHARE = 0.05
 MAX_WARM_UP_PROGRAMS = 1000
-QUICK_S = 0.5
+QUICK_S = 0.2
+KINDS = ("forge_", "leak_", "scratch_", "check_", "trace_")  # mostly quick, though they may also time out
 MAX_GROWTH_BYTES = 20 * 2**20
 Sample = tuple[str, dict[str, Any], frozenset[str], str]  # program, tests, expected outcomes, name
 
 
 def correct_program(draw: random.Random) -> Sample:
-    """Return a new program with a call or stdin test that it passes."""
+    """Return a new program with a call or stdin test, or seldom a check, that it passes."""
     first, second = draw.randrange(10**9), draw.randrange(1, 10**6)
+    if draw.random() < CHECK_SHARE:
+        setup = f"def check(candidate):\n    assert candidate({first}) == {first + second}\n"
+        tests = {"type": "assert", "setup": setup, "asserts": ["check(f)"]}
+        return f"def f(x):\n    return x + {second}\n", tests, frozenset({"passed"}), "check"
     if draw.random() < 0.5:
         program = f"def f(x):\n    if x > {first}:\n        return x\n    return [x % {second}, {{'k': str(x)}}]\n"
         tests = {"type": "call", "fn_name": "f", "inputs": [[first]], "outputs": [[first % second, {"k": str(first)}]]}
@@ -55,42 +67,80 @@ def correct_program(draw: random.Random) -> Sample:
 
 
 def quick_hostile_programs(executor: CodeExecutor) -> list[Sample]:
-    """Run the hostile programs of the corpus once. Return those that take less than half a second."""
-    cases = [case for case in load("hostile") if "timeout" not in case.expected]
+    """
+    Run the hostile programs of the corpus once. Return those that take less than a fifth of a second.
+
+    Programs that fill the disk or count on companions are left out.
+    """
+    cases = [case for case in load("hostile") if "timeout" not in case.expected or case.name.startswith(KINDS)]
+    cases = [case for case in cases if not case.requirements.needs_own_worker]
     samples = [(case.program, case.tests, case.expected, case.name) for case in cases]
     executions = executor.run_many([sample[0] for sample in samples], [sample[1] for sample in samples])
-    return [sample for sample, done in zip(samples, executions, strict=True) if done.time_s < QUICK_S]
+    return [
+        sample
+        for sample, done in zip(samples, executions, strict=True)
+        if done.time_s < QUICK_S and done.outcome is not Outcome.TIMEOUT
+    ]
 
 
 class Killer:
-    """Kills a random worker after every `every` results."""
+    """
+    Kills a random process of the executor after every `every` results. Each kind is the victim by turns.
+
+    No process is killed before everything that ran at the last killing has ended: a program whose worker is lost twice
+    would be scored.
+    """
 
     def __init__(self, every: int, seed: int) -> None:
-        self.every, self.draw, self.kills, self.results = every, random.Random(seed), 0, 0
+        self.every, self.draw, self.results = every, random.Random(seed), 0
+        self.kills: Counter[str] = Counter()
+        self.kinds = itertools.cycle(("fork server", "forker", "examiner", "program"))
         self.lock = threading.Lock()
 
     def on_result(self, future: object) -> None:
         """Count a result. Any thread may call this."""
         with self.lock:
             self.results += 1
-            workers = sorted(children_of_ours()) if self.results % self.every == 0 else []
-            if workers:
-                os.kill(self.draw.choice(workers), signal.SIGKILL)
-                self.kills += 1
+            if self.results % self.every:
+                return
+            kind = next(self.kinds)
+            victims = sorted(pid for pid, name in processes() if name == kind)
+            if victims:
+                with suppress(ProcessLookupError):
+                    os.kill(self.draw.choice(victims), signal.SIGKILL)
+                    self.kills[kind] += 1
+
+
+def processes() -> Iterator[tuple[int, str]]:
+    """Yield the processes of this process's executors, and what each is."""
+    for server in children_of_ours():
+        yield server, "fork server"
+        for helper in descendants(server):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                status = Path(f"/proc/{helper}/stat").read_text()
+                name, _, rest = status.partition("(")[2].rpartition(")")
+                if int(rest.split()[1]) != server:
+                    yield helper, "program"
+                else:
+                    yield helper, {EXAMINER_NAME: "examiner", FORKER_NAME: "forker"}.get(name, "program")
 
 
 def soak(
-    programs: int, programs_between_kills: int | None, seed: int, after_batch: Callable[[dict[str, Any]], None]
+    programs: int,
+    programs_between_kills: int | None,
+    seed: int,
+    after_batch: Callable[[dict[str, Any]], None],
+    minutes: float = math.inf,
 ) -> dict[str, Any]:
     """
-    Run programs and watch the memory and descriptors of this process.
+    Run programs, for so many minutes at most, and watch the memory and descriptors of this process.
 
     Return counts, `wrong` outcomes (name, outcome, message), growth, and leftovers. `after_batch` gets the result so
     far.
     """
     draw = random.Random(seed)
     began = time.monotonic()
-    result: dict[str, Any] = {"programs": 0, "hostile": 0, "kills": 0, "outcomes": {}, "wrong": [], "memory": []}
+    result: dict[str, Any] = {"programs": 0, "hostile": 0, "kills": {}, "outcomes": {}, "wrong": [], "memory": []}
     outcomes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         usual, tempfile.tempdir = tempfile.tempdir, folder
@@ -100,7 +150,7 @@ def soak(
                 _run_batch(executor, [correct_program(draw) for _ in range(min(programs // 2, MAX_WARM_UP_PROGRAMS))])
                 memory, descriptors = resident_bytes(), num_descriptors()
                 killer = Killer(programs_between_kills, seed) if programs_between_kills else None
-                while result["programs"] < programs:
+                while result["programs"] < programs and time.monotonic() < began + 60 * minutes:
                     count = min(BATCH, programs - result["programs"])
                     batch = [
                         draw.choice(hostile) if draw.random() < HOSTILE_SHARE else correct_program(draw)
@@ -108,12 +158,12 @@ def soak(
                     ]
                     for sample, outcome, message in _run_batch(executor, batch, killer):
                         outcomes[outcome] += 1
-                        result["hostile"] += sample[3] not in ("call", "stdio")
+                        result["hostile"] += sample[3] not in ("call", "stdio", "check")
                         if outcome not in sample[2]:
                             result["wrong"].append([sample[3], outcome, message])
                     result["programs"] += count
                     result["outcomes"] = dict(outcomes)
-                    result["kills"] = killer.kills if killer else 0
+                    result["kills"] = dict(killer.kills) if killer else {}
                     result["growth_bytes"] = resident_bytes() - memory
                     result["growth_descriptors"] = num_descriptors() - descriptors
                     result["seconds"] = time.monotonic() - began
@@ -166,7 +216,8 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", type=int, default=200_000, help="number of programs (200000)")
-    parser.add_argument("--kills", type=int, metavar="N", help="kill a worker after every N programs (at least 20)")
+    parser.add_argument("--kills", type=int, metavar="N", help="kill a process after every N programs (at least 20)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no batch after so many minutes")
     parser.add_argument("--out", type=Path, help="JSON file, written after every batch; an earlier run is continued")
     arguments = parser.parse_args()
     earlier = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else {"legs": []}
@@ -184,7 +235,7 @@ def main() -> int:
             bar.update(task, completed=done + result["programs"])
             write(result)
 
-        result = soak(max(arguments.programs - done, 0), arguments.kills, len(legs), after_batch)
+        result = soak(max(arguments.programs - done, 0), arguments.kills, len(legs), after_batch, arguments.minutes)
     write(result)
     found = [problem for leg in [*legs, result] if leg["programs"] for problem in problems(leg)]
     growth = result.get("growth_bytes", 0)
