@@ -28,9 +28,9 @@ from stepcoder_trl.quickstart.problems import SyntheticConfig, noisy_demonstrati
 from stepcoder_trl.quickstart.tiny_model import SFTConfig, TinyModelConfig, build_model, build_tokenizer, fine_tune
 
 
-# Three chains of three arms each: a solution has six conditionals below its first line.
-FAMILY = SyntheticConfig(style="scalar", min_clauses=3, max_clauses=3, min_arms=3, max_arms=3)
-MAX_TOKENS = 160
+# Two chains of three arms each: a solution has four conditionals, so the curriculum two stages.
+FAMILY = SyntheticConfig(style="scalar", min_clauses=2, max_clauses=2, min_arms=3, max_arms=3)
+MAX_TOKENS = 110
 
 
 def material(seed: int, sft_steps: int, held_out: int) -> tuple[Any, Any, list[Problem], list[Problem]]:
@@ -60,8 +60,8 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", default="runs/grpo")
-    parser.add_argument("--updates", type=int, default=48, help="rounds of 8 problems with 8 completions each")
-    parser.add_argument("--sft_steps", type=int, default=700, help="steps of fine-tuning before")
+    parser.add_argument("--updates", type=int, default=32, help="rounds of 8 problems with 8 completions each")
+    parser.add_argument("--sft_steps", type=int, default=400, help="steps of fine-tuning before")
     parser.add_argument("--held_out", type=int, default=128, help="problems of the evaluation")
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
@@ -80,6 +80,7 @@ def main() -> None:
         use_cpu=True,
         report_to="none",
         logging_steps=8,
+        disable_tqdm=True,
         save_strategy="no",
     )
     with CodeExecutor(ExecutorConfig(timeout_s=1.0)) as executor:

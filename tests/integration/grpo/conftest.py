@@ -37,8 +37,7 @@ def make_trainer(tokenizer, make_policy, problems, executor, make_args):
             model=policy if policy is not None else make_policy(),
             args=make_args(**changes),
             train_dataset=problems if dataset is None else dataset,
-            processing_class=tokenizer,
-            **{"executor": executor, **(keywords or {})},
+            **{"processing_class": tokenizer, "executor": executor, **(keywords or {})},
         )
         trainer.seen = []
         trainer.on_round = trainer.seen.append

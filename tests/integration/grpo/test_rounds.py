@@ -8,10 +8,11 @@ import pytest
 import torch
 from datasets import Dataset
 
-from stepcoder_trl import StepCoderGRPOTrainer, unit_test_reward
+from stepcoder_trl import Outcome, StepCoderGRPOTrainer, unit_test_reward
 from tests.conftest import SIGN
 from tests.integration.grpo.helpers import letters
-from tests.integration.helpers import BRANCH, RIGHT, WRONG, logged
+from tests.integration.helpers import BRANCH, RIGHT, WRONG, Answers, logged
+from tests.integration.test_options import ran
 
 
 pytestmark = pytest.mark.sandbox
@@ -257,3 +258,56 @@ def test_completions_are_logged_with_outcome_and_stage(make_trainer, tmp_path):
     assert sorted(set(table["outcome"])) == ["failed", "passed"]
     assert set(table["stage"]) == {1}
     assert set(table["task_id"]) < {f"sign/{number}" for number in range(8)}
+
+
+@pytest.mark.parametrize("chat", [False, True], ids=["text", "chat"])
+def test_query_has_one_bos(make_trainer, problems, tokenizer, chat):
+    from tokenizers.processors import TemplateProcessing
+
+    adding = type(tokenizer)(
+        tokenizer_object=tokenizer.backend_tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
+        bos_token="<bos>",
+        eos_token="<eos>",
+        pad_token="<pad>",
+        padding_side="left",
+        chat_template="<bos>" + tokenizer.chat_template,
+    )
+    bos = adding.bos_token_id
+    adding.backend_tokenizer.post_processor = TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", bos)])
+    rows = [{**one.to_row(), "prompt": [{"role": "user", "content": one.prompt}]} for one in problems]
+    trainer = make_trainer(
+        dataset=rows if chat else problems, keywords={"processing_class": adding}, texts=[RIGHT], max_steps=1
+    )
+    trainer.train()
+
+    (this,) = trainer.seen
+    for row, mask in zip(this.result["prompt_ids"], this.result["prompt_mask"], strict=True):
+        ids = row[mask.bool()].tolist()
+        assert ids[0] == bos
+        assert ids.count(bos) == 1
+
+
+def test_completions_of_chats_are_messages(make_trainer, problems):
+    seen = []
+
+    def reward(prompts, completions, **columns):
+        seen.extend(zip(prompts, completions, strict=True))
+        return [0.0] * len(completions)
+
+    rows = [{**one.to_row(), "prompt": [{"role": "user", "content": one.prompt}]} for one in problems]
+    make_trainer(dataset=rows, keywords={"reward_funcs": reward}, texts=[RIGHT], max_steps=1).train()
+
+    assert all(prompt[0]["role"] == "user" and len(prompt) == 1 for prompt, _ in seen)
+    assert {completion[0]["content"] for _, completion in seen} == {RIGHT}
+    assert {completion[0]["role"] for _, completion in seen} == {"assistant"}
+
+
+@pytest.mark.parametrize(("choice", "scored"), [("accept", True), ("drop", False)])
+def test_untrusted_passes_are_dropped_or_accepted(make_trainer, executor, choice, scored):
+    answers = [ran(trusted=False), ran(), ran(Outcome.FAILED, trusted=False), ran(Outcome.FAILED)] * 2
+    keywords = {"executor": Answers(executor, answers)}
+    trainer = make_trainer(texts=[RIGHT], keywords=keywords, untrusted_passes=choice, max_steps=1)
+    trainer.train()
+
+    assert trainer.seen[0].scored == (scored, True, True, True) * 2
+    assert logged(trainer, "executor/untrusted_passes") == [2.0]
