@@ -9,7 +9,7 @@ from typing import Any
 
 from stepcoder_trl.executor.child.tracer import LineTracer
 from stepcoder_trl.executor.wire.codec import TooLarge
-from stepcoder_trl.executor.wire.frames import Channel
+from stepcoder_trl.executor.wire.conversation import ChildsEnd
 from stepcoder_trl.executor.wire.messages import OVER, Answer, Question, Result
 from stepcoder_trl.executor.wire.objects import Objects, Reader, Writer
 from stepcoder_trl.executor.wire.raised import builtin_form, describe
@@ -24,7 +24,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 
 
 def answer_questions(
-    channel: Channel, functions: Sequence[Callable[..., Any]], filename: str, tracer: LineTracer
+    examiner: ChildsEnd, functions: Sequence[Callable[..., Any]], filename: str, tracer: LineTracer
 ) -> None:
     """
     Call functions of the program until the examiner has no more questions. Questions name them by index.
@@ -33,11 +33,11 @@ def answer_questions(
     """
     tracer.pause()
     objects = Objects()
-    while (question := channel.receive()) != OVER:
+    while (question := examiner.question()) != OVER:
         answer = _answer(functions, objects, question, filename, tracer)
         tracer.pause()
         answer["to"] = question["id"]
-        channel.send(answer)
+        examiner.answer(answer)
     tracer.resume()
 
 

@@ -19,7 +19,8 @@ from stepcoder_trl.executor.child.run import begin, run
 from stepcoder_trl.executor.child.soft_limit import SoftLimit
 from stepcoder_trl.executor.child.task import Inherited, Streams, receive_task
 from stepcoder_trl.executor.wire.codec import encode
-from stepcoder_trl.executor.wire.frames import frame, json_bytes
+from stepcoder_trl.executor.wire.conversation import question_bytes
+from stepcoder_trl.executor.wire.frames import json_bytes
 from stepcoder_trl.executor.wire.jobs import compact, pack_for_child
 from stepcoder_trl.executor.wire.messages import OVER, ChildJob, CodeAround, Question
 from stepcoder_trl.executor.wire.progress import Progress
@@ -43,7 +44,7 @@ class _Piece:
 
 def _question(number: int, *arguments: object) -> bytes:
     tree = [[encode(argument) for argument in arguments], {"d": []}]
-    return frame(Question(id=number, function=0, arguments=tree, shared=False))
+    return question_bytes(Question(id=number, function=0, arguments=tree, shared=False))
 
 
 _FUNCTION = b"def f(x):\n    return [x]\n"
@@ -56,7 +57,7 @@ _PIECES = (
         _FUNCTION,
         (json_bytes({"candidates": ["f"]}),),
         setup="y = 1\n",
-        examiner=_question(0, [1, 2.5, "a", (True, None)]) + _question(1, {"a": 1}) + frame(OVER),
+        examiner=_question(0, [1, 2.5, "a", (True, None)]) + _question(1, {"a": 1}) + question_bytes(OVER),
     ),
 )
 

@@ -14,14 +14,13 @@ from stepcoder_trl.executor.child.instrument import NotingTracer
 from stepcoder_trl.executor.child.soft_limit import SoftLimit
 from stepcoder_trl.executor.child.state import ModuleStates
 from stepcoder_trl.executor.child.tracer import LineTracer, NoTracer
-from stepcoder_trl.executor.wire.frames import Channel
+from stepcoder_trl.executor.wire.conversation import ChildsEnd
 from stepcoder_trl.executor.wire.jobs import expanded, text_of, unpack_in_child
 from stepcoder_trl.executor.wire.messages import ChildJob, CodeAround
 from stepcoder_trl.executor.wire.progress import Progress
 
 
 PROGRAM_FILE = "solution.py"
-_QUESTION_BYTES = 2**30
 
 
 @dataclass
@@ -68,7 +67,7 @@ class ChildTask:
     streams: Streams
     inherited: Inherited
     tracer: LineTracer
-    examiner: Channel | None = None
+    examiner: ChildsEnd | None = None
 
 
 def receive_task(streams: Streams, inherited: Inherited) -> ChildTask:
@@ -85,7 +84,7 @@ def receive_task(streams: Streams, inherited: Inherited) -> ChildTask:
     tracer.filename = filename
     examiner = None
     if job["is_examined"]:
-        examiner = Channel(streams.questions, streams.answers, _QUESTION_BYTES)
+        examiner = ChildsEnd(streams.questions, streams.answers)
     else:
         os.close(streams.questions)
         os.close(streams.answers)

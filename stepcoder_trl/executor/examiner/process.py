@@ -27,11 +27,10 @@ from typing import Any, NamedTuple, NoReturn
 
 from stepcoder_trl.executor.examiner.references import NotPlain, References, StrictWriter
 from stepcoder_trl.executor.wire.codec import TooLarge
-from stepcoder_trl.executor.wire.frames import Channel
+from stepcoder_trl.executor.wire.conversation import ExaminersEnd
 from stepcoder_trl.executor.wire.messages import (
     GARBAGE,
     GONE,
-    OVER,
     Answer,
     Check,
     Checks,
@@ -79,7 +78,7 @@ def serve(control: socket.socket, checks_fd: int, confine: Callable[[], None]) -
             text = os.pread(checks_fd, request["size"], 0)
             random.seed(text)  # the same for every sample of a problem, and unknown to the program
             sys.setrecursionlimit(recursion_limit)
-            session = _Session(_compiled(text), Channel(answers, questions, request["max_bytes"]))
+            session = _Session(_compiled(text), ExaminersEnd(answers, questions, request["max_bytes"]))
         assert session is not None
         control.send(json.dumps(session.examine(request["test"])).encode("ascii"))
         if session.lost is not None:
@@ -87,7 +86,7 @@ def serve(control: socket.socket, checks_fd: int, confine: Callable[[], None]) -
             session = None
             continue
         with contextlib.suppress(BrokenPipeError):
-            session.channel.send(OVER)
+            session.channel.finish()
 
 
 class _CompiledChecks(NamedTuple):
@@ -114,7 +113,7 @@ class _Lost(BaseException):
 class _Session:
     """Examination of one process of a program."""
 
-    def __init__(self, checks: _CompiledChecks, channel: Channel) -> None:
+    def __init__(self, checks: _CompiledChecks, channel: ExaminersEnd) -> None:
         self.checks = checks
         self.channel = channel
         self.lost: str | None = None
@@ -167,8 +166,8 @@ class _Session:
         tree = self.encoded(arguments)
         question: Question = {"id": self.questions, "function": function, "arguments": tree, "shared": shared}
         try:
-            self.channel.send(question)
-            value = self.take(self.channel.receive(), arguments, shared)
+            self.channel.ask(question)
+            value = self.take(self.channel.answer(), arguments, shared)
         except (EOFError, BrokenPipeError):
             self.lose(GONE)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError):

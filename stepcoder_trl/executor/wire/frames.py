@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections import deque
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -15,7 +14,7 @@ from stepcoder_trl.executor.wire.bounds import check_bounds
 READ_BYTES = 2**16  # capacity of a pipe; a larger buffer would be mapped and unmapped for every message
 HEADER = struct.Struct("<I")  # length of the message that follows
 _to_json = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make an encoder for every message
-_write, _read = os.write, os.read  # bound before any program runs, which may replace them in its process
+_write = os.write  # bound before any program runs, which may replace it in its process
 
 
 class Readable(Protocol):
@@ -80,30 +79,3 @@ class FrameBuffer:
             del self._data[:end]
             check_bounds(payload)
             yield json.loads(payload)
-
-
-class Channel:
-    """Connection to another process over two pipes. A message that arrives has at most `max_bytes`."""
-
-    def __init__(self, read_fd: int, write_fd: int, max_bytes: int) -> None:
-        self._read_fd, self._write_fd = read_fd, write_fd
-        self._buffer = FrameBuffer(max_bytes)
-        self._waiting: deque[Any] = deque()
-
-    def send(self, message: Any) -> None:
-        """Send one message. Wait until it fits into the pipe."""
-        write_all(self._write_fd, frame(message))
-
-    def receive(self) -> Any:
-        """Wait for one message. Raise EOFError if the other process has ended, or as `FrameBuffer.feed` does."""
-        while not self._waiting:
-            data = _read(self._read_fd, READ_BYTES)
-            if not data:
-                raise EOFError("the other side is gone")
-            self._waiting.extend(self._buffer.feed(data))
-        return self._waiting.popleft()
-
-    def close(self) -> None:
-        """Close both pipes."""
-        os.close(self._read_fd)
-        os.close(self._write_fd)

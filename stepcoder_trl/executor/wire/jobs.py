@@ -18,6 +18,7 @@ from typing import Any
 from stepcoder_trl.executor.wire.frames import HEADER, Readable
 
 
+_dumps, _loads, _read = marshal.dumps, marshal.loads, os.read  # bound before any program runs, which may replace them
 _FORMAT_VERSION = 2  # the last one without references to earlier parts, and the same in all versions of Python
 
 
@@ -44,12 +45,12 @@ def joined(header: Mapping[str, Any], part_bytes: Sequence[int], parts: bytes) -
 
 def compact(value: Any) -> bytes:
     """Return a plain value in Python's own format."""
-    return marshal.dumps(value, _FORMAT_VERSION)
+    return _dumps(value, _FORMAT_VERSION)
 
 
 def expanded(data: bytes) -> Any:
     """Return the value of `compact`. Use it only for data of our own processes."""
-    return marshal.loads(data)
+    return _loads(data)
 
 
 def unpack(stream: Readable) -> tuple[Any, list[bytes]]:
@@ -71,8 +72,8 @@ def unpack_in_child(descriptor: int) -> tuple[Any, list[bytes]]:
 
     This needs no stream object, and as few calls as possible.
     """
-    (missing,) = HEADER.unpack(_bytes_of(descriptor, HEADER.size))
-    message = _bytes_of(descriptor, missing)
+    (missing,) = HEADER.unpack(read_exactly(descriptor, HEADER.size))
+    message = read_exactly(descriptor, missing)
     (size,) = HEADER.unpack_from(message)
     start = HEADER.size + size
     header = expanded(message[HEADER.size : start])
@@ -83,10 +84,11 @@ def unpack_in_child(descriptor: int) -> tuple[Any, list[bytes]]:
     return header, parts
 
 
-def _bytes_of(descriptor: int, size: int) -> bytes:
-    data = os.read(descriptor, size)
+def read_exactly(descriptor: int, size: int) -> bytes:
+    """Read so many bytes from a descriptor. Raise EOFError if the other end is closed before."""
+    data = _read(descriptor, size)
     while len(data) < size:
-        piece = os.read(descriptor, size - len(data))
+        piece = _read(descriptor, size - len(data))
         if not piece:
             raise EOFError("the other side is gone")
         data += piece

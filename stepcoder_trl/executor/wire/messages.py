@@ -9,9 +9,9 @@ Messages between the processes of the executor, and the constants that both side
 
 The forker, which forks the children, gets no message of these: `server/forker.py` has its few words.
 
-Messages are JSON, see `frames.py`, but for jobs, see `jobs.py`. Values in them are encoded by `codec.py` and
-`objects.py`. A type says what an honest sender sends. A child shares its process with a hostile program, so its
-receivers check every message.
+Messages are JSON, see `frames.py`, but for jobs, see `jobs.py`, and for questions, see `conversation.py`. Values in
+them are encoded by `codec.py` and `objects.py`. A type says what an honest sender sends. A child shares its process
+with a hostile program, so its receivers check every message.
 """
 
 from __future__ import annotations
