@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import time
 from contextlib import closing
@@ -115,9 +114,9 @@ def _add_lines_of_another_run(server: ForkServer, state: JobState, index: int) -
     file = server.system.memory_file("lines")
     try:
         os.ftruncate(file, num_lines + 1)
-        with mmap.mmap(file, num_lines + 1) as memory:
-            _run_for_lines(server, state, index, file)
-            lines = [line for line, ran in enumerate(memory[:]) if ran]
+        _run_for_lines(server, state, index, file)
+        # Read, not mapped: the program may have cut the file.
+        lines = [line for line, ran in enumerate(os.pread(file, num_lines + 1, 0)) if ran]
     finally:
         os.close(file)
     state.add_lines(lines or None)

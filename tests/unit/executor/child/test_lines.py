@@ -67,3 +67,14 @@ def test_tracer_that_was_switched_off_counts_as_lost(fast_executor):
     program = "import sys\nt = sys.gettrace()\nsys.settrace(None)\nx = 1\nsys.settrace(t)\nif x == 2:\n    print(1)\n"
 
     assert fast_executor.run(program, DOUBLE).kept_lines == set(range(1, 8))
+
+
+def test_file_of_the_lines_may_be_cut(fast_executor):
+    program = (
+        "import ctypes, os\nfor number in range(3, 256):\n    try:\n        os.ftruncate(number, 0)\n"
+        "    except OSError:\n        pass\nctypes.string_at(0)\n"
+    )
+
+    execution = fast_executor.run(program, DOUBLE)
+
+    assert execution.tests[0].message == "killed by SIGSEGV"
