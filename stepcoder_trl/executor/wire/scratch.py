@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
 
 
 BYTES_PER_ENTRY = 4096  # counted for an empty file or folder
-_LONG_PATH = 1000  # characters; it also limits the depth of recursion, and the system refuses paths of 4096 bytes
+_MOST_LEVELS = 16  # folders that are open at a time
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def random_name() -> str:
@@ -49,53 +52,74 @@ def remove(folder: str) -> bool:
     """
     Remove a folder and its contents, of any depth. Return whether it is gone.
 
-    No process may write to it any more. Folders with a long path are first moved beside it under random names. Missing
-    permissions are restored.
+    Nothing outside of it changes, also while a program exchanges its folders for links. So each folder is opened
+    below the one that holds it, and no path is used. Folders that are nested deeply are first moved beside `folder`
+    under random names. Missing permissions are restored.
     """
-    waiting = [folder]
-    parent = os.path.dirname(folder)
-    while waiting:
-        try:
-            _remove_tree(waiting.pop(), parent, waiting)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            return False
+    above, name = os.path.split(folder)
+    waiting = [name]
+    with _opened(above, None) as parent:
+        while waiting:
+            try:
+                _remove_tree(waiting.pop(), parent, _Removal(parent, waiting), 0)
+            except FileNotFoundError:
+                pass
+            except OSError:
+                return False
     return True
 
 
-def _remove_tree(path: str, parent: str, waiting: list[str]) -> None:
-    """Remove a folder. Move folders in it that have a long path to `parent`, and add their new paths to `waiting`."""
+class _Removal(NamedTuple):
+    """Descriptor of the folder that deeply nested folders are moved to, and their new names."""
+
+    parent: int
+    waiting: list[str]
+
+
+def _remove_tree(name: str, above: int, removal: _Removal, level: int) -> None:
+    """Remove a folder in the folder with the descriptor `above`."""
+    with _opened(name, above) as folder:
+        with os.scandir(folder) as found:
+            entries = list(found)
+        for entry in entries:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if is_folder and level < _MOST_LEVELS:
+                _remove_tree(entry.name, folder, removal, level + 1)
+            elif is_folder:
+                with _opened(entry.name, folder):  # moving a folder changes its `..`
+                    removal.waiting.append(random_name())
+                    os.rename(entry.name, removal.waiting[-1], src_dir_fd=folder, dst_dir_fd=removal.parent)
+            else:
+                os.unlink(entry.name, dir_fd=folder)
+    os.rmdir(name, dir_fd=above)
+
+
+@contextlib.contextmanager
+def _opened(name: str, above: int | None) -> Iterator[int]:
+    """Open a folder, not a link to one. All that its owner lacks is permitted."""
     try:
-        entries = _entries(path)
+        folder = os.open(name, _FOLDER, dir_fd=above)
     except PermissionError:
-        os.chmod(path, 0o700)
-        entries = _entries(path)
-    for entry in entries:
-        is_folder = entry.is_dir(follow_symlinks=False)
-        if is_folder and len(entry.path) < _LONG_PATH:
-            _remove_tree(entry.path, parent, waiting)
-        elif is_folder:
-            os.chmod(entry.path, 0o700)  # moving a folder changes its `..`
-            waiting.append(os.path.join(parent, random_name()))
-            os.rename(entry.path, waiting[-1])
-        else:
-            _with_permission(path, os.unlink, entry.path)
-    _with_permission(os.path.dirname(path), os.rmdir, path)
-
-
-def _entries(path: str) -> list[os.DirEntry[str]]:
-    with os.scandir(path) as entries:
-        return list(entries)
-
-
-def _with_permission(folder: str, act: Callable[[str], None], path: str) -> None:
-    """Remove an entry of a folder. If the folder does not permit it, permit it first."""
+        _permit(name, above)
+        folder = os.open(name, _FOLDER, dir_fd=above)
     try:
-        act(path)
-    except PermissionError:
-        os.chmod(folder, 0o700)
-        act(path)
+        if above is not None and os.fstat(folder).st_mode & 0o700 != 0o700:
+            os.fchmod(folder, 0o700)
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _permit(name: str, above: int | None) -> None:
+    """Permit reading a folder, not what a link of that name points to."""
+    if sys.platform != "linux":
+        os.chmod(name, 0o700, dir_fd=above, follow_symlinks=False)
+        return
+    folder = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    try:
+        os.chmod(f"/proc/self/fd/{folder}", 0o700)
+    finally:
+        os.close(folder)
 
 
 def remove_all(base: str) -> bool:

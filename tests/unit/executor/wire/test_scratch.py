@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from stepcoder_trl.executor.wire.scratch import free_bytes, random_name, remove, remove_all, size_of
@@ -46,12 +47,36 @@ def test_folder_that_cannot_be_removed_is_reported(tmp_path, monkeypatch):
     top = tmp_path / "top"
     top.mkdir()
 
-    def fail(path):
+    def fail(path, dir_fd):
         raise PermissionError(path)
 
     monkeypatch.setattr(os, "rmdir", fail)
 
     assert not remove(str(top))
+
+
+def test_nothing_outside_changes_if_a_folder_becomes_a_link_meanwhile(tmp_path, monkeypatch):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    outside.chmod(0o755)
+    top = tmp_path / "server" / "top"
+    (top / "a").mkdir(parents=True)
+    listed = os.scandir
+
+    def exchanging(folder):
+        entries = list(listed(folder))
+        if (top / "a").is_dir() and not (top / "a").is_symlink():
+            (top / "a").rename(tmp_path / "moved")
+            (top / "a").symlink_to(outside)
+        return contextlib.nullcontext(entries)
+
+    monkeypatch.setattr(os, "scandir", exchanging)
+
+    assert not remove(str(top))
+
+    assert [path.name for path in outside.iterdir()] == ["kept"]
+    assert outside.stat().st_mode & 0o777 == 0o755
 
 
 def test_folder_of_a_server_is_removed_with_its_programs(tmp_path):
