@@ -1,7 +1,7 @@
 """`stepcoder-trl quickstart`: train and evaluate a tiny model on generated problems, in minutes on a CPU.
 
 Generates programming problems whose solutions have several branches, builds a tiny Llama with its tokenizer,
-fine-tunes it on programs with planted errors, and trains it with StepCoder PPO (curriculum and execution masks).
+fine-tunes it on programs with planted errors, and trains it with StepCoder (curriculum and execution masks).
 Reports pass@1 before and after, on the training problems and on held-out ones. Nothing is downloaded.
 """
 
@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--seed", type=int, default=0, metavar="N", help="Set the random seed (default: 0).")
     add("--fast", action="store_true", help="Run every step within a minute. The model does not learn anything.")
-    add("--updates", type=int, metavar="N", help="Set the number of PPO updates.")
+    add("--trainer", choices=("ppo", "grpo"), default="ppo", help="Train with PPO or on TRL's GRPO (default: ppo).")
+    add("--updates", type=int, metavar="N", help="Set the number of updates.")
     add("--sft-steps", type=int, metavar="N", help="Set the number of fine-tuning steps.")
     add("--threads", type=int, default=1, metavar="N", help="Use N threads in PyTorch (default: 1).")
 
@@ -47,6 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: value for name, value in changes.items() if value is not None}
     sizes = dataclasses.replace(FAST if arguments.fast else FULL, **given)
     run_quickstart(
-        QuickstartConfig(out=arguments.out, seed=arguments.seed, sizes=sizes, num_threads=arguments.threads)
+        QuickstartConfig(
+            out=arguments.out,
+            seed=arguments.seed,
+            trainer=arguments.trainer,
+            sizes=sizes,
+            num_threads=arguments.threads,
+        )
     )
     return 0

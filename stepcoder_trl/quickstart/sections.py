@@ -7,7 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.syntax import Syntax
 from transformers import (
@@ -27,7 +27,7 @@ from stepcoder_trl.executor import CodeExecutor
 from stepcoder_trl.jsonl import write_rows, write_text
 from stepcoder_trl.quickstart.problems import noisy_demonstrations, synthetic_problems
 from stepcoder_trl.quickstart.run_directory import RunDirectory
-from stepcoder_trl.quickstart.settings import QuickstartConfig, ppo_config
+from stepcoder_trl.quickstart.settings import QuickstartConfig, grpo_config, ppo_config
 from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, build_model, build_tokenizer, fine_tune
 from stepcoder_trl.reports.html import rollouts_page
 from stepcoder_trl.reports.plots import MISSING, can_plot, plot_curves
@@ -36,11 +36,19 @@ from stepcoder_trl.reports.terminal import StageCount, before_after_table, rollo
 from stepcoder_trl.steps.queries import build_query
 from stepcoder_trl.trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.records import Update
-from stepcoder_trl.trainer.rollout_log import rollout_views
+from stepcoder_trl.trainer.rollout_log import completion_views, rollout_views
+from stepcoder_trl.types import Execution
+
+
+if TYPE_CHECKING:
+    from stepcoder_trl.trainer.grpo_round import Round
+    from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer
 
 
 HELDOUT_SEED = 1_000_000  # added to the seed, so that held-out problems come from another random stream
 TOKENIZER_TEXTS = 1000
+TITLES = {"ppo": "PPO", "grpo": "on GRPO"}
+SCORES = {"ppo": "objective/scores", "grpo": "reward"}  # metric of each trainer
 
 
 @dataclass(frozen=True)
@@ -142,48 +150,56 @@ def evaluate(material: Material, executor: CodeExecutor, run: RunDirectory, upda
 
 
 class UpdateLog:
-    """Records the curriculum's stages, and the completions of the first and the last update of a trainer."""
+    """
+    Records the curriculum's stages, and the completions of the first and the last update of a trainer.
 
-    def __init__(self, trainer: StepCoderPPOTrainer) -> None:
-        self.trainer = trainer
+    Args:
+        trainer (PPO or GRPO trainer): Trainer whose curriculum is recorded.
+        num_updates (`int`): Updates of the whole run.
+    """
+
+    def __init__(self, trainer: StepCoderPPOTrainer | StepCoderGRPOTrainer, num_updates: int) -> None:
+        self.trainer, self.num_updates = trainer, num_updates
         self.stages = [StageCount(0, self._problems_at_stages(), 0.0)]
         self.first_rollouts: list[RolloutView] = []
         self.last_rollouts: list[RolloutView] = []
-        trainer.on_update = self.add
 
-    def add(self, update: Update) -> None:
-        """Record an update."""
-        if update.step in (0, self.trainer.plan.num_updates - 1):
-            self.last_rollouts = rollout_views(update.rollout, update.feedback, update.scores, update.loss_mask)
+    def add_update(self, update: Update) -> None:
+        """Record an update of PPO."""
+        views = rollout_views(update.rollout, update.feedback, update.scores, update.loss_mask)
+        self._add(update.step, update.feedback.executions, views)
+
+    def add_round(self, this: Round) -> None:
+        """Record a round of GRPO."""
+        views = completion_views(this.completions, this.executions, this.scores, this.loss_mask)
+        self._add(this.number, this.executions, views)
+
+    def _add(self, number: int, executions: Sequence[Execution | None], views: list[RolloutView]) -> None:
+        if number in (0, self.num_updates - 1):
+            self.last_rollouts = views
             self.first_rollouts = self.first_rollouts or self.last_rollouts
-        passed = [execution.outcome == "passed" for execution in update.feedback.executions if execution is not None]
+        passed = [execution.outcome == "passed" for execution in executions if execution is not None]
         passing = sum(passed) / len(passed) if passed else 0.0
-        self.stages.append(StageCount(update.step + 1, self._problems_at_stages(), passing))
+        self.stages.append(StageCount(number + 1, self._problems_at_stages(), passing))
 
     def _problems_at_stages(self) -> dict[int, int]:
         curriculum = self.trainer.curriculum
         if curriculum is None:
             return {}
-        return dict(Counter(curriculum.stage(row.task_id) for row in self.trainer.rows))
+        return dict(Counter(curriculum.stage(row.task_id) for row in self.trainer.training_set.rows))
 
 
 def train(config: QuickstartConfig, material: Material, executor: CodeExecutor, run: RunDirectory) -> UpdateLog:
-    """Train with StepCoder PPO, save the model to `policy/`, and return the record of its updates."""
+    """Train with StepCoder, save the model to `policy/`, and return the record of its updates."""
     sizes = config.sizes
-    run.print_heading("StepCoder PPO")
+    run.print_heading(f"StepCoder {TITLES[config.trainer]}")
     run.console.print(
         f"{sizes.updates} updates of {sizes.prompts_per_update} problems x {sizes.num_generations} completions. Every "
         "problem starts near the end of its solution and moves toward the beginning. Tokens on lines that no test ran "
         "are left out of the policy loss."
     )
-    trainer = StepCoderPPOTrainer(
-        ppo_config(config, str(run.path / "policy"), material.response_length),
-        material.tokenizer,
-        material.model,
-        train_dataset=material.train,
-        executor=executor,
-    )
-    log = UpdateLog(trainer)
+    make: Any = {"ppo": ppo_trainer, "grpo": grpo_trainer}[config.trainer]
+    trainer, log = make(config, material, executor, str(run.path / "policy"))
     trainer.remove_callback(PrinterCallback)
     with run.progress("training", sizes.updates) as advance:
         trainer.add_callback(_TrainingProgress(config, material, executor, run, advance))
@@ -192,25 +208,58 @@ def train(config: QuickstartConfig, material: Material, executor: CodeExecutor, 
     return log
 
 
+def ppo_trainer(
+    config: QuickstartConfig, material: Material, executor: CodeExecutor, folder: str
+) -> tuple[StepCoderPPOTrainer, UpdateLog]:
+    """Return a PPO trainer, and the record of its updates."""
+    args = ppo_config(config, folder, material.response_length)
+    trainer = StepCoderPPOTrainer(
+        args, material.tokenizer, material.model, train_dataset=material.train, executor=executor
+    )
+    log = UpdateLog(trainer, config.sizes.updates)
+    trainer.on_update = log.add_update
+    return trainer, log
+
+
+def grpo_trainer(
+    config: QuickstartConfig, material: Material, executor: CodeExecutor, folder: str
+) -> tuple[StepCoderGRPOTrainer, UpdateLog]:
+    """Return a GRPO trainer, and the record of its rounds."""
+    from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer  # TRL's GRPO imports more than its PPO
+
+    args = grpo_config(config, folder, material.response_length)
+    trainer = StepCoderGRPOTrainer(
+        material.model,
+        args=args,
+        train_dataset=material.train,
+        processing_class=material.tokenizer,
+        executor=executor,
+    )
+    log = UpdateLog(trainer, config.sizes.updates)
+    trainer.on_round = log.add_round
+    return trainer, log
+
+
 class _TrainingProgress(TrainerCallback):
     """Advances the progress bar, writes the metrics to the curves, and evaluates every few updates."""
 
     def __init__(
         self, config: QuickstartConfig, material: Material, executor: CodeExecutor, run: RunDirectory, advance: Any
     ) -> None:
-        self.sizes = config.sizes
+        self.sizes, self.phase = config.sizes, config.trainer
         self.material, self.executor, self.run, self.advance = material, executor, run, advance
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, float] | None = None, **_: Any
     ) -> None:
-        if not logs or "objective/scores" not in logs:
+        if not logs or SCORES[self.phase] not in logs:
             return
-        self.run.add_point("ppo", update=state.global_step, **logs)
+        self.run.add_point(self.phase, update=state.global_step, **logs)
         self.run.passing.append((state.global_step, logs["executor/passed"]))
         self.advance(
-            f"score {logs['objective/scores']:+.2f}, passing {logs['executor/passed']:.0%}, "
-            f"from scratch {logs['curriculum/scratch_share']:.0%}, KL {logs['objective/kl']:.1f}"
+            f"score {logs[SCORES[self.phase]]:+.2f}, passing {logs['executor/passed']:.0%}, "
+            f"from scratch {logs['curriculum/scratch_share']:.0%}"
+            + (f", KL {logs['objective/kl']:.1f}" if "objective/kl" in logs else "")
         )
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:

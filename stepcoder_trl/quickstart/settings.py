@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.quickstart.problems import SyntheticConfig
 from stepcoder_trl.quickstart.tiny_model import TinyModelConfig
 from stepcoder_trl.trainer import StepCoderPPOConfig
+
+
+if TYPE_CHECKING:
+    from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
+
+TrainerName = Literal["ppo", "grpo"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class QuickstartConfig:
 
     out: str = "stepcoder-quickstart"  # run directory; it must not exist, or be empty
     seed: int = 0  # of problems, model, fine-tuning and sampling
+    trainer: TrainerName = "ppo"
     sizes: Sizes = FULL
     problems: SyntheticConfig = PROBLEMS  # with the tests of the evaluation
     training_tests: int = 4  # fewer than in the evaluation, so that some lines never run
@@ -95,3 +103,17 @@ def ppo_config(config: QuickstartConfig, output_dir: str, response_length: int) 
         logging_steps=1,
         disable_tqdm=True,
     )
+
+
+def grpo_config(config: QuickstartConfig, output_dir: str, response_length: int) -> StepCoderGRPOConfig:
+    """Return the settings of the GRPO trainer: those of PPO that it has, too."""
+    from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig  # TRL's GRPO imports more than its PPO
+
+    args = ppo_config(config, output_dir, response_length)
+    shared = [
+        *("output_dir", "per_device_train_batch_size", "gradient_accumulation_steps", "num_generations", "max_steps"),
+        *("num_train_epochs", "learning_rate", "temperature", "top_p", "gradient_checkpointing", "test_timeout_s"),
+        *("seed", "use_cpu", "bf16", "report_to", "save_strategy", "logging_steps"),
+    ]
+    options = {name: getattr(args, name) for name in shared}
+    return StepCoderGRPOConfig(max_completion_length=response_length, disable_tqdm=True, **options)

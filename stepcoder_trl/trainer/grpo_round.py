@@ -51,9 +51,10 @@ class Round:
         runs (`Runs` or `None`): Programs that are running.
         feedback (`Feedback` or `None`): Results of the programs.
         results (`list`): Task, stage and pass of the completions of all processes.
-        scored (`tuple[bool, ...]`): Whether each completion has a score.
+        scores (`tuple[float | None, ...]`): Weighted sum of the rewards of each completion, `None` without a score.
         groups (`tuple[Group, ...]`): Groups of all processes.
-        used (`tuple[bool, ...]`): Whether each completion is in the loss.
+        used (`tuple[bool, ...]`): Whether each completion is in the loss. Empty in an evaluation, as `loss_mask`.
+        loss_mask (`torch.Tensor` of shape `(B, T)`): `True` at tokens of the policy loss.
         result (`dict`): What TRL trains on, with our masks.
     """
 
@@ -66,9 +67,10 @@ class Round:
     runs: Runs | None = None
     feedback: Feedback | None = None
     results: list[tuple[str, int, bool | None]] = field(default_factory=list)
-    scored: tuple[bool, ...] = ()
+    scores: tuple[float | None, ...] = ()
     groups: tuple[Group, ...] = ()
     used: tuple[bool, ...] = ()
+    loss_mask: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.bool))
     result: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -152,9 +154,8 @@ def judge(
     lost = [start.row.tests is not None and execution is None for start, execution in runs]
     rewards = rewards.masked_fill(process.gather(torch.tensor(lost, device=rewards.device))[:, None], math.nan)
     scores = total_scores(rewards, weights)
-    own = [None if math.isnan(score) else score for score in scores[mine].tolist()]
-    this.scored = tuple(score is not None for score in own)
-    this.results = gather_object(stage_results(this.starts, this.executions, own, pass_score))
+    this.scores = tuple(None if math.isnan(score) else score for score in scores[mine].tolist())
+    this.results = gather_object(stage_results(this.starts, this.executions, this.scores, pass_score))
     this.groups = make_groups(this.results, scores.tolist(), size)
     return fill_unscored(rewards, scores.isnan(), size)
 
@@ -168,13 +169,13 @@ def mask_tokens(this: Round, rule: MaskRule, args: StepCoderGRPOConfig, process:
     number, size = len(this.starts), len(this.results) // len(this.groups)
     first, rule_of_groups = process.process_index * number, args.uninformative_groups
     groups = [this.groups[place // size] for place in range(first, first + number)]
-    pairs = zip(this.scored, groups, strict=True)
-    this.used = tuple(scored and not group.is_dropped(rule_of_groups) for scored, group in pairs)
+    pairs = zip(this.scores, groups, strict=True)
+    this.used = tuple(score is not None and not group.is_dropped(rule_of_groups) for score, group in pairs)
     masks = loss_masks(this.completions, this.executions, rule, this.number)
     kept = pad_masks(masks, this.result["completion_ids"])
     used = torch.tensor(this.used, device=kept.device)
     valid = this.result["completion_mask"].bool() & used[:, None]
-    kept &= valid
+    this.loss_mask = kept = kept & valid
     mask_result(this.result, used, kept, args.fgo_denominator, lambda mask: process.gather(mask.sum()).sum())
     return {
         "fgo/kept_share": (kept.sum().item(), valid.sum().item()),

@@ -20,6 +20,7 @@ from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.steps.starts import draw_starts, read_completions
 from stepcoder_trl.trainer import grpo_round, grpo_setup, grpo_state, processes
+from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer._trl_grpo import GRPOTrainer, changed_upstream, check_hooks, check_result
 from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
 from stepcoder_trl.trainer.failures import check_infrastructure
@@ -215,7 +216,8 @@ class StepCoderGRPOTrainer(GRPOTrainer):
                 grpo_state.load_state(checkpoint, self)
             elif self.training_set.report is None:
                 self.use_solutions(self.check_solutions())
-            return super().train(resume_from_checkpoint, *args, **kwargs)
+            with renamed_attributes_allowed():
+                return super().train(resume_from_checkpoint, *args, **kwargs)
         except Interruption as interruption:  # the interrupted round will be repeated
             if self._round is not None:
                 set_random_state(self._round.random_state)

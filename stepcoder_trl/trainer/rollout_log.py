@@ -16,8 +16,9 @@ from stepcoder_trl.reports.completions import completion_columns, completions_ma
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.terminal import evenly_spaced, rollouts_table
 from stepcoder_trl.steps.programs import Feedback
-from stepcoder_trl.steps.starts import Start
+from stepcoder_trl.steps.starts import Completion, Start
 from stepcoder_trl.trainer.records import Rollout, Scores
+from stepcoder_trl.types import Execution
 
 
 COMPLETIONS = "completions"
@@ -26,9 +27,18 @@ _WITH_TABLES = ("wandb", "trackio")
 
 def rollout_views(rollout: Rollout, feedback: Feedback, scores: Scores, loss_mask: torch.Tensor) -> list[RolloutView]:
     """Return the completions of a rollout in the form of the reports."""
+    return completion_views(rollout.completions, feedback.executions, scores.tolist(), loss_mask)
+
+
+def completion_views(
+    completions: Sequence[Completion],
+    executions: Sequence[Execution | None],
+    scores: Sequence[float | None],
+    loss_mask: torch.Tensor,
+) -> list[RolloutView]:
+    """Return completions in the form of the reports. `loss_mask` of shape `(B, T)` is `True` at kept tokens."""
     views = []
-    rows = zip(rollout.completions, feedback.executions, scores.tolist(), loss_mask.tolist(), strict=True)
-    for completion, execution, score, kept in rows:
+    for completion, execution, score, kept in zip(completions, executions, scores, loss_mask.tolist(), strict=True):
         start = completion.start
         views.append(
             RolloutView(
