@@ -76,6 +76,20 @@ def test_training_examples_print_documented_lines(name, tmp_path, monkeypatch, c
     assert list((tmp_path / "out").glob("*model.safetensors"))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own settings
+def test_grpo_example_prints_pass_rates(tmp_path, monkeypatch, capsys):
+    command, last_lines = documented_run("grpo.py")
+    short = ["--updates", "2", "--sft_steps", "8", "--held_out", "4"]
+
+    lines = printed_by([*command, *short], {"runs/grpo": str(tmp_path / "out")}, monkeypatch, capsys)
+
+    without_numbers = [line.rpartition(":")[0] for line in last_lines]
+    assert [line.rpartition(":")[0] for line in lines[-2:]] == without_numbers
+    assert (tmp_path / "out" / "stepcoder_state.json").exists()
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
 def test_example_problems_are_solved_by_their_solutions(executor):
     from stepcoder_trl import load_problems
 

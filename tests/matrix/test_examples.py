@@ -124,3 +124,15 @@ def test_ppo_mbpp_example(place):
 
     assert saved == "saved to runs/mbpp"
     assert re.fullmatch(r"problems from scratch: \d+%", scratch)
+
+
+def test_grpo_example_lifts_held_out_pass_rate(place):
+    (words,) = commands("grpo.py")
+
+    done = start(place, [*words, "--output_dir", "runs/grpo"])
+
+    out, err = done.communicate(timeout=TIMEOUT_S)
+    assert done.returncode == 0, out[-3000:] + err[-6000:]
+    before, after = re.findall(r"^held-out pass@1 (?:before|after): (\d\.\d+)$", out, re.MULTILINE)
+    assert float(before) < 0.1
+    assert float(after) > float(before) + 0.2
