@@ -34,6 +34,8 @@ class ExecutableUnit:
 
     `after` is the index of the unit that ran before, whenever this unit ran: the one before it in its suite, else the
     header of the suite. It is `None` for the first unit of the program.
+
+    `silent`: the unit surely never has a line event, because it is the docstring of a function.
     """
 
     first_line: TLineNo
@@ -41,6 +43,7 @@ class ExecutableUnit:
     attached: tuple[TLineNo, ...] = ()  # comments, blank lines, `else:` and `finally:`, which run if the unit runs
     follows: int | None = None
     after: int | None = None
+    silent: bool = False
 
 
 @dataclass(eq=False)
@@ -67,6 +70,7 @@ class _Unit:
     block: _Block
     index: int
     passive: bool
+    silent: bool = False
     is_elif: bool = False
     owner: _Unit | None = None  # of an `elif` or `except` header: the header before it, or that of its statement
     attached: list[TLineNo] = field(default_factory=list)
@@ -103,14 +107,18 @@ class _UnitBuilder:
             self._attach_gaps()
         follows = self._follows()
         return [
-            ExecutableUnit(unit.first, unit.last, tuple(unit.attached), follows.get(unit.number), _after(unit))
+            ExecutableUnit(
+                unit.first, unit.last, tuple(unit.attached), follows.get(unit.number), _after(unit), unit.silent
+            )
             for unit in self.units
         ]
 
     def _add_suite(self, owner: ast.AST, suite: Sequence[ast.stmt], parent: _Unit | None) -> None:
         block = _Block(self._suite_indent(suite), parent)
         for index, node in enumerate(suite):
-            self._add_statement(node, block, is_passive(owner, suite, index))
+            passive = is_passive(owner, suite, index)
+            silent = passive and isinstance(node, ast.Expr) and _begins_function(owner, suite)
+            self._add_statement(node, block, passive, silent)
 
     def _suite_indent(self, suite: Sequence[ast.stmt]) -> int:
         if not suite:
@@ -120,12 +128,12 @@ class _UnitBuilder:
         starts_its_line = has_decorator or not line[: suite[0].col_offset].strip()
         return indentation(line) if starts_its_line else _INLINE
 
-    def _add_statement(self, node: ast.stmt, block: _Block, passive: bool) -> None:
+    def _add_statement(self, node: ast.stmt, block: _Block, passive: bool, silent: bool) -> None:
         if any(name in SUITES for name in node._fields):
             unit = self._add_unit(first_line(node), header_end_line(node, self.lines), block)
             self._add_suites_of(node, unit)
         else:
-            self._add_unit(first_line(node), node.end_lineno or node.lineno, block, passive)
+            self._add_unit(first_line(node), node.end_lineno or node.lineno, block, passive, silent)
 
     def _add_suites_of(self, node: ast.stmt, unit: _Unit) -> None:
         while True:
@@ -181,13 +189,15 @@ class _UnitBuilder:
         self.units.append(unit)
         return unit
 
-    def _add_unit(self, first: TLineNo, last: TLineNo, block: _Block, passive: bool = False) -> _Unit:
+    def _add_unit(
+        self, first: TLineNo, last: TLineNo, block: _Block, passive: bool = False, silent: bool = False
+    ) -> _Unit:
         if self.units and first <= self.units[-1].last:  # shares a line with the unit before it
             unit = self.units[-1]
             unit.last = max(unit.last, last)
-            unit.passive = unit.passive and passive
+            unit.passive, unit.silent = unit.passive and passive, unit.silent and silent
             return unit
-        unit = _Unit(len(self.units), first, last, block, len(block.units), passive)
+        unit = _Unit(len(self.units), first, last, block, len(block.units), passive, silent)
         self.units.append(unit)
         block.units.append(unit)
         return unit
@@ -237,6 +247,12 @@ class _UnitBuilder:
                     elif active is not None:
                         follows[unit.number] = active.number
         return follows
+
+
+def _begins_function(owner: ast.AST, suite: Sequence[ast.stmt]) -> bool:
+    """Return whether a docstring begins a function that has more than passive statements."""
+    is_function = isinstance(owner, (ast.FunctionDef, ast.AsyncFunctionDef))
+    return is_function and not all(is_passive(owner, suite, index) for index in range(len(suite)))
 
 
 def _outermost_block(unit: _Unit) -> _Block:

@@ -8,7 +8,7 @@ import time
 import pytest
 from hypothesis import given, settings
 
-from stepcoder_trl.parsing import line_spans
+from stepcoder_trl.parsing import compile_for_tracing, line_spans
 from stepcoder_trl.units import executable_units, indentation
 from tests.strategies import programs
 
@@ -142,3 +142,33 @@ def test_header_ends_at_its_colon(header, last):
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters came with Python 3.12")
 def test_type_parameters_belong_to_header():
     assert lines_of_unit("def f[T: (int,\n    str)](\n    x,\n):\n    pass\n", 1) == [1, 2, 3, 4]
+
+
+def lines_with_events(code):
+    """Return the lines in the tables of a code object and of those in it."""
+    nested = (lines_with_events(constant) for constant in code.co_consts if hasattr(constant, "co_lines"))
+    return {line for _, _, line in code.co_lines() if line}.union(*nested)
+
+
+@given(programs())
+@settings(max_examples=200, deadline=None)
+def test_silent_unit_has_no_line_event(program):
+    known = lines_with_events(compile_for_tracing(program, "solution.py"))
+
+    for unit in executable_units(program):
+        assert not unit.silent or known.isdisjoint(range(unit.first_line, unit.last_line + 1))
+
+
+@pytest.mark.parametrize(
+    ("program", "silent"),
+    [
+        ('def f():\n    """Text."""\n    return 1\n', [False, True, False]),
+        ('async def f():\n    """Text\n    of two lines."""\n    return 1\n', [False, True, False]),
+        ('def f():\n    """Text."""; x = 1\n    return x\n', [False, False, False]),
+        ('"""Text."""\nclass C:\n    """Text."""\n    x = 1\n', [False] * 4),
+        ("def f():\n    global x\n    x = 1\n", [False] * 3),
+        ('def f():\n    """Text."""\n    global x\n', [False] * 3),
+    ],
+)
+def test_only_the_docstring_of_a_function_is_silent(program, silent):
+    assert [unit.silent for unit in executable_units(program)] == silent

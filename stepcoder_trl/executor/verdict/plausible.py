@@ -14,7 +14,7 @@ from types import CodeType
 from stepcoder_trl.executor.wire.messages import Lines
 from stepcoder_trl.parsing import COMPILE_ERRORS, compile_for_tracing, parse, quiet_parser
 from stepcoder_trl.types import Outcome, TestResult, TLineNo
-from stepcoder_trl.units import executable_units
+from stepcoder_trl.units import ExecutableUnit, executable_units
 
 
 # Words of programs that switch off the tracing of a frame, or of a code object.
@@ -56,11 +56,15 @@ def _runs_in_order(program: str, lines: Collection[TLineNo]) -> bool:
         return True
     events = frozenset(lines)
     ran = [not events.isdisjoint(range(unit.first_line, unit.last_line + 1)) for unit in units]
-    if all(unit.after is None or ran[unit.after] for unit, own in zip(units, ran, strict=True) if own):
+    if _is_in_order(units, ran, [unit.silent for unit in units]):
         return True
-    # Some statements never have an event: passive ones, and those that the compiler has left out.
+    # More statements never have an event: other passive ones, and those that the compiler has left out.
     known = _lines_with_events(program)
-    silent = [known.isdisjoint(range(unit.first_line, unit.last_line + 1)) for unit in units]
+    return _is_in_order(units, ran, [known.isdisjoint(range(unit.first_line, unit.last_line + 1)) for unit in units])
+
+
+def _is_in_order(units: Sequence[ExecutableUnit], ran: Sequence[bool], silent: Sequence[bool]) -> bool:
+    """Return whether the last unit that has events ran before each unit that ran."""
     for unit, own in zip(units, ran, strict=True):
         before = unit.after
         while own and before is not None and silent[before]:
