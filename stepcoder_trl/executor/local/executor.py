@@ -15,7 +15,7 @@ from stepcoder_trl.executor.local import descriptors, server_process
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.local.workers import CLOSED_MESSAGE, Task, Workers
 from stepcoder_trl.executor.verdict.prepare import prepare_job
-from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.executor.verdict.recent import RecentTests
 from stepcoder_trl.types import Execution
 
 
@@ -48,6 +48,7 @@ class CodeExecutor(BaseBackend):
         # The first call takes a lock while it tries folders. A process that is forked meanwhile would wait for it for
         # ever, so it comes before there are threads.
         tempfile.gettempdir()
+        self._recent = RecentTests()
         self._lock = threading.Lock()
         self._workers: Workers | None = None
         self._closed = False
@@ -66,7 +67,7 @@ class CodeExecutor(BaseBackend):
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """Run a program in the background, see [`Backend`]."""
         examine = not server_process.PORTABLE
-        task = Task(prepare_job(program, Tests.parse(tests), self.config, examine), owner=self)
+        task = Task(prepare_job(program, self._recent.parse(tests), self.config, examine), owner=self)
         self._running_workers().put(task)
         return task.future
 

@@ -29,6 +29,7 @@ from stepcoder_trl.executor.remote.client import ServiceClient, TemporaryFailure
 from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test, worker_lost
 from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
+from stepcoder_trl.executor.verdict.recent import RecentTests
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.executor.wire.frames import json_bytes
 from stepcoder_trl.executor.wire.messages import Greeting, Infrastructure, RemoteRequest, Reply, Result, StartMessage
@@ -71,6 +72,7 @@ class RemoteExecutor(BaseBackend):
         self.config = RemoteConfig(config) if isinstance(config, str) else config
         # The remote fork server gets no answers while it runs, so it cannot stop: see `_stopped_at_failure`.
         self._limits = replace(self.config, stop_on_first_failure=False)
+        self._recent = RecentTests()
         self._closing = threading.Event()
         self._greeting: Greeting | None = None
         self._begin()
@@ -92,7 +94,7 @@ class RemoteExecutor(BaseBackend):
 
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """Run a program in the background, see [`Backend`]."""
-        job = prepare_job(program, Tests.parse(tests), self._limits, examine=False)
+        job = prepare_job(program, self._recent.parse(tests), self._limits, examine=False)
         if self._closing.is_set():
             raise SandboxError("This executor is closed. Create a new one.")
         if self._pid != os.getpid():
