@@ -27,7 +27,7 @@ from stepcoder_trl.executor.wire.progress import Progress
 from stepcoder_trl.executor.wire.system import System
 
 
-_TIMES = 20  # Python specializes code that has run some times
+_TIMES = 12  # Python specializes code that has run some times
 
 
 @dataclass(frozen=True)
