@@ -42,6 +42,7 @@ class ChildProcess:
         self.pid, self.reports, self.stdout = new.pid, new.reports, new.stdout
         self._connection = new.connection
         self._examiners_ends = new.questions, new.answers
+        os.set_blocking(self.reports, False)  # a program can open this end, too, and take back what it has written
         self.folder = ""
         self.free_bytes = scratch.free_bytes(server.folder)
 
@@ -83,10 +84,11 @@ class ChildProcess:
         if files:
             with socket.socket(fileno=os.dup(self._connection)) as connection:
                 socket.send_fds(connection, [b"."], files)
+        os.set_blocking(self._connection, False)  # a program may leave answers unread
 
     def answer(self, goes_on: bool) -> None:
         """Let a child that waits after a test run the next one, or end."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
             os.write(self._connection, CHILD_GO if goes_on else CHILD_STOP)
 
     def close(self) -> None:
@@ -185,7 +187,10 @@ class Watch:
         if descriptor == self._exit_fd:
             self._poll.unregister(descriptor)
             return self._supervision.child_exited()
-        data = os.read(descriptor, READ_BYTES)
+        try:
+            data = os.read(descriptor, READ_BYTES)
+        except BlockingIOError:
+            return Action.WAIT
         if data:
             return self._supervision.reported(data)
         self._poll.unregister(descriptor)
