@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import sys
@@ -24,20 +25,33 @@ def size_of(folder: str, max_bytes: int) -> int:
     """
     Return the bytes on disk of a folder. Counting stops above `max_bytes`.
 
-    Every file and folder counts at least `BYTES_PER_ENTRY`. While a program writes, the size is a lower bound.
+    Every file and folder counts at least `BYTES_PER_ENTRY`. While a program writes, the size is a lower bound. A folder
+    that is hidden from the server, because it cannot be read or has too long a path, counts as too large.
     """
     total = 0
     folders = [folder]
     while folders and total <= max_bytes:
-        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                total += BYTES_PER_ENTRY
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                else:
+        try:
+            total += _size_of_entries(folders, max_bytes - total)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.ENAMETOOLONG):
+                return max_bytes + 1
+    return total
+
+
+def _size_of_entries(folders: list[str], max_bytes: int) -> int:
+    """Take the last folder off the list, and return the bytes of its entries. Add the folders in it to the list."""
+    total = 0
+    with os.scandir(folders.pop()) as entries:
+        for entry in entries:
+            total += BYTES_PER_ENTRY
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            else:
+                with contextlib.suppress(FileNotFoundError):
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
-                if total > max_bytes:
-                    break
+            if total > max_bytes:
+                break
     return total
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
 from stepcoder_trl.executor.wire.scratch import free_bytes, random_name, remove, remove_all, size_of
@@ -100,6 +101,28 @@ def test_size_counts_files_and_folders(tmp_path):
 
     assert size_of(str(tmp_path), 10**9) == 3 * 4096 + 8192
     assert 5000 < size_of(str(tmp_path), 5000) <= 3 * 4096 + 8192
+
+
+def test_folder_that_is_hidden_by_a_long_path_counts_as_too_large(tmp_path):
+    before = os.getcwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(20):
+            os.mkdir("d" * 250)
+            os.chdir("d" * 250)
+    finally:
+        os.chdir(before)
+
+    assert size_of(str(tmp_path), 10**9) > 10**9
+
+
+def test_folder_that_cannot_be_read_counts_as_too_large(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "no", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root reads everything
+
+    assert size_of(str(tmp_path), 10**9) > 10**9
 
 
 def test_free_bytes_are_those_of_the_disk(tmp_path):
