@@ -25,8 +25,8 @@ def size_of(folder: str, max_bytes: int) -> int:
     """
     Return the bytes on disk of a folder. Counting stops above `max_bytes`.
 
-    Every file and folder counts at least `BYTES_PER_ENTRY`. While a program writes, the size is a lower bound. A folder
-    that is hidden from the server, because it cannot be read or has too long a path, counts as too large.
+    Every file and folder counts at least `BYTES_PER_ENTRY`. While a program writes, the size is a lower bound. A
+    folder that is hidden from the server, because it cannot be read or has too long a path, counts as too large.
     """
     total = 0
     folders = [folder]

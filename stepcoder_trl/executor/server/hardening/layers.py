@@ -135,7 +135,8 @@ class ResourceLimits(ChildLayer):
         set_limit(resource.RLIMIT_CPU, whole_cpu_s, whole_cpu_s + 1)
         set_limit(resource.RLIMIT_FSIZE, file_bytes)
         set_limit(resource.RLIMIT_NOFILE, open_files)
-        set_limit(resource.RLIMIT_CORE, 0)
+        # No file. A crash does not start a program that the system may have for that, as it would at 0.
+        set_limit(resource.RLIMIT_CORE, 1)
         if sys.platform == "linux":
             # The queue of pending signals is shared by all processes of a user.
             set_limit(resource.RLIMIT_SIGPENDING, _PENDING_SIGNALS)
@@ -150,7 +151,8 @@ class ResourceLimits(ChildLayer):
     def try_out(self) -> bool:
         with suppress(OSError, ValueError):
             self.put_on(_TRIAL_LIMITS)
-        return [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_CPU, resource.RLIMIT_CORE)] == [10, 0]
+        cpu_s, core = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_CPU, resource.RLIMIT_CORE))
+        return cpu_s == 10 and core in (0, 1)
 
 
 class Session(ChildLayer):

@@ -102,6 +102,7 @@ ALLOWED_PROBES: dict[str, tuple[str, Any]] = {
         "value = before == resource.getrlimit(resource.RLIMIT_AS) and before[0] < 2**40",
         True,
     ),
+    "no handler of crashes, which 0 would start": ("value = resource.getrlimit(resource.RLIMIT_CORE)[0]", 1),
     "priority": ("os.nice(0); os.sched_setaffinity(0, os.sched_getaffinity(0)); value = 1", 1),
     "alarm": (
         "value = []\nsignal.signal(signal.SIGALRM, lambda *_: value.append(1))\n"
