@@ -109,14 +109,12 @@ def _add_lines_of_another_run(server: ForkServer, state: JobState, index: int) -
     if state.lines_again_cpu_s >= state.job.header["program_cpu_s"] or time.monotonic() >= state.hard_deadline:
         state.add_lines(None)
         return
-    program = state.job.program
-    num_lines = program.count(b"\n") + program.count(b"\r") + 2
     file = server.system.memory_file("lines")
     try:
-        os.ftruncate(file, num_lines + 1)
+        os.ftruncate(file, state.num_lines + 1)
         _run_for_lines(server, state, index, file)
         # Read, not mapped: the program may have cut the file.
-        lines = [line for line, ran in enumerate(os.pread(file, num_lines + 1, 0)) if ran]
+        lines = [line for line, ran in enumerate(os.pread(file, state.num_lines + 1, 0)) if ran]
     finally:
         os.close(file)
     state.add_lines(lines or None)

@@ -27,11 +27,13 @@ from stepcoder_trl.executor.wire.messages import (
     TestAnnounced,
     TestReport,
 )
+from stepcoder_trl.executor.wire.text import one_line
 
 
 _ERROR_KEYS = frozenset({"error", "memory", "line"})
 _STDIO_KEYS = _ERROR_KEYS | {"output", "base64"}
 _VALUE_KEYS = _ERROR_KEYS | {"value", "passed", "assertion_error"}
+_TEXT_KEYS = frozenset({"error", "memory", "assertion_error"})
 _BROKEN = "the program broke its process"
 
 
@@ -62,6 +64,7 @@ class JobState:
         self.wall_deadline = time.monotonic() + job.header["program_wall_s"]
         # Even if the machine was too busy to run the tests.
         self.hard_deadline = time.monotonic() + job.header["hard_wall_s"]
+        self.num_lines = job.program.count(b"\n") + job.program.count(b"\r") + 2
         self._lines: set[int] = set()
         self._lines_known = True
 
@@ -91,8 +94,8 @@ class JobState:
             self.results[index] = {**result, "cpu_s": cpu_s if index == first else 0.0}
 
     def add_lines(self, lines: Any) -> None:
-        """Add lines that ran. If they are not a list of numbers, the lines of the program are unknown."""
-        if isinstance(lines, list) and all(type(line) is int for line in lines):
+        """Add lines that ran. If they are not a list of lines of the program, all of its lines are unknown."""
+        if isinstance(lines, list) and all(type(line) is int and 0 < line <= self.num_lines for line in lines):
             self._lines.update(lines)
         else:
             self._lines_known = False
@@ -164,7 +167,8 @@ class Reports:
         elif "test" in report:
             self._finish_reported_test(report)
         elif "compile_error" in report:
-            self._fill_all({"compile_error": str(report["compile_error"]), "line": report["line"]})
+            claim: Result = {"compile_error": _text(report["compile_error"]), "line": _line(report["line"])}
+            self._fill_all(claim)
         elif "end" in report:
             self._end(report["end"])
         elif "soft_limit" in report:
@@ -198,7 +202,7 @@ class Reports:
         result = report["result"]
         if self.next in self._state.examined:
             result = self._examined_result(result)
-        _checked(result, _STDIO_KEYS if self._is_stdio else _VALUE_KEYS)
+        result = _checked(result, _STDIO_KEYS if self._is_stdio else _VALUE_KEYS)
         self._state.add_lines(report["lines"])
         if self._is_expired:
             return
@@ -329,9 +333,27 @@ class Reports:
 
 
 def _checked(result: Result, allowed: frozenset[str]) -> Result:
+    """
+    Return a result with short descriptions of errors.
+
+    One that holds for all tests is repeated for each, so a long one would take the memory of server and caller.
+    """
     if not result or not result.keys() <= allowed:
         raise ValueError("unknown claim")
-    return result
+    checked = result.copy()
+    texts: Any = {key: _text(value) for key, value in result.items() if key in _TEXT_KEYS}
+    checked.update(texts)
+    if "line" in checked:
+        checked["line"] = _line(checked["line"])
+    return checked
+
+
+def _text(claim: Any) -> str:
+    return one_line(str(claim))
+
+
+def _line(claim: Any) -> int | None:
+    return claim if type(claim) is int and 0 < claim < 2**31 else None
 
 
 def _signal_name(number: int) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stepcoder_trl import Outcome
+from stepcoder_trl.executor.server.fork_server import Job
+from stepcoder_trl.executor.server.reports import JobState, Reports
 from tests.unit.executor.samples import DOUBLE, SUCCESSOR, outcomes
 
 
@@ -74,3 +77,28 @@ def test_handler_of_soft_limit_cannot_be_replaced(fast_executor):
     )
 
     assert fast_executor.run(program, SUCCESSOR).outcome is Outcome.PASSED
+
+
+def _state() -> JobState:
+    header: Any = {"type": "call", "examined": [], "fresh_process_per_test": False, "program_wall_s": 9.0}
+    header |= {"hard_wall_s": 9.0, "max_kept_bytes": 2**30}
+    return JobState(Job(header, b"pass\n", b"", [b""] * 3))
+
+
+def test_long_claims_are_not_repeated_for_every_test():
+    state = _state()
+    unused: Any = None
+    reports = Reports(unused, state, unused, unused, unused, range(3))
+    claim: Any = {"compile_error": "x" * 10**6, "line": "y" * 10**6}
+
+    reports.receive(claim)
+
+    assert len(str(state.reply())) < 2000
+
+
+def test_lines_that_a_program_does_not_have_are_not_kept():
+    state = _state()
+
+    state.add_lines(list(range(1, 10**5)))
+
+    assert state.reply()["lines"] is None
