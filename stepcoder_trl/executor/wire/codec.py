@@ -23,7 +23,12 @@ MAX_DEPTH = 200  # nesting of a value; the scanner of `json` fails near the recu
 # commas, colons and brackets in JSON counts more than once, so that `bounds.py` can count them.
 MAX_ITEMS = 2_000_000
 MAX_CHARACTERS = 16 * 2**20  # text, bytes and hexadecimal digits of a value together
-MAX_COLLISIONS = 1000  # keys of a set or dict that have the hash of another key
+MAX_COLLISIONS = 1000  # keys of one set or dict that have the hash of another key
+# Steps of decoding a value that grow faster than its message: comparisons of keys with the same hash, and divisions of
+# long integers. They take about a second.
+MAX_WORK = 2**25
+_FEW_KEYS = 30  # that may have the same hash
+_BITS_PER_STEP = 2**11  # product of the lengths of two integers that are divided
 MAX_EXPONENT = 2**16  # of a Decimal; converting a larger one to an int would take too long
 _SMALL_INT = 2**62  # larger integers are sent as hexadecimal text, because decimal conversion is slow and limited
 _EMPTY: dict[Any, Any] = {}
@@ -268,85 +273,125 @@ def name_of(kind: type) -> str:
 
 def decode(tree: Any) -> Any:
     """Decode a tree of `encode`. It may come from a hostile process: raise ValueError if it is malformed."""
-    try:
-        return _decode(tree)
-    except (TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
-        raise ValueError(f"not an encoded value: {error}") from None
+    return Decoder().read(tree)
 
 
-def _decode(tree: Any) -> Any:
-    if tree is None or isinstance(tree, (bool, int, float, str)):
-        return tree
-    if isinstance(tree, list):
-        return [_decode(item) for item in tree]
-    ((tag, body),) = tree.items()
-    return DECODERS[tag](_decode, body)
+class Decoder:
+    """Decoder of one value, see `decode`."""
+
+    def __init__(self) -> None:
+        self._work_left = MAX_WORK
+
+    def read(self, tree: Any) -> Any:
+        """Decode a tree. Raise ValueError if it is malformed, or made to take long."""
+        try:
+            return self.part(tree)
+        except (TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
+            raise ValueError(f"not an encoded value: {error}") from None
+
+    def part(self, tree: Any) -> Any:
+        """Decode a part of a tree."""
+        if tree is None or isinstance(tree, (bool, int, float, str)):
+            return tree
+        if isinstance(tree, list):
+            return self.all(tree)
+        ((tag, body),) = tree.items()
+        return DECODERS[tag](self, body)
+
+    def all(self, trees: list[Any]) -> list[Any]:
+        """Decode a list of trees."""
+        return [self.part(tree) for tree in trees]
+
+    def keys(self, trees: list[Any]) -> list[Any]:
+        """Decode keys of a set or dict."""
+        keys = self.all(trees)
+        self._charge_for_keys(keys)
+        return keys
+
+    def dict(self, pairs: list[Any]) -> dict[Any, Any]:
+        """Decode a dict from its pairs."""
+        decoded = self.all(pairs)
+        self._charge_for_keys([key for key, _ in decoded])
+        return dict(decoded)
+
+    def whole(self, tree: Any) -> int:
+        """Decode an integer."""
+        value = self.part(tree)
+        if type(value) is not int:
+            raise ValueError("not a whole number")
+        return value
+
+    def charge_for_division(self, left: int, right: int) -> None:
+        """Count the steps of a division, or of finding a common divisor."""
+        self._charge(left.bit_length() * right.bit_length() // _BITS_PER_STEP)
+
+    def _charge_for_keys(self, keys: list[Any]) -> None:
+        """Count the comparisons of keys that have the same hash."""
+        if len(keys) > _FEW_KEYS and (collisions := len(keys) - len(set(map(hash, keys)))):
+            if collisions > MAX_COLLISIONS:
+                raise ValueError("keys that were made to collide")
+            self._charge(collisions**2 * max(map(_size, keys)))
+
+    def _charge(self, steps: int) -> None:
+        self._work_left -= steps
+        if self._work_left < 0:
+            raise ValueError("a value that was made to take long")
 
 
-def hashed_apart(keys: list[Any]) -> list[Any]:
-    """Return the keys. Raise `ValueError` if many have the same hash, because a set of them would take too long."""
-    if len(keys) > MAX_COLLISIONS and len(keys) - len(set(map(hash, keys))) > MAX_COLLISIONS:
-        raise ValueError("keys that were made to collide")
-    return keys
+def _size(key: Any) -> int:
+    """Return the number of steps in which a key is compared with another one."""
+    return 1 + sum(map(_size, key)) if isinstance(key, (tuple, frozenset)) else 1
 
 
-def dict_of(pairs: list[Any]) -> dict[Any, Any]:
-    """Return the dict of pairs. Raise `ValueError` if many keys have the same hash."""
-    hashed_apart([key for key, _ in pairs])
-    return dict(pairs)
+def _decoded_fraction(decoder: Decoder, body: Any) -> Fraction:
+    numerator, denominator = map(decoder.whole, body)
+    decoder.charge_for_division(numerator, denominator)
+    return Fraction(numerator, denominator)
 
 
-Read = Callable[[Any], Any]
+def _decoded_range(decoder: Decoder, body: Any) -> range:
+    start, stop, step = map(decoder.whole, body)
+    decoder.charge_for_division(stop - start, step)
+    return range(start, stop, step)
 
 
-def _whole(value: Any) -> int:
-    if type(value) is not int:
-        raise ValueError("not a whole number")
-    return value
-
-
-def _decoded_fraction(read: Read, body: Any) -> Fraction:
-    numerator, denominator = body
-    return Fraction(_whole(read(numerator)), _whole(read(denominator)))
-
-
-def _decoded_decimal(read: Read, body: Any) -> Decimal:
+def _decoded_decimal(decoder: Decoder, body: Any) -> Decimal:
     number = Decimal(str(body))
     if number.is_finite() and abs(number.as_tuple().exponent) > MAX_EXPONENT:  # type: ignore[arg-type]
         raise ValueError("exponent too large")
     return number
 
 
-def _decoded_moment(read: Read, body: Any) -> Any:
+def _decoded_moment(decoder: Decoder, body: Any) -> Any:
     name, text = body
     kinds: dict[str, Any] = {"date": date, "time": time, "datetime": datetime}
     return kinds[name].fromisoformat(text)
 
 
-def _decoded_complex(read: Read, body: Any) -> complex:
+def _decoded_complex(decoder: Decoder, body: Any) -> complex:
     real, imaginary = body
     if not (type(real) is float and type(imaginary) is float):
         raise ValueError("not a complex number")
     return complex(real, imaginary)
 
 
-# Decoders by tag. `read` decodes a part.
-DECODERS: dict[str, Callable[[Read, Any], Any]] = {
-    "i": lambda read, body: int(body, 16),
+# Decoders by tag.
+DECODERS: dict[str, Callable[[Decoder, Any], Any]] = {
+    "i": lambda decoder, body: int(body, 16),
     "c": _decoded_complex,
-    "b": lambda read, body: bytes.fromhex(body),
-    "B": lambda read, body: bytearray.fromhex(body),
-    "A": lambda read, body: array(body[:1], bytes.fromhex(body[1:])),
-    "t": lambda read, body: tuple([read(item) for item in body]),
-    "s": lambda read, body: set(hashed_apart([read(item) for item in body])),
-    "z": lambda read, body: frozenset(hashed_apart([read(item) for item in body])),
-    "d": lambda read, body: dict_of([read(pair) for pair in body]),
-    "k": lambda read, body: dict.fromkeys(hashed_apart([read(item) for item in body])).keys(),
-    "e": lambda read, body: dict_of([read(pair) for pair in body]).items(),
-    "r": lambda read, body: range(*[_whole(read(part)) for part in body]),
+    "b": lambda decoder, body: bytes.fromhex(body),
+    "B": lambda decoder, body: bytearray.fromhex(body),
+    "A": lambda decoder, body: array(body[:1], bytes.fromhex(body[1:])),
+    "t": lambda decoder, body: tuple(decoder.all(body)),
+    "s": lambda decoder, body: set(decoder.keys(body)),
+    "z": lambda decoder, body: frozenset(decoder.keys(body)),
+    "d": lambda decoder, body: decoder.dict(body),
+    "k": lambda decoder, body: dict.fromkeys(decoder.keys(body)).keys(),
+    "e": lambda decoder, body: decoder.dict(body).items(),
+    "r": _decoded_range,
     "q": _decoded_fraction,
     "D": _decoded_decimal,
     "y": _decoded_moment,
-    "T": lambda read, body: timedelta(*map(_whole, body)),
-    "u": lambda read, body: Unserializable(str(body)),
+    "T": lambda decoder, body: timedelta(*map(decoder.whole, body)),
+    "u": lambda decoder, body: Unserializable(str(body)),
 }

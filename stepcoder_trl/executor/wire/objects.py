@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, time, timezone
 from typing import Any
 
-from stepcoder_trl.executor.wire.codec import DECODERS, MAX_ITEMS, VALUES, WRITERS, Encoder, Write, dict_of, name_of
+from stepcoder_trl.executor.wire.codec import DECODERS, MAX_ITEMS, VALUES, WRITERS, Decoder, Encoder, Write, name_of
 
 
 _FACTORIES: dict[str, type] = {kind.__name__: kind for kind in (list, dict, set, int, float, str, tuple, bool)}
@@ -122,7 +122,7 @@ _WRITERS: dict[int, Write] = WRITERS | {
 }
 
 
-class Reader:
+class Reader(Decoder):
     """
     Decoder of trees from `Writer`.
 
@@ -136,33 +136,20 @@ class Reader:
         derived: Callable[[int, str, Any], Any] | None = None,
         shares: bool = True,
     ) -> None:
+        super().__init__()
         self.referred = referred
         self.derived = derived
         self._shares = shares
         self._made: list[Any] = []
 
-    def read(self, tree: Any) -> Any:
-        """Decode a tree. It may come from a hostile process: raise ValueError if it is malformed."""
-        try:
-            return self._read(tree)
-        except (TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
-            raise ValueError(f"not an encoded value: {error}") from None
-
-    def _read(self, tree: Any) -> Any:
-        if tree is None or isinstance(tree, (bool, int, float, str)):
-            return tree
+    def part(self, tree: Any) -> Any:
         if isinstance(tree, list):
             return self.kept(self.all, tree)
-        ((tag, body),) = tree.items()
-        return _READERS[tag](self, body) if tag in _READERS else DECODERS[tag](self._read, body)
-
-    def all(self, trees: list[Any]) -> list[Any]:
-        """Decode a list of trees."""
-        return [self._read(tree) for tree in trees]
-
-    def dict(self, pairs: list[Any]) -> dict[Any, Any]:
-        """Decode a dict from its pairs."""
-        return dict_of(self.all(pairs))
+        if isinstance(tree, dict) and len(tree) == 1:
+            ((tag, body),) = tree.items()
+            if tag in _READERS:
+                return _READERS[tag](self, body)
+        return super().part(tree)
 
     def kept(self, make: Callable[[Any], Any], body: Any) -> Any:
         """Decode a container that may occur again. Containers are numbered from the outermost inwards."""
@@ -186,7 +173,7 @@ class Reader:
         number, name, content = body
         if self.derived is None:
             raise ValueError("an instance of a derived class")
-        return self.derived(_number(number), str(name), self._read(content))
+        return self.derived(_number(number), str(name), self.part(content))
 
 
 _UNFINISHED = object()
@@ -200,7 +187,7 @@ def _number(value: Any) -> int:
 
 def _kept(tag: str) -> Callable[[Reader, Any], Any]:
     """Return the decoder of a plain container that may occur again."""
-    return lambda reader, body: reader.kept(lambda parts: DECODERS[tag](reader._read, parts), body)
+    return lambda reader, body: reader.kept(lambda parts: DECODERS[tag](reader, parts), body)
 
 
 _READERS: dict[str, Callable[[Reader, Any], Any]] = {

@@ -293,6 +293,32 @@ def test_colliding_keys_raise(forge):
         decode(forge(colliding))
 
 
+P = 2**61 - 1  # integers with the same remainder have the same hash
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        [{"s": [{"i": hex(number * P)} for number in range(2, 900)]} for _ in range(60)],
+        {"s": [{"t": [7] * 400 + [{"i": hex(number * P)}]} for number in range(2, 900)]},
+        {"q": [{"i": hex(3**300_000)}, {"i": hex(2**600_000 - 1)}]},
+        [{"q": [{"i": hex(3**60_000)}, {"i": hex(2**100_000 - 1)}]} for _ in range(10)],
+        {"r": [0, {"i": hex(3**500_000)}, {"i": hex(3**250_000)}]},
+    ],
+    ids=["many_colliding_keys", "colliding_tuples", "fraction", "many_fractions", "range"],
+)
+def test_what_takes_long_to_decode_raises(slow):
+    with pytest.raises(ValueError, match="take long"):
+        decode(slow)
+
+
+def test_long_fractions_and_ranges_round_trip():
+    harmonic = sum((Fraction(1, number) for number in range(1, 2000)), Fraction(0))
+    value = [harmonic, range(10**1000, 10**1000 + 50, 7), {2**number for number in range(900)}]
+
+    assert decode(encode(value)) == value
+
+
 def test_large_sets_and_dicts_round_trip():
     value = {number: {number - 1, -number} for number in range(5000)}
 
