@@ -37,16 +37,19 @@ def stdout_matches(actual: str, expected: str, float_tolerance: float | None = N
 
     Words that are numbers are compared with this absolute and relative tolerance, or as text if it is `None`.
     """
+    actual, expected = actual.rstrip(), expected.rstrip()
+    if actual.count("\n") != expected.count("\n"):
+        return False  # before millions of lines become objects
     left, right = _lines(actual), _lines(expected)
     if left == right:
         return True
-    if float_tolerance is None or len(left) != len(right):
+    if float_tolerance is None:
         return False
     return all(_words_match(a, b, float_tolerance) for a, b in zip(left, right, strict=True))
 
 
 def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.rstrip().split("\n")]
+    return [line.rstrip() for line in text.split("\n")]
 
 
 def _words_match(actual: str, expected: str, tolerance: float) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice, zip_longest
 from typing import Any
 
 
@@ -20,11 +22,21 @@ def brief(value: Any) -> str:
 
 def difference(actual: str, expected: str) -> str:
     """Return the first line in which two outputs differ, as it is and as it should be."""
-    left, right = actual.rstrip().split("\n"), expected.rstrip().split("\n")
-    differing = (n for n, pair in enumerate(zip(left, right, strict=False)) if pair[0].rstrip() != pair[1].rstrip())
-    number = next(differing, min(len(left), len(right)))
-    found, wanted = (brief(lines[number]) if number < len(lines) else "nothing" for lines in (left, right))
-    return f"{found}, but expected {wanted}" + (f", in line {number + 1}" if len(left) + len(right) > 2 else "")
+    pairs = enumerate(zip_longest(_lines(actual), _lines(expected)), start=1)
+    number, pair = next(((number, pair) for number, pair in pairs if pair[0] != pair[1]), (0, ("", "")))
+    parts = ("nothing" if line is None else brief(line) for line in pair)
+    is_one_line = "\n" not in actual.rstrip() and "\n" not in expected.rstrip()
+    return ", but expected ".join(parts) + ("" if is_one_line else f", in line {number}")
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text without white space at their ends. There may be millions of them."""
+    text = text.rstrip()
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end].rstrip()
+        start = end + 1
+    yield text[start:].rstrip()
 
 
 def _cut(text: str) -> str:
@@ -39,9 +51,14 @@ def _text(value: Any, levels: int) -> str:
         return f"an int of {value.bit_length()} bits"
     if kind in _BRACKETS or kind is dict:
         return _container(value, kind, levels)
+    if kind is Fraction:
+        return f"Fraction({_text(value.numerator, 0)}, {_text(value.denominator, 0)})"
+    if kind is range:
+        parts = (value.start, value.stop, value.step) if value.step != 1 else (value.start, value.stop)
+        return f"range({', '.join(_text(part, 0) for part in parts)})"
     try:
         return repr(value)
-    except (ValueError, RecursionError):  # a long integer in a fraction or range
+    except (ValueError, RecursionError):  # a long integer in a view of a dict
         return f"a value of type {kind.__name__}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -9,6 +10,7 @@ from fractions import Fraction
 import pytest
 
 from stepcoder_trl.executor.verdict.compare import Tolerance, python_equal, stdout_matches, values_match
+from stepcoder_trl.executor.verdict.shorten import brief, difference
 
 
 @pytest.mark.parametrize(
@@ -131,3 +133,21 @@ def test_values_match_compares_structure(actual, expected, matches):
 )
 def test_python_equal_has_tolerance_for_floats(left, right, equal):
     assert python_equal(left, right) is equal
+
+
+def test_output_of_other_lines_is_not_split():
+    printed = "\n" * 2**22 + "x"
+    tracemalloc.start()
+
+    assert not stdout_matches(printed, "x")
+    assert difference(printed, "x") == "'', but expected 'x', in line 1"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 2**24
+
+
+def test_long_numbers_are_described_without_their_digits():
+    assert brief(Fraction(2**5000 + 1, 3)) == "Fraction(an int of 5001 bits, 3)"
+    assert brief(range(3**9000)) == "range(0, an int of 14265 bits)"
+    assert brief([range(1, 5, 2), range(3)]) == "[range(1, 5, 2), range(0, 3)]"
