@@ -127,6 +127,7 @@ class Reports:
         self._first, self._last = tests.start, tests.stop
         self._phase = ProgramPhase.COMPILE
         self._has_ended = False  # whether the child reported how it ended and which lines ran
+        self._out_of_memory_at: int | None = None  # test at which the child had no memory left, and ended
         self._server = server
         self._state = state
         self._header = state.job.header
@@ -138,7 +139,8 @@ class Reports:
 
     @property
     def is_done(self) -> bool:
-        return self._has_ended and self._phase is not ProgramPhase.EXIT and self._first < self.next
+        has_ended = self._has_ended or self._out_of_memory_at is not None
+        return has_ended and self._phase is not ProgramPhase.EXIT and self._first < self.next
 
     def read_progress(self) -> None:
         if self._phase is ProgramPhase.COMPILE and (moment := self._server.beginning.moment("compiled")):
@@ -160,7 +162,7 @@ class Reports:
                 raise OverflowError("too much in all")
 
     def receive(self, report: ChildReport) -> None:
-        if self._has_ended:
+        if self._has_ended or self._out_of_memory_at is not None:
             return
         if "examine" in report:
             self._begin_examination(report["examine"])
@@ -188,9 +190,21 @@ class Reports:
                 self._fill_rest(result, self._clock.begin())
                 self._phase = ProgramPhase.FAILED
         elif "out_of_memory" in report and self.next < self._last:
-            self._finish_test({"memory": "MemoryError"}, self._clock.begin())
+            self._run_out_of_memory()
         else:
             raise ValueError("unknown report")
+
+    def _run_out_of_memory(self) -> None:
+        """Store the result of a child that has no memory left for its reports, and ends."""
+        if self._is_expired:
+            return
+        self._out_of_memory_at = self.next
+        if self._phase is not ProgramPhase.TESTS:
+            self._fill_rest({"memory": "MemoryError"}, self._clock.begin())
+            return
+        self._finish_test({"memory": "MemoryError"}, self._clock.begin())
+        if self._header["waits_for_verdicts"]:
+            self._may_go_on()
 
     def _end(self, lines: Lines) -> None:
         self._state.add_lines(lines)
@@ -273,7 +287,7 @@ class Reports:
         state.wall_deadline += end.waited_s
         state.cpu_s += end.cpu_s
         state.disk_full |= end.disk_full
-        died_at = self.next
+        died_at = self.next if self._out_of_memory_at is None else self._out_of_memory_at
         has_said_all = self.is_done and not supervision.expired
         if self.next < self._last and not has_said_all:
             result = self._result_of_death(end.status, supervision)

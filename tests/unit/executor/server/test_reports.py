@@ -50,6 +50,14 @@ def test_forged_memory_report_after_last_test_is_ignored(fast_executor, tests):
     assert "worker lost" not in [test.message for test in execution.tests]
 
 
+def test_nothing_counts_after_a_memory_report(fast_executor):
+    tests = {"type": "call", "fn_name": "f", "inputs": [[0], [1], [2]], "outputs": [1, 2, 3]}
+    forged = "send({'out_of_memory': True}); send({'test': 2, 'lines': [], 'result': {'error': 'x'}})"
+    program = FORGE + f"def f(x):\n    if x == 1:\n        {forged}; end()\n    return x + 1\n"
+
+    assert outcomes(fast_executor.run(program, tests)) == ["passed", "memory_exceeded", "passed"]
+
+
 def test_output_of_one_test_does_not_count_for_the_next(fast_executor):
     tests = {"type": "call", "fn_name": "f", "inputs": [[0], [1], [2]], "outputs": [1, 1, 1]}
     program = "import sys\ndef f(x):\n    if x == 0:\n        sys.stdout.write('x' * 17 * 2**20)\n    return 1\n"
