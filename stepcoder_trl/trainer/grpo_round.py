@@ -74,6 +74,11 @@ class Round:
     result: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def prompts(self) -> list[str | list[dict[str, Any]]]:
+        """Return the prompts in TRL's form."""
+        return [prompt_of(start.row) for start in self.starts]
+
+    @property
     def query_ids(self) -> list[list[int]]:
         """Return the tokens of the queries."""
         return [list(start.query.token_ids) for start in self.starts]
@@ -82,6 +87,11 @@ class Round:
     def executions(self) -> tuple[Execution | None, ...]:
         """Return the executions, none before they are collected."""
         return () if self.feedback is None else self.feedback.executions
+
+
+def prompt_of(row: PromptRow) -> str | list[dict[str, Any]]:
+    """Return the prompt of a row in TRL's form: text, or a list of messages."""
+    return row.prompt if isinstance(row.prompt, str) else [dict(message) for message in row.prompt]
 
 
 def is_plain(row: PromptRow) -> bool:

@@ -119,7 +119,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         """Build the query of a problem: its prompt, followed by the prefix or else the starter code."""
         if not grpo_round.is_plain(row):
             return build_query(row.prompt, prefix or row.starter_code, self.processing_class)
-        ids = super()._tokenize_prompts([row.prompt])[0][0]
+        ids = super()._tokenize_prompts([grpo_round.prompt_of(row)])[0][0]
         return Query(self.processing_class.decode(ids), prefix="", token_ids=tuple(ids))
 
     def check_solutions(self) -> SolutionReport:
@@ -140,7 +140,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         curriculum = self.curriculum if training else None
         starts = draw_starts(rows, curriculum, self.rounds, self.build_query, first)
         self._round = this = Round(self.rounds, training, starts, random_state())
-        this.result = super()._generate_and_score_completions([{"prompt": row.prompt} for row in rows])
+        this.result = super()._generate_and_score_completions([{"prompt": prompt} for prompt in this.prompts])
         if this.feedback is None:
             raise changed_upstream("`_calculate_rewards` was not called in a round")
         check_result(this.result, this.query_ids, [completion.token_ids for completion in this.completions])
@@ -166,7 +166,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         """Return the token ids of the queries, as they are: no template and no special token is added."""
         this = self._this_round("_tokenize_prompts", lambda one: not one.handed_over)
         this.handed_over = True
-        if [start.row.prompt for start in this.starts] != prompts:
+        if this.prompts != prompts:
             raise changed_upstream("`_tokenize_prompts` got other prompts than those of the round")
         return this.query_ids, None, {}
 

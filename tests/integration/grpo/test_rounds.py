@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -294,10 +295,10 @@ def test_completions_of_chats_are_messages(make_trainer, problems):
         seen.extend(zip(prompts, completions, strict=True))
         return [0.0] * len(completions)
 
-    rows = [{**one.to_row(), "prompt": [{"role": "user", "content": one.prompt}]} for one in problems]
-    make_trainer(dataset=rows, keywords={"reward_funcs": reward}, texts=[RIGHT], max_steps=1).train()
+    chats = [replace(one, prompt=[{"role": "user", "content": one.prompt}]) for one in problems]
+    make_trainer(dataset=chats, keywords={"reward_funcs": reward}, texts=[RIGHT], max_steps=1).train()
 
-    assert all(prompt[0]["role"] == "user" and len(prompt) == 1 for prompt, _ in seen)
+    assert all(isinstance(prompt, list) and [one["role"] for one in prompt] == ["user"] for prompt, _ in seen)
     assert {completion[0]["content"] for _, completion in seen} == {RIGHT}
     assert {completion[0]["role"] for _, completion in seen} == {"assistant"}
 
