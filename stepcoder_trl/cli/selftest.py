@@ -25,7 +25,7 @@ timeout: run the program alone with --only NAME. The last line names the sandbox
 docs/sandbox.md explains how to get them. stepcoder_trl/executor/selftest/programs holds one file per program.
 
 examples:
-  stepcoder-trl selftest                          run all programs with one worker, in about three minutes
+  stepcoder-trl selftest                          run all programs with one worker, in about five minutes
   stepcoder-trl selftest --workers 4              run four in parallel; a leftover then names up to four programs
   stepcoder-trl selftest --only processes_fork_bomb --out report.json
 

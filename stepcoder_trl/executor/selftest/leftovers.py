@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -109,6 +111,13 @@ def _shared_objects() -> set[str]:
             identifier, owner = header[1], header.index("uid")
             found |= {f"{identifier} {row[1]}" for row in rows if row[owner] == str(os.getuid())}
     return found
+
+
+def give_free_memory_back() -> None:
+    """Give the memory that this process has freed back to the system, where the C library can."""
+    gc.collect()
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_bytes() -> int:

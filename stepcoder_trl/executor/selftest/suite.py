@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import sys
 import tempfile
 import time
@@ -30,7 +29,9 @@ from stepcoder_trl.executor.selftest.corpus import Case, load
 from stepcoder_trl.types import Outcome
 
 
-MAX_GROWTH_BYTES = 64 * 2**20  # programs print up to 16 MiB, and the allocator keeps some of it
+# Answers of a million values leave gaps in the allocator's memory that small objects pin: up to 180 MiB, and nothing
+# more when the programs run again. The endurance run has the narrow limit.
+MAX_GROWTH_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def run_selftest(
     findings += check_one(harmless, backend)
     growth = None
     if local:
-        gc.collect()
+        leftovers.give_free_memory_back()
         growth = leftovers.resident_bytes() - before
         if growth > MAX_GROWTH_BYTES:
             findings.append(SelftestFinding("after", "all", "", f"this process grew by {growth / 2**20:.0f} MiB"))
