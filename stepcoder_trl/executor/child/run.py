@@ -60,6 +60,8 @@ def main(task: ChildTask, report: Reporter) -> NoReturn:
     """Run the tests from `task.first` on, and end the process."""
     try:
         gc.enable()
+        if not task.job["waits_for_verdicts"]:
+            os.close(task.streams.connection)  # reports are the program's only way to the fork server
         report.replace_exit()
         run(task, report)
         report.send({"end": report.trace()})
