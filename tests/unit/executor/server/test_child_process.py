@@ -18,7 +18,8 @@ from stepcoder_trl.executor.server.forker import NewChild
 def test_reports_that_a_program_takes_back_are_not_waited_for(tmp_path):
     reports, report_end = os.pipe()
     connection, stdout = os.pipe()
-    forker = SimpleNamespace(take=lambda: NewChild(os.getpid(), connection, reports, stdout))
+    questions, answers = os.pipe()
+    forker = SimpleNamespace(take=lambda: NewChild(os.getpid(), connection, reports, stdout, questions, answers))
     server: Any = SimpleNamespace(forker=forker, folder=str(tmp_path))
     job: Any = None
 
