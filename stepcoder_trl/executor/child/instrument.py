@@ -46,7 +46,7 @@ class NotingTracer(LineTracer):
         except COMPILE_ERRORS:
             return plain
 
-    def _start_recording(self) -> None:
+    def _start_recording(self, lines: set[int]) -> None:
         builtins.__dict__[_NAME] = self._memory
 
     def stop(self) -> None:

@@ -34,7 +34,7 @@ class LineTracer(ABC):
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
-        self._lines: set[int] = set()
+        self._recorded: Callable[[], set[int]] = set  # a function, so that no attribute hands the lines to the program
         self._tampered = False
         self._is_paused = False  # recorders that cost nothing for other code go on
 
@@ -44,16 +44,17 @@ class LineTracer(ABC):
 
     def start(self) -> None:
         """Start recording in this thread, and in those that the program starts."""
-        self._lines = set()
+        lines: set[int] = set()
+        self._recorded = lambda: lines
         self._tampered = self._is_paused = False
-        self._start_recording()
+        self._start_recording(lines)
 
     def lines(self) -> list[int] | None:
         """Return the lines that have run. `None` if the program replaced the tracer."""
-        self._tampered |= not self._is_in_place() or type(self._lines) is not set
+        self._tampered |= not self._is_in_place()
         if self._tampered:
             return None
-        return [line for line in set.copy(self._lines) if type(line) is int]
+        return [line for line in set.copy(self._recorded()) if type(line) is int]
 
     def pause(self) -> None:
         """Stop recording in this thread until `resume`, while code runs that is not the program's."""
@@ -68,8 +69,8 @@ class LineTracer(ABC):
         """Stop recording and undo all changes that `start` made. `start` may be called again."""
 
     @abstractmethod
-    def _start_recording(self) -> None:
-        """Have each line of the file noted in `_lines`."""
+    def _start_recording(self, lines: set[int]) -> None:
+        """Have each line of the file that runs added to `lines`."""
 
     @abstractmethod
     def _is_in_place(self) -> bool:
@@ -96,9 +97,9 @@ class MonitoringTracer(LineTracer):
         if self._monitoring.get_tool(self._TOOL) is None:
             self._monitoring.use_tool_id(self._TOOL, self._NAME)
 
-    def _start_recording(self) -> None:
+    def _start_recording(self, lines: set[int]) -> None:
         filename, tool, line_event = self.filename, self._TOOL, self._line_event
-        note, set_local_events, disable = self._lines.add, self._monitoring.set_local_events, self._monitoring.DISABLE
+        note, set_local_events, disable = lines.add, self._monitoring.set_local_events, self._monitoring.DISABLE
         self._codes = []
         started = self._codes.append
 
@@ -154,7 +155,7 @@ class _TraceFunction(LineTracer):
     def _trace_new_thread(self, frame: FrameType, event: str, argument: Any) -> Any:
         """Start recording in another thread, as a trace function for its first frame."""
 
-    def _start_recording(self) -> None:
+    def _start_recording(self, lines: set[int]) -> None:
         self._trace_main_thread()
         self._tracer = _gettrace()
         threading.settrace(self._trace_new_thread)
@@ -221,7 +222,6 @@ class CLineTracer(_TraceFunction):
         super().__init__(filename)
         self._key = filename  # of the file in coverage.py's data
         self._module = _load_c_tracer()
-        self._data: dict[str, set[int]] = {}
         self._own_tracer = self._new_tracer()
 
     def _new_tracer(self) -> Any:
@@ -239,22 +239,23 @@ class CLineTracer(_TraceFunction):
         # Called for each call of the program. A function in Python is slower, and fails at the limit of recursion:
         # then the C tracer misses the end of a call, and counts lines of other files until Python 3.10.
         tracer.lock_data = tracer.unlock_data = tuple
-        tracer.data, tracer.trace_arcs = self._data, False
+        tracer.data, tracer.trace_arcs = {}, False
         tracer.file_tracers, tracer.should_trace_cache = {}, {}
         tracer.should_trace = lambda filename, frame: traced if filename == self.filename else untraced
         return tracer
 
-    def _start_recording(self) -> None:
-        self._data.clear()
-        self._data[self._key] = self._lines
-        super()._start_recording()
+    def _start_recording(self, lines: set[int]) -> None:
+        self._own_tracer.data = {self._key: lines}
+        super()._start_recording(lines)
 
     def _trace_main_thread(self) -> None:
         self._own_tracer.start()
 
     def _trace_new_thread(self, frame: FrameType, event: str, argument: Any) -> Any:
         _settrace(None)
-        trace = self._new_tracer().start()
+        tracer = self._new_tracer()
+        tracer.data = self._own_tracer.data
+        trace = tracer.start()
         return trace(frame, event, argument)
 
     def _is_ours(self, function: Any) -> bool:
@@ -311,8 +312,8 @@ def _do_nothing(*arguments: Any) -> None:
 class PlainLineTracer(_TraceFunction):
     """Recorder without coverage.py, for machines that do not have it. It is slower."""
 
-    def _start_recording(self) -> None:
-        note, filename = self._lines.add, self.filename
+    def _start_recording(self, lines: set[int]) -> None:
+        note, filename = lines.add, self.filename
 
         def on_line(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
             if event == "line":
@@ -323,7 +324,7 @@ class PlainLineTracer(_TraceFunction):
             return on_line if frame.f_code.co_filename == filename else None
 
         self._on_call = on_call
-        super()._start_recording()
+        super()._start_recording(lines)
 
     def _trace_main_thread(self) -> None:
         _settrace(self._on_call)
@@ -336,7 +337,7 @@ class PlainLineTracer(_TraceFunction):
 class NoTracer(LineTracer):
     """Recorder that records nothing, for programs whose lines nobody reads."""
 
-    def _start_recording(self) -> None:
+    def _start_recording(self, lines: set[int]) -> None:
         """Do nothing."""
 
     def _is_in_place(self) -> bool:

@@ -160,7 +160,7 @@ def test_function_that_may_be_another_is_believed(program):
 HIDING = {
     "tracer stopped": "task.tracer._own_tracer.stop()",
     "no lines": "task.tracer.lines = lambda: []",
-    "lines removed": "task.tracer._lines.clear()",
+    "lines removed": "import gc\n[x.clear() for x in gc.get_objects() if type(x) is set and {1, 4} <= x]",
     "frame not traced": "sys._getframe().f_trace_lines = False",
 }
 SEARCH = (
