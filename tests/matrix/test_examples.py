@@ -135,4 +135,4 @@ def test_grpo_example_lifts_held_out_pass_rate(place):
     assert done.returncode == 0, out[-3000:] + err[-6000:]
     before, after = re.findall(r"^held-out pass@1 (?:before|after): (\d\.\d+)$", out, re.MULTILINE)
     assert float(before) < 0.1
-    assert float(after) > float(before) + 0.2
+    assert float(after) > float(before) + 0.4
