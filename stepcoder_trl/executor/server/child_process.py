@@ -24,6 +24,7 @@ from stepcoder_trl.executor.wire.messages import CHILD_GO, CHILD_STOP, ChildJob
 
 
 MAX_SCRATCH_BYTES = 256 * 2**20
+MAX_THREADS = 2048  # the kernel itself limits those of an ordinary user, to fewer
 MIN_FREE_BYTES = 2**20  # a disk with less counts as full
 CRITICAL_FREE_BYTES = 2**30  # a disk with less is protected even if somebody else may be filling it
 _LONG_RUN_S = 1.0
@@ -174,7 +175,7 @@ class Watch:
             if action is Action.READ_ON and not self._has_reports():
                 action = self._supervision.pipe_is_empty()
                 continue
-            self._measure_scratch()
+            self._measure_use()
             action = self._supervision.time_passed()
 
     def _event(self, descriptor: int) -> Action:
@@ -212,11 +213,13 @@ class Watch:
     def _has_reports(self) -> bool:
         return any(descriptor == self._child.reports for descriptor, _ in self._poll.poll(0))
 
-    def _measure_scratch(self) -> None:
+    def _measure_use(self) -> None:
         if time.monotonic() >= self._next_measurement:
             self._next_measurement = time.monotonic() + POLL_S
             size = scratch.size_of(self._child.folder, MAX_SCRATCH_BYTES)
-            self._carry_out(self._supervision.scratch_measured(size > MAX_SCRATCH_BYTES))
+            threads = self._server.system.num_threads(self._child.pid)
+            takes_too_much = size > MAX_SCRATCH_BYTES or threads > MAX_THREADS
+            self._carry_out(self._supervision.use_measured(takes_too_much))
             self._carry_out(self._supervision.disk_measured(self._disk_use()))
 
     def _disk_use(self) -> DiskUse:

@@ -176,9 +176,9 @@ class Supervision:
         """The examiner has sent its verdict."""
         return self._go_on()
 
-    def scratch_measured(self, is_too_large: bool) -> Action:
-        """The scratch folder was measured."""
-        if is_too_large and not self._was_killed:
+    def use_measured(self, takes_too_much: bool) -> Action:
+        """The scratch folder was measured, and the threads were counted."""
+        if takes_too_much and not self._was_killed:
             return self._kill()
         return self._go_on()
 

@@ -50,6 +50,13 @@ class System:
         except (OSError, ValueError, KeyError):
             return 0
 
+    def num_threads(self, pid: int) -> int:
+        """Return the number of threads of a process. 0 if it is unknown."""
+        try:
+            return os.stat(f"/proc/{pid}/task").st_nlink - 2
+        except OSError:
+            return 0
+
     def exit_descriptor(self, pid: int, reports: int) -> int:
         """Return a descriptor that gets `exit_event` or a hang-up when a child ends. `reports` is its report pipe."""
         return os.pidfd_open(pid)
@@ -80,6 +87,10 @@ class PortableSystem(System):
 
     def written_bytes(self, pid: int) -> int:
         """Return 0: the bytes are unknown."""
+        return 0
+
+    def num_threads(self, pid: int) -> int:
+        """Return 0: the number is unknown."""
         return 0
 
     def exit_descriptor(self, pid: int, reports: int) -> int:

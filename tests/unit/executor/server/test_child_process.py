@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,7 @@ from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
 from stepcoder_trl.executor.selftest.corpus import load
 from stepcoder_trl.executor.server.child_process import ChildProcess
 from stepcoder_trl.executor.server.forker import NewChild
+from stepcoder_trl.executor.wire.system import System
 
 
 def test_reports_that_a_program_takes_back_are_not_waited_for(tmp_path):
@@ -39,3 +42,24 @@ def test_answers_that_a_program_does_not_read_are_not_waited_for():
 
     assert execution.outcome is Outcome.FAILED
     assert time.monotonic() - started < 20
+
+
+def test_threads_of_a_process_are_counted():
+    code = "import threading\nfor _ in range(3):\n    threading.Thread(target=input).start()\nprint(flush=True)"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        counted = System().num_threads(process.pid)
+        process.kill()
+
+    assert counted == 4
+    assert System().num_threads(0) == 0
+
+
+@pytest.mark.sandbox
+def test_thousands_of_threads_end_a_program():
+    (case,) = (case for case in load("hostile") if case.name == "second_threads_by_system_call")
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+        execution = executor.run(case.program, case.tests)
+
+    assert execution.outcome is Outcome.RUNTIME_ERROR

@@ -206,9 +206,9 @@ def test_limits_do_not_matter_after_garbage(world):
 
 
 def test_too_large_scratch_folder_kills_once(world):
-    assert world.supervision.scratch_measured(False) is Action.WAIT
-    assert world.supervision.scratch_measured(True) is Action.KILL
-    assert world.supervision.scratch_measured(True) is Action.WAIT
+    assert world.supervision.use_measured(False) is Action.WAIT
+    assert world.supervision.use_measured(True) is Action.KILL
+    assert world.supervision.use_measured(True) is Action.WAIT
     assert world.supervision.garbage
 
 
