@@ -82,6 +82,8 @@ _FCNTL_DENIED = (8, 10, 15, 37, 38, 1024, 1026, 1031)
 _FCNTL_IGNORED = (6, 7)
 # setsockopt: SO_ATTACH_FILTER, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF and _EBPF run programs in the kernel.
 _SOCKET_OPTIONS_DENIED = (26, 50, 51, 52)
+# setsockopt: SO_SNDBUF, SO_RCVBUF and their _FORCE take memory of the kernel, which no limit of a process counts.
+_SOCKET_OPTIONS_IGNORED = (7, 8, 32, 33)
 _CLONE_FILES = 0x00000400
 _CLONE_THREAD = 0x00010000
 _CLONE_NEW = 0x7E020000  # every namespace
@@ -153,7 +155,8 @@ def _conditions(guard_files: bool) -> dict[str, list[Op]]:
     rules["fcntl"] = [_argument(1), *_ignoring(_FCNTL_IGNORED), *_choose(_FCNTL_DENIED, _DENY, _ALLOW)]
     # Huge pages are taken from a pool of the whole machine.
     rules["mmap"] = [_argument(3), (_ANY_BIT, 0, 1, _MAP_HUGETLB), _DENY, _ALLOW]
-    rules["setsockopt"] = [_argument(2), *_choose(_SOCKET_OPTIONS_DENIED, _DENY, _ALLOW)]
+    options = [*_ignoring(_SOCKET_OPTIONS_IGNORED), *_choose(_SOCKET_OPTIONS_DENIED, _DENY, _ALLOW)]
+    rules["setsockopt"] = [_argument(2), *options]
     for name, index in (("open", 1), ("openat", 2)):
         if guard_files:
             rules[name] = [_argument(index), (_ANY_BIT, 0, 1, _MAY_WRITE), _fail(errno.EACCES), _ALLOW]
