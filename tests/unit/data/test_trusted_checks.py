@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from stepcoder_trl import load_problems
+from stepcoder_trl.executor.verdict.judge import Untrusted
 from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import prepare_job
 
@@ -30,4 +30,4 @@ def test_number_of_untrusted_rows(data_dir: Path, name: str, rows: int, untruste
     jobs = [prepare_job("", problem.parsed_tests, Limits(timeout_s=1.0)) for problem in problems]
 
     assert len(jobs) == rows
-    assert sum(any("code" in test for test in json.loads(job.message)["tests"]) for job in jobs) == untrusted
+    assert sum(any(isinstance(judge, Untrusted) for judge in job.tests.judges) for job in jobs) == untrusted
