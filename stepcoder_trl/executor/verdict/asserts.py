@@ -31,6 +31,8 @@ _WRAPPERS = frozenset({"set", "list", "sorted", "tuple", "len", "str", "round", 
 # Functions that are cheap on any value of the program, and so may run outside.
 _SAFE_OUTSIDE = frozenset({"abs", "round", "float", "len", "bool"})
 _MAX_POWER = 10_000
+PLAIN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range)
+PLAIN_ATTRIBUTES = frozenset(name for kind in PLAIN_TYPES for name in dir(kind))
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,13 @@ class Split:
     """
     Assert, split into the source of an expression that runs with the program, and a comparison of its value.
 
-    `truth` says whether only the truth value of the expression is needed.
+    `truth` says whether only the truth value of the expression is needed. `asks_answer`: a method of the program's
+    answer has a say, as in `assert f(1).startswith("a")`. The answer may have a class of its own.
     """
 
     expression: str
     truth: bool
+    asks_answer: bool
     _judgement: CodeType = field(repr=False)
 
     def holds(self, value: Any) -> bool:
@@ -78,7 +82,24 @@ def _split(test: ast.expr) -> Split:
     judgement = ast.fix_missing_locations(ast.Expression(splitter.outside(test)))
     if splitter.leaf is None:
         raise _Unsplittable
-    return Split(ast.unparse(splitter.leaf), truth, compile(judgement, "<judgement>", "eval"))
+    asks_answer = any(_asks_answer(part, truth) for part in ast.walk(splitter.leaf))
+    return Split(ast.unparse(splitter.leaf), truth, asks_answer, compile(judgement, "<judgement>", "eval"))
+
+
+def _asks_answer(node: ast.AST, truth: bool) -> bool:
+    """Return whether an expression calls a method that plain values have, of an answer of the program."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        return False
+    answer = node.func.value
+    while isinstance(answer, (ast.Attribute, ast.Subscript)):
+        answer = answer.value
+    is_answer = isinstance(answer, ast.Call) and not names_class(answer.func)
+    return is_answer and node.func.attr in PLAIN_ATTRIBUTES and bool(truth or node.args or node.keywords)
+
+
+def names_class(function: ast.expr) -> bool:
+    """Return whether what is called seems to be a class, by its name: `Solution()`, not `solve()`."""
+    return last_name(function).lstrip("_")[:1].isupper()
 
 
 def _is_program_name(node: ast.AST) -> bool:
@@ -188,6 +209,11 @@ def _is_math_constant(node: ast.expr) -> bool:
 def is_singleton(node: ast.expr) -> bool:
     """Return whether an expression is `None`, `True` or `False`."""
     return isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool))
+
+
+def last_name(node: ast.expr) -> str:
+    """Return the last part of a dotted name: `deque` for `collections.deque`."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _is_small(node: ast.expr) -> bool:

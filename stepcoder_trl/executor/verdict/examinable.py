@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeGuard
 
-from stepcoder_trl.executor.verdict.asserts import is_singleton
+from stepcoder_trl.executor.verdict.asserts import (
+    PLAIN_ATTRIBUTES,
+    PLAIN_TYPES,
+    is_singleton,
+    last_name,
+    names_class,
+)
 from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_used_by
 from stepcoder_trl.executor.wire.messages import candidate_name
 from stepcoder_trl.parsing import syntax_tree
@@ -39,13 +45,11 @@ _FORBIDDEN_NAMES = frozenset(
     )
 )
 _BUILTIN_NAMES = frozenset(dir(builtins))
-_PLAIN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range)
-_PLAIN_ATTRIBUTES = frozenset(name for kind in _PLAIN_TYPES for name in dir(kind))
 _UNSUPPORTED_CALLS = frozenset({"next", "callable", "iter"})  # references to objects do not support these
 _ITERATORS = frozenset({"iter", "map", "filter", "zip", "reversed", "enumerate"})
 _TRANSFERABLE = frozenset(
     (
-        *(kind.__name__ for kind in _PLAIN_TYPES),
+        *(kind.__name__ for kind in PLAIN_TYPES),
         *("Counter", "OrderedDict", "defaultdict", "deque", "bytearray", "array", "Fraction", "Decimal"),
         *("date", "time", "datetime", "timedelta"),
     )
@@ -176,7 +180,7 @@ class _Plan:
             for parameter, argument in self.passed_on(node, names):
                 called.add(id(argument))
                 own_calls.append(node)
-                function = self.functions[_last_name(node.func)]
+                function = self.functions[last_name(node.func)]
                 if function.decorator_list or _rebinds(function, parameter):
                     raise _MustRunWithProgram
                 self.follow(ast.Module(function.body, []), {parameter}, depth + 1)
@@ -249,7 +253,8 @@ class _Candidates(ast.NodeTransformer):
         if isinstance(node, ast.Attribute):
             new = node.value
             if isinstance(new, ast.Call) and not new.args and not new.keywords and not self.repeated:
-                return _is_one_of(new.func, self.program_names)  # a method of a new object
+                is_answer = node.attr in PLAIN_ATTRIBUTES and not names_class(new.func)
+                return _is_one_of(new.func, self.program_names) and not is_answer  # a method of a new object
             return self.is_candidate(new)
         return _is_one_of(node, self.program_names) and isinstance(node.ctx, ast.Load)
 
@@ -309,13 +314,13 @@ def _called_function(node: ast.AST, functions: Mapping[str, str]) -> str | None:
 def _uses_as_object(node: ast.AST, results: _Results) -> bool:
     """Return whether code uses a result as messages do not support: `f(1).left`, `f(1)(2)`, `next(f(1))`."""
     if isinstance(node, ast.Attribute):
-        return node.attr not in _PLAIN_ATTRIBUTES and results.is_result(node.value)
+        return node.attr not in PLAIN_ATTRIBUTES and results.is_result(node.value)
     if not isinstance(node, ast.Call):
         return False
     name = node.func.id if isinstance(node.func, ast.Name) else ""
     if name == "isinstance" and len(node.args) == 2 and results.is_result(node.args[0]):
         kinds = node.args[1].elts if isinstance(node.args[1], ast.Tuple) else [node.args[1]]
-        return not all(_last_name(kind) in _TRANSFERABLE for kind in kinds)
+        return not all(last_name(kind) in _TRANSFERABLE for kind in kinds)
     return results.is_result(node.args[0] if name in _UNSUPPORTED_CALLS and node.args else node.func)
 
 
@@ -329,11 +334,6 @@ def _names_from_numpy(*trees: ast.AST) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "numpy":
             names.update(alias.asname or alias.name for alias in node.names)
     return frozenset(names)
-
-
-def _last_name(node: ast.expr) -> str:
-    """Return the last part of a dotted name: `deque` for `collections.deque`."""
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _needs_program(node: ast.AST) -> bool:

@@ -182,7 +182,8 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     for number, statement in enumerate(tests["asserts"]):
         split = split_assert(statement)
         needs_setup = setup.is_needed_by(statement if split is None else split.expression)
-        planned = plan_check(statement, source, preamble) if examine and (split is None or needs_setup) else None
+        needs_examiner = split is None or needs_setup or split.asks_answer
+        planned = plan_check(statement, source, preamble) if examine and needs_examiner else None
         if planned is not None:
             payload.append(ExaminedTest(candidates=list(planned.candidates)))
             judges.append(judge_examined)
@@ -198,7 +199,8 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
             shown |= needs_setup
         else:
             payload.append(SplitTest(expression=split.expression, truth=split.truth))
-            judges.append(partial(judge_split_assert, split, statement))
+            judge: Judge = partial(judge_split_assert, split, statement)
+            judges.append(Untrusted(judge) if split.asks_answer else judge)
             expressions += [split.expression] if needs_setup else []
     checks = json_bytes(Checks(preamble=preamble, setup=source, tests=examined)) if examined else b""
     if not (shown or expressions):

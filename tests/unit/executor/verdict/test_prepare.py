@@ -112,6 +112,32 @@ def test_setup_with_expected_values_runs_with_the_program_only_where_no_test_is_
     assert (b"271828" not in job.message) is is_hidden
 
 
+@pytest.mark.parametrize(
+    ("statement", "is_examined"),
+    [
+        ('assert solve(7).startswith("a")', True),
+        ("assert not solve(7).strip().isdigit()", True),
+        ("assert solve(7).find('ab') != -1", True),
+        ("assert solve().isdigit()", True),
+        ("assert Solution().solve(7).isdisjoint({5})", True),
+        ("assert list(solve(7)).count(5) == 1", True),
+        ("assert Solution().index(7) == 3", False),
+        ("assert Stack(3).pop()", False),
+        ("assert solve(7).strip() == 'ab'", False),
+        ("assert solve(7)[0]", False),
+    ],
+)
+def test_methods_of_answers_are_judged_in_the_examiner(statement: str, is_examined: bool) -> None:
+    tests = Tests.parse({"type": "assert", "setup": "", "asserts": [statement]})
+
+    job = prepare_job("", tests, LIMITS)
+    without_examiner = prepare_job("", tests, LIMITS, examine=False)
+
+    assert bool(job.tests.checks) is is_examined
+    assert not any(isinstance(judge, Untrusted) for judge in job.tests.judges)
+    assert any(isinstance(judge, Untrusted) for judge in without_examiner.tests.judges) is is_examined
+
+
 def test_imports_of_a_setup_run_with_the_program() -> None:
     setup = CHECK + "import sys\nsys.setrecursionlimit(5000)\nfrom math import *\n"
     job = prepare_job("", Tests.parse({"type": "assert", "setup": setup, "asserts": ["assert f(pi) == 3"]}), LIMITS)
