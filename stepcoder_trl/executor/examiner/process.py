@@ -170,7 +170,7 @@ class _Session:
             value = self.take(self.channel.answer(), arguments, shared)
         except (EOFError, BrokenPipeError):
             self.lose(GONE)
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError):
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, MemoryError):
             self.lose(GARBAGE)
         if self.raised is not None:
             raise self.raised
@@ -213,6 +213,7 @@ def _stand_in(session: _Session, check: Check, candidate: int) -> Callable[..., 
 
     def stand_in(*positional: Any, **named: Any) -> Any:
         arguments = [list(positional), named]
+        session.references.forget()
         return session.converse(candidate, arguments, check["shares_arguments"])
 
     return stand_in

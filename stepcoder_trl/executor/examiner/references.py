@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from stepcoder_trl.executor.wire.codec import TooLarge
@@ -40,7 +41,8 @@ class Reference:
     Reference to an object of the program. Its operations ask the program.
 
     It equals no value of the test. It equals another object of the program if the program says so: the program made
-    both, and could have made them equal anyway.
+    both, and could have made them equal anyway. Its length and its elements by place are those of the elements in
+    order, so that an object cannot pass as sorted by place and complete in order.
     """
 
     def __init__(self, ask: Ask) -> None:
@@ -67,23 +69,77 @@ class Reference:
         return self._ask("float", self)
 
     def __len__(self) -> Any:
-        return self._ask("len", self)
+        length = self._ask("len", self)
+        with suppress(TypeError):  # it has no elements
+            if length != len(self._ask("list", self)):
+                raise ValueError("an object whose length is not the number of its elements")
+        return length
 
     def __iter__(self) -> Any:
-        return iter(self._ask("list", self))
+        return iter(self._ask("elements", self))
 
     def __getitem__(self, key: Any) -> Any:
-        return self._ask("getitem", self, key)
+        element = self._ask("getitem", self, key)
+        if type(key) is int:
+            with suppress(TypeError, LookupError):  # it cannot be iterated
+                return self._ask("list", self)[key]
+        return element
 
 
 class References:
-    """References of the examiner to the program's objects, by number. `ask` has the program carry out an operation."""
+    """
+    References of the examiner to the program's objects, by number. `ask` has the program carry out an operation.
+
+    Between two calls of the program no object changes. So an operation is asked for once, and then has the same
+    result until `forget` is called.
+    """
 
     def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+        self._ask_program = ask
+        self._results: dict[tuple[Any, ...], tuple[Any, BaseException | None]] = {}
+        self._iterated: set[int] = set()  # ids of references whose elements were read in order
         self._by_number: dict[int, Reference] = {}
         self._known: dict[int, tuple[Any, int]] = {}  # by `id`; the object is kept so that its `id` stays unique
         self._classes: dict[tuple[str, type], Any] = {}
+
+    def forget(self) -> None:
+        """Forget the results of operations, because the program is called and may change its objects."""
+        self._results.clear()
+        self._iterated.clear()
+
+    def _elements(self, reference: Reference) -> list[Any]:
+        """Return the elements in order. A generator has them once, any other object has the same ones again."""
+        elements: list[Any] = self._ask("list", reference)
+        if id(reference) in self._iterated and elements and not self._ask_program("list", reference):
+            elements.clear()
+        self._iterated.add(id(reference))
+        return elements
+
+    def _ask(self, operation: str, *operands: Any) -> Any:
+        """Return the result of an operation, or raise its exception."""
+        if operation == "elements":
+            return self._elements(*operands)
+        parts: list[Any] = [operation]
+        for operand in operands:
+            if type(operand) in (str, int):
+                parts.append((operand,))
+            elif id(operand) in self._known:
+                parts.append(id(operand))
+            else:  # another object may get the same `id`
+                return self._ask_program(operation, *operands)
+        key = tuple(parts)
+        if key not in self._results:
+            try:
+                result = self._ask_program(operation, *operands)
+                if operation == "list" and type(result) is not list:
+                    raise TypeError("elements that are no list")
+                self._results[key] = result, None
+            except BaseException as error:
+                self._results[key] = None, error
+        result, problem = self._results[key]
+        if problem is not None:
+            raise problem
+        return result
 
     def number(self, value: Any) -> int:
         """Return the number of an object of the program. Raise NotPlain for any other value."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import operator
 from array import array
@@ -57,7 +58,8 @@ class Program:
         return Reader(self.objects.__getitem__).read(tree)
 
     def ask(self, operation, *operands):
-        functions = {"str": str, "repr": repr, "list": list, "len": len, "bool": bool, "eq": operator.eq}
+        functions = {function.__name__: function for function in (str, repr, list, len, bool, int, float)}
+        functions |= {"eq": operator.eq, "getitem": operator.getitem}
         return self.answer(functions[operation](*self.argument(list(operands))))
 
 
@@ -139,6 +141,45 @@ def test_references_return_text_and_elements(program):
     generator = program.answer(number for number in range(3))
     assert sum(generator) == 3
     assert list(generator) == []  # the generator is exhausted
+
+
+def shifting_object():
+    """Return an object that is another one each time it is looked at."""
+    looks = itertools.count()
+    kinds = {
+        "__float__": float,
+        "__int__": int,
+        "__str__": str,
+        "__bool__": lambda count: count % 2 == 0,
+        "__iter__": lambda count: iter([count]),
+    }
+    body = {name: lambda self, kind=kind: kind(next(looks)) for name, kind in kinds.items()}
+    return type("Shifting", (), {**body, "__getitem__": lambda self, key: next(looks)})()
+
+
+def test_references_are_the_same_at_each_look_until_the_program_is_called(program):
+    found = program.answer(shifting_object())
+
+    for look in (float, int, str, bool, list, lambda reference: reference["key"]):
+        before = look(found)
+        assert look(found) == before
+    assert [found[0]] == list(found)
+    before = str(found)
+    program.references.forget()
+    assert str(found) != before
+
+
+def test_length_and_places_of_a_reference_agree_with_its_elements(program):
+    body = {
+        "__iter__": lambda self: iter([3, 1, 2]),
+        "__len__": lambda self: 4,
+        "__getitem__": lambda self, place: place,
+    }
+    found = program.answer(type("Liar", (), body)())
+
+    assert [found[0], found[1], found[-1]] == [3, 1, 2]
+    with pytest.raises(ValueError, match="length"):
+        len(found)
 
 
 def test_references_keep_identity(program):
