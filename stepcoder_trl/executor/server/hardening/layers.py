@@ -108,9 +108,9 @@ class ResourceLimits(ChildLayer):
         share_one_heap()
         fit_stacks()
         self._page_bytes = resource.getpagesize()
-        kinds = [resource.RLIMIT_AS, resource.RLIMIT_NPROC, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE]
-        kinds += [resource.RLIMIT_NOFILE, resource.RLIMIT_CORE]
-        kinds += [resource.RLIMIT_SIGPENDING] if sys.platform == "linux" else []
+        kinds = [resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE]
+        if sys.platform == "linux":
+            kinds += [resource.RLIMIT_AS, resource.RLIMIT_NPROC, resource.RLIMIT_SIGPENDING]
         self._ceilings = {kind: resource.getrlimit(kind)[1] for kind in kinds}
         self._statm_fd = _own_memory()
         self._threads = ThreadLimit() if sys.platform == "linux" else None
