@@ -99,7 +99,9 @@ class ForkServer:
         """Return the examination of a new child. Start the examiner if there are checks and it does not run."""
         if checks_bytes and (self._examiner is None or not self._examiner.pid):
             assert self._checks is not None
-            self._examiner = Examiner(self._checks, self.hardening, [self._replies, self.requests.fileno()])
+            self._examiner = Examiner(
+                self._checks, self.hardening, [self._replies, self.requests.fileno(), self.forker.fileno()]
+            )
         return Examination(self._examiner if checks_bytes else None, checks_bytes, max_answer_bytes)
 
     def new_folder(self, program: bytes) -> str:

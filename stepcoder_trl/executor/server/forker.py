@@ -86,6 +86,10 @@ class Forker:
         self._loaded: set[str] = set()
         self._has_child = True  # whether the forker has announced a child, or why there is none
 
+    def fileno(self) -> int:
+        """Return the descriptor of the connection to the forker."""
+        return self._socket.fileno()
+
     def load_mentioned(self, program: bytes) -> None:
         """Have the modules loaded that a program mentions."""
         for number, name in enumerate(LOADED_ON_MENTION):

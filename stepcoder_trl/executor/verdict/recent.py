@@ -10,7 +10,7 @@ from typing import Any
 from stepcoder_trl.executor.verdict.schema import Tests
 
 
-_MAX_BYTES = 16 * 2**20  # of all keys together
+_MAX_BYTES = 4 * 2**20  # of all keys together
 
 
 class RecentTests:

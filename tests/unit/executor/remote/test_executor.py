@@ -89,7 +89,9 @@ def test_expected_outputs_are_not_sent(remote, service):
 
 
 def test_corpus_gets_expected_outcomes(remote):
-    names = ["temporary_files", *(case.name for kind in ("hostile", "correct") for case in load(kind)[::90])]
+    # Without an examiner, a check runs with the program, which may read what it expects. Its pass is untrusted.
+    cases = [case for kind in ("hostile", "correct") for case in load(kind) if "setup" not in case.tests]
+    names = ["temporary_files", *(case.name for case in cases[::90])]
 
     report = run_selftest(remote, names, at_once=2)
 
