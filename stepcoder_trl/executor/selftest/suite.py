@@ -29,9 +29,7 @@ from stepcoder_trl.executor.selftest.corpus import Case, load
 from stepcoder_trl.types import Outcome
 
 
-# Answers of a million values leave gaps in the allocator's memory that small objects pin: up to 180 MiB, and nothing
-# more when the programs run again. The endurance run has the narrow limit.
-MAX_GROWTH_BYTES = 256 * 2**20
+MAX_GROWTH_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
