@@ -19,6 +19,7 @@ from stepcoder_trl.executor.wire.frames import HEADER, Readable
 
 
 _dumps, _loads, _read = marshal.dumps, marshal.loads, os.read  # bound before any program runs, which may replace them
+_PIECE_BYTES = 2**18  # more than a socket holds
 _FORMAT_VERSION = 2  # the last one without references to earlier parts, and the same in all versions of Python
 
 
@@ -86,13 +87,18 @@ def unpack_in_child(descriptor: int) -> tuple[Any, list[bytes]]:
 
 def read_exactly(descriptor: int, size: int) -> bytes:
     """Read so many bytes from a descriptor. Raise EOFError if the other end is closed before."""
-    data = _read(descriptor, size)
-    while len(data) < size:
-        piece = _read(descriptor, size - len(data))
-        if not piece:
+    data = _read(descriptor, min(size, _PIECE_BYTES))
+    if len(data) == size:
+        return data
+    pieces = [data]
+    missing = size - len(data)
+    while missing:
+        if not data:
             raise EOFError("the other side is gone")
-        data += piece
-    return data
+        data = _read(descriptor, min(missing, _PIECE_BYTES))
+        pieces.append(data)
+        missing -= len(data)
+    return b"".join(pieces)
 
 
 def _exactly(stream: Readable, size: int) -> bytes:
