@@ -24,7 +24,6 @@ from stepcoder_trl.executor.wire.messages import CHILD_GO, CHILD_STOP, ChildJob
 
 
 MAX_SCRATCH_BYTES = 256 * 2**20
-MAX_THREADS = 2048  # the kernel itself limits those of an ordinary user, to fewer
 MIN_FREE_BYTES = 2**20  # a disk with less counts as full
 CRITICAL_FREE_BYTES = 2**30  # a disk with less is protected even if somebody else may be filling it
 _LONG_RUN_S = 1.0
@@ -218,7 +217,7 @@ class Watch:
             self._next_measurement = time.monotonic() + POLL_S
             size = scratch.size_of(self._child.folder, MAX_SCRATCH_BYTES)
             threads = self._server.system.num_threads(self._child.pid)
-            takes_too_much = size > MAX_SCRATCH_BYTES or threads > MAX_THREADS
+            takes_too_much = size > MAX_SCRATCH_BYTES or threads > self._server.max_threads
             self._carry_out(self._supervision.use_measured(takes_too_much))
             self._carry_out(self._supervision.disk_measured(self._disk_use()))
 

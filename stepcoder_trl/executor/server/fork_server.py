@@ -18,6 +18,7 @@ from stepcoder_trl.executor.server.examination import Examination, Examiner
 from stepcoder_trl.executor.server.forker import Forker
 from stepcoder_trl.executor.server.hardening.confine import prepare
 from stepcoder_trl.executor.server.hardening.readable import readable_paths
+from stepcoder_trl.executor.server.hardening.threads import most_threads
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import frame, read_frame, write_all
 from stepcoder_trl.executor.wire.jobs import unpack
@@ -65,6 +66,7 @@ class ForkServer:
             isolation=settings["isolation"],
             portable=settings["portable"],
         )
+        self.max_threads = most_threads()
         synchronize.install()
         inherited = Inherited(
             tracer=line_tracer(os.path.join(self.folder, PROGRAM_FILE)),

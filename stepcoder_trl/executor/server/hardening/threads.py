@@ -13,6 +13,8 @@ from stepcoder_trl.executor.server.hardening.libc import shrink_default_stack
 
 STACK_BYTES = 2 * 2**20  # of a thread whose program asks for no size
 MOST_THREADS = 512  # of one program, where the system counts them
+_MOST_UNCOUNTED = 2048  # of one program of root, and where a container has few processes left
+_LEAST_UNCOUNTED = 128
 _RESERVE = 64  # processes that stay free for neighbours where a user has few
 _MOST_PROCESSES = 2**22  # the kernel has no more
 
@@ -83,6 +85,11 @@ def limit_for(counted: int, growth: int, allowed: int) -> int | None:
     if not counted:
         return None
     return min(counted + max(growth, 0) + MOST_THREADS, allowed - min(_RESERVE, allowed // 4))
+
+
+def most_threads() -> int:
+    """Return the number of threads above which a program is ended. The system does not count those of root."""
+    return min(_MOST_UNCOUNTED, max(_left_in_container() // 2, _LEAST_UNCOUNTED))
 
 
 def _left_in_container() -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from stepcoder_trl.executor.server.hardening import threads
 from stepcoder_trl.executor.server.hardening.layers import LAYERS, SOFT_SIGNAL
 from stepcoder_trl.executor.server.hardening.threads import limit_for
 from tests.unit.executor.server.hardening.conftest import NOBODY
@@ -168,3 +169,10 @@ def test_docs_have_a_row_per_layer():
     rows = [tuple(cell.strip() for cell in line.split("|")[1:3]) for line in table.splitlines()[2:]]
 
     assert rows == [(layer.name, layer.stops) for layer in LAYERS]
+
+
+@pytest.mark.parametrize(("left", "most"), [(9, 128), (400, 200), (10**6, 2048)])
+def test_programs_of_root_leave_half_of_a_container(monkeypatch, left, most):
+    monkeypatch.setattr(threads, "_left_in_container", lambda: left)
+
+    assert threads.most_threads() == most
