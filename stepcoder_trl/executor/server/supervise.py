@@ -22,6 +22,7 @@ from stepcoder_trl.executor.wire.messages import ChildReport
 SOFT_LIMIT_GRACE_S = 0.25
 STARVED_GRACE_S = 2.0  # maximum extension of the grace, in all, if the machine is too busy to run the child
 POLL_S = 0.1
+_CONTAINER_BYTES = 16  # that a list or dict counts beside its text, because it takes much more memory than text
 GARBAGE_ERRORS = (OverflowError, ValueError, RecursionError, TypeError, LookupError, AttributeError)
 
 
@@ -151,7 +152,8 @@ class Supervision:
         if not self.garbage:
             try:
                 self._listener.read_progress()
-                self._listener.count(len(data))
+                containers = data.count(b"[") + data.count(b"{")
+                self._listener.count(len(data) + _CONTAINER_BYTES * containers)
                 for report in self._reports.feed(data):
                     self._listener.receive(report)
             except GARBAGE_ERRORS:
