@@ -47,6 +47,7 @@ _eval = eval
 _compile = compile
 _type = type
 _isinstance = isinstance
+_callable = callable
 
 
 def begin(task: ChildTask) -> Reporter:
@@ -275,14 +276,16 @@ def _run_assert_inside(task: ChildTask, module: ModuleType, code: str) -> Result
 
 
 def _find_function(module: ModuleType, name: str) -> Callable[..., Any]:
-    if name in module.__dict__:
-        found: Callable[..., Any] = module.__dict__[name]
+    found: Any = module.__dict__.get(name)
+    if _callable(found):
         return found
     solution = module.__dict__.get("Solution")
     if _isinstance(solution, type) and hasattr(solution, name):
         instance: Any = solution()  # type: ignore[misc]
         method: Callable[..., Any] = getattr(instance, name)
         return method
+    if name in module.__dict__:
+        return found  # type: ignore[no-any-return]
     raise MissingFunction(f"function `{name}` is not defined")
 
 
