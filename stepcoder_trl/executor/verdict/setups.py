@@ -45,12 +45,17 @@ class Setup:
         return any(not statement.only_defines or statement.defines & names for statement in self.rest)
 
     def only_builds_arguments_of(self, expressions: Sequence[str]) -> bool:
-        """Return whether the rest is nothing but assignments that build what these expressions take as arguments."""
+        """
+        Return whether the rest is nothing but assignments that build what these expressions take as arguments.
+
+        A table of which they take an element, such as `cases[0][0]`, may hold results in its other elements.
+        """
         if not all(statement.only_assigns for statement in self.rest):
             return False
         needed = frozenset[str]().union(*map(names_used_by, expressions))
+        taken_apart = frozenset[str]().union(*map(_names_taken_apart, expressions))
         for statement in reversed(self.rest):
-            if not statement.defines & needed:
+            if not statement.defines <= needed or statement.defines & taken_apart:
                 return False
             needed |= statement.uses
         return True
@@ -93,6 +98,13 @@ def _statement(node: ast.stmt) -> _Statement:
 def names_used_by(source: str) -> frozenset[str]:
     """Return the global names that code reads, also in nested functions."""
     return frozenset(_globals_of(symtable.symtable(source, "<tests>", "exec")))
+
+
+def _names_taken_apart(expression: str) -> Iterator[str]:
+    """Yield the names of which an expression takes elements: `cases` in `f(cases[0][0])`."""
+    for node in ast.walk(syntax_tree(expression)):
+        if isinstance(node, ast.Subscript):
+            yield from names_used_by(ast.unparse(node.value))
 
 
 def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:

@@ -95,6 +95,9 @@ NODE = "root = Node(1)\nroot.left = Node(2)\n"
         (NODE + CHECK + "import os\n", ["assert height(root) == 2", "check(solve)"], False, False),
         (NODE + TABLE, ["assert height(root) == 2"], False, False),
         (NODE + "other = Node(271828)\n", ["assert height(root) == 2"], False, False),
+        ("import os\ncases = [(7, 271828)]\n", ["assert solve(cases[0][0]) == 9"], False, False),
+        ("import os\ngiven, wanted = 7, 271828\n", ["assert solve(given) == 9"], False, False),
+        ("import os\nitems = [271828]\n", ["assert solve(*items, items) == 9"], True, False),
         (NODE, ["assert height(root) == Point(2)", "assert height(root) == 2"], False, True),
         # Imports and the like are harmless.
         ("import math\n", ["assert solve(math.pi) == 3", "assert solve(0) == 0"], True, True),
