@@ -31,6 +31,7 @@ _WRAPPERS = frozenset({"set", "list", "sorted", "tuple", "len", "str", "round", 
 # Functions that are cheap on any value of the program, and so may run outside.
 _SAFE_OUTSIDE = frozenset({"abs", "round", "float", "len", "bool"})
 _MAX_POWER = 10_000
+_MAX_SIZE = 1_000_000  # elements of what a test's own literals make here
 PLAIN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range)
 PLAIN_ATTRIBUTES = frozenset(name for kind in PLAIN_TYPES for name in dir(kind))
 
@@ -168,6 +169,8 @@ class _Splitter:
             raise _Unsplittable  # in `f(1) * [0]`, the program may return 10**9
         if isinstance(node.op, (ast.Pow, ast.LShift)) and not _is_small(node.right):
             raise _Unsplittable
+        if isinstance(node.op, (ast.Pow, ast.Mult)) and _size(node) > _MAX_SIZE:
+            raise _Unsplittable  # `[0] * 10**10`, `(9**9999)**9999`
 
     def _comparison(self, node: ast.Compare) -> ast.expr:
         if len(node.ops) != 1:
@@ -190,6 +193,8 @@ class _Splitter:
             keyword.value = self.outside(keyword.value)
         if any(keyword.arg is None for keyword in node.keywords):
             raise _Unsplittable
+        if last_name(node.func) != "range" and _size(node) > _MAX_SIZE:
+            raise _Unsplittable  # `sum(range(10**10))`
         allowed = _BUILTINS if self.leaf is before else _SAFE_OUTSIDE
         if _is_isclose(node):
             node.func = ast.Attribute(ast.Name("math", ast.Load()), "isclose", ast.Load())
@@ -218,6 +223,41 @@ def last_name(node: ast.expr) -> str:
 
 def _is_small(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value <= _MAX_POWER
+
+
+def _value(node: ast.AST) -> float:
+    """Return an upper bound of the absolute value of a literal number. 0 for everything else."""
+    try:
+        match node:
+            case ast.Constant(value=int() | float() as value):
+                return abs(float(value))
+            case ast.UnaryOp(operand=operand):
+                return _value(operand)
+            case ast.BinOp(left=left, op=ast.Mult(), right=right):
+                return _value(left) * _value(right)
+            case ast.BinOp(left=left, op=ast.Pow(), right=right):
+                return math.pow(_value(left), _value(right))
+            case ast.BinOp(left=left, op=ast.LShift(), right=right):
+                return _value(left) * math.pow(2.0, _value(right))
+            case ast.BinOp(left=left, right=right):
+                return _value(left) + _value(right)
+    except OverflowError:
+        return math.inf
+    return 0.0
+
+
+def _size(node: ast.AST) -> float:
+    """Return an upper bound of the elements of a literal, or of the bits of a power."""
+    match node:
+        case ast.Constant(value=str() | bytes() as text):
+            return len(text)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right) if not (_value(left) and _value(right)):
+            return max(_size(left) * max(_value(right), 1.0), _size(right) * max(_value(left), 1.0))
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            return math.log2(max(_value(left), 2.0)) * _value(right)
+        case ast.Call(func=ast.Name(id="range" | "bytes"), args=arguments):
+            return sum(max(_value(argument), _size(argument)) for argument in arguments)
+    return sum(1 + _size(child) for child in ast.iter_child_nodes(node))
 
 
 def _is_isclose(node: ast.Call) -> bool:

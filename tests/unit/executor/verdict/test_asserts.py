@@ -117,3 +117,22 @@ def test_membership_in_long_range_is_fast(statement, value, holds):
     split = split_assert(statement)
 
     assert split.holds(value) is holds
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_split"),
+    [
+        ("assert f(1) == [0] * 10**10", False),
+        ("assert f(1) == 'ab' * 1000 * 1000", False),
+        ("assert f(1) == sum(range(10**12))", False),
+        ("assert f(1) == list(range(10**5)) * 10**5", False),
+        ("assert f(1) == (9**9999)**9999", False),
+        ("assert f(1) == bytes(2**40)", False),
+        ("assert f(1) == 2**1000 * 3**500 + 10**18 - 7", True),
+        ("assert f(1) == [0] * 1000 + ['a' * 50] * 20", True),
+        ("assert f(1) == sum(range(1000)) + 10**9", True),
+        ("assert f(1) == round(3.14159 * 10**8, 2)", True),
+    ],
+)
+def test_values_that_take_long_to_make_are_not_made_here(statement, is_split):
+    assert (split_assert(statement) is not None) is is_split
