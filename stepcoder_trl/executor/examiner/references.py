@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from stepcoder_trl.executor.wire.codec import TooLarge
@@ -70,9 +69,9 @@ class Reference:
 
     def __len__(self) -> Any:
         length = self._ask("len", self)
-        with suppress(TypeError):  # it has no elements
-            if length != len(self._ask("list", self)):
-                raise ValueError("an object whose length is not the number of its elements")
+        elements = self._elements()
+        if elements is not None and len(elements) != length:
+            raise ValueError("an object whose length is not the number of its elements")
         return length
 
     def __iter__(self) -> Any:
@@ -80,10 +79,16 @@ class Reference:
 
     def __getitem__(self, key: Any) -> Any:
         element = self._ask("getitem", self, key)
-        if type(key) is int:
-            with suppress(TypeError, LookupError):  # it cannot be iterated
-                return self._ask("list", self)[key]
-        return element
+        elements = self._elements() if type(key) is int else None
+        return element if elements is None else elements[key]
+
+    def _elements(self) -> list[Any] | None:
+        """Return the elements in order, or `None` if the object cannot be iterated, or not here."""
+        try:
+            elements: list[Any] = self._ask("list", self)
+            return elements
+        except Exception:
+            return None
 
 
 class References:
