@@ -61,8 +61,12 @@ IGNORED = (
     *("setrlimit", "setpriority", "sched_setaffinity", "sync", "syncfs", "fsync", "fdatasync", "sync_file_range"),
     *("chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "utimensat", "futimesat"),
 )
-# As on file systems that lack them. In place of `fallocate`, which takes disk without writing, the C library writes.
-UNSUPPORTED = ("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr", "fallocate")
+# As on file systems that lack them. Landlock does not guard attributes of files. In place of `fallocate`, which takes
+# disk without writing, the C library writes.
+UNSUPPORTED = (
+    *("setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr", "fallocate"),
+    *("getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr"),
+)
 ABSENT = ("clone3", "openat2")  # the C library falls back to calls whose arguments a filter can see
 # Denied where Landlock does not guard the files.
 FILE_CHANGES = (

@@ -28,7 +28,8 @@ _X86_64 = """
     sched_setparam=142  sched_setscheduler=144  vhangup=153  modify_ldt=154  pivot_root=155  _sysctl=156  prctl=157
     adjtimex=159  setrlimit=160  chroot=161  sync=162  acct=163  settimeofday=164  mount=165  umount2=166  swapon=167
     swapoff=168  reboot=169  sethostname=170  setdomainname=171  iopl=172  ioperm=173  init_module=175
-    delete_module=176  quotactl=179  nfsservctl=180  setxattr=188  lsetxattr=189  fsetxattr=190  removexattr=197
+    delete_module=176  quotactl=179  nfsservctl=180  setxattr=188  lsetxattr=189  fsetxattr=190  getxattr=191
+    lgetxattr=192  fgetxattr=193  listxattr=194  llistxattr=195  flistxattr=196  removexattr=197
     lremovexattr=198  fremovexattr=199  tkill=200  sched_setaffinity=203  io_setup=206  io_destroy=207
     io_getevents=208  io_submit=209  io_cancel=210  lookup_dcookie=212  remap_file_pages=216  semtimedop=220
     timer_create=222  clock_settime=227  tgkill=234  utimes=235  mq_open=240  mq_unlink=241  mq_timedsend=242
@@ -44,6 +45,7 @@ _X86_64 = """
 """
 _AARCH64 = """
     io_setup=0  io_destroy=1  io_submit=2  io_cancel=3  io_getevents=4  setxattr=5  lsetxattr=6  fsetxattr=7
+    getxattr=8  lgetxattr=9  fgetxattr=10  listxattr=11  llistxattr=12  flistxattr=13
     removexattr=14  lremovexattr=15  fremovexattr=16  lookup_dcookie=18  fcntl=25  inotify_init1=26
     inotify_add_watch=27  ioctl=29  ioprio_set=30  flock=32  mknodat=33  mkdirat=34  unlinkat=35  symlinkat=36
     linkat=37  renameat=38  umount2=39  mount=40  pivot_root=41  nfsservctl=42  truncate=45  fallocate=47  chroot=51

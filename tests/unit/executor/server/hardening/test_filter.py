@@ -15,10 +15,10 @@ from stepcoder_trl.executor.server.hardening import seccomp, syscalls
 
 # SHA-256 of the instructions as the kernel reads them. A change of the filter changes these, and nothing else does.
 DIGESTS = {
-    ("x86_64", False): "873b3104d0532e0e5cbe7f65e300a4896e66f820e6cd89f24361e79eb4b425a7",
-    ("x86_64", True): "5cf3d204979f2a57aa5a2cc412eece9253bce4f4587f71ea9c9d044873e3cc5c",
-    ("aarch64", False): "b9e89385b0cfbdafab054308316afb2de66bacc6ff6898c578e3629c7e87db00",
-    ("aarch64", True): "10e651540d9591df76bf98f70bb87605b68d45e766e10d0c473ae81d3fefc2a2",
+    ("x86_64", False): "7625db88403560e33de046fad9649a7f5381bb9fc84d186feccebabc74ddf040",
+    ("x86_64", True): "c3b88bad5525da31cb1ee31cfe55c79358ef10c06518cad27d63eac37365eb0b",
+    ("aarch64", False): "d492b79a60a7dfe30d1510f732319db4980c3261456d9d51684d4472efdfe5ed",
+    ("aarch64", True): "bdca6b7120fc2ac5646bbb1e5d50e5c979b8eef56e5d5599aa79c41976f1fc38",
 }
 
 
