@@ -118,7 +118,7 @@ def _early_end(report: Result) -> TestResult | None:
             line = report.get("line")
             text = "time limit exceeded" if outcome is Outcome.TIMEOUT else str(report[key])
             message = "not run" if report.get("not_run") else text
-            return TestResult(outcome, _cpu_s(report), message, line if isinstance(line, int) else None)
+            return TestResult(outcome, _cpu_s(report), message, line if type(line) is int and line > 0 else None)
     return None
 
 
@@ -164,10 +164,11 @@ def worker_lost(program: str, num_tests: int) -> Execution:
     return _execution(program, [result] * num_tests, None, 0.0)
 
 
-def _execution(program: str, results: list[TestResult], raw_lines: Lines, time_s: float) -> Execution:
+def _execution(program: str, results: Sequence[TestResult], raw_lines: Lines, time_s: float) -> Execution:
     """Combine the results of all tests. `raw_lines` is `None` if the trace was lost or tampered with."""
     worst = max(results, key=lambda result: _SEVERITY.get(result.outcome, _OTHER_SEVERITY))
     num_lines = len(line_spans(program))
+    results = [replace(one, error_line=None) if (one.error_line or 0) > num_lines + 1 else one for one in results]
     if raw_lines is not None and not all(1 <= line <= num_lines + 1 for line in raw_lines):
         raw_lines = None
     compiled = worst.outcome is not Outcome.COMPILE_ERROR

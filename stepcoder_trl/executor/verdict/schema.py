@@ -182,7 +182,7 @@ class _TestsChecker:
             value, allowed = given["timeout_s"], "a number of seconds above 0"
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 self.wrong("timeout_s", value, allowed, "Write `3.0` for three seconds, without quotes.")
-            if not (value > 0 and math.isfinite(value)):
+            if not (value > 0 and _is_finite(value)):
                 self.wrong("timeout_s", value, allowed, "Leave the field out for the default limit.")
             checked["timeout_s"] = float(value)
         if "memory_limit_bytes" in given:
@@ -194,7 +194,7 @@ class _TestsChecker:
         if "float_tolerance" in given:
             value, allowed = given["float_tolerance"], "a number of at least 0"
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not (is_number and value >= 0 and math.isfinite(value)):
+            if not (is_number and value >= 0 and _is_finite(value)):
                 self.wrong("float_tolerance", value, allowed, "Write `1e-6`, without quotes.")
             checked["float_tolerance"] = float(value)
         if "trusted" in given:
@@ -295,6 +295,14 @@ class _TestsChecker:
 
 
 _FORMS = {"stdio": _TestsChecker.stdio, "call": _TestsChecker.call, "assert": _TestsChecker.asserts}
+
+
+def _is_finite(value: float) -> bool:
+    """Return whether a number can be a finite float. An int may be too large."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 @lru_cache(maxsize=1024)  # many rows of a dataset share their preamble

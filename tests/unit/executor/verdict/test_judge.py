@@ -46,6 +46,13 @@ def test_program_has_worst_outcome_of_its_tests(reports: list[Any], outcome: str
     assert judge(*reports, lines=[1]).outcome.value == outcome
 
 
+@pytest.mark.parametrize(
+    ("line", "kept"), [(2, 2), (4, 4), (0, None), (-5, None), (10**400, None), (5, None), (True, None), (2.0, None)]
+)
+def test_line_of_an_error_is_one_of_the_program(line: Any, kept: int | None) -> None:
+    assert judge({**NOT_COMPILED, "line": line}).tests[0].error_line == kept
+
+
 def test_tests_that_were_not_run_get_the_last_outcome() -> None:
     results = judge(PASSED, FAILED, NOT_RUN, lines=[1]).tests
 

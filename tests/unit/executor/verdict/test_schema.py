@@ -122,6 +122,8 @@ def nested(levels: int) -> Any:
         ({**STDIO, "timeout_s": "3"}, ["`tests.timeout_s` is '3' (str)", "without quotes"]),
         ({**STDIO, "timeout_s": float("inf")}, ["`tests.timeout_s` is inf"]),
         ({**STDIO, "timeout_s": float("nan")}, ["`tests.timeout_s` is nan"]),
+        ({**STDIO, "timeout_s": 10**400}, ["`tests.timeout_s` is 1000", "default limit"]),
+        ({**STDIO, "float_tolerance": 10**400}, ["`tests.float_tolerance` is 1000"]),
         ({**STDIO, "memory_limit_bytes": 512}, ["`tests.memory_limit_bytes` is 512", "536870912"]),
         ({**STDIO, "memory_limit_bytes": 1e9}, ["`tests.memory_limit_bytes` is 1000000000.0 (float)"]),
         ({**STDIO, "timeout": 3}, ["`tests.timeout` is not a field", "`timeout_s`?"]),
