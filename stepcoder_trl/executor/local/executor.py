@@ -13,7 +13,7 @@ from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend, TestsLike
 from stepcoder_trl.executor.local import descriptors, server_process
 from stepcoder_trl.executor.local.config import ExecutorConfig
-from stepcoder_trl.executor.local.workers import CLOSED_MESSAGE, Task, Workers
+from stepcoder_trl.executor.local.workers import CLOSED_MESSAGE, NoThreadError, Task, Workers
 from stepcoder_trl.executor.verdict.prepare import prepare_job
 from stepcoder_trl.executor.verdict.recent import RecentTests
 from stepcoder_trl.types import Execution
@@ -68,7 +68,10 @@ class CodeExecutor(BaseBackend):
         """Run a program in the background, see [`Backend`]."""
         examine = not server_process.PORTABLE
         task = Task(prepare_job(program, self._recent.parse(tests), self.config, examine), owner=self)
-        self._running_workers().put(task)
+        try:
+            self._running_workers().put(task)
+        except NoThreadError as error:
+            task.settle(error)
         return task.future
 
     @property

@@ -45,6 +45,10 @@ _PAUSES_S = (0.1, 0.5)  # before further attempts after "failed": others may fre
 logger = logging.getLogger(__name__)
 
 
+class NoThreadError(SandboxError):
+    """Raised if the system allows no thread."""
+
+
 @dataclass
 class Task:
     """Program in the queue."""
@@ -88,7 +92,7 @@ class Workers:
         self._num_serving = self._start_threads()
 
     def _start_threads(self) -> int:
-        """Start as many threads as the system allows. Return their number. Raise a `SandboxError` if there is none."""
+        """Start as many threads as the system allows. Return their number. Raise NoThreadError if there is none."""
         for started, thread in enumerate(self._threads):
             try:
                 thread.start()
@@ -97,7 +101,7 @@ class Workers:
                 if not started:
                     descriptors.close(self.wakeup)
                     descriptors.close(self._alarm)
-                    raise SandboxError(
+                    raise NoThreadError(
                         f"No thread of the sandbox could be started ({error}). Raise the number of processes allowed "
                         "(`ulimit -u`), or end others."
                     ) from None
