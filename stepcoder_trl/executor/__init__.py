@@ -22,6 +22,8 @@ Every failure, who raises it, who catches it, and what it becomes. A *message* i
     server: a child  a limit is exceeded                   supervise: soft signal, then SIGKILL -> `timeout`
                      `GARBAGE_ERRORS` of a report          supervise: SIGKILL -> `runtime_error`
                      it fills its folder or the disk       supervise: SIGKILL -> `runtime_error`
+                     death while compiling                 reports: `compile_error`, or `memory_exceeded` without
+                                                           memory to begin with
                      death by a signal                     reports: `runtime_error`, except SIGXCPU: `timeout`
                      SIGKILL by somebody else              reports: `KilledFromOutside`
                      others fill the disk                  reports: `DiskLost`
@@ -42,7 +44,9 @@ Every failure, who raises it, who catches it, and what it becomes. A *message* i
                                                            passes -> `runtime_error`, "worker lost"
                      `KilledError`, server killed by       local: new server, job again; 50 times -> `SandboxError`
                      somebody else
-                     `SandboxError`, `OSError`             local: new server, job again; twice -> `SandboxError`
+                     `SandboxError`, `OSError`             local: new server, job again; three times, with pauses
+                                                           -> `SandboxError`
+                     `NoThreadError`                       local: the program's future raises it, a `SandboxError`
                      `TemporaryFailure`                    remote: request again; too often -> `SandboxError`
                      report missing or forged              remote: as `ServerLost`
                      `ExecutorClosing`                     local: the program's future raises a `SandboxError`

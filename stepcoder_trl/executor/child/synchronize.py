@@ -39,8 +39,8 @@ class SemLock:
         wait = max(timeout, 0) if block and timeout is not None else None
         if not self._semaphore.acquire(bool(block), wait):
             return False
+        self._owner = threading.get_ident()  # first: the last owner must not find its own name beside our count
         self._acquired += 1
-        self._owner = threading.get_ident()
         return True
 
     def release(self) -> None:

@@ -108,7 +108,12 @@ class CodeExecutor(BaseBackend):
             if self._closed:
                 raise SandboxError(CLOSED_MESSAGE)
             if self._workers is None or self._workers.pid != os.getpid():
-                self._workers = Workers(self.config)
+                try:
+                    self._workers = Workers(self.config)
+                except OSError as error:
+                    raise NoThreadError(
+                        f"The sandbox could not start ({error}). Raise the number of open files allowed (`ulimit -n`)."
+                    ) from None
                 self._finalizer = weakref.finalize(self, self._workers.close)
             return self._workers
 

@@ -57,20 +57,24 @@ class ServerProcess:
         self._wakeup = wakeup
         # Not `mkdtemp`: its first call takes a lock, which a process that is forked meanwhile would inherit as held.
         self._folder = os.path.join(tempfile.gettempdir(), f"stepcoder-{random_name()}")
+        self._requests = self._replies = self._checks = -1
+        theirs: list[int] = []
         os.mkdir(self._folder, 0o700)
-        request_read, self._requests = descriptors.open_pipe()
-        self._replies, reply_write = descriptors.open_pipe()
-        checks = os.open(os.devnull, os.O_RDONLY) if PORTABLE else os.memfd_create("checks", os.MFD_CLOEXEC)
-        self._checks = descriptors.register(checks)
-        os.set_blocking(self._requests, False)  # a stopped server does not read
-        # `poll`, because a trainer may have descriptors with numbers that are too high for `select`.
-        self._readable = select.poll()
-        self._readable.register(self._replies, select.POLLIN)
-        self._readable.register(wakeup, select.POLLIN)
-        self._writable = select.poll()
-        self._writable.register(self._requests, select.POLLOUT)
-        self._writable.register(wakeup, select.POLLIN)
         try:
+            request_read, self._requests = descriptors.open_pipe()
+            theirs.append(request_read)
+            self._replies, reply_write = descriptors.open_pipe()
+            theirs.append(reply_write)
+            checks = os.open(os.devnull, os.O_RDONLY) if PORTABLE else os.memfd_create("checks", os.MFD_CLOEXEC)
+            self._checks = descriptors.register(checks)
+            os.set_blocking(self._requests, False)  # a stopped server does not read
+            # `poll`, because a trainer may have descriptors with numbers that are too high for `select`.
+            self._readable = select.poll()
+            self._readable.register(self._replies, select.POLLIN)
+            self._readable.register(wakeup, select.POLLIN)
+            self._writable = select.poll()
+            self._writable.register(self._requests, select.POLLOUT)
+            self._writable.register(wakeup, select.POLLIN)
             self._process = subprocess.Popen(
                 [sys.executable, "-s", "-B", "-c", _bootstrap(request_read, reply_write, self._checks)],
                 pass_fds=(request_read, reply_write, self._checks),
@@ -86,8 +90,8 @@ class ServerProcess:
             remove_all(self._folder)
             raise
         finally:
-            descriptors.close(request_read)
-            descriptors.close(reply_write)
+            for descriptor in theirs:
+                descriptors.close(descriptor)
 
     def wait_until_ready(self) -> None:
         """Wait until the server has started. Raise a `SandboxError` if it cannot start or refuses to."""
@@ -104,7 +108,7 @@ class ServerProcess:
         """Run one program. Raise a `SandboxError` if the server failed to run it."""
         deadline = time.monotonic() + job.tests.deadline_s
         if job.tests.checks:
-            # The server passes the file to the examiner unread: its own memory is inherited by the program.
+            # The server passes the file to the examiner unread.
             os.pwrite(self._checks, job.tests.checks, 0)
         self._send(job.message, deadline)
         reply: JobAnswer = self._receive(deadline)

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 class NoThreadError(SandboxError):
-    """Raised if the system allows no thread."""
+    """Raised if the system allows no thread, or no descriptor for it."""
 
 
 @dataclass
@@ -195,7 +195,7 @@ class _Worker:
             if cause == "failed":
                 self._workers.pause(_PAUSES_S[failures[cause] - 1])
         if cause == "lost" and self._new_server_is_healthy():
-            return worker_lost(job.program, len(job.tests.judges))
+            return worker_lost(job.program, job.tests.judges, job.tests.header["is_traced"])
         raise SandboxError(
             f"A program could not be executed ({error}). Check free disk space, memory and the number of "
             f"processes allowed; `stepcoder-trl env` shows the sandbox's layers."

@@ -136,7 +136,7 @@ class RemoteExecutor(BaseBackend):
                 problem = str(error)
                 losses += 1
                 if losses == _MAX_LOSSES and self._is_healthy():
-                    return worker_lost(job.program, len(job.tests.judges))
+                    return worker_lost(job.program, job.tests.judges, job.tests.header["is_traced"])
             except TemporaryFailure as error:
                 problem = str(error)
                 wait_s = min(error.wait_s or wait_s, _MAX_WAIT_S)

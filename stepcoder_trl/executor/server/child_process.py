@@ -55,7 +55,7 @@ class ChildProcess:
         examination.connect(self._examiners_ends)
         if self.free_bytes < MIN_FREE_BYTES:
             raise OSError(errno.ENOSPC, f"the disk of {self._server.folder} is full")
-        self.folder = self._server.new_folder(self._job.program)
+        self.folder = self._server.new_folder(self._job)
         self._server.beginning.clear()
         self._server.claims.clear()
         files = () if lines is None else (lines,)
@@ -78,7 +78,7 @@ class ChildProcess:
             is_traced=header["is_traced"],
             is_examined=is_examined,
             shares_lines=bool(files),
-            has_home=any(hint in self._job.program for hint in _HINTS_OF_THE_ENVIRONMENT),
+            has_home=self._job.mentions(_HINTS_OF_THE_ENVIRONMENT),
         )
         write_all(self._connection, pack_for_child(message, [self._job.program, self._job.around, *tests]))
         if files:

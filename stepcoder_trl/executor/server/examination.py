@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -95,9 +96,12 @@ class Examiner:
         """Return the seconds in which the machine was too busy to run the examiner for the current program."""
         return max(_waited_seconds(self.pid) - self._waited_start, 0.0)
 
-    def _lost(self) -> ExaminerLost:
-        """Return the error for an examiner that has ended."""
-        _, status = os.waitpid(self.pid, 0)
+    def _lost(self) -> ExaminerLost | OSError:
+        """Return the error for an examiner that has ended, or cannot be reached: then it is killed."""
+        ended, status = os.waitpid(self.pid, os.WNOHANG)
+        if not ended:
+            self.kill()
+            return OSError(errno.EAGAIN, "the examiner cannot be reached")
         self.pid, self.is_busy = 0, False
         self._socket.close()
         return ExaminerLost(was_killed=os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL)

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import signal
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from stepcoder_trl.executor.child import synchronize
@@ -41,6 +42,11 @@ class Job(NamedTuple):
     program: bytes
     around: bytes
     tests: list[bytes]
+
+    def mentions(self, words: Iterable[bytes]) -> bool:
+        """Return whether one of the words occurs in code that runs with the program."""
+        codes = [self.program, self.around, *(self.tests if self.header["type"] == "assert" else ())]
+        return any(word in code for code in codes for word in words)
 
 
 class ForkServer:
@@ -106,13 +112,13 @@ class ForkServer:
             )
         return Examination(self._examiner if checks_bytes else None, checks_bytes, max_answer_bytes)
 
-    def new_folder(self, program: bytes) -> str:
-        """Create the folder of one program. Write the program's file there if the program may read it."""
+    def new_folder(self, job: Job) -> str:
+        """Create the folder of a child. Write the program's file there if its code may read it."""
         folder = os.path.join(self.folder, scratch.random_name())
         os.mkdir(folder, 0o700)
-        if any(hint in program for hint in _HINTS_OF_THE_FILE):
+        if job.mentions(_HINTS_OF_THE_FILE):
             with open(os.path.join(folder, PROGRAM_FILE), "xb", buffering=0) as file:
-                write_all(file.fileno(), program)
+                write_all(file.fileno(), job.program)
         return folder
 
     def remove_folder(self, folder: str) -> None:
@@ -132,10 +138,11 @@ class ForkServer:
 
     def _reap_orphans(self) -> None:
         """Kill the processes that the forker left behind."""
-        for pid in self.system.children():
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+        with contextlib.suppress(OSError):  # kernels without a list of children
+            for pid in self.system.children():
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
 
 
 def send_signal(pid: int, number: int) -> None:

@@ -11,6 +11,7 @@ Messages are of a fixed size. A new child's message brings the server's ends of 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import os
@@ -37,6 +38,8 @@ LOADED_ON_MENTION = (
     "unicodedata",
 )
 OPEN_FILES = 1024  # descriptors of a program, as usual
+
+_IMPORT_ERRORS = (ImportError, AttributeError, OSError, RuntimeError, TypeError, ValueError)
 
 _COMMAND = struct.Struct("<cI")  # what to do, and with which child or module
 _REAP, _FORK, _LOAD = b"r", b"f", b"l"
@@ -104,19 +107,30 @@ class Forker:
         """Return the child that waits. Raise OSError if it could not be forked."""
         if not self._has_child:
             self._send(_FORK, 0)
-        data, descriptors, _, _ = socket.recv_fds(self._socket, _FORKED.size, _DESCRIPTORS)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._socket, _FORKED.size, _DESCRIPTORS)
+        except ConnectionResetError:
+            data, descriptors = b"", []
         if len(data) < _FORKED.size:
             raise ForkerLost
         self._has_child = False
         (pid,) = _FORKED.unpack(data)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
+        if len(descriptors) < _DESCRIPTORS:  # this process may open no more
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self.reap(pid)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return NewChild(pid, *descriptors)
 
     def reap(self, pid: int) -> Reaped:
         """Kill a child and every process that it started, and fork the next one."""
         self._send(_REAP, pid)
-        data = self._socket.recv(_REAPED.size, socket.MSG_WAITALL)
+        try:
+            data = self._socket.recv(_REAPED.size, socket.MSG_WAITALL)
+        except ConnectionResetError:
+            data = b""
         if len(data) < _REAPED.size:
             raise ForkerLost
         self._has_child = True
@@ -248,7 +262,7 @@ class _Process:
                         os.waitpid(pid, 0)
 
     def _load(self, name: str) -> None:
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(*_IMPORT_ERRORS):  # the program will meet the error itself
             importlib.import_module(name)
             seed_generators()
         self._inherited.modules = ModuleStates()

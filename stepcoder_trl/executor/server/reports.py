@@ -169,6 +169,10 @@ class Reports:
         elif "test" in report:
             self._finish_reported_test(report)
         elif "compile_error" in report:
+            if self._phase is not ProgramPhase.COMPILE:
+                raise ValueError("report out of order")
+            if self._is_expired:
+                return
             claim: Result = {"compile_error": _text(report["compile_error"]), "line": _line(report["line"])}
             self._fill_all(claim)
         elif "end" in report:
@@ -302,9 +306,11 @@ class Reports:
         """Raise an exception if the child's end is an infrastructure failure."""
         if supervision.lost_disk and not end.filled_disk:
             raise DiskLost("other programs filled the disk")
-        if not self._server.beginning.moment("confined") and not supervision.expired:
-            raise ChildNotStarted(f"a child ended before its program started, wait status {end.status}")
         killed = os.WIFSIGNALED(end.status) and os.WTERMSIG(end.status) == signal.SIGKILL
+        if not self._server.beginning.moment("confined") and not supervision.expired:
+            if killed and not supervision.has_killed:
+                raise KilledFromOutside("somebody else killed a child before its program started")
+            raise ChildNotStarted(f"a child ended before its program started, wait status {end.status}")
         by_kernel = end.cpu_s >= self._header["program_cpu_s"]  # the last resort against endless programs
         if killed and not supervision.has_killed and not by_kernel and self._server.hardening.layers["seccomp"]:
             raise KilledFromOutside("somebody else killed a program's process")

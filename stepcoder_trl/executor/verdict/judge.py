@@ -158,10 +158,13 @@ def judge_reply(
     return execution
 
 
-def worker_lost(program: str, num_tests: int) -> Execution:
+def worker_lost(program: str, judges: Sequence[Judge], is_traced: bool = True) -> Execution:
     """Return the execution of a program that ended its fork server, while a harmless program passes."""
-    result = TestResult(Outcome.RUNTIME_ERROR, message="worker lost")
-    return _execution(program, [result] * num_tests, None, 0.0)
+    results = [
+        TestResult(Outcome.RUNTIME_ERROR, message="worker lost", trusted=not isinstance(judge, Untrusted))
+        for judge in judges
+    ]
+    return replace(_execution(program, results, None, 0.0), trace_lost=is_traced)
 
 
 def _execution(program: str, results: Sequence[TestResult], raw_lines: Lines, time_s: float) -> Execution:

@@ -101,10 +101,20 @@ def _was_entered(program: str, lines: Collection[TLineNo], name: str) -> bool:
     if [bound for node in nodes for bound in _bound_names(node)].count(name) != 1:
         return True
     return all(
-        _is_generator(node) or any(node.body[0].lineno <= line <= (node.end_lineno or line) for line in lines)
+        _is_generator(node)
+        or all(map(_is_passive, node.body))
+        or any(node.body[0].lineno <= line <= (node.end_lineno or line) for line in lines)
         for node in nodes
         if isinstance(node, ast.FunctionDef) and node.name == name
     )
+
+
+def _is_passive(statement: ast.stmt) -> bool:
+    """Return whether a statement runs no code: a docstring or other constant, or a declaration."""
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Constant)
+    declares = isinstance(statement, ast.AnnAssign) and statement.value is None
+    return declares or isinstance(statement, (ast.Global, ast.Nonlocal))
 
 
 def _is_generator(function: ast.FunctionDef) -> bool:

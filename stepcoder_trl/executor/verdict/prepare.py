@@ -49,6 +49,10 @@ from stepcoder_trl.executor.wire.messages import (
 )
 
 
+# Of returned values, because a container counts more than its two brackets.
+_KEPT_PER_BYTE = 10
+
+
 @dataclass(frozen=True)
 class PreparedTests:
     """Everything about a job that does not depend on the program."""
@@ -101,7 +105,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
     memory_limit_bytes = int(tests.get("memory_limit_bytes", limits.memory_limit_bytes))
     memory_limit_bytes = min(memory_limit_bytes, MAX_MEMORY_LIMIT_BYTES)
     is_marked = tests.get("trusted") is False
-    setup, checks, output_bytes = "", b"", [0]
+    setup, checks, output_bytes, kept_bytes = "", b"", [0], 0
     examined: list[int] = []
     judges: list[Judge]
     if tests["type"] == "stdio":
@@ -113,6 +117,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         payload = [json_bytes(encode(list(arguments))) for arguments in tests["inputs"]]
         given = tests.get("float_tolerance")
         tolerance = DEFAULT_TOLERANCE if given is None else Tolerance(given, given)
+        kept_bytes = _KEPT_PER_BYTE * sum(len(json_bytes(value)) for value in tests["outputs"])
         judges = [partial(judge_returned, value, tolerance, limits.keep_outputs) for value in tests["outputs"]]
     else:
         asserts, judges, checks, setup = (
@@ -136,7 +141,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         "hard_wall_s": hard_wall_s,
         "memory_limit_bytes": memory_limit_bytes,
         "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * max(output_bytes)),
-        "max_kept_bytes": max(MIN_KEPT_BYTES, 2 * sum(output_bytes)),
+        "max_kept_bytes": max(MIN_KEPT_BYTES, kept_bytes or 2 * sum(output_bytes)),
         "waits_for_verdicts": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,
         "is_traced": limits.trace,

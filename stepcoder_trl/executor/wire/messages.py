@@ -7,7 +7,7 @@ Messages between the processes of the executor, and the constants that both side
     fork server ---- ChildJob, CHILD_GO or CHILD_STOP ----> child ---- Answer ----> examiner
     fork server <--- ChildReport -------------------------- child <--- Question --- examiner
 
-The forker, which forks the children, gets no message of these: `server/forker.py` has its few words.
+The forker, which forks the children, gets none of these: `server/forker.py` has its commands.
 
 Messages are JSON, see `frames.py`, but for jobs, see `jobs.py`, and for questions, see `conversation.py`. Values in
 them are encoded by `codec.py` and `objects.py`. A type says what an honest sender sends. A child shares its process

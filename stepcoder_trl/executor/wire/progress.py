@@ -2,8 +2,8 @@
 Record the progress of a child in memory that it shares with the fork server.
 
 A message would wake the server, which takes longer than most programs run. The server reads the memory when it is
-awake anyway. The child records a step before the program runs. A program may overwrite it later, so the server treats
-the times as claims.
+awake anyway. A child gives up the memory of its first steps before the program runs, so the program cannot change
+them. It may overwrite the memory of later steps, which the server treats as claims.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _process_time, _monotonic = time.process_time, time.monotonic
 
 
 class Progress:
-    """Times at which a child finished each of `STEPS`. Create it once, and call `clear` before every fork."""
+    """Times at which a child finished each of `STEPS`. Create it once. Call `clear` before a child gets its job."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _MOMENT.size * len(STEPS))

@@ -80,7 +80,7 @@ def remove(folder: str) -> bool:
                 pass
             except OSError:
                 return False
-    return True
+    return not os.path.lexists(folder)
 
 
 class _Removal(NamedTuple):

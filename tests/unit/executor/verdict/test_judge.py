@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from stepcoder_trl import Outcome, SandboxError
-from stepcoder_trl.executor.verdict.judge import judge_reply, judge_stdout, judge_test, worker_lost
+from stepcoder_trl.executor.verdict.judge import (
+    Untrusted,
+    judge_examined,
+    judge_reply,
+    judge_stdout,
+    judge_test,
+    worker_lost,
+)
 from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests
@@ -160,8 +167,9 @@ def test_infrastructure_failure_raises() -> None:
 
 
 def test_lost_worker_keeps_all_lines() -> None:
-    execution = worker_lost(PROGRAM, 2)
+    execution = worker_lost(PROGRAM, [judge_examined, Untrusted(judge_examined)])
 
     assert [result.message for result in execution.tests] == ["worker lost"] * 2
+    assert [result.trusted for result in execution.tests] == [True, False]
     assert execution.kept_lines == {1, 2, 3}
     assert execution.trace_lost
