@@ -60,7 +60,7 @@ class _Unsplittable(Exception):
     pass
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def split_assert(statement: str) -> Split | None:
     """Split a test. Return `None` if it is not a single assert, or its comparison cannot run outside."""
     try:

@@ -70,7 +70,7 @@ class PlannedCheck:
     shares_arguments: bool  # whether the test may read an argument after the call, which may have changed it
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def plan_check(statement: str, setup: str, preamble: str) -> PlannedCheck | None:
     """
     Plan the examination of a test, e.g. `check(Solution().solve)`.

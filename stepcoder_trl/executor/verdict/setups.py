@@ -94,7 +94,7 @@ def _statement(node: ast.stmt) -> _Statement:
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def names_used_by(source: str) -> frozenset[str]:
     """Return the global names that code reads, also in nested functions."""
     return frozenset(_globals_of(symtable.symtable(source, "<tests>", "exec")))
@@ -116,7 +116,7 @@ def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
         yield from _globals_of(child)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def names_bound_by(source: str) -> frozenset[str]:
     """Return the global names that code binds."""
     table = symtable.symtable(source, "<tests>", "exec")
