@@ -181,7 +181,7 @@ def test_full_disk_stops_training_after_checkpoint(make_trainer, script, problem
     def second_update_without_a_disk(rollout):
         if trainer.state.global_step == 1:
             trainer.runner.close()
-            monkeypatch.setattr("stepcoder_trl.executor.local.server_process.tempfile.mkdtemp", full)
+            monkeypatch.setattr("stepcoder_trl.executor.local.server_process.random_name", full)
         return submit(rollout)
 
     trainer.submit_programs = second_update_without_a_disk

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stepcoder_trl.executor.local import server_process
-from stepcoder_trl.executor.selftest.leftovers import descendants
+from stepcoder_trl.executor.selftest.leftovers import children_of_ours, descendants
 from stepcoder_trl.executor.verdict import schema
 from stepcoder_trl.executor.wire.system import num_cores
 from stepcoder_trl.rewards import close_executor, unit_test_reward
@@ -54,13 +54,13 @@ def test_tests_of_a_group_are_parsed_once(tests, monkeypatch):
 
 def test_batches_share_one_executor():
     score("print(3)")
-    workers = descendants()
+    workers = children_of_ours()
 
     for _ in range(3):
         score("print(3)")
 
     assert workers
-    assert set(workers) <= set(descendants())
+    assert workers <= children_of_ours()
 
 
 def test_threads_share_one_executor(monkeypatch):
