@@ -11,6 +11,7 @@ from stepcoder_trl.executor.verdict.schema import Tests
 
 
 _MAX_BYTES = 4 * 2**20  # of all keys together
+_MAX_ROWS = 64  # what is prepared for a row is much larger than its key
 
 
 class RecentTests:
@@ -40,7 +41,7 @@ class RecentTests:
     def _forget_for(self, size: int) -> None:
         """Forget the oldest tests until there is room."""
         self._bytes += size
-        while self._bytes > _MAX_BYTES and self._known:
+        while (self._bytes > _MAX_BYTES or len(self._known) >= _MAX_ROWS) and self._known:
             with suppress(StopIteration, KeyError, RuntimeError):  # another thread did the same
                 oldest = next(iter(self._known))
                 del self._known[oldest]
