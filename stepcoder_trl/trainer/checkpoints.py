@@ -35,6 +35,7 @@ from stepcoder_trl.trainer.processes import is_deepspeed
 
 
 if TYPE_CHECKING:
+    from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer
     from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 
 logger = logging.getLogger(__name__)
@@ -119,14 +120,16 @@ def tidy_output(output_dir: str, *, resuming: bool, saves: bool) -> None:
         )
 
 
-def run_settings(trainer: StepCoderPPOTrainer) -> dict[str, Any]:
-    """Return the settings that [`check_same_run`] compares."""
+def run_settings(
+    trainer: StepCoderPPOTrainer | StepCoderGRPOTrainer, batch_size: int | None, num_generations: int
+) -> dict[str, Any]:
+    """Return the settings that [`check_same_run`] compares. `batch_size` is that of all processes together."""
     rows, plugin = trainer.training_set.given, trainer.accelerator.state.deepspeed_plugin
     return {
         "dataset": dataset_digest(rows),
         "num_rows": len(rows),
-        "batch_size": trainer.plan.batch_size,
-        "num_generations": trainer.plan.num_generations,
+        "batch_size": batch_size,
+        "num_generations": num_generations,
         "num_processes": trainer.accelerator.num_processes,
         "deepspeed": 0 if plugin is None else plugin.zero_stage,
         "seed": trainer.args.seed,

@@ -12,9 +12,8 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_json
-from stepcoder_trl.steps.rows import dataset_digest
 from stepcoder_trl.steps.solutions import SolutionReport
-from stepcoder_trl.trainer.checkpoints import CURRICULUM, check_same_run
+from stepcoder_trl.trainer.checkpoints import CURRICULUM, check_same_run, run_settings
 
 
 if TYPE_CHECKING:
@@ -23,18 +22,8 @@ if TYPE_CHECKING:
 STATE = "stepcoder_state.json"
 
 
-def run_settings(trainer: StepCoderGRPOTrainer) -> dict[str, Any]:
-    """Return the settings that must be equal when a run is resumed."""
-    rows, plugin = trainer.training_set.given, trainer.accelerator.state.deepspeed_plugin
-    return {
-        "dataset": dataset_digest(rows),
-        "num_rows": len(rows),
-        "batch_size": trainer.args.generation_batch_size,
-        "num_generations": trainer.args.num_generations,
-        "num_processes": trainer.accelerator.num_processes,
-        "deepspeed": 0 if plugin is None else plugin.zero_stage,
-        "seed": trainer.args.seed,
-    }
+def _settings(trainer: StepCoderGRPOTrainer) -> dict[str, Any]:
+    return run_settings(trainer, trainer.args.generation_batch_size, trainer.args.num_generations)
 
 
 def save_state(folder: Path, trainer: StepCoderGRPOTrainer) -> None:
@@ -43,7 +32,7 @@ def save_state(folder: Path, trainer: StepCoderGRPOTrainer) -> None:
     if trainer.curriculum is not None:
         trainer.curriculum.save(folder / CURRICULUM)
     solutions = None if report is None else asdict(report)
-    write_json(folder / STATE, {"rounds": trainer.rounds, "solutions": solutions, **run_settings(trainer)})
+    write_json(folder / STATE, {"rounds": trainer.rounds, "solutions": solutions, **_settings(trainer)})
 
 
 def find_state(resume: bool | str | os.PathLike[str], output_dir: str) -> Path:
@@ -72,7 +61,7 @@ def load_state(folder: Path, trainer: StepCoderGRPOTrainer) -> None:
         BadInputError: If the checkpoint is one of other problems, or of groups or batches of another size.
     """
     saved = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    check_same_run(saved, run_settings(trainer))
+    check_same_run(saved, _settings(trainer))
     if saved["solutions"] is not None:
         trainer.use_solutions(SolutionReport(**saved["solutions"]))
     if trainer.curriculum is not None:

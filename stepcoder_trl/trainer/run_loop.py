@@ -206,7 +206,7 @@ class RunLoop:
                     "log_history": self.history,
                     "evaluation_due": self._evaluation_due,
                     "solutions": None if report is None else asdict(report),
-                    **checkpoints.run_settings(trainer),
+                    **self._settings(),
                 }
                 checkpoints.save_training_state(directory, trainer, own_state)
         if main:
@@ -219,11 +219,15 @@ class RunLoop:
             checkpoints.remove_old(args.output_dir, args.save_total_limit, *kept)
         self._saved_step = state.global_step
 
+    def _settings(self) -> dict[str, Any]:
+        plan = self.trainer.plan
+        return checkpoints.run_settings(self.trainer, plan.batch_size, plan.num_generations)
+
     def _load_checkpoint(self, path: Path) -> None:
         """Restore everything except the random state."""
         trainer = self.trainer
         own = checkpoints.own_state(path)
-        checkpoints.check_same_run(own, checkpoints.run_settings(trainer))
+        checkpoints.check_same_run(own, self._settings())
         checkpoints.load_training_state(path, trainer)
         stored = own.get("solutions")
         trainer.use_solutions(SolutionReport(**stored) if stored else trainer.check_solutions())
