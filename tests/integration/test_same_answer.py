@@ -23,9 +23,8 @@ from tests.processes import ON_LINUX
 
 pytestmark = [pytest.mark.sandbox, ON_LINUX]
 NOBODY = 65534
-# The servers of the copied interpreter find no coverage.py. The plain recorder ends at a RecursionError, and another
-# trace function takes its place unnoticed.
-OTHER_LINES = {"recursion_error_handled", "tools_of_the_library"}
+# The servers of the copied interpreter find no coverage.py, and the plain recorder ends at a RecursionError.
+OTHER_LINES = {"recursion_error_handled"}
 
 
 @pytest.fixture(scope="module")

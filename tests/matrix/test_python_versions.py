@@ -40,7 +40,7 @@ TESTS = (
     *("tests/unit/cli/test_mask.py", "tests/unit/data", "tests/adversarial"),
     "--ignore=tests/unit/data/test_canonical_solutions.py",  # takes minutes; some of them are compared below
 )
-HOSTILE = [case.name for case in load("hostile")][::6]  # every sixth of hundreds
+HOSTILE = load("hostile")[::6]  # of hundreds
 QUICK = ("tests/unit/test_parsing.py", "tests/unit/curriculum", "tests/unit/test_rewards.py")
 pytestmark = pytest.mark.timeout(1200)  # a first run installs the packages
 
@@ -106,9 +106,14 @@ def test_other_python_gives_same_verdicts_and_lines(version, expected, tmp_path)
 
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])
 def test_parsing_and_hostile_programs_pass_on_other_python(version):
-    test = "tests/adversarial/test_corpus.py::test_hostile_program_gets_expected_outcome_and_leaves_nothing"
-
-    cases = [f"{test}[{name}]" for name in HOSTILE]
+    shared, own = (
+        "test_program_is_judged_right_and_leaves_nothing",
+        "test_program_on_a_worker_of_its_own_is_judged_right_and_leaves_nothing",
+    )
+    cases = [
+        f"tests/adversarial/test_corpus.py::{own if case.requirements.needs_own_worker else shared}[{case.name}]"
+        for case in HOSTILE
+    ]
     run(environment(version), "-m", "pytest", "-q", "-p", "no:cacheprovider", *QUICK, *cases)
 
 
