@@ -1,0 +1,1 @@
+"""Pictures of the README and the documentation, drawn by the library itself."""
