@@ -4,6 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/quickstart
+# Where no GPU is, the index of PyTorch's CPU builds, which need no CUDA libraries. Behind a mirror, name its copy:
+# `make quickstart TORCH_INDEX=https://mirror/pytorch/cpu`. `TORCH_INDEX=` takes what the registry has.
+TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
+# A machine that does not reach the index falls back on the registry, soon.
+FROM_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1 --timeout 15)
 
 .PHONY: quickstart test test-matrix test-versions lint clean
 
@@ -27,10 +32,11 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# torch first and pinned: a looser requirement pulls gigabytes of CUDA libraries onto a machine without a GPU.
+# torch first and pinned, so that nothing after it asks for another build.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): $(if $(TORCH_INDEX),1.6 GB of packages with PyTorch's CPU build,up to 6 GB of packages with CUDA)."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --constraint constraints.txt torch
+	$(PIP) install --constraint constraints.txt $(FROM_INDEX) torch
 	$(PIP) install --constraint constraints.txt --editable '.[plots]'
 	touch $@
 
