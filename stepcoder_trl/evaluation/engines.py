@@ -108,6 +108,7 @@ def vllm_engine(model: str, dtype: str, tokenizer: Any, sampling: SamplingConfig
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             stop_token_ids=[] if sampling.stop_token_id is None else [sampling.stop_token_id],
+            stop=list(sampling.stop_words),
             seed=completion_seed,
         )
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.evaluation.sample_files import EVALPLUS_MBPP
 from stepcoder_trl.evaluation.sampling import Sample
 
 
@@ -39,7 +40,9 @@ def _stub_body(starter: str) -> str:
 
 
 def _evalplus(samples: Sequence[Sample], _: Sequence[Problem]) -> str:
-    return _lines([{"task_id": sample.task_id, "solution": sample.program} for sample in samples])
+    # MBPP's rows have bare numbers, to which EvalPlus adds the name of the set.
+    names = {one: f"{EVALPLUS_MBPP}{one}" if one.isdecimal() else one for one in (s.task_id for s in samples)}
+    return _lines([{"task_id": names[sample.task_id], "solution": sample.program} for sample in samples])
 
 
 def _bigcode(samples: Sequence[Sample], problems: Sequence[Problem]) -> str:

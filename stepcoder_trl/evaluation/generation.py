@@ -35,12 +35,15 @@ class SamplingConfig:
         top_p (`float`): Nucleus probability.
         stop_token_id (`int` or `None`): Token that ends a completion. `None` means no such token. If it is an EOS
             token, every EOS token ends a completion, see [`eos_token_ids`].
+        stop_words (`tuple[str, ...]`): Texts that end a completion, such as `"\\ndef "` for a model that goes on after
+            its program. They are no part of it.
     """
 
     max_new_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
     stop_token_id: int | None = None
+    stop_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,19 @@ def _generation_config(sampling: SamplingConfig, stop_token_ids: list[int], pad:
     )
 
 
+def _stop_strings(sampling: SamplingConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Return the arguments of `model.generate` with which stop words end generation early."""
+    return {"stop_strings": list(sampling.stop_words), "tokenizer": tokenizer} if sampling.stop_words else {}
+
+
+def _unpadded(row: list[int], pad: int) -> list[int]:
+    """Return a row without the padding at its end. One token is left."""
+    end = len(row)
+    while end > 1 and row[end - 1] == pad:
+        end -= 1
+    return row[:end]
+
+
 def _ends(row: Sequence[int], fence_end: int | None, stop_token_ids: Sequence[int]) -> tuple[int, bool]:
     """Return the length of a completion, and whether it ended before the maximum number of tokens."""
     ends = [] if fence_end is None else [fence_end]
@@ -244,6 +260,7 @@ def generate(
             criteria = StoppingCriteriaList([fences] if any(fences.inside_fence) else [])
             sequences = model.generate(
                 input_ids=ids,
+                **_stop_strings(sampling, tokenizer),
                 attention_mask=mask.long(),
                 generation_config=config,
                 stopping_criteria=criteria,
@@ -253,6 +270,8 @@ def generate(
             )
             rows = sequences[:, ids.shape[1] :].tolist()
             for place, row, fence_end in zip(places, rows, fences.lengths, strict=True):
+                if sampling.stop_words:  # a row that ended at one is padded while others go on
+                    row = _unpadded(row, pad)
                 length, stopped[place] = _ends(row, fence_end, stop_token_ids)
                 completions[place] = row[:length]
     query_ids, query_mask = pad_left([query.token_ids for query in queries], pad, model.device)

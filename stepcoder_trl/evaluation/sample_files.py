@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from stepcoder_trl.evaluation.scoring import ShowProgress
 from stepcoder_trl.jsonl import Row, cut_to_whole_lines, read_rows, shown, write_json
 
 
+EVALPLUS_MBPP = "Mbpp/"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf")
 SEED_STRIDE = 1_000_003  # seeds of batches do not overlap between runs with neighbouring seeds
 
@@ -50,12 +51,14 @@ def read_samples(path: str | os.PathLike[str], problems: Sequence[Problem]) -> l
 
 def _problem_of(row: Row, problem_by_id: Mapping[str, Problem]) -> Problem:
     value = row.get("task_id")
-    if str(value) not in problem_by_id:
+    # EvalPlus puts the name of the set before the number that MBPP gives a problem.
+    name = str(value) if str(value) in problem_by_id else str(value).removeprefix(EVALPLUS_MBPP)
+    if name not in problem_by_id:
         raise BadInputError(
             f"{row.where}: `task_id` is {shown(value)}, but no problem has it. Pass the problems that the samples "
             "were made for."
         )
-    return problem_by_id[str(value)]
+    return problem_by_id[name]
 
 
 def _texts(row: Row, problem: Problem) -> tuple[str, str]:
@@ -87,6 +90,7 @@ class SamplingPlan:
     seed: int = 0
     weights: str = ""  # see `weights_digest`
     chat_template_kwargs: Mapping[str, Any] | None = None
+    stop_words: list[str] = field(default_factory=list)
 
 
 def weights_digest(model: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -67,6 +67,16 @@ def build_requests(
         query = build_query(prompt, code, tokenizer, chat_template_kwargs, task_id=problem.task_id)
         requests += [Request(problem.task_id, number, query, problem.parsed_tests) for number in range(num_samples)]
     return requests
+
+
+def ending_at(engine: Engine, stop_words: Sequence[str]) -> Engine:
+    """Return an engine whose completions end before the first stop word."""
+
+    def cut(one: GeneratedText) -> GeneratedText:
+        ends = [place for place in map(one.text.find, stop_words) if place >= 0]
+        return replace(one, text=one.text[: min(ends)], stopped=True) if ends else one
+
+    return lambda queries, seed: [cut(one) for one in engine(queries, seed)]
 
 
 def split_batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
@@ -11,6 +12,7 @@ from stepcoder_trl.data.problems import DIFFICULTIES, Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 from stepcoder_trl.evaluation.sampling import Sample
+from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.metrics import bootstrap_interval, mcnemar_p_value, pass_at_k
 from stepcoder_trl.types import Execution, Outcome
 
@@ -24,6 +26,7 @@ def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[
     - `strict_accuracy`: share of samples that pass every test.
     - `test_case_average`: share of tests passed, averaged over samples of a problem, then over problems (APPS).
     - `outcomes`: share of each outcome among the samples of a difficulty.
+    - `difficulties`: number of `problems` of a difficulty, and their `pass@k`.
 
     Samples that the sandbox failed to run count only in `infrastructure_errors`. If no problem has enough samples for
     a `k`, a `BadInputError` is raised.
@@ -40,6 +43,18 @@ def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[
         "strict_accuracy": fmean(sample.passed for sample in run) if run else None,
         "test_case_average": _test_case_average(run),
         "outcomes": _outcomes_by_difficulty(evaluation, problems),
+        "difficulties": _by_difficulty(counts, problems, ks, seed),
+    }
+
+
+def limits_of(config: ExecutorConfig) -> dict[str, Any]:
+    """Return the limits under which programs were run, as JSON values. They belong to every figure."""
+    program_s = config.program_timeout_s
+    return {
+        "timeout_s": config.timeout_s,
+        "program_timeout_s": "timeout_s per test" if program_s == math.inf else program_s,
+        "memory_limit_bytes": config.memory_limit_bytes,
+        "float_tolerance": config.float_tolerance,
     }
 
 
@@ -61,6 +76,20 @@ def _pass_at_k(counts: Mapping[str, tuple[int, int]], k: int, seed: int) -> dict
     return {"value": fmean(values), "low": interval.low, "high": interval.high, "problems": len(values)}
 
 
+def _by_difficulty(
+    counts: Mapping[str, tuple[int, int]], problems: Sequence[Problem], ks: Sequence[int], seed: int
+) -> dict[str, dict[str, Any]]:
+    difficulty = {problem.task_id: problem.difficulty or "unknown" for problem in problems}
+    found: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in (*DIFFICULTIES, *sorted(difficulty.values()))}
+    for task_id, count in counts.items():
+        found[difficulty[task_id]][task_id] = count
+    return {
+        name: {"problems": len(part), **{f"pass@{k}": _pass_at_k(part, k, seed) for k in ks}}
+        for name, part in found.items()
+        if part
+    }
+
+
 def _test_case_average(run: Sequence[EvaluatedSample]) -> float | None:
     shares: dict[str, list[float]] = defaultdict(list)
     for sample in run:
@@ -72,7 +101,8 @@ def _test_case_average(run: Sequence[EvaluatedSample]) -> float | None:
 def _outcomes_by_difficulty(evaluation: Evaluation, problems: Sequence[Problem]) -> dict[str, dict[str, float]]:
     """Return the share of each outcome, as in Figure 4 of the paper, among the samples of each difficulty and all."""
     difficulty = {problem.task_id: problem.difficulty or "unknown" for problem in problems}
-    counts: dict[str, Counter[str]] = {name: Counter() for name in (*DIFFICULTIES, "unknown", "all")}
+    names = (*DIFFICULTIES, *sorted({*difficulty.values()} - {*DIFFICULTIES}), "all")
+    counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     for sample in evaluation.samples:
         if sample.execution is not None:
             for name in (difficulty[sample.task_id], "all"):

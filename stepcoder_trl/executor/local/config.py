@@ -27,7 +27,8 @@ class ExecutorConfig(Limits, _FirstFields):
             CPU seconds of one test, tracing included. A program that sleeps gets three times that in wall time. The
             tests' own `timeout_s` takes precedence.
         program_timeout_s (`float`, *optional*):
-            CPU seconds of all tests of a program together. Defaults to five times the limit of one test.
+            CPU seconds of all tests of a program together. Defaults to five times the limit of one test. `math.inf`
+            stands for the limit of one test times their number.
         memory_limit_bytes (`int`, *optional*, defaults to 512 MiB):
             Address space of a program, in addition to the fork server's. The tests' own `memory_limit_bytes` takes
             precedence.

@@ -38,7 +38,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         check_seconds("timeout_s", self.timeout_s)
-        check_seconds("program_timeout_s", self.program_timeout_s)
+        if self.program_timeout_s != math.inf:
+            check_seconds("program_timeout_s", self.program_timeout_s)
         if self.memory_limit_bytes < MIN_MEMORY_LIMIT_BYTES:
             raise BadInputError(
                 f"`memory_limit_bytes` is {self.memory_limit_bytes}, but must be at least {MIN_MEMORY_LIMIT_BYTES}. "

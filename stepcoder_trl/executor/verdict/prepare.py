@@ -7,6 +7,7 @@ judges, on this side.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -95,13 +96,16 @@ def prepare_job(program: str, tests: Tests, limits: Limits, examine: bool = True
     return Job(program, prepared)
 
 
+def _program_seconds(limit: float | None, timeout_s: float, num_tests: int) -> float:
+    """Return the CPU seconds of all tests together."""
+    if limit is None:
+        return TESTS_PER_PROGRAM_LIMIT * timeout_s
+    return timeout_s * num_tests if limit == math.inf else max(limit, timeout_s)
+
+
 def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests:
     """Separate what the program's process may see of the tests from what it must not see."""
     timeout_s = float(tests.get("timeout_s", limits.timeout_s))
-    program_s = limits.program_timeout_s
-    program_s = TESTS_PER_PROGRAM_LIMIT * timeout_s if program_s is None else max(program_s, timeout_s)
-    # This covers all that may happen for one program: a busy machine, a repetition after a kill, a run for the lines.
-    hard_wall_s = STARVED_WALL_FACTOR * WALL_PER_CPU * (program_s + timeout_s)
     memory_limit_bytes = int(tests.get("memory_limit_bytes", limits.memory_limit_bytes))
     memory_limit_bytes = min(memory_limit_bytes, MAX_MEMORY_LIMIT_BYTES)
     is_marked = tests.get("trusted") is False
@@ -127,6 +131,9 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         payload = [json_bytes(test) for test in asserts]
     if is_marked:
         judges = [Untrusted(judge) for judge in judges]
+    program_s = _program_seconds(limits.program_timeout_s, timeout_s, len(judges))
+    # This covers all that may happen for one program: a busy machine, a repetition after a kill, a run for the lines.
+    hard_wall_s = STARVED_WALL_FACTOR * WALL_PER_CPU * (program_s + timeout_s)
     around = CodeAround(fn_name=tests.get("fn_name"), preamble=tests.get("preamble", ""), setup=setup)
     parts = [compact(around), *payload]
     header: JobMessage = {

@@ -62,6 +62,24 @@ def test_given_samples_are_scored(tmp_path, problem_file, sample_file, capsys):
     assert read(tmp_path / "out" / "samples.jsonl")[1]["program"] == "def sign(x):\n" + BAD
 
 
+def test_limits_are_per_test_and_stated(tmp_path, problems, capsys):
+    # Seven tests of 0.3 seconds each take more than five limits of 0.4 seconds.
+    tests = {"type": "call", "fn_name": "spin", "inputs": [[0.3]] * 7, "outputs": [None] * 7}
+    row = {**problems[0].to_row(), "tests": tests, "starter_code": "", "canonical_solution": ""}
+    program = "import time\ndef spin(s):\n    end = time.process_time() + s\n    while time.process_time() < end: pass"
+    given = write(tmp_path / "p.jsonl", [row])
+    samples = write(tmp_path / "s.jsonl", [{"task_id": row["task_id"], "program": program}])
+
+    flags = ["--problems", given, "--samples", samples, "--timeout-s", 0.4, "--memory-mb", 256]
+    assert run(*flags, "--out", tmp_path / "a") == 0
+    assert run(*flags, "--program-timeout-s", 1.2, "--out", tmp_path / "b") == 0
+
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in "ab"]
+    assert [summary["pass@1"]["value"] for summary in summaries] == [1.0, 0.0]
+    assert [one["limits"]["program_timeout_s"] for one in summaries] == ["timeout_s per test", 1.2]
+    assert "256 MiB" in capsys.readouterr().out
+
+
 def test_written_samples_are_scored_again_and_compared(tmp_path, problem_file, sample_file, capsys):
     run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "a")
     better = read(tmp_path / "a" / "samples.jsonl")

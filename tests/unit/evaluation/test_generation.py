@@ -7,7 +7,7 @@ import torch
 from transformers import GenerationConfig, Lfm2Config, Lfm2ForCausalLM
 
 from stepcoder_trl.evaluation import generation
-from stepcoder_trl.evaluation.generation import ClosingFence, SamplingConfig, eos_token_ids, generate
+from stepcoder_trl.evaluation.generation import ClosingFence, SamplingConfig, _unpadded, eos_token_ids, generate
 from stepcoder_trl.steps.queries import build_query
 
 
@@ -207,6 +207,25 @@ def test_every_eos_token_ends_a_completion(tokenizer, make_policy, stop, length)
 
     assert made.lengths.tolist() == [length]
     assert made.stopped.tolist() == [stop is not None]
+
+
+def test_stop_words_end_a_completion_without_its_padding(tokenizer, make_policy):
+    policy = make_policy().eval()
+    text = tokenizer("x = 1\ndef g(): pass")["input_ids"]
+    policy.lm_head = Scripted(policy.lm_head, text)
+    given = queries(tokenizer, ["x"])
+
+    made = generate(policy, given, tokenizer, SamplingConfig(len(text), 0.0, stop_words=("\ndef ",)))
+
+    (ids,) = made.completion_ids()
+    assert tokenizer.decode(ids).startswith("x = 1\ndef ")
+    assert len(ids) < len(text)
+
+
+def test_row_that_ended_at_a_stop_word_has_no_padding():
+    assert _unpadded([5, 6, 0, 0], 0) == [5, 6]
+    assert _unpadded([0, 0], 0) == [0]
+    assert _unpadded([5, 0, 6], 0) == [5, 0, 6]
 
 
 def test_small_top_p_is_greedy(tokenizer, make_policy):

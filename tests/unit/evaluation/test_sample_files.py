@@ -78,6 +78,16 @@ def test_exported_formats():
     assert lines("livecodebench")[0][1] == {"question_id": "b", "code_list": ["x", "y"]}
 
 
+def test_evalplus_names_of_mbpp_are_written_and_read(tmp_path):
+    problems = [replace(PROBLEMS[0], task_id="11")]
+
+    text = export_samples([sample("11", 0, "", "x")], problems, "evalplus")
+    (tmp_path / "e.jsonl").write_text(text)
+
+    assert json.loads(text) == {"task_id": "Mbpp/11", "solution": "x"}
+    assert [(one.task_id, one.program) for one in read_samples(tmp_path / "e.jsonl", problems)] == [("11", "x")]
+
+
 def test_stub_ending_with_method_header_gets_body_inside_method():
     stub = "class Solution:\n    def f(self):\n"
     problem = Problem("a", "p", stub, tests={**TESTS, "fn_name": "f"})

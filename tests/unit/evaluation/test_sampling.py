@@ -10,6 +10,7 @@ from stepcoder_trl.evaluation.sampling import (
     Sample,
     build_requests,
     draw_batch,
+    ending_at,
     seeded,
     split_batches,
 )
@@ -35,6 +36,17 @@ def test_sample_holds_program_and_tests(problems, tokenizer):
 
     text = "\n    return 3\n"
     assert samples == [Sample("sign/0", 0, text, "def sign(x):" + text, problems[0].tests, 7, True)]
+
+
+def test_completion_ends_before_the_first_stop_word():
+    texts = ["    return 1\n\nprint(f())\ndef g(): pass", "    return 2\n", "class A: pass"]
+    engine = ending_at(lambda queries, seed: [GeneratedText(text, 9, False) for text in texts], ["\ndef ", "\nprint("])
+
+    assert engine([], 0) == [
+        GeneratedText("    return 1\n", 9, True),
+        GeneratedText("    return 2\n", 9, False),
+        GeneratedText("class A: pass", 9, False),
+    ]
 
 
 def test_seeded_block_repeats_and_restores_random_state():

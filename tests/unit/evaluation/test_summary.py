@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from stepcoder_trl.data import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
-from stepcoder_trl.evaluation.summary import compare_runs, result_rows, summarize
+from stepcoder_trl.evaluation.summary import compare_runs, limits_of, result_rows, summarize
+from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
@@ -45,6 +48,21 @@ def test_summary_worked_by_hand():
     assert list(summary["outcomes"]) == ["interview", "unknown", "all"]
     assert summary["outcomes"]["interview"]["failed"] == 0.5
     assert summary["outcomes"]["all"]["passed"] == pytest.approx(1 / 3)
+    assert list(summary["difficulties"]) == ["interview", "unknown"]
+    assert summary["difficulties"]["interview"]["problems"] == 1
+    assert summary["difficulties"]["interview"]["pass@1"]["value"] == 0.5
+    assert summary["difficulties"]["unknown"]["pass@2"] is None
+
+
+def test_limits_are_stated():
+    stated = limits_of(ExecutorConfig(timeout_s=2.0, program_timeout_s=math.inf, float_tolerance=1e-6))
+
+    assert stated == {
+        "timeout_s": 2.0,
+        "program_timeout_s": "timeout_s per test",
+        "memory_limit_bytes": 512 * 2**20,
+        "float_tolerance": 1e-6,
+    }
 
 
 def test_untrusted_passes_are_counted():
