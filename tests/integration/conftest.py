@@ -7,6 +7,7 @@ import pytest
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
 from tests.conftest import SMALL_RUN
 from tests.integration.helpers import Script
+from tests.vllm_stand_in import StandInClient
 
 
 @pytest.fixture
@@ -48,3 +49,18 @@ def make_trainer(tokenizer, make_policy, problems, executor, make_args, scripted
         return trainer
 
     return make
+
+
+@pytest.fixture
+def stand_in(monkeypatch, make_policy):
+    """Put a model in this process, with other weights than the policy's, in the place of a vLLM server."""
+    import torch
+    from trl.generation import vllm_generation
+
+    class Client(StandInClient):
+        model = make_policy(seed=9).eval()
+
+    monkeypatch.setattr(vllm_generation, "is_vllm_available", lambda *_, **__: True)
+    monkeypatch.setattr(vllm_generation, "VLLMClient", Client)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: torch.device("cpu"))  # up to TRL 1.6
+    return Client
