@@ -36,11 +36,14 @@ if TYPE_CHECKING:
         generation_batch_size: int | None = None
         steps_per_generation: int | None = None
         generation_kwargs: dict[str, Any] | None = None
+        use_vllm: bool = False
+        vllm_mode: str = "colocate"
         vllm_max_model_length: int | None = None
         importance_sampling_level: str = "token"
         reward_weights: list[float] | None = None
         loss_type: str = "dapo"
         log_completions: bool = False
+        mask_truncated_completions: bool = False
 
     class GRPOTrainer:
         """Stub of the parent: what we call and override."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.trainer._trl_grpo import SCALES_LOSS_WRONGLY, GRPOConfig, trl_version
 from stepcoder_trl.trainer.processes import bf16_beside_deepspeed, choose_devices
 from stepcoder_trl.trainer.shared_options import (
@@ -17,6 +18,7 @@ from stepcoder_trl.trainer.shared_options import (
     refuse,
     set_renamed_options,
 )
+from stepcoder_trl.trainer.vllm_options import check_generation_kwargs
 
 
 FgoDenominator = Literal["kept", "valid"]
@@ -75,6 +77,7 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):
         if isinstance(given, bool):  # upstream takes these, too
             self.scale_rewards = "group" if given else "none"
         check_options(self, {"gradient_accumulation_steps": Help("", interval="[1, inf)")})
+        self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
         choose_devices(self)
         set_renamed_options(self)
         with bf16_beside_deepspeed(self):
@@ -94,6 +97,8 @@ def _check_sampling(args: StepCoderGRPOConfig) -> None:
             '`generation_kwargs` has a "seed", with which vLLM gives all samples of a group the same text. Leave it '
             "out: `seed` of the configuration is enough."
         )
+    if args.use_vllm:
+        check_generation_kwargs(args.generation_kwargs, args.mask_truncated_completions)
     if args.remove_unused_columns:
         raise refuse("remove_unused_columns", True, "off", "Reward functions and the sandbox need the columns.")
 

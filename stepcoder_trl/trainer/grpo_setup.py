@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,14 @@ from transformers import ProcessorMixin
 from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.rewards import REWARDS, unit_test_reward
-from stepcoder_trl.steps.queries import Query
+from stepcoder_trl.steps.chat_templates import read_template_kwargs
+from stepcoder_trl.steps.queries import Query, build_query
 from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows
 from stepcoder_trl.steps.starts import longest_query
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.setup import query_limit
+from stepcoder_trl.trainer.training_set import TrainingSet
+from stepcoder_trl.trainer.vllm_options import check_model_folder, check_window
 
 
 ROW = "row"  # column of the datasets that TRL gets: index of the row here
@@ -57,6 +59,7 @@ def prepare(
 ) -> Given:
     """Check the arguments of a trainer, and fill in the defaults."""
     args = args or default_args(model)
+    check_model_folder(args, model)
     rows = read_rows(train_dataset, "train_dataset")
     funcs = choose_rewards(rows, reward_funcs)
     set_scale(args, funcs)
@@ -160,19 +163,37 @@ class RowTable:
         """Return the indices of the training set, before rows are added."""
         return index_dataset(range(len(self.rows)))
 
-    def add(self, rows: Sequence[PromptRow], build_query: Callable[[PromptRow, str], Query], limit: float) -> Dataset:
+    def add(
+        self,
+        rows: Sequence[PromptRow],
+        build_query: Callable[[PromptRow, str], Query],
+        limit: float,
+        args: StepCoderGRPOConfig,
+    ) -> Dataset:
         """
         Add the rows of an evaluation whose queries have at most `limit` tokens, and return their indices.
 
         Raises:
-            BadInputError: If no row is left.
+            BadInputError: If no row is left, or one is too long for vLLM.
         """
         usable = fitting_rows(rows, lambda row: longest_query(row, None, build_query), limit)
         if not usable:
             raise BadInputError("No row of `eval_dataset` is usable: every query is too long, see the warning.")
+        _check_window(args, usable, None, build_query)
         first = len(self.rows)
         self.rows += usable
         return index_dataset(range(first, len(self.rows)))
+
+    def add_sets(
+        self,
+        sets: Mapping[str, Sequence[PromptRow]],
+        build_query: Callable[[PromptRow, str], Query],
+        limit: float,
+        args: StepCoderGRPOConfig,
+    ) -> Dataset | dict[str, Dataset] | None:
+        """Add evaluation sets as [`RowTable.add`]. Returns them in TRL's form: one, several by name, or `None`."""
+        added = {name: self.add(rows, build_query, limit, args) for name, rows in sets.items()}
+        return added.get("", added or None)
 
     def replace_training_set(self, rows: Sequence[PromptRow]) -> None:
         """Replace the rows of the training set by as many others."""
@@ -188,6 +209,12 @@ class RowTable:
         return any(row.tests is not None for row in self.rows)
 
 
+def problem_query(row: PromptRow, prefix: str, tokenizer: Any, args: StepCoderGRPOConfig) -> Query:
+    """Build the query of a problem: its prompt, followed by the prefix or else the starter code."""
+    template_kwargs = read_template_kwargs(args.chat_template_kwargs)
+    return build_query(row.prompt, prefix or row.starter_code, tokenizer, template_kwargs, task_id=row.task_id)
+
+
 def is_known(dataset: Any) -> bool:
     """Whether a dataset is one of a [`RowTable`], its name, or several sets."""
     return isinstance(dataset, (str, Mapping)) or (isinstance(dataset, Dataset) and dataset.column_names == [ROW])
@@ -200,20 +227,38 @@ def index_dataset(indices: Iterable[int]) -> Dataset:
 
 def longest_allowed(model: torch.nn.Module, args: StepCoderGRPOConfig) -> float:
     """Return the maximum number of tokens of a query."""
-    answer = args.max_completion_length or 0
-    window = args.vllm_max_model_length
-    return min(query_limit(model, args.max_prompt_length, answer), math.inf if window is None else window - answer)
+    return query_limit(model, args.max_prompt_length, args.max_completion_length or 0)
 
 
-def check_round_size(num_rows: int, args: StepCoderGRPOConfig) -> None:
-    """Raise a `BadInputError` if the training set has fewer problems than a round takes: it would have no batch."""
-    needed = (args.generation_batch_size or 0) // args.num_generations
+def check_sizes(
+    training_set: TrainingSet, build_query: Callable[[PromptRow, str], Query], args: StepCoderGRPOConfig
+) -> None:
+    """
+    Check the training set against the sizes of a run.
+
+    Raises:
+        BadInputError: If it has fewer problems than a round takes, so that there would be no batch, or one is too long
+            for vLLM.
+    """
+    num_rows, needed = len(training_set.rows), (args.generation_batch_size or 0) // args.num_generations
     if num_rows < needed:
         raise BadInputError(
             f"A round takes {needed} problems (`generation_batch_size` {args.generation_batch_size} completions, "
             f"`num_generations` {args.num_generations}), but only {num_rows} rows of `train_dataset` are usable. "
             "Raise `num_generations`, or lower `gradient_accumulation_steps` or `per_device_train_batch_size`."
         )
+    _check_window(args, training_set.rows, training_set.curriculum, build_query)
+
+
+def _check_window(
+    args: StepCoderGRPOConfig,
+    rows: Sequence[PromptRow],
+    curriculum: Curriculum | None,
+    build_query: Callable[[PromptRow, str], Query],
+) -> None:
+    """Raise a `BadInputError` if a query and its completion do not fit into the window of vLLM."""
+    answer = args.max_completion_length or 0
+    check_window(args, rows, lambda row: longest_query(row, curriculum, build_query), answer, "max_completion_length")
 
 
 def logged_stages(rows: Sequence[PromptRow], curriculum: Curriculum | None) -> list[int]:

@@ -15,7 +15,7 @@ from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.steps.programs import ProgramRunner
-from stepcoder_trl.steps.queries import Query, build_query
+from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.steps.starts import draw_starts, read_completions
@@ -100,10 +100,9 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         self.training_set = TrainingSet(given.rows, args.curriculum_config(args.seed), self.build_query, self._limit)
         self._table = grpo_setup.RowTable(self.training_set.rows)
         self._stages = grpo_setup.logged_stages(self.training_set.rows, self.curriculum)
-        grpo_setup.check_round_size(len(self.training_set.rows), args)
+        grpo_setup.check_sizes(self.training_set, self.build_query, args)
         self.train_dataset = self._table.training_set()
-        sets = {name: self._table.add(rows, self.build_query, self._limit) for name, rows in given.eval_sets.items()}
-        self.eval_dataset = sets.get("", sets or None)
+        self.eval_dataset = self._table.add_sets(given.eval_sets, self.build_query, self._limit, args)
 
     @property
     def curriculum(self) -> Curriculum | None:
@@ -118,7 +117,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
     def build_query(self, row: PromptRow, prefix: str) -> Query:
         """Build the query of a problem: its prompt, followed by the prefix or else the starter code."""
         if not grpo_round.is_plain(row):
-            return build_query(row.prompt, prefix or row.starter_code, self.processing_class)
+            return grpo_setup.problem_query(row, prefix, self.processing_class, self.args)
         ids = super()._tokenize_prompts([grpo_round.prompt_of(row)])[0][0]
         return Query(self.processing_class.decode(ids), prefix="", token_ids=tuple(ids))
 
@@ -232,7 +231,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         """Evaluate from scratch, without prefixes. Arguments are those of [`~transformers.Trainer.evaluate`]."""
         if eval_dataset is not None and not grpo_setup.is_known(eval_dataset):
             rows = grpo_setup.read_rows(eval_dataset, "eval_dataset")
-            eval_dataset = self._table.add(rows, self.build_query, self._limit)
+            eval_dataset = self._table.add(rows, self.build_query, self._limit, self.args)
         try:
             metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
             return metrics | grpo_round.pass_rates(self.state.log_history[-1], metric_key_prefix)

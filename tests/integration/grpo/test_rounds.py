@@ -312,3 +312,19 @@ def test_untrusted_passes_are_dropped_or_accepted(make_trainer, executor, choice
 
     assert [score is not None for score in trainer.seen[0].scores] == [scored, True, True, True] * 2
     assert logged(trainer, "executor/untrusted_passes") == [2.0]
+
+
+def test_arguments_of_the_chat_template_reach_the_query(make_trainer, problems, tokenizer):
+    thinking = type(tokenizer)(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        eos_token="<eos>",
+        pad_token="<pad>",
+        padding_side="left",
+        chat_template="{% if short %}Be short.\n{% endif %}" + tokenizer.chat_template,
+    )
+    chats = [replace(one, prompt=[{"role": "user", "content": one.prompt}]) for one in problems]
+    trainer = make_trainer(
+        dataset=chats, keywords={"processing_class": thinking}, texts=[RIGHT], chat_template_kwargs={"short": True}
+    )
+
+    assert "Be short." in trainer.build_query(trainer.training_set.rows[0], "").text

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from packaging.version import Version
 from peft import LoraConfig
 
-from stepcoder_trl import unit_test_reward
+from stepcoder_trl import BadInputError, unit_test_reward
+from stepcoder_trl.steps.starts import longest_query
 from stepcoder_trl.trainer._trl_grpo import trl_version
 from tests.conftest import SIGN
 from tests.integration.grpo.helpers import letters
@@ -72,3 +75,38 @@ def test_ratio_shows_weights_that_were_not_sent(make_trainer, stand_in, monkeypa
     trainer.train()
 
     assert (ratios(trainer) - 1).abs().max() > 1e-3
+
+
+def test_window_of_vllm_holds_the_longest_query_and_its_answer(make_trainer, stand_in, problems):
+    trainer = make_trainer(**OPTIONS)
+    longest = max(longest_query(row, trainer.curriculum, trainer.build_query) for row in trainer.training_set.rows)
+    room = longest + OPTIONS["max_completion_length"]
+
+    make_trainer(**OPTIONS, vllm_max_model_length=room)
+    with pytest.raises(BadInputError, match=rf"`vllm_max_model_length` is {room - 1}, .* at least {room}, or set"):
+        make_trainer(**OPTIONS, vllm_max_model_length=room - 1)
+    make_trainer(**{**OPTIONS, "use_vllm": False}, vllm_max_model_length=room - 1)
+    longer = replace(problems[0], task_id="long", prompt="Write sign, and " * 9)
+    with pytest.raises(BadInputError, match=r"that of problem 'long', .* at least"):
+        make_trainer(**OPTIONS, vllm_max_model_length=room, keywords={"eval_dataset": [longer]})
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"n": 4}, '`generation_kwargs` has "n", which the trainer sets for vLLM. `num_gen'),
+        ({"temperature": 0.5}, "Set `temperature`"),
+        ({"truncate_prompt_tokens": 5}, "Set `max_prompt_length`"),
+        ({"stop": ["\n```"]}, "`mask_truncated_completions` takes each completion"),
+    ],
+)
+def test_contradicting_settings_of_generation_are_refused(make_args, kwargs, message):
+    with pytest.raises(BadInputError, match=message):
+        make_args(**OPTIONS, generation_kwargs=kwargs, mask_truncated_completions=True)
+    if "stop" in kwargs:
+        make_args(**OPTIONS, generation_kwargs=kwargs)
+
+
+def test_colocated_vllm_needs_the_folder_of_the_model(make_trainer):
+    with pytest.raises(BadInputError, match=r"`vllm_mode` is 'colocate', .* made in memory"):
+        make_trainer(**{**OPTIONS, "vllm_mode": "colocate"})
