@@ -4,7 +4,7 @@ Measure which part of StepCoder helps, where, and by how much, on tiny models, g
     python -m benchmarks.ablation                       # the main grid; continues earlier runs
     python -m benchmarks.ablation --processes 2 --arms sft ppo stepcoder
     python -m benchmarks.ablation --report              # only writes the results of finished runs
-    python -m benchmarks.ablation --smoke               # one seed of four arms, too small to mean anything
+    python -m benchmarks.ablation --smoke               # one seed of five arms, too small to mean anything
 
 Every run is a process of its own with one thread. Finished runs are never repeated. `--work` holds the runs and the
 fine-tuned models. `results.json`, `tables.md` and pictures of all finished runs are written to docs/results/ablation,
@@ -36,14 +36,14 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="default: 0 to 4")
     parser.add_argument("--processes", type=int, default=2, help="number of runs at a time (default: %(default)s)")
     parser.add_argument("--report", action="store_true", help="report the finished runs and run nothing")
-    parser.add_argument("--smoke", action="store_true", help="run one tiny seed of four arms, with results in --work")
+    parser.add_argument("--smoke", action="store_true", help="run one tiny seed of five arms, with results in --work")
     chosen = parser.parse_args()
     settings = [SETTINGS[name] for name in chosen.settings]
     reported = [setting for setting in SETTINGS.values() if setting is not SMOKE]
     arms, seeds, out = chosen.arms, chosen.seeds, OUT
     if chosen.smoke:
         settings = reported = [SMOKE]
-        arms, seeds, out = ["sft", "imitation", "ppo", "stepcoder"], [0], chosen.work / "smoke"
+        arms, seeds, out = ["sft", "imitation", "ppo", "stepcoder", "grpo_stepcoder"], [0], chosen.work / "smoke"
     else:
         restore_runs(out / "results.json", chosen.work)
     failed = []

@@ -26,8 +26,9 @@ import torch
 from benchmarks.ablation.files import compute_once, read_reported, write_json
 from benchmarks.ablation.material import prepare
 from benchmarks.ablation.report import markdown_table
-from benchmarks.ablation.run import StopAfter, make_trainer
-from benchmarks.ablation.settings import ARMS, OUT, OWN, REINFORCED, SETTINGS, WORK, Job
+from benchmarks.ablation.run import StopAfter
+from benchmarks.ablation.settings import ARMS, BY_PPO, OUT, OWN, SETTINGS, WORK, Job
+from benchmarks.ablation.trainers import make_ppo_trainer
 from stepcoder_trl import CodeExecutor, ExecutorConfig
 from stepcoder_trl.quickstart.problems import CONDITIONS, UPDATES, Concept
 from stepcoder_trl.trainer.records import Update
@@ -117,7 +118,7 @@ def trace(job: Job, work: Path) -> list[dict[str, Any]]:
         tempfile.TemporaryDirectory() as folder,
         CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor,
     ):
-        trainer = make_trainer(job, ARMS[job.arm], material, executor, folder)
+        trainer = make_ppo_trainer(job, ARMS[job.arm], material, executor, folder)
         trainer.on_update = lambda update: counts.append(count_concepts(update))
         trainer.add_callback(StopAfter(job.setting.last_update))
         trainer.train()
@@ -193,7 +194,7 @@ def main() -> None:
     """Trace the runs without a result, and report all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[OWN.name], help="default: %(default)s")
-    parser.add_argument("--arms", nargs="+", choices=REINFORCED, default=["stepcoder"], help="default: %(default)s")
+    parser.add_argument("--arms", nargs="+", choices=BY_PPO, default=["stepcoder"], help="default: %(default)s")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     reported = OUT / "concepts.json"
@@ -213,7 +214,7 @@ def collect(reported: Path, work: Path) -> Found:
     found: Found = read_reported(reported)
     for path in work.glob("concepts/*/*.json"):
         found[f"{path.parent.name}/{path.stem}"] = json.loads(path.read_text())
-    current = {_without_seed(Job(setting, arm, 0).name) for setting in SETTINGS.values() for arm in REINFORCED}
+    current = {_without_seed(Job(setting, arm, 0).name) for setting in SETTINGS.values() for arm in BY_PPO}
     return {name: rows for name, rows in sorted(found.items()) if _without_seed(name) in current}
 
 

@@ -32,8 +32,8 @@ from benchmarks.ablation.files import compute_once, read_reported, write_json
 from benchmarks.ablation.intervals import Estimate, estimate, t_quantile
 from benchmarks.ablation.material import prepare
 from benchmarks.ablation.report import markdown_table
-from benchmarks.ablation.run import make_trainer, unexecuted_share
 from benchmarks.ablation.settings import ARMS, COMMON, MAIN, OUT, SETTINGS, WORK, Arm, Job, Setting, digest
+from benchmarks.ablation.trainers import make_ppo_trainer, unexecuted_share
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
 from stepcoder_trl.steps.masks import loss_masks
 from stepcoder_trl.steps.padding import pad_masks
@@ -89,7 +89,7 @@ def gradients(
         parameters = trainer.accelerator.unwrap_model(trainer.model).policy.parameters()
         found[name] = torch.cat([parameter.grad.flatten() for parameter in parameters])
     trainer.optimizer.zero_grad()
-    return found, unexecuted_share(rollout, feedback)
+    return found, unexecuted_share(rollout.completions, feedback.executions)
 
 
 def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def probe(setting: Setting, seed: int, work: Path, batches: int, moment: str) ->
         CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor,
     ):
         arm = Arm("probe", MOMENTS[moment])
-        trainer = make_trainer(Job(setting, "probe", seed), arm, material, executor, folder)
+        trainer = make_ppo_trainer(Job(setting, "probe", seed), arm, material, executor, folder)
         trainer.add_callback(StopAt(moment))
         trainer.train()
         trainer.learner.trains_policy = True  # otherwise a short run may still be in the warm-up

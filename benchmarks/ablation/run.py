@@ -14,54 +14,27 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers import TrainerCallback, set_seed
 
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.material import Material, prepare
-from benchmarks.ablation.settings import ARMS, COMMON, SETTINGS, Arm, Job, Setting
-from benchmarks.ways import cpu_of_tree
-from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOConfig, StepCoderPPOTrainer
+from benchmarks.ablation.settings import ARMS, BY_GRPO, SETTINGS, Job, Setting
+from benchmarks.ablation.trainers import (
+    Measures,
+    cpu_seconds,
+    make_grpo_trainer,
+    make_ppo_trainer,
+    unexecuted_share,
+)
+from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderPPOTrainer
 from stepcoder_trl.evaluation import evaluate_pass_at_1
-from stepcoder_trl.masking import MaskRule, loss_mask
 from stepcoder_trl.quickstart.problems import Demonstration
 from stepcoder_trl.quickstart.tiny_model import SFTConfig, SFTStep, fine_tune
-from stepcoder_trl.rewards import REWARDS
-from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.steps.rows import PromptRow
-from stepcoder_trl.trainer.records import Rollout, Update
 from stepcoder_trl.versions import versions
 
 
-# Metrics of an update by their names in the results.
-KEPT = {
-    "reward_rate": "executor/passed",
-    "compile_error": "executor/compile_error",
-    "score": "objective/scores",
-    "kl": "objective/kl",
-    "scratch_share": "curriculum/scratch_share",
-    "mean_stage": "curriculum/mean_stage",
-    "kept_share": "fgo/kept_share",
-    "unexecuted_share": "ablation/unexecuted_share",
-    "mean_length": "completions/mean_length",
-    "cpu_s": "ablation/cpu_s",
-}
 START_BATCHES = 16  # of the size of an update, for measuring the fine-tuned model
-
-
-class Measures(TrainerCallback):
-    """Adds the CPU seconds and the share of unexecuted tokens to the metrics of each update."""
-
-    def __init__(self) -> None:
-        self.begun_s = 0.0
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the clock. CPU seconds are those of the whole process tree."""
-        self.begun_s = cpu_seconds()
-
-    def on_update(self, update: Update) -> None:
-        """Measure the share that FGO would leave out in any arm."""
-        update.metrics["ablation/cpu_s"] = cpu_seconds() - self.begun_s
-        update.metrics["ablation/unexecuted_share"] = unexecuted_share(update.rollout, update.feedback)
 
 
 def sample(trainer: StepCoderPPOTrainer, rows: Sequence[PromptRow]) -> tuple[float, float]:
@@ -69,28 +42,19 @@ def sample(trainer: StepCoderPPOTrainer, rows: Sequence[PromptRow]) -> tuple[flo
     rollout = trainer.generate_rollout(trainer.draw_samples(rows))
     feedback = trainer.collect_feedback(trainer.submit_programs(rollout))
     outcomes = [execution.outcome for execution in feedback.executions if execution is not None]
-    return fmean(outcome == "passed" for outcome in outcomes), unexecuted_share(rollout, feedback)
-
-
-def unexecuted_share(rollout: Rollout, feedback: Feedback) -> float:
-    """Return the share of the sampled tokens that FGO leaves out."""
-    runs = zip(rollout.completions, feedback.executions, strict=True)
-    masks = [
-        loss_mask(completion.spans, completion.text, completion.program, execution, MaskRule())
-        for completion, execution in runs
-    ]
-    return 1 - sum(map(sum, masks)) / sum(map(len, masks))
+    unexecuted = unexecuted_share(rollout.completions, feedback.executions)
+    return fmean(outcome == "passed" for outcome in outcomes), unexecuted
 
 
 class StopAfter(TrainerCallback):
-    """Ends training after an update, without changing its schedules."""
+    """Ends training after a step, without changing its schedules."""
 
-    def __init__(self, update: int) -> None:
-        self.update = update
+    def __init__(self, step: int) -> None:
+        self.step = step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop after the update."""
-        control.should_training_stop |= state.global_step >= self.update
+        """Stop after the step."""
+        control.should_training_stop |= state.global_step >= self.step
 
 
 class Evaluator(TrainerCallback):
@@ -99,6 +63,7 @@ class Evaluator(TrainerCallback):
     def __init__(self, setting: Setting, material: Material, executor: CodeExecutor) -> None:
         self.setting, self.material, self.executor = setting, material, executor
         self.points: list[dict[str, float]] = []
+        self.steps = 1  # of an update, as the trainer counts them
 
     def evaluate(self, update: int) -> None:
         """Add a point to the learning curve."""
@@ -120,38 +85,14 @@ class Evaluator(TrainerCallback):
         print(point, flush=True)  # to the log of the run
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Evaluate if an evaluation is due."""
-        self.after(state.global_step)
+        """Evaluate if an update has ended and an evaluation is due."""
+        if state.global_step % self.steps == 0:
+            self.after(state.global_step // self.steps)
 
     def after(self, update: int) -> None:
         """Evaluate if an evaluation is due after this update. The last update always has one."""
         if update % self.setting.evaluate_every == 0 or update == self.setting.last_update:
             self.evaluate(update)
-
-
-def ppo_config(setting: Setting, arm: Arm, seed: int, response_length: int, folder: str) -> StepCoderPPOConfig:
-    """Return the trainer's configuration, with two optimizer steps per update and no checkpoints."""
-    half = setting.rollouts_per_update // 2
-    return StepCoderPPOConfig(
-        output_dir=folder,
-        per_device_train_batch_size=half,
-        gradient_accumulation_steps=2,
-        num_mini_batches=2,
-        local_rollout_forward_batch_size=2 * half,
-        num_generations=setting.num_generations,
-        max_steps=setting.updates,
-        num_train_epochs=setting.updates,
-        response_length=response_length,
-        test_timeout_s=1.0,
-        seed=seed,
-        use_cpu=True,
-        bf16=False,
-        report_to="none",
-        save_strategy="no",
-        logging_steps=1,
-        disable_tqdm=True,
-        **{**COMMON, **arm.options},
-    )
 
 
 def run(job: Job, folder: Path) -> dict[str, Any]:
@@ -195,14 +136,15 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
 def _train(job: Job, material: Material, executor: CodeExecutor, evaluator: Evaluator) -> list[dict[str, float]]:
     """Train and evaluate. Return the metrics of each update."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer, measures = make_trainer(job, ARMS[job.arm], material, executor, folder), Measures()
-        trainer.on_update = measures.on_update
+        make = make_grpo_trainer if job.arm in BY_GRPO else make_ppo_trainer
+        trainer = make(job, ARMS[job.arm], material, executor, folder)
+        measures = Measures(trainer)
+        evaluator.steps = measures.steps
         trainer.add_callback(measures)
         trainer.add_callback(evaluator)
-        trainer.add_callback(StopAfter(job.setting.last_update))
+        trainer.add_callback(StopAfter(job.setting.last_update * measures.steps))
         trainer.train()
-    logged = [entry for entry in trainer.state.log_history if "ablation/cpu_s" in entry]
-    return [{name: round(entry[metric], 6) for name, metric in KEPT.items()} for entry in logged]
+    return measures.history()
 
 
 def _imitate(job: Job, material: Material, evaluator: Evaluator) -> list[dict[str, float]]:
@@ -236,25 +178,11 @@ def _imitate(job: Job, material: Material, evaluator: Evaluator) -> list[dict[st
 def _start(job: Job, material: Material, executor: CodeExecutor) -> dict[str, float]:
     """Return shares of the fine-tuned model's completions from scratch under the tests for training."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(job, ARMS["ppo"], material, executor, folder)
+        trainer = make_ppo_trainer(job, ARMS["ppo"], material, executor, folder)
         set_seed(job.seed)
         batches = itertools.islice(trainer.get_train_dataloader(), START_BATCHES)
         passing, unexecuted = zip(*(sample(trainer, rows) for rows in batches), strict=True)
     return {"pass_rate": round(fmean(passing), 6), "unexecuted_share": round(fmean(unexecuted), 6)}
-
-
-def make_trainer(job: Job, arm: Arm, material: Material, executor: CodeExecutor, folder: str) -> StepCoderPPOTrainer:
-    """Make the trainer of an arm. It prints nothing."""
-    trainer = StepCoderPPOTrainer(
-        ppo_config(job.setting, arm, job.seed, material.response_length, folder),
-        material.tokenizer,
-        material.model,
-        train_dataset=material.training,
-        executor=executor,
-        reward_funcs=REWARDS[arm.reward] if arm.reward else None,
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def _with_cpu_seconds(points: list[dict[str, float]], history: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -263,11 +191,6 @@ def _with_cpu_seconds(points: list[dict[str, float]], history: list[dict[str, fl
         {**point, "cpu_s": round(sum(entry["cpu_s"] for entry in history[: int(point["update"])]), 2)}
         for point in points
     ]
-
-
-def cpu_seconds() -> float:
-    """Return the CPU seconds so far of this process and all its descendants."""
-    return sum(cpu_of_tree().values())
 
 
 def main() -> None:

@@ -63,14 +63,20 @@ class Arm:
     """
     System to compare.
 
-    `learns_from="tests"` trains by PPO. `"solutions"` fine-tunes on the training problems' canonical solutions, which
-    CCCS shows in part, on as many as other arms sample completions. `"nothing"` does not train.
+    `learns_from="tests"` trains by PPO, `"groups"` by GRPO, whose scores come from the tests, too. `"solutions"`
+    fine-tunes on the training problems' canonical solutions, which CCCS shows in part, on as many as other arms sample
+    completions. `"nothing"` does not train.
     """
 
     label: str
-    options: dict[str, Any] = field(default_factory=dict)  # of `StepCoderPPOConfig`, for `"solutions"` of `SFTConfig`
-    reward: str | None = None  # in `REWARDS`; `None` takes the trainer's compiler feedback
-    learns_from: Literal["tests", "solutions", "nothing"] = "tests"
+    options: dict[str, Any] = field(default_factory=dict)  # of the trainer's configuration, or of `SFTConfig`
+    reward: str | None = None  # its name; `None` takes the trainer's compiler feedback
+    learns_from: Literal["tests", "groups", "solutions", "nothing"] = "tests"
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """Options that the arm shares with all arms of its trainer."""
+        return GRPO_COMMON if self.learns_from == "groups" else COMMON
 
 
 # The same for all arms, as in `ppo_config` of stepcoder_trl/quickstart/settings.py: a policy of 0.3 million parameters
@@ -84,11 +90,24 @@ COMMON: dict[str, Any] = {
     "lam": 1.0,
     "gradient_checkpointing": False,  # upstream's default takes an eighth of the time, to save memory that is there
 }
+# GRPO has no critic, and upstream's default has no KL penalty. Groups have upstream's size, so an update has half as
+# many problems as PPO's, and as many completions.
+GRPO_COMMON: dict[str, Any] = {
+    "learning_rate": 4e-4,
+    "num_generations": 8,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "gradient_checkpointing": False,
+}
+OFF = {"curriculum": "off", "fgo": "off"}
 # One average of some 20 groups.
 SHARED_RATE = {"curriculum_rate_of": "stage", "curriculum_momentum": 0.05}
 # The best of three learning rates, a factor of two apart, on held-out problems of a seed that is not reported.
 IMITATION = {"learning_rate": 5e-4, "matrix_learning_rate": 7.5e-4}
-# The systems of examples/recipes, and variants of the curriculum.
+# Defaults of the GRPO trainer that the runs are to choose, so they are named.
+_LEAVING = {"scale_rewards": "none", "curriculum_leave_solved": True}
+_STAYING = {**_LEAVING, "curriculum_leave_solved": False}
+# The systems of examples/recipes, variants of the curriculum, and the same parts on GRPO.
 ARMS = {
     "sft": Arm("SFT", learns_from="nothing"),
     "imitation": Arm("SFT on solutions", IMITATION, learns_from="solutions"),
@@ -103,8 +122,20 @@ ARMS = {
     "adaptive": Arm("CCCS adaptive", {"curriculum": "adaptive"}),
     "ppocoder": Arm("PPOCoder", {"curriculum": "off", "fgo": "off"}, "ppocoder"),
     "rltf": Arm("RLTF", {"curriculum": "off", "fgo": "off", "error_token_penalty": 0.3}, "rltf"),
+    "grpo": Arm("GRPO", {**OFF, "scale_rewards": "none"}, learns_from="groups"),
+    "grpo_scaled": Arm("GRPO, scaled by group", {**OFF, "scale_rewards": "group"}, learns_from="groups"),
+    "grpo_binary": Arm("GRPO, binary reward", {**OFF, "scale_rewards": "group"}, "binary", learns_from="groups"),
+    "grpo_cccs": Arm("GRPO + CCCS", {"fgo": "off", **_LEAVING}, learns_from="groups"),
+    "grpo_fgo": Arm("GRPO + FGO", {"curriculum": "off", "scale_rewards": "none"}, learns_from="groups"),
+    "grpo_stepcoder": Arm("StepCoder on GRPO", _LEAVING, learns_from="groups"),
+    "grpo_staying": Arm("the same, solved groups stay", _STAYING, learns_from="groups"),
+    "grpo_mix": Arm("StepCoder on GRPO, mix", {"curriculum": "mix", **_LEAVING}, learns_from="groups"),
+    "grpo_adaptive": Arm("StepCoder on GRPO, adaptive", {"curriculum": "adaptive", **_LEAVING}, learns_from="groups"),
 }
-REINFORCED = tuple(name for name, arm in ARMS.items() if arm.learns_from == "tests")
+BY_PPO, BY_GRPO = (
+    tuple(name for name, arm in ARMS.items() if arm.learns_from == source) for source in ("tests", "groups")
+)
+REINFORCED = (*BY_PPO, *BY_GRPO)
 # If the grid is stopped early, the first arms are complete. Fine-tuning comes first, as all arms need it.
 TIERS = (
     ("sft",),
@@ -117,6 +148,7 @@ TIERS = (
     ("mix",),
     ("adaptive",),
     ("shared_rate",),
+    BY_GRPO,
 )
 
 
@@ -131,7 +163,7 @@ class Job:
     @property
     def name(self) -> str:
         """Name of the result. It contains a digest of setting and arm."""
-        settings = {**asdict(self.setting), "arm": asdict(ARMS[self.arm]), "common": COMMON}
+        settings = {**asdict(self.setting), "arm": asdict(ARMS[self.arm]), "common": ARMS[self.arm].common}
         del settings["reason"]
         return f"{self.setting.name}/{self.arm}-{digest(settings)}-seed{self.seed}"
 

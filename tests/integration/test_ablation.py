@@ -1,4 +1,4 @@
-"""Short runs of benchmarks/ablation with four arms, each in a process of its own."""
+"""Short runs of benchmarks/ablation with five arms, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def run_smoke(work: Path) -> str:
     return done.stdout
 
 
-def test_smoke_grid_compares_four_arms_and_continues(tmp_path):
+def test_smoke_grid_compares_five_arms_and_continues(tmp_path):
     first = run_smoke(tmp_path)
     (lost,) = tmp_path.glob("runs/*/ppo-*-seed0.json")
     lost.unlink()
     second = run_smoke(tmp_path)
 
-    assert first.count("done after") == 4
+    assert first.count("done after") == 5
     assert second.count("done after") == 1
     assert "smoke, PPO, seed 0: done" in second
     results = json.loads((tmp_path / "smoke" / "results.json").read_text())["smoke"]
@@ -42,6 +42,7 @@ def test_smoke_grid_compares_four_arms_and_continues(tmp_path):
         "imitation": [0],
         "ppo": [0],
         "stepcoder": [0],
+        "grpo_stepcoder": [0],
     }
     assert results["start"]["pass_rate"]["n"] == 1
     for run in results["runs"]:
