@@ -170,7 +170,11 @@ def _share(shares: Sequence[float]) -> Estimate:
 
 
 def _training(runs: Sequence[Run]) -> dict[str, float]:
-    """Return training metrics as means over seeds, and the number of seeds whose curriculum ended."""
+    """
+    Return training metrics as means over seeds, and the number of seeds whose curriculum ended.
+
+    PPO has no metrics of groups, and GRPO here no KL.
+    """
     ends = [run["updates"][-1] for run in runs]
 
     def mean(name: str) -> float:
@@ -186,7 +190,8 @@ def _training(runs: Sequence[Run]) -> dict[str, float]:
         "scratch_share_end": last("scratch_share"),
         "scratch_reached_seeds": sum(last["scratch_share"] >= AT_SCRATCH for last in ends),
         "mean_length": mean("mean_length"),
-        "kl_end": last("kl"),
+        **({"kl_end": last("kl")} if "kl" in ends[0] else {}),
+        **{name: mean(name) for name in ("none_pass", "all_pass") if name in ends[0]},
         "cpu_s": fmean(run["points"][-1]["cpu_s"] for run in runs),
     }
     return rounded(found)

@@ -22,16 +22,25 @@ from benchmarks.ablation.analysis import (
 )
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.intervals import Estimate
-from benchmarks.ablation.settings import ARMS, REINFORCED, Setting
+from benchmarks.ablation.settings import ARMS, BY_GRPO, REINFORCED, Setting
 from stepcoder_trl.reports.plots import MISSING, can_plot
 
 
-# Every system against PPO, and StepCoder against itself without each part.
+NOT_BY_GRPO = tuple(arm for arm in ARMS if arm not in BY_GRPO)
+# Every system against PPO, and StepCoder against itself without each part. The same on GRPO, and both against PPO's.
 PAIRS = (
-    *((arm, "ppo") for arm in ARMS if arm not in ("sft", "ppo")),
-    *(("stepcoder", arm) for arm in ARMS if arm not in ("sft", "ppo", "stepcoder")),
+    *((arm, "ppo") for arm in NOT_BY_GRPO if arm not in ("sft", "ppo")),
+    *(("stepcoder", arm) for arm in NOT_BY_GRPO if arm not in ("sft", "ppo", "stepcoder")),
     ("ppo", "sft"),
+    *((arm, "grpo") for arm in BY_GRPO if arm != "grpo"),
+    *(("grpo_stepcoder", arm) for arm in BY_GRPO if arm not in ("grpo", "grpo_stepcoder")),
+    *(("grpo", "ppo"), ("grpo_stepcoder", "stepcoder"), ("grpo_mix", "mix"), ("grpo_adaptive", "adaptive")),
 )
+# Lines of a picture, and those of them with a band: more bands would hide the lines.
+PICTURES = {
+    "": (NOT_BY_GRPO, ("ppo", "stepcoder")),
+    "_grpo": (("ppo", "stepcoder", *BY_GRPO), ("grpo", "grpo_stepcoder")),
+}
 # An arm with a part against the same arm without it.
 GAINS = {
     "CCCS": ("stepcoder", "no_cccs"),
@@ -59,8 +68,9 @@ def write_report(settings: Sequence[Setting], work: Path, out: Path) -> list[str
         print(f"No pictures: {MISSING}")
         return list(found)
     for name, runs in found.items():
-        if runs.by_arm.keys() - {"sft"}:
-            plot(runs, out / f"{name}.png")
+        for suffix, (arms, banded) in PICTURES.items():
+            if runs.by_arm.keys() & set(banded):
+                plot(runs, arms, banded, out / f"{name}{suffix}.png")
     if compared:
         plot_gains(compared, out / "gains.png")
     return list(found)
@@ -142,10 +152,15 @@ def _training_table(summary: Mapping[str, Any]) -> str:
         "scratch_reached_seeds": "seeds with 90 % at scratch",
         "mean_length": "tokens a completion",
         "kl_end": "KL, end",
+        "none_pass": "groups without a pass",
+        "all_pass": "groups that pass",
         "cpu_s": "CPU s of training",
     }
+    known = {name for figures in summary["training"].values() for name in figures}
+    names = {name: title for name, title in names.items() if name in known}
     rows = [
-        [ARMS[arm].label, *(f"{figures[name]:.3g}" for name in names)] for arm, figures in summary["training"].items()
+        [ARMS[arm].label, *(f"{figures[name]:.3g}" if name in figures else "" for name in names)]
+        for arm, figures in summary["training"].items()
     ]
     return markdown_table(["in training", *names.values()], rows)
 
@@ -221,16 +236,18 @@ def _p(value: float | None) -> str:
 # Pictures
 
 
-def plot(runs: Runs, path: Path) -> None:
+def plot(runs: Runs, drawn: Sequence[str], banded: Sequence[str], path: Path) -> None:
     """Plot learning curves on both sets against rollouts and CPU seconds, and two metrics of training."""
+    pairs = importlib.import_module("matplotlib").colormaps["tab20"].colors
+    colors = dict(zip(drawn, (*pairs[::2], *pairs[1::2]), strict=False))  # the most different colors come first
     figure = importlib.import_module("matplotlib.figure").Figure(figsize=(12, 10), layout="constrained")
     panels = figure.subplots(3, 2)
-    arms = [arm for arm in runs.by_arm if arm != "sft"]
+    arms = [arm for arm in runs.by_arm if arm in drawn and arm != "sft"]
     reinforced = [arm for arm in arms if arm in REINFORCED]
     for column, name in enumerate(SETS):
         for row, (axis, unit) in enumerate((("rollouts", "rollouts"), ("cpu_s", "CPU seconds of training"))):
             panel = panels[row][column]
-            _lines(panel, arms, lambda arm, name=name, axis=axis: curves(runs, arm, name, axis))
+            _lines(panel, arms, lambda arm, name=name, axis=axis: curves(runs, arm, name, axis), colors, banded)
             panel.set_title(f"pass@1, {TITLES[name]} problems", loc="left", fontsize="medium")
             panel.set_xlabel(unit)
             panel.set_ylim(-0.02, 1.02)
@@ -238,7 +255,7 @@ def plot(runs: Runs, path: Path) -> None:
         (panels[2][0], "reward_rate", "share of completions that pass, from where they start"),
         (panels[2][1], "scratch_share", "share of problems at scratch"),
     ):
-        _lines(panel, reinforced, lambda arm, name=name: training_curve(runs, arm, name), banded=())
+        _lines(panel, reinforced, lambda arm, name=name: training_curve(runs, arm, name), colors)
         panel.set_title(title, loc="left", fontsize="medium")
         panel.set_xlabel("rollouts")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize="small")
@@ -249,13 +266,12 @@ def _lines(
     panel: Any,
     arms: Sequence[str],
     curve: Callable[[str], Sequence[tuple[float, Estimate]]],
-    banded: Sequence[str] = ("ppo", "stepcoder"),  # more bands would hide the lines
+    colors: Mapping[str, Any],
+    banded: Sequence[str] = (),
 ) -> None:
     """Plot one line per arm, with the interval of the mean as a band for the arms in `banded`."""
-    pairs = importlib.import_module("matplotlib").colormaps["tab20"].colors
-    colors = (*pairs[::2], *pairs[1::2])  # the most different colors come first
     for arm in arms:
-        points, color = curve(arm), colors[list(ARMS).index(arm)]
+        points, color = curve(arm), colors[arm]
         xs = [x for x, _ in points]
         panel.plot(xs, [value.mean for _, value in points], label=ARMS[arm].label, color=color)
         if arm in banded and points[0][1].n > 1:

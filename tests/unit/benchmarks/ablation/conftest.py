@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.ablation.files import write_json
-from benchmarks.ablation.settings import SMOKE, Job
+from benchmarks.ablation.settings import BY_GRPO, SMOKE, Job
 
 
 def write_run(work, arm, seed, rates, cpu_s=1.0, setting=SMOKE):
@@ -16,7 +16,8 @@ def write_run(work, arm, seed, rates, cpu_s=1.0, setting=SMOKE):
         {"update": update, "rollouts": update * rollouts, "training": rate, "heldout": rate, "cpu_s": update * cpu_s}
         for update, rate in zip(updates, rates, strict=True)
     ]
-    names = ("reward_rate", "unexecuted_share", "mean_length", "kl", "scratch_share")
+    own = ("none_pass", "all_pass") if arm in BY_GRPO else ("kl",)
+    names = ("reward_rate", "unexecuted_share", "mean_length", "scratch_share", *own)
     history = [dict.fromkeys(names, 0.5 * update) for update in updates] if arm != "sft" else []
     sft = {"loss": 0.1, "floor": 0.09}
     run = {"setting": setting.name, "arm": arm, "seed": seed, "points": points, "updates": history, "sft": sft}

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from benchmarks.ablation.analysis import read_runs, summarize
-from benchmarks.ablation.report import PAIRS, gains_table, plot_gains, tables, with_gains, write_report
-from benchmarks.ablation.settings import MAIN, SMOKE
+from benchmarks.ablation.report import PAIRS, PICTURES, gains_table, plot_gains, tables, with_gains, write_report
+from benchmarks.ablation.settings import ARMS, MAIN, SMOKE
 from tests.unit.benchmarks.ablation.conftest import write_run
 
 
@@ -38,3 +38,31 @@ def test_gains_of_parts_are_tabled_across_settings(work, tmp_path):
     row = "| 0.5000 | 0.30 | held-out |  | +0.075, n 1 | +0.125, n 1 |  |  |"
     assert {f"| smoke {row}", f"| other {row}"} <= set(gains_table(compared).splitlines())
     assert (tmp_path / "gains.png").stat().st_size > 1000
+
+
+def test_arms_by_grpo_stand_in_the_same_tables_and_have_a_picture(work, tmp_path):
+    write_run(work, "grpo", 0, [0.1, 0.2])
+    write_run(work, "grpo_stepcoder", 0, [0.4, 1.0])
+    write_report([SMOKE], work, tmp_path / "out")
+    table = (tmp_path / "out" / "tables.md").read_text()
+
+    assert "| GRPO | 1 | 0.100 | 0.100 | 0.200 | 0.200 |" in table
+    assert "| StepCoder on GRPO - GRPO | held-out | +0.350 |" in table
+    assert "| StepCoder on GRPO - StepCoder | held-out | +0.050 |" in table
+    assert "| GRPO - PPO | held-out | -0.100 |" in table
+    assert "| KL, end | groups without a pass | groups that pass |" in table
+    assert "| PPO | 0.5 | 0.75 | 0.75 | 1 | 2 | 0.75 | 1 |  |  | 4 |" in table
+    assert "| GRPO | 0.5 | 0.75 | 0.75 | 1 | 1 | 0.75 |  | 0.75 | 0.75 | 2 |" in table
+    assert (tmp_path / "out" / "smoke_grpo.png").stat().st_size > 1000
+
+
+def test_setting_without_grpo_has_neither_its_picture_nor_its_columns(work, tmp_path):
+    write_report([SMOKE], work, tmp_path / "out")
+
+    assert "groups" not in (tmp_path / "out" / "tables.md").read_text()
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["smoke.png"]
+
+
+def test_every_arm_has_a_color():
+    assert all(len(arms) <= 20 for arms, _ in PICTURES.values())
+    assert set(ARMS) == {arm for arms, _ in PICTURES.values() for arm in arms}
