@@ -131,7 +131,11 @@ class Row:
 
     @property
     def id(self) -> str | int:
-        """Return the field `id`, a string or an integer."""
+        """Return the field `id`, or `task_id` if there is none: a string or an integer."""
+        if "id" not in self.fields and "task_id" in self.fields:
+            return self.identifier("task_id")
+        if "id" not in self.fields:
+            raise BadInputError(f"{self.where}: field `id` is missing, and so is `task_id`. Add one of them.")
         return self.identifier("id")
 
     def json(self, name: str) -> Any:

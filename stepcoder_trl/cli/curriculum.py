@@ -7,10 +7,12 @@ from typing import Any
 
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
-from stepcoder_trl.jsonl import Row, read_rows, write_rows
+from stepcoder_trl.data.programs import SolutionRow, read_solutions
+from stepcoder_trl.jsonl import write_rows
 
 
-EPILOG = """rows of SOLUTIONS: {"id", "canonical_solution", "starter_code"?}, one JSON object per line.
+EPILOG = """rows of SOLUTIONS: {"id" or "task_id", "canonical_solution", "starter_code"?}, or problems in any
+known format.
 rows of STAGES: {"id", "conditionals": [{"kind", "line"}], "stages": [{"stage", "line", "prefix"}]}. The stages go from
 the first one of training to scratch (stage 0, line 1, empty prefix).
 The paper does not say which statements are conditional. --kinds selects them:
@@ -25,7 +27,7 @@ example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     add = parser.add_argument
-    add("solutions", metavar="SOLUTIONS", help="Read solutions from this JSONL file (-: standard input).")
+    add("solutions", metavar="SOLUTIONS", help="Read solutions from this file (-: standard input).")
     add("--out", required=True, metavar="STAGES", help="Write stages to this JSONL file (-: standard output).")
     add(
         "--kinds",
@@ -37,19 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the stages of all rows and return the exit status."""
-    rows = [_parse(row) for row in read_rows(arguments.solutions)]
+    rows = read_solutions(arguments.solutions)
     write_rows(arguments.out, (_stages(row, arguments.kinds) for row in progress(rows, "cutting")))
     return 0
 
 
-def _parse(row: Row) -> tuple[str | int, str, str]:
-    return row.id, row.text("canonical_solution"), row.text("starter_code", "")
-
-
-def _stages(row: tuple[str | int, str, str], kinds: Any) -> dict[str, Any]:
-    identifier, solution, starter_code = row
+def _stages(row: SolutionRow, kinds: Any) -> dict[str, Any]:
+    solution, starter_code = row.canonical_solution, row.starter_code
     return {
-        "id": identifier,
+        "id": row.id,
         "conditionals": [{"kind": found.kind, "line": found.line} for found in find_conditionals(solution, kinds)],
         "stages": [
             {"stage": stage.stage, "line": stage.line, "prefix": stage.prefix}

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from statistics import fmean
 from typing import Any
 
 from stepcoder_trl.cli.progress_bar import progress
+from stepcoder_trl.data.programs import read_programs
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import BaseBackend, CodeExecutor, ExecutorConfig, RemoteConfig, RemoteExecutor
 from stepcoder_trl.executor.remote.client import TOKEN_VARIABLE
-from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.jsonl import Row, read_rows, write_rows
+from stepcoder_trl.jsonl import write_rows
+from stepcoder_trl.reports.rollouts import visible
 from stepcoder_trl.rewards import unit_test_score
-from stepcoder_trl.types import Execution
+from stepcoder_trl.types import Execution, Outcome
 
 
-EPILOG = """rows of PROGRAMS: {"id", "program", "tests"}, one JSON object per line. tests is one of
+_SHOWN = 10  # programs that the summary lists
+_CELL_LENGTH = 160
+
+
+EPILOG = """rows of PROGRAMS: {"id" or "task_id", "program", "tests"}. A problem without program, in any known
+format, runs its canonical solution. tests is one of the forms of docs/data.md, such as
   {"type": "stdio", "inputs": [str], "outputs": [str], "fn_name"?: str}
   {"type": "call", "fn_name": str, "inputs": [[argument]], "outputs": [value]}
   {"type": "assert", "setup": str, "asserts": [str]}
@@ -34,10 +42,10 @@ example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.usage = "%(prog)s PROGRAMS --out RESULTS [options]"
+    parser.usage = "%(prog)s PROGRAMS [--out RESULTS] [options]"
     add = parser.add_argument
-    add("programs", metavar="PROGRAMS", help="Read programs from this JSONL file (-: standard input).")
-    add("--out", required=True, metavar="RESULTS", help="Write results to this JSONL file (-: standard output).")
+    add("programs", metavar="PROGRAMS", help="Read programs from this file (-: standard input).")
+    add("--out", default="-", metavar="RESULTS", help="Write results to this JSONL file (default: standard output).")
     add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
     add(
         "--timeout-s",
@@ -89,24 +97,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Execute all rows and return the exit status."""
     backend = _backend(arguments)
-    jobs = [_parse(row) for row in read_rows(arguments.programs)]
-    failures = 0
+    jobs = read_programs(arguments.programs)
+    done: list[dict[str, Any]] = []
 
     def results() -> Iterator[dict[str, Any]]:
-        nonlocal failures
         with backend:
-            futures = [backend.submit(program, tests) for _, program, tests in jobs]
-            for (identifier, _, _), future in zip(jobs, progress(futures, "executing"), strict=True):
-                row = _result(identifier, future)
-                failures += row["outcome"] is None
+            futures = [backend.submit(job.program, job.tests) for job in jobs]
+            for job, future in zip(jobs, progress(futures, "executing"), strict=True):
+                row = _result(job.id, future)
+                done.append(row)
                 yield row
 
     write_rows(arguments.out, results())
-    if failures:
-        print(
-            f"stepcoder-trl: {failures} of {len(jobs)} rows could not be executed. See their `error`.", file=sys.stderr
-        )
-    return 1 if failures else 0
+    print("\n".join(_summary(done)), file=sys.stderr)
+    return 1 if any(row["outcome"] is None for row in done) else 0
+
+
+def _summary(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the lines of the summary: number of programs by outcome, and the first that did not pass."""
+    counts = Counter(row["outcome"] or "could not be executed" for row in rows)
+    scores = [row["score"] for row in rows if row["score"] is not None]
+    mean = f"; mean score {fmean(scores):+.3f}" if scores else ""
+    lines = [f"{len(rows)} programs: {', '.join(f'{count} {name}' for name, count in counts.most_common())}{mean}"]
+    others = [row for row in rows if row["outcome"] != Outcome.PASSED]
+    for row in others[:_SHOWN]:
+        if row["outcome"] is None:
+            lines.append(f"  {_cell(row['id'])}  could not be executed  {_cell(row['error'])}")
+            continue
+        message = next(test["message"] for test in row["tests"] if test["outcome"] != Outcome.PASSED)
+        verdict = f"{row['outcome']}, {row['passed']} of {row['total']} tests"
+        lines.append(f"  {_cell(row['id'])}  {verdict}  {_cell(message)}")
+    if len(others) > _SHOWN:
+        lines.append(f"  and {len(others) - _SHOWN} more that did not pass")
+    return lines
+
+
+def _cell(value: str | int) -> str:
+    """Return a value in one line for the terminal."""
+    return visible(" ".join(str(value).split()))[:_CELL_LENGTH]
 
 
 # Flags with the same name as a setting of both executors.
@@ -132,10 +160,6 @@ def _bytes(mebibytes: float) -> int:
     if not 1 <= mebibytes <= 2**40:
         raise BadInputError(f"`--memory-mb` is {mebibytes}, but must be at least 1. It counts MiB: write 512.")
     return int(mebibytes * 2**20)
-
-
-def _parse(row: Row) -> tuple[str | int, str, Tests]:
-    return row.id, row.text("program"), Tests.parse(row.get("tests"), row.where)
 
 
 def _result(identifier: str | int, future: Future[Execution]) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from stepcoder_trl.jsonl import shown
 
 ChatMessages = list[dict[str, str]]  # each with "role" and "content"
 
-DIFFICULTIES = ("introductory", "interview", "competition")
+DIFFICULTIES = ("introductory", "interview", "competition")  # in the order of tables, before all others
+_COLUMNS = ("task_id", "prompt", "starter_code", "canonical_solution", "tests", "difficulty")
 _REQUIRED_FIX = {
     "task_id": "Give each row a unique `task_id`, as a string.",
     "prompt": "Give the prompt as a string or as chat messages.",
-    "tests": "Give at least one test, in one of the three forms of `validate_tests`.",
+    "tests": "Give at least one test, in one of the forms that docs/data.md shows.",
 }
 
 
@@ -40,7 +41,9 @@ class Problem:
         tests (`dict[str, Any]`):
             Tests in one of the forms of [`validate_tests`], as an object or as JSON text. Stored as an object.
         difficulty (`str` or `None`, *optional*):
-            `"introductory"`, `"interview"` or `"competition"`.
+            Any text. `"introductory"`, `"interview"` and `"competition"` come first in tables.
+        columns (`Mapping[str, Any]`, *optional*):
+            Columns of your own, which reward functions get.
         where (`str`, *optional*):
             Place named in error messages, e.g. `"problems.jsonl:3"`. Not stored.
 
@@ -54,6 +57,7 @@ class Problem:
     canonical_solution: str = ""
     tests: dict[str, Any] = field(default_factory=dict, hash=False)
     difficulty: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
     where: InitVar[str] = ""
 
     def __post_init__(self, where: str) -> None:
@@ -77,25 +81,28 @@ class Problem:
         """
         Create a problem from a row of JSONL, parquet or a `datasets` dataset.
 
-        `task_id`, `prompt` and `tests` are required. `None` in an optional column means absent. Other columns are
-        ignored. Error messages name the place `where`, e.g. `"problems.jsonl:3"`.
+        `task_id`, `prompt` and `tests` are required. `id`, a string or an integer, may stand for `task_id`. `None` in
+        an optional column means absent. Other columns are kept in `columns`. Error messages name the place `where`,
+        e.g. `"problems.jsonl:3"`.
         """
         if not isinstance(row, Mapping):
             raise BadInputError(f"{where}: the row is {shown(row)}, but must be an object with columns.")
+        row = _with_task_id(row)
         for column, fix in _REQUIRED_FIX.items():
             if row.get(column) is None:
                 found = "is null" if column in row else "is missing"
                 raise BadInputError(f"{where}: `{column}` {found}. {fix}")
         optional = ("starter_code", "canonical_solution", "difficulty")
         given = {column: row[column] for column in optional if row.get(column) is not None}
-        return cls(task_id=row["task_id"], prompt=row["prompt"], tests=row["tests"], where=where, **given)
+        own = {column: value for column, value in row.items() if column not in _COLUMNS}
+        return cls(row["task_id"], row["prompt"], tests=row["tests"], columns=own, where=where, **given)
 
     def to_row(self) -> dict[str, Any]:
         """
         Convert the problem to a row for JSONL, parquet or a `datasets` dataset. Inverse of `from_row`.
 
-        `tests` is JSON text, because the rows of a table differ in their forms. An integer with more digits than
-        Python converts to text raises a `BadInputError`.
+        `tests` is JSON text, because the rows of a table differ in their forms. Columns of one's own follow the
+        others. An integer with more digits than Python converts to text raises a `BadInputError`.
         """
         try:
             tests = json.dumps(self.tests)
@@ -111,7 +118,17 @@ class Problem:
             "canonical_solution": self.canonical_solution,
             "tests": tests,
             "difficulty": self.difficulty,
+            **self.columns,
         }
+
+
+def _with_task_id(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row whose `id` is its `task_id`, if it has only the former."""
+    identifier = row.get("id")
+    if row.get("task_id") is not None or identifier is None:
+        return row
+    named = str(identifier) if type(identifier) is int else identifier
+    return {**{column: value for column, value in row.items() if column != "id"}, "task_id": named}
 
 
 class _ProblemChecker:
@@ -166,9 +183,8 @@ class _ProblemChecker:
         return checked
 
     def difficulty(self, value: Any) -> None:
-        if value is not None and (not isinstance(value, str) or value not in DIFFICULTIES):
-            allowed = ", ".join(f'`"{word}"`' for word in DIFFICULTIES)
-            self.fail(f"`difficulty` is {shown(value)}, but must be {allowed} or null. Map your own names to these.")
+        if value is not None:
+            self.text("difficulty", value, "Write it as text, or leave it null.")
 
 
 def check_unique_task_ids(problems: Sequence[Problem], places: Sequence[str]) -> None:

@@ -101,8 +101,8 @@ def _test_case_average(run: Sequence[EvaluatedSample]) -> float | None:
 def _outcomes_by_difficulty(evaluation: Evaluation, problems: Sequence[Problem]) -> dict[str, dict[str, float]]:
     """Return the share of each outcome, as in Figure 4 of the paper, among the samples of each difficulty and all."""
     difficulty = {problem.task_id: problem.difficulty or "unknown" for problem in problems}
-    names = (*DIFFICULTIES, *sorted({*difficulty.values()} - {*DIFFICULTIES}), "all")
-    counts: dict[str, Counter[str]] = {name: Counter() for name in names}
+    own = sorted({*difficulty.values()} - {*DIFFICULTIES, "unknown", "all"})
+    counts: dict[str, Counter[str]] = {name: Counter() for name in (*DIFFICULTIES, *own, "unknown", "all")}
     for sample in evaluation.samples:
         if sample.execution is not None:
             for name in (difficulty[sample.task_id], "all"):

@@ -86,6 +86,27 @@ def test_execute_flags_reach_executor(tmp_path):
 
 
 @pytest.mark.sandbox
+def test_execute_runs_solutions_of_problems(tmp_path, capsys):
+    problems = write(
+        tmp_path / "p.jsonl",
+        {"task_id": "a", "prompt": "Double.", "canonical_solution": "print(2 * int(input()))", "tests": DOUBLE},
+        {"task_id": "[b]", "prompt": "Double.", "canonical_solution": "print(5)", "tests": DOUBLE},
+    )
+
+    status = run("execute", problems, "--workers", 1)
+
+    printed = capsys.readouterr()
+    assert status == 0
+    rows = [json.loads(line) for line in printed.out.splitlines()]
+    assert [(row["id"], row["outcome"]) for row in rows] == [("a", "passed"), ("[b]", "failed")]
+    assert rows[1]["tests"][0]["message"] == "wrong standard output: '5', but expected '6'"
+    assert printed.err.splitlines() == [
+        "2 programs: 1 passed, 1 failed; mean score +0.350",
+        "  [b]  failed, 0 of 1 tests  wrong standard output: '5', but expected '6'",
+    ]
+
+
+@pytest.mark.sandbox
 def test_execute_reads_and_writes_standard_streams(monkeypatch, capsys):
     row = json.dumps({"id": 1, "program": "print(2 * int(input()))", "tests": DOUBLE})
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(row.encode())))

@@ -1,0 +1,69 @@
+"""Rows of the commands that run or cut programs: rows of their own form, or problems in any known format."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from stepcoder_trl.data.formats import FORMATS
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.jsonl import Row, read_rows
+
+
+_OWN = "stepcoder"  # format of rows whose columns are used as they are
+
+
+@dataclass(frozen=True)
+class ProgramRow:
+    """Program with its tests."""
+
+    id: str | int
+    program: str
+    tests: Tests
+
+
+@dataclass(frozen=True)
+class SolutionRow:
+    """Canonical solution with its starter code."""
+
+    id: str | int
+    canonical_solution: str
+    starter_code: str
+
+
+def read_programs(path: str | os.PathLike[str]) -> list[ProgramRow]:
+    """
+    Read programs with their tests. A problem without `program` has its canonical solution as program.
+
+    Raises:
+        BadInputError: If a row cannot be used, or has neither a program nor a solution.
+    """
+    return [_program_row(row) for row in read_rows(path)]
+
+
+def read_solutions(path: str | os.PathLike[str]) -> list[SolutionRow]:
+    """Read canonical solutions with their starter code. Raises a `BadInputError` if a row cannot be used."""
+    return [_solution_row(row) for row in read_rows(path)]
+
+
+def _program_row(row: Row) -> ProgramRow:
+    problem = None if "program" in row.fields else _published_problem(row)
+    if problem is not None:
+        return ProgramRow(problem.task_id, problem.canonical_solution, problem.parsed_tests)
+    has_solution = "program" not in row.fields and "canonical_solution" in row.fields
+    program = row.text("canonical_solution" if has_solution else "program")
+    return ProgramRow(row.id, program, Tests.parse(row.get("tests"), row.where))
+
+
+def _solution_row(row: Row) -> SolutionRow:
+    problem = _published_problem(row)
+    if problem is not None:
+        return SolutionRow(problem.task_id, problem.canonical_solution, problem.starter_code)
+    return SolutionRow(row.id, row.text("canonical_solution"), row.text("starter_code", ""))
+
+
+def _published_problem(row: Row) -> Problem | None:
+    """Return the problem of a row in a published format, whose solution may be spread over columns. Else `None`."""
+    known = next((known for known in FORMATS if known.fits(row)), None)
+    return None if known is None or known.name == _OWN else known.load(row)

@@ -1,0 +1,45 @@
+"""Test rows of programs and of solutions, which may be problems."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stepcoder_trl import BadInputError
+from stepcoder_trl.data.programs import read_programs, read_solutions
+
+
+TESTS = {"type": "stdio", "inputs": ["1"], "outputs": ["2"]}
+OWN = {"id": 1, "prompt": "p", "canonical_solution": "print(2)", "tests": TESTS}
+MBPP = {"task_id": 7, "text": "Add.", "code": "def f():\n    return 1\n", "test_list": ["assert f() == 1"]}
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_problem_without_program_runs_its_solution(tmp_path):
+    path = write(tmp_path / "p.jsonl", OWN, {"task_id": "b", "program": "", "tests": TESTS}, MBPP)
+
+    assert [(row.id, row.program) for row in read_programs(path)] == [
+        (1, "print(2)"),
+        ("b", ""),
+        ("MBPP/7", MBPP["code"]),
+    ]
+
+
+def test_solutions_are_read_from_problems(tmp_path):
+    path = write(tmp_path / "p.jsonl", OWN, {"task_id": "b", "canonical_solution": "x"}, MBPP)
+
+    assert [(row.id, row.canonical_solution) for row in read_solutions(path)] == [
+        (1, "print(2)"),
+        ("b", "x"),
+        ("MBPP/7", MBPP["code"]),
+    ]
+
+
+def test_row_without_id_names_both_fields(tmp_path):
+    with pytest.raises(BadInputError, match=r"p\.jsonl:1: field `id` is missing, and so is `task_id`"):
+        read_programs(write(tmp_path / "p.jsonl", {"program": "", "tests": TESTS}))
