@@ -80,7 +80,8 @@ def _by_difficulty(
     counts: Mapping[str, tuple[int, int]], problems: Sequence[Problem], ks: Sequence[int], seed: int
 ) -> dict[str, dict[str, Any]]:
     difficulty = {problem.task_id: problem.difficulty or "unknown" for problem in problems}
-    found: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in (*DIFFICULTIES, *sorted(difficulty.values()))}
+    own = sorted({*difficulty.values()} - {*DIFFICULTIES, "unknown"})
+    found: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in (*DIFFICULTIES, *own, "unknown")}
     for task_id, count in counts.items():
         found[difficulty[task_id]][task_id] = count
     return {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,16 @@ def test_summary_worked_by_hand():
     assert summary["difficulties"]["interview"]["problems"] == 1
     assert summary["difficulties"]["interview"]["pass@1"]["value"] == 0.5
     assert summary["difficulties"]["unknown"]["pass@2"] is None
+
+
+def test_difficulties_of_ones_own_follow_those_of_apps():
+    names = {"a": "zebra", "b": "easy", "c": "competition"}
+    problems = [replace(PROBLEMS[1], task_id=name, difficulty=difficulty) for name, difficulty in names.items()]
+
+    summary = summarize(Evaluation(tuple(sample(name, GOOD) for name in names)), problems, [1])
+
+    assert list(summary["outcomes"]) == ["competition", "easy", "zebra", "all"]
+    assert list(summary["difficulties"]) == ["competition", "easy", "zebra"]
 
 
 def test_limits_are_stated():
