@@ -8,6 +8,11 @@ import platform
 from stepcoder_trl.versions import PACKAGES, versions
 
 
+EPILOG = """example:
+  stepcoder-trl env
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add no arguments: the verb has none."""
 

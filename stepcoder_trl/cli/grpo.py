@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from stepcoder_trl.cli.launch import LaunchArguments, train_or_launch
+from stepcoder_trl.cli.launch import train_or_launch
+from stepcoder_trl.cli.training import parse_training
 from stepcoder_trl.data.formats import FORMAT_TITLES
 
 
@@ -59,16 +60,10 @@ def main(arguments: list[str]) -> int:
 
 def train(arguments: list[str]) -> int:
     """Parse `--config x.yaml` and flags, train in this process, and return the exit status."""
-    from trl import ModelConfig, TrlParser
-
     from stepcoder_trl.trainer.entry import PPOScriptArguments, run_grpo
     from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 
-    parser = TrlParser(
-        (PPOScriptArguments, LaunchArguments, StepCoderGRPOConfig, ModelConfig), prog="stepcoder-trl grpo"
-    )
-    script_args, _, training_args, model_args = parser.parse_args_and_config(arguments)
-    run_grpo(script_args, training_args, model_args)
+    run_grpo(*parse_training("grpo", arguments, PPOScriptArguments, StepCoderGRPOConfig))
     return 0
 
 

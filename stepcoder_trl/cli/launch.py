@@ -7,13 +7,15 @@ command line. The other flags are those of `accelerate launch` that depend on th
 
 from __future__ import annotations
 
+import argparse
 import importlib.resources
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from stepcoder_trl.cli.flags import parse_known, read_settings
 from stepcoder_trl.errors import BadInputError
 
 
@@ -116,11 +118,7 @@ def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: l
     if "--help-all" in arguments:
         return train(["--help"])
 
-    from trl import TrlParser
-
-    launch, _ = TrlParser((LaunchArguments,), allow_abbrev=False).parse_args_and_config(
-        arguments, return_remaining_strings=True
-    )
+    launch = read_launch_arguments(arguments)
     if launch.accelerate_config is not None:
         return launch_module(module, arguments, launch)
     for name in ("num_processes", "num_machines"):
@@ -130,6 +128,21 @@ def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: l
                 "select how the processes share the work."
             )
     return train(arguments)
+
+
+def read_launch_arguments(arguments: list[str]) -> LaunchArguments:
+    """Return the flags and settings that distribute a run. All other options are left to the module of the verb."""
+    settings = read_settings(arguments)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    names = [one.name for one in fields(LaunchArguments)]
+    words = [
+        f"--{name}={value}" for name, value in settings.values.items() if name in names and value not in (None, False)
+    ]
+    for one in fields(LaunchArguments):
+        kind = int if "int" in str(one.type) else str
+        parser.add_argument(f"--{one.name}", f"--{one.name.replace('_', '-')}", type=kind)
+    found, _ = parse_known(settings, parser, words)
+    return LaunchArguments(**vars(found))
 
 
 def launch_module(module: str, arguments: list[str], launch: LaunchArguments) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from stepcoder_trl import __version__
+from stepcoder_trl.cli.flags import did_you_mean
 from stepcoder_trl.errors import BadInputError, SandboxError
 
 
@@ -28,6 +29,7 @@ VERBS = {
     "plot": ("plot", "plot the learning curves of one or several runs"),
     "env": ("environment", "print package versions and sandbox layers, for bug reports"),
 }
+TRAINING_VERBS = ("grpo", "ppo", "sft")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,25 +61,45 @@ def report(run: Callable[[], int]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    parser = _Parser(prog="stepcoder-trl", description="StepCoder for TRL: train code models from their unit tests.")
+    if not arguments or arguments[0].startswith("-"):
+        _overview().parse_args(arguments)
+        raise BadInputError("No verb is given. `stepcoder-trl --help` lists all verbs.")
+    verb, *words = arguments
+    if verb not in VERBS:
+        fix = did_you_mean(verb, VERBS, "`stepcoder-trl --help` lists all verbs.")
+        raise BadInputError(f"There is no verb {verb!r}. {fix}")
+    module = _module(VERBS[verb][0])
+    if verb in TRAINING_VERBS:  # their flags come from dataclasses
+        return int(module.main(words))
+    parser = _Parser(
+        prog=f"stepcoder-trl {verb}",
+        description=module.__doc__,
+        epilog=module.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    parser.add_argument("--help-all", action="help", help=argparse.SUPPRESS)  # these verbs inherit no options
+    parsed, unknown = parser.parse_known_args(words)
+    if unknown:
+        known = [name for action in parser._actions for name in action.option_strings if name != "--help-all"]
+        fix = did_you_mean(unknown[0].partition("=")[0], known, f"See `stepcoder-trl {verb} --help`.")
+        raise BadInputError(f"`{verb}` does not know {unknown[0]!r}. {fix}")
+    return int(module.run(parsed))
+
+
+def _overview() -> argparse.ArgumentParser:
+    """Return the parser of the command without a verb, whose help lists the verbs."""
+    width = max(map(len, VERBS)) + 2
+    verbs = "\n".join(f"  {verb:{width}}{summary}" for verb, (_, summary) in VERBS.items())
+    parser = _Parser(
+        prog="stepcoder-trl",
+        usage="stepcoder-trl VERB [options]",
+        description="StepCoder for TRL: train code models from their unit tests.",
+        epilog=f"verbs (`stepcoder-trl VERB --help` has an example of each):\n{verbs}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"stepcoder-trl {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
-    if arguments and arguments[0] in ("grpo", "ppo", "sft"):  # TRL's parser reads their flags
-        return int(_module(arguments[0]).main(arguments[1:]))
-    for verb, (_, summary) in VERBS.items():
-        chosen = bool(arguments) and arguments[0] == verb
-        module: Any = _module(VERBS[verb][0]) if chosen else None
-        subparser = verbs.add_parser(
-            verb,
-            help=summary,
-            description=(module.__doc__ if module else summary),
-            epilog=getattr(module, "EPILOG", None),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        if module:
-            module.add_arguments(subparser)
-    parsed = parser.parse_args(arguments)
-    return int(_module(VERBS[parsed.verb][0]).run(parsed))
+    return parser
 
 
 def _module(name: str) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from stepcoder_trl.cli.launch import LaunchArguments, train_or_launch
+from stepcoder_trl.cli.launch import train_or_launch
+from stepcoder_trl.cli.training import parse_training
 from stepcoder_trl.data.formats import FORMAT_TITLES
 
 
@@ -50,15 +51,13 @@ def main(arguments: list[str]) -> int:
 def train(arguments: list[str]) -> int:
     """Parse `--config x.yaml` and flags, train in this process, and return the exit status."""
     from accelerate import PartialState
-    from trl import ModelConfig, SFTConfig, TrlParser
+    from trl import SFTConfig
 
     from stepcoder_trl.trainer.entry import SFTScriptArguments, run_sft
     from stepcoder_trl.trainer.sft import PAPER_SETTINGS
 
-    parser = TrlParser((SFTScriptArguments, LaunchArguments, SFTConfig, ModelConfig), prog="stepcoder-trl sft")
-    parser.set_defaults(**PAPER_SETTINGS, completion_only_loss=True, bf16=False)
-    script_args, _, training_args, model_args = parser.parse_args_and_config(arguments)
-    left_out = run_sft(script_args, training_args, model_args)
+    defaults = {**PAPER_SETTINGS, "completion_only_loss": True, "bf16": False}
+    left_out = run_sft(*parse_training("sft", arguments, SFTScriptArguments, SFTConfig, defaults))
     if PartialState().is_main_process:
         for reason in left_out:
             print(f"stepcoder-trl: left out: {reason}", file=sys.stderr)

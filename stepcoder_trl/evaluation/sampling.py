@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import numpy as np
-import torch
-
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.steps.queries import Query, build_query, program_of
 
@@ -105,6 +102,9 @@ def draw_batch(requests: Sequence[Request], engine: Engine, seed: int | None = N
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed PyTorch. Afterwards restore the random state of Python, NumPy and PyTorch, so that training continues."""
+    import numpy as np
+    import torch
+
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices):

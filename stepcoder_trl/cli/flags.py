@@ -1,0 +1,184 @@
+"""Flags and YAML files of the verbs that train. A mistake in either becomes one line with its place and its fix."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import shown
+
+
+CONFIG = "--config"
+
+_OPTION = re.compile(r"argument (--[\w-]+)(?:/--[\w-]+)*: ")
+_OFF_WORDS = ("no", "off", "none")  # choices that YAML 1.1 reads as False, or that stand for null
+_NULL_WORDS = {"report_to": "none"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Command line of a verb: the settings of its YAML file, and the words beside `--config`."""
+
+    words: tuple[str, ...]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    path: str = ""  # of the YAML file
+
+
+def read_settings(arguments: Sequence[str]) -> Settings:
+    """
+    Split a command line into the settings of its YAML file and the other words.
+
+    As in TRL, the mapping `env` of the file sets environment variables.
+
+    Raises:
+        BadInputError: If the file cannot be read, or holds no mapping.
+    """
+    words = list(arguments)
+    place = next((n for n, word in enumerate(words) if word == CONFIG or word.startswith(f"{CONFIG}=")), None)
+    if place is None:
+        return Settings(tuple(words))
+    option, _, path = words.pop(place).partition("=")
+    if not path:
+        if place == len(words):
+            raise BadInputError(f"`{option}` needs the path of a YAML file. Write `{option} run.yaml`.")
+        path = words.pop(place)
+    values = read_yaml(path)
+    variables = values.pop("env", None) or {}
+    if not isinstance(variables, dict):
+        raise BadInputError(f"{path}: `env` is {shown(variables)}, but must be a mapping of environment variables.")
+    os.environ.update({str(name): str(value) for name, value in variables.items()})
+    return Settings(tuple(words), values, path)
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """Return the settings of a YAML file. An empty file has none. Raises a `BadInputError` that names the line."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: there is no such file. Check the path.") from None
+    except OSError as error:
+        raise BadInputError(f"{path}: the file cannot be read: {error.strerror}. Check the path.") from None
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path}: byte {error.start + 1} is not UTF-8. Save the file as UTF-8.") from None
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+        raise BadInputError(f"{path}{line}: invalid YAML: {error.problem}. Write `name: value`, one a line.") from None
+    except yaml.YAMLError as error:
+        raise BadInputError(f"{path}: invalid YAML: {' '.join(str(error).split())}. Write `name: value`.") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise BadInputError(f"{path}: the file holds {shown(values)}, but must be settings such as `max_steps: 100`.")
+    return {str(name): value for name, value in values.items()}
+
+
+def did_you_mean(name: str, known: Iterable[str], fix: str) -> str:
+    """Return the end of a message about an unknown name: the known name that is closest, or else `fix`."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean `{close[0]}`?" if close else fix
+
+
+def parse_flags(settings: Settings, parser: argparse.ArgumentParser, verb: str) -> argparse.Namespace:
+    """
+    Parse settings and flags. Flags beat settings.
+
+    Args:
+        settings ([`Settings`]): Command line.
+        parser (`argparse.ArgumentParser`): Parser with one action for each option. Its values are changed.
+        verb (`str`): Verb, for messages.
+
+    Raises:
+        BadInputError: If a name is unknown or a value invalid. The message says which one is closest.
+    """
+    actions = {action.dest: action for action in parser._actions if action.option_strings}
+    names = [name for name in actions if name != "help"]
+    words: list[str] = []
+    for name, value in settings.values.items():
+        if name not in names:
+            fix = did_you_mean(name, names, f"`stepcoder-trl {verb} --help-all` lists all options.")
+            raise BadInputError(f"{settings.path}: there is no option `{name}`. {fix}")
+        words += _as_words(settings.path, actions[name], value)
+    found, unknown = parse_known(settings, parser, words)
+    for word in unknown:
+        if not word.startswith("-"):
+            raise BadInputError(f"{word!r} belongs to no option. Write `--name value`.")
+        options = [option.lstrip("-") for action in actions.values() for option in action.option_strings]
+        fix = did_you_mean(_name(word), options, f"`stepcoder-trl {verb} --help-all` lists all options.")
+        raise BadInputError(f"There is no option `{word.partition('=')[0]}`. {fix}")
+    return found
+
+
+class _FlagError(Exception):
+    """Raised for an invalid flag, with argparse's message."""
+
+
+def _refuse(message: str) -> NoReturn:
+    raise _FlagError(message)
+
+
+def parse_known(
+    settings: Settings, parser: argparse.ArgumentParser, words: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Parse words that come from the YAML file, then those of the command line. Return the unknown ones, too."""
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse's prints the usage of every option
+    try:
+        return parser.parse_known_args([*words, *settings.words])
+    except _FlagError as error:
+        actions = {action.dest: action for action in parser._actions}
+        raise BadInputError(_place(settings, str(error), actions)) from None
+
+
+def _name(word: str) -> str:
+    """Return the name of the option in a word such as `--max-steps=3`."""
+    return word.partition("=")[0].lstrip("-").replace("-", "_")
+
+
+def _as_words(path: str, action: argparse.Action, value: Any) -> list[str]:
+    """Return the words that give an option the value of a YAML file. A value that no word can be is its default."""
+    name, choices = action.dest, list(action.choices or ())
+    if value is False and action.nargs != "?":
+        off = next((word for word in _OFF_WORDS if word in choices), None)
+        value = _NULL_WORDS.get(name, False) if off is None else off
+    if value is None and name in _NULL_WORDS:
+        value = _NULL_WORDS[name]
+    if value is None:
+        if action.default is not None and action.default is not argparse.SUPPRESS and not choices:
+            raise BadInputError(f"{path}: `{name}` has no value. Give it one, or leave it out for the default.")
+        return []
+    if isinstance(value, list) and action.nargs in ("+", "*"):
+        return [f"--{name}", *map(str, value)]
+    if isinstance(value, (dict, list)):
+        if action.type is not str:
+            raise BadInputError(f"{path}: `{name}` is {shown(value)}, but must be a single value.")
+        action.default, action.required = value, False
+        return []
+    text = json.dumps(value) if isinstance(value, bool) else str(value)
+    return [f"--{name}={text}"]
+
+
+def _place(settings: Settings, message: str, actions: Mapping[str, argparse.Action]) -> str:
+    """Return argparse's message with the option, its source and the choice that is closest."""
+    found = _OPTION.match(message)
+    if found is None:
+        missing = re.match(r"the following arguments are required: (\S+)", message)
+        name = "" if missing is None else missing[1].partition("/")[0].rstrip(",")
+        return f"`{name}` is missing. Give it a value." if name else f"{message}."
+    name, reason = _name(found[1]), message[found.end() :]
+    flags = {_name(word) for word in settings.words if word.startswith("--")}
+    where = f"{settings.path}: " if name in settings.values and name not in flags else ""
+    choices = [str(choice) for choice in actions[name].choices or ()] if name in actions else []
+    wrong = re.match(r"invalid \S+(?: value)?: '(.*?)'", reason)
+    if wrong is None or not choices:
+        return f"{where}`{name}`: {reason.rstrip('.')}. Correct the value."
+    fix = did_you_mean(wrong[1], choices, "Check the spelling.")
+    return f"{where}`{name}` is {wrong[1]!r}, but must be one of {', '.join(choices)}. {fix}"
