@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.verdict.schema import Tests
@@ -40,6 +43,44 @@ class PromptRow:
     tests: Tests | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
     token_ids: tuple[int, ...] | None = None
+
+
+def read_dataset(dataset: Any, name: str = "train_dataset") -> Any:
+    """
+    Return a dataset as a sequence of rows. Files of problems are loaded, and an iterator is read once.
+
+    Args:
+        dataset:
+            Sequence of rows, path of a file of problems, list of such paths, or iterable that is read to its end.
+        name (`str`, *optional*, defaults to `"train_dataset"`):
+            Name of the argument in errors.
+
+    Raises:
+        BadInputError: If it is missing or has no rows, is several splits, or a file does not exist.
+    """
+    fix = "Pass problems with tests, or rows with `input_ids`."
+    if dataset is None:
+        raise BadInputError(f"`{name}` is missing. {fix}")
+    if isinstance(dataset, (str, os.PathLike)):
+        dataset = [dataset]
+    if isinstance(dataset, Mapping):
+        raise BadInputError(f"`{name}` has the splits {sorted(map(str, dataset))}. Pass one of them.")
+    rows = dataset if isinstance(dataset, Sized) else list(dataset)
+    if len(rows) == 0:
+        raise BadInputError(f"`{name}` has no rows. {fix}")
+    if isinstance(rows, (list, tuple)) and all(isinstance(row, (str, os.PathLike)) for row in rows):
+        return [problem for path in rows for problem in _load_file(path, name)]
+    return rows
+
+
+def _load_file(path: str | os.PathLike[str], name: str) -> list[Problem]:
+    """Load a file of problems, in any format."""
+    if not Path(path).exists():
+        raise BadInputError(
+            f"`{name}` is {os.fspath(path)!r}, but there is no such file. Pass a file of problems, or the rows of a "
+            f"data set of the Hub: `datasets.load_dataset({os.fspath(path)!r}, split='train')`."
+        )
+    return load_problems(path)
 
 
 def as_rows(dataset: Any, name: str = "train_dataset") -> list[PromptRow]:

@@ -14,6 +14,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.trainer.ppo_math import length_mask
 from stepcoder_trl.trainer.records import Experience
+from stepcoder_trl.trainer.shared_options import steps_of_whole_groups
 
 
 class PromptSampler(Sampler[list[int]]):
@@ -60,15 +61,20 @@ def plan_batches(args: Any, num_rows: int, num_generations: int, num_processes: 
     """
     Compute the sizes of a run on a training set of `num_rows` rows.
 
+    If `gradient_accumulation_steps` is `None`, an update is as few whole groups as possible.
+
     Raises:
         BadInputError: If the global batch is not a multiple of `num_generations`, the training set does not fill an
             update, or the run has no whole update.
     """
-    local = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    per_device, steps = args.per_device_train_batch_size, args.gradient_accumulation_steps
+    if steps is None:
+        steps = steps_of_whole_groups(per_device, num_generations, num_processes, args.num_mini_batches)
+    local = per_device * steps
     total = local * num_processes
     sizes = (
-        f"`per_device_train_batch_size` {args.per_device_train_batch_size} x `gradient_accumulation_steps` "
-        f"{args.gradient_accumulation_steps} x {num_processes} processes = {total} completions"
+        f"`per_device_train_batch_size` {per_device} x `gradient_accumulation_steps` {steps} x {num_processes} "
+        f"processes = {total} completions"
     )
     if total % num_generations:
         below, above = total // num_generations * num_generations, -(-total // num_generations) * num_generations
@@ -95,11 +101,11 @@ def plan_batches(args: Any, num_rows: int, num_generations: int, num_processes: 
         )
     return BatchPlan(
         num_generations=num_generations,
-        micro_batch_size=args.per_device_train_batch_size,
+        micro_batch_size=per_device,
         local_mini_batch_size=local // args.num_mini_batches,
         local_batch_size=local,
         batch_size=total,
-        accumulation_steps=args.gradient_accumulation_steps // args.num_mini_batches,
+        accumulation_steps=steps // args.num_mini_batches,
         prompts_per_update=prompts,
         updates_per_epoch=per_epoch,
         num_updates=updates,

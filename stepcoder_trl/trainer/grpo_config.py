@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from accelerate.utils.environment import get_int_from_env
+
 from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.trainer._trl_grpo import SCALES_LOSS_WRONGLY, GRPOConfig, trl_version
 from stepcoder_trl.trainer.processes import bf16_beside_deepspeed, choose_devices
 from stepcoder_trl.trainer.shared_options import (
-    Help,
     SharedOptions,
     check_options,
     option,
     refuse,
     set_renamed_options,
+    steps_of_whole_groups,
 )
 from stepcoder_trl.trainer.vllm_options import check_generation_kwargs
 
@@ -26,7 +28,7 @@ UninformativeGroups = Literal["keep", "drop_no_spread", "drop_no_pass"]
 
 
 @dataclass
-class StepCoderGRPOConfig(SharedOptions, GRPOConfig):
+class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a default of `None` for `int`
     """
     Configuration of [`StepCoderGRPOTrainer`]: the fields below, those of [`SharedOptions`], and upstream's.
 
@@ -76,7 +78,8 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):
         given: Any = self.scale_rewards
         if isinstance(given, bool):  # upstream takes these, too
             self.scale_rewards = "group" if given else "none"
-        check_options(self, {"gradient_accumulation_steps": Help("", interval="[1, inf)")})
+        check_options(self)
+        _set_accumulation(self)
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
         choose_devices(self)
         set_renamed_options(self)
@@ -88,6 +91,17 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):
     def curriculum_config(self, seed: int) -> CurriculumConfig:
         """Return the settings of the curriculum."""
         return replace(super().curriculum_config(seed), leave_solved=self.curriculum_leave_solved)
+
+
+def _set_accumulation(args: StepCoderGRPOConfig) -> None:
+    """Set `gradient_accumulation_steps` where it is `None`. With a generation batch of its own it is upstream's 1."""
+    if args.gradient_accumulation_steps is None:
+        given = args.generation_batch_size is not None or args.steps_per_generation is not None
+        num_processes = get_int_from_env(["WORLD_SIZE"], 1)
+        size = args.per_device_train_batch_size
+        args.gradient_accumulation_steps = (
+            1 if given else steps_of_whole_groups(size, args.num_generations, num_processes)
+        )
 
 
 def _check_sampling(args: StepCoderGRPOConfig) -> None:

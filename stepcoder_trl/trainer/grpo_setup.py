@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from transformers import ProcessorMixin
 
 from stepcoder_trl.curriculum import Curriculum
@@ -16,7 +16,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.rewards import REWARDS, unit_test_reward
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.queries import Query, build_query
-from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows
+from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows, read_dataset
 from stepcoder_trl.steps.starts import longest_query
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.setup import query_limit
@@ -100,16 +100,9 @@ def read_rows(dataset: Any, name: str) -> list[PromptRow]:
     Read a dataset of problems, or of prompts as upstream's. Errors call it `name`.
 
     Raises:
-        BadInputError: If it is missing, streamed or empty, or has images or tokens instead of prompts.
+        BadInputError: If it is missing or empty, or has images or tokens instead of prompts.
     """
-    if dataset is None or (not isinstance(dataset, IterableDataset) and len(dataset) == 0):
-        what = "is missing" if dataset is None else "has no rows"
-        raise BadInputError(f"`{name}` {what}. Pass problems with tests, or rows with a `prompt`.")
-    if isinstance(dataset, IterableDataset):
-        raise BadInputError(
-            f"`{name}` is streamed, but the curriculum must know all problems. Pass `Dataset.from_list(list(it))`."
-        )
-    rows = as_rows(dataset, name)
+    rows = as_rows(read_dataset(dataset, name), name)
     if rows[0].token_ids is not None:
         raise BadInputError(f"The rows of `{name}` have `input_ids` and no `prompt`. Pass text or messages.")
     if any({"image", "images"} & row.columns.keys() for row in rows):
@@ -227,7 +220,7 @@ def index_dataset(indices: Iterable[int]) -> Dataset:
 
 def longest_allowed(model: torch.nn.Module, args: StepCoderGRPOConfig) -> float:
     """Return the maximum number of tokens of a query."""
-    return query_limit(model, args.max_prompt_length, args.max_completion_length or 0)
+    return query_limit(model, args.max_prompt_length, args.max_completion_length or 0, "max_completion_length")
 
 
 def check_sizes(

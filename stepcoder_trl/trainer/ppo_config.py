@@ -48,7 +48,7 @@ EOS: Any = UpstreamDefault.EOS
 
 
 @dataclass
-class StepCoderPPOConfig(SharedOptions, PPOConfig):
+class StepCoderPPOConfig(SharedOptions, PPOConfig):  # type: ignore[misc]  # a default of `None` for `int`
     """
     Configuration of [`StepCoderPPOTrainer`]: the fields below, those of [`SharedOptions`], and upstream's.
 
@@ -200,10 +200,7 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):
 
 
 # Intervals of upstream's options.
-_INHERITED = {
-    "gradient_accumulation_steps": Help("", interval="[1, inf)"),
-    "missing_eos_penalty": Help("", interval="(0, inf)", fix="It is subtracted as it stands."),
-}
+_INHERITED = {"missing_eos_penalty": Help("", interval="(0, inf)", fix="It is subtracted as it stands.")}
 
 
 # Options of transformers without effect in this trainer. Setting one gives a warning.
@@ -248,7 +245,7 @@ def _check_evaluation(args: StepCoderPPOConfig) -> None:
 def _check_batches(args: StepCoderPPOConfig) -> None:
     """Raise an error if a mini-batch is not a whole number of micro-batches."""
     steps, parts = args.gradient_accumulation_steps, args.num_mini_batches
-    if steps % parts:
+    if steps is not None and steps % parts:
         fits = [n for n in range(1, steps + 1) if steps % n == 0]
         raise BadInputError(
             f"`num_mini_batches` is {parts}, but must divide `gradient_accumulation_steps`, which is {steps}: a "

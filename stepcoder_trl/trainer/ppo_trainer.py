@@ -27,11 +27,11 @@ from stepcoder_trl.steps.masks import error_masks, loss_masks
 from stepcoder_trl.steps.padding import pad_masks
 from stepcoder_trl.steps.programs import Feedback, ProgramRunner, Runs
 from stepcoder_trl.steps.queries import Query, build_query
-from stepcoder_trl.steps.rows import PromptRow, as_rows, collate, keep_rows
+from stepcoder_trl.steps.rows import PromptRow, as_rows, collate, keep_rows, read_dataset
 from stepcoder_trl.steps.scores import RewardFunc
 from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.steps.starts import Start, draw_starts, read_completions, report_shares, stage_results
-from stepcoder_trl.trainer import failures, ppo_steps, processes, setup
+from stepcoder_trl.trainer import failures, inputs, ppo_steps, processes, setup
 from stepcoder_trl.trainer._trl import PPOTrainer, RewardCarrier
 from stepcoder_trl.trainer.batches import PromptSampler
 from stepcoder_trl.trainer.cards import card_facts, write_card
@@ -58,16 +58,17 @@ class StepCoderPPOTrainer(PPOTrainer):
     Args:
         args ([`StepCoderPPOConfig`]):
             Configuration.
-        processing_class ([`~transformers.PreTrainedTokenizerBase`]):
-            Tokenizer.
-        model ([`~transformers.PreTrainedModel`]):
-            Policy.
+        processing_class ([`~transformers.PreTrainedTokenizerBase`], *optional*):
+            Tokenizer. `None` means that of the model.
+        model (`str`, path or [`~transformers.PreTrainedModel`]):
+            Policy. A name on the Hub or a folder is loaded in float32.
         ref_model ([`~transformers.PreTrainedModel`], *optional*):
             Reference of the KL penalty. `None` means a frozen copy of the policy, or the policy without its adapter.
         reward_model ([`~transformers.PreTrainedModel`], *optional*):
             Sequence classifier with one label. Its score is added to those of the reward functions.
         train_dataset ([`~datasets.Dataset`] or sequence of [`Problem`] or mappings):
             Problems: `task_id`, `prompt`, `starter_code`, `canonical_solution`, `tests`. Or rows with `input_ids`.
+            Files of problems are given by a path or a list of paths. A streamed set is read once, to its end.
         value_model ([`~transformers.PreTrainedModel`], *optional*):
             Critic: sequence classifier with one label and a head called `score`. `None` makes one from the policy.
         data_collator (`Callable`, *optional*):
@@ -104,8 +105,8 @@ class StepCoderPPOTrainer(PPOTrainer):
     def __init__(
         self,
         args: StepCoderPPOConfig,
-        processing_class: PreTrainedTokenizerBase,
-        model: PreTrainedModel | PeftModel,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        model: str | os.PathLike[str] | PreTrainedModel | PeftModel | None = None,
         ref_model: PreTrainedModel | None = None,
         reward_model: PreTrainedModel | None = None,
         train_dataset: Any = None,
@@ -120,8 +121,10 @@ class StepCoderPPOTrainer(PPOTrainer):
         reward_weights: list[float] | None = None,
         executor: Backend | None = None,
     ) -> None:
-        setup.check_training_set(train_dataset)
+        train_dataset = read_dataset(train_dataset)
         processes.quiet_unless_first()
+        model = inputs.load_model(model)
+        processing_class = inputs.load_tokenizer(processing_class, model)
         setup.warn_without_effect(args)
         self.args, self.processing_class = args, processing_class
         self.generate: Callable[..., Generation] = generate
@@ -136,8 +139,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.training_set = TrainingSet(rows, args.curriculum_config(args.seed), self.build_query, limit)
         has_problems = self.training_set.has_problems
         self.plan = setup.plan_run(args, len(self.rows), has_problems, PartialState().num_processes)
-        limit = setup.query_limit(model, args.max_prompt_length, args.eval_response_length or args.response_length)
-        self.eval_sets = usable_sets(eval_dataset, args, self.build_query, limit)
+        self.eval_sets = usable_sets(eval_dataset, args, self.build_query, setup.eval_query_limit(model, args))
         self.signals: StopSignals | None = None
         value_model, ref_model = default_models(model, value_model, ref_model, peft_config, args.seed)
         torch.manual_seed(args.seed)  # a new adapter is the same on every process, and after a restart

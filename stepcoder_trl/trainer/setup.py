@@ -32,27 +32,37 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def check_training_set(train_dataset: Any) -> None:
-    """Raise a `BadInputError` if the training set is missing or has no rows."""
-    if train_dataset is None:
-        raise BadInputError("`train_dataset` is missing. Pass problems with tests, or rows with `input_ids`.")
-    if len(train_dataset) == 0:
-        raise BadInputError("`train_dataset` has no rows. Pass problems with tests, or rows with `input_ids`.")
-
-
 def warn_without_effect(args: StepCoderPPOConfig) -> None:
     """Warn of options that are set but have no effect in this trainer."""
     if idle := options_without_effect(args):
         logger.warning(f"Without effect in this trainer: {', '.join(f'`{name}`' for name in idle)}.")
 
 
-def query_limit(model: torch.nn.Module, max_prompt_length: int | None, response_length: int) -> float:
-    """Return the maximum number of tokens of a query: `max_prompt_length`, or what the model's positions allow."""
+def query_limit(
+    model: torch.nn.Module, max_prompt_length: int | None, response_length: int, option: str = "response_length"
+) -> float:
+    """
+    Return the maximum number of tokens of a query: `max_prompt_length`, or what the model's positions leave.
+
+    Raises:
+        BadInputError: If they leave none. `option` is the name of `response_length` in the message.
+    """
     limits = [max_prompt_length or math.inf]
     positions = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)
     if positions is not None:
+        if response_length >= positions:
+            raise BadInputError(
+                f"`{option}` {response_length} leaves no room in {positions} positions, which is all that the model "
+                "has for a query and its completion. Lower it, or use a model with more positions."
+            )
         limits.append(positions - response_length)
     return min(limits)
+
+
+def eval_query_limit(model: torch.nn.Module, args: StepCoderPPOConfig) -> float:
+    """Return the maximum number of tokens of a query of an evaluation."""
+    name = "response_length" if args.eval_response_length is None else "eval_response_length"
+    return query_limit(model, args.max_prompt_length, args.eval_response_length or args.response_length, name)
 
 
 def plan_run(args: StepCoderPPOConfig, num_rows: int, has_problems: bool, num_processes: int) -> BatchPlan:
@@ -116,6 +126,7 @@ def check_precision(args: StepCoderPPOConfig, accelerator: Accelerator) -> None:
 
 def set_sizes(args: StepCoderPPOConfig, plan: BatchPlan, num_processes: int) -> None:
     """Write the sizes of a run into the fields of upstream's configuration."""
+    args.gradient_accumulation_steps = plan.accumulation_steps * args.num_mini_batches
     args.world_size = num_processes
     args.num_total_batches = plan.num_updates
     args.batch_size, args.local_batch_size = plan.batch_size, plan.local_batch_size

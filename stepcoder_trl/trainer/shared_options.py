@@ -8,6 +8,7 @@ Checks and the tables of the documentation are made from the fields.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,16 @@ def option(
 class SharedOptions:
     """Options of curriculum, loss mask and executor. Each field describes itself."""
 
+    gradient_accumulation_steps: int | None = option(
+        None,
+        "Forward passes per update and process. `None` means the smallest number with which an update is whole "
+        "groups of `num_generations` completions.",
+        interval="[1, inf)",
+        source="ours; upstream 1",
+    )
+    logging_steps: float = option(
+        1, "Updates between two logs. Below 1: a fraction of all updates.", source="ours; upstream 10"
+    )
     curriculum: Mode = option(
         "paper",
         'Curriculum of Code Completion Subtasks: `"paper"`, `"mix"`, `"adaptive"` or `"off"`.',
@@ -159,6 +170,16 @@ class SharedOptions:
     def executor_config(self, num_workers: int) -> ExecutorConfig:
         """Return the settings of an executor. `executor_workers` overrides `num_workers`."""
         return ExecutorConfig(num_workers=self.executor_workers or num_workers, timeout_s=self.test_timeout_s)
+
+
+def steps_of_whole_groups(per_device: int, num_generations: int, num_processes: int, parts: int = 1) -> int:
+    """
+    Return the smallest number of accumulation steps with which an update is whole groups. It is a multiple of `parts`.
+
+    An update has `per_device * steps * num_processes` completions, and a group has `num_generations`.
+    """
+    steps = num_generations // math.gcd(num_generations, per_device * num_processes)
+    return math.lcm(steps, parts)
 
 
 # Checks

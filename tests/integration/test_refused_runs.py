@@ -29,7 +29,8 @@ def test_too_long_problem_is_left_out_and_named(make_trainer, problems, caplog):
     ("keywords", "changes", "message"),
     [
         ({"dataset": []}, {}, "has no rows"),
-        ({}, {"response_length": 256}, "No row of `train_dataset` is usable"),
+        ({}, {"response_length": 256}, "`response_length` 256 leaves no room in 256 positions"),
+        ({}, {"response_length": 255}, "No row of `train_dataset` is usable"),
         ({}, {"num_generations": 3}, "multiple of `num_generations`, 3. The nearest that fit: 3 and 6"),
         ({}, {"gradient_accumulation_steps": 18, "num_generations": 4}, "has 8 usable rows, but an update takes 9"),
         ({"dataset": [{"prompt": "p"}]}, {}, "Row 0 of `train_dataset` has no `tests`"),

@@ -22,19 +22,16 @@ def test_arguments_that_put_other_text_into_completions(make_trainer, keywords, 
         make_trainer(keywords=keywords)
 
 
-STREAM = Dataset.from_list([{"prompt": "a"}]).to_iterable_dataset()
-
-
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (STREAM, "`train_dataset` is streamed, .* Pass `Dataset.from_list"),
+        ("gone.jsonl", "`train_dataset` is 'gone.jsonl', but there is no such file"),
         ([], "`train_dataset` has no rows"),
         ([{"input_ids": [1, 2]}], "have `input_ids` and no `prompt`"),
         ([{"prompt": "a", "image": None}], "has images"),
         ([{"prompt": "a"}], r"Row 0 of `train_dataset` has no `tests`, and there are no `reward_funcs`"),
     ],
-    ids=["streamed", "empty", "tokens", "images", "no-reward"],
+    ids=["missing", "empty", "tokens", "images", "no-reward"],
 )
 def test_datasets(make_trainer, dataset, message):
     with pytest.raises(BadInputError, match=message):
@@ -46,8 +43,19 @@ def test_missing_dataset(make_trainer, problems, make_policy, make_args, tokeniz
 
     with pytest.raises(BadInputError, match="`train_dataset` is missing"):
         StepCoderGRPOTrainer(make_policy(), args=make_args(), processing_class=tokenizer)
-    with pytest.raises(BadInputError, match="`eval_dataset` is streamed"):
-        make_trainer(keywords={"eval_dataset": STREAM})
+    with pytest.raises(BadInputError, match="`eval_dataset` has no rows"):
+        make_trainer(keywords={"eval_dataset": []})
+
+
+def test_streamed_dataset_is_read_once(make_trainer, problems):
+    stream = Dataset.from_list([problem.to_row() for problem in problems]).to_iterable_dataset()
+
+    assert len(make_trainer(dataset=stream).training_set.rows) == 8
+
+
+def test_completions_longer_than_the_positions(make_trainer):
+    with pytest.raises(BadInputError, match="`max_completion_length` 256 leaves no room in 256 positions"):
+        make_trainer(max_completion_length=256)
 
 
 def test_round_with_more_problems_than_there_are(make_trainer, problems):

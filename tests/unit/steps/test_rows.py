@@ -8,7 +8,8 @@ from datasets import Dataset
 from transformers import DataCollatorWithPadding
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.steps.rows import as_rows, collate
+from stepcoder_trl.jsonl import write_rows
+from stepcoder_trl.steps.rows import as_rows, collate, read_dataset
 
 
 TESTS = '{"type": "stdio", "inputs": [""], "outputs": ["1"]}'
@@ -29,6 +30,35 @@ def test_problems_are_rows_too(problems):
 
     assert [row.task_id for row in read] == [problem.task_id for problem in problems]
     assert read[0].tests == problems[0].tests
+
+
+def test_files_of_problems_are_loaded(problems, tmp_path):
+    paths = [tmp_path / "a.jsonl", str(tmp_path / "b.jsonl")]
+    for path, some in zip(paths, (problems[:3], problems[3:]), strict=True):
+        write_rows(path, [problem.to_row() for problem in some])
+
+    assert [problem.task_id for problem in read_dataset(paths)] == [problem.task_id for problem in problems]
+    assert len(read_dataset(paths[0])) == 3
+
+
+def test_streamed_rows_are_read_once():
+    stream = Dataset.from_list([{"prompt": "a"}, {"prompt": "b"}]).to_iterable_dataset()
+
+    assert [row["prompt"] for row in read_dataset(stream)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (None, "`eval_dataset` is missing"),
+        (iter(()), "`eval_dataset` has no rows"),
+        ({"train": [], "test": []}, r"`eval_dataset` has the splits \['test', 'train'\]. Pass one of them"),
+        ("org/name", r"no such file. .* `datasets.load_dataset\('org/name'"),
+    ],
+)
+def test_what_is_no_dataset_is_refused(dataset, message):
+    with pytest.raises(BadInputError, match=message):
+        read_dataset(dataset, "eval_dataset")
 
 
 def test_rows_without_tests_are_for_a_reward_function():

@@ -45,6 +45,19 @@ def arguments(**changes):
 # Batches
 
 
+@pytest.mark.parametrize(
+    ("num_generations", "num_processes", "parts", "steps"),
+    [(16, 1, 1, 4), (16, 2, 1, 2), (16, 1, 3, 12), (6, 1, 1, 3), (1, 1, 1, 1), (8, 4, 2, 2)],
+)
+def test_update_is_whole_groups_where_accumulation_is_not_given(num_generations, num_processes, parts, steps):
+    args = arguments(gradient_accumulation_steps=None, num_mini_batches=parts)
+
+    got = batches.plan_batches(args, 50, num_generations, num_processes)
+
+    assert got.accumulation_steps * parts == steps
+    assert got.batch_size == 4 * steps * num_processes == got.prompts_per_update * num_generations
+
+
 def test_sizes_of_a_run():
     got = batches.plan_batches(arguments(), num_rows=20, num_generations=8, num_processes=2)
 

@@ -47,6 +47,18 @@ def test_ppo_trains_and_saves(model_folder, problem_file, tmp_path):
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("verb", ["ppo", "grpo"])
+@pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own settings
+def test_default_batch_is_whole_groups(verb, model_folder, problem_file, tmp_path):
+    names = ["--problems", str(problem_file), "--model_name_or_path", str(model_folder), "--output_dir"]
+    length = {"ppo": "--response_length", "grpo": "--max_completion_length"}[verb]
+    with pytest.raises(SystemExit) as stop:
+        main([verb, *names, str(tmp_path / "run"), length, "8", "--max_steps", "1", "--use_cpu"])
+
+    assert stop.value.code == 0
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
 def test_ppo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path):
     out = tmp_path / "run"
     lora = ["--use_peft", "--lora_r", "2", "--prompt_style", "plain", "--save_steps", "1"]
@@ -136,9 +148,10 @@ def test_refusal_of_the_chat_template_is_one_line(verb, model_folder, problem_fi
     settings.pop("chat_template", None)
     (model_folder / "tokenizer_config.json").write_text(json.dumps(settings))
     names = ["--problems", problem_file, "--model_name_or_path", model_folder, "--output_dir", tmp_path / "run"]
+    flags = ["--use_cpu", "--report_to", "none", "--bf16", "false"]
 
     with pytest.raises(SystemExit) as stop:
-        main([verb, *map(str, names), "--use_cpu", "--report_to", "none", "--bf16", "false"])
+        main([verb, *map(str, names), *flags, *({"ppo": ["--response_length", "8"]}.get(verb, []))])
 
     assert stop.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]

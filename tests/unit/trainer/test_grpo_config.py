@@ -29,13 +29,28 @@ def test_documented_table_equals_the_fields():
 
 def test_other_defaults_are_those_of_upstream(tmp_path):
     ours, theirs = make(tmp_path), GRPOConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", bf16=False)
-    other = {name: value for name, value in vars(theirs).items() if name not in {*OWN, "logging_dir"}}
+    own = {*OWN, "logging_dir", "logging_steps"}
+    other = {name: value for name, value in vars(theirs).items() if name not in own}
 
     found = vars(ours)
     assert {name for name, value in other.items() if found[name] != value} <= {
         *("activation_checkpointing", "activation_checkpointing_kwargs", "distributed_state"),
         *("deepspeed_plugin", "accelerator_config"),
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [
+        ({"num_generations": 16}, 2),
+        ({"num_generations": 12, "per_device_train_batch_size": 8}, 3),
+        ({"num_generations": 4}, 1),
+        ({"num_generations": 16, "gradient_accumulation_steps": 6}, 6),
+        ({"num_generations": 16, "generation_batch_size": 32}, 1),
+    ],
+)
+def test_update_is_whole_groups_where_accumulation_is_not_given(tmp_path, given, steps):
+    assert make(tmp_path, **given).gradient_accumulation_steps == steps
 
 
 def test_options_of_curriculum_mask_and_executor_are_those_of_ppo(tmp_path):

@@ -41,6 +41,8 @@ def test_defaults():
         "whiten_advantages": True,
         "error_token_penalty": 0.0,
         "reward_clip": None,
+        "gradient_accumulation_steps": None,
+        "logging_steps": 1,
         "curriculum": "paper",
         "curriculum_kinds": "statements",
         "curriculum_pass_rate": 0.5,

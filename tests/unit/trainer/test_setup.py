@@ -19,17 +19,13 @@ def make_args(**changes):
     )
 
 
-@pytest.mark.parametrize("dataset", [None, []])
-def test_training_set_is_required(dataset):
-    with pytest.raises(BadInputError, match="`train_dataset`"):
-        setup.check_training_set(dataset)
-
-
 def test_positions_of_the_model_limit_the_query(make_policy):
     policy = make_policy()  # 256 positions
 
     assert setup.query_limit(policy, None, 56) == 200
     assert setup.query_limit(policy, 100, 56) == 100
+    with pytest.raises(BadInputError, match="`eval_response_length` 256 leaves no room in 256 positions"):
+        setup.eval_query_limit(policy, make_args(eval_response_length=256))
 
 
 @pytest.mark.parametrize(
