@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,34 @@ def completion_columns(rollouts: Sequence[RolloutView], update: int) -> dict[str
     }
 
 
+def _cells(values: Sequence[Any]) -> list[Any]:
+    """Return values as numbers if all are, else as text. `None` stays."""
+    if all(value is None or isinstance(value, (int, float)) for value in values):
+        return list(values)
+    return [None if value is None else _utf8(str(value)) for value in values]
+
+
 def _utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def write_completions(rollouts: Sequence[RolloutView], update: int, folder: str | os.PathLike[str]) -> Path:
-    """Write completions to `completions_UPDATE.parquet` in a folder, which is made if missing. Return the path."""
+def write_completions(
+    rollouts: Sequence[RolloutView],
+    update: int,
+    folder: str | os.PathLike[str],
+    extra: Mapping[str, Sequence[Any]] | None = None,
+) -> Path:
+    """
+    Write completions to `completions_UPDATE.parquet` in a folder, which is made if missing. Return the path.
+
+    `extra` columns have one value per completion. Values that are no numbers are written as text.
+    """
     import pyarrow as pa
     import pyarrow.parquet
 
     # These columns may hold only nulls, from which pyarrow cannot infer a type.
     types = {"stage": pa.int64(), "outcome": pa.string(), "score": pa.float64()}
-    columns = completion_columns(rollouts, update)
+    columns = {name: _cells(values) for name, values in (extra or {}).items()} | completion_columns(rollouts, update)
     table = pa.table({name: pa.array(values, types.get(name)) for name, values in columns.items()})
     path = Path(folder) / f"completions_{update:05d}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)

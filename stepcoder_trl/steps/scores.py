@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.rewards import unit_test_reward
+from stepcoder_trl.steps.reward_functions import RewardFunc, call_all, named_reward, reward_name, takes_columns
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.starts import Completion
 from stepcoder_trl.types import Execution
 
 
-RewardFunc = Callable[..., Sequence[float | None]]
-
-
-def reward_name(func: Any) -> str:
-    """Return the name of a reward function in metrics and errors."""
-    return str(func.__name__ if inspect.isroutine(func) else type(func).__name__)
+def reward_completion(completion: Completion) -> str | list[dict[str, str]]:
+    """Return what reward functions get of a completion, as in TRL: text, or for a chat a list of one message."""
+    if isinstance(completion.start.row.prompt, str):
+        return completion.text
+    return [{"role": "assistant", "content": completion.text}]
 
 
 def reward_columns(completions: Sequence[Completion], executions: Sequence[Execution | None]) -> dict[str, list[Any]]:
@@ -30,24 +29,13 @@ def reward_columns(completions: Sequence[Completion], executions: Sequence[Execu
     return {
         **{name: [row.columns.get(name) for row in rows] for name in names},
         "prompts": [start.query.text if start.row.token_ids is not None else start.row.prompt for start in starts],
-        "completions": [completion.text for completion in completions],
+        "completions": [reward_completion(completion) for completion in completions],
         "completion_ids": [list(completion.token_ids) for completion in completions],
         "task_id": [row.task_id for row in rows],
         "prefix": [start.query.prefix for start in starts],
         "program": [completion.program.text for completion in completions],
         "execution": list(executions),
     }
-
-
-def call_reward(func: RewardFunc, columns: Mapping[str, Any]) -> tuple[float | None, ...]:
-    """Call a reward function. Raises a `BadInputError` if it does not return one finite value per completion."""
-    values = list(func(**columns))
-    if len(values) != len(columns["completions"]):
-        raise BadInputError(
-            f"The reward function `{reward_name(func)}` returned {len(values)} values for "
-            f"{len(columns['completions'])} completions. Return one per completion, `None` for one without a score."
-        )
-    return checked_scores(reward_name(func), values)
 
 
 def checked_scores(name: str, values: Sequence[float | None]) -> tuple[float | None, ...]:
@@ -77,7 +65,7 @@ def combine_scores(by_source: Mapping[str, Sequence[float | None]], weights: Seq
 
 def choose_rewards(
     rows: Sequence[PromptRow],
-    reward_funcs: RewardFunc | Sequence[RewardFunc] | None,
+    reward_funcs: str | RewardFunc | Sequence[str | RewardFunc] | None,
     reward_weights: Sequence[float] | None,
     with_reward_model: bool,
 ) -> tuple[list[RewardFunc], list[float]]:
@@ -87,13 +75,15 @@ def choose_rewards(
     By default, tests give compiler feedback, and each weight is 1.
 
     Raises:
-        BadInputError: If a row could not be scored, or the number of weights is wrong.
+        BadInputError: If a row could not be scored, a function needs a column that there is not, or the number of
+            weights is wrong.
     """
     with_tests = sum(row.tests is not None for row in rows)
     if reward_funcs is None:
         funcs: list[RewardFunc] = [unit_test_reward] if with_tests else []
     else:
-        funcs = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
+        given: Any = reward_funcs if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
+        funcs = [named_reward(one) for one in given]
     if not funcs and reward_funcs is not None and not with_reward_model:
         raise BadInputError("`reward_funcs` is empty. Leave it out for compiler feedback of the tests.")
     if reward_funcs is None and not with_reward_model and with_tests < len(rows):
@@ -109,15 +99,26 @@ def choose_rewards(
             f"`reward_weights` has {len(weights)} values, but there are {len(funcs)} reward functions and "
             f"{number - len(funcs)} reward models. Pass {number}."
         )
-    return funcs, weights
+    columns = {name for row in rows for name in row.columns}
+    return [takes_columns(func, columns) for func in funcs], weights
 
 
 def call_rewards(funcs: Sequence[RewardFunc], columns: Mapping[str, Any]) -> dict[str, tuple[float | None, ...]]:
-    """Return the scores by the name of the reward function. If a name occurs again, its number is appended."""
+    """
+    Return the scores by the name of the reward function. If a name occurs again, its number is appended.
+
+    Raises:
+        BadInputError: If a function does not return one finite value per completion.
+    """
     by_source: dict[str, tuple[float | None, ...]] = {}
-    for number, func in enumerate(funcs):
-        name = reward_name(func)
-        by_source[f"{name}_{number}" if name in by_source else name] = call_reward(func, columns)
+    for number, (func, given) in enumerate(zip(funcs, call_all(funcs, columns), strict=True)):
+        name, values = reward_name(func), list(given)
+        if len(values) != len(columns["completions"]):
+            raise BadInputError(
+                f"The reward function `{name}` returned {len(values)} values for {len(columns['completions'])} "
+                "completions. Return one per completion, `None` for one without a score."
+            )
+        by_source[f"{name}_{number}" if name in by_source else name] = checked_scores(name, values)
     return by_source
 
 

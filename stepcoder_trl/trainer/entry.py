@@ -70,9 +70,21 @@ class PPOScriptArguments(ScriptArguments):
         metadata={"help": f"Name of the reward function. {describe_rewards()}", "choices": list(REWARDS)},
     )
 
+    reward_funcs: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Reward functions instead of `reward`: its names, or your own as `package.module:function`, which "
+            "may lie in the working directory. `reward_weights` are their weights."
+        },
+    )
+
     def __post_init__(self) -> None:
         if self.reward not in REWARDS:
             raise BadInputError(f"`reward` is {self.reward!r}, but must be one of {', '.join(REWARDS)}.")
+
+    def rewards(self) -> list[Any]:
+        """Return the reward functions, or their names."""
+        return list(self.reward_funcs) if self.reward_funcs else [REWARDS[self.reward]]
 
 
 def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: ModelConfig) -> list[str]:
@@ -156,7 +168,7 @@ def run_ppo(
         eval_dataset=evaluated,
         callbacks=callbacks,
         peft_config=get_peft_config(model_args),
-        reward_funcs=REWARDS[script_args.reward],
+        reward_funcs=script_args.rewards(),
     )
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     trainer.save_model(training_args.output_dir)
@@ -184,7 +196,7 @@ def run_grpo(
         evaluated = style_prompts(load_problems(script_args.eval_problems), script_args.prompt_style, tokenizer)
     trainer = StepCoderGRPOTrainer(
         load(),
-        REWARDS[script_args.reward],
+        script_args.rewards(),
         training_args,
         style_prompts(problems, script_args.prompt_style, tokenizer),
         evaluated,

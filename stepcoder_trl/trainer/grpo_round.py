@@ -17,7 +17,7 @@ from stepcoder_trl.steps.masks import loss_masks
 from stepcoder_trl.steps.padding import pad_masks
 from stepcoder_trl.steps.programs import Feedback, Runs
 from stepcoder_trl.steps.rows import PromptRow
-from stepcoder_trl.steps.scores import reward_columns
+from stepcoder_trl.steps.scores import reward_columns, reward_completion
 from stepcoder_trl.steps.starts import Completion, Start, report_shares, stage_results
 from stepcoder_trl.trainer.grpo_config import FgoDenominator, StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_groups import (
@@ -113,16 +113,8 @@ def reward_texts(completions: Sequence[Completion], decoded: Sequence[Any]) -> l
     With some tokenizers TRL puts the code prefix in front (`parse_response`). Where the row is only a prompt, what
     TRL `decoded` stays.
     """
-    texts: list[Any] = []
-    for completion, given in zip(completions, decoded, strict=True):
-        row = completion.start.row
-        if is_plain(row):
-            texts.append(given)
-        elif isinstance(row.prompt, str):
-            texts.append(completion.text)
-        else:
-            texts.append([{"role": "assistant", "content": completion.text}])
-    return texts
+    pairs = zip(completions, decoded, strict=True)
+    return [given if is_plain(one.start.row) else reward_completion(one) for one, given in pairs]
 
 
 def logged_columns(this: Round) -> dict[str, list[Any]]:

@@ -16,6 +16,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.rewards import REWARDS, unit_test_reward
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.queries import Query, build_query
+from stepcoder_trl.steps.reward_functions import named_reward, takes_columns
 from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows, read_dataset
 from stepcoder_trl.steps.starts import longest_query
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
@@ -61,7 +62,7 @@ def prepare(
     args = args or default_args(model)
     check_model_folder(args, model)
     rows = read_rows(train_dataset, "train_dataset")
-    funcs = choose_rewards(rows, reward_funcs)
+    funcs = choose_rewards(rows, reward_funcs, args.reward_weights)
     set_scale(args, funcs)
     return Given(args, funcs, rows, read_eval_sets(eval_dataset))
 
@@ -116,15 +117,23 @@ def read_eval_sets(dataset: Any) -> dict[str, list[PromptRow]]:
     return {name: read_rows(rows, "eval_dataset") for name, rows in sets.items()}
 
 
-def choose_rewards(rows: Sequence[PromptRow], reward_funcs: Any) -> list[Any]:
+def choose_rewards(rows: Sequence[PromptRow], reward_funcs: Any, reward_weights: Sequence[float] | None) -> list[Any]:
     """
-    Return the reward functions. `None` means compiler feedback of the tests.
+    Return the reward functions. `None` means compiler feedback of the tests. Reward models stay, also by their names.
 
     Raises:
-        BadInputError: If there is none for some row.
+        BadInputError: If there is none for some row, a function needs a column that there is not, or the number of
+            weights is wrong.
     """
     if reward_funcs is not None:
-        return list(reward_funcs) if isinstance(reward_funcs, list) else [reward_funcs]
+        given = reward_funcs if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
+        if reward_weights is not None and len(reward_weights) != len(given):
+            raise BadInputError(
+                f"`reward_weights` has {len(reward_weights)} values, but there are {len(given)} reward functions. "
+                f"Pass {len(given)}."
+            )
+        columns = {name for row in rows for name in row.columns}
+        return [one if _is_reward_model(one) else takes_columns(named_reward(one), columns) for one in given]
     lacking = next((number for number, row in enumerate(rows) if row.tests is None), None)
     if lacking is not None:
         raise BadInputError(
@@ -132,6 +141,11 @@ def choose_rewards(rows: Sequence[PromptRow], reward_funcs: Any) -> list[Any]:
             "column or pass reward functions."
         )
     return [unit_test_reward]
+
+
+def _is_reward_model(one: Any) -> bool:
+    """Whether a reward function is a model, or the name of one, which has no colon."""
+    return isinstance(one, torch.nn.Module) or (isinstance(one, str) and ":" not in one and one not in REWARDS)
 
 
 def set_scale(args: StepCoderGRPOConfig, reward_funcs: Sequence[Any]) -> None:

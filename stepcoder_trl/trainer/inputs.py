@@ -45,3 +45,12 @@ def load_tokenizer(processing_class: Any, model: torch.nn.Module) -> Any:
         )
     with loading(name):
         return AutoTokenizer.from_pretrained(name, padding_side="left")
+
+
+def refuse_reward_models(reward_funcs: Any) -> None:
+    """Raise a `BadInputError` for a reward model among the reward functions: PPO takes it as `reward_model`."""
+    for one in reward_funcs if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]:
+        if isinstance(one, torch.nn.Module):
+            raise BadInputError(
+                f"`reward_funcs` has a {type(one).__name__}, which is a reward model. Pass it as `reward_model`."
+            )

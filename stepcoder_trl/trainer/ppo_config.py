@@ -123,6 +123,12 @@ class StepCoderPPOConfig(SharedOptions, PPOConfig):  # type: ignore[misc]  # a d
         source='paper, 4.2: "clip value of 0.8"',
         fix="Leave it out not to clip.",
     )
+    reward_weights: list[float] | None = option(
+        None,
+        "Weight of each reward function, and of the reward model as the last. `None` means 1 for each. The argument "
+        "of the trainer beats it.",
+        source="as TRL's GRPO",
+    )
     error_token_penalty: float = option(
         0.0,
         "RLTF's fine-grained feedback: subtracted from the reward of each token on the lines that an error is "

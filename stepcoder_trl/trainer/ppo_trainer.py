@@ -27,8 +27,8 @@ from stepcoder_trl.steps.masks import error_masks, loss_masks
 from stepcoder_trl.steps.padding import pad_masks
 from stepcoder_trl.steps.programs import Feedback, ProgramRunner, Runs
 from stepcoder_trl.steps.queries import Query, build_query
+from stepcoder_trl.steps.reward_functions import RewardFunc
 from stepcoder_trl.steps.rows import PromptRow, as_rows, collate, keep_rows, read_dataset
-from stepcoder_trl.steps.scores import RewardFunc
 from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.steps.starts import Start, draw_starts, read_completions, report_shares, stage_results
 from stepcoder_trl.trainer import failures, inputs, ppo_steps, processes, setup
@@ -41,6 +41,7 @@ from stepcoder_trl.trainer.learner import Learner
 from stepcoder_trl.trainer.models import default_models, policy_for_generation, reference_policy
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores, Update
+from stepcoder_trl.trainer.reward_log import RewardLog
 from stepcoder_trl.trainer.rollout_log import RolloutLog, rollout_views
 from stepcoder_trl.trainer.run_loop import RunLoop
 from stepcoder_trl.trainer.signals import Interruption, StopSignals
@@ -81,12 +82,13 @@ class StepCoderPPOTrainer(PPOTrainer):
             Additional callbacks.
         peft_config ([`~peft.PeftConfig`], *optional*):
             Adapter to train instead of the whole policy. A critic that is made from the policy gets one too.
-        reward_funcs (`Callable` or `list` of them, *optional*):
-            Reward functions with TRL's signature, `def f(completions, **columns) -> list[float | None]`. The keyword
-            arguments are lists: `prompts`, `completion_ids`, `prefix`, `program`, `execution`, `task_id` and every
-            column of the dataset. `None` means compiler feedback from the tests.
+        reward_funcs (`Callable`, `str` or `list` of them, *optional*):
+            Reward functions with TRL's signature, `def f(completions, **columns) -> list[float | None]`, also async,
+            or their names, `package.module:function`. The keyword arguments are lists: `prompts`, `completion_ids`,
+            `prefix`, `program`, `execution`, `task_id` and every column of the dataset. For chats, completions are
+            messages. `None` means compiler feedback from the tests.
         reward_weights (`list[float]`, *optional*):
-            Weight of each reward function, and of the reward model as the last. `None` means 1 for each.
+            Weight of each reward function, and of the reward model as the last. `None` means `args.reward_weights`.
         executor ([`Backend`], *optional*):
             Executor of the programs. It stays open. `None` makes one when it is needed, and closes it after training.
 
@@ -117,7 +119,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         callbacks: list[TrainerCallback] | None = None,
         peft_config: PeftConfig | None = None,
         *,
-        reward_funcs: RewardFunc | list[RewardFunc] | None = None,
+        reward_funcs: str | RewardFunc | list[str | RewardFunc] | None = None,
         reward_weights: list[float] | None = None,
         executor: Backend | None = None,
     ) -> None:
@@ -132,8 +134,10 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.runner = ProgramRunner(executor, args.executor_config(processes.num_cores_per_process()))
         self.mask_rule = args.mask_rule(args.seed)
         rows = as_rows(train_dataset)
+        inputs.refuse_reward_models(reward_funcs)
+        weights = args.reward_weights if reward_weights is None else reward_weights
         self.reward_funcs, self.reward_weights = reward_scores.choose_rewards(
-            rows, reward_funcs, reward_weights, reward_model is not None
+            rows, reward_funcs, weights, reward_model is not None
         )
         limit = setup.query_limit(model, args.max_prompt_length, args.response_length)
         self.training_set = TrainingSet(rows, args.curriculum_config(args.seed), self.build_query, limit)
@@ -176,6 +180,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.learner = Learner(args, self.plan, self.accelerator, self.model, self.optimizer)
         self.evaluator = Evaluator(self)
         self.rollout_log = RolloutLog(args.output_dir, args.num_completions_to_print, args.report_to or ())
+        self.reward_log = RewardLog()
         self.run = RunLoop(self)
 
     @property
@@ -265,6 +270,7 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def train_on(self, rows: Sequence[PromptRow]) -> dict[str, float]:
         """Do one update with the rows of this process, one per completion. Returns the metrics over all processes."""
+        self.reward_log = RewardLog()
         # 1. draw a start for each problem, and build its query
         starts = self.draw_samples(rows)
         # 2. generate completions, and extract their programs
@@ -298,7 +304,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         totals.update(update_totals(update, self.args.kl_coef, eos, with_tests))
         update.metrics.update(self.metrics(totals, experience))
         if self.args.log_completions:
-            self.rollout_log.note(rollout_views(rollout, feedback, scores, loss_mask))
+            self.rollout_log.note(rollout_views(rollout, feedback, scores, loss_mask), self.reward_log.columns)
         if self.on_update is not None:
             self.on_update(update)
         return update.metrics
@@ -357,7 +363,7 @@ class StepCoderPPOTrainer(PPOTrainer):
     def score_completions(self, rollout: Rollout, feedback: Feedback) -> Scores:
         """Compute the weighted sum of reward functions and reward model, with penalty and clip."""
         completions, executions = rollout.completions, feedback.executions
-        columns = {**reward_scores.reward_columns(completions, executions), "trainer_state": self.state}
+        columns = reward_scores.reward_columns(completions, executions) | self.reward_log.keywords(self.state)
         by_source = reward_scores.call_rewards(self.reward_funcs, columns)
         if self.reward_model is not None:
             values = self.reward_model_scores(rollout).tolist()
@@ -408,6 +414,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         """Compute the metrics over all processes, with those of the curriculum and the learning rate."""
         metrics = finish_metrics(totals, experience, self._sum)
         metrics.update({} if self.curriculum is None else self.curriculum.summary())
+        metrics.update(self.reward_log.metrics())
         metrics["lr"] = self.lr_scheduler.get_last_lr()[0]
         return metrics
 

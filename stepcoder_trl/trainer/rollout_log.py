@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,22 +88,37 @@ def send_completions(
             callback.tb_writer.add_text(COMPLETIONS, completions_markdown(rollouts), update)
 
 
+def joined_columns(parts: Sequence[tuple[int, Mapping[str, Sequence[Any]]]]) -> dict[str, list[Any]]:
+    """
+    Return the extra columns of all processes, with `None` where one has no value.
+
+    Each part is the number of completions of a process, and its columns.
+    """
+    names = dict.fromkeys(name for _, columns in parts for name in columns)
+    filled = {
+        name: [[*columns.get(name, ()), *[None] * number][:number] for number, columns in parts] for name in names
+    }
+    return {name: [value for values in lists for value in values] for name, lists in filled.items()}
+
+
 class RolloutLog:
     """Prints the completions of an update, and writes them to `completions/` in `output_dir` and to trackers."""
 
     def __init__(self, output_dir: str, num_to_print: int | None, report_to: Sequence[str]) -> None:
         self.folder, self.num_to_print, self.report_to = Path(output_dir) / COMPLETIONS, num_to_print, report_to
         self._views: list[RolloutView] = []
+        self._extra: Mapping[str, Sequence[Any]] = {}
 
-    def note(self, views: list[RolloutView]) -> None:
-        """Keep the completions of this process for the next log."""
-        self._views = views
+    def note(self, views: list[RolloutView], extra: Mapping[str, Sequence[Any]] | None = None) -> None:
+        """Keep the completions of this process for the next log, with `extra` columns of the reward functions."""
+        self._views, self._extra = views, extra or {}
 
     def write(self, step: int, callbacks: Sequence[Any], is_local_main: bool, is_main: bool) -> None:
         """Log the completions of all processes, which must all call this. `is_local_main` prints, `is_main` writes."""
-        views, self._views = gather_object(self._views), []
+        views, parts = gather_object(self._views), gather_object([(len(self._views), self._extra)])
+        self._views, self._extra = [], {}
         if is_local_main:
             print_completions(views, self.num_to_print, f"Completions of update {step}")
         if is_main:
-            write_completions(views, step, self.folder)
+            write_completions(views, step, self.folder, joined_columns(parts))
             send_completions(views, step, self.report_to, callbacks)

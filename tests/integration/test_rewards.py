@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import math
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset
+from trl.rewards import think_format_reward
 
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.rewards import unit_test_reward
 from tests.integration.helpers import DISK_FULL, RIGHT, WRONG, Answers, logged, unreliable
 
@@ -237,3 +240,44 @@ def test_rewards_are_whitened_over_scored_completions(make_trainer):
     trainer.train()
 
     assert found[0].var().item() == pytest.approx(1.0, abs=1e-4)
+
+
+def chats(problems):
+    return [{**problem.to_row(), "prompt": [{"role": "user", "content": problem.prompt}]} for problem in problems]
+
+
+def test_rewards_of_trl_score_chats(make_trainer, script, problems):
+    script("<think>\nx\n</think>\nreturn 1", WRONG)
+
+    trainer = make_trainer(
+        dataset=chats(problems), max_steps=1, reward_weights=[2.0], keywords={"reward_funcs": [think_format_reward]}
+    )
+    trainer.train()
+
+    assert trainer.seen[0][1].scores.tolist() == [2.0, 0.0, 2.0, 0.0]
+
+
+def test_async_function_and_what_it_logs(make_trainer, script, tmp_path):
+    script(RIGHT, WRONG)
+
+    async def judge(completions, log_extra, log_metric):
+        log_metric("judged", len(completions))
+        log_extra("grade", ["good" if text == RIGHT else 0 for text in completions])
+        return [1.0 if text == RIGHT else None for text in completions]
+
+    keywords = {"reward_funcs": [judge, "stepcoder"], "reward_weights": [3.0, 1.0]}
+    trainer = make_trainer(max_steps=1, curriculum="off", log_completions=True, keywords=keywords, reward_weights=[9])
+    trainer.train()
+
+    assert trainer.seen[0][1].scores.tolist() == pytest.approx([4.0, -0.3, 4.0, -0.3])
+    assert logged(trainer, "judged") == [4.0]
+    assert logged(trainer, "rewards/judge") == [1.0]
+    (path,) = (tmp_path / "run" / "completions").iterdir()
+    assert pq.read_table(path)["grade"].to_pylist() == ["good", "0", "good", "0"]
+
+
+def test_reward_model_is_no_reward_function(make_trainer, make_classifier):
+    with pytest.raises(BadInputError, match=r"is a reward model. Pass it as `reward_model`"):
+        make_trainer(keywords={"reward_funcs": [make_classifier()]})
+    with pytest.raises(BadInputError, match="`reward_funcs` has 'org/judge', but must name functions"):
+        make_trainer(keywords={"reward_funcs": ["org/judge"]})

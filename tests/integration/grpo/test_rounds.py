@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 from datasets import Dataset
+from trl.rewards import think_format_reward
 
-from stepcoder_trl import Outcome, StepCoderGRPOTrainer, unit_test_reward
+from stepcoder_trl import BadInputError, Outcome, StepCoderGRPOTrainer, unit_test_reward
 from tests.conftest import SIGN
 from tests.integration.grpo.helpers import letters
 from tests.integration.helpers import BRANCH, RIGHT, WRONG, Answers, logged
@@ -328,3 +329,25 @@ def test_arguments_of_the_chat_template_reach_the_query(make_trainer, problems, 
     )
 
     assert "Be short." in trainer.build_query(trainer.training_set.rows[0], "").text
+
+
+async def takes_little(completions):
+    return [float(len(one[0]["content"])) for one in completions]
+
+
+def test_rewards_of_trl_and_functions_by_name_score_chats(make_trainer, problems):
+    rows = [{**one.to_row(), "prompt": [{"role": "user", "content": one.prompt}]} for one in problems]
+    funcs = [think_format_reward, takes_little, "stepcoder"]
+    trainer = make_trainer(
+        dataset=rows, max_steps=1, texts=["ab"], reward_weights=[1.0, 0.5, 0.0], keywords={"reward_funcs": funcs}
+    )
+    trainer.train()
+
+    (this,) = trainer.seen
+    assert this.scores == (1.0,) * 8
+    assert logged(trainer, "rewards/takes_little/mean") == [2.0]
+
+
+def test_wrong_number_of_weights_is_refused(make_trainer):
+    with pytest.raises(BadInputError, match="`reward_weights` has 1 values, but there are 2 reward functions"):
+        make_trainer(reward_weights=[1.0], keywords={"reward_funcs": ["stepcoder", letters]})

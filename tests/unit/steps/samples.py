@@ -15,9 +15,9 @@ def make_execution(outcome=Outcome.FAILED, kept=(), error_line=None, message="",
     return Execution(outcome, (test,), frozenset(kept), frozenset(kept), 0.0, trusted)
 
 
-def make_completion(text, prefix, *, task_id="task", number=0, columns=None, tests=None):
+def make_completion(text, prefix, *, task_id="task", number=0, columns=None, tests=None, prompt="prompt"):
     """Return a completion with one token per character, and an end token without text."""
-    row = PromptRow(task_id, "prompt", tests=tests, columns={"prompt": "prompt", **(columns or {})})
+    row = PromptRow(task_id, prompt, tests=tests, columns={"prompt": prompt, **(columns or {})})
     start = Start(row, None, Query("q", prefix, (5,)), number)
     spans = (*((place, place + 1) for place in range(len(text))), (len(text), len(text)))
     return Completion(start, tuple(range(len(spans))), text, spans, extract_program(text, prefix))

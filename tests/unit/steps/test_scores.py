@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from stepcoder_trl.steps.scores import call_reward, combine_scores, reward_columns
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.steps.scores import call_rewards, choose_rewards, combine_scores, reward_columns
 from tests.unit.steps.samples import make_completion, make_execution
 
 
@@ -22,12 +23,15 @@ def test_a_reward_function_must_return_one_value_per_completion():
         return [0.0]
 
     with pytest.raises(ValueError, match="`short` returned 1 values for 2 completions"):
-        call_reward(short, {"completions": ["a", "b"]})
+        call_rewards([short], {"completions": ["a", "b"]})
 
 
 @pytest.mark.parametrize("value", [math.nan, torch.tensor(math.nan)])
 def test_nan_is_no_score(value):
-    assert call_reward(lambda completions: [value, 1], {"completions": ["a", "b"]}) == (None, 1.0)
+    def judge(completions):
+        return [value, 1]
+
+    assert call_rewards([judge], {"completions": ["a", "b"]}) == {"judge": (None, 1.0)}
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
@@ -36,7 +40,7 @@ def test_an_infinite_score_is_refused(value):
         return [0.0, value]
 
     with pytest.raises(ValueError, match=rf"`judge` gave {value} for completion 1"):
-        call_reward(judge, {"completions": ["a", "b"]})
+        call_rewards([judge], {"completions": ["a", "b"]})
 
 
 def test_columns_of_a_reward_function():
@@ -55,3 +59,16 @@ def test_columns_of_a_reward_function():
         "program": ["def f(): return 1"],
         "execution": [run],
     }
+
+
+def test_completions_of_chats_are_messages_as_in_trl():
+    completion = make_completion(" return 1", "def f():", prompt=[{"role": "user", "content": "Write f."}])
+
+    columns = reward_columns([completion], [None])
+
+    assert columns["completions"] == [[{"role": "assistant", "content": " return 1"}]]
+
+
+def test_wrong_number_of_weights_is_refused():
+    with pytest.raises(BadInputError, match="`reward_weights` has 1 values"):
+        choose_rewards([], [len, len], [1.0], False)

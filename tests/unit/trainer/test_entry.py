@@ -82,6 +82,18 @@ def test_ppo_trains_on_rewards_of_other_papers(model_folder, problem_file, tmp_p
     assert (first["objective/scores"] > -1) == (reward == "ppocoder")  # even such a program is like the solution
 
 
+def test_own_reward_functions_and_weights_from_yaml(model_folder, problem_file, tmp_path, monkeypatch):
+    (tmp_path / "judges.py").write_text("async def seven(completions):\n    return [7.0 for _ in completions]\n")
+    config = tmp_path / "run.yaml"
+    config.write_text("reward_funcs: [stepcoder, 'judges:seven']\nreward_weights: [1.0, 0.5]\n")
+    monkeypatch.chdir(tmp_path)
+
+    assert ppo(model_folder, problem_file, "run", "--config", "run.yaml", "--save_steps", "1") == 0
+
+    (first, *_) = json.loads((tmp_path / "run/checkpoint-2/trainer_state.json").read_text())["log_history"]
+    assert first["objective/scores"] == pytest.approx(first["rewards/unit_test_reward"] + 3.5)
+
+
 @pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6.*:FutureWarning")  # TRL's own settings
 def test_sft_memorizes_solutions(model_folder, problem_file, tmp_path, capsys):
     names = ["--problems", problem_file, "--model_name_or_path", model_folder, "--output_dir", tmp_path / "run"]

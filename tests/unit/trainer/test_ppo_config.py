@@ -39,6 +39,7 @@ def test_defaults():
         "num_mini_batches": 1,
         "critic_warmup_steps": 0,
         "whiten_advantages": True,
+        "reward_weights": None,
         "error_token_penalty": 0.0,
         "reward_clip": None,
         "gradient_accumulation_steps": None,
