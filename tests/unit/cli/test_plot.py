@@ -30,7 +30,8 @@ def drawn(monkeypatch):
     """Record the panels instead of plotting them."""
     seen = {}
     monkeypatch.setattr(
-        "stepcoder_trl.cli.plot.plot_curves", lambda panels, path: seen.update(panels=panels, path=path)
+        "stepcoder_trl.cli.plot.plot_curves",
+        lambda panels, path, units: seen.update(panels=panels, path=path, units=units),
     )
     return seen
 
@@ -41,8 +42,9 @@ def test_newest_checkpoint_is_read(tmp_path, drawn):
     assert plot(run) == 0
 
     assert drawn["path"] == run / "curves.png"
-    assert list(drawn["panels"]) == ["Evaluation: pass@1", "Training: share of programs that pass"]
-    assert len(drawn["panels"]["Training: share of programs that pass"]["run"]) == 10
+    assert list(drawn["panels"]) == ["Evaluation from scratch: pass@1", "Training: programs that pass"]
+    assert len(drawn["panels"]["Training: programs that pass"]["run"]) == 10
+    assert drawn["units"]["Training: programs that pass"] == "share of programs"
 
 
 def test_several_runs_share_panels(tmp_path, drawn):
@@ -62,10 +64,20 @@ def test_quickstart_curves_are_read(tmp_path, drawn):
     assert list(drawn["panels"].values()) == [{tmp_path.name: [(1, 0.25)]}]
 
 
-def test_plot_is_written(tmp_path):
+def test_log_that_goes_farthest_is_read(tmp_path, drawn):
+    run = make_run(tmp_path / "run", 2)
+    (run / "run.json").write_text(json.dumps({"history": [{"step": 5, "executor/passed": 0.5}]}))
+
+    assert plot(run) == 0
+
+    assert drawn["panels"] == {"Training: programs that pass": {"run": [(5, 0.5)]}}
+
+
+def test_plot_is_written_and_counted(tmp_path, capsys):
     assert plot(make_run(tmp_path / "run", 2)) == 0
 
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "Wrote 2 panels of 1 run to " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -87,4 +99,4 @@ def test_unknown_metric_or_folder_is_one_error(tmp_path, capsys, flags, message)
 def test_folder_without_log_is_an_error(tmp_path, capsys):
     assert plot(tmp_path) == 2
 
-    assert "there is neither a checkpoint" in capsys.readouterr().err
+    assert "nor a checkpoint with trainer_state.json" in capsys.readouterr().err
