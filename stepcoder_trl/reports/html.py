@@ -1,85 +1,82 @@
-"""Write one self-contained HTML page that shows which tokens were trained on."""
+"""Show completions in HTML: which tokens were trained on, which lines ran, and which test failed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
-from stepcoder_trl.reports.rollouts import RolloutView, TokenKind, visible
+from stepcoder_trl.parsing import line_spans
+from stepcoder_trl.reports.page import details, document, filter_form, text
+from stepcoder_trl.reports.rollouts import CodeLine, FailingTest, RolloutView, TokenKind
 
 
 LEGEND = {
     TokenKind.PREFIX: "given to the model",
     TokenKind.KEPT: "trained on",
-    TokenKind.MASKED: "masked: it never ran",
+    TokenKind.MASKED: "masked: not trained on",
     TokenKind.OUTSIDE: "trained on, not part of the program",
 }
-END_MARK = "⏹"  # shown for a token without text
-
-# Not by colour alone, for readers who cannot tell colours apart: masked text is struck out, outside text underlined.
-_STYLE = """
-:root { color-scheme: light dark; --page: #fff; --text: #1a1a1a; --soft: #5c5c5c; --line: #d8d8d8; --code: #f6f6f4;
-  --kept: #cdeccd; --masked: #f6d5d2; --outside: #d6e4f7; --good: #14692b; --bad: #a4201a; }
-@media (prefers-color-scheme: dark) { :root { --page: #161616; --text: #e8e8e8; --soft: #a5a5a5; --line: #3a3a3a;
-  --code: #202020; --kept: #1f4a2a; --masked: #55231f; --outside: #1e3a5c; --good: #7fd394; --bad: #f59088; } }
-body { background: var(--page); color: var(--text); font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto;
-  max-width: 60rem; padding: 0 1rem; }
-article { border-top: 1px solid var(--line); margin-top: 1.5rem; }
-h2 { font-size: 1rem; overflow-wrap: anywhere; }
-pre { background: var(--code); border-radius: 6px; overflow-x: auto; padding: .8rem; font: 14px/1.6 ui-monospace,
-  monospace; unicode-bidi: isolate; }
-.facts, .prompt { color: var(--soft); }
-.prompt { white-space: pre-wrap; }
-.passed { color: var(--good); } .not-passed { color: var(--bad); }
-.prefix { color: var(--soft); }
-.kept { background: var(--kept); }
-.masked { background: var(--masked); text-decoration: line-through dotted; }
-.outside { background: var(--outside); text-decoration: underline; }
-.kept, .masked, .outside { border-radius: 3px; }
-.legend span { margin-right: 1rem; padding: 0 .3rem; }
-"""
+_LONGEST_PROMPT = 4000  # characters of a prompt that are shown
+_NUM_OPEN = 3  # rollouts that are open when the page is loaded
 
 
 def rollouts_page(rollouts: Sequence[RolloutView], title: str) -> str:
     """
-    Render completions as an HTML page. Each token is coloured by its [`TokenKind`].
+    Render completions as an HTML page, with menus that select by outcome and problem.
 
-    Programs are untrusted: their text is escaped, and invisible characters are shown as escapes. The page has no
-    scripts and external resources.
+    Programs are untrusted: their text is escaped, and invisible characters are shown as escapes. The page asks nothing
+    of the network, and is complete without JavaScript.
     """
-    legend = "".join(f'<span class="{kind}">{text}</span>' for kind, text in LEGEND.items())
-    articles = "\n".join(map(_article, rollouts)) or "<p>No rollouts.</p>"
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{_text(title)}</h1>
-<p class="legend">{legend}</p>
-{articles}
-</body>
-</html>
-"""
+    body = f"<h1>{text(title)}</h1>\n{rollouts_section([(None, one) for one in rollouts])}"
+    return document(title, body, filters=bool(rollouts))
 
 
-def _article(rollout: RolloutView) -> str:
-    outcome = rollout.outcome or "not run"
+def rollouts_section(rollouts: Sequence[tuple[int | str | None, RolloutView]]) -> str:
+    """Render completions, each with the number of its update or `None`: menus, legend and one part for each."""
+    if not rollouts:
+        return "<p>No rollouts.</p>"
+    updates = [str(update) for update, _ in rollouts if update is not None]
+    outcomes = sorted({outcome_of(one) for _, one in rollouts})
+    menus = [
+        ("update", "Update", list(dict.fromkeys(updates))),
+        ("outcome", "Outcome", outcomes),
+        ("task", "Problem", sorted({one.task_id for _, one in rollouts})),
+    ]
+    articles = [rollout_html(one, update, number < _NUM_OPEN) for number, (update, one) in enumerate(rollouts)]
+    form = filter_form(menu for menu in menus if menu[2])
+    return "\n".join([legend(), form, *articles])
+
+
+def legend() -> str:
+    """Return the legend of programs."""
+    kinds = "".join(f'<span class="{kind}">{meaning}</span>' for kind, meaning in LEGEND.items())
+    lines = '<span class="ran">line ran in a test</span><span class="idle">line never ran</span>'
+    return f'<p class="legend">{kinds}{lines}</p>'
+
+
+def rollout_html(rollout: RolloutView, update: int | str | None = None, is_open: bool = False) -> str:
+    """Return a completion as a part that can be opened."""
+    outcome = outcome_of(rollout)
     style = "passed" if outcome == "passed" else "not-passed"
-    facts = [f'<strong class="{style}">{_text(outcome)}</strong>']
-    facts += [_text(fact) for fact in rollout_facts(rollout)]
-    prompt = f'<p class="prompt">{_text(rollout.prompt)}</p>\n' if rollout.prompt else ""
-    code = _span(rollout.prefix, TokenKind.PREFIX) if rollout.prefix else ""
-    code += "".join(_span(token or END_MARK, kind) for token, kind in rollout.kinds())
-    return f"""<article>
-<h2>{_text(rollout.task_id)}</h2>
-<p class="facts">{" · ".join(facts)}</p>
-{prompt}<pre>{code}</pre>
-</article>"""
+    known = [] if update is None else [f"update {update}"]
+    head = " · ".join(
+        [f"<strong>{text(rollout.task_id)}</strong>", f'<strong class="{style}">{text(outcome)}</strong>']
+        + [text(fact) for fact in (*known, *rollout_facts(rollout))]
+    )
+    data = {"update": "" if update is None else str(update), "outcome": outcome, "task": rollout.task_id}
+    attributes = "".join(f' data-{name}="{text(value)}"' for name, value in data.items())
+    parts = [_prompt(rollout.prompt, is_open), program_html(rollout.lines())]
+    if rollout.failing_test is not None:
+        parts.append(_failing_test(rollout.failing_test))
+    if rollout.solution:
+        parts.append(details("Reference solution", solution_html(rollout.solution)))
+    body = "\n".join(part for part in parts if part)
+    opened = " open" if is_open else ""
+    return f'<details class="rollout"{attributes}{opened}><summary>{head}</summary>\n{body}\n</details>'
+
+
+def outcome_of(rollout: RolloutView) -> str:
+    """Return the outcome in words."""
+    return rollout.outcome or "not run"
 
 
 def rollout_facts(rollout: RolloutView) -> list[str]:
@@ -93,10 +90,36 @@ def rollout_facts(rollout: RolloutView) -> list[str]:
     return facts
 
 
-def _span(text: str, kind: TokenKind) -> str:
-    """Return a `<span>` in the colour of the kind."""
-    return f'<span class="{kind}">{_text(text)}</span>'
+def _prompt(prompt: str, is_open: bool) -> str:
+    if not prompt.strip():
+        return ""
+    shown = prompt if len(prompt) <= _LONGEST_PROMPT else f"{prompt[:_LONGEST_PROMPT]}... ({len(prompt)} characters)"
+    short = is_open and prompt.count("\n") < 8 and len(prompt) < 600
+    return details("Prompt", f'<pre class="wrap prompt">{text(shown)}</pre>', short)
 
 
-def _text(text: str) -> str:
-    return escape(visible(text))
+def program_html(lines: Sequence[CodeLine]) -> str:
+    """Return a program with line numbers, lines that ran and the kind of each token."""
+    return f'<pre class="program">{"".join(map(_line, lines))}</pre>'
+
+
+def _line(line: CodeLine) -> str:
+    ran = {True: " ran", False: " idle", None: ""}[line.ran]
+    number = "" if line.number is None else str(line.number)
+    spans = "".join(f'<span class="{kind}">{text(part)}</span>' for part, kind in line.parts)
+    return f'<span class="line{ran}" data-n="{number}">{spans}</span>'
+
+
+def solution_html(solution: str) -> str:
+    """Return a program with line numbers."""
+    lines = [solution[start:end] for start, end in line_spans(solution)]
+    numbered = (f'<span class="line" data-n="{number}">{text(line)}</span>' for number, line in enumerate(lines, 1))
+    return f"<pre>{''.join(numbered)}</pre>"
+
+
+def _failing_test(test: FailingTest) -> str:
+    parts = {"Input": test.input, "Expected": test.expected, "What came": test.message or test.outcome}
+    rows = "".join(
+        f'<dt>{name}</dt><dd><pre class="wrap">{text(value)}</pre></dd>' for name, value in parts.items() if value
+    )
+    return f"<h3>Test {test.number}: {text(test.outcome)}</h3>\n<dl>{rows}</dl>"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from stepcoder_trl.reports.terminal import evenly_spaced
+from stepcoder_trl.reports.rollouts import evenly_spaced
+from stepcoder_trl.reports.run_facts import PASS_AT, RunFacts, changed_settings, public_settings
 
 
 CARD = "README.md"
@@ -20,21 +20,6 @@ CURVE = "learning_curve.png"
 TAGS = ("trl", "ppo", "stepcoder", "code", "reinforcement-learning")
 _MAX_ROWS = 12
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_PASS_AT = re.compile(r"eval_(?:(?P<name>.+)_)?pass@(?P<k>\d+)")
-
-# Settings left out of the card: they may hold local paths, run names or secrets.
-_LOCAL_SETTINGS = {
-    "deepspeed",
-    "hub_token",
-    "logging_dir",
-    "output_dir",
-    "push_to_hub_token",
-    "resume_from_checkpoint",
-    "reward_model_path",
-    "run_name",
-    "sft_model_path",
-}
-
 _CITATIONS = """```bibtex
 @article{dou2024stepcoder,
   title   = {StepCoder: Improve Code Generation with Reinforcement Learning from Compiler Feedback},
@@ -59,57 +44,7 @@ _CITATIONS = """```bibtex
 ```"""
 
 
-@dataclass(frozen=True)
-class PassRate:
-    """One measured pass@k: the mean over the problems of an evaluation set, in [0, 1]."""
-
-    data: str  # name of the set
-    k: int
-    value: float
-
-
-@dataclass(frozen=True)
-class CardFacts:
-    """Contents of a model card. A base model or training set named `owner/name` is one on the Hub."""
-
-    model_name: str
-    base_model: str | None
-    adapter: bool  # whether the folder holds an adapter instead of a full model
-    training_data: str | None
-    training_data_license: str | None
-    num_problems: int
-    update: int  # number of updates done
-    num_updates: int  # number of updates planned
-    episodes: int  # number of completions so far
-    num_processes: int
-    pass_rates: Sequence[PassRate]  # of the weights that the card describes
-    history: Sequence[Mapping[str, float]]  # logged metrics, with `step`
-    settings: Mapping[str, Any]  # JSON values
-    defaults: Mapping[str, Any]
-    versions: Mapping[str, str]
-    backend: str | None = None  # name of the executor, if programs were run
-    layers: Mapping[str, bool] = field(default_factory=dict)  # of the sandbox, `True` where active; empty if unknown
-    curve: bool = False  # whether the folder holds a plot of the learning curve
-    tags: Sequence[str] = ()
-
-
-def measured_pass_rates(history: Sequence[Mapping[str, float]], update: int, data: str | None) -> list[PassRate]:
-    """
-    Return every pass@k of the last evaluation at an update. It is empty if the weights were not evaluated.
-
-    `data` is the name of the evaluation set for metrics that do not name their own set.
-    """
-    rates: dict[tuple[str, int], PassRate] = {}
-    for entry in history:
-        for name, value in entry.items():
-            match = _PASS_AT.fullmatch(name)
-            if match and entry.get("step") == update:
-                evaluated = match["name"] or data or "evaluation set"
-                rates[evaluated, int(match["k"])] = PassRate(evaluated, int(match["k"]), value)
-    return list(rates.values())
-
-
-def model_card(facts: CardFacts) -> str:
+def model_card(facts: RunFacts) -> str:
     """Write a model card, to be saved as `README.md`: Markdown with a YAML header."""
     sections = [
         f"# {_line(facts.model_name)}",
@@ -134,7 +69,7 @@ def model_card(facts: CardFacts) -> str:
     return f"---\n{_metadata(facts)}\n---\n\n" + "\n\n".join(sections) + "\n"
 
 
-def _metadata(facts: CardFacts) -> str:
+def _metadata(facts: RunFacts) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
@@ -184,7 +119,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _summary(facts: CardFacts) -> str:
+def _summary(facts: RunFacts) -> str:
     kind = "LoRA adapter" if facts.adapter else "model"
     base = f"`{_line(facts.base_model)}`" if facts.base_model else "a model without a name"
     data = f"`{_line(facts.training_data)}`" if facts.training_data else "a training set without a name"
@@ -198,7 +133,7 @@ def _summary(facts: CardFacts) -> str:
     )
 
 
-def _results(facts: CardFacts) -> str:
+def _results(facts: RunFacts) -> str:
     if not facts.pass_rates:
         return "These weights were not evaluated. The learning curve shows the metrics logged during training."
     rows = [[_cell(rate.data), f"pass@{rate.k}", f"{rate.value:.4f}"] for rate in facts.pass_rates]
@@ -226,13 +161,13 @@ def curve_points(history: Sequence[Mapping[str, float]]) -> dict[str, list[tuple
     curves: dict[str, list[tuple[float, float]]] = {}
     for entry in history:
         for name, value in entry.items():
-            title = _CURVES.get(name) or (name.removeprefix("eval_") if _PASS_AT.fullmatch(name) else None)
+            title = _CURVES.get(name) or (name.removeprefix("eval_") if PASS_AT.fullmatch(name) else None)
             if title is not None and "step" in entry:
                 curves.setdefault(title, []).append((entry["step"], value))
     return curves
 
 
-def _learning_curve(facts: CardFacts) -> str:
+def _learning_curve(facts: RunFacts) -> str:
     curves = {name: dict(points) for name, points in curve_points(facts.history).items()}
     updates = sorted({update for points in curves.values() for update in points})
     if not updates:
@@ -245,7 +180,7 @@ def _learning_curve(facts: CardFacts) -> str:
     return "\n\n".join([*plot, _table(["update", *map(_cell, curves)], rows)])
 
 
-def _method(facts: CardFacts) -> str:
+def _method(facts: RunFacts) -> str:
     settings = facts.settings
     return (
         "PPO (Schulman et al., arXiv:1707.06347) with the three parts of StepCoder (Dou et al., arXiv:2402.01391), by "
@@ -260,7 +195,7 @@ def _method(facts: CardFacts) -> str:
     )
 
 
-def _sandbox(facts: CardFacts) -> str:
+def _sandbox(facts: RunFacts) -> str:
     if facts.backend is None:
         return "No program was run. The score came from a reward model or a reward function."
     active = ", ".join(name for name, is_active in facts.layers.items() if is_active) or "unknown"
@@ -272,7 +207,7 @@ def _sandbox(facts: CardFacts) -> str:
     )
 
 
-def _use(facts: CardFacts) -> str:
+def _use(facts: RunFacts) -> str:
     name = json.dumps(_line(facts.model_name))
     load = (
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
@@ -290,13 +225,9 @@ def _use(facts: CardFacts) -> str:
     )
 
 
-def _settings(facts: CardFacts) -> str:
-    public = {name: value for name, value in facts.settings.items() if name not in _LOCAL_SETTINGS}
-    changed = [
-        [f"`{name}`", _cell(value), _cell(facts.defaults[name])]
-        for name, value in public.items()
-        if name in facts.defaults and facts.defaults[name] != value
-    ]
+def _settings(facts: RunFacts) -> str:
+    public = public_settings(facts)
+    changed = [[f"`{name}`", _cell(value), _cell(default)] for name, value, default in changed_settings(facts)]
     all_settings = json.dumps(public, indent=2, sort_keys=True)
     return (
         _table(["setting", "value", "default"], changed)

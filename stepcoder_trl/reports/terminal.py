@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stepcoder_trl.reports.html import END_MARK, LEGEND, rollout_facts
-from stepcoder_trl.reports.rollouts import RolloutView, TokenKind, visible
+from stepcoder_trl.reports.html import LEGEND, rollout_facts
+from stepcoder_trl.reports.rollouts import END_MARK, RolloutView, TokenKind, evenly_spaced, visible
 
-
-T = TypeVar("T")
 
 STYLES = {
     TokenKind.PREFIX: "dim",
@@ -113,16 +110,6 @@ def stage_table(counts: Sequence[StageCount]) -> Table:
         numbers = (str(count.problems.get(stage, 0)) for stage in stages)
         table.add_row(str(count.update), *numbers, f"{count.pass_rate:.0%}")
     return table
-
-
-def evenly_spaced(items: Sequence[T], max_items: int) -> list[T]:
-    """Select at most `max_items` evenly spaced items. Two or more include the first and the last."""
-    if len(items) <= max_items:
-        return list(items)
-    if max_items < 2:
-        return list(items[:1])
-    last = len(items) - 1
-    return [items[round(number * last / (max_items - 1))] for number in range(max_items)]
 
 
 def before_after_table(before: Mapping[str, float], after: Mapping[str, float], title: str) -> Table:

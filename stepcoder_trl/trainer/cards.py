@@ -1,11 +1,11 @@
-"""Model cards of a run."""
+"""Facts about a run, for its model card and its page."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,22 +13,28 @@ from typing import TYPE_CHECKING, Any
 from datasets import Dataset
 from peft import PeftModel
 
-from stepcoder_trl.jsonl import write_text
-from stepcoder_trl.reports.model_card import CARD, CURVE, CardFacts, curve_points, measured_pass_rates, model_card
-from stepcoder_trl.reports.plots import can_plot, plot_curves
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.reports.run_facts import QueryForm, RunFacts, measured_pass_rates
+from stepcoder_trl.steps.queries import Query, build_query
+from stepcoder_trl.steps.rows import PromptRow
+from stepcoder_trl.steps.scores import reward_name
 from stepcoder_trl.trainer.models import base_of
-from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.versions import versions
 
 
 if TYPE_CHECKING:
+    from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer
     from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 
-# Settings that the trainer derives from others.
+# Settings that the trainers derive from others.
 _DERIVED = {
     *("activation_checkpointing", "activation_checkpointing_kwargs", "batch_size", "local_batch_size"),
     *("local_mini_batch_size", "micro_batch_size", "mini_batch_size", "num_total_batches", "world_size"),
+    *("generation_batch_size", "steps_per_generation", "ddp_find_unused_parameters", "dataloader_pin_memory"),
+    *("gradient_checkpointing_kwargs", "accelerator_config"),
 }
+_TOKENS = ("hub_token", "push_to_hub_token")
+_REQUIREMENT, _CODE = "REQUIREMENT-0F3A", "CODE-0F3A"  # stand for texts in a query
 
 
 def card_facts(
@@ -36,70 +42,161 @@ def card_facts(
     model_name: str | None = None,
     dataset_name: str | None = None,
     tags: str | Sequence[str] | None = None,
-) -> CardFacts:
+) -> RunFacts:
     """Return the facts about a trainer's current weights. Names that are given replace those of the configuration."""
     args, plan, history = trainer.args, trainer.plan, trainer.state.log_history
     policy = trainer.accelerator.unwrap_model(trainer.model).policy
-    info = trainer.train_dataset.info if isinstance(trainer.train_dataset, Dataset) else None
     update = trainer.run.step_of_weights
     if update is None:
         update = trainer.state.global_step
-    return CardFacts(
+    names = [reward_name(func) for func in trainer.reward_funcs]
+    if trainer.reward_model is not None:
+        names.append("reward_model")
+    return RunFacts(
+        method="ppo",
         model_name=model_name or args.hub_model_id or Path(args.output_dir).resolve().name,
         base_model=public_name(base_of(policy).config.name_or_path),
         adapter=isinstance(policy, PeftModel),
         training_data=dataset_name or args.training_data_name,
-        training_data_license=args.training_data_license or (info.license if info is not None else None),
+        training_data_license=args.training_data_license or _license(trainer.train_dataset),
         num_problems=len(trainer.rows),
         update=update,
         num_updates=plan.num_updates,
         episodes=update * plan.batch_size,
         num_processes=plan.batch_size // plan.local_batch_size,
-        pass_rates=measured_pass_rates(history, update, args.eval_data_name),
+        pass_rates=measured_pass_rates(history, update, args.eval_data_name, _sampling(args)),
         history=history,
         settings=settings_of(args),
         defaults=defaults_of(args),
         versions=versions(),
+        rewards=list(zip(names, trainer.reward_weights, strict=True)),
+        query=query_form(trainer.build_query, trainer.rows),
         backend=trainer.runner.backend,
         layers=dict(trainer.runner.layers),
         tags=[tags] if isinstance(tags, str) else list(tags or ()),
     )
 
 
-def write_card(facts: CardFacts, folder: str | os.PathLike[str]) -> None:
-    """Write a model card into the folder of a model, and the learning curve if matplotlib is installed."""
-    panels = _panels(facts.history) if can_plot() else {}
-    if panels:
-        plot_curves(panels, Path(folder) / CURVE)
-    facts = dataclasses.replace(facts, curve=bool(panels))
-    write_text(Path(folder) / CARD, model_card(facts))
+def grpo_facts(
+    trainer: StepCoderGRPOTrainer,
+    model_name: str | None = None,
+    dataset_name: str | None = None,
+    tags: str | Sequence[str] | None = None,
+) -> RunFacts:
+    """Return the facts about the current weights of a GRPO trainer. Names that are given replace those it has."""
+    args, state, rows = trainer.args, trainer.state, trainer.training_set.rows
+    completions = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    names = [reward_name(func) for func in trainer.reward_funcs]
+    facts = _upstream_facts(trainer, "grpo", query_form(trainer.build_query, rows))
+    return dataclasses.replace(
+        facts,
+        model_name=model_name or facts.model_name,
+        training_data=dataset_name,
+        training_data_license=_license(trainer.train_dataset),
+        num_problems=len(rows),
+        episodes=state.global_step * completions * facts.num_processes,
+        pass_rates=measured_pass_rates(state.log_history, state.global_step, None, _grpo_sampling(trainer)),
+        rewards=list(zip(names, trainer.reward_weights.tolist(), strict=True)),
+        backend=trainer.runner.backend,
+        layers=dict(trainer.runner.layers),
+        tags=[tags] if isinstance(tags, str) else list(tags or ()),
+    )
 
 
-def _panels(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Return the curves with at least two points, grouped by the kind of their values."""
-    curves = {name: points for name, points in curve_points(history).items() if len(points) > 1}
-    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for name, points in curves.items():
-        title = {"score": "Mean score", "KL": "KL to the reference"}.get(name, "Shares")
-        panels.setdefault(title, {})[name] = points
-    return panels
+def sft_facts(
+    trainer: Any, tokenizer: Any, problem: Problem, data: str, template_kwargs: Mapping[str, Any] | None
+) -> RunFacts:
+    """
+    Return the facts about the model of TRL's `SFTTrainer`, trained on canonical solutions of the file `data`.
+
+    Prompts have the form of `problem`.
+    """
+
+    def build(row: PromptRow, code: str) -> Query:
+        return build_query(row.prompt, code, tokenizer, template_kwargs)
+
+    row = PromptRow(problem.task_id, problem.prompt)
+    return dataclasses.replace(_upstream_facts(trainer, "sft", query_form(build, [row])), training_data=data)
 
 
-def settings_of(args: StepCoderPPOConfig) -> dict[str, Any]:
-    """Return all settings as JSON values. Tokens of the Hub are hidden."""
-    settings: dict[str, Any] = json.loads(json.dumps(args.to_dict(), default=str))
-    return {name: value for name, value in settings.items() if name not in _DERIVED}
+def _upstream_facts(trainer: Any, method: str, query: QueryForm) -> RunFacts:
+    """Return what is known of every trainer of transformers."""
+    args, state = trainer.args, trainer.state
+    policy = trainer.accelerator.unwrap_model(trainer.model)
+    return RunFacts(
+        method=method,
+        model_name=args.hub_model_id or Path(args.output_dir).resolve().name,
+        base_model=public_name(base_of(policy).config.name_or_path),
+        adapter=isinstance(policy, PeftModel),
+        training_data=None,
+        training_data_license=None,
+        num_problems=len(trainer.train_dataset),
+        update=state.global_step,
+        num_updates=state.max_steps,
+        episodes=0,
+        num_processes=trainer.accelerator.num_processes,
+        pass_rates=[],
+        history=state.log_history,
+        settings=settings_of(args),
+        defaults=defaults_of(args),
+        versions=versions(),
+        query=query,
+    )
 
 
-def defaults_of(args: StepCoderPPOConfig) -> dict[str, Any]:
-    """Return the default of each setting, or its value if the default is `None` and the value is false or empty."""
-    defaults = {}
-    for field in dataclasses.fields(args):
-        value = getattr(args, field.name)
-        default = field.default if field.default is not dataclasses.MISSING else value
-        default = default.value if isinstance(default, Enum) else default
-        defaults[field.name] = value if default is None and not value else default
-    return json.loads(json.dumps(defaults, default=str))
+def query_form(build: Callable[[PromptRow, str], Query], rows: Sequence[PromptRow]) -> QueryForm:
+    """Return the text that stands around requirements in the queries of these rows, as in the first."""
+    if isinstance(rows[0].prompt, str):
+        return QueryForm()
+    system = [message for message in rows[0].prompt if message["role"] == "system"]
+    row = dataclasses.replace(rows[0], prompt=[*system, {"role": "user", "content": _REQUIREMENT}])
+    query = build(row, _CODE)
+    before, _, after = query.text.removesuffix(_CODE).partition(_REQUIREMENT)
+    return QueryForm(before, after, special_tokens=not query.opened_fence)
+
+
+def _sampling(args: Any) -> str:
+    """Return how the completions of an evaluation are sampled, in words."""
+    length = args.eval_response_length or args.response_length
+    return sampling_text(args.eval_num_generations, args.eval_temperature, args.eval_top_p, length)
+
+
+def _grpo_sampling(trainer: StepCoderGRPOTrainer) -> str:
+    args = trainer.args
+    return sampling_text(trainer.num_generations_eval, args.temperature, args.top_p, args.max_completion_length)
+
+
+def sampling_text(number: int, temperature: float, top_p: float, length: int) -> str:
+    """Return how completions were sampled, in words."""
+    samples = f"{number} sample{'s' if number != 1 else ''} per problem"
+    drawn = "greedy" if temperature == 0 else f"temperature {temperature:g}, top-p {top_p:g}"
+    return f"{samples}, {drawn}, at most {length} tokens"
+
+
+def _license(dataset: Any) -> str | None:
+    return (dataset.info.license or None) if isinstance(dataset, Dataset) and dataset.info is not None else None
+
+
+def settings_of(args: Any) -> dict[str, Any]:
+    """Return the settings of a configuration as JSON values. Tokens of the Hub are left out."""
+    # Not `to_dict`, which blanks every value whose name ends in `_token`.
+    names = [one.name for one in dataclasses.fields(args) if one.name not in (*_DERIVED, *_TOKENS)]
+    return {name: _json(getattr(args, name)) for name in names}
+
+
+def defaults_of(args: Any) -> dict[str, Any]:
+    """Return the default of each setting that has one."""
+    defaults = {one.name: one.default for one in dataclasses.fields(args) if one.default is not dataclasses.MISSING}
+    made = {
+        one.name: one.default_factory()
+        for one in dataclasses.fields(args)
+        if one.default_factory is not dataclasses.MISSING
+    }
+    return {name: _json(value) for name, value in {**defaults, **made}.items()}
+
+
+def _json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=lambda one: one.value if isinstance(one, Enum) else str(one)))
 
 
 def public_name(name_or_path: str | None) -> str | None:

@@ -14,6 +14,7 @@ from transformers.trainer_utils import TrainOutput
 from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.executor import Backend
+from stepcoder_trl.reports.run_files import write_card
 from stepcoder_trl.steps.programs import ProgramRunner
 from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import PromptRow
@@ -22,10 +23,13 @@ from stepcoder_trl.steps.starts import draw_starts, read_completions
 from stepcoder_trl.trainer import grpo_round, grpo_setup, grpo_state, processes
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer._trl_grpo import GRPOTrainer, changed_upstream, check_hooks, check_result
+from stepcoder_trl.trainer.cards import grpo_facts
 from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
 from stepcoder_trl.trainer.failures import check_infrastructure
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_round import Round
+from stepcoder_trl.trainer.rollout_log import completion_views
+from stepcoder_trl.trainer.run_report import RunReport
 from stepcoder_trl.trainer.signals import Interruption
 from stepcoder_trl.trainer.training_metrics import execution_totals
 from stepcoder_trl.trainer.training_set import TrainingSet
@@ -103,6 +107,8 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         grpo_setup.check_sizes(self.training_set, self.build_query, args)
         self.train_dataset = self._table.training_set()
         self.eval_dataset = self._table.add_sets(given.eval_sets, self.build_query, self._limit, args)
+        self.run_report = RunReport(self, grpo_facts)
+        self.add_callback(self.run_report)
 
     @property
     def curriculum(self) -> Curriculum | None:
@@ -151,6 +157,10 @@ class StepCoderGRPOTrainer(GRPOTrainer):
             self.rounds += 1
         grpo_round.note_metrics(this, metrics, totals, self._stages, self.accelerator)
         self._round = None
+        if training:
+            self.run_report.add(
+                lambda: completion_views(this.completions, this.executions, this.scores, this.loss_mask)
+            )
         if self.on_round is not None:
             self.on_round(this)
         return this.result
@@ -246,3 +256,16 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         super().save_model(output_dir, _internal_call)
         if self.args.should_save:
             grpo_state.save_state(Path(output_dir or self.args.output_dir), self)
+            write_card(grpo_facts(self), output_dir or self.args.output_dir)
+
+    def create_model_card(
+        self,
+        model_name: str | None = None,
+        dataset_name: str | None = None,
+        tags: str | list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the model card to `args.output_dir`. Arguments are those of upstream."""
+        if self.is_world_process_zero():
+            Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
+            write_card(grpo_facts(self, model_name, dataset_name, tags), self.args.output_dir)

@@ -21,6 +21,7 @@ from stepcoder_trl.evaluation.generation import Generation, SamplingConfig, eos_
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.executor import Backend
+from stepcoder_trl.reports.run_files import write_card
 from stepcoder_trl.steps import scores as reward_scores
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.masks import error_masks, loss_masks
@@ -34,7 +35,7 @@ from stepcoder_trl.steps.starts import Start, draw_starts, read_completions, rep
 from stepcoder_trl.trainer import failures, inputs, ppo_steps, processes, setup
 from stepcoder_trl.trainer._trl import PPOTrainer, RewardCarrier
 from stepcoder_trl.trainer.batches import PromptSampler
-from stepcoder_trl.trainer.cards import card_facts, write_card
+from stepcoder_trl.trainer.cards import card_facts
 from stepcoder_trl.trainer.checkpoints import save_models
 from stepcoder_trl.trainer.evaluator import Evaluator, evaluation_sets, usable_sets
 from stepcoder_trl.trainer.learner import Learner
@@ -44,6 +45,7 @@ from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, 
 from stepcoder_trl.trainer.reward_log import RewardLog
 from stepcoder_trl.trainer.rollout_log import RolloutLog, rollout_views
 from stepcoder_trl.trainer.run_loop import RunLoop
+from stepcoder_trl.trainer.run_report import RunReport
 from stepcoder_trl.trainer.signals import Interruption, StopSignals
 from stepcoder_trl.trainer.training_metrics import Totals, finish_metrics, update_totals
 from stepcoder_trl.trainer.training_set import TrainingSet
@@ -181,6 +183,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.evaluator = Evaluator(self)
         self.rollout_log = RolloutLog(args.output_dir, args.num_completions_to_print, args.report_to or ())
         self.reward_log = RewardLog()
+        self.run_report = RunReport(self, card_facts)
+        self.add_callback(self.run_report)
         self.run = RunLoop(self)
 
     @property
@@ -303,6 +307,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         eos, with_tests = self.processing_class.eos_token_id, self.training_set.has_tests
         totals.update(update_totals(update, self.args.kl_coef, eos, with_tests))
         update.metrics.update(self.metrics(totals, experience))
+        self.run_report.add(lambda: rollout_views(rollout, feedback, scores, loss_mask))
         if self.args.log_completions:
             self.rollout_log.note(rollout_views(rollout, feedback, scores, loss_mask), self.reward_log.columns)
         if self.on_update is not None:

@@ -13,8 +13,8 @@ from rich.console import Console
 from transformers.integrations import TensorBoardCallback
 
 from stepcoder_trl.reports.completions import completion_columns, completions_markdown, write_completions
-from stepcoder_trl.reports.rollouts import RolloutView
-from stepcoder_trl.reports.terminal import evenly_spaced, rollouts_table
+from stepcoder_trl.reports.rollouts import RolloutView, evenly_spaced, failing_test
+from stepcoder_trl.reports.terminal import rollouts_table
 from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.steps.starts import Completion, Start
 from stepcoder_trl.trainer.records import Rollout, Scores
@@ -54,6 +54,9 @@ def completion_views(
                 tests_total=0 if execution is None else len(execution.tests),
                 program_span=completion.program.span,
                 completion=completion.text,
+                executed_lines=None if execution is None else tuple(sorted(execution.executed_lines)),
+                failing_test=failing_test(execution, start.row.tests),
+                solution=start.row.canonical_solution,
             )
         )
     return views

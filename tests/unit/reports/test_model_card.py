@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from stepcoder_trl.reports.model_card import CardFacts, PassRate, curve_points, measured_pass_rates, model_card
+from stepcoder_trl.reports.model_card import curve_points, model_card
+from stepcoder_trl.reports.run_facts import PassRate, RunFacts, measured_pass_rates
 
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "model_card.md"
@@ -20,7 +21,7 @@ HISTORY = [
     {"step": 20, "objective/scores": 0.1, "executor/passed": 0.5, "curriculum/scratch_share": 0.25},
     {"step": 20, "eval_pass@1": 0.25, "eval_pass@4": 0.5, "eval_runtime": 3.0},
 ]
-FACTS = CardFacts(
+FACTS = RunFacts(
     model_name="someone/tiny-stepcoder",
     base_model="someone/tiny-coder",
     adapter=False,

@@ -5,11 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
+from stepcoder_trl.reports.rollouts import evenly_spaced
 from stepcoder_trl.reports.terminal import (
     StageCount,
     before_after_table,
     completions_table,
-    evenly_spaced,
     rollouts_table,
     rollouts_text,
     stage_table,

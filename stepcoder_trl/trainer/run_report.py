@@ -1,0 +1,57 @@
+"""Record and page of a run, written by its first process."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from stepcoder_trl.reports.rollouts import RolloutView
+from stepcoder_trl.reports.run_facts import RunFacts, write_facts
+from stepcoder_trl.reports.run_files import write_page
+from stepcoder_trl.reports.run_record import RunRecorder
+
+
+if TYPE_CHECKING:
+    from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer
+    from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
+
+
+class RunReport(TrainerCallback):
+    """
+    Records the rollouts of a trainer in `record/`, and writes `run.json` and `report.html` at the end of training.
+
+    Args:
+        trainer (PPO or GRPO trainer): Trainer that calls [`RunReport.add`].
+        facts (`Callable`): Returns the facts about the trainer's weights.
+    """
+
+    def __init__(self, trainer: StepCoderPPOTrainer | StepCoderGRPOTrainer, facts: Callable[[Any], RunFacts]) -> None:
+        # A strong reference would keep a dropped trainer, with its models, until the next garbage collection.
+        self.trainer: StepCoderPPOTrainer | StepCoderGRPOTrainer = weakref.proxy(trainer)
+        self.facts = facts
+        self.recorder = RunRecorder(trainer.args.output_dir)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Forget what was recorded of later updates, which will be repeated."""
+        if state.is_world_process_zero:
+            self.recorder.begin(state.global_step, state.max_steps)
+
+    def add(self, views: Callable[[], Sequence[RolloutView]]) -> None:
+        """Record the completions of the current update, if it is one of those that are recorded."""
+        trainer = self.trainer
+        update = trainer.state.global_step + 1
+        if trainer.state.is_world_process_zero and self.recorder.is_due(update):
+            curriculum = trainer.training_set.curriculum
+            rows = [] if curriculum is None else trainer.training_set.rows
+            stages = [] if curriculum is None else [curriculum.stage(row.task_id) for row in rows]
+            self.recorder.add(update, views(), stages)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write the page of the run."""
+        if state.is_world_process_zero:
+            facts = self.facts(self.trainer)
+            write_facts(facts, args.output_dir)
+            write_page(facts, args.output_dir)
