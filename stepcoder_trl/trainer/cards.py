@@ -16,8 +16,8 @@ from peft import PeftModel
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.reports.run_facts import QueryForm, RunFacts, measured_pass_rates
 from stepcoder_trl.steps.queries import Query, build_query
+from stepcoder_trl.steps.reward_functions import reward_name
 from stepcoder_trl.steps.rows import PromptRow
-from stepcoder_trl.steps.scores import reward_name
 from stepcoder_trl.trainer.models import base_of
 from stepcoder_trl.versions import versions
 
