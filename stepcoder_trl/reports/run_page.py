@@ -79,7 +79,7 @@ def _summary(run: RunFacts) -> str:
 
 
 def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _evaluation(run: RunFacts) -> str:
