@@ -8,6 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.jsonl import read_rows, write_json, write_rows, write_text
 from stepcoder_trl.reports.plots import can_plot, plot_shares
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
+from stepcoder_trl.steps.prompt_settings import PromptSettings, read_run_file
 
 
 USAGE = "%(prog)s --problems FILE (--model DIR | --samples FILE) [options]"
@@ -58,9 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--prompt-style",
         choices=("plain", "chat", "deepseek"),
-        default="plain",
         metavar="STYLE",
-        help="Ask in plain (default), chat or deepseek (the paper's) style.",
+        help="Ask in plain, chat or deepseek style (default: as in training).",
     )
     add(
         "--stop-words",
@@ -230,11 +231,13 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
     from stepcoder_trl.evaluation.process_group import join_processes
     from stepcoder_trl.evaluation.sampling import ending_at
 
-    names = ("model", "num_samples", "batch_size", "max_new_tokens", "temperature", "top_p")
+    prompts = _prompt_settings(arguments)
+    names = ("model", "num_samples", "batch_size", "max_new_tokens", "temperature", "top_p", "dtype", "engine", "seed")
     plan = sample_files.SamplingPlan(
-        **{name: getattr(arguments, name) for name in (*names, "prompt_style", "dtype", "engine", "seed")},
+        **{name: getattr(arguments, name) for name in names},
+        prompt_style=prompts.prompt_style or "plain",
         weights=sample_files.weights_digest(arguments.model),
-        chat_template_kwargs=read_template_kwargs(arguments.chat_template_kwargs),
+        chat_template_kwargs=prompts.chat_template_kwargs,
         stop_words=[word.replace("\\n", "\n") for word in arguments.stop_words],
     )
     state = join_processes()
@@ -243,9 +246,8 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
     with engines.loading(plan.model):
         tokenizer = AutoTokenizer.from_pretrained(engines.tokenizer_source(plan.model), padding_side="left")
         styled = style_prompts(problems, plan.prompt_style, tokenizer)
-        sampling = SamplingConfig(
-            plan.max_new_tokens, plan.temperature, plan.top_p, tokenizer.eos_token_id, tuple(plan.stop_words)
-        )
+        stop_token_id, words = next(iter(prompts.stop_token_ids), tokenizer.eos_token_id), tuple(plan.stop_words)
+        sampling = SamplingConfig(plan.max_new_tokens, plan.temperature, plan.top_p, stop_token_id, words)
         if plan.engine == "vllm":
             engine = engines.vllm_engine(plan.model, plan.dtype, tokenizer, sampling, plan.seed)
         else:
@@ -262,6 +264,18 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
     )
     state.wait_for_everyone()
     return sample_files.collect_samples(folder, styled, plan) if state.is_main_process else None
+
+
+def _prompt_settings(arguments: argparse.Namespace) -> PromptSettings:
+    """Return the settings of the prompts: those of training, which lie beside the model. Flags beat them."""
+    found = read_run_file(arguments.model)
+    prompts = PromptSettings() if found is None else found.prompts
+    if arguments.prompt_style is not None:
+        prompts = replace(prompts, prompt_style=arguments.prompt_style)
+    if arguments.chat_template_kwargs is not None:
+        template_kwargs = read_template_kwargs(arguments.chat_template_kwargs)
+        prompts = replace(prompts, chat_template_kwargs=template_kwargs)
+    return prompts
 
 
 def _pass_at(arguments: argparse.Namespace, samples: Sequence[Sample]) -> list[int]:

@@ -4,6 +4,7 @@ Checkpoints, written under a temporary name and then renamed: a folder called `c
     checkpoint-N/
       config.json, model.safetensors, ...     policy or its adapter, with the tokenizer
       value_model/                            critic or its adapter
+      stepcoder_run.json                      id of the run, prompt style and stop tokens
       curriculum.json                         stage and pass rate of every problem
       trainer_state.json                      counters, logged history, callbacks
       training_state/                         what an exact continuation needs in addition
@@ -32,6 +33,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_json
 from stepcoder_trl.steps.rows import dataset_digest
 from stepcoder_trl.trainer.processes import is_deepspeed
+from stepcoder_trl.trainer.run_identity import checkpoints_of_run
 
 
 if TYPE_CHECKING:
@@ -55,6 +57,14 @@ def checkpoints(output_dir: str | os.PathLike[str]) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def newest_checkpoint(output_dir: str) -> Path:
+    """Return the newest checkpoint of the run in a folder. Raises a `BadInputError` if there is none."""
+    found = checkpoints_of_run(output_dir, checkpoints(output_dir))
+    if not found:
+        raise BadInputError(f"No checkpoint in {output_dir!r} to resume from. Train without resuming first.")
+    return found[-1]
+
+
 def find_checkpoint(resume: bool | str | os.PathLike[str], output_dir: str) -> Path:
     """
     Return the checkpoint to continue from: the path `resume`, or the newest one in `output_dir` if it is `True`.
@@ -63,10 +73,7 @@ def find_checkpoint(resume: bool | str | os.PathLike[str], output_dir: str) -> P
         BadInputError: If there is none, or it was saved without `training_state/`.
     """
     if isinstance(resume, bool):
-        found = checkpoints(output_dir)
-        if not found:
-            raise BadInputError(f"No checkpoint in {output_dir!r} to resume from. Train without resuming first.")
-        path = found[-1]
+        path = newest_checkpoint(output_dir)
     else:
         path = Path(resume)
     if not (path / TRAINING_STATE).is_dir():
@@ -106,18 +113,11 @@ def _remove(path: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def tidy_output(output_dir: str, *, resuming: bool, saves: bool) -> None:
-    """Delete incomplete checkpoints. Warn if a new run that `saves` finds complete ones."""
+def tidy_output(output_dir: str) -> None:
+    """Delete incomplete checkpoints."""
     for pattern in (f"{_TEMPORARY}checkpoint-*", f"{_TEMPORARY}old-checkpoint-*"):
         for path in Path(output_dir).glob(pattern):
             shutil.rmtree(path)
-    found = checkpoints(output_dir)
-    if found and not resuming and saves:
-        logger.warning(
-            f"{output_dir} holds checkpoints of an earlier run, up to {found[-1].name}: this one starts anew beside "
-            "them. Pass `resume_from_checkpoint=True` to go on, or choose another `output_dir`: the newest is the one "
-            "with the highest number."
-        )
 
 
 def run_settings(
@@ -297,6 +297,7 @@ def save_models(directory: Path, trainer: StepCoderPPOTrainer) -> None:
         bare.policy.save_pretrained(directory, state_dict=_part(state, "policy."))
         bare.value_model.save_pretrained(directory / VALUE_MODEL, state_dict=_part(state, "value_model."))
         trainer.processing_class.save_pretrained(directory)
+        trainer.run.identity.save(directory)
         if trainer.curriculum is not None:
             trainer.curriculum.save(directory / CURRICULUM)
 

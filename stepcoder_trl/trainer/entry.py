@@ -17,10 +17,13 @@ from stepcoder_trl.evaluation.engines import loading
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.rewards import REWARDS, describe_rewards
 from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP, read_template_kwargs
+from stepcoder_trl.steps.prompt_settings import PromptSettings, style_of
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
+from stepcoder_trl.trainer.checkpoints import checkpoints, newest_checkpoint
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_unless_first
+from stepcoder_trl.trainer.run_identity import RunFileCallback, RunIdentity
 from stepcoder_trl.trainer.sft import sft_dataset
 
 
@@ -52,6 +55,10 @@ class SFTScriptArguments(ScriptArguments):
 
     chat_template_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": CHAT_TEMPLATE_KWARGS_HELP}
+    )
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={"help": "Whether a new run deletes the checkpoints of another run in `output_dir`."},
     )
 
     def __post_init__(self) -> None:
@@ -107,7 +114,8 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     problems = _first(load_problems(script_args.problems), script_args)
     tokenizer, load = _loaders(model_args)
     problems = style_prompts(problems, script_args.prompt_style, tokenizer)
-    dataset, left_out = sft_dataset(problems, tokenizer, read_template_kwargs(script_args.chat_template_kwargs))
+    template_kwargs = read_template_kwargs(script_args.chat_template_kwargs)
+    dataset, left_out = sft_dataset(problems, tokenizer, template_kwargs)
     with renamed_attributes_allowed():
         trainer = SFTTrainer(
             load(),
@@ -118,8 +126,21 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
         )
     check_processes(trainer.accelerator)
     leave_gloo_at_exit()
-    trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
-    trainer.save_model(training_args.output_dir)
+    style, end = style_of([problem.prompt for problem in problems], tokenizer), tokenizer.eos_token_id
+    prompts = PromptSettings(style, template_kwargs, () if end is None else (end,))
+    identity, output_dir = RunIdentity(training_args.output_dir, prompts), training_args.output_dir
+    flag, is_main = _checkpoint(training_args.resume_from_checkpoint), trainer.accelerator.is_main_process
+    source = None
+    if flag:
+        source = newest_checkpoint(output_dir) if flag is True else Path(flag)
+        identity.resume(source, checkpoints(output_dir), is_main=is_main)
+    else:
+        identity.begin(checkpoints(output_dir), overwrite=script_args.overwrite_output_dir, is_main=is_main)
+    trainer.add_callback(RunFileCallback(identity))
+    trainer.train(resume_from_checkpoint=None if source is None else str(source))
+    trainer.save_model(output_dir)
+    if is_main:
+        identity.save(output_dir)
     return left_out
 
 

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers.trainer_utils import get_last_checkpoint
-
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_json
+from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.solutions import SolutionReport
-from stepcoder_trl.trainer.checkpoints import CURRICULUM, check_same_run, run_settings
+from stepcoder_trl.trainer.checkpoints import CURRICULUM, check_same_run, checkpoints, newest_checkpoint, run_settings
+from stepcoder_trl.trainer.run_identity import RunIdentity, prompt_settings
 
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ def _settings(trainer: StepCoderGRPOTrainer) -> dict[str, Any]:
 
 
 def save_state(folder: Path, trainer: StepCoderGRPOTrainer) -> None:
-    """Write curriculum, number of rounds, report on the solutions and settings of the run."""
+    """Write curriculum, number of rounds, report on the solutions, settings and identity of the run."""
     report = trainer.training_set.report
     if trainer.curriculum is not None:
         trainer.curriculum.save(folder / CURRICULUM)
+    trainer.identity.save(folder)
     solutions = None if report is None else asdict(report)
     write_json(folder / STATE, {"rounds": trainer.rounds, "solutions": solutions, **_settings(trainer)})
 
@@ -42,15 +43,41 @@ def find_state(resume: bool | str | os.PathLike[str], output_dir: str) -> Path:
     Raises:
         BadInputError: If there is none, or it has no state of this trainer.
     """
-    newest = get_last_checkpoint(output_dir) if resume is True and os.path.isdir(output_dir) else None
-    if resume is True and newest is None:
-        raise BadInputError(f"No checkpoint in {output_dir!r} to resume from. Train without resuming first.")
-    path = Path(newest or str(resume))
+    path = newest_checkpoint(output_dir) if resume is True else Path(str(resume))
     if not (path / STATE).is_file():
         raise BadInputError(
             f"`resume_from_checkpoint` is '{path}', which has no `{STATE}`. Pass a checkpoint of this trainer."
         )
     return path
+
+
+def begin(trainer: StepCoderGRPOTrainer, resume: bool | str | os.PathLike[str] | None) -> str | None:
+    """
+    Begin a run, or go on with one, and check the canonical solutions. Returns the checkpoint to continue from.
+
+    Raises:
+        BadInputError: If the folder holds another run, or the checkpoint is missing or one of another run.
+    """
+    args, is_main = trainer.args, trainer.accelerator.is_main_process
+    found = checkpoints(args.output_dir)
+    if resume:
+        checkpoint = find_state(resume, args.output_dir)
+        trainer.identity.resume(checkpoint, found, is_main=is_main)
+        load_state(checkpoint, trainer)
+        return str(checkpoint)
+    trainer.identity.begin(found, overwrite=args.overwrite_output_dir, is_main=is_main)
+    if trainer.training_set.report is None:
+        trainer.use_solutions(trainer.check_solutions())
+    return None
+
+
+def identity_of(trainer: StepCoderGRPOTrainer) -> RunIdentity:
+    """Return the identity of a trainer's run. Completions end with the EOS token."""
+    template_kwargs = read_template_kwargs(trainer.args.chat_template_kwargs)
+    rows, tokenizer = trainer.training_set.given, trainer.processing_class
+    return RunIdentity(
+        trainer.args.output_dir, prompt_settings(rows, tokenizer, template_kwargs, tokenizer.eos_token_id)
+    )
 
 
 def load_state(folder: Path, trainer: StepCoderGRPOTrainer) -> None:

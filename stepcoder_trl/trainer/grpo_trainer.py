@@ -102,6 +102,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         self.runner = ProgramRunner(executor, args.executor_config(processes.num_cores_per_process()))
         self.mask_rule = args.mask_rule(args.seed)
         self.training_set = TrainingSet(given.rows, args.curriculum_config(args.seed), self.build_query, self._limit)
+        self.identity = grpo_state.identity_of(self)
         self._table = grpo_setup.RowTable(self.training_set.rows)
         self._stages = grpo_setup.logged_stages(self.training_set.rows, self.curriculum)
         grpo_setup.check_sizes(self.training_set, self.build_query, args)
@@ -220,13 +221,9 @@ class StepCoderGRPOTrainer(GRPOTrainer):
             SandboxError: If the sandbox failed to run more programs than `max_infrastructure_error_rate` allows.
         """
         try:
-            if resume_from_checkpoint:
-                checkpoint = grpo_state.find_state(resume_from_checkpoint, self.args.output_dir)
-                grpo_state.load_state(checkpoint, self)
-            elif self.training_set.report is None:
-                self.use_solutions(self.check_solutions())
+            checkpoint = grpo_state.begin(self, resume_from_checkpoint)
             with renamed_attributes_allowed():
-                return super().train(resume_from_checkpoint, *args, **kwargs)
+                return super().train(checkpoint, *args, **kwargs)
         except Interruption as interruption:  # the interrupted round will be repeated
             if self._round is not None:
                 set_random_state(self._round.random_state)

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,12 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import TrainOutput
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.trainer import checkpoints
 from stepcoder_trl.trainer.hub import CheckpointUploads
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
+from stepcoder_trl.trainer.run_identity import RunIdentity, prompt_settings
 from stepcoder_trl.trainer.signals import Interruption
 from stepcoder_trl.trainer.training_metrics import summarize
 
@@ -56,6 +59,14 @@ class RunLoop:
         self.begun_s, self.begun_at = time.perf_counter(), 0
         self._forget()
 
+    @cached_property
+    def identity(self) -> RunIdentity:
+        """Identity of the run, which is in each folder of its model."""
+        trainer = self.trainer
+        rows, template_kwargs = trainer.training_set.given, read_template_kwargs(trainer.args.chat_template_kwargs)
+        prompts = prompt_settings(rows, trainer.processing_class, template_kwargs, trainer.stop_token_id)
+        return RunIdentity(trainer.args.output_dir, prompts)
+
     def _forget(self) -> None:
         """Forget an earlier run of the same trainer."""
         self.history: list[dict[str, float]] = []  # metrics of each update since the last log
@@ -70,15 +81,18 @@ class RunLoop:
         trainer.state.global_step, trainer.state.episode, trainer.state.epoch = 0, 0, 0.0
         self._forget()
         trainer.learner.discard_gradients()
-        if trainer.accelerator.is_main_process:
-            resuming = resume_from_checkpoint is not None
-            checkpoints.tidy_output(args.output_dir, resuming=resuming, saves=args.save_strategy != "no")
-        if resume_from_checkpoint is None and trainer.training_set.report is None:
+        source, is_main = self._find_source(resume_from_checkpoint), trainer.accelerator.is_main_process
+        if is_main:
+            checkpoints.tidy_output(args.output_dir)
+        found = checkpoints.checkpoints(args.output_dir)
+        if source is None:
+            self.identity.begin(found, overwrite=args.overwrite_output_dir, is_main=is_main)
+        else:
+            self.identity.resume(source, found, is_main=is_main)
+        if source is None and trainer.training_set.report is None:
             trainer.use_solutions(trainer.check_solutions())
         set_seed(trainer.local_seed)  # random numbers that were drawn before the run do not change it
-        source = None
-        if resume_from_checkpoint is not None:
-            source = checkpoints.find_checkpoint(resume_from_checkpoint, args.output_dir)
+        if source is not None:
             self._load_checkpoint(source)
         else:
             self._restart_schedule()
@@ -98,6 +112,10 @@ class RunLoop:
             checkpoints.remove_old(args.output_dir, args.save_total_limit, *kept)
         if source is not None:
             checkpoints.load_random_state(source, trainer.accelerator.process_index)
+
+    def _find_source(self, resume: bool | str | os.PathLike[str] | None) -> Path | None:
+        """Return the checkpoint to continue from, `None` for a new run."""
+        return None if resume is None else checkpoints.find_checkpoint(resume, self.trainer.args.output_dir)
 
     def evaluate_if_due(self) -> None:
         """Evaluate before the first update if `eval_on_start`. Repeat an evaluation that a signal interrupted."""

@@ -68,6 +68,11 @@ class SharedOptions:
     logging_steps: float = option(
         1, "Updates between two logs. Below 1: a fraction of all updates.", source="ours; upstream 10"
     )
+    overwrite_output_dir: bool = option(
+        False,
+        "Whether a new run deletes the checkpoints of another run in `output_dir`. Otherwise it refuses the folder.",
+        source="ours",
+    )
     curriculum: Mode = option(
         "paper",
         'Curriculum of Code Completion Subtasks: `"paper"`, `"mix"`, `"adaptive"` or `"off"`.',

@@ -96,7 +96,7 @@ def test_incomplete_checkpoints_are_deleted(tmp_path):
     (tmp_path / "tmp-old-checkpoint-1" / "half").mkdir(parents=True)
     (tmp_path / "tmp-of-the-user").mkdir()
 
-    checkpoints.tidy_output(str(tmp_path), resuming=True, saves=True)
+    checkpoints.tidy_output(str(tmp_path))
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "tmp-of-the-user"]
 

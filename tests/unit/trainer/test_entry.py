@@ -9,6 +9,7 @@ import pytest
 
 from stepcoder_trl.cli.main import main
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.steps.prompt_settings import PromptSettings, read_run_file
 
 
 pytestmark = pytest.mark.sandbox
@@ -111,15 +112,21 @@ def test_sft_memorizes_solutions(model_folder, problem_file, tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6. Use `activation:FutureWarning")  # TRL's
-def test_sft_trains_an_adapter(model_folder, problem_file, tmp_path):
+def test_sft_trains_an_adapter(model_folder, problem_file, tmp_path, capsys):
     names = ["--problems", problem_file, "--model_name_or_path", model_folder, "--output_dir", tmp_path / "run"]
     flags = ["--use_peft", "--lora_r", "2", "--max_steps", "1", "--use_cpu", "--report_to", "none"]
+    command = ["sft", *map(str, [*names, *flags, "--gradient_checkpointing", "false", "--save_steps", "1"])]
 
     with pytest.raises(SystemExit) as stop:
-        main(["sft", *map(str, [*names, *flags, "--gradient_checkpointing", "false"])])
+        main(command)
 
     assert stop.value.code == 0
     assert (tmp_path / "run" / "adapter_model.safetensors").exists()
+    assert read_run_file(tmp_path / "run") == read_run_file(tmp_path / "run" / "checkpoint-1")
+    with pytest.raises(SystemExit) as stop:
+        main(command)
+    assert stop.value.code == 2
+    assert "holds checkpoints of another run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["flag", "yaml"])
@@ -133,6 +140,44 @@ def test_ppo_resumes_from_the_newest_checkpoint(model_folder, problem_file, tmp_
 
     state = json.loads((out / "checkpoint-2" / "trainer_state.json").read_text())
     assert [entry["step"] for entry in state["log_history"]] == [1, 2]
+
+
+def test_another_run_is_never_mixed_with_that_of_the_folder(model_folder, problem_file, tmp_path, capsys):
+    out, steps = tmp_path / "run", ["--save_steps", "1", "--max_steps"]
+    assert ppo(model_folder, problem_file, out, *steps, "3") == 0
+
+    assert ppo(model_folder, problem_file, out, "--seed", "7", *steps, "1") == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "holds checkpoints of another run, up to checkpoint-3" in line
+    assert "--overwrite_output_dir" in line
+
+    assert ppo(model_folder, problem_file, out, "--seed", "7", *steps, "1", "--overwrite_output_dir") == 0
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-1"]
+
+
+def test_resuming_with_another_prompt_style_says_so(model_folder, problem_file, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert ppo(model_folder, problem_file, out, "--save_steps", "1", "--max_steps", "1") == 0
+
+    more = ["--prompt_style", "chat", "--resume_from_checkpoint", "true"]
+    assert ppo(model_folder, problem_file, out, *more) == 2
+    assert "was saved with `prompt_style` 'plain', now it is 'chat'" in capsys.readouterr().err
+
+
+def test_model_is_evaluated_with_the_prompts_of_its_training(model_folder, problem_file, tmp_path):
+    out, results = tmp_path / "run", tmp_path / "results"
+    more = ["--prompt_style", "chat", "--chat_template_kwargs", '{"a": 1}', "--stop_token_id", "7"]
+    assert ppo(model_folder, problem_file, out, *more, "--save_steps", "2") == 0
+
+    names = ["--problems", problem_file, "--model", out / "checkpoint-2", "--out", results, "--workers", "1"]
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", *map(str, [*names, "--max-new-tokens", "4", "--max-problems", "1"])])
+
+    assert stop.value.code == 0
+    assert read_run_file(out) == read_run_file(out / "checkpoint-2")
+    assert read_run_file(out).prompts == PromptSettings("chat", {"a": 1}, (7,))
+    plan = json.loads(next(results.glob("drawn/*.json")).read_text())
+    assert (plan["prompt_style"], plan["chat_template_kwargs"]) == ("chat", {"a": 1})
 
 
 def test_empty_list_of_problems_is_refused(model_folder, problem_file, tmp_path):

@@ -44,6 +44,7 @@ def test_defaults():
         "reward_clip": None,
         "gradient_accumulation_steps": None,
         "logging_steps": 1,
+        "overwrite_output_dir": False,
         "curriculum": "paper",
         "curriculum_kinds": "statements",
         "curriculum_pass_rate": 0.5,
