@@ -1,109 +1,26 @@
 from __future__ import annotations
 
 import json
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stepcoder_trl.cli.main import main
-from stepcoder_trl.data.formats import FORMAT_TITLES, FORMATS, load_problems, read_raw_rows
+from stepcoder_trl.data.formats import FORMAT_TITLES, load_problems, read_raw_rows
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
-
-
-OURS: dict[str, Any] = {
-    "task_id": "a",
-    "prompt": "Add one.",
-    "tests": {"type": "stdio", "inputs": ["1\n"], "outputs": ["2\n"]},
-}
-APPS_PLUS: dict[str, Any] = {
-    "prompt": '\ndef AbCdE():\n    """"Duel!"\n\nIs $n \\neq 0$?\n    """\n',
-    "canonical_solution": "def AbCdE():\n    print(input())\n",
-    "starter_code": "\ndef AbCdE():\n",
-    "inputs": ["1\n"],
-    "outputs": ["1\n"],
-    "scope": [],
-    "difficulty": "competition",
-}
-APPS: dict[str, Any] = {
-    "problem_id": 7,
-    "question": "Print it.\n",
-    "solutions": json.dumps(["print 1", "print(input())"]),
-    "input_output": json.dumps({"inputs": ["1\n"], "outputs": ["1\n"]}),
-    "difficulty": "interview",
-    "url": "https://example.org",
-    "starter_code": "",
-}
-MBPP: dict[str, Any] = {
-    "text": "Write a function to add one.",
-    "code": "def inc(x):\r\n\treturn x + 1\r\n",
-    "task_id": 3,
-    "test_setup_code": "",
-    "test_list": ["assert inc(1) == 2", "assert inc(2) == 3 "],
-    "challenge_test_list": [],
-}
-MBPP_SANITIZED: dict[str, Any] = {
-    "source_file": "Benchmark.ipynb",
-    "task_id": 82,
-    "prompt": "Write a function to find the volume of a sphere.",
-    "code": "import math\ndef volume(r):\n  return 4 / 3 * math.pi * r**3",
-    "test_imports": ["import math"],
-    "test_list": ["assert math.isclose(volume(10), 4188.79, rel_tol=0.001)"],
-}
-HUMANEVAL: dict[str, Any] = {
-    "task_id": "HumanEval/0",
-    "prompt": 'def inc(x):\n    """Add one."""\n',
-    "entry_point": "inc",
-    "canonical_solution": "    return x + 1\n",
-    "test": "METADATA = {}\n\n\ndef check(candidate):\n    assert candidate(1) == 2\n",
-}
-LEETCODE_2: dict[str, Any] = {
-    "task_id": "add-one",
-    "prompt": "from typing import *\nfrom math import *\nimport math\ninf = float('inf')\n",
-    "completion": "class Solution:\n    def inc(self, x: int) -> int:\n        return x + 1\n",
-    "entry_point": "Solution().inc",
-    "test": "def check(candidate):\n    assert candidate(x = 1) == 2\n",
-    "query": (
-        "Add one.\nPlease complete the following python code precisely:\n```python\nclass Solution:\n    ...\n```"
-    ),
-    "response": "",
-    "input_output": [],
-    "meta": {
-        "question_id": 1,
-        "difficulty": "Meidum",
-        "question_title": "Add one.\n\nExample 1: 1 gives 2.\n\n",
-        "lang_code": "class Solution:\n    def inc(self, x: int) -> int:",
-    },
-}
-LEETCODE_3: dict[str, Any] = {
-    **{key: value for key, value in LEETCODE_2.items() if key != "meta"},
-    "question_id": 1,
-    "difficulty": "Hard",
-    "tags": [],
-    "problem_description": "Add one.\n\nExample 1: 1 gives 2.\n\n",
-    "starter_code": "class Solution:\n    def inc(self, x: int) -> int:\n        ",
-}
-CODECONTESTS: dict[str, Any] = {
-    "id": "1_a_add_one",
-    "problem_md": (
-        "# 1_A. Add\n\n**Difficulty:** 9\n\n## Description\n\nAdd one.\n\nExamples\n\nInput\n\n1\n\n## Source\n\nX\n"
-    ),
-    "main_py": "print(int(input()) + 1)\n",
-    "inputs": ["1\n"],
-    "outputs": ["2\n"],
-}
-EVERY_FORMAT = {
-    "stepcoder": OURS,
-    "apps_plus": APPS_PLUS,
-    "apps": APPS,
-    "mbpp": MBPP,
-    "mbpp_sanitized": MBPP_SANITIZED,
-    "humaneval": HUMANEVAL,
-    "leetcode": LEETCODE_2,
-    "codecontests": CODECONTESTS,
-}
+from tests.unit.data.published_rows import (
+    APPS,
+    APPS_PLUS,
+    CODECONTESTS_REPO,
+    EVERY_FORMAT,
+    HUMANEVAL,
+    LEETCODE_2,
+    LEETCODE_3,
+    MBPP,
+    MBPP_SANITIZED,
+    OURS,
+)
 
 
 def load_one(write_rows, row, **kwargs) -> Problem:
@@ -147,20 +64,22 @@ def test_apps_folder_is_loaded(tmp_path):
 
 @pytest.mark.parametrize("name", EVERY_FORMAT)
 def test_recognised_format_equals_named_format(write_rows, name):
-    path = write_rows(EVERY_FORMAT[name])
+    path = write_rows(EVERY_FORMAT[name].row)
 
     assert load_problems(path) == load_problems(path, format=name)
 
 
 @pytest.mark.parametrize("name", EVERY_FORMAT)
 def test_problem_of_any_format_can_be_written_and_loaded_again(write_rows, name):
-    problem = load_one(write_rows, EVERY_FORMAT[name])
+    problem = load_one(write_rows, EVERY_FORMAT[name].row)
 
     assert load_one(write_rows, problem.to_row(), name="ours.jsonl") == problem
 
 
 def test_prompts_end_with_newline(write_rows):
-    prompts = [load_one(write_rows, row).prompt for name, row in EVERY_FORMAT.items() if name != "stepcoder"]
+    rows = [example.row for name, example in EVERY_FORMAT.items() if name != "stepcoder"]
+
+    prompts = [load_one(write_rows, row).prompt for row in rows]
 
     assert all(isinstance(prompt, str) and prompt.endswith("\n") for prompt in prompts)
 
@@ -254,7 +173,7 @@ def test_apps_calls_are_loaded_by_conventions_of_source(write_rows, starter_code
     assert (problem.tests["inputs"], problem.tests["outputs"]) == loaded
 
 
-def test_mbpp_prompt_shows_asserts_and_code_keeps_line_ends(write_rows):
+def test_mbpp_prompt_shows_asserts_and_line_ends_are_those_of_python(write_rows):
     problem = load_one(write_rows, MBPP)
 
     assert problem == Problem(
@@ -263,7 +182,7 @@ def test_mbpp_prompt_shows_asserts_and_code_keeps_line_ends(write_rows):
             "Write a function to add one.\nYour code should pass these tests:\n\n"
             "assert inc(1) == 2\nassert inc(2) == 3\n"
         ),
-        canonical_solution="def inc(x):\r\n\treturn x + 1\r\n",
+        canonical_solution="def inc(x):\n\treturn x + 1\n",
         tests={"type": "assert", "setup": "", "asserts": ["assert inc(1) == 2", "assert inc(2) == 3"]},
     )
 
@@ -271,7 +190,7 @@ def test_mbpp_prompt_shows_asserts_and_code_keeps_line_ends(write_rows):
 def test_mbpp_setup_code_becomes_setup_of_tests(write_rows):
     problem = load_one(write_rows, {**MBPP, "test_setup_code": "root = Node(1) \r\n"})
 
-    assert problem.tests["setup"] == "root = Node(1) \r\n"
+    assert problem.tests["setup"] == "root = Node(1) \n"
     assert "\n\nroot = Node(1)\nassert inc(1) == 2\n" in problem.prompt
 
 
@@ -306,8 +225,8 @@ def test_both_leetcode_versions_are_loaded(write_rows, row, difficulty, starter_
     assert problem.canonical_solution == LEETCODE_2["completion"]
     assert without_preamble(problem) == {
         "type": "assert",
-        "setup": LEETCODE_2["test"],
-        "asserts": ["check(Solution().inc)"],
+        "setup": "",
+        "asserts": ["assert Solution().inc(x = 1) == 2", "assert Solution().inc(x = 7) == 8"],
     }
 
 
@@ -319,7 +238,7 @@ def test_leetcode_without_meta_uses_query(write_rows):
 
 
 def test_codecontests_prompt_is_the_description(write_rows):
-    problem = load_one(write_rows, CODECONTESTS)
+    problem = load_one(write_rows, CODECONTESTS_REPO)
 
     assert problem.task_id == "1_a_add_one"
     assert problem.prompt == "Add one.\n\nExamples\n\nInput\n\n1\n"
@@ -341,19 +260,6 @@ def test_row_with_field_tests_has_own_format(write_rows):
 # Lists of formats
 
 
-def test_every_format_has_an_example():
-    assert [known.name for known in FORMATS] == list(EVERY_FORMAT)
-
-
-def test_docs_list_the_formats():
-    page = Path(__file__).parents[3] / "docs" / "data.md"
-    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| (`[^|]*`) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
-
-    listed = [(name, title, tuple(re.findall(r"\w+", fields))) for name, title, fields in rows if title != "when"]
-
-    assert listed == [(known.name, known.title, known.required) for known in FORMATS]
-
-
 @pytest.mark.parametrize("verb", ["refine", "overlap", "evaluate", "sft"])
 def test_help_lists_the_formats(verb, capsys):
     with pytest.raises(SystemExit):
@@ -368,7 +274,7 @@ def test_help_lists_the_formats(verb, capsys):
 @pytest.mark.parametrize(
     ("row", "parts"),
     [
-        ({"question": 1, "answer": 2}, ["question, answer", "`apps` needs problem_id"]),
+        ({"question": 1, "answer": 2}, ["question, answer", "`apps` needs id|problem_id"]),
         ({}, ["none", "`stepcoder` needs tests"]),
     ],
 )
@@ -433,7 +339,7 @@ def test_integers_in_tests_may_have_any_length(write_rows):
         ({**HUMANEVAL, "test": "assert inc(1) == 2"}, ["`test` is", "`check(candidate)`"]),
         ({**HUMANEVAL, "entry_point": "in c"}, ["`tests.asserts[0]` is 'check(in c)'"]),
         ({**LEETCODE_2, "prompt": "a b"}, ["`tests.preamble`", "must be Python"]),
-        ({**CODECONTESTS, "outputs": []}, ["`tests.outputs` is empty"]),
+        ({**CODECONTESTS_REPO, "outputs": []}, ["`tests.outputs` is empty"]),
     ],
 )
 def test_error_names_row_field_and_fix(write_rows, row, parts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_mbpp_setup_and_line_ends(data_dir):
     problems = load(data_dir, "mbpp.jsonl")
 
     assert [problem.task_id for problem in problems.values() if problem.tests["setup"]] == ["MBPP/927"]
-    assert "\r\n" in problems["MBPP/1"].canonical_solution
+    assert not any("\r" in problem.canonical_solution for problem in problems.values())
     assert all(len(problem.tests["asserts"]) == 3 for problem in problems.values())
 
 
@@ -96,9 +97,21 @@ def test_leetcode_difficulty_preamble_and_starter_code(data_dir, name):
     for problem in load(data_dir, name).values():
         assert problem.difficulty in ("introductory", "interview", "competition")
         assert "import *" not in problem.tests["preamble"]
-        method = problem.tests["asserts"][0].removeprefix("check(Solution().").removesuffix(")")
-        assert f"def {method}" in problem.starter_code
+        method = re.search(r"Solution\(\)\.(\w+)", problem.tests["asserts"][0])
+        assert method is not None
+        assert f"def {method[1]}" in problem.starter_code
         assert "```" not in problem.prompt
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "tests"),
+    [("leetcode_v0.2.0_test.jsonl", 100, 248), ("leetcode_v0.3.1_test.jsonl.gz", 112, 11594)],
+)
+def test_asserts_of_leetcode_are_tests_of_their_own(data_dir, name, rows, tests):
+    problems = load(data_dir, name).values()
+
+    assert len(problems) == rows
+    assert sum(len(problem.tests["asserts"]) for problem in problems) == tests
 
 
 def test_misspelt_difficulty_counts_as_medium(data_dir):

@@ -1,0 +1,104 @@
+"""Reads CodeContests: the rows that DeepMind publishes, and the folders of a repository made from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from stepcoder_trl.data.formats.common import Format, first_that_parses, paragraph, records
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import Row, shown
+
+
+_GROUPS = ("public_tests", "private_tests", "generated_tests")
+_PYTHON_3 = (3, "PYTHON3", "python3")
+_MIN_MEMORY_BYTES = 2**20
+
+
+def _load(row: Row) -> Problem:
+    text = row.text("problem_md")
+    description = re.search(
+        r"^## Description\n(.*?)(?=^## (?:Categories|Source|Examples|Testing)\b|\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    return Problem(
+        task_id=row.text("id"),
+        prompt=paragraph(description[1] if description else text),
+        canonical_solution=row.text("main_py"),
+        tests={"type": "stdio", "inputs": row.items("inputs"), "outputs": row.items("outputs")},
+        where=row.where,
+    )
+
+
+def _load_published(row: Row) -> Problem:
+    for name in ("input_file", "output_file"):
+        if file := row.text(name, ""):
+            raise BadInputError(
+                f"{row.where}: `{name}` is {shown(file)}: the program has to use a file. Only standard input and "
+                "output can be tested. Drop the row."
+            )
+    cases = [case for name in _GROUPS for case in records(row, name, row.fields.get(name))]
+    return Problem(
+        task_id=row.text("name"),
+        prompt=paragraph(row.text("description")),
+        canonical_solution=first_that_parses(_python_solutions(row)),
+        tests={
+            "type": "stdio",
+            "inputs": [case.get("input") for case in cases],
+            "outputs": [case.get("output") for case in cases],
+            **_limits(row),
+        },
+        where=row.where,
+    )
+
+
+def _python_solutions(row: Row) -> list[str]:
+    """Return the solutions in Python 3."""
+    found = []
+    for entry in records(row, "solutions", row.fields.get("solutions")):
+        if entry.get("language") in _PYTHON_3:
+            solution = entry.get("solution")
+            if not isinstance(solution, str):
+                raise BadInputError(f"{row.where}: a solution is {shown(solution)}, but must be a string. Correct it.")
+            found.append(solution)
+    return found
+
+
+def _limits(row: Row) -> dict[str, Any]:
+    """Return the limits of time and memory that the row gives."""
+    limits: dict[str, Any] = {}
+    time = row.fields.get("time_limit")
+    if time is not None:
+        parts = [time.get("seconds", 0), time.get("nanos", 0)] if isinstance(time, Mapping) else [time, 0]
+        if not all(part is None or (isinstance(part, (int, float)) and not isinstance(part, bool)) for part in parts):
+            raise BadInputError(
+                f"{row.where}: `time_limit` is {shown(time)}, but must be `{{seconds, nanos}}`. Correct it."
+            )
+        seconds = (parts[0] or 0) + (parts[1] or 0) / 1e9
+        limits.update({"timeout_s": seconds} if seconds > 0 else {})
+    memory = row.fields.get("memory_limit_bytes")
+    if isinstance(memory, int) and memory >= _MIN_MEMORY_BYTES:
+        limits["memory_limit_bytes"] = memory
+    return limits
+
+
+CODECONTESTS = Format(
+    "codecontests",
+    "CodeContests",
+    ("name", "description", "|".join(_GROUPS), "solutions"),
+    _load_published,
+    licence="CC BY 4.0",
+    reads="the tests of all three groups; the first solution in Python 3, all of them for `refine`; `time_limit` and "
+    "`memory_limit_bytes`",
+    refuses="problems that read or write files",
+    solutions=lambda row, problem: _python_solutions(row),
+)
+CODECONTESTS_REPO = Format(
+    "codecontests_repo",
+    "CodeContests",
+    ("id", "problem_md", "main_py", "inputs", "outputs"),
+    _load,
+    licence="none stated",
+    reads="the folders of justinchiu-test/codecontests-repo, one row each: description with its examples, `stdio`",
+)

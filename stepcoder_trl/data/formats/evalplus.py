@@ -1,0 +1,351 @@
+"""
+Reads the tests of EvalPlus: HumanEval+ and MBPP+, as they are on the Hub and as EvalPlus releases them.
+
+A row on the Hub has a table of inputs and results and a loop over them. Here each of its rounds becomes a test, so
+that it is judged and traced for itself. A released row has inputs only. Its expected results are what the canonical
+solution returns, which runs with the tests, never with the program.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stepcoder_trl.data.formats.common import Format, literal, paragraph
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import Row, shown
+from stepcoder_trl.parsing import parse
+
+
+# Rows on the Hub
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Tests, one statement each, and the code that they need."""
+
+    setup: str
+    statements: tuple[str, ...]
+
+
+def unrolled(test: str, entry_point: str | None = None) -> Cases:
+    """
+    Return the rounds of the loop at the end of a test, one statement each.
+
+    The loop is in the module, or in its function `check` if the name of the function under test is given. A test
+    without such a loop is returned as one statement.
+    """
+    tree = parse(test)
+    whole = Cases("", (test,)) if entry_point is None else Cases(test, (f"check({entry_point})",))
+    if tree is None:
+        return whole
+    others: list[ast.stmt] = []
+    block, names = tree.body, dict[str, ast.expr]()
+    if entry_point is not None:
+        checks = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"]
+        if len(checks) != 1 or len(checks[0].args.args) != 1:
+            return whole
+        others = [node for node in tree.body if node is not checks[0]]
+        block, names = checks[0].body, {checks[0].args.args[0].arg: ast.parse(entry_point, mode="eval").body}
+    tables = {name: entries for node in block for name, entries in _table(node)}
+    rest = [node for node in block[:-1] if not any(_table(node))]
+    rounds = _rounds(block[-1], tables) if block else None
+    if rounds is None or (rest and entry_point is not None):
+        return whole
+    setup = [*others, *rest]
+    used_by_setup = {part.id for node in setup for part in ast.walk(node) if isinstance(part, ast.Name)}
+    if used_by_setup & set(tables):
+        return whole
+    is_usual = any(_is_usual_assertion(node) for node in setup)
+    statements = []
+    for body, values in rounds:
+        changed = [_Substitute({**names, **values}).visit(ast.parse(ast.unparse(node)).body[0]) for node in body]
+        statements.append("\n".join(ast.unparse(_as_assert(node) if is_usual else node) for node in changed))
+    return Cases(_needed(setup, statements), tuple(statements))
+
+
+def _table(node: ast.stmt) -> Iterator[tuple[str, list[ast.expr]]]:
+    """Yield the name and the entries of a list that a statement assigns."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.List(elts=entries)):
+            yield name, entries
+
+
+_Round = tuple[list[ast.stmt], dict[str, ast.expr]]  # statements, and the values of the loop's variables in them
+
+
+def _rounds(loop: ast.stmt, tables: Mapping[str, Sequence[ast.expr]]) -> list[_Round] | None:
+    """Return the rounds of a loop over tables, or `None` if it is not one, or does more than call and assert."""
+    if not isinstance(loop, ast.For) or loop.orelse:
+        return None
+    if not all(isinstance(node, (ast.Expr, ast.Assert)) for node in loop.body):
+        return None
+    iterated, target = loop.iter, loop.target
+    is_counted = _is_call(iterated, "enumerate")
+    if isinstance(iterated, ast.Call) and is_counted:
+        if len(iterated.args) != 1 or not isinstance(target, ast.Tuple) or len(target.elts) != 2:
+            return None
+        counter, target = target.elts
+        iterated = iterated.args[0]
+    sources = iterated.args if isinstance(iterated, ast.Call) and _is_call(iterated, "zip") else [iterated]
+    targets = target.elts if isinstance(target, ast.Tuple) and len(sources) > 1 else [target]
+    names = [part.id for part in targets if isinstance(part, ast.Name)]
+    columns = [tables[part.id] for part in sources if isinstance(part, ast.Name) and part.id in tables]
+    if not len(names) == len(columns) == len(sources) == len(targets):
+        return None
+    if any(len(column) != len(columns[0]) for column in columns):
+        return None
+    rounds: list[_Round] = []
+    for number, entries in enumerate(zip(*columns, strict=True)):
+        values = dict(zip(names, entries, strict=True))
+        if is_counted and isinstance(counter, ast.Name):
+            values[counter.id] = ast.Constant(number)
+        rounds.append((loop.body, values))
+    return rounds
+
+
+def _is_call(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+
+
+class _Substitute(ast.NodeTransformer):
+    """Put expressions in the place of names, and arguments in the place of an unpacked list."""
+
+    def __init__(self, values: Mapping[str, ast.expr]) -> None:
+        self.values = values
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self.values.get(node.id, node)
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        arguments: list[ast.expr] = []
+        for argument in node.args:
+            is_list = isinstance(argument, ast.Starred) and isinstance(argument.value, (ast.List, ast.Tuple))
+            arguments += argument.value.elts if is_list else [argument]  # type: ignore[attr-defined]
+        node.args = arguments
+        return node
+
+
+def _is_usual_assertion(node: ast.stmt) -> bool:
+    """Return whether a statement defines EvalPlus' usual comparison: equality, or numpy's closeness for floats."""
+    if not isinstance(node, ast.FunctionDef) or node.name != "assertion" or len(node.args.args) != 3:
+        return False
+    actual, expected, _ = (argument.arg for argument in node.args.args)
+    known = {"is_floats", "np.testing.assert_allclose", "np.allclose", "numpy.allclose", "abs"}
+    calls = {ast.unparse(part.func) for part in ast.walk(node) if isinstance(part, ast.Call)}
+    stored = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+    return calls <= known and not stored & {actual, expected} and f"{actual} == {expected}" in ast.unparse(node)
+
+
+_FLOAT_TOLERANCE = 1e-6  # of floats, if the row gives none
+_RELATIVE = 1e-7
+
+
+def _as_assert(node: ast.stmt) -> ast.stmt:
+    """Return `assertion(f(1), 2, 0)` as an assert that can be judged outside of the program's process."""
+    match node:
+        case ast.Expr(value=ast.Call(func=ast.Name(id="assertion"), args=[actual, expected, tolerance], keywords=[])):
+            text, value, atol = ast.unparse(expected), _value(expected), _value(tolerance)
+            if isinstance(value, float) and isinstance(atol, (int, float)):
+                closeness = f"rel_tol={_RELATIVE}, abs_tol={atol or _FLOAT_TOLERANCE}"
+                return ast.parse(f"assert math.isclose({ast.unparse(actual)}, {text}, {closeness})").body[0]
+            return ast.parse(f"assert {ast.unparse(actual)} == {text}").body[0]
+    return node
+
+
+def _value(node: ast.expr) -> Any:
+    try:
+        return literal(ast.unparse(node))
+    except ValueError:
+        return None
+
+
+def _needed(setup: Sequence[ast.stmt], statements: Sequence[str]) -> str:
+    """Return those statements of a setup that define names which the tests use."""
+    used = {part.id for text in statements for part in ast.walk(ast.parse(text)) if isinstance(part, ast.Name)}
+    kept: list[ast.stmt] = []
+    for node in reversed(setup):
+        bound = set(_bound(node))
+        if bound and not bound & used:
+            continue
+        used |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        kept.append(node)
+    text = ast.unparse(ast.Module(kept[::-1], []))
+    return f"import math\n{text}".strip() if "math" in used else text
+
+
+def _bound(node: ast.stmt) -> Iterator[str]:
+    """Yield the names that a definition, an import or an assignment binds."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        yield node.name
+    elif isinstance(node, (ast.Import, ast.ImportFrom)):
+        yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+    elif isinstance(node, ast.Assign):
+        yield from (part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name))
+
+
+# Released rows
+
+# Tasks that EvalPlus compares in another way.
+_AS_SETS = frozenset(
+    (
+        *("similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum"),
+        *("intersection_array", "find_dissimilar", "Diff"),
+    )
+)
+_BY_PRESENCE = frozenset(("check_str", "text_match_three", "text_starta_endb"))
+_AGREES = """
+def _agrees(actual, expected, atol):
+    if actual == expected:
+        return True
+    numbers = [expected] if isinstance(expected, float) else expected
+    is_float = isinstance(numbers, (list, tuple)) and all(isinstance(number, float) for number in numbers)
+    if not (atol or is_float):
+        return False
+    answers = [actual] if isinstance(expected, (int, float)) else actual
+    numbers = [expected] if isinstance(expected, (int, float)) else expected
+    if not (isinstance(answers, (list, tuple)) and isinstance(numbers, (list, tuple))):
+        return False
+    if len(answers) != len(numbers) or not all(isinstance(number, (int, float)) for number in (*answers, *numbers)):
+        return False
+    pairs = zip(answers, numbers)
+    return all(a == b or abs(a - b) <= (atol or 1e-6) + 1e-7 * abs(b) for a, b in pairs)
+"""
+_AGREES_AS_SETS = """
+def _agrees(actual, expected, atol):
+    return set(actual) == set(expected)
+"""
+_AGREES_BY_PRESENCE = """
+def _agrees(actual, expected, atol):
+    expected = expected if isinstance(expected, bool) else expected is not None
+    return (actual if isinstance(actual, bool) else actual is not None) == expected
+"""
+_AGREES_AT_ZERO = """
+def _agrees(actual, coefficients, atol):
+    return abs(sum(factor * actual**power for power, factor in enumerate(coefficients))) <= (atol or 1e-4)
+"""
+
+
+def _load_release(row: Row) -> Problem:
+    stub, entry_point = row.text("prompt"), row.text("entry_point")
+    solution = stub + row.text("canonical_solution")
+    tree = parse(solution)
+    if tree is None or not any(isinstance(node, ast.FunctionDef) and node.name == entry_point for node in tree.body):
+        raise BadInputError(
+            f"{row.where}: `prompt` and `canonical_solution` must define the function `{entry_point}`, which says "
+            "what its tests expect. Correct them or drop the row."
+        )
+    tests = _release_tests(row, entry_point, tree)
+    is_docstring = len(parse_docstring(stub)) > 0
+    return Problem(
+        task_id=row.text("task_id"),
+        prompt=paragraph(parse_docstring(stub))
+        if is_docstring
+        else f"Complete the Python function `{entry_point}`, which begins as follows.\n",
+        starter_code="" if is_docstring else stub,
+        canonical_solution=solution.removeprefix(stub).lstrip("\n") if is_docstring else solution,
+        tests=tests,
+        where=row.where,
+    )
+
+
+def parse_docstring(stub: str) -> str:
+    """Return the text of a stub that is nothing but a docstring, as in MBPP+, else `""`."""
+    tree = parse(stub)
+    is_text = tree is not None and len(tree.body) == 1 and ast.get_docstring(tree) is not None
+    return ast.get_docstring(tree) or "" if tree is not None and is_text else ""
+
+
+def _release_tests(row: Row, entry_point: str, tree: ast.Module) -> dict[str, Any]:
+    atol = row.fields.get("atol") or 0
+    if isinstance(atol, bool) or not isinstance(atol, (int, float)) or not 0 <= atol < math.inf:
+        raise BadInputError(f"{row.where}: `atol` is {shown(atol)}, but must be a number of at least 0. Correct it.")
+    given = [*row.items("base_input"), *(row.json("plus_input") or [])]
+    asserts = [ast.unparse(node) for node in (parse(row.text("assertion", "")) or ast.Module([], [])).body]
+    calls = [node for text in asserts for node in ast.walk(ast.parse(text)) if _is_call_of(node, entry_point)]
+    model = calls[0].args if calls and isinstance(calls[0], ast.Call) else []
+    expected = f"_expected_{entry_point}"
+    statements = []
+    for number, arguments in enumerate(given):
+        if not isinstance(arguments, list):
+            raise BadInputError(
+                f"{row.where}: input {number} of `base_input` and `plus_input` is {shown(arguments)}, but must be a "
+                "list of arguments. Correct it or drop the row."
+            )
+        text = ", ".join(_source(_like(value, model[n : n + 1])) for n, value in enumerate(arguments))
+        wanted = text if entry_point == "find_zero" else f"{expected}({text})"
+        statements.append(f"assert _agrees({entry_point}({text}), {wanted}, {atol!r})")
+    ast.fix_missing_locations(_Rename(entry_point, expected).visit(tree))
+    agrees = _AGREES_AT_ZERO if entry_point == "find_zero" else _AGREES
+    agrees = _AGREES_AS_SETS if entry_point in _AS_SETS else agrees
+    agrees = _AGREES_BY_PRESENCE if entry_point in _BY_PRESENCE else agrees
+    base = row.text("test", "")
+    asserts += [f"check({entry_point})"] if "def check(" in base else []
+    setup = "\n".join((ast.unparse(tree), agrees, base))
+    return {"type": "assert", "setup": setup, "asserts": [*asserts, *statements]}
+
+
+def _is_call_of(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+
+
+def _like(value: Any, model: Sequence[ast.expr]) -> Any:
+    """Return a value with tuples and sets where a literal of the row's asserts has them. JSON made them lists."""
+    if not model or not isinstance(value, list):
+        return value
+    node = model[0]
+    parts = node.elts if isinstance(node, (ast.List, ast.Tuple, ast.Set)) else []
+    is_even = len({type(part) for part in parts}) == 1
+    entries = [_like(part, parts[:1] if is_even else parts[n : n + 1]) for n, part in enumerate(value)]
+    if isinstance(node, ast.Tuple):
+        return tuple(entries)
+    return set(entries) if isinstance(node, ast.Set) else entries
+
+
+def _source(value: Any) -> str:
+    """Return the source text of a value of JSON, tuple or set."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    if isinstance(value, list):
+        return f"[{', '.join(map(_source, value))}]"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_source, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, set):
+        return f"{{{', '.join(map(_source, value))}}}" if value else "set()"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_source(key)}: {_source(part)}' for key, part in value.items())}}}"
+    return repr(value)
+
+
+class _Rename(ast.NodeTransformer):
+    """Rename a function, also where it calls itself."""
+
+    def __init__(self, old: str, new: str) -> None:
+        self.old, self.new = old, new
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        self.generic_visit(node)
+        node.name = self.new if node.name == self.old else node.name
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        node.id = self.new if node.id == self.old else node.id
+        return node
+
+
+EVALPLUS = Format(
+    "evalplus",
+    "EvalPlus' release",
+    ("task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input"),
+    _load_release,
+    licence="Apache-2.0",
+    reads="HumanEvalPlus and MbppPlus. Each input of `base_input` and `plus_input` is a test: the program must agree "
+    "with the canonical solution within `atol`. `contract` only says which inputs are valid",
+    refuses="rows whose canonical solution does not define `entry_point`",
+    knows=("test", "assertion"),
+)

@@ -1,0 +1,99 @@
+"""Reads HumanEval, and the datasets in its form: HumanEval+ and HumanEvalPack."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+from stepcoder_trl.data.formats.common import Format
+from stepcoder_trl.data.formats.evalplus import unrolled
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import Row, shown
+from stepcoder_trl.parsing import line_spans, parse
+
+
+def _load_humaneval(row: Row) -> Problem:
+    return _humaneval_problem(row, row.text("test"))
+
+
+def _load_pack(row: Row) -> Problem:
+    parts = (row.text("import", ""), row.text("test_setup", ""), row.text("test"))
+    return _humaneval_problem(row, "\n".join(part for part in parts if part.strip()))
+
+
+def _humaneval_problem(row: Row, test: str) -> Problem:
+    stub, entry_point = row.text("prompt"), row.text("entry_point")
+    return Problem(
+        task_id=row.text("task_id"),
+        prompt=f"Complete the Python function `{entry_point}`, which begins as follows.\n",
+        starter_code=stub,
+        canonical_solution=stub + row.text("canonical_solution"),
+        tests=check_tests(row, test, entry_point),
+        where=row.where,
+    )
+
+
+def check_tests(row: Row, test: str, entry_point: str) -> dict[str, Any]:
+    """
+    Return the tests of a module that defines `check(candidate)`.
+
+    Some modules call it themselves. Their calls become the tests, so that a wrong answer fails a test and not the
+    setup. A loop of EvalPlus over inputs and results becomes one test for each of them.
+    """
+    if not re.search(r"^def\s+check\s*\(", test, re.MULTILINE):
+        raise BadInputError(f"{row.where}: `test` is {shown(test)}, but must define `check(candidate)`. Correct it.")
+    setup, calls = _without_calls(test)
+    if not calls and entry_point.isidentifier():
+        cases = unrolled(setup, entry_point)
+        return {"type": "assert", "setup": cases.setup, "asserts": list(cases.statements)}
+    return {"type": "assert", "setup": setup, "asserts": calls or [f"check({entry_point})"]}
+
+
+def _without_calls(test: str) -> tuple[str, list[str]]:
+    """Return a module without the calls of its own functions at its top level, and these calls."""
+    tree = parse(test)
+    if tree is None:
+        return test, []
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    nodes = [node for node in tree.body if _calls_one_of(node, functions) or _is_main_block(node, functions)]
+    if not nodes:
+        return test, []
+    calls = [ast.unparse(call) for node in nodes for call in (node.body if isinstance(node, ast.If) else [node])]
+    removed = {line for node in nodes for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+    lines = [test[start:end] for start, end in line_spans(test)]
+    return "".join(line for number, line in enumerate(lines, 1) if number not in removed), calls
+
+
+def _calls_one_of(node: ast.stmt, functions: set[str]) -> bool:
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in functions
+
+
+def _is_main_block(node: ast.stmt, functions: set[str]) -> bool:
+    """Return whether a statement is `if __name__ == "__main__":` with nothing but such calls."""
+    is_main = isinstance(node, ast.If) and "__name__" in ast.unparse(node.test) and not node.orelse
+    return is_main and all(_calls_one_of(part, functions) for part in node.body)  # type: ignore[attr-defined]
+
+
+HUMANEVAL = Format(
+    "humaneval",
+    "HumanEval",
+    ("task_id", "prompt", "entry_point", "canonical_solution", "test"),
+    _load_humaneval,
+    licence="MIT; HumanEval+ Apache-2.0",
+    reads="HumanEval and HumanEval+. The stub is the starter code; the test is `check(entry_point)`, in HumanEval+ "
+    "one for each input",
+    refuses="`test` without `check`",
+)
+HUMANEVAL_PACK = Format(
+    "humanevalpack",
+    "HumanEvalPack",
+    ("task_id", "prompt", "entry_point", "canonical_solution", "test", "declaration", "buggy_solution"),
+    _load_pack,
+    licence="MIT",
+    reads="the rows in Python, as `humaneval`; `import` and `test_setup` are part of the setup",
+    refuses="rows of other languages",
+    knows=("test_setup", "example_test"),
+)

@@ -1,0 +1,192 @@
+"""Loads problems of any format from files, folders and the Hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stepcoder_trl.data.formats.apps import read_apps_folder
+from stepcoder_trl.data.formats.common import Format, plain_line_ends
+from stepcoder_trl.data.formats.table import FORMATS
+from stepcoder_trl.data.problems import Problem, check_unique_task_ids
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import Row, read_rows, shown
+
+
+Source = str | os.PathLike[str]
+
+_FILES = (".parquet", ".jsonl", ".ndjson", ".json", ".jsonl.gz", ".json.gz")
+_HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?")
+
+
+def load_problems(path: Source | Sequence[Source], format: str | None = None) -> list[Problem]:
+    """
+    Load problems from files, folders or the Hub, in any known format.
+
+    Args:
+        path (`str`, `os.PathLike` or a sequence of them):
+            JSON Lines, a JSON array, either of them gzip-compressed, parquet; a folder of such files, or in the layout
+            of APPS; or the name of a dataset on the Hub, `owner/name` or `owner/name:split`, which needs the library
+            `datasets`. `-` is standard input. Of several sources, all problems are returned in order.
+        format (`str` or `None`, *optional*):
+            Name of an entry of `FORMATS`, e.g. `"apps_plus"`. By default the format of a source is recognised by the
+            fields of its first row.
+
+    Returns:
+        `list[Problem]`: One problem per row, in the order of the sources.
+
+    Raises:
+        BadInputError: If a file or a row cannot be used. The message names the file, the row, the field and the fix.
+
+    Example:
+
+    ```python
+    >>> problems = load_problems("apps_plus_valid.jsonl")
+    >>> problems[57].task_id
+    'apps_plus_valid/58'
+    ```
+    """
+    problems: list[Problem] = []
+    places: list[str] = []
+    for rows in _sources(path):
+        chosen = _recognised(rows[0]) if format is None else _named(format)
+        problems += [chosen.problem(row) for row in rows]
+        places += [row.where for row in rows]
+    check_unique_task_ids(problems, places)
+    return problems
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """Row that may be unusable, with all its solutions."""
+
+    number: int  # position in the input, counted from 1
+    task_id: str  # made of the file's name and the row's number if the row has none
+    problem: Problem | None  # `None` if the row cannot be used
+    error: BadInputError | None  # reason why the row cannot be used
+    solutions: tuple[str, ...]  # without duplicates and blank ones
+    values: Mapping[str, Any]  # fields of the row
+
+
+def read_raw_rows(path: Source | Sequence[Source]) -> list[RawRow]:
+    """
+    Read the rows of files, folders or the Hub for refinement, with all their solutions.
+
+    A row that cannot be used raises no error. A task id that occurs again gets a number.
+    """
+    seen: set[str] = set()
+    raw: list[RawRow] = []
+    for rows in _sources(path):
+        chosen = _recognised(next((row for row in rows if any(known.fits(row) for known in FORMATS)), rows[0]))
+        raw += [_raw_row(chosen, row, number, seen) for number, row in enumerate(rows, len(raw) + 1)]
+    return raw
+
+
+def _raw_row(chosen: Format, row: Row, number: int, seen: set[str]) -> RawRow:
+    problem: Problem | None = None
+    error: BadInputError | None = None
+    solutions: tuple[str, ...] = ()
+    try:
+        problem = chosen.problem(row)
+        given = map(plain_line_ends, chosen.solutions(row, problem))
+        solutions = tuple(dict.fromkeys(solution for solution in given if solution.strip()))
+    except BadInputError as reason:
+        error = reason
+    task_id = f"{row.source}/{row.number}" if problem is None else problem.task_id
+    while task_id in seen:
+        task_id = f"{task_id}#{number}"
+    seen.add(task_id)
+    if problem is not None and task_id != problem.task_id:
+        problem = replace(problem, task_id=task_id)
+    return RawRow(number, task_id, problem, error, solutions, row.fields)
+
+
+# Sources
+
+
+def _sources(path: Source | Sequence[Source]) -> Iterator[list[Row]]:
+    """Yield the rows of each file, folder in the layout of APPS, or split on the Hub."""
+    if not isinstance(path, (str, os.PathLike)):
+        if not path:
+            raise BadInputError("No file of problems is named. Name at least one.")
+        for one in path:
+            yield from _sources(one)
+    elif os.path.isdir(path):
+        yield from _folder(Path(path))
+    elif not os.path.exists(path) and (hub := _HUB_NAME.fullmatch(os.fspath(path))) and not _is_file_name(hub["name"]):
+        yield hub_rows(hub["name"], hub["split"])
+    else:
+        yield read_rows(path)
+
+
+def _is_file_name(name: str) -> bool:
+    return name.endswith(_FILES)
+
+
+def _folder(folder: Path) -> Iterator[list[Row]]:
+    """Yield the rows of a folder in the layout of APPS, or else of each file in a folder."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and _is_file_name(file.name))
+    if not files or any((part / "question.txt").is_file() for part in folder.iterdir()):
+        yield list(read_apps_folder(folder))
+        return
+    for file in files:
+        yield read_rows(file)
+
+
+def hub_rows(name: str, split: str | None = None) -> list[Row]:
+    """
+    Return the rows of a dataset on the Hub. Without a split, the dataset must have only one.
+
+    Raises:
+        BadInputError: If the library `datasets` is missing, or the dataset or its split cannot be loaded.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise BadInputError(
+            f"{name}: there is no such file, and datasets on the Hub need `datasets`. Run `pip install datasets`, or "
+            "check the path."
+        ) from None
+    try:
+        found = datasets.load_dataset(name, split=split)
+    except (OSError, ValueError, RuntimeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadInputError(
+            f"{name}: there is no such file, and no such dataset could be loaded from the Hub: {shown(lines[0])}. "
+            "Check the name and the connection, or name a file."
+        ) from error
+    if isinstance(found, datasets.DatasetDict):
+        if len(found) != 1:
+            raise BadInputError(
+                f"{name}: the dataset has the splits {', '.join(found)}. Name one: `{name}:{next(iter(found))}`."
+            )
+        (found,) = found.values()
+    source = name.partition("/")[2]
+    return [Row(fields, f"{name}, row {number}", source, number) for number, fields in enumerate(found, 1)]
+
+
+# Formats
+
+
+def _named(name: str) -> Format:
+    for candidate in FORMATS:
+        if candidate.name == name:
+            return candidate
+    allowed = ", ".join(f'`"{candidate.name}"`' for candidate in FORMATS)
+    raise BadInputError(f"`format` is {shown(name)}, but must be one of {allowed}, or None to recognise it.")
+
+
+def _recognised(row: Row) -> Format:
+    for candidate in FORMATS:
+        if candidate.fits(row):
+            return candidate
+    tried = "; ".join(f"`{candidate.name}` needs {', '.join(candidate.needs)}" for candidate in FORMATS)
+    found = ", ".join(map(str, row.fields)) or "none"
+    raise BadInputError(
+        f"{row.where}: no known format has these fields: {found}. Tried: {tried}. Rename the fields, or write "
+        "rows with `task_id`, `prompt` and `tests`."
+    )

@@ -1,0 +1,78 @@
+"""Reads MBPP in its three published forms, the third with the tests of EvalPlus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stepcoder_trl.data.formats.common import Format
+from stepcoder_trl.data.formats.evalplus import unrolled
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.jsonl import Row
+
+
+_OF_TESTS = ("challenge_test_list", "test_imports", "test_setup_code")
+
+
+def _load_mbpp(row: Row) -> Problem:
+    return _mbpp_problem(row, row.text("text"), row.text("test_setup_code", ""))
+
+
+def _load_mbpp_sanitized(row: Row) -> Problem:
+    return _mbpp_problem(row, row.text("prompt"), "\n".join(row.texts("test_imports")))
+
+
+def _load_mbpp_plus(row: Row) -> Problem:
+    cases = unrolled(row.text("test"))
+    imports = "\n".join(row.texts("test_imports"))
+    setup = "\n".join(part for part in (imports, cases.setup) if part.strip())
+    return _mbpp_problem(row, row.text("prompt"), setup, cases.statements, shown_setup=imports)
+
+
+def _mbpp_problem(
+    row: Row, text: str, setup: str, extended: Sequence[str] = (), shown_setup: str | None = None
+) -> Problem:
+    """Return a problem whose prompt ends with the asserts, as is usual for MBPP. Only they name the function."""
+    asserts = row.texts("test_list")
+    shown_setup = setup if shown_setup is None else shown_setup
+    shown_tests = "\n".join(part.strip() for part in (shown_setup, *asserts) if part.strip())
+    return Problem(
+        task_id=f"MBPP/{row.identifier('task_id')}",
+        prompt=f"{text.strip()}\nYour code should pass these tests:\n\n{shown_tests}\n",
+        canonical_solution=row.text("code"),
+        tests={
+            "type": "assert",
+            "setup": setup,
+            "asserts": [*asserts, *row.texts("challenge_test_list"), *extended],
+        },
+        where=row.where,
+    )
+
+
+MBPP = Format(
+    "mbpp",
+    "MBPP",
+    ("task_id", "text", "code", "test_list"),
+    _load_mbpp,
+    licence="CC BY 4.0",
+    reads="`text` and the asserts of `test_list` are the prompt; these and `challenge_test_list` are the tests; "
+    "`test_setup_code` is their setup",
+    knows=_OF_TESTS,
+)
+MBPP_SANITIZED = Format(
+    "mbpp_sanitized",
+    "MBPP",
+    ("task_id", "prompt", "code", "test_list"),
+    _load_mbpp_sanitized,
+    licence="CC BY 4.0",
+    reads="as `mbpp`; `test_imports` are the setup",
+    knows=_OF_TESTS,
+)
+MBPP_PLUS = Format(
+    "mbpp_plus",
+    "MBPP+",
+    ("task_id", "prompt", "code", "test_list", "test"),
+    _load_mbpp_plus,
+    licence="Apache-2.0",
+    reads="as `mbpp_sanitized`; each input of `test` is a test of its own, after those of `test_list`",
+    knows=_OF_TESTS,
+)

@@ -1,0 +1,48 @@
+"""The table of formats. The lists in help texts, error messages and docs come from here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stepcoder_trl.data.formats.apps import APPS, APPS_PLUS, TACO
+from stepcoder_trl.data.formats.codecontests import CODECONTESTS, CODECONTESTS_REPO
+from stepcoder_trl.data.formats.common import Format
+from stepcoder_trl.data.formats.evalplus import EVALPLUS
+from stepcoder_trl.data.formats.humaneval import HUMANEVAL, HUMANEVAL_PACK
+from stepcoder_trl.data.formats.leetcode import LEETCODE
+from stepcoder_trl.data.formats.mbpp import MBPP, MBPP_PLUS, MBPP_SANITIZED
+from stepcoder_trl.data.formats.own import OWN
+
+
+# The order decides: the first entry whose required fields a row has is taken. An entry with more required fields must
+# stand before one that needs only some of them.
+FORMATS: Sequence[Format] = (
+    OWN,
+    APPS_PLUS,
+    TACO,
+    APPS,
+    MBPP,
+    MBPP_PLUS,
+    MBPP_SANITIZED,
+    EVALPLUS,
+    HUMANEVAL_PACK,
+    HUMANEVAL,
+    LEETCODE,
+    CODECONTESTS,
+    CODECONTESTS_REPO,
+)
+
+FORMAT_TITLES = ", ".join(dict.fromkeys(known.title for known in FORMATS))  # for help texts
+
+
+def formats_as_markdown() -> str:
+    """Return the table of `docs/data.md`: a line for each format."""
+    lines = [
+        "| format | dataset | required fields | licence | what is read | what is refused |",
+        "|---|---|---|---|---|---|",
+    ]
+    for known in FORMATS:
+        fields = ", ".join(" or ".join(f"`{name}`" for name in names.split("|")) for names in known.needs)
+        cells = (f"`{known.name}`", known.title, fields, known.licence, known.reads, known.refuses or "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,230 @@
+"""Rows of our own in the schema of each format that is read, with a wrong program and a broken field for each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Example:
+    """Row in a published schema."""
+
+    row: dict[str, Any]
+    wrong: str  # program that fails
+    broken: dict[str, Any]  # field with a value that cannot be used
+    part: str  # of the error
+    num_tests: int = 1
+    trusted: bool = True
+
+
+OURS: dict[str, Any] = {
+    "task_id": "a",
+    "prompt": "Add one.",
+    "canonical_solution": "print(int(input()) + 1)\n",
+    "tests": {"type": "stdio", "inputs": ["1\n"], "outputs": ["2\n"]},
+}
+APPS_PLUS: dict[str, Any] = {
+    "prompt": '\ndef AbCdE():\n    """"Duel!"\n\nIs $n \\neq 0$?\n    """\n',
+    "canonical_solution": "def AbCdE():\n    print(input())\n",
+    "starter_code": "\ndef AbCdE():\n",
+    "inputs": ["1\n"],
+    "outputs": ["1\n"],
+    "scope": [],
+    "difficulty": "competition",
+}
+APPS: dict[str, Any] = {
+    "problem_id": 7,
+    "question": "Print it.\n",
+    "solutions": json.dumps(["print 1", "print(input())"]),
+    "input_output": json.dumps({"inputs": ["1\n"], "outputs": ["1\n"]}),
+    "difficulty": "interview",
+    "url": "https://example.org",
+    "starter_code": "",
+}
+TACO: dict[str, Any] = {
+    "question": "Print it.\n",
+    "solutions": json.dumps(["print 1", "print(input())"]),
+    "starter_code": "",
+    "input_output": json.dumps({"inputs": ["1\n", ["2", "3"]], "outputs": ["1\n", ["2"]]}),
+    "difficulty": "MEDIUM_HARD",
+    "raw_tags": "['Strings']",
+    "name": None,
+    "source": "codeforces",
+    "tags": "['Strings']",
+    "skill_types": "[]",
+    "url": "https://example.org",
+    "Expected Auxiliary Space": None,
+    "time_limit": "2.0 seconds",
+    "date": "2020-01-01",
+    "picture_num": "0",
+    "memory_limit": "256.0 megabytes",
+    "Expected Time Complexity": None,
+}
+MBPP: dict[str, Any] = {
+    "text": "Write a function to add one.",
+    "code": "def inc(x):\r\n\treturn x + 1\r\n",
+    "task_id": 3,
+    "test_setup_code": "",
+    "test_list": ["assert inc(1) == 2", "assert inc(2) == 3 "],
+    "challenge_test_list": [],
+}
+MBPP_SANITIZED: dict[str, Any] = {
+    "source_file": "Benchmark.ipynb",
+    "task_id": 82,
+    "prompt": "Write a function to find the volume of a sphere.",
+    "code": "import math\ndef volume(r):\n  return 4 / 3 * math.pi * r**3",
+    "test_imports": ["import math"],
+    "test_list": ["assert math.isclose(volume(10), 4188.79, rel_tol=0.001)"],
+}
+_COMPARISON = """import numpy as np
+from math import inf
+
+def is_floats(x):
+    return isinstance(x, float) or (isinstance(x, (list, tuple)) and all(isinstance(i, float) for i in x))
+
+def assertion(out, exp, atol):
+    same = out == exp
+    if atol == 0 and is_floats(exp):
+        atol = 1e-6
+    if not same and atol != 0:
+        np.testing.assert_allclose(out, exp, rtol=1e-07, atol=atol)
+    else:
+        assert same
+
+"""
+MBPP_PLUS: dict[str, Any] = {
+    "task_id": 9,
+    "code": "def half(xs):\n    return sum(xs) / 2\n",
+    "prompt": "Write a function that returns half of a sum.",
+    "source_file": "own",
+    "test_imports": [],
+    "test_list": ["assert half([2, 4]) == 3", "assert half([1]) == 0.5"],
+    "test": _COMPARISON
+    + "inputs = [[[2, 4]], [[]], [(1, 2)]]\nresults = [3.0, 0, 1.5]\n"
+    + "for i, (inp, exp) in enumerate(zip(inputs, results)):\n    assertion(half(*inp), exp, 0)\n",
+}
+EVALPLUS: dict[str, Any] = {
+    "task_id": "HumanEval/900",
+    "prompt": 'def inc(x):\n    """Add one."""\n',
+    "entry_point": "inc",
+    "canonical_solution": "    return 0.1 if x == 0 else inc(x - 1) + 1 if x > 10 else x + 1\n",
+    "contract": "    assert x >= 0\n",
+    "base_input": [[1], [2]],
+    "plus_input": [[0], [11]],
+    "atol": 0.001,
+    "test": "def check(candidate):\n    assert candidate(1) == 2\n",
+}
+HUMANEVAL: dict[str, Any] = {
+    "task_id": "HumanEval/0",
+    "prompt": 'def inc(x):\n    """Add one."""\n',
+    "entry_point": "inc",
+    "canonical_solution": "    return x + 1\n",
+    "test": "METADATA = {}\n\n\ndef check(candidate):\n    assert candidate(1) == 2\n",
+}
+HUMANEVAL_PLUS: dict[str, Any] = {
+    **HUMANEVAL,
+    "test": _COMPARISON
+    + "def check(candidate):\n    inputs = [[1], [2], [-1]]\n    results = [2, 3, 0]\n"
+    + "    for i, (inp, exp) in enumerate(zip(inputs, results)):\n        assertion(candidate(*inp), exp, 0)\n",
+}
+HUMANEVAL_PACK: dict[str, Any] = {
+    "task_id": "Python/0",
+    "prompt": 'from typing import List\n\n\ndef inc(x: int) -> int:\n    """ Add one."""\n',
+    "declaration": "from typing import List\n\n\ndef inc(x: int) -> int:\n",
+    "canonical_solution": "    return x + 1\n",
+    "buggy_solution": "    return x\n",
+    "bug_type": "missing logic",
+    "failure_symptoms": "incorrect output",
+    "entry_point": "inc",
+    "import": "",
+    "test_setup": "",
+    "test": "\n\ndef check(inc):\n    assert inc(1) == 2\n    assert inc(2) == 3\n\ncheck(inc)",
+    "example_test": "def check(inc):\n    assert inc(1) == 2\ncheck(inc)",
+    "signature": "inc(x: int) -> int",
+    "docstring": "Add one.",
+    "instruction": "Write a Python function `inc(x: int) -> int`.",
+}
+LEETCODE_2: dict[str, Any] = {
+    "task_id": "add-one",
+    "prompt": "from typing import *\nfrom math import *\nimport math\ninf = float('inf')\n",
+    "completion": "class Solution:\n    def inc(self, x: int) -> int:\n        return x + 1\n",
+    "entry_point": "Solution().inc",
+    "test": "def check(candidate):\n    assert candidate(x = 1) == 2\n",
+    "query": (
+        "Add one.\nPlease complete the following python code precisely:\n```python\nclass Solution:\n    ...\n```"
+    ),
+    "response": "",
+    "input_output": [{"input": "x=1", "output": "2"}, {"input": "x = 7", "output": "8"}],
+    "meta": {
+        "question_id": 1,
+        "difficulty": "Meidum",
+        "question_title": "Add one.\n\nExample 1: 1 gives 2.\n\n",
+        "lang_code": "class Solution:\n    def inc(self, x: int) -> int:",
+    },
+}
+LEETCODE_3: dict[str, Any] = {
+    **{key: value for key, value in LEETCODE_2.items() if key != "meta"},
+    "question_id": 1,
+    "difficulty": "Hard",
+    "tags": [],
+    "problem_description": "Add one.\n\nExample 1: 1 gives 2.\n\n",
+    "starter_code": "class Solution:\n    def inc(self, x: int) -> int:\n        ",
+}
+CODECONTESTS: dict[str, Any] = {
+    "name": "1_A. Doubling",
+    "description": "Print it doubled.\n",
+    "public_tests": {"input": ["1\n"], "output": ["2\n"]},
+    "private_tests": {"input": ["5\n"], "output": ["10\n"]},
+    "generated_tests": {"input": ["-3\n"], "output": ["-6\n"]},
+    "source": 2,
+    "difficulty": 7,
+    "solutions": {"language": [2, 3, 3], "solution": ["int main(){}", "print 1", "print(int(input()) * 2)\n"]},
+    "incorrect_solutions": {"language": [3], "solution": ["print(0)\n"]},
+    "cf_contest_id": 1,
+    "cf_index": "A",
+    "cf_points": 0.0,
+    "cf_rating": 800,
+    "cf_tags": ["math"],
+    "is_description_translated": False,
+    "untranslated_description": "",
+    "time_limit": {"seconds": 2, "nanos": 500000000},
+    "memory_limit_bytes": 256000000,
+    "input_file": "",
+    "output_file": "",
+}
+CODECONTESTS_REPO: dict[str, Any] = {
+    "id": "1_a_add_one",
+    "problem_md": (
+        "# 1_A. Add\n\n**Difficulty:** 9\n\n## Description\n\nAdd one.\n\nExamples\n\nInput\n\n1\n\n## Source\n\nX\n"
+    ),
+    "main_py": "print(int(input()) + 1)\n",
+    "inputs": ["1\n"],
+    "outputs": ["2\n"],
+}
+_INC = "def inc(x):\n    return x\n"
+# One row for each format, under its name.
+EVERY_FORMAT: dict[str, Example] = {
+    "stepcoder": Example(OURS, "print(1)\n", {"prompt": 1}, "`prompt` is 1"),
+    "apps_plus": Example(APPS_PLUS, "def AbCdE():\n    print(2)\n", {"inputs": 1}, "`inputs` is 1"),
+    "taco": Example(TACO, "print(1)\n", {"input_output": "{"}, "`input_output` is not valid JSON", 2),
+    "apps": Example(APPS, "print(2)\n", {"solutions": "{}"}, "`solutions` is {}"),
+    "mbpp": Example(MBPP, _INC, {"test_list": "assert 1"}, "`test_list` is 'assert 1'", 2),
+    "mbpp_plus": Example(MBPP_PLUS, "def half(xs):\n    return sum(xs) / 2 or 1\n", {"test": 3}, "`test` is 3", 5),
+    "mbpp_sanitized": Example(MBPP_SANITIZED, "def volume(r):\n    return r\n", {"code": 1}, "`code` is 1"),
+    "evalplus": Example(EVALPLUS, "def inc(x):\n    return x + 1\n", {"atol": "x"}, "`atol` is 'x'", 5),
+    "humanevalpack": Example(HUMANEVAL_PACK, _INC, {"entry_point": None}, "`entry_point` is None"),
+    "humaneval": Example(HUMANEVAL, _INC, {"test": "assert inc(1) == 2"}, "`check(candidate)`"),
+    "leetcode": Example(
+        LEETCODE_2,
+        "class Solution:\n    def inc(self, x):\n        return 2\n",
+        {"prompt": "a b"},
+        "`tests.preamble`",
+        2,
+    ),
+    "codecontests": Example(
+        CODECONTESTS, "print(abs(int(input())) * 2)\n", {"public_tests": {"input": 1}}, "`public_tests` is", 3
+    ),
+    "codecontests_repo": Example(CODECONTESTS_REPO, "print(1)\n", {"outputs": []}, "`tests.outputs` is empty"),
+}
