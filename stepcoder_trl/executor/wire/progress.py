@@ -19,13 +19,17 @@ _process_time, _monotonic = time.process_time, time.monotonic
 
 
 class Progress:
-    """Times at which a child finished each of `STEPS`. Create it once. Call `clear` before a child gets its job."""
+    """
+    Times at which a child finished each of `STEPS`. Create it once. Call `clear` before a child gets its job.
+
+    It is a whole page: a program reaches all of the page, and must not leave anything there for the next one.
+    """
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _MOMENT.size * len(STEPS))
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
 
     def clear(self) -> None:
-        """Delete the record of the last child."""
+        """Delete the record of the last child, and all that it left."""
         self._memory[:] = bytes(len(self._memory))
 
     def close(self) -> None:
