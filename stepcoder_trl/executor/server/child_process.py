@@ -226,10 +226,12 @@ class Watch:
         Return what the child does to the disk.
 
         A file without a name is in no folder. The free space of the disk shows it, but others write to the disk too.
+        Where the disk is memory, the kernel does not count what is written through maps.
         """
-        free_bytes = scratch.free_bytes(self._server.folder)
+        folder, system, pid = self._server.folder, self._server.system, self._child.pid
+        free_bytes = scratch.free_bytes(folder)
         if self._child.free_bytes - free_bytes <= MAX_SCRATCH_BYTES:
             return DiskUse.HARMLESS
-        if self._server.system.written_bytes(self._child.pid) > MAX_SCRATCH_BYTES:
+        if max(system.written_bytes(pid), system.nameless_bytes(pid, folder)) > MAX_SCRATCH_BYTES:
             return DiskUse.TOO_MUCH
         return DiskUse.UNKNOWN if free_bytes < CRITICAL_FREE_BYTES else DiskUse.HARMLESS

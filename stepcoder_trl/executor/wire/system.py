@@ -7,6 +7,7 @@ wall time there until a process has ended.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -50,6 +51,19 @@ class System:
         except (OSError, ValueError, KeyError):
             return 0
 
+    def nameless_bytes(self, pid: int, folder: str) -> int:
+        """Return the bytes of files without a name that a process has open on the disk of a folder. 0 if unknown."""
+        total = 0
+        try:
+            disk = os.stat(folder).st_dev
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                    file = os.stat(f"/proc/{pid}/fd/{name}")
+                    total += 512 * file.st_blocks if file.st_nlink == 0 and file.st_dev == disk else 0
+        except OSError:
+            return 0
+        return total
+
     def num_threads(self, pid: int) -> int:
         """Return the number of threads of a process. 0 if it is unknown."""
         try:
@@ -86,6 +100,10 @@ class PortableSystem(System):
         return wall_s - started
 
     def written_bytes(self, pid: int) -> int:
+        """Return 0: the bytes are unknown."""
+        return 0
+
+    def nameless_bytes(self, pid: int, folder: str) -> int:
         """Return 0: the bytes are unknown."""
         return 0
 
