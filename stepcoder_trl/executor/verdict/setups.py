@@ -8,18 +8,24 @@ run only its imports, calls such as `sys.setrecursionlimit(10**6)`, and what bui
 from __future__ import annotations
 
 import ast
+import builtins
 import symtable
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from stepcoder_trl.executor.verdict.asserts import last_name, names_class
 from stepcoder_trl.parsing import syntax_tree
 
 
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised for code that Python cannot parse
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_BUILTIN_NAMES = frozenset(dir(builtins))
+_WHOLES = (ast.Expr, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Starred, ast.BinOp, ast.UnaryOp)
+# Functions whose result holds all that their arguments hold, or that take numbers. Classes are others.
+_COPIES = frozenset({"list", "tuple", "set", "frozenset", "dict", "sorted", "copy", "deepcopy", "range"})
 _OF_NUMBERS = (ast.Constant, ast.UnaryOp, ast.BinOp, ast.operator, ast.unaryop)
 
 
@@ -28,6 +34,7 @@ class _Statement(NamedTuple):
 
     defines: frozenset[str]  # names that it binds, or whose objects it changes: `root` for `root.left = Node(2)`
     uses: frozenset[str]
+    value: str  # source of the value that it assigns, or ""
     only_defines: bool
     only_assigns: bool
 
@@ -48,16 +55,20 @@ class Setup:
         """
         Return whether the rest is nothing but assignments that build what these expressions take as arguments.
 
-        A table of which they take an element, such as `cases[0][0]`, may hold results in its other elements.
+        A table of which they take a part, such as `cases[0][0]` or `cases.get(1)`, may hold results in the others.
         """
         if not all(statement.only_assigns for statement in self.rest):
             return False
+        # Attributes of a named tuple are parts like elements. Those of objects of the program's classes are arguments.
+        own_classes = names_bound_by(self.harmless).union(*(statement.defines for statement in self.rest))
+        by_attribute = any(own_classes & _classes_used_by(statement.value) for statement in self.rest)
         needed = frozenset[str]().union(*map(names_used_by, expressions))
-        taken_apart = frozenset[str]().union(*map(_names_taken_apart, expressions))
+        taken_apart = frozenset[str]().union(*(_names_taken_apart(each, by_attribute) for each in expressions))
         for statement in reversed(self.rest):
             if not statement.defines <= needed or statement.defines & taken_apart:
                 return False
             needed |= statement.uses
+            taken_apart |= _names_of_parts(statement.value, by_attribute)
         return True
 
 
@@ -89,6 +100,7 @@ def _statement(node: ast.stmt) -> _Statement:
     return _Statement(
         frozenset(defines),
         names_used_by(text),
+        ast.unparse(node.value) if isinstance(node, ast.Assign) else "",
         only_defines=isinstance(node, (*_DEFINITIONS, ast.Assign, ast.AnnAssign)) and not changes,
         only_assigns=isinstance(node, ast.Assign) and not has_code,
     )
@@ -100,11 +112,53 @@ def names_used_by(source: str) -> frozenset[str]:
     return frozenset(_globals_of(symtable.symtable(source, "<tests>", "exec")))
 
 
-def _names_taken_apart(expression: str) -> Iterator[str]:
-    """Yield the names of which an expression takes elements: `cases` in `f(cases[0][0])`."""
-    for node in ast.walk(syntax_tree(expression)):
-        if isinstance(node, ast.Subscript):
-            yield from names_used_by(ast.unparse(node.value))
+def _names_taken_apart(expression: str, by_attribute: bool) -> frozenset[str]:
+    """Return the names of which a call of the program gets a part: `cases` in `f(cases[0][0])` and `f(min(cases))`."""
+    arguments = _arguments_of_program(syntax_tree(expression))
+    whole = {name for argument in arguments for name in _names_taken_whole(argument, by_attribute)}
+    return names_used_by(expression) - whole
+
+
+def _names_of_parts(value: str, by_attribute: bool) -> frozenset[str]:
+    """Return the names of which an assigned value holds a part: `table` in `given = table[0]`."""
+    whole = {name for node in syntax_tree(value).body for name in _names_taken_whole(node, by_attribute)}
+    return names_used_by(value) - whole
+
+
+def _classes_used_by(value: str) -> frozenset[str]:
+    """Return the names of the classes of which a value makes objects."""
+    calls = (node for node in ast.walk(syntax_tree(value)) if isinstance(node, ast.Call) and names_class(node.func))
+    return frozenset(name for call in calls for name in names_used_by(ast.unparse(call.func)))
+
+
+def _arguments_of_program(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield the arguments of all calls but those of builtins, such as `sorted(f(xs))`, and those in arguments."""
+    parts: list[ast.AST] = list(ast.iter_child_nodes(node))
+    if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in _BUILTIN_NAMES):
+        yield from _arguments(node)
+        parts = [node.func]
+    for part in parts:
+        yield from _arguments_of_program(part)
+
+
+def _names_taken_whole(node: ast.AST, by_attribute: bool) -> Iterator[str]:
+    """Yield the names whose values are in the value of an expression, with all that they hold."""
+    parts: list[ast.AST] = []
+    match node:
+        case ast.Name(id=name):
+            yield name
+        case ast.Call(func=function) if last_name(function) in _COPIES or names_class(function):
+            parts += _arguments(node)
+        case ast.Attribute(value=value) if not by_attribute:
+            parts.append(value)
+        case _ if isinstance(node, _WHOLES):
+            parts += ast.iter_child_nodes(node)
+    for part in parts:
+        yield from _names_taken_whole(part, by_attribute)
+
+
+def _arguments(call: ast.Call) -> list[ast.expr]:
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
 def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
