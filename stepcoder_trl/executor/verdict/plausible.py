@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Sequence
 from types import CodeType
+from typing import NamedTuple
 
 from stepcoder_trl.executor.wire.messages import Lines
 from stepcoder_trl.parsing import COMPILE_ERRORS, compile_for_tracing, parse, quiet_parser
@@ -17,10 +18,15 @@ from stepcoder_trl.types import Outcome, TestResult, TLineNo
 from stepcoder_trl.units import ExecutableUnit, executable_units
 
 
-# Words of programs that switch off the tracing of a frame, or of a code object.
-_SWITCHES = ("f_trace", "set_local_events", "PyEval_SetTrace")
+# Words of programs that switch off the tracing of a frame, of a code object, or of everything for a while.
+_SWITCHES = ("f_trace", "set_local_events", "set_events", "register_callback", "free_tool_id", "PyEval_SetTrace")
 # Words of programs in which a function may be replaced by other means than `def`.
 _REPLACING = ("globals", "setattr", "exec", "__dict__", "__code__", "import *", "sys.modules", "__class__", "vars")
+
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_MAX_FUNCTIONS = 1000  # that are compiled here
+_MAX_COMPILED_NODES = 500_000
 
 
 def believed_lines(program: str, lines: Lines, results: Sequence[TestResult], called: str | None = None) -> Lines:
@@ -59,6 +65,8 @@ def _runs_in_order(program: str, lines: Collection[TLineNo]) -> bool:
     if _is_in_order(units, ran, [unit.silent for unit in units]):
         return True
     # More statements never have an event: other passive ones, and those that the compiler has left out.
+    if _compiles_slowly(program):
+        return False
     known = _lines_with_events(program)
     return _is_in_order(units, ran, [known.isdisjoint(range(unit.first_line, unit.last_line + 1)) for unit in units])
 
@@ -72,6 +80,43 @@ def _is_in_order(units: Sequence[ExecutableUnit], ran: Sequence[bool], silent: S
         if own and before is not None and not ran[before]:
             return False
     return True
+
+
+def _compiles_slowly(program: str) -> bool:
+    """
+    Return whether compiling a program here could take long. Its own process has a time limit, this one has none.
+
+    The compiler writes a `finally` suite once for each way out of the `try`, and compares all equal functions.
+    """
+    tree = parse(program)
+    if tree is None:
+        return False
+    num_functions = sum(isinstance(node, (*_FUNCTIONS, ast.ClassDef)) for node in ast.walk(tree))
+    try:
+        return num_functions > _MAX_FUNCTIONS or _compiled_size(tree).nodes > _MAX_COMPILED_NODES
+    except RecursionError:
+        return True
+
+
+class _Compiled(NamedTuple):
+    """Size of compiled code: syntax nodes, and ways out of it by `return`, `break` and `continue`."""
+
+    nodes: int
+    exits: int
+
+
+def _compiled_size(node: ast.AST) -> _Compiled:
+    """Return how much code the compiler makes of a node."""
+    final: list[ast.stmt] = dict(ast.iter_fields(node)).get("finalbody", [])
+    in_final = set(map(id, final))
+    parts = [_compiled_size(child) for child in ast.iter_child_nodes(node) if id(child) not in in_final]
+    nodes = 1 + sum(part.nodes for part in parts)
+    exits = sum(part.exits for part in parts) + isinstance(node, (ast.Return, ast.Break, ast.Continue))
+    if final:
+        copies, last = exits + 2, [_compiled_size(child) for child in final]
+        nodes += copies * sum(part.nodes for part in last)
+        exits += copies * sum(part.exits for part in last)
+    return _Compiled(nodes, 0 if isinstance(node, _FUNCTIONS) else exits)
 
 
 def _lines_with_events(program: str) -> frozenset[TLineNo]:

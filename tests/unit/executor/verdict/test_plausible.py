@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from stepcoder_trl import Outcome
+from stepcoder_trl.executor.verdict import plausible
 from stepcoder_trl.executor.verdict.plausible import believed_lines, is_plausible_trace
 from stepcoder_trl.types import TestResult
 from tests.unit.traced_programs import PROGRAMS
@@ -155,6 +156,24 @@ def test_function_that_may_be_another_is_believed(program):
     ]
 
     assert believed_lines(program, lines, [PASSED], called="f") == lines
+
+
+NESTED_FINALLY = "".join(f"{'  ' * n}try: x\n{'  ' * n}finally:\n" for n in range(19)) + "  " * 19 + "x\n"
+EXITS = "for x in y:\n" + "  try:\n" + "    if x: break\n" * 300 + "  finally:\n" + "    x = [x, x]\n" * 300
+EXPENSIVE = {
+    "finally in finally": NESTED_FINALLY,
+    "many ways out": EXITS,
+    "many functions": "def f(): pass\n" * 2000,
+}
+
+
+@pytest.mark.parametrize("kind", EXPENSIVE)
+def test_program_that_compiles_slowly_is_not_compiled_here(monkeypatch, kind):
+    """Its own process has a limit of time for that. Only a trace that looks wrong at first would need it."""
+    monkeypatch.setattr(plausible, "compile_for_tracing", pytest.fail)
+    program = EXPENSIVE[kind]
+
+    assert not is_plausible_trace("first = 1\n" + program, [program.count("\n") + 1])
 
 
 HIDING = {
