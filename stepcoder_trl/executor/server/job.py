@@ -94,7 +94,7 @@ class _OnlyExaminations:
     def expire(self) -> None:
         """Do nothing: no result counts."""
 
-    def count(self, size: int) -> None:
+    def count(self, data: bytes) -> None:
         """Do nothing: reports are not kept."""
 
     def receive(self, report: ChildReport) -> None:

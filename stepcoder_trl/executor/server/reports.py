@@ -35,6 +35,9 @@ _STDIO_KEYS = _ERROR_KEYS | {"output", "base64"}
 _VALUE_KEYS = _ERROR_KEYS | {"value", "passed", "assertion_error"}
 _TEXT_KEYS = frozenset({"error", "memory", "assertion_error"})
 _BROKEN = "the program broke its process"
+# What parts of a value count beside their text, because objects take much more memory. `_KEPT_PER_BYTE` of
+# `verdict/prepare.py` leaves room for it.
+_CONTAINER_BYTES, _QUOTE_BYTES, _COMMA_BYTES = 16, 16, 8
 
 
 class ChildNotStarted(OSError):
@@ -155,8 +158,11 @@ class Reports:
     def expire(self) -> None:
         self._is_expired = True
 
-    def count(self, size: int) -> None:
+    def count(self, data: bytes) -> None:
         if self._phase is not ProgramPhase.COMPILE:
+            size = len(data) + _CONTAINER_BYTES * (data.count(b"[") + data.count(b"{"))
+            if not self._is_stdio:  # what a stdio test printed is one text, whatever is in it
+                size += _QUOTE_BYTES * data.count(b'"') + _COMMA_BYTES * data.count(b",")
             self._state.kept_bytes += size * 3 // 4  # of output, base64 makes four bytes of three
             if self._state.has_too_much:
                 raise OverflowError("too much in all")
@@ -360,6 +366,8 @@ def _checked(result: Result, allowed: frozenset[str]) -> Result:
     """
     if not result or not result.keys() <= allowed:
         raise ValueError("unknown claim")
+    if not all(isinstance(text, str) for text in (result.get("output", ""), result.get("base64", ""))):
+        raise ValueError("an output that is no text")
     checked = result.copy()
     texts: Any = {key: _text(value) for key, value in result.items() if key in _TEXT_KEYS}
     checked.update(texts)

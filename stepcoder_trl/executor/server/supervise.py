@@ -22,7 +22,6 @@ from stepcoder_trl.executor.wire.messages import ChildReport
 SOFT_LIMIT_GRACE_S = 0.25
 STARVED_GRACE_S = 2.0  # maximum extension of the grace, in all, if the machine is too busy to run the child
 POLL_S = 0.1
-_CONTAINER_BYTES = 16  # that a list or dict counts beside its text, because it takes much more memory than text
 GARBAGE_ERRORS = (OverflowError, ValueError, RecursionError, TypeError, LookupError, AttributeError)
 
 
@@ -67,8 +66,8 @@ class Listener(Protocol):
     def expire(self) -> None:
         """A limit is exceeded: results that arrive from now on do not count."""
 
-    def count(self, size: int) -> None:
-        """Count bytes of reports. Raise OverflowError if there are too many."""
+    def count(self, data: bytes) -> None:
+        """Count bytes of reports, before they are parsed. Raise OverflowError if there are too many."""
 
     def receive(self, report: ChildReport) -> None:
         """Process a report. Raise one of `GARBAGE_ERRORS` if no honest child sends it."""
@@ -152,8 +151,7 @@ class Supervision:
         if not self.garbage:
             try:
                 self._listener.read_progress()
-                containers = data.count(b"[") + data.count(b"{")
-                self._listener.count(len(data) + _CONTAINER_BYTES * containers)
+                self._listener.count(data)
                 for report in self._reports.feed(data):
                     self._listener.receive(report)
             except GARBAGE_ERRORS:

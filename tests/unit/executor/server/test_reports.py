@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from stepcoder_trl import Outcome
 from stepcoder_trl.executor.server.fork_server import Job
-from stepcoder_trl.executor.server.reports import JobState, Reports
+from stepcoder_trl.executor.server.reports import JobState, ProgramPhase, Reports
 from tests.unit.executor.samples import DOUBLE, SUCCESSOR, outcomes
 
 
@@ -110,3 +110,25 @@ def test_lines_that_a_program_does_not_have_are_not_kept():
     state.add_lines(list(range(1, 10**5)))
 
     assert state.reply()["lines"] is None
+
+
+def test_small_objects_in_a_value_count_more_than_their_text():
+    state, unused = _state(), cast(Any, None)
+    reports = Reports(unused, state, unused, unused, unused, range(3))
+    reports._phase = ProgramPhase.TESTS
+
+    reports.count(b'["ab","cd"]')
+
+    assert state.kept_bytes == (11 + 16 + 4 * 16 + 8) * 3 // 4
+
+
+def test_output_that_is_no_text_is_garbage(fast_executor):
+    tests = {"type": "stdio", "inputs": [""], "outputs": ["['a']"]}
+    program = (
+        "import json, os, struct, sys\nframe = sys._getframe()\n"
+        "while 'task' not in frame.f_locals:\n    frame = frame.f_back\n"
+        "report = json.dumps({'test': 0, 'lines': [], 'result': {'output': ['a']}}).encode()\n"
+        "os.write(frame.f_locals['task'].streams.report, struct.pack('<I', len(report)) + report)\n"
+    )
+
+    assert outcomes(fast_executor.run(program, tests)) == ["runtime_error"]

@@ -55,8 +55,8 @@ class FakeListener:
     def expire(self) -> None:
         self.is_expired = True
 
-    def count(self, size: int) -> None:
-        self.max_bytes -= size
+    def count(self, data: bytes) -> None:
+        self.max_bytes -= len(data)
         if self.max_bytes < 0:
             raise OverflowError
 
