@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from stepcoder_trl.data.formats.common import Format, first_that_parses, paragraph, records
+from stepcoder_trl.data.formats.common import Format, LeftOut, first_that_parses, paragraph, records
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import Row, shown
@@ -34,10 +34,7 @@ def _load(row: Row) -> Problem:
 def _load_published(row: Row) -> Problem:
     for name in ("input_file", "output_file"):
         if file := row.text(name, ""):
-            raise BadInputError(
-                f"{row.where}: `{name}` is {shown(file)}: the program has to use a file. Only standard input and "
-                "output can be tested. Drop the row."
-            )
+            raise LeftOut(row.where, f"uses the file {file}", "Only standard input and output can be tested.")
     cases = [case for name in _GROUPS for case in records(row, name, row.fields.get(name))]
     return Problem(
         task_id=row.text("name"),
@@ -91,7 +88,7 @@ CODECONTESTS = Format(
     licence="CC BY 4.0",
     reads="the tests of all three groups; the first solution in Python 3, all of them for `refine`; `time_limit` and "
     "`memory_limit_bytes`",
-    refuses="problems that read or write files",
+    refuses="problems that read or write files are left out and counted",
     solutions=lambda row, problem: _python_solutions(row),
 )
 CODECONTESTS_REPO = Format(

@@ -53,6 +53,7 @@ class Format:
     refuses: str = ""  # what is refused and why, for the docs
     # Fields that hold tests, or whose names look like it. A row with tests elsewhere is refused: none may be dropped.
     knows: tuple[str, ...] = ()
+    date: str | None = None  # field with the day on which a problem was published, as `2024-05-31...`
     solutions: Callable[[Row, Problem], Sequence[str]] = lambda row, problem: [problem.canonical_solution]
 
     def fits(self, row: Row) -> bool:
@@ -90,6 +91,14 @@ class Format:
             and isinstance(value, (str, list, dict))
             and len(value) > 0
         ]
+
+
+class LeftOut(BadInputError):
+    """Raised for a row that is in order, but that this package cannot use. Such rows are left out and counted."""
+
+    def __init__(self, where: str, reason: str, fix: str) -> None:
+        super().__init__(f"{where}: the row {reason}. {fix} Drop the row.")
+        self.reason = reason
 
 
 # Line ends

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.data.formats.apps import read_apps_folder
-from stepcoder_trl.data.formats.common import Format, plain_line_ends
+from stepcoder_trl.data.formats.common import Format, LeftOut, plain_line_ends
 from stepcoder_trl.data.formats.table import FORMATS
 from stepcoder_trl.data.problems import Problem, check_unique_task_ids
 from stepcoder_trl.errors import BadInputError
@@ -20,10 +22,14 @@ from stepcoder_trl.jsonl import Row, read_rows, shown
 Source = str | os.PathLike[str]
 
 _FILES = (".parquet", ".jsonl", ".ndjson", ".json", ".jsonl.gz", ".json.gz")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_TOLD_REASONS = 5  # in a warning
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?")
 
 
-def load_problems(path: Source | Sequence[Source], format: str | None = None) -> list[Problem]:
+def load_problems(
+    path: Source | Sequence[Source], format: str | None = None, *, since: str | None = None, until: str | None = None
+) -> list[Problem]:
     """
     Load problems from files, folders or the Hub, in any known format.
 
@@ -35,9 +41,14 @@ def load_problems(path: Source | Sequence[Source], format: str | None = None) ->
         format (`str` or `None`, *optional*):
             Name of an entry of `FORMATS`, e.g. `"apps_plus"`. By default the format of a source is recognised by the
             fields of its first row.
+        since (`str` or `None`, *optional*):
+            First day of the problems to load, e.g. `"2024-08-01"`. For formats that give dates: LiveCodeBench.
+        until (`str` or `None`, *optional*):
+            Last day of the problems to load.
 
     Returns:
-        `list[Problem]`: One problem per row, in the order of the sources.
+        `list[Problem]`: One problem per row, in the order of the sources. A warning counts rows that are in order but
+        cannot be used, such as those in other languages.
 
     Raises:
         BadInputError: If a file or a row cannot be used. The message names the file, the row, the field and the fix.
@@ -54,10 +65,50 @@ def load_problems(path: Source | Sequence[Source], format: str | None = None) ->
     places: list[str] = []
     for rows in _sources(path):
         chosen = _recognised(rows[0]) if format is None else _named(format)
-        problems += [chosen.problem(row) for row in rows]
-        places += [row.where for row in rows]
+        for row, problem in _problems(chosen, _in_window(chosen, rows, since, until)):
+            problems.append(problem)
+            places.append(row.where)
     check_unique_task_ids(problems, places)
     return problems
+
+
+def _problems(chosen: Format, rows: Sequence[Row]) -> Iterator[tuple[Row, Problem]]:
+    """Yield each row that can be used, with its problem, and warn of those that are left out."""
+    left_out: list[LeftOut] = []
+    for row in rows:
+        try:
+            problem = chosen.problem(row)
+        except LeftOut as reason:
+            left_out.append(reason)
+            continue
+        yield row, problem
+    if left_out and len(left_out) == len(rows):
+        raise left_out[0]
+    if left_out:
+        reasons = Counter(row.reason for row in left_out).most_common()
+        told = ", ".join(f"{reason} ({count})" for reason, count in reasons[:_TOLD_REASONS])
+        others = ", and others" if len(reasons) > _TOLD_REASONS else ""
+        warnings.warn(
+            f"{rows[0].source}: {len(left_out)} of {len(rows)} rows are left out: {told}{others}", stacklevel=3
+        )
+
+
+def _in_window(chosen: Format, rows: Sequence[Row], since: str | None, until: str | None) -> Sequence[Row]:
+    """Return the rows of these days, bounds included."""
+    if since is None and until is None:
+        return rows
+    for name, day in (("since", since), ("until", until)):
+        if day is not None and not _DAY.fullmatch(day):
+            raise BadInputError(f"`{name}` is {shown(day)}, but must be a day such as `2024-08-31`.")
+    if chosen.date is None:
+        raise BadInputError(
+            f"{rows[0].source}: the format `{chosen.name}` gives no dates. Leave out `since` and `until`."
+        )
+    days = [row.text(chosen.date)[:10] for row in rows]
+    found = [row for row, day in zip(rows, days, strict=True) if (since or day) <= day <= (until or day)]
+    if not found:
+        raise BadInputError(f"{rows[0].source}: no problem is from these days. It has {min(days)} to {max(days)}.")
+    return found
 
 
 @dataclass(frozen=True)

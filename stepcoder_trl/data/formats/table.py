@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stepcoder_trl.data.formats.apps import APPS, APPS_PLUS, TACO
+from stepcoder_trl.data.formats.benchmarks import BIGCODEBENCH, CODEFORCES, KODCODE, LIVECODEBENCH
 from stepcoder_trl.data.formats.codecontests import CODECONTESTS, CODECONTESTS_REPO
 from stepcoder_trl.data.formats.common import Format
 from stepcoder_trl.data.formats.evalplus import EVALPLUS
@@ -12,11 +13,13 @@ from stepcoder_trl.data.formats.humaneval import HUMANEVAL, HUMANEVAL_PACK
 from stepcoder_trl.data.formats.leetcode import LEETCODE
 from stepcoder_trl.data.formats.mbpp import MBPP, MBPP_PLUS, MBPP_SANITIZED
 from stepcoder_trl.data.formats.own import OWN
+from stepcoder_trl.data.formats.trainers import ACECODE, DEEPCODER, RSTAR, VERIFICATION_INFO, VERL
 
 
 # The order decides: the first entry whose required fields a row has is taken. An entry with more required fields must
 # stand before one that needs only some of them.
 FORMATS: Sequence[Format] = (
+    DEEPCODER,
     OWN,
     APPS_PLUS,
     TACO,
@@ -30,6 +33,14 @@ FORMATS: Sequence[Format] = (
     LEETCODE,
     CODECONTESTS,
     CODECONTESTS_REPO,
+    VERL,
+    ACECODE,
+    VERIFICATION_INFO,
+    RSTAR,
+    LIVECODEBENCH,
+    KODCODE,
+    BIGCODEBENCH,
+    CODEFORCES,
 )
 
 FORMAT_TITLES = ", ".join(dict.fromkeys(known.title for known in FORMATS))  # for help texts

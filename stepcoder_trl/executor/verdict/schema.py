@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.errors import BadInputError, NoTestsError
 from stepcoder_trl.executor.verdict.limits import MIN_MEMORY_LIMIT_BYTES
+from stepcoder_trl.executor.verdict.modules import UntranslatableError, asserts_of_module
 from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS, MAX_DEPTH, MAX_ITEMS
 from stepcoder_trl.jsonl import parse_json, shown
 from stepcoder_trl.parsing import syntax_tree
@@ -24,6 +25,7 @@ FIELDS = {
     "stdio": ("inputs", "outputs", "fn_name"),
     "call": ("fn_name", "inputs", "outputs"),
     "assert": ("setup", "asserts"),
+    "unittest": ("code",),
 }
 
 
@@ -69,11 +71,12 @@ def validate_tests(tests: Mapping[str, Any] | str, where: str = "`tests`") -> di
     """
     Check the tests of one problem and normalize them.
 
-    The three forms are
+    The forms are
 
     - `{"type": "stdio", "inputs": [str], "outputs": [str], "fn_name"?: str}`
     - `{"type": "call", "fn_name": str, "inputs": [[argument]], "outputs": [value]}`
     - `{"type": "assert", "setup"?: str, "asserts": [str]}`
+    - `{"type": "unittest", "code": str}`, a module of pytest or unittest, which is returned as assert tests
 
     each with an optional `preamble` (str), `timeout_s` (seconds, above 0), `memory_limit_bytes` (int),
     `float_tolerance` (number, at least 0) and `trusted` (bool). Tables fill in missing fields, so `None` counts as
@@ -107,10 +110,11 @@ class _TestsChecker:
         kind = given.get("type")
         if not isinstance(kind, str) or kind not in FIELDS:
             found = "is missing" if kind is None else f"is {shown(kind)}"
-            allowed = '`"stdio"`, `"call"` and `"assert"`'
+            allowed = '`"stdio"`, `"call"`, `"assert"` and `"unittest"`'
             self.fail(f"`tests.type` {found}; allowed are {allowed}. Set it to the form of your tests.")
         self.no_unknown_fields(kind, given)
-        return {"type": kind, **_FORMS[kind](self, given), **self.optional(given)}
+        checked = _FORMS[kind](self, given)
+        return {"type": "assert" if kind == "unittest" else kind, **checked, **self.optional(given)}
 
     def as_object(self, tests: Mapping[str, Any] | str) -> dict[str, Any]:
         if isinstance(tests, str):
@@ -173,6 +177,17 @@ class _TestsChecker:
                 self.wrong(field, statement, "a Python statement", "Remove the empty one.")
             asserts.append(self.code(field, text))
         return {"setup": setup, "asserts": asserts}
+
+    def module(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        code = self.code("code", given.get("code", ""))
+        try:
+            translated = asserts_of_module(code)
+        except UntranslatableError as error:
+            self.fail(f"`tests.code` cannot be run: {error}. Rewrite the test or drop the row.")
+        if not translated.asserts:
+            problem = f"{self.where}: `tests.code` has no test: no function or method whose name begins with `test`."
+            raise NoTestsError(f"{problem} Give at least one test, or drop the row.")
+        return translated._asdict()
 
     def optional(self, given: Mapping[str, Any]) -> dict[str, Any]:
         checked: dict[str, Any] = {}
@@ -294,7 +309,12 @@ class _TestsChecker:
         return {key: self.plain(field, item, depth + 2) for key, item in value.items()}
 
 
-_FORMS = {"stdio": _TestsChecker.stdio, "call": _TestsChecker.call, "assert": _TestsChecker.asserts}
+_FORMS = {
+    "stdio": _TestsChecker.stdio,
+    "call": _TestsChecker.call,
+    "assert": _TestsChecker.asserts,
+    "unittest": _TestsChecker.module,
+}
 
 
 def _is_finite(value: float) -> bool:

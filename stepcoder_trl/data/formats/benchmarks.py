@@ -1,0 +1,193 @@
+"""Reads LiveCodeBench, BigCodeBench, KodCode and open-r1's Codeforces problems."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import pickle
+import sys
+import zlib
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from stepcoder_trl.data.formats.cases import tests_of_value
+from stepcoder_trl.data.formats.common import Format, LeftOut, known_difficulty, paragraph, plain_object, records
+from stepcoder_trl.data.imports import USUAL_IMPORTS
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import Row, parse_json, shown
+
+
+# LiveCodeBench
+
+_MAX_TESTS_BYTES = 2**30  # of the private tests of one problem, unpacked
+
+
+class _TextUnpickler(pickle.Unpickler):
+    """Reads a pickle of plain values. A pickle that names a class or function, and so could run code, is refused."""
+
+    def find_class(self, module_name: str, global_name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it names {module_name}.{global_name}, but must be text")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise pickle.UnpicklingError("it names an object outside of it, but must be text")
+
+
+def private_tests(text: str, where: str) -> Any:
+    """
+    Return the private tests of a problem of LiveCodeBench.
+
+    They are JSON, or JSON that was pickled, compressed and encoded. No code of the pickle is run.
+    """
+    try:
+        return parse_json(text)
+    except ValueError:
+        pass
+    try:
+        unpacker = zlib.decompressobj()
+        data = unpacker.decompress(base64.b64decode(text, validate=True), _MAX_TESTS_BYTES)
+        found = _TextUnpickler(io.BytesIO(data)).load()
+        if not isinstance(found, str) or unpacker.unconsumed_tail:
+            raise pickle.UnpicklingError(f"it holds {shown(found)}, but must be text of at most 1 GiB")
+        return parse_json(found)
+    except (binascii.Error, zlib.error, pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError) as error:
+        raise BadInputError(
+            f"{where}: `private_test_cases` cannot be decoded: {error}. Load the dataset again or drop the row."
+        ) from error
+
+
+def _load_livecodebench(row: Row) -> Problem:
+    metadata = row.json("metadata")
+    name = metadata.get("func_name") if isinstance(metadata, Mapping) else None
+    cases: list[Any] = []
+    for field, value in (
+        ("public_test_cases", row.json("public_test_cases")),
+        ("private_test_cases", private_tests(row.text("private_test_cases", "") or "[]", row.where)),
+    ):
+        if not isinstance(value, list):
+            raise BadInputError(f"{row.where}: `{field}` is {shown(value)}, but must be a list of tests. Correct it.")
+        cases += value
+    starter_code = row.text("starter_code", "")
+    tests = tests_of_value(row, "public_test_cases", cases, name, starter_code)
+    return Problem(
+        task_id=str(row.identifier("question_id")),
+        prompt=paragraph(row.text("question_content")),
+        starter_code=starter_code,
+        tests={**tests, "preamble": USUAL_IMPORTS},
+        difficulty=known_difficulty(row.fields.get("difficulty")),
+        where=row.where,
+    )
+
+
+# KodCode and BigCodeBench
+
+
+def _load_kodcode(row: Row) -> Problem:
+    return Problem(
+        task_id=str(row.identifier("question_id")),
+        prompt=paragraph(row.text("question")),
+        canonical_solution=row.text("solution"),
+        tests={"type": "unittest", "code": row.text("test")},
+        difficulty=known_difficulty(row.fields.get("gpt_difficulty")),
+        where=row.where,
+    )
+
+
+def _load_bigcodebench(row: Row) -> Problem:
+    libraries = plain_object(row, "libs") or []
+    if not isinstance(libraries, list) or not all(isinstance(name, str) for name in libraries):
+        raise BadInputError(f"{row.where}: `libs` is {shown(libraries)}, but must be a list of names. Correct it.")
+    others = sorted({name for name in libraries if name.partition(".")[0] not in sys.stdlib_module_names})
+    if others:
+        raise LeftOut(row.where, f"needs {', '.join(others)}", "Only the standard library is there.")
+    stub = row.text("complete_prompt")
+    return Problem(
+        task_id=row.text("task_id"),
+        prompt=f"Complete the Python function `{row.text('entry_point')}`, which begins as follows.\n",
+        starter_code=stub,
+        canonical_solution=stub + row.text("canonical_solution"),
+        tests={"type": "unittest", "code": row.text("test")},
+        where=row.where,
+    )
+
+
+# open-r1/codeforces
+
+
+def _load_codeforces(row: Row) -> Problem:
+    for field, reason in (
+        ("generated_checker", "has a checker, and tests of type checker cannot be run yet"),
+        ("interaction_format", "is interactive"),
+    ):
+        if row.fields.get(field):
+            raise LeftOut(row.where, reason, "Only standard output can be compared.")
+    if row.text("input_mode", "stdio") != "stdio":
+        raise LeftOut(row.where, "reads a file", "Only standard input can be tested.")
+    cases: dict[str, Any] = {}
+    for field in ("examples", "official_tests"):
+        for case in records(row, field, row.json(field)):
+            cases.setdefault(str(case.get("input")).strip(), case)
+    parts = [("", row.text("description"))]
+    parts += [(title, row.text(field, "")) for title, field in _SECTIONS]
+    tests = tests_of_value(row, "official_tests", [{**case, "type": "stdin"} for case in cases.values()])
+    return Problem(
+        task_id=str(row.id),
+        prompt=paragraph("\n\n".join(f"{title}\n\n{text}".strip() for title, text in parts if text.strip())),
+        tests={**tests, **_codeforces_limits(row)},
+        where=row.where,
+    )
+
+
+_SECTIONS = (("## Input", "input_format"), ("## Output", "output_format"), ("## Note", "note"))
+
+
+def _codeforces_limits(row: Row) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    seconds, size = row.fields.get("time_limit"), row.fields.get("memory_limit")
+    if isinstance(seconds, (int, float)) and seconds > 0:
+        limits["timeout_s"] = float(seconds)
+    if isinstance(size, (int, float)) and size >= 1:
+        limits["memory_limit_bytes"] = int(size * 2**20)  # given in megabytes
+    return limits
+
+
+LIVECODEBENCH = Format(
+    "livecodebench",
+    "LiveCodeBench",
+    ("question_id", "question_content", "public_test_cases", "private_test_cases"),
+    _load_livecodebench,
+    licence="CC",
+    reads="public and private tests. A pickle is decoded as text, and no code in it is run. The options `since` and "
+    "`until` choose by `contest_date`. There are no solutions",
+    refuses="private tests that are not text",
+    date="contest_date",
+)
+KODCODE = Format(
+    "kodcode",
+    "KodCode",
+    ("question_id", "question", "solution", "test"),
+    _load_kodcode,
+    licence="CC BY-NC 4.0: not for commercial use",
+    reads="each function of the pytest module is a test",
+    knows=("test_info",),
+)
+BIGCODEBENCH = Format(
+    "bigcodebench",
+    "BigCodeBench",
+    ("task_id", "complete_prompt", "canonical_solution", "test", "entry_point", "libs"),
+    _load_bigcodebench,
+    licence="Apache-2.0",
+    reads="rows that need only the standard library; each method of the `unittest` class is a test",
+    refuses="rows that need other libraries are left out and counted",
+)
+CODEFORCES = Format(
+    "codeforces",
+    "Codeforces (open-r1)",
+    ("id", "description", "official_tests", "input_mode|generated_checker|contest_id"),
+    _load_codeforces,
+    licence="CC BY 4.0",
+    reads="`examples` and `official_tests`, limits. There are no solutions",
+    refuses="problems with a checker, interactive ones and those that read files are left out and counted",
+    knows=("generated_checker", "generated_tests", "official_tests_complete", "examples"),
+)

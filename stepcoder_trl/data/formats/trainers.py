@@ -1,0 +1,253 @@
+"""
+Reads the datasets of code problems that reinforcement learning is done with, and writes the schema of verl.
+
+They come without a syntax of their own for tests: see [`tests_of_value`].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stepcoder_trl.data.formats.cases import tests_of_module, tests_of_value
+from stepcoder_trl.data.formats.common import (
+    Format,
+    LeftOut,
+    code_of_answer,
+    first_that_parses,
+    known_difficulty,
+    paragraph,
+    plain_object,
+    programs,
+    task_id,
+)
+from stepcoder_trl.data.imports import USUAL_IMPORTS
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import Row, json_text, parse_json, shown
+
+
+# verl
+
+
+def _load_verl(row: Row) -> Problem:
+    reward_model, extra = row.json("reward_model"), row.json("extra_info")
+    if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
+        raise BadInputError(f"{row.where}: `reward_model` must be an object with `ground_truth`. Correct it.")
+    extra = extra if isinstance(extra, Mapping) else {}
+    name, reference = extra.get("task_id"), extra.get("reference")
+    messages = row.get("prompt")
+    return Problem(
+        task_id=name if isinstance(name, str) and name else task_id(row),
+        prompt=messages if isinstance(messages, list) else paragraph(row.text("prompt")),
+        canonical_solution=code_of_answer(reference) if isinstance(reference, str) else "",
+        tests={**_verl_tests(row, reward_model["ground_truth"]), "preamble": USUAL_IMPORTS},
+        difficulty=known_difficulty(extra.get("difficulty")),
+        where=row.where,
+    )
+
+
+def _verl_tests(row: Row, truth: Any) -> dict[str, Any]:
+    field = "reward_model.ground_truth"
+    value: Any = truth
+    if isinstance(truth, str):
+        try:
+            value = parse_json(truth)
+        except ValueError:
+            value = None
+    if isinstance(value, Mapping):
+        for name in ("functional", "pytest"):
+            if isinstance(code := value.get(name), str):
+                return tests_of_module(code) if name == "functional" else {"type": "unittest", "code": code}
+        if isinstance(value.get("assert_case"), list):
+            return tests_of_value(row, field, value["assert_case"])
+    if not isinstance(value, (Mapping, list)):
+        raise BadInputError(
+            f"{row.where}: `{field}` is {shown(truth)}, but must be tests of code: JSON with `inputs` and `outputs`, "
+            "`functional`, `pytest` or `assert_case`, or a list of tests. Drop the row."
+        )
+    return tests_of_value(row, field, value)
+
+
+def verl_row(problem: Problem, index: int, split: str = "train", data_source: str = "stepcoder") -> dict[str, Any]:
+    """
+    Return a problem as a row in the schema of verl, whose rewards read `reward_model.ground_truth`.
+
+    Outputs of calls are in a list, as in APPS. The preamble is left out: verl's rewards import the usual modules
+    themselves. `extra_info` has the canonical solution as `reference`.
+
+    Raises:
+        BadInputError: If verl has no such tests: a function that reads standard input, unittest, checkers.
+    """
+    tests = problem.tests
+    if tests["type"] == "assert":
+        truth: dict[str, Any] = {"functional": "\n".join((tests["setup"], *tests["asserts"])).lstrip("\n")}
+    elif tests["type"] == "unittest":
+        truth = {"pytest": tests["code"]}
+    elif tests["type"] == "call":
+        outputs = [[value] for value in tests["outputs"]]
+        truth = {"fn_name": tests["fn_name"], "inputs": tests["inputs"], "outputs": outputs}
+    elif tests["type"] == "stdio" and "fn_name" not in tests:
+        truth = {"inputs": tests["inputs"], "outputs": tests["outputs"]}
+    else:
+        raise BadInputError(
+            f"`Problem` {shown(problem.task_id)}: verl has no tests of type `{tests['type']}` of this kind. Leave it out."
+        )
+    start = f"\nBegin with:\n```python\n{problem.starter_code}\n```\n" if problem.starter_code else ""
+    prompt = problem.prompt
+    return {
+        "data_source": data_source,
+        "prompt": [{"role": "user", "content": prompt + start}] if isinstance(prompt, str) else prompt,
+        "ability": "code",
+        "reward_model": {"style": "rule", "ground_truth": json_text(truth)},
+        "extra_info": {
+            "split": split,
+            "index": index,
+            "task_id": problem.task_id,
+            "reference": problem.canonical_solution,
+            "difficulty": problem.difficulty,
+        },
+    }
+
+
+# DeepCoder-Preview
+
+
+def _load_deepcoder(row: Row) -> Problem:
+    metadata = row.json("metadata")
+    name = metadata.get("func_name") if isinstance(metadata, Mapping) else None
+    starter_code = row.text("starter_code", "")
+    solutions = _answers(row, "solutions")
+    return Problem(
+        task_id=task_id(row),
+        prompt=paragraph(row.text("problem")),
+        starter_code=starter_code,
+        canonical_solution=first_that_parses(solutions),
+        tests={
+            **tests_of_value(row, "tests", plain_object(row, "tests"), name, starter_code),
+            "preamble": USUAL_IMPORTS,
+        },
+        where=row.where,
+    )
+
+
+def _answers(row: Row, name: str) -> list[str]:
+    """Return the programs of a list of answers, which may be fenced."""
+    return [program for program in map(code_of_answer, programs(row, name)) if program]
+
+
+# AceCode-87K
+
+
+def _load_acecode(row: Row) -> Problem:
+    asserts = plain_object(row, "test_cases")
+    if not isinstance(asserts, list) or not all(isinstance(statement, str) for statement in asserts):
+        raise BadInputError(f"{row.where}: `test_cases` is {shown(asserts)}, but must be a list of asserts. Correct it.")
+    return Problem(
+        task_id=str(row.id),
+        prompt=paragraph(row.text("question")),
+        canonical_solution=next(iter(_passing_inferences(row)), ""),
+        tests={"type": "assert", "setup": "", "asserts": asserts},
+        where=row.where,
+    )
+
+
+def _passing_inferences(row: Row) -> list[str]:
+    """Return the programs of models that passed all tests. The dataset has no other solutions."""
+    found = row.json("inferences") or []
+    if not isinstance(found, list) or not all(isinstance(inference, Mapping) for inference in found):
+        raise BadInputError(f"{row.where}: `inferences` is {shown(found)}, but must be a list of objects. Correct it.")
+    passing = [inference for inference in found if inference.get("pass_rate") == 1]
+    return [program for inference in passing if (program := code_of_answer(str(inference.get("completion"))))]
+
+
+# Rows with `verification_info`
+
+
+def _load_verification_info(row: Row) -> Problem:
+    info = plain_object(row, "verification_info")
+    if not isinstance(info, Mapping):
+        raise BadInputError(f"{row.where}: `verification_info` is {shown(info)}, but must be an object. Correct it.")
+    language = info.get("language", "python")
+    if str(language).lower() not in ("python", "python3"):
+        raise LeftOut(row.where, f"`verification_info.language` is {shown(language)}", "Only Python can be run.")
+    cases = info.get("test_cases")
+    cases = parse_json(cases) if isinstance(cases, str) and cases.strip().startswith(("[", "{")) else cases
+    return Problem(
+        task_id=str(row.identifier("problem_id")),
+        prompt=paragraph(row.text("prompt")),
+        canonical_solution=code_of_answer(row.text("gold_standard_solution", "")),
+        tests={**tests_of_value(row, "verification_info.test_cases", cases), "preamble": USUAL_IMPORTS},
+        where=row.where,
+    )
+
+
+# rStar-Coder
+
+
+def _load_rstar(row: Row) -> Problem:
+    starter_code = row.text("starter_code", "")
+    value = {"inputs": plain_object(row, "inputs"), "outputs": plain_object(row, "outputs")}
+    given = row.text("code", "") or row.text("response", "")
+    return Problem(
+        task_id=str(row.identifier("question_id")),
+        prompt=paragraph(row.text("question")),
+        starter_code=starter_code,
+        canonical_solution=code_of_answer(given) if given else "",
+        tests={
+            **tests_of_value(row, "inputs", value, row.text("func_name", "") or None, starter_code),
+            "preamble": USUAL_IMPORTS,
+        },
+        where=row.where,
+    )
+
+
+VERL = Format(
+    "verl",
+    "verl's schema",
+    ("prompt", "reward_model", "data_source|ability|extra_info"),
+    _load_verl,
+    licence="that of the dataset",
+    reads="Eurus-2-RL, code-r1 and hundreds of others: `reward_model.ground_truth` with `inputs` and `outputs`, with "
+    "`functional`, `pytest` or `assert_case`, or a list of tests; `extra_info.reference` is the solution",
+    refuses="rows whose ground truth is not tests of code",
+)
+DEEPCODER = Format(
+    "deepcoder",
+    "DeepCoder-Preview",
+    ("problem", "tests"),
+    _load_deepcoder,
+    licence="MIT",
+    reads="all configurations: `tests` as an object of lists or as a list of objects; the first solution that parses",
+    refuses="rows that mix tests of several kinds",
+    solutions=lambda row, problem: _answers(row, "solutions"),
+)
+ACECODE = Format(
+    "acecode",
+    "AceCode-87K",
+    ("id", "question", "test_cases", "inferences|context_messages"),
+    _load_acecode,
+    licence="MIT",
+    reads="each assert is a test; an inference with the pass rate 1 is the solution",
+    solutions=lambda row, problem: _passing_inferences(row),
+)
+VERIFICATION_INFO = Format(
+    "verification_info",
+    "SYNTHETIC",
+    ("problem_id", "prompt", "verification_info"),
+    _load_verification_info,
+    licence="Apache-2.0",
+    reads="verifiable-coding-problems (also open-r1's) and SYNTHETIC-1 and -2: `verification_info` as an object, as JSON "
+    "or as Python's text; `gold_standard_solution`",
+    refuses="rows without `test_cases`; other languages are left out",
+)
+RSTAR = Format(
+    "rstar_coder",
+    "rStar-Coder",
+    ("question_id", "question", "inputs", "outputs"),
+    _load_rstar,
+    licence="CC BY 4.0",
+    reads="`seed_testcase` and `synthetic_rl_testcase`; `func_name` makes `call` tests. Join `code` or `response` of the "
+    "other configurations by `question_id` for solutions",
+    knows=("test_case_type",),
+)

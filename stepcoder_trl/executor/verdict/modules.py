@@ -1,0 +1,259 @@
+"""
+Translates test modules, of pytest or unittest, into asserts.
+
+Each test function becomes one statement that needs neither library, so that it can be judged like any other assert:
+outside of the program's process where it only calls functions of the program. What uses fixtures is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from stepcoder_trl.executor.verdict.case_classes import statements_of_class
+from stepcoder_trl.parsing import syntax_tree
+
+
+class UntranslatableError(ValueError):
+    """Raised for a test module that cannot be run. The message says why."""
+
+
+class TranslatedModule(NamedTuple):
+    """Test module as asserts."""
+
+    setup: str
+    asserts: list[str]
+
+
+_MARKS_WITH_MEANING = ("asyncio", "parametrize", "skip", "skipif", "usefixtures", "xfail")
+_PROGRAM = "solution"  # name of the program, as a module
+_APPROX = """
+def _approx(actual, expected, rel=1e-06, abs_=1e-12):
+    if isinstance(expected, dict):
+        pairs = isinstance(actual, dict) and len(actual) == len(expected)
+        return pairs and all(key in actual and _approx(actual[key], expected[key], rel, abs_) for key in expected)
+    if isinstance(expected, (list, tuple)):
+        pairs = isinstance(actual, (list, tuple)) and len(actual) == len(expected)
+        return pairs and all(_approx(a, b, rel, abs_) for a, b in zip(actual, expected))
+    if isinstance(actual, (list, tuple, dict, str)) or isinstance(expected, str):
+        return actual == expected
+    return actual == expected or abs(actual - expected) <= max(rel * abs(expected), abs_)
+"""
+
+
+def asserts_of_module(code: str) -> TranslatedModule:
+    """
+    Return the tests of a module, one statement each, and the code that they need.
+
+    Raises:
+        SyntaxError: If it is not Python.
+        UntranslatableError: If a test needs a fixture, or something else of pytest that is not known.
+    """
+    tree = _Imports().visit(syntax_tree(code))
+    tree = ast.fix_missing_locations(_Pytest().visit(tree))
+    setup: list[ast.stmt] = []
+    asserts: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
+            asserts += _statements_of_function(node)
+        elif isinstance(node, ast.ClassDef) and (methods := _test_methods(node)):
+            own_setup, statements = statements_of_class(node, methods)
+            setup += own_setup
+            asserts += statements
+        elif not _is_main_block(node):
+            setup.append(node)
+    for node in (*setup, *(ast.parse(text) for text in asserts)):
+        if any(isinstance(part, ast.Name) and part.id == "pytest" for part in ast.walk(node)):
+            raise UntranslatableError("it uses pytest in a way that is not known")
+    needs_approx = any("_approx(" in text for text in asserts)
+    text = ast.unparse(ast.Module(setup, []))
+    return TranslatedModule(text + _APPROX if needs_approx else text, asserts)
+
+
+def _test_methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
+    return [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name.startswith("test")]
+
+
+def _is_main_block(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+
+
+# Functions of pytest
+
+
+def _statements_of_function(function: ast.FunctionDef) -> Iterator[str]:
+    """Yield a statement for each set of parameters of a test function."""
+    rows: list[dict[str, ast.expr]] = [{}]
+    for decorator in function.decorator_list:
+        rows = [{**row, **more} for row in rows for more in _parameters(decorator)]
+    names = [argument.arg for argument in function.args.args]
+    for row in rows:
+        missing = [name for name in names if name not in row]
+        if missing:
+            raise UntranslatableError(f"the test `{function.name}` needs the fixture `{missing[0]}`")
+        yield _statement(function, row)
+
+
+def _parameters(decorator: ast.expr) -> list[dict[str, ast.expr]]:
+    """Return the sets of parameters of `pytest.mark.parametrize`. Marks without meaning here have one empty set."""
+    call = decorator if isinstance(decorator, ast.Call) else None
+    mark = ast.unparse(call.func if call is not None else decorator)
+    if mark == "pytest.mark.parametrize" and call is not None and len(call.args) >= 2:
+        names, values = _names(call.args[0]), call.args[1]
+        if isinstance(values, (ast.List, ast.Tuple)):
+            return [dict(zip(names, _entries(value, len(names)), strict=True)) for value in values.elts]
+    elif mark.startswith("pytest.mark.") and mark.removeprefix("pytest.mark.") not in _MARKS_WITH_MEANING:
+        return [{}]
+    raise UntranslatableError(f"it uses `@{ast.unparse(decorator)[:80]}`")
+
+
+def _names(node: ast.expr) -> list[str]:
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        raise UntranslatableError("the names of parameters are not literals") from None
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else list(value)
+
+
+def _entries(node: ast.expr, count: int) -> Sequence[ast.expr]:
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.param":
+        entries: Sequence[ast.expr] = node.args
+    else:
+        entries = node.elts if count > 1 and isinstance(node, (ast.Tuple, ast.List)) else [node]
+    if len(entries) != count:
+        raise UntranslatableError("a set of parameters has the wrong number of values")
+    return entries
+
+
+def _statement(function: ast.FunctionDef, values: Mapping[str, ast.expr]) -> str:
+    """Return a test as one statement. One that only asserts needs no function around it."""
+    body = [node for node in function.body if not _is_text(node)]
+    if all(isinstance(node, (ast.Assert, ast.Pass)) for node in body):
+        nodes = [_Values(values).visit(ast.parse(ast.unparse(node)).body[0]) for node in body]
+        return "\n".join(map(ast.unparse, nodes)) or "pass"
+    plain = ast.parse(ast.unparse(function)).body[0]
+    assert isinstance(plain, ast.FunctionDef)
+    plain.decorator_list = []
+    arguments = [ast.keyword(name, value) for name, value in values.items()]
+    call = ast.Expr(ast.Call(ast.Name(function.name), [], arguments))
+    return ast.unparse(ast.Module([plain, call], []))
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+class _Values(ast.NodeTransformer):
+    def __init__(self, values: Mapping[str, ast.expr]) -> None:
+        self.values = values
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self.values.get(node.id, node)
+
+
+class _Imports(ast.NodeTransformer):
+    """Drop imports of the program and of pytest. Names of the program are in scope without them."""
+
+    def __init__(self) -> None:
+        self.modules: set[str] = {_PROGRAM}
+        self.names: dict[str, str] = {}
+
+    def visit_Import(self, node: ast.Import) -> ast.stmt:
+        for alias in node.names:
+            if alias.name == _PROGRAM:
+                self.modules.add(alias.asname or alias.name)
+            if alias.name == "pytest" and alias.asname not in (None, "pytest"):
+                raise UntranslatableError("it imports pytest under another name")
+        kept = [alias for alias in node.names if alias.name not in (_PROGRAM, "pytest")]
+        return ast.Import(kept) if kept else ast.Pass()
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
+        if node.module == "pytest":
+            raise UntranslatableError("it imports names of pytest")
+        if node.module != _PROGRAM:
+            return node
+        self.names.update({alias.asname: alias.name for alias in node.names if alias.asname})
+        return ast.Pass()
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self.names.get(node.id, node.id), node.ctx)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        self.generic_visit(node)
+        is_program = isinstance(node.value, ast.Name) and node.value.id in self.modules
+        return ast.Name(node.attr, node.ctx) if is_program else node
+
+
+class _Pytest(ast.NodeTransformer):
+    """Replace `pytest.raises`, `pytest.approx` and `pytest.fail` by plain Python."""
+
+    def visit_With(self, node: ast.With) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        if len(node.items) != 1 or not _is_call_of(node.items[0].context_expr, "pytest.raises"):
+            return node
+        (item,) = node.items
+        return raises(item, node.body)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.value, ast.Call) and _is_call_of(node.value, "pytest.fail"):
+            return ast.parse("raise AssertionError('failed')").body[0]
+        return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        self.generic_visit(node)
+        if len(node.ops) != 1 or not isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
+            return node
+        sides = [node.left, node.comparators[0]]
+        if not any(_is_call_of(side, "pytest.approx") for side in sides):
+            return node
+        actual, approx = sides if _is_call_of(sides[1], "pytest.approx") else sides[::-1]
+        assert isinstance(approx, ast.Call)
+        close = _close(actual, approx)
+        return ast.UnaryOp(ast.Not(), close) if isinstance(node.ops[0], ast.NotEq) else close
+
+
+def _close(actual: ast.expr, approx: ast.Call) -> ast.expr:
+    """Return a comparison with the tolerances of `pytest.approx`."""
+    given = {"rel": "1e-06", "abs": "1e-12"}
+    given |= {name: ast.unparse(value) for name, value in zip(("rel", "abs"), approx.args[1:], strict=False)}
+    given |= {word.arg: ast.unparse(word.value) for word in approx.keywords if word.arg in given}
+    if any(word.arg == "nan_ok" for word in approx.keywords) or not approx.args:
+        raise UntranslatableError("it uses `pytest.approx` in a way that is not known")
+    expected = approx.args[0]
+    try:
+        is_number = isinstance(ast.literal_eval(expected), (int, float))
+    except ValueError:
+        is_number = False
+    left, right = ast.unparse(actual), ast.unparse(expected)
+    text = f"_approx({left}, {right}, {given['rel']}, {given['abs']})"
+    if is_number:
+        text = f"math.isclose({left}, {right}, rel_tol={given['rel']}, abs_tol={given['abs']})"
+    return ast.parse(text, mode="eval").body
+
+
+def raises(item: ast.withitem, body: list[ast.stmt]) -> list[ast.stmt]:
+    """Return statements that fail unless the body raises the exception of `raises(KIND, match=...) as NAME`."""
+    call = item.context_expr
+    assert isinstance(call, ast.Call)
+    words = {word.arg: word.value for word in call.keywords}
+    if len(call.args) != 1 or set(words) - {"match"}:
+        raise UntranslatableError("it uses `raises` in a way that is not known")
+    name = item.optional_vars.id if isinstance(item.optional_vars, ast.Name) else "_caught"
+    kind = ast.unparse(call.args[0])
+    handler = [f"    {name} = types.SimpleNamespace(value=_raised, exception=_raised)"] if item.optional_vars else []
+    if "match" in words:
+        handler.append(f"    assert re.search({ast.unparse(words['match'])}, str(_raised))")
+    lines = ["try:", "    pass", f"except {kind} as _raised:", *(handler or ["    pass"]), "else:"]
+    lines.append(f"    raise AssertionError({f'did not raise {kind}'!r})")
+    (attempt,) = ast.parse("\n".join(lines)).body
+    assert isinstance(attempt, ast.Try)
+    attempt.body = body
+    imports = ["import re"] if "match" in words else []
+    imports += ["import types"] if item.optional_vars else []
+    return [*ast.parse("\n".join(imports)).body, attempt]
+
+
+def _is_call_of(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == name

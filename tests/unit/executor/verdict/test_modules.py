@@ -1,0 +1,179 @@
+"""Test modules of pytest and unittest, as asserts."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepcoder_trl.errors import BadInputError, NoTestsError
+from stepcoder_trl.executor.verdict.modules import asserts_of_module
+from stepcoder_trl.executor.verdict.schema import validate_tests
+
+
+def asserts(code: str) -> list[str]:
+    return asserts_of_module(code).asserts
+
+
+def test_function_that_only_asserts_becomes_its_asserts():
+    assert asserts("from solution import f\n\ndef test_a():\n    'Text.'\n    assert f(1) == 2, 'm'\n") == [
+        "assert f(1) == 2, 'm'"
+    ]
+
+
+@pytest.mark.parametrize(
+    "start", ["from solution import f", "import solution as s", "import solution", "from solution import *"]
+)
+def test_program_is_in_scope_and_as_solution(start):
+    call = {"import solution as s": "s.f", "import solution": "solution.f"}.get(start, "f")
+
+    module = asserts_of_module(f"{start}\ndef test_a():\n    assert {call}(1) == 2\n")
+
+    assert module.asserts == ["assert f(1) == 2"]
+    assert "solution" not in module.setup
+
+
+def test_alias_of_a_name_of_the_program_is_replaced():
+    assert asserts("from solution import f as g\ndef test_a():\n    assert g(1) == 2\n") == ["assert f(1) == 2"]
+
+
+def test_function_that_binds_names_stays_a_function():
+    (statement,) = asserts("def test_a():\n    x = f(1)\n    assert x == 2\n")
+
+    assert statement == "def test_a():\n    x = f(1)\n    assert x == 2\ntest_a()"
+
+
+def test_each_set_of_parameters_is_a_test():
+    code = (
+        "import pytest\n@pytest.mark.parametrize('x, y', [(1, 2), pytest.param(3, 4, id='b')])\n"
+        "@pytest.mark.parametrize('z', [[5], 6])\ndef test_a(x, y, z):\n    assert f(x, z) == y\n"
+    )
+
+    assert asserts(code) == [
+        "assert f(1, [5]) == 2",
+        "assert f(1, 6) == 2",
+        "assert f(3, [5]) == 4",
+        "assert f(3, 6) == 4",
+    ]
+
+
+def test_approx_becomes_closeness():
+    code = "import pytest\ndef test_a():\n    assert f(1) == pytest.approx(0.5, abs=1e-3)\n"
+
+    assert asserts(code) == ["assert math.isclose(f(1), 0.5, rel_tol=1e-06, abs_tol=0.001)"]
+
+
+@pytest.mark.parametrize(
+    ("method", "statement"),
+    [
+        ("self.assertEqual(f(1), 2)", "assert f(1) == 2"),
+        ("self.assertEqual(f(1), x or y, 'm')", "assert f(1) == (x or y)"),
+        ("self.assertTrue(f(1))", "assert f(1)"),
+        ("self.assertIn(3, f(1))", "assert 3 in f(1)"),
+        ("self.assertIsNone(f(1))", "assert f(1) is None"),
+    ],
+)
+def test_methods_that_only_assert_become_asserts(method, statement):
+    module = asserts_of_module(
+        f"import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        {method}\n"
+    )
+
+    assert module.asserts == [statement]
+
+
+@pytest.mark.parametrize(
+    "body", ["self.x = 1", "self.assertLogs('x')", "self.assertEqual(f(1), 2, msg='m')", "return 1"]
+)
+def test_other_methods_run_with_unittest(body):
+    module = asserts_of_module(
+        f"import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        {body}\n"
+    )
+
+    assert module.asserts == ["unittest.TestSuite([T('test_a')]).debug()"]
+    assert "class T(unittest.TestCase)" in module.setup
+
+
+@pytest.mark.parametrize(
+    ("code", "part"),
+    [
+        ("def test_a(tmp_path):\n    pass\n", "the fixture `tmp_path`"),
+        ("import pytest\n@pytest.mark.skip\ndef test_a():\n    pass\n", "`@pytest.mark.skip`"),
+        ("import pytest\n@pytest.fixture\ndef x():\n    pass\ndef test_a():\n    pass\n", "uses pytest in a way"),
+        ("import pytest as p\ndef test_a():\n    pass\n", "imports pytest under another name"),
+        ("def test_a(:\n", "must be Python"),
+    ],
+)
+def test_module_that_cannot_be_run_gives_one_clear_line(code, part):
+    with pytest.raises(BadInputError, match=part) as error:
+        validate_tests({"type": "unittest", "code": code}, "rows.jsonl:1")
+
+    assert str(error.value).startswith("rows.jsonl:1: `tests.code`")
+    assert "\n" not in str(error.value)
+
+
+def test_module_without_tests_is_refused():
+    with pytest.raises(NoTestsError, match="has no test"):
+        validate_tests({"type": "unittest", "code": "def helper():\n    pass\n"})
+
+
+SOLUTION = "def f(x):\n    if x < 0:\n        raise ValueError(f'negative: {x}')\n    return [x / 3]\n"
+MODULE = """
+import pytest
+import unittest
+from unittest import TestCase
+from solution import f
+
+THIRD = 1 / 3
+
+def helper(value):
+    return [value]
+
+def test_raises():
+    with pytest.raises(ValueError, match="negative") as caught:
+        f(-1)
+    assert "-1" in str(caught.value)
+
+def test_approx():
+    assert f(1) == pytest.approx([THIRD])
+
+class TestPlain:
+    def test_with_state(self):
+        self.found = f(3)
+        assert self.found == helper(1)
+
+class TestClass(TestCase):
+    def test_equal(self):
+        self.assertEqual(f(3), [1])
+    def test_raises(self):
+        with self.assertRaises(ValueError):
+            f(-2)
+    def test_several(self):
+        for x in range(3):
+            with self.subTest(x=x):
+                self.assertAlmostEqual(f(x)[0], x / 3, places=3)
+
+if __name__ == "__main__":
+    unittest.main()
+"""
+
+
+@pytest.mark.sandbox
+def test_module_runs(executor):
+    tests = {"type": "unittest", "code": MODULE}
+
+    right, wrong, late = executor.run_many(
+        [SOLUTION, "def f(x):\n    return [1]\n", "def f(x):\n    pass\n"], [tests] * 3
+    )
+
+    assert [(test.outcome, test.message) for test in right.tests] == [("passed", "")] * 6
+    assert [str(test.outcome) for test in wrong.tests] == ["failed", "failed", "passed", "passed", "failed", "failed"]
+    assert "passed" not in [str(test.outcome) for test in late.tests]
+
+
+@pytest.mark.sandbox
+def test_plain_tests_are_judged_outside(executor):
+    code = "import pytest\nfrom solution import f\ndef test_a():\n    x = f(3)\n    assert x == [1]\n\n"
+    code += "def test_b():\n    with pytest.raises(ValueError):\n        f(-1)\n"
+
+    execution = executor.run(SOLUTION, {"type": "unittest", "code": code})
+
+    assert execution.outcome == "passed"
+    assert execution.trusted
