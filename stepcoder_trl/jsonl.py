@@ -30,6 +30,7 @@ _PARQUET_START = b"PAR1"
 _SUFFIXES = (".gz", ".jsonl", ".ndjson", ".json", ".parquet")
 _SHOWN_LENGTH = 80
 _INT_DIGITS = 4000  # below the interpreter's limit on the digits of one conversion
+_INT_BITS = 13_000  # of an integer with fewer digits than that
 
 
 # Values
@@ -67,6 +68,41 @@ def _parse_int(digits: str) -> int:
         part = digits[start : start + _INT_DIGITS]
         value = value * 10 ** len(part) + int(part)
     return sign * value
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Return a value as ASCII JSON. Integers may have any length, as for [`parse_json`]."""
+    try:
+        return json.dumps(value, indent=indent)
+    except ValueError:  # Python's limit on digits, which protects from untrusted data
+        pass
+    long: dict[str, int] = {}
+    text = json.dumps(_without_long_integers(value, long), indent=indent)
+    for mark, number in long.items():
+        text = text.replace(f'"{mark}"', _digits(number))
+    return text
+
+
+def _without_long_integers(value: Any, found: dict[str, int]) -> Any:
+    """Return a value with a mark, which no other text has, for each integer that Python does not convert to text."""
+    if isinstance(value, int) and value.bit_length() > _INT_BITS:
+        mark = f"integer {len(found)} {os.urandom(16).hex()}"
+        found[mark] = value
+        return mark
+    if isinstance(value, (list, tuple)):
+        return [_without_long_integers(part, found) for part in value]
+    if isinstance(value, dict):
+        return {key: _without_long_integers(part, found) for key, part in value.items()}
+    return value
+
+
+def _digits(number: int) -> str:
+    sign, number = ("-", -number) if number < 0 else ("", number)
+    parts = []
+    while number >= 10**_INT_DIGITS:
+        number, part = divmod(number, 10**_INT_DIGITS)
+        parts.append(f"{part:0{_INT_DIGITS}}")
+    return sign + str(number) + "".join(reversed(parts))
 
 
 # Reading
@@ -318,14 +354,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -> None:
     """Write one value as ASCII JSON."""
-    write_text(path, json.dumps(value, indent=indent) + "\n")
+    write_text(path, json_text(value, indent) + "\n")
 
 
 def write_rows(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
     """Write rows as ASCII JSON Lines."""
     with open_output(path) as stream:
         for row in rows:
-            stream.write(json.dumps(row) + "\n")
+            stream.write(json_text(row) + "\n")
 
 
 def cut_to_whole_lines(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.verdict.schema import Tests, validate_tests
-from stepcoder_trl.jsonl import shown
+from stepcoder_trl.jsonl import json_text, shown
 
 
 ChatMessages = list[dict[str, str]]  # each with "role" and "content"
@@ -102,21 +101,14 @@ class Problem:
         Convert the problem to a row for JSONL, parquet or a `datasets` dataset. Inverse of `from_row`.
 
         `tests` is JSON text, because the rows of a table differ in their forms. Columns of one's own follow the
-        others. An integer with more digits than Python converts to text raises a `BadInputError`.
+        others.
         """
-        try:
-            tests = json.dumps(self.tests)
-        except ValueError as error:
-            raise BadInputError(
-                f"`Problem` {shown(self.task_id)}: `tests` cannot be written as JSON: {error}. "
-                "Set PYTHONINTMAXSTRDIGITS=0 in the environment."
-            ) from error
         return {
             "task_id": self.task_id,
             "prompt": self.prompt if isinstance(self.prompt, str) else [dict(message) for message in self.prompt],
             "starter_code": self.starter_code,
             "canonical_solution": self.canonical_solution,
-            "tests": tests,
+            "tests": json_text(self.tests),
             "difficulty": self.difficulty,
             **self.columns,
         }

@@ -168,8 +168,10 @@ def test_problem_constructor_checks_tests():
         Problem(task_id="a", prompt="p", tests={})
 
 
-def test_integer_too_long_for_python_raises_clear_error():
-    tests = {"type": "call", "fn_name": "f", "inputs": [[10**5000]], "outputs": [1]}
+@pytest.mark.parametrize("digits", [4000, 4300, 5000, 9131])
+def test_integers_of_any_length_are_written_and_read(digits):
+    number = 7 - 10**digits
+    tests = {"type": "call", "fn_name": "f", "inputs": [[number, {"a": [number]}]], "outputs": [-number]}
+    problem = Problem(task_id="a", prompt="p", tests=tests)
 
-    with pytest.raises(BadInputError, match="PYTHONINTMAXSTRDIGITS"):
-        Problem(task_id="a", prompt="p", tests=tests).to_row()
+    assert Problem.from_row(problem.to_row()) == problem
