@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from stepcoder_trl.data.formats.cases import tests_of_value
+from stepcoder_trl.data.formats.cases import read_tests
 from stepcoder_trl.data.formats.common import Format, LeftOut, known_difficulty, paragraph, plain_object, records
 from stepcoder_trl.data.imports import USUAL_IMPORTS
 from stepcoder_trl.data.problems import Problem
@@ -69,7 +69,7 @@ def _load_livecodebench(row: Row) -> Problem:
             raise BadInputError(f"{row.where}: `{field}` is {shown(value)}, but must be a list of tests. Correct it.")
         cases += value
     starter_code = row.text("starter_code", "")
-    tests = tests_of_value(row, "public_test_cases", cases, name, starter_code)
+    tests = read_tests(row, "public_test_cases", cases, name, starter_code)
     return Problem(
         task_id=str(row.identifier("question_id")),
         prompt=paragraph(row.text("question_content")),
@@ -130,7 +130,7 @@ def _load_codeforces(row: Row) -> Problem:
             cases.setdefault(str(case.get("input")).strip(), case)
     parts = [("", row.text("description"))]
     parts += [(title, row.text(field, "")) for title, field in _SECTIONS]
-    tests = tests_of_value(row, "official_tests", [{**case, "type": "stdin"} for case in cases.values()])
+    tests = read_tests(row, "official_tests", [{**case, "type": "stdin"} for case in cases.values()])
     return Problem(
         task_id=str(row.id),
         prompt=paragraph("\n\n".join(f"{title}\n\n{text}".strip() for title, text in parts if text.strip())),

@@ -17,7 +17,7 @@ _CALLS = ("function_call",)  # arguments and results are values
 _CALLS_IN_TEXT = ("functional",)  # arguments are JSON, one on a line
 
 
-def tests_of_value(row: Row, field: str, value: Any, name: str | None = None, starter_code: str = "") -> dict[str, Any]:
+def read_tests(row: Row, field: str, value: Any, name: str | None = None, starter_code: str = "") -> dict[str, Any]:
     """
     Return the tests that a field holds, in whichever form.
 
@@ -58,7 +58,9 @@ def _tests_of_cases(
     names = {found for case in cases if (found := _name(case))} or ({name} if name else set())
     if len(kinds) != 1 or len(names) > 1:
         mixed = ", ".join(sorted(map(str, names if len(kinds) == 1 else kinds)))
-        raise BadInputError(f"{row.where}: `{field}` mixes {mixed}, but tests of a row must be of one kind. Split the row.")
+        raise BadInputError(
+            f"{row.where}: `{field}` mixes {mixed}, but tests of a row must be of one kind. Split the row."
+        )
     (kind,) = kinds
     inputs, outputs = [case["input"] for case in cases], [case["output"] for case in cases]
     if kind in _STANDARD_INPUT:
@@ -75,7 +77,9 @@ def _tests_of_cases(
             "inputs": [_values(row, field, text) for text in inputs],
             "outputs": [_value(row, field, text) for text in outputs],
         }
-    raise BadInputError(f"{row.where}: `{field}` has tests of the kind {shown(kind)}, which is not known. Drop the row.")
+    raise BadInputError(
+        f"{row.where}: `{field}` has tests of the kind {shown(kind)}, which is not known. Drop the row."
+    )
 
 
 def _kind(case: Mapping[str, Any], name: str | None) -> str:
@@ -94,7 +98,9 @@ def _name(case: Mapping[str, Any]) -> str | None:
 def _values(row: Row, field: str, text: Any) -> list[Any]:
     """Return the arguments of a call: one JSON value on each line."""
     if not isinstance(text, str):
-        raise BadInputError(f"{row.where}: `{field}` has the input {shown(text)}, but must have JSON text. Correct it.")
+        raise BadInputError(
+            f"{row.where}: `{field}` has the input {shown(text)}, but must have JSON text. Correct it."
+        )
     return [_value(row, field, line) for line in text.split("\n") if line.strip()]
 
 
@@ -107,7 +113,7 @@ def _value(row: Row, field: str, text: Any) -> Any:
         ) from error
 
 
-def tests_of_module(code: str) -> dict[str, Any]:
+def read_module(code: str) -> dict[str, Any]:
     """
     Return the tests of code that runs after the program and raises an error if it is wrong.
 

@@ -8,6 +8,7 @@ tests holds the imports that their harnesses put in scope. Programs of the other
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,9 @@ _DIFFICULTIES = {
     "very_hard": "competition",
 }
 ANY_FIELD = "*"  # in `Format.knows`: no field of the row is suspected
-# Fields that hold tests in a published format, besides all whose name contains "test".
+# A word in the name of a field that holds tests: `hidden_tests`, `testcases`, not `contest_id`.
+_TEST_WORD = re.compile(r"(?<![a-z])(?:unit|py)?tests?(?:cases?)?(?![a-z])")
+# Fields that hold tests in a published format under other names.
 _TEST_FIELDS = frozenset(
     (
         *("asserts", "assertion", "assertions", "base_input", "plus_input", "input_output", "inputs", "outputs"),
@@ -53,12 +56,13 @@ class Format:
     refuses: str = ""  # what is refused and why, for the docs
     # Fields that hold tests, or whose names look like it. A row with tests elsewhere is refused: none may be dropped.
     knows: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()  # fields of another format that needs the same ones
     date: str | None = None  # field with the day on which a problem was published, as `2024-05-31...`
     solutions: Callable[[Row, Problem], Sequence[str]] = lambda row, problem: [problem.canonical_solution]
 
     def fits(self, row: Row) -> bool:
-        """Return whether the row has all required fields."""
-        return not self.missing_from(row)
+        """Return whether the row has all required fields, and none of another format."""
+        return not self.missing_from(row) and not any(name in row.fields for name in self.lacks)
 
     def missing_from(self, row: Row) -> list[str]:
         """Return the required fields that the row does not have, e.g. `["id|problem_id"]`."""
@@ -87,7 +91,7 @@ class Format:
             name
             for name, value in row.fields.items()
             if name not in known
-            and ("test" in name.lower() or name in _TEST_FIELDS)
+            and (name in _TEST_FIELDS or _TEST_WORD.search(str(name).lower()) is not None)
             and isinstance(value, (str, list, dict))
             and len(value) > 0
         ]

@@ -1,7 +1,7 @@
 """
 Reads the datasets of code problems that reinforcement learning is done with, and writes the schema of verl.
 
-They come without a syntax of their own for tests: see [`tests_of_value`].
+They come without a syntax of their own for tests: see [`read_tests`].
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stepcoder_trl.data.formats.cases import tests_of_module, tests_of_value
+from stepcoder_trl.data.formats.cases import read_module, read_tests
 from stepcoder_trl.data.formats.common import (
     Format,
     LeftOut,
@@ -58,15 +58,15 @@ def _verl_tests(row: Row, truth: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         for name in ("functional", "pytest"):
             if isinstance(code := value.get(name), str):
-                return tests_of_module(code) if name == "functional" else {"type": "unittest", "code": code}
+                return read_module(code) if name == "functional" else {"type": "unittest", "code": code}
         if isinstance(value.get("assert_case"), list):
-            return tests_of_value(row, field, value["assert_case"])
+            return read_tests(row, field, value["assert_case"])
     if not isinstance(value, (Mapping, list)):
         raise BadInputError(
             f"{row.where}: `{field}` is {shown(truth)}, but must be tests of code: JSON with `inputs` and `outputs`, "
             "`functional`, `pytest` or `assert_case`, or a list of tests. Drop the row."
         )
-    return tests_of_value(row, field, value)
+    return read_tests(row, field, value)
 
 
 def verl_row(problem: Problem, index: int, split: str = "train", data_source: str = "stepcoder") -> dict[str, Any]:
@@ -77,13 +77,11 @@ def verl_row(problem: Problem, index: int, split: str = "train", data_source: st
     themselves. `extra_info` has the canonical solution as `reference`.
 
     Raises:
-        BadInputError: If verl has no such tests: a function that reads standard input, unittest, checkers.
+        BadInputError: If verl has no such tests, such as a function that reads standard input.
     """
     tests = problem.tests
     if tests["type"] == "assert":
         truth: dict[str, Any] = {"functional": "\n".join((tests["setup"], *tests["asserts"])).lstrip("\n")}
-    elif tests["type"] == "unittest":
-        truth = {"pytest": tests["code"]}
     elif tests["type"] == "call":
         outputs = [[value] for value in tests["outputs"]]
         truth = {"fn_name": tests["fn_name"], "inputs": tests["inputs"], "outputs": outputs}
@@ -91,7 +89,7 @@ def verl_row(problem: Problem, index: int, split: str = "train", data_source: st
         truth = {"inputs": tests["inputs"], "outputs": tests["outputs"]}
     else:
         raise BadInputError(
-            f"`Problem` {shown(problem.task_id)}: verl has no tests of type `{tests['type']}` of this kind. Leave it out."
+            f"`Problem` {shown(problem.task_id)}: verl has no tests of this kind (`{tests['type']}`). Leave it out."
         )
     start = f"\nBegin with:\n```python\n{problem.starter_code}\n```\n" if problem.starter_code else ""
     prompt = problem.prompt
@@ -124,7 +122,7 @@ def _load_deepcoder(row: Row) -> Problem:
         starter_code=starter_code,
         canonical_solution=first_that_parses(solutions),
         tests={
-            **tests_of_value(row, "tests", plain_object(row, "tests"), name, starter_code),
+            **read_tests(row, "tests", plain_object(row, "tests"), name, starter_code),
             "preamble": USUAL_IMPORTS,
         },
         where=row.where,
@@ -142,7 +140,9 @@ def _answers(row: Row, name: str) -> list[str]:
 def _load_acecode(row: Row) -> Problem:
     asserts = plain_object(row, "test_cases")
     if not isinstance(asserts, list) or not all(isinstance(statement, str) for statement in asserts):
-        raise BadInputError(f"{row.where}: `test_cases` is {shown(asserts)}, but must be a list of asserts. Correct it.")
+        raise BadInputError(
+            f"{row.where}: `test_cases` is {shown(asserts)}, but must be a list of asserts. Correct it."
+        )
     return Problem(
         task_id=str(row.id),
         prompt=paragraph(row.text("question")),
@@ -177,7 +177,7 @@ def _load_verification_info(row: Row) -> Problem:
         task_id=str(row.identifier("problem_id")),
         prompt=paragraph(row.text("prompt")),
         canonical_solution=code_of_answer(row.text("gold_standard_solution", "")),
-        tests={**tests_of_value(row, "verification_info.test_cases", cases), "preamble": USUAL_IMPORTS},
+        tests={**read_tests(row, "verification_info.test_cases", cases), "preamble": USUAL_IMPORTS},
         where=row.where,
     )
 
@@ -195,7 +195,7 @@ def _load_rstar(row: Row) -> Problem:
         starter_code=starter_code,
         canonical_solution=code_of_answer(given) if given else "",
         tests={
-            **tests_of_value(row, "inputs", value, row.text("func_name", "") or None, starter_code),
+            **read_tests(row, "inputs", value, row.text("func_name", "") or None, starter_code),
             "preamble": USUAL_IMPORTS,
         },
         where=row.where,
@@ -217,6 +217,7 @@ DEEPCODER = Format(
     "DeepCoder-Preview",
     ("problem", "tests"),
     _load_deepcoder,
+    lacks=("prompt", "task_id"),
     licence="MIT",
     reads="all configurations: `tests` as an object of lists or as a list of objects; the first solution that parses",
     refuses="rows that mix tests of several kinds",
@@ -237,8 +238,8 @@ VERIFICATION_INFO = Format(
     ("problem_id", "prompt", "verification_info"),
     _load_verification_info,
     licence="Apache-2.0",
-    reads="verifiable-coding-problems (also open-r1's) and SYNTHETIC-1 and -2: `verification_info` as an object, as JSON "
-    "or as Python's text; `gold_standard_solution`",
+    reads="verifiable-coding-problems (also open-r1's) and SYNTHETIC-1 and -2: `verification_info` as an object, "
+    "as JSON or as Python's text; `gold_standard_solution`",
     refuses="rows without `test_cases`; other languages are left out",
 )
 RSTAR = Format(
@@ -247,7 +248,7 @@ RSTAR = Format(
     ("question_id", "question", "inputs", "outputs"),
     _load_rstar,
     licence="CC BY 4.0",
-    reads="`seed_testcase` and `synthetic_rl_testcase`; `func_name` makes `call` tests. Join `code` or `response` of the "
-    "other configurations by `question_id` for solutions",
+    reads="`seed_testcase` and `synthetic_rl_testcase`; `func_name` makes `call` tests. Join `code` or `response` of "
+    "the other configurations by `question_id` for solutions",
     knows=("test_case_type",),
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import pickle
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +20,7 @@ class Example:
     part: str  # of the error
     num_tests: int = 1
     trusted: bool = True
+    solution: str | None = None  # for a dataset without solutions
 
 
 OURS: dict[str, Any] = {
@@ -203,9 +207,137 @@ CODECONTESTS_REPO: dict[str, Any] = {
     "inputs": ["1\n"],
     "outputs": ["2\n"],
 }
+_CALL = json.dumps({"inputs": [[1], [2]], "outputs": [[2], [3]], "fn_name": "inc"})
+_SOLUTION = "def inc(x):\n    return x + 1\n"
+VERL: dict[str, Any] = {
+    "data_source": "own",
+    "prompt": [{"role": "user", "content": "Add one."}],
+    "ability": "code",
+    "reward_model": {"style": "rule", "ground_truth": _CALL},
+    "extra_info": {"split": "train", "index": 0, "reference": _SOLUTION},
+}
+DEEPCODER: dict[str, Any] = {
+    "problem": "Add one.",
+    "solutions": [f"```python\n{_SOLUTION}```"],
+    "tests": _CALL,
+    "starter_code": "",
+    "metadata": {},
+}
+_FUNCTIONAL = [{"input": "1", "output": "2", "testtype": "functional", "metadata": {"func_name": "inc"}}]
+DEEPCODER_LCB: dict[str, Any] = {**DEEPCODER, "tests": json.dumps(_FUNCTIONAL * 2)}
+DEEPCODER_PRIME: dict[str, Any] = {
+    **DEEPCODER,
+    "tests": json.dumps([{"type": "function_call", "fn_name": "inc", "input": [1], "output": [2]}] * 2),
+}
+ACECODE: dict[str, Any] = {
+    "id": "oss_1",
+    "source": "oss",
+    "question": "Add one.",
+    "test_cases": ["assert inc(1) == 2", "assert inc(2) == 3"],
+    "inferences": [
+        {"model_name": "m", "completion": "def inc(x):\n    return 2\n", "pass_rate": 0.5},
+        {"model_name": "m", "completion": f"Here it is:\n```python\n{_SOLUTION}```\n", "pass_rate": 1.0},
+    ],
+    "context_messages": [[{"role": "user", "content": "Add one."}]],
+}
+VERIFICATION_INFO: dict[str, Any] = {
+    "source": "apps",
+    "task_type": "verifiable_code",
+    "in_source_id": "1",
+    "prompt": "Add one.",
+    "gold_standard_solution": f"```python\n{_SOLUTION}```",
+    "verification_info": str(
+        {
+            "language": "python",
+            "test_cases": [
+                {"type": "function_call", "fn_name": "inc", "input": [1], "output": [2]},
+                {"type": "function_call", "fn_name": "inc", "input": [2], "output": [3]},
+            ],
+        }
+    ),
+    "metadata": "{}",
+    "problem_id": "vfc_1",
+}
+RSTAR: dict[str, Any] = {
+    "question_id": "seed_1",
+    "question": "Print one more.",
+    "starter_code": "",
+    "inputs": json.dumps(["1\n", "2\n"]),
+    "outputs": json.dumps(["2\n", "3\n"]),
+    "is_synthesized": [0, 1],
+    "test_case_type": ["seed", "synthetic"],
+    "func_name": "",
+    "class_name": "",
+    "code": "print(int(input()) + 1)\n",
+}
+_PRIVATE = json.dumps([{"input": "5", "output": "6", "testtype": "functional"}])
+LIVECODEBENCH: dict[str, Any] = {
+    "question_title": "Add one",
+    "question_content": "Add one.",
+    "platform": "leetcode",
+    "question_id": "3000",
+    "contest_id": "1",
+    "contest_date": "2024-05-31T00:00:00",
+    "starter_code": "class Solution:\n    def inc(self, x: int) -> int:\n        ",
+    "difficulty": "easy",
+    "public_test_cases": json.dumps([{"input": "1", "output": "2", "testtype": "functional"}]),
+    "private_test_cases": base64.b64encode(zlib.compress(pickle.dumps(_PRIVATE))).decode(),
+    "metadata": json.dumps({"func_name": "inc"}),
+}
+KODCODE: dict[str, Any] = {
+    "style": "instruct",
+    "subset": "Prefill",
+    "question_id": "Prefill_1",
+    "question": "Add one to a positive number.",
+    "solution": "def inc(x):\n    if x < 0:\n        raise ValueError('negative')\n    return x + 1\n",
+    "test": (
+        "import pytest\nfrom solution import inc\n\n\n"
+        "def test_one():\n    assert inc(1) == 2\n\n\n"
+        "def test_more():\n    for n in range(2, 5):\n        assert inc(n) == n + 1\n\n\n"
+        "def test_negative():\n    with pytest.raises(ValueError):\n        inc(-1)\n\n\n"
+        "@pytest.mark.parametrize('x, y', [(7, 8), (8, 9)])\ndef test_both(x, y):\n    assert inc(x) == y\n"
+    ),
+    "test_info": [{"function_name": "inc", "parameter_list": "(x)", "function_declaration": "def inc(x):"}],
+    "gpt_difficulty": "easy",
+}
+BIGCODEBENCH: dict[str, Any] = {
+    "task_id": "BigCodeBench/0",
+    "complete_prompt": 'import json\n\ndef task_func(x):\n    """Return a number as JSON."""\n',
+    "instruct_prompt": "Return a number as JSON.",
+    "canonical_solution": "    return json.dumps(x)\n",
+    "code_prompt": "import json\ndef task_func(x):\n",
+    "test": (
+        "import unittest\n\nclass TestCases(unittest.TestCase):\n"
+        "    def setUp(self):\n        self.number = 7\n"
+        "    def test_case_1(self):\n        self.assertEqual(task_func(self.number), '7')\n"
+        "    def test_case_2(self):\n        self.assertEqual(task_func(0.5), '0.5')\n"
+    ),
+    "entry_point": "task_func",
+    "doc_struct": "{}",
+    "libs": "['json']",
+}
+CODEFORCES: dict[str, Any] = {
+    "id": "1/A",
+    "contest_id": "1",
+    "title": "Doubling",
+    "description": "Print it doubled.",
+    "input_format": "A number.",
+    "output_format": "A number.",
+    "interaction_format": None,
+    "note": None,
+    "examples": [{"input": "1", "output": "2"}],
+    "official_tests": [{"input": "1\n", "output": "2\n"}, {"input": "3\n", "output": "6\n"}],
+    "official_tests_complete": True,
+    "input_mode": "stdio",
+    "generated_checker": None,
+    "generated_tests": 0,
+    "time_limit": 2.0,
+    "memory_limit": 256.0,
+}
 _INC = "def inc(x):\n    return x\n"
 # One row for each format, under its name.
 EVERY_FORMAT: dict[str, Example] = {
+    "deepcoder": Example(DEEPCODER, _INC, {"tests": "{"}, "`tests` is not valid JSON", 2),
     "stepcoder": Example(OURS, "print(1)\n", {"prompt": 1}, "`prompt` is 1"),
     "apps_plus": Example(APPS_PLUS, "def AbCdE():\n    print(2)\n", {"inputs": 1}, "`inputs` is 1"),
     "taco": Example(TACO, "print(1)\n", {"input_output": "{"}, "`input_output` is not valid JSON", 2),
@@ -227,4 +359,34 @@ EVERY_FORMAT: dict[str, Example] = {
         CODECONTESTS, "print(abs(int(input())) * 2)\n", {"public_tests": {"input": 1}}, "`public_tests` is", 3
     ),
     "codecontests_repo": Example(CODECONTESTS_REPO, "print(1)\n", {"outputs": []}, "`tests.outputs` is empty"),
+    "verl": Example(VERL, _INC, {"reward_model": {"ground_truth": "42"}}, "`reward_model.ground_truth` is '42'", 2),
+    "acecode": Example(ACECODE, _INC, {"test_cases": "inc"}, "`test_cases` is", 2),
+    "verification_info": Example(VERIFICATION_INFO, _INC, {"verification_info": 1}, "`verification_info` is 1", 2),
+    "rstar_coder": Example(RSTAR, "print(2)\n", {"inputs": "["}, "`inputs` is not valid JSON", 2),
+    "livecodebench": Example(
+        LIVECODEBENCH,
+        _INC,
+        {"private_test_cases": "!"},
+        "`private_test_cases` cannot be decoded",
+        2,
+        solution=_SOLUTION,
+    ),
+    "kodcode": Example(
+        KODCODE,
+        "def inc(x):\n    return x + 1\n",
+        {"test": "def test_a(capsys):\n    pass\n"},
+        "needs the fixture `capsys`",
+        5,
+    ),
+    "bigcodebench": Example(
+        BIGCODEBENCH,
+        "def task_func(x):\n    return '7'\n",
+        {"libs": "['json', 'pandas']"},
+        "needs pandas",
+        2,
+        trusted=False,
+    ),
+    "codeforces": Example(
+        CODEFORCES, "print(2)\n", {"input_mode": "file"}, "reads a file", 2, solution="print(2 * int(input()))\n"
+    ),
 }

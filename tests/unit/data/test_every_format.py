@@ -30,7 +30,9 @@ def test_solution_passes_all_tests_and_wrong_program_fails(untraced, write_rows,
     example = EVERY_FORMAT[name]
     (problem,) = load_problems(write_rows(example.row))
 
-    right, wrong = untraced.run_many([problem.canonical_solution, example.wrong], [problem.tests] * 2)
+    solution = problem.canonical_solution if example.solution is None else example.solution
+
+    right, wrong = untraced.run_many([solution, example.wrong], [problem.tests] * 2)
 
     assert [test.message for test in right.tests] == [""] * example.num_tests
     assert right.outcome == "passed"
