@@ -60,10 +60,9 @@ def main(arguments: list[str]) -> int:
 
 def train(arguments: list[str]) -> int:
     """Parse `--config x.yaml` and flags, train in this process, and return the exit status."""
-    from stepcoder_trl.trainer.entry import PPOScriptArguments, run_grpo
-    from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
+    from stepcoder_trl.trainer.entry import run_grpo
 
-    run_grpo(*parse_training("grpo", arguments, PPOScriptArguments, StepCoderGRPOConfig))
+    run_grpo(*parse_training("grpo", arguments))
     return 0
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.flags import parse_known, read_settings
+from stepcoder_trl.cli.flags import Settings, parse_known, read_settings
 from stepcoder_trl.errors import BadInputError
 
 
@@ -118,7 +118,7 @@ def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: l
     if "--help-all" in arguments:
         return train(["--help"])
 
-    launch = read_launch_arguments(arguments)
+    launch = read_launch(read_settings(arguments))
     if launch.accelerate_config is not None:
         return launch_module(module, arguments, launch)
     for name in ("num_processes", "num_machines"):
@@ -130,9 +130,8 @@ def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: l
     return train(arguments)
 
 
-def read_launch_arguments(arguments: list[str]) -> LaunchArguments:
+def read_launch(settings: Settings) -> LaunchArguments:
     """Return the flags and settings that distribute a run. All other options are left to the module of the verb."""
-    settings = read_settings(arguments)
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     names = [one.name for one in fields(LaunchArguments)]
     words = [

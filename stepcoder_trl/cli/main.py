@@ -15,6 +15,7 @@ from stepcoder_trl.errors import BadInputError, SandboxError
 
 # verb: (module of this package, one-line help)
 VERBS = {
+    "check": ("check", "check problems, their solutions and a configuration before training"),
     "execute": ("execute", "run programs against their tests"),
     "curriculum": ("curriculum", "list the curriculum stages of solutions"),
     "mask": ("mask", "show which tokens Fine-Grained Optimization keeps"),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.evaluation.tokenizers import load_tokenizer
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import Row, read_rows, write_rows, write_text
@@ -54,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Mask all rows and return the exit status."""
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
     rollouts = [_parse(row) for row in read_rows(arguments.rollouts)]
-    tokenizer = _load_tokenizer(arguments.tokenizer)
+    tokenizer = load_tokenizer(arguments.tokenizer, "--tokenizer")
     texts = [_tokenize(rollout, tokenizer) for rollout in rollouts]
     programs = [extract_program(text.text, rollout.prefix) for rollout, (_, text) in zip(rollouts, texts, strict=True)]
     with CodeExecutor(config) as executor:
@@ -96,18 +95,6 @@ def _parse(row: Row) -> _Rollout:
             "`completion_ids` instead."
         )
     return _Rollout(row.id, row.text("prefix", ""), completion, ids, tests)
-
-
-def _load_tokenizer(folder: str) -> Any:
-    if not Path(folder).is_dir():
-        raise BadInputError(f"`--tokenizer` is {folder!r}, but must be a folder that `save_pretrained` wrote.")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"`--tokenizer` {folder!r} does not hold a tokenizer ({error}).") from None
 
 
 def _tokenize(rollout: _Rollout, tokenizer: Any) -> tuple[list[int], TokenizedText]:

@@ -60,10 +60,9 @@ def main(arguments: list[str]) -> int:
 
 def train(arguments: list[str]) -> int:
     """Parse `--config x.yaml` and flags, train in this process, and return the exit status."""
-    from stepcoder_trl.trainer import StepCoderPPOConfig
-    from stepcoder_trl.trainer.entry import PPOScriptArguments, run_ppo
+    from stepcoder_trl.trainer.entry import run_ppo
 
-    run_ppo(*parse_training("ppo", arguments, PPOScriptArguments, StepCoderPPOConfig))
+    run_ppo(*parse_training("ppo", arguments))
     return 0
 
 

@@ -51,13 +51,10 @@ def main(arguments: list[str]) -> int:
 def train(arguments: list[str]) -> int:
     """Parse `--config x.yaml` and flags, train in this process, and return the exit status."""
     from accelerate import PartialState
-    from trl import SFTConfig
 
-    from stepcoder_trl.trainer.entry import SFTScriptArguments, run_sft
-    from stepcoder_trl.trainer.sft import PAPER_SETTINGS
+    from stepcoder_trl.trainer.entry import run_sft
 
-    defaults = {**PAPER_SETTINGS, "completion_only_loss": True, "bf16": False}
-    left_out = run_sft(*parse_training("sft", arguments, SFTScriptArguments, SFTConfig, defaults))
+    left_out = run_sft(*parse_training("sft", arguments))
     if PartialState().is_main_process:
         for reason in left_out:
             print(f"stepcoder-trl: left out: {reason}", file=sys.stderr)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.flags import Settings, did_you_mean, parse_flags, read_settings
-from stepcoder_trl.cli.launch import LaunchArguments
+from stepcoder_trl.cli.flags import CONFIG, Settings, did_you_mean, parse_flags, read_settings
+from stepcoder_trl.cli.launch import LaunchArguments, find_config, read_config, read_launch
 from stepcoder_trl.errors import BadInputError
 
 
@@ -18,28 +20,35 @@ _TRACKER_MODULES = {"azure_ml": "azureml", "comet_ml": "comet_ml", "dvclive": "d
 _QUANTIZATION = ("load_in_4bit", "load_in_8bit")
 
 
-def parse_training(
-    verb: str,
-    arguments: Sequence[str],
-    script_class: Any,
-    training_class: Any,
-    defaults: Mapping[str, Any] | None = None,
-) -> tuple[Any, Any, Any]:
+def training_classes(verb: str) -> tuple[Any, Any, Mapping[str, Any]]:
+    """Return the arguments of the script, the configuration of the trainer, and defaults that differ from theirs."""
+    from stepcoder_trl.trainer import entry
+
+    if verb == "sft":
+        from trl import SFTConfig
+
+        from stepcoder_trl.trainer.sft import PAPER_SETTINGS
+
+        return entry.SFTScriptArguments, SFTConfig, {**PAPER_SETTINGS, "completion_only_loss": True, "bf16": False}
+    if verb == "grpo":
+        from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
+
+        return entry.PPOScriptArguments, StepCoderGRPOConfig, {}
+    from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
+
+    return entry.PPOScriptArguments, StepCoderPPOConfig, {}
+
+
+def parse_training(verb: str, arguments: Sequence[str]) -> tuple[Any, Any, Any]:
     """
-    Parse `--config x.yaml` and flags. Return the arguments of script, trainer and model.
+    Parse `--config x.yaml` and flags of a verb. Return the arguments of script, trainer and model.
 
     `--help` prints all options with their defaults.
-
-    Args:
-        verb (`str`): Verb, for messages.
-        arguments (`Sequence[str]`): Words after the verb.
-        script_class, training_class (dataclasses): Arguments of the script, configuration of the trainer.
-        defaults (`Mapping[str, Any]`, *optional*): Defaults that differ from those of the dataclasses.
 
     Raises:
         BadInputError: If an option is unknown, a value invalid, or a package missing that an option needs.
     """
-    return parse_settings(verb, read_settings(arguments), script_class, training_class, defaults)
+    return parse_settings(verb, read_settings(arguments), *training_classes(verb))
 
 
 def parse_settings(
@@ -47,7 +56,7 @@ def parse_settings(
     settings: Settings,
     script_class: Any,
     training_class: Any,
-    defaults: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any],
 ) -> tuple[Any, Any, Any]:
     """Parse a command line as [`parse_training`] does."""
     from transformers import HfArgumentParser
@@ -55,7 +64,7 @@ def parse_settings(
 
     classes = (script_class, LaunchArguments, training_class, ModelConfig)
     parser: Any = HfArgumentParser(classes, prog=f"stepcoder-trl {verb}", allow_abbrev=False)
-    parser.set_defaults(**(defaults or {}))
+    parser.set_defaults(**defaults)
     found = vars(parse_flags(settings, parser, verb))
     script, _, training, model = (_make(one, found) for one in classes)
     check_packages(training, model)
@@ -65,11 +74,11 @@ def parse_settings(
 
 def _make(cls: Any, found: Mapping[str, Any]) -> Any:
     """Return a dataclass of the values that belong to it. What it refuses becomes a `BadInputError` of one line."""
-    from dataclasses import fields
-
     values = {one.name: found[one.name] for one in fields(cls) if one.init}
     try:
-        return cls(**values)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`gradient_checkpointing` is deprecated", FutureWarning)  # TRL sets it
+            return cls(**values)
     except BadInputError:
         raise
     except (ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -106,3 +115,45 @@ def _check_output_dir(folder: str | None) -> None:
         raise BadInputError(f"`output_dir` is {folder!r}, but {existing} is a file. Choose another folder.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise BadInputError(f"`output_dir` is {folder!r}, but {existing} cannot be written to. Choose another folder.")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run that a YAML file describes."""
+
+    script_args: Any
+    training_args: Any
+    model_args: Any
+    problems: list[str]
+    num_processes: int
+    zero_stage: int
+
+
+def read_run(verb: str, path: str, problems: Sequence[str] = ()) -> Run:
+    """
+    Read the run that a YAML file describes. `problems` replace those of the file.
+
+    Raises:
+        BadInputError: If the file cannot be read, an option is unknown or invalid, or no problems are named.
+    """
+    settings = read_settings([CONFIG, path])
+    values = dict(settings.values)
+    named = list(problems) or values.get("problems") or []
+    named = [named] if isinstance(named, str) else list(named)
+    if not named:
+        raise BadInputError(f"{path}: `problems` is missing. Add it, or name files of problems on the command line.")
+    values["problems"] = named[0]
+    if not _has_gpu():
+        values.setdefault("use_cpu", True)  # the run may be meant for another machine
+    launch = read_launch(Settings((), values, path))
+    script, training, model = parse_settings(verb, Settings((), values, path), *training_classes(verb))
+    config = {} if launch.accelerate_config is None else read_config(find_config(launch.accelerate_config))
+    deepspeed = config.get("deepspeed_config") or {}
+    processes = launch.num_processes or config.get("num_processes") or 1
+    return Run(script, training, model, named, int(processes), int(deepspeed.get("zero_stage") or 0))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())

@@ -18,7 +18,7 @@ from stepcoder_trl.types import Execution, Outcome
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 10  # multiple of its time limit that a solution gets
+PATIENCE = 10  # multiple of its time limit that a solution gets
 _MARGIN = 4  # multiple of the time of a solution that the programs of its problem get
 
 
@@ -53,7 +53,7 @@ def check_solutions(rows: Sequence[PromptRow], executor: Backend) -> SolutionRep
     rows = with_solution(rows)
     tests = [dict(row.tests or {}) for row in rows]
     limits = [float(one.get("timeout_s", executor.timeout_s)) for one in tests]
-    generous = [{**one, "timeout_s": _PATIENCE * limit} for one, limit in zip(tests, limits, strict=True)]
+    generous = [{**one, "timeout_s": PATIENCE * limit} for one, limit in zip(tests, limits, strict=True)]
     runs = executor.run_many([row.canonical_solution for row in rows], generous, on_error="return")
     runs, inside = _with_runs_inside(rows, generous, runs, executor)
     failing: dict[str, str] = {}

@@ -1,0 +1,223 @@
+"""`stepcoder-trl check`: check problems, and a configuration, before training.
+
+Reads every row, runs the canonical solutions, counts tests and stages, measures prompts for a tokenizer, and says what
+training would leave out. With --config it also plans the run: batches, and an estimate of memory. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from stepcoder_trl.cli.progress_bar import progress
+from stepcoder_trl.data.formats import RawRow, read_raw_rows
+from stepcoder_trl.data.prompts import PROMPT_STYLES, style_prompts
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.jsonl import write_rows
+from stepcoder_trl.reports.rollouts import visible
+from stepcoder_trl.steps.checks import ProblemCheck, QueryRule, check_rows
+
+
+EPILOG = """rows of --out, one per row: {"row", "task_id", "error", "difficulty", "tests", "trusted_tests", "solution",
+  "message", "time_s", "stages", "query_tokens", "left_out", "left_out_of_sft"}. solution is an outcome, "missing" or
+  "not run". A solution gets ten times its time limit, as before training.
+exit status: 0 all is well, 1 something is wrong (printed), 2 the check could not be made.
+
+examples:
+  stepcoder-trl check mine.jsonl
+  stepcoder-trl check mine.jsonl --model runs/sft --out checked.jsonl
+  stepcoder-trl check --config run.yaml --trainer grpo
+"""
+DEFAULT_RESPONSE_LENGTH = 1024
+_SHOWN = 20
+_LINE_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is checked beside the rows."""
+
+    sources: list[str]
+    model: str | None
+    prompt_style: str
+    rule: QueryRule = field(default_factory=QueryRule)
+    response_length: int = DEFAULT_RESPONSE_LENGTH
+    max_prompt_length: int | None = None
+    max_problems: int | None = None
+    training_args: Any = None
+    model_args: Any = None
+    sharding: Any = None
+    complaint: str = ""  # about lengths
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.usage = "%(prog)s PROBLEMS... [--model DIR] [--config YAML] [options]"
+    add = parser.add_argument
+    add("problems", nargs="*", metavar="PROBLEMS", help="Check the problems of these files (-: standard input).")
+    add("--out", metavar="FILE", help="Write one row per problem to this JSONL file (-: standard output).")
+    add("--workers", type=int, metavar="N", help="Run N solutions in parallel (default: one per core).")
+    add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
+    add = parser.add_argument_group("lengths of prompts").add_argument
+    add("--model", metavar="DIR", help="Measure prompts with the tokenizer of this folder.")
+    add("--prompt-style", choices=PROMPT_STYLES, metavar="STYLE", help="plain (default), chat or deepseek.")
+    add = parser.add_argument_group("dry run").add_argument
+    add("--config", metavar="YAML", help="Plan the run of this file, as sft, ppo and grpo read it.")
+    add("--trainer", choices=("ppo", "grpo", "sft"), default="ppo", help="Verb that the file is for (default: ppo).")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check all rows and the configuration, and return the exit status."""
+    plan = _with_tokenizer(_plan(arguments))
+    rows = [row for source in plan.sources for row in read_raw_rows(source)][: plan.max_problems]
+    rows = _styled(rows, plan)
+    config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s, trace=False)
+    with CodeExecutor(config) as executor:
+        checks = check_rows(rows, executor, plan.rule, lambda futures: progress(futures, "running solutions"))
+    if arguments.out:
+        write_rows(arguments.out, map(asdict, checks))
+    lines = [*_summary(checks, plan), *filter(None, [plan.complaint]), *_complaints(checks)]
+    planned, is_fine = _dry_run(arguments, plan, checks)
+    print("\n".join([*lines, *planned]), file=sys.stderr if arguments.out == "-" else sys.stdout)
+    return 0 if is_fine and not any(check.is_wrong for check in checks) else 1
+
+
+def _plan(arguments: argparse.Namespace) -> _Plan:
+    """Return what is checked, from the flags and the configuration."""
+    style = arguments.prompt_style
+    if arguments.config is None:
+        if not arguments.problems:
+            raise BadInputError("No file of problems is given. Write `stepcoder-trl check mine.jsonl`.")
+        return _Plan(arguments.problems, arguments.model, style or "plain")
+    from stepcoder_trl.cli.training import read_run
+    from stepcoder_trl.trainer.dry_run import Sharding, completion_length
+
+    trainer = arguments.trainer
+    run = read_run(trainer, arguments.config, arguments.problems)
+    script, training, model = run.script_args, run.training_args, run.model_args
+    if arguments.model is not None:
+        model.model_name_or_path = arguments.model
+    is_sft = trainer == "sft"
+    rule = QueryRule(
+        kinds="statements" if is_sft else training.curriculum_kinds,
+        has_curriculum=not is_sft and training.curriculum != "off",
+        chat_template_kwargs=script.chat_template_kwargs if is_sft else training.chat_template_kwargs,
+    )
+    return _Plan(
+        sources=run.problems,
+        model=model.model_name_or_path,
+        prompt_style=style or script.prompt_style,
+        rule=rule,
+        response_length=0 if is_sft else completion_length(training, trainer),
+        max_prompt_length=None if is_sft else training.max_prompt_length,
+        max_problems=script.max_problems,
+        training_args=training,
+        model_args=model,
+        sharding=Sharding(run.num_processes, run.zero_stage),
+    )
+
+
+def _with_tokenizer(plan: _Plan) -> _Plan:
+    """Return a plan with the model's tokenizer and the limit of its positions."""
+    if plan.model is None:
+        return plan
+    from stepcoder_trl.evaluation.tokenizers import load_tokenizer, num_positions
+
+    tokenizer = load_tokenizer(plan.model, "model")
+    limits = [plan.max_prompt_length, num_positions(plan.model)]
+    if limits[1] is not None:
+        limits[1] -= plan.response_length
+    limit = min((float(one) for one in limits if one is not None), default=plan.rule.limit)
+    complaint = ""
+    if limit <= 0:
+        complaint = (
+            f"A response of {plan.response_length} tokens leaves no room for a query in the model's "
+            f"{limit + plan.response_length:.0f} positions. Lower `response_length` (GRPO: `max_completion_length`)."
+        )
+        limit += plan.response_length
+    return replace(plan, rule=replace(plan.rule, tokenizer=tokenizer, limit=limit), complaint=complaint)
+
+
+def _styled(rows: Sequence[RawRow], plan: _Plan) -> list[RawRow]:
+    """Return rows with their prompts in the style of the run."""
+    if plan.rule.tokenizer is None:
+        return list(rows)
+    problems = [row.problem for row in rows if row.problem is not None]
+    styled = iter(style_prompts(problems, plan.prompt_style, plan.rule.tokenizer))
+    return [row if row.problem is None else replace(row, problem=next(styled)) for row in rows]
+
+
+def _summary(checks: Sequence[ProblemCheck], plan: _Plan) -> list[str]:
+    readable = [check for check in checks if not check.error]
+    solutions = Counter(check.solution for check in readable)
+    stages = Counter(check.stages for check in readable)
+    figures = {
+        "rows": f"{len(checks)}, of which {len(checks) - len(readable)} cannot be used",
+        "solutions": ", ".join(f"{count} {name}" for name, count in solutions.most_common()),
+        "tests": f"{sum(c.tests for c in readable)}, of which {sum(c.trusted_tests for c in readable)} trusted",
+        "stages": ", ".join(f"{number} in {count} problems" for number, count in sorted(stages.items())),
+    }
+    lengths = [check.query_tokens for check in readable if check.query_tokens is not None]
+    if lengths:
+        figures["longest query"] = f"{max(lengths)} tokens; a run allows {plan.rule.limit:.0f}"
+    figures["ppo, grpo leave out"] = str(sum(bool(check.left_out) for check in readable))
+    figures["sft leaves out"] = str(sum(bool(check.left_out_of_sft) for check in readable))
+    return _table(", ".join(plan.sources), figures)
+
+
+def _complaints(checks: Sequence[ProblemCheck]) -> list[str]:
+    """Return a line for each of the first rows with which something is wrong."""
+    wrong = [check for check in checks if check.is_wrong]
+    if not wrong:
+        return ["Nothing is wrong."]
+    lines = ["What is wrong:"]
+    for check in wrong[:_SHOWN]:
+        reasons = [check.error, f"left out: {check.left_out}" if check.left_out else ""]
+        if not check.error and check.message:
+            reasons.append(f"solution {check.solution}: {check.message}")
+        name = "" if check.error else f"{check.task_id}: "
+        lines.append(visible(" ".join(f"  {name}{'; '.join(filter(None, reasons))}".split("\n")))[:_LINE_LENGTH])
+    if len(wrong) > _SHOWN:
+        lines.append(f"  and {len(wrong) - _SHOWN} more. `--out FILE` lists all.")
+    return lines
+
+
+def _dry_run(arguments: argparse.Namespace, plan: _Plan, checks: Sequence[ProblemCheck]) -> tuple[list[str], bool]:
+    """Return the lines about the configuration, and whether it can be trained with."""
+    if plan.training_args is None:
+        return [], True
+    if plan.complaint:
+        return [], False
+    from stepcoder_trl.trainer.dry_run import dry_run
+
+    name = "left_out_of_sft" if arguments.trainer == "sft" else "left_out"
+    usable = [check for check in checks if not check.error and not getattr(check, name)]
+    longest = max((check.query_tokens or 0 for check in usable), default=0)
+    title = f"{arguments.trainer} with {arguments.config} in {plan.sharding.num_processes} process(es)"
+    try:
+        found = dry_run(arguments.trainer, plan.training_args, plan.model_args, len(usable), longest, plan.sharding)
+    except BadInputError as error:
+        return [f"{title}: {error}"], False
+    lines = _table(title, {name: f"{size:,}" for name, size in found.batches.items()})
+    if found.memory_bytes:
+        needed = {**found.memory_bytes, "total": sum(found.memory_bytes.values())}
+        title = (
+            f"Estimated memory per process, for {found.parameters:,} parameters of the model and {found.trained:,} "
+            "trained ones. Activations come on top"
+        )
+        lines += _table(title, {name: _size(size) for name, size in needed.items()})
+    return lines, True
+
+
+def _size(number: float) -> str:
+    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.1f} MiB"
+
+
+def _table(title: str, figures: dict[str, str]) -> list[str]:
+    width = max(map(len, figures)) + 2
+    return [f"{visible(title)}:", *(f"  {name:{width}}{visible(text)}" for name, text in figures.items())]

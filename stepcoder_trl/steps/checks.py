@@ -1,0 +1,216 @@
+"""Check of problems before training: rows, canonical solutions, tests, stages and lengths of queries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stepcoder_trl.curriculum import curriculum_stages
+from stepcoder_trl.curriculum.cut import Kinds
+from stepcoder_trl.data.formats import RawRow
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.executor import Backend
+from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.parsing import parse
+from stepcoder_trl.steps.queries import build_query
+from stepcoder_trl.steps.solutions import PATIENCE, needs_its_tests_inside
+from stepcoder_trl.types import Execution, Outcome
+
+
+MISSING = "missing"  # instead of an outcome: the problem has no canonical solution
+NOT_RUN = "not run"  # instead of an outcome: the sandbox failed, or the row cannot be read
+
+ShowProgress = Callable[[Sequence[Future[Execution]]], Iterable[Future[Execution]]]
+
+
+@dataclass(frozen=True)
+class QueryRule:
+    """
+    How training builds queries.
+
+    Attributes:
+        tokenizer (tokenizer or `None`): Tokenizer of the model. `None` leaves lengths of queries out.
+        limit (`float`): Most tokens of a query with which a problem is trained on.
+        kinds (`"statements"` or `"scope"`): Statements at which a stage may start.
+        has_curriculum (`bool`): Whether completions start from prefixes of the solution, too.
+        chat_template_kwargs (`dict[str, Any]` or `None`): Arguments of the chat template.
+    """
+
+    tokenizer: Any = None
+    limit: float = math.inf
+    kinds: Kinds = "statements"
+    has_curriculum: bool = True
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ProblemCheck:
+    """
+    Result of the check of one row.
+
+    Attributes:
+        row (`int`): Position in its source, counted from 1. 0 if the text of the row cannot be parsed.
+        task_id (`str`): Name of the problem.
+        error (`str`): Reason why the row cannot be used. Empty if it can.
+        difficulty (`str` or `None`): Difficulty of the problem.
+        tests (`int`): Number of tests.
+        trusted_tests (`int`): Number of tests whose outcome a program cannot forge.
+        solution (`str`): Outcome of the canonical solution, `"missing"` or `"not run"`.
+        message (`str`): Message of the first test that the solution does not pass, with a hint.
+        time_s (`float`): CPU seconds of all tests of the solution.
+        stages (`int`): Stages of the curriculum. 1 means that all completions start from scratch.
+        query_tokens (`int` or `None`): Tokens of the longest query. `None` without a tokenizer.
+        left_out (`str`): Reason why `ppo` and `grpo` leave the problem out. Empty if they do not.
+        left_out_of_sft (`str`): Reason why `sft` leaves the problem out. Empty if it does not.
+    """
+
+    row: int
+    task_id: str
+    error: str = ""
+    difficulty: str | None = None
+    tests: int = 0
+    trusted_tests: int = 0
+    solution: str = NOT_RUN
+    message: str = ""
+    time_s: float = 0.0
+    stages: int = 0
+    query_tokens: int | None = None
+    left_out: str = ""
+    left_out_of_sft: str = ""
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether somebody should look at the row. A problem without a solution is in order."""
+        return bool(self.error or self.left_out) or self.solution not in (Outcome.PASSED, MISSING)
+
+
+def check_rows(
+    rows: Sequence[RawRow], executor: Backend, rule: QueryRule, show_progress: ShowProgress = iter
+) -> list[ProblemCheck]:
+    """
+    Check rows as training would: read them, run their canonical solutions, cut them, and build their queries.
+
+    A solution gets ten times its time limit, as before training. Of a problem without a solution the empty program is
+    run, which tells the number of tests and which are trusted.
+
+    Args:
+        rows (`Sequence[RawRow]`): Rows, some of which may be unusable.
+        executor (`Backend`): Runs the solutions.
+        rule ([`QueryRule`]): How training builds queries.
+        show_progress (callable, *optional*): Takes the futures of the solutions and yields them, to show progress.
+
+    Returns:
+        `list[ProblemCheck]`: One per row, in order.
+    """
+    problems = [row.problem for row in rows]
+    runs = iter(_run_solutions([one for one in problems if one is not None], executor, show_progress))
+    repeated = _repeated(rows)
+    checks = []
+    for row, problem in zip(rows, problems, strict=True):
+        if problem is None:
+            checks.append(ProblemCheck(row.number, row.task_id, str(row.error)))
+            continue
+        found = _check_problem(row.number, problem, next(runs), rule)
+        if row.number in repeated:
+            name = repeated[row.number]
+            error = f"Row {row.number}: `task_id` {name!r} is used by an earlier row. Give each row a unique one."
+            found = replace(found, task_id=name, error=error)
+        checks.append(found)
+    return checks
+
+
+def _repeated(rows: Sequence[RawRow]) -> dict[int, str]:
+    """Return the task id of each row whose id an earlier row has, by number. Reading gave it another one."""
+    names = {row.task_id for row in rows}
+    given = ((row, row.task_id.removesuffix(f"#{row.number}")) for row in rows)
+    return {row.number: name for row, name in given if name != row.task_id and name in names}
+
+
+_Run = Execution | SandboxError
+
+
+def _run_solutions(problems: Sequence[Problem], executor: Backend, show_progress: ShowProgress) -> list[_Run]:
+    """Run each canonical solution. Those that may pass with their tests inside are run again so."""
+    tests = [_patient(problem, executor.timeout_s) for problem in problems]
+    futures = [executor.submit(one.canonical_solution, given) for one, given in zip(problems, tests, strict=True)]
+    runs = list(_results(show_progress(futures)))
+    for index, (problem, given) in enumerate(zip(problems, tests, strict=True)):
+        if problem.canonical_solution.strip() and needs_its_tests_inside(given, runs[index]):
+            marked = Tests.parse({**given, "trusted": False})
+            (inside,) = _results([executor.submit(problem.canonical_solution, marked)])
+            if isinstance(inside, Execution) and inside.outcome is Outcome.PASSED:
+                runs[index] = inside
+    return runs
+
+
+def _patient(problem: Problem, timeout_s: float) -> Tests:
+    limit = float(problem.tests.get("timeout_s", timeout_s))
+    return Tests.parse({**problem.tests, "timeout_s": PATIENCE * limit})
+
+
+def _results(futures: Iterable[Future[Execution]]) -> Iterator[_Run]:
+    for future in futures:
+        try:
+            yield future.result()
+        except SandboxError as error:
+            yield error
+
+
+def _check_problem(number: int, problem: Problem, run: _Run, rule: QueryRule) -> ProblemCheck:
+    found = ProblemCheck(number, problem.task_id, difficulty=problem.difficulty)
+    has_solution = bool(problem.canonical_solution.strip())
+    if isinstance(run, SandboxError):
+        found = replace(found, message=str(run))
+    else:
+        found = replace(
+            found,
+            tests=len(run.tests),
+            trusted_tests=sum(test.trusted for test in run.tests),
+            solution=run.outcome.value if has_solution else MISSING,
+            message=_message(problem, run) if has_solution else "",
+            time_s=round(run.time_s, 3) if has_solution else 0.0,
+        )
+    stages = curriculum_stages(problem.canonical_solution, problem.starter_code, rule.kinds)
+    is_cut = rule.has_curriculum and found.solution == Outcome.PASSED
+    found = replace(found, stages=len(stages) if is_cut else 1, left_out_of_sft=_left_out_of_sft(problem))
+    if rule.tokenizer is None:
+        return found
+    prefixes = {stage.prefix for stage in stages} if rule.has_curriculum else {""}
+    try:
+        lengths = [_query_length(problem, prefix or problem.starter_code, rule) for prefix in prefixes]
+    except BadInputError as error:
+        return replace(found, error=str(error))
+    longest = max(lengths)
+    reason = f"its longest query has {longest} tokens, more than {rule.limit:.0f}" if longest > rule.limit else ""
+    return replace(found, query_tokens=longest, left_out=reason)
+
+
+def _message(problem: Problem, run: Execution) -> str:
+    """Return the message of the first test that the solution does not pass, with a hint where one is known."""
+    message = next((test.message for test in run.tests if test.outcome is not Outcome.PASSED), "")
+    solution, starter_code = problem.canonical_solution, problem.starter_code
+    is_body = run.outcome is Outcome.COMPILE_ERROR and starter_code.strip()
+    if is_body and any(parse(f"{starter_code.rstrip()}{gap}{solution}") is not None for gap in ("\n", "")):
+        message += (
+            ". It compiles with its starter code before it: write the complete program into `canonical_solution`"
+        )
+    return message
+
+
+def _left_out_of_sft(problem: Problem) -> str:
+    """Return why `sft` cannot learn from a problem, empty if it can."""
+    solution = problem.canonical_solution.strip("\n")
+    if not solution.strip():
+        return "it has no canonical solution"
+    if not solution.startswith(problem.starter_code.strip("\n").rstrip()):
+        return "its canonical solution does not begin with its starter code"
+    return ""
+
+
+def _query_length(problem: Problem, code: str, rule: QueryRule) -> int:
+    query = build_query(problem.prompt, code, rule.tokenizer, rule.chat_template_kwargs, task_id=problem.task_id)
+    return len(query.token_ids)

@@ -1,0 +1,95 @@
+"""Test `stepcoder-trl check`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stepcoder_trl.cli.main import main
+from tests.conftest import tiny_config
+
+
+pytestmark = pytest.mark.sandbox
+
+
+def check(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--workers", "1", *map(str, arguments)])
+    return ended.value.code
+
+
+@pytest.fixture
+def problem_file(tmp_path, problems):
+    path = tmp_path / "problems.jsonl"
+    path.write_text("".join(json.dumps(problem.to_row()) + "\n" for problem in problems[:2]))
+    return path
+
+
+@pytest.fixture
+def model_folder(tmp_path, tokenizer):
+    folder = tmp_path / "model"
+    tokenizer.save_pretrained(folder)
+    tiny_config(tokenizer, architectures=["LlamaForCausalLM"], max_position_embeddings=2048).save_pretrained(folder)
+    return folder
+
+
+def test_right_problems_exit_with_0(problem_file, model_folder, tmp_path, capsys):
+    out = tmp_path / "out.jsonl"
+
+    assert check(problem_file, "--model", model_folder, "--out", out) == 0
+
+    printed = capsys.readouterr().out.splitlines()
+    assert "  solutions            2 passed" in printed
+    assert "  tests                6, of which 6 trusted" in printed
+    assert "  stages               2 in 2 problems" in printed
+    assert printed[-1] == "Nothing is wrong."
+    first, _ = (json.loads(line) for line in out.read_text().splitlines())
+    assert (first["task_id"], first["solution"], first["stages"], first["left_out"]) == ("sign/0", "passed", 2, "")
+    assert first["query_tokens"] > 10
+
+
+def test_all_wrong_rows_are_printed(problem_file, capsys):
+    with problem_file.open("a") as stream:
+        stream.write('{"task_id": "a[b]", "prompt": "p"}\n{"id": 3, "prompt": "p", "tests": {"type": "stdin"}}\n')
+
+    assert check(problem_file) == 1
+
+    printed = capsys.readouterr().out
+    assert "problems.jsonl:3: `tests` is missing" in printed
+    assert "problems.jsonl:4: `tests.type` is 'stdin' (str)" in printed
+
+
+def test_configuration_is_planned(problem_file, model_folder, tmp_path, capsys):
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"problems: {problem_file}\nmodel_name_or_path: {model_folder}\nbf16: true\nper_device_train_batch_size: 4\n"
+        "gradient_accumulation_steps: 8\nnum_train_epochs: 5\n"
+    )
+
+    assert check("--config", config) == 0
+
+    printed = capsys.readouterr().out
+    assert "  completions per update                 32" in printed
+    assert "  updates                                5" in printed
+    assert "Estimated memory per process, for 40,544 parameters" in printed
+
+
+def test_configuration_that_does_not_fit_exits_with_1(problem_file, tmp_path, capsys):
+    config = tmp_path / "run.yaml"
+    config.write_text(f"problems: {problem_file}\nper_device_train_batch_size: 64\ngradient_accumulation_steps: 1\n")
+
+    assert check("--config", config) == 1
+
+    assert "has 2 usable rows, but an update takes 4 prompts" in capsys.readouterr().out
+
+
+def test_response_that_leaves_no_room_is_named(problem_file, tmp_path, tokenizer, capsys):
+    folder = tmp_path / "small"
+    tokenizer.save_pretrained(folder)
+    tiny_config(tokenizer).save_pretrained(folder)
+
+    assert check(problem_file, "--model", folder) == 0
+
+    printed = capsys.readouterr().out
+    assert "A response of 1024 tokens leaves no room for a query in the model's 256 positions" in printed
