@@ -27,6 +27,7 @@ VERBS = {
     "grpo": ("grpo", "train a model with StepCoder on GRPO"),
     "quickstart": ("quickstart", "train and evaluate a tiny model on generated problems, in minutes on a CPU"),
     "selftest": ("selftest", "test the sandbox on this machine with hostile and correct programs"),
+    "report": ("report", "write one HTML page about a run: curves, stages, outcomes, rollouts"),
     "plot": ("plot", "plot the learning curves of one or several runs"),
     "env": ("environment", "print package versions and sandbox layers, for bug reports"),
 }

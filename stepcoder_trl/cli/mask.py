@@ -16,7 +16,7 @@ from stepcoder_trl.masking import MaskRule, loss_mask
 from stepcoder_trl.parsing import extract_program
 from stepcoder_trl.rewards import unit_test_score
 from stepcoder_trl.tokens import TokenizedText, token_texts
-from stepcoder_trl.types import Execution
+from stepcoder_trl.types import Execution, Program
 
 
 EPILOG = """rows of ROLLOUTS: {"id", "prefix", "completion" or "completion_ids", "tests"}, one JSON object per line.
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         rows.append(row)
     write_rows(arguments.out, rows)
     if arguments.html:
-        write_text(arguments.html, _page(rollouts, rows, results))
+        write_text(arguments.html, _page(rollouts, programs, rows, results))
     return 1 if any(row["outcome"] is None for row in rows) else 0
 
 
@@ -114,9 +114,9 @@ def _tokenize(rollout: _Rollout, tokenizer: Any) -> tuple[list[int], TokenizedTe
     return ids, TokenizedText(text, tuple((start, end) for start, end in encoding["offset_mapping"]))
 
 
-def _page(rollouts: list[_Rollout], rows: list[dict[str, Any]], results: list[Any]) -> str:
+def _page(rollouts: list[_Rollout], programs: list[Program], rows: list[dict[str, Any]], results: list[Any]) -> str:
     from stepcoder_trl.reports.html import rollouts_page
-    from stepcoder_trl.reports.rollouts import RolloutView
+    from stepcoder_trl.reports.rollouts import RolloutView, failing_test
 
     views = [
         RolloutView(
@@ -130,8 +130,11 @@ def _page(rollouts: list[_Rollout], rows: list[dict[str, Any]], results: list[An
             stage=None,
             tests_passed=result.num_passed,
             tests_total=len(result.tests),
+            program_span=program.span,
+            executed_lines=tuple(sorted(result.executed_lines)),
+            failing_test=failing_test(result, rollout.tests),
         )
-        for rollout, row, result in zip(rollouts, rows, results, strict=True)
+        for rollout, program, row, result in zip(rollouts, programs, rows, results, strict=True)
         if isinstance(result, Execution)
     ]
     return rollouts_page(views, title="Fine-Grained Optimization: tokens trained on")

@@ -27,9 +27,9 @@ def training_classes(verb: str) -> tuple[Any, Any, Mapping[str, Any]]:
     if verb == "sft":
         from trl import SFTConfig
 
-        from stepcoder_trl.trainer.sft import PAPER_SETTINGS
+        from stepcoder_trl.trainer.sft import SFT_DEFAULTS
 
-        return entry.SFTScriptArguments, SFTConfig, {**PAPER_SETTINGS, "completion_only_loss": True, "bf16": False}
+        return entry.SFTScriptArguments, SFTConfig, SFT_DEFAULTS
     if verb == "grpo":
         from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 

@@ -6,42 +6,51 @@ All facts are passed in. The metadata follow the Hugging Face Hub.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepcoder_trl.reports.rollouts import evenly_spaced
-from stepcoder_trl.reports.run_facts import PASS_AT, RunFacts, changed_settings, public_settings
+from stepcoder_trl.reports.run_facts import METHODS, PASS_AT, RunFacts, changed_settings, public_settings
+from stepcoder_trl.rewards import REWARDS
 
 
 CARD = "README.md"
 CURVE = "learning_curve.png"
-TAGS = ("trl", "ppo", "stepcoder", "code", "reinforcement-learning")
+TAGS = {
+    "ppo": ("trl", "ppo", "stepcoder", "code", "reinforcement-learning"),
+    "grpo": ("trl", "grpo", "stepcoder", "code", "reinforcement-learning"),
+    "sft": ("trl", "sft", "stepcoder", "code"),
+}
 _MAX_ROWS = 12
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_CITATIONS = """```bibtex
-@article{dou2024stepcoder,
+_STEPCODER = """@article{dou2024stepcoder,
   title   = {StepCoder: Improve Code Generation with Reinforcement Learning from Compiler Feedback},
   author  = {Dou, Shihan and Liu, Yan and Jia, Haoxiang and others},
   journal = {arXiv preprint arXiv:2402.01391},
   year    = {2024}
-}
-
-@article{schulman2017proximal,
+}"""
+_PPO = """@article{schulman2017proximal,
   title   = {Proximal Policy Optimization Algorithms},
   author  = {Schulman, John and Wolski, Filip and Dhariwal, Prafulla and Radford, Alec and Klimov, Oleg},
   journal = {arXiv preprint arXiv:1707.06347},
   year    = {2017}
-}
-
-@software{vonwerra2020trl,
+}"""
+_GRPO = """@article{shao2024deepseekmath,
+  title   = {DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models},
+  author  = {Shao, Zhihong and Wang, Peiyi and Zhu, Qihao and others},
+  journal = {arXiv preprint arXiv:2402.03300},
+  year    = {2024}
+}"""
+_TRL = """@software{vonwerra2020trl,
   title  = {TRL: Transformers Reinforcement Learning},
   author = {von Werra, Leandro and Belkada, Younes and Tunstall, Lewis and Beeching, Edward and others},
   url    = {https://github.com/huggingface/trl},
   year   = {2020}
-}
-```"""
+}"""
+_CITATIONS = {"ppo": (_STEPCODER, _PPO, _TRL), "grpo": (_STEPCODER, _GRPO, _TRL), "sft": (_STEPCODER, _TRL)}
 
 
 def model_card(facts: RunFacts) -> str:
@@ -55,8 +64,7 @@ def model_card(facts: RunFacts) -> str:
         _learning_curve(facts),
         "## Method",
         _method(facts),
-        "## Sandbox",
-        _sandbox(facts),
+        *([] if facts.method == "sft" else ["## Sandbox", _sandbox(facts)]),
         "## Use",
         _use(facts),
         "## Settings",
@@ -64,7 +72,7 @@ def model_card(facts: RunFacts) -> str:
         "## Versions",
         ", ".join(f"{name} {version}" for name, version in facts.versions.items()) + ".",
         "## Citation",
-        _CITATIONS,
+        "```bibtex\n" + "\n\n".join(_CITATIONS[facts.method]) + "\n```",
     ]
     return f"---\n{_metadata(facts)}\n---\n\n" + "\n\n".join(sections) + "\n"
 
@@ -91,7 +99,7 @@ def _metadata(facts: RunFacts) -> str:
         library_name="peft" if facts.adapter else "transformers",
         model_name=_line(facts.model_name),
         pipeline_tag="text-generation",
-        tags=list(dict.fromkeys([*TAGS, *facts.tags])),
+        tags=list(dict.fromkeys([*TAGS[facts.method], *facts.tags])),
     )
     return str(data.to_yaml())
 
@@ -121,34 +129,48 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _summary(facts: RunFacts) -> str:
     kind = "LoRA adapter" if facts.adapter else "model"
-    base = f"`{_line(facts.base_model)}`" if facts.base_model else "a model without a name"
-    data = f"`{_line(facts.training_data)}`" if facts.training_data else "a training set without a name"
+    base = f"`{_line(facts.base_model)}`" if facts.base_model else "a model that was not loaded by a name"
+    data = f"`{_line(facts.training_data)}`" if facts.training_data else "not named"
     licence = _line(facts.training_data_license) if facts.training_data_license else "not given"
+    trained = {
+        "ppo": "trained with StepCoder PPO on the results of unit tests",
+        "grpo": "trained with StepCoder on GRPO, on the results of unit tests",
+        "sft": "fine-tuned on canonical solutions",
+    }
+    rewards = [name for name, _ in facts.rewards]
+    how = trained[facts.method] if set(rewards) <= _TEST_REWARDS else f"trained with {METHODS[facts.method]}"
+    progress = [f"update {facts.update} of {facts.num_updates}"]
+    progress += [f"{facts.episodes} completions"] if facts.episodes else []
+    processes = f"{facts.num_processes} process{'es' if facts.num_processes > 1 else ''}"
     return (
-        f"A {kind} for writing Python programs: {base}, trained with StepCoder PPO on the results of unit tests.\n\n"
+        f"A {kind} for writing Python programs: {base}, {how}.\n\n"
         f"- Base model: {base}. Its licence holds for this {kind} too.\n"
         f"- Training data: {data}, {facts.num_problems} problems. Licence of the data: {licence}.\n"
-        f"- Progress: update {facts.update} of {facts.num_updates}, {facts.episodes} completions, seed "
-        f"{facts.settings.get('seed')}, {facts.num_processes} process{'es' if facts.num_processes > 1 else ''}."
+        f"- Progress: {', '.join(progress)}, seed {facts.settings.get('seed')}, {processes}."
     )
 
 
 def _results(facts: RunFacts) -> str:
     if not facts.pass_rates:
-        return "These weights were not evaluated. The learning curve shows the metrics logged during training."
-    rows = [[_cell(rate.data), f"pass@{rate.k}", f"{rate.value:.4f}"] for rate in facts.pass_rates]
-    settings = facts.settings
+        return (
+            "These weights were not evaluated. `stepcoder-trl evaluate --model FOLDER --problems FILE` adds its "
+            "results to this card."
+        )
+    rows = [
+        [_cell(rate.data), f"pass@{rate.k}", f"{rate.value:.4f}", _cell(rate.sampling)] for rate in facts.pass_rates
+    ]
     return (
-        _table(["data", "metric", "value"], rows)
-        + f"\n\nFrom scratch, {settings.get('eval_num_generations')} completion(s) per problem, temperature "
-        f"{settings.get('eval_temperature')}, top-p {settings.get('eval_top_p')}, at most "
-        f"{settings.get('eval_response_length') or settings.get('response_length')} tokens. A program passes if it "
-        "passes every test of its problem."
+        _table(["data", "metric", "value", "sampling"], rows)
+        + "\n\nPrograms were written from scratch. A program passes if it passes every test of its problem."
     )
 
 
 _CURVES = {
     "objective/scores": "score",
+    "reward": "score",
+    "loss": "loss",
+    "mean_token_accuracy": "tokens predicted right",
+    "kl": "KL per token",
     "executor/passed": "passing",
     "objective/kl": "KL",
     "fgo/kept_share": "kept tokens",
@@ -182,17 +204,53 @@ def _learning_curve(facts: RunFacts) -> str:
 
 def _method(facts: RunFacts) -> str:
     settings = facts.settings
+    if facts.method == "sft":
+        return (
+            "Supervised fine-tuning with TRL's `SFTTrainer`, by stepcoder-trl. The loss counts the tokens of the "
+            "canonical solution after its starter code, and the end. Queries are built as for generation."
+        )
+    paper = {
+        "ppo": "PPO (Schulman et al., arXiv:1707.06347)",
+        "grpo": "GRPO (Shao et al., arXiv:2402.03300)",
+    }
     return (
-        "PPO (Schulman et al., arXiv:1707.06347) with the three parts of StepCoder (Dou et al., arXiv:2402.01391), by "
-        "stepcoder-trl on TRL:\n\n"
-        "- *Compiler feedback*: each program is run against the tests of its problem. The score is 1 if all pass, "
-        "-0.3 for a wrong answer, -0.6 for a runtime error, timeout or memory limit, and -1 for a compile error. "
-        "Reward functions may replace this score.\n"
-        f"- *Curriculum of Code Completion Subtasks* (`curriculum` is `{settings.get('curriculum')}`): the model "
-        "first completes the end of each canonical solution, then gradually more of it.\n"
-        f"- *Fine-Grained Optimization* (`fgo` is `{settings.get('fgo')}`): with `lines`, the policy loss leaves "
-        "out tokens of lines that no test ran."
+        f"{paper[facts.method]} with parts of StepCoder (Dou et al., arXiv:2402.01391), by stepcoder-trl on TRL:\n\n"
+        + _rewards(facts)
+        + f"- *Curriculum of Code Completion Subtasks* (`curriculum` is `{settings.get('curriculum')}`): "
+        + _CURRICULA.get(str(settings.get("curriculum")), _CURRICULA["paper"])
+        + f"\n- *Fine-Grained Optimization* (`fgo` is `{settings.get('fgo')}`): "
+        + _FGO.get(str(settings.get("fgo")), _FGO["lines"])
     )
+
+
+_TEST_REWARDS = {"unit_test_reward"}
+_COMPILER_FEEDBACK = (
+    "each program is run against the tests of its problem. The score is 1 if all pass, -0.3 for a wrong answer, -0.6 "
+    "for a runtime error, timeout or memory limit, and -1 for a compile error"
+)
+_CURRICULA = {
+    "paper": "the model first completes the end of each canonical solution, then gradually more of it.",
+    "off": "not used. The model wrote every program from scratch.",
+}
+_FGO = {
+    "lines": "the policy loss leaves out tokens of lines that no test ran.",
+    "off": "not used. The policy loss counts every token.",
+    "random": "as a control, the policy loss leaves out as many tokens as lines that no test ran have, at random.",
+}
+
+
+def _rewards(facts: RunFacts) -> str:
+    """Return one item for each reward, with its weight."""
+    if not facts.rewards:
+        return ""
+    known = {func.__name__: (inspect.getdoc(func) or "").partition("\n")[0] for func in REWARDS.values()}
+    known["unit_test_reward"] = _COMPILER_FEEDBACK
+    known["reward_model"] = "score of a reward model"
+    items = []
+    for name, weight in facts.rewards:
+        meaning = known.get(name, "a function of the script that trained this model").rstrip(".")
+        items.append(f"- *Reward* `{_line(name)}`, weight {weight:g}: {meaning[0].lower()}{meaning[1:]}.\n")
+    return "".join(items)
 
 
 def _sandbox(facts: RunFacts) -> str:
@@ -208,20 +266,69 @@ def _sandbox(facts: RunFacts) -> str:
 
 
 def _use(facts: RunFacts) -> str:
-    name = json.dumps(_line(facts.model_name))
-    load = (
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        f"model = AutoModelForCausalLM.from_pretrained({name})\n"
+    form = (
+        "The requirement stands in the chat template of training, and the answer begins with an open code fence."
+        if facts.query.is_chat
+        else "A prompt ends with the starter code of its problem, without trailing white space."
     )
+    critic = (
+        " The folder `value_model/` holds the critic. It is needed only to train further."
+        if facts.method == "ppo"
+        else ""
+    )
+    return f"{form} This example runs as it is:\n\n```python\n{generate_example(facts)}```\n{critic}".rstrip()
+
+
+def generate_example(facts: RunFacts) -> str:
+    """Return a Python program that loads the model, and writes a program from a query of the form of training."""
+    settings, query = facts.settings, facts.query
+    loader, load = ("transformers", "AutoModelForCausalLM"), "AutoModelForCausalLM"
+    comment = ""
     if facts.adapter:
-        load = (
-            "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n"
-            f"model = AutoPeftModelForCausalLM.from_pretrained({name})  # loads the base model too\n"
-        )
+        loader, load = ("peft", "AutoPeftModelForCausalLM"), "AutoPeftModelForCausalLM"
+        comment = "  # loads the base model too"
+    imports = [f"from {loader[0]} import {loader[1]}", "from transformers import AutoTokenizer"]
+    if not facts.adapter:
+        imports = ["from transformers import AutoModelForCausalLM, AutoTokenizer"]
+    around = [json.dumps(query.before)] * bool(query.before), [json.dumps(query.after)] * bool(query.after)
+    parts = [*around[0], "requirement", *around[1], "starter_code"]
+    end = "" if query.is_chat else "\\n"
+    length = settings.get("response_length") or settings.get("max_completion_length") or 512
+    special = "" if query.special_tokens else ", add_special_tokens=False"
+    lines = [
+        *imports,
+        "",
+        f"name = {json.dumps(_line(facts.model_name))}",
+        "tokenizer = AutoTokenizer.from_pretrained(name)",
+        f"model = {load}.from_pretrained(name){comment}",
+        "",
+        f'requirement = "Write a function that returns the sum of two numbers.{end}"',
+        'starter_code = "def add(a, b):"',
+        f"query = {' + '.join(parts)}",
+        f'inputs = tokenizer(query, return_tensors="pt", return_token_type_ids=False{special})',
+        f"output = model.generate(**inputs, max_new_tokens={length}, do_sample=True, temperature=0.2, top_p=0.95)",
+        'completion = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)',
+        'print(starter_code + completion.split("\\n```")[0])',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def critic_card(facts: RunFacts) -> str:
+    """Write the card of the critic, to be saved as `value_model/README.md`."""
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(
+        base_model=facts.base_model if _on_hub(facts.base_model) else None,
+        library_name="peft" if facts.adapter else "transformers",
+        tags=[*TAGS[facts.method], "critic"],
+    )
+    kind = "A LoRA adapter with a head" if facts.adapter else "A sequence classifier with one label"
+    base = f"`{_line(facts.base_model)}`" if facts.base_model else "a model that was not loaded by a name"
     return (
-        f"```python\n{load}tokenizer = AutoTokenizer.from_pretrained({name})\n```\n\n"
-        "A prompt ends with the starter code of its problem, without trailing white space. The folder `value_model/` "
-        "holds the critic. It is needed only to train further."
+        f"---\n{data.to_yaml()}\n---\n\n# Critic of {_line(facts.model_name)}\n\n"
+        f"{kind} on {base}. It estimates, at each token of a program, the score that the program will get. Training "
+        f"with PPO used it (update {facts.update} of {facts.num_updates}). It writes no programs, and is needed only "
+        "to train further: pass it as `value_model`. The model and all facts about the run stand one folder up.\n"
     )
 
 

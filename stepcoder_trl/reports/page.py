@@ -36,10 +36,11 @@ nav a { display: inline-block; margin-right: 1rem; padding: .3rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .9rem .25rem 0; text-align: left; vertical-align: top; }
-td { overflow-wrap: anywhere; }
+td { max-width: 40rem; overflow-wrap: break-word; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 dl { display: grid; gap: .2rem 1rem; grid-template-columns: minmax(7rem, max-content) 1fr; margin: .5rem 0; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+dt { color: var(--soft); } dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
+dl pre { margin: 0; padding: .1rem .6rem !important; }
 .charts { display: grid; gap: 1.2rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); }
 figure { margin: 0; min-width: 0; } figcaption { font-weight: 600; line-height: 1.3; }
 figcaption small { display: block; font-weight: 400; }
@@ -75,6 +76,7 @@ pre.wrap { padding: .6rem; overflow-wrap: anywhere; white-space: pre-wrap; }
 .outside { background: var(--outside); text-decoration: underline; }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1rem; font-size: .9rem; margin: .6rem 0; }
 .legend > span { padding: 0 .4rem; border-radius: 3px; }
+.legend .ran { border-left: 3px solid var(--ran); }
 .legend .ran, .legend .idle { border-radius: 0; }
 form { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: end; margin: .6rem 0; }
 label { display: grid; font-size: .85rem; min-width: 0; }

@@ -1,4 +1,4 @@
-"""Facts about a run, from which its model card and its page are made. They stand in `run.json` beside the model."""
+"""Facts about a run, from which its model card and its page are made. They stand in `card.json` beside the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import parse_json, write_json
-from stepcoder_trl.reports.run_history import RUN_FILE
+from stepcoder_trl.reports.run_history import FACTS_FILE
 
 
 METHODS = {"ppo": "StepCoder PPO", "grpo": "StepCoder on GRPO", "sft": "Supervised fine-tuning"}
@@ -123,19 +123,19 @@ def _equal(value: Any, default: Any) -> bool:
 
 
 def write_facts(facts: RunFacts, folder: str | os.PathLike[str]) -> None:
-    """Write `run.json` into the folder of a model, without private settings."""
+    """Write `card.json` into the folder of a model, without private settings."""
     public = dataclasses.replace(facts, settings=public_settings(facts))
-    write_json(Path(folder) / RUN_FILE, json.loads(json.dumps(dataclasses.asdict(public), default=str)))
+    write_json(Path(folder) / FACTS_FILE, json.loads(json.dumps(dataclasses.asdict(public), default=str)))
 
 
 def read_facts(folder: str | os.PathLike[str]) -> RunFacts | None:
     """
-    Read `run.json` of a model folder. `None` if there is none.
+    Read `card.json` of a model folder. `None` if there is none.
 
     Raises:
         BadInputError: If the file is damaged.
     """
-    path = Path(folder) / RUN_FILE
+    path = Path(folder) / FACTS_FILE
     if not path.is_file():
         return None
     try:

@@ -7,26 +7,35 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_text
-from stepcoder_trl.reports.model_card import CARD, CURVE, curve_points, model_card
+from stepcoder_trl.reports.model_card import CARD, CURVE, critic_card, curve_points, model_card
 from stepcoder_trl.reports.plots import can_plot, plot_curves
 from stepcoder_trl.reports.run_facts import PassRate, RunFacts, read_facts, with_pass_rates, write_facts
+from stepcoder_trl.reports.run_history import FACTS_FILE, checkpoint_folders, read_history
 from stepcoder_trl.reports.run_page import run_page
 from stepcoder_trl.reports.run_record import read_record
 
 
 PAGE = "report.html"
+CRITIC = "value_model"
 _PANELS = {"score": ("Score", "mean per completion"), "KL": ("KL to the reference", "nats per completion")}
 _SHARES = ("Shares", "share")
 
 
 def write_card(facts: RunFacts, folder: str | os.PathLike[str]) -> None:
-    """Write model card and facts into the folder of a model, and the learning curve if matplotlib is installed."""
+    """
+    Write model card and facts into the folder of a model, and a card for the critic in it.
+
+    If matplotlib is installed, the learning curve is plotted, too. Cards of other libraries are replaced.
+    """
     panels = _panels(facts.history) if can_plot() else {}
     if panels:
         plot_curves(panels, Path(folder) / CURVE, dict([*_PANELS.values(), _SHARES]))
     facts = dataclasses.replace(facts, curve=bool(panels))
     write_text(Path(folder) / CARD, model_card(facts))
+    if (Path(folder) / CRITIC).is_dir():
+        write_text(Path(folder) / CRITIC / CARD, critic_card(facts))
     write_facts(facts, folder)
 
 
@@ -39,9 +48,38 @@ def _panels(history: Sequence[Mapping[str, float]]) -> dict[str, dict[str, list[
     return panels
 
 
-def write_page(facts: RunFacts, output_dir: str | os.PathLike[str]) -> Path:
-    """Write the page of a run into its directory, and return its path."""
-    path = Path(output_dir) / PAGE
+def run_directory(folder: Path) -> Path:
+    """Return the run directory in a folder: itself, or `policy/` of a quickstart."""
+    inner = folder / "policy"
+    return inner if not (folder / FACTS_FILE).exists() and (inner / FACTS_FILE).exists() else folder
+
+
+def read_run(output_dir: Path) -> RunFacts:
+    """
+    Return the facts about a run that has ended, was stopped or goes on: those of its newest model, and its log.
+
+    Raises:
+        BadInputError: If there is neither a log nor facts, or they are damaged.
+    """
+    newest = [one for one in checkpoint_folders(output_dir) if (one / FACTS_FILE).is_file()][:1]
+    known = [facts for one in (output_dir, *newest) if (facts := read_facts(one)) is not None]
+    if not known:
+        raise BadInputError(
+            f"{output_dir}: there is neither {FACTS_FILE} nor a checkpoint that has it. Pass a run directory of this "
+            "release. A run that was stopped before its first checkpoint has no page."
+        )
+    facts = max(known, key=lambda one: one.update)  # of two that are equal the first, which may be evaluated
+    history = read_history(output_dir)
+    steps = [facts.update, *(int(entry["step"]) for entry in history)]
+    pass_rates = facts.pass_rates if max(steps) == facts.update else []
+    return dataclasses.replace(facts, history=history, update=max(steps), pass_rates=pass_rates)
+
+
+def write_page(
+    facts: RunFacts, output_dir: str | os.PathLike[str], path: str | os.PathLike[str] | None = None
+) -> Path:
+    """Write the page of a run, by default into its directory. Returns the path."""
+    path = Path(path or Path(output_dir) / PAGE)
     write_text(path, run_page(facts, read_record(output_dir)))
     return path
 

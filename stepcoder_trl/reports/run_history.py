@@ -38,7 +38,7 @@ PANELS = (
     Panel("Training loss", "mean per token", ("loss",)),
     Panel("Tokens predicted right", "share of tokens", ("mean_token_accuracy",), is_share=True),
 )
-RUN_FILE = "run.json"  # facts of a run, beside its model
+FACTS_FILE = "card.json"  # facts of a run, beside its model
 _STATE, _CURVES = "trainer_state.json", "curves.jsonl"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
@@ -64,7 +64,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     files = [path] if path.is_file() else _log_files(path)
     if not files:
         raise BadInputError(
-            f"{path}: there is neither {RUN_FILE}, nor a checkpoint with {_STATE}, nor {_CURVES}. Pass a run "
+            f"{path}: there is neither {FACTS_FILE}, nor a checkpoint with {_STATE}, nor {_CURVES}. Pass a run "
             "directory. A run that was stopped before its first checkpoint has no log."
         )
     return max(map(_entries, files), key=lambda entries: max((entry["step"] for entry in entries), default=-1))
@@ -78,7 +78,7 @@ def checkpoint_folders(path: Path) -> list[Path]:
 
 def _log_files(path: Path) -> list[Path]:
     newest = [one / _STATE for one in checkpoint_folders(path) if (one / _STATE).is_file()][:1]
-    return [one for one in (path / RUN_FILE, *newest, path / _STATE, path / _CURVES) if one.is_file()]
+    return [one for one in (path / FACTS_FILE, *newest, path / _STATE, path / _CURVES) if one.is_file()]
 
 
 def _entries(file: Path) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ def _entries(file: Path) -> list[dict[str, Any]]:
             state = parse_json(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise BadInputError(f"{file}: cannot be read ({error}). Pass another run.") from None
-        key = "history" if file.name == RUN_FILE else "log_history"
+        key = "history" if file.name == FACTS_FILE else "log_history"
         entries = state.get(key) if isinstance(state, dict) else None
         if not isinstance(entries, list):
             raise BadInputError(f"{file}: has no `{key}`. Pass a run directory of the trainer.")

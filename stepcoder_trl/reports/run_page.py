@@ -18,7 +18,7 @@ from stepcoder_trl.types import Outcome
 
 MOST_ROLLOUTS_SHOWN = 200
 MOST_CHARACTERS = 3_000_000  # of the HTML of all rollouts
-_MOST_STAGES = 6
+_MOST_STAGES, _MOST_SETTINGS = 6, 12  # shown as they are
 _GROUPS = {
     "all": "every program passed",
     "some": "some programs passed",
@@ -74,7 +74,8 @@ def _summary(run: RunFacts) -> str:
     parts = [facts((name, value) for name, value in pairs.items() if value), "<h3>Evaluation</h3>", _evaluation(run)]
     changed = [(name, _value(value), _value(default)) for name, value, default in changed_settings(run)]
     if changed:
-        parts += ["<h3>Settings that differ from their defaults</h3>", table(["setting", "value", "default"], changed)]
+        title = f"Settings that differ from their defaults: {len(changed)}"
+        parts.append(details(title, table(["setting", "value", "default"], changed), len(changed) <= _MOST_SETTINGS))
     return "\n".join(parts)
 
 

@@ -10,7 +10,7 @@ from stepcoder_trl.reports.page import text
 
 
 WIDTH, HEIGHT = 380, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 36  # margins, in which the labels stand
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 16, 36  # margins, in which the labels stand
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 _NUM_COLORS = 7
 

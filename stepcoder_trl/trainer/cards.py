@@ -19,6 +19,7 @@ from stepcoder_trl.steps.queries import Query, build_query
 from stepcoder_trl.steps.reward_functions import reward_name
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.trainer.models import base_of
+from stepcoder_trl.trainer.sft import SFT_DEFAULTS
 from stepcoder_trl.versions import versions
 
 
@@ -91,7 +92,7 @@ def grpo_facts(
     return dataclasses.replace(
         facts,
         model_name=model_name or facts.model_name,
-        training_data=dataset_name,
+        training_data=dataset_name or trainer.training_data_name,
         training_data_license=_license(trainer.train_dataset),
         num_problems=len(rows),
         episodes=state.global_step * completions * facts.num_processes,
@@ -116,7 +117,8 @@ def sft_facts(
         return build_query(row.prompt, code, tokenizer, template_kwargs)
 
     row = PromptRow(problem.task_id, problem.prompt)
-    return dataclasses.replace(_upstream_facts(trainer, "sft", query_form(build, [row])), training_data=data)
+    facts = _upstream_facts(trainer, "sft", query_form(build, [row]))
+    return dataclasses.replace(facts, training_data=data, defaults={**facts.defaults, **_json(SFT_DEFAULTS)})
 
 
 def _upstream_facts(trainer: Any, method: str, query: QueryForm) -> RunFacts:
@@ -181,7 +183,8 @@ def settings_of(args: Any) -> dict[str, Any]:
     """Return the settings of a configuration as JSON values. Tokens of the Hub are left out."""
     # Not `to_dict`, which blanks every value whose name ends in `_token`.
     names = [one.name for one in dataclasses.fields(args) if one.name not in (*_DERIVED, *_TOKENS)]
-    return {name: _json(getattr(args, name)) for name in names}
+    settings = {name: _json(getattr(args, name)) for name in names}
+    return {**settings, "report_to": settings["report_to"] or "none"}
 
 
 def defaults_of(args: Any) -> dict[str, Any]:

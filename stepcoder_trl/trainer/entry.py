@@ -19,11 +19,14 @@ from stepcoder_trl.rewards import REWARDS, describe_rewards
 from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP, read_template_kwargs
 from stepcoder_trl.steps.prompt_settings import PromptSettings, style_of
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
+from stepcoder_trl.trainer.cards import sft_facts
 from stepcoder_trl.trainer.checkpoints import checkpoints, newest_checkpoint
+from stepcoder_trl.trainer.merged import check_merge, save_merged
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_unless_first
 from stepcoder_trl.trainer.run_identity import RunFileCallback, RunIdentity
+from stepcoder_trl.trainer.run_report import SFTReport
 from stepcoder_trl.trainer.sft import sft_dataset
 
 
@@ -40,6 +43,10 @@ class ScriptArguments:
 
     problems: str = field(metadata={"help": f"File of problems. Formats: {FORMAT_TITLES}."})
     max_problems: int | None = field(default=None, metadata={"help": "Use only the first so many. Defaults to all."})
+    merge_adapter: bool = field(
+        default=False,
+        metadata={"help": "At the end, also save the base model with the trained adapter merged, to `merged/`."},
+    )
     prompt_style: Literal["plain", "chat", "deepseek"] = field(
         default="plain",
         metadata={
@@ -111,6 +118,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     """
     from trl import SFTTrainer
 
+    check_merge(script_args.merge_adapter, model_args.use_peft)
     problems = _first(load_problems(script_args.problems), script_args)
     tokenizer, load = _loaders(model_args)
     problems = style_prompts(problems, script_args.prompt_style, tokenizer)
@@ -136,11 +144,14 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
         identity.resume(source, checkpoints(output_dir), is_main=is_main)
     else:
         identity.begin(checkpoints(output_dir), overwrite=script_args.overwrite_output_dir, is_main=is_main)
+    data = Path(script_args.problems).name
+    report = SFTReport(trainer, lambda trained: sft_facts(trained, tokenizer, problems[0], data, template_kwargs))
     trainer.add_callback(RunFileCallback(identity))
+    trainer.add_callback(report)
     trainer.train(resume_from_checkpoint=None if source is None else str(source))
-    trainer.save_model(output_dir)
     if is_main:
         identity.save(output_dir)
+    _save(trainer, script_args, training_args, report)
     return left_out
 
 
@@ -167,6 +178,7 @@ def run_ppo(
     Raises:
         BadInputError: If the problems cannot be used, or no model is named.
     """
+    check_merge(script_args.merge_adapter, model_args.use_peft)
     if problems is None:
         problems = load_problems(script_args.problems)
     problems = _first(problems, script_args)
@@ -192,7 +204,7 @@ def run_ppo(
         reward_funcs=script_args.rewards(),
     )
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
-    trainer.save_model(training_args.output_dir)
+    _save(trainer, script_args, training_args)
     return trainer
 
 
@@ -210,6 +222,7 @@ def run_grpo(
     """
     from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer
 
+    check_merge(script_args.merge_adapter, model_args.use_peft)
     problems = _first(load_problems(script_args.problems) if problems is None else problems, script_args)
     tokenizer, load = _loaders(model_args)
     evaluated = None
@@ -225,9 +238,19 @@ def run_grpo(
         callbacks=callbacks,
         peft_config=get_peft_config(model_args),
     )
+    trainer.training_data_name = Path(script_args.problems).name
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
-    trainer.save_model(training_args.output_dir)
+    _save(trainer, script_args, training_args)
     return trainer
+
+
+def _save(trainer: Any, script_args: ScriptArguments, training_args: Any, report: SFTReport | None = None) -> None:
+    """Save the model to `output_dir`, with the cards of `report` if it is given, and merged if that is asked for."""
+    trainer.save_model(training_args.output_dir)
+    if report is not None:
+        report.write_files(training_args.output_dir)
+    if script_args.merge_adapter:
+        save_merged(training_args.output_dir, trainer.accelerator)
 
 
 def _first(problems: Sequence[Problem], script_args: ScriptArguments) -> Sequence[Problem]:

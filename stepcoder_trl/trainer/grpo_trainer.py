@@ -108,6 +108,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         grpo_setup.check_sizes(self.training_set, self.build_query, args)
         self.train_dataset = self._table.training_set()
         self.eval_dataset = self._table.add_sets(given.eval_sets, self.build_query, self._limit, args)
+        self.training_data_name: str | None = None  # for the model card
         self.run_report = RunReport(self, grpo_facts)
         self.add_callback(self.run_report)
 

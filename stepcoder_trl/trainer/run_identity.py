@@ -16,7 +16,8 @@ from stepcoder_trl.steps.prompt_settings import PromptSettings, RunFile, read_ru
 from stepcoder_trl.steps.rows import PromptRow
 
 
-_OF_A_RUN = ("completions", "metrics.jsonl")  # what a run writes into `output_dir` beside checkpoints and model
+# What a run writes into `output_dir` beside checkpoints and model.
+_OF_A_RUN = ("completions", "metrics.jsonl", "record", "card.json", "report.html")
 
 
 def prompt_settings(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
 from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.reports.run_facts import RunFacts, write_facts
-from stepcoder_trl.reports.run_files import write_page
+from stepcoder_trl.reports.run_files import write_card, write_page
 from stepcoder_trl.reports.run_record import RunRecorder
 
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 class RunReport(TrainerCallback):
     """
-    Records the rollouts of a trainer in `record/`, and writes `run.json` and `report.html` at the end of training.
+    Records the rollouts of a trainer in `record/`, and writes `card.json` and `report.html` at the end of training.
 
     Args:
         trainer (PPO or GRPO trainer): Trainer that calls [`RunReport.add`].
@@ -55,3 +56,28 @@ class RunReport(TrainerCallback):
             facts = self.facts(self.trainer)
             write_facts(facts, args.output_dir)
             write_page(facts, args.output_dir)
+
+
+class SFTReport(TrainerCallback):
+    """
+    Writes cards of our own into the checkpoints of TRL's `SFTTrainer`, in place of templates with blanks.
+
+    Args:
+        trainer ([`~trl.SFTTrainer`]): Trainer.
+        facts (`Callable`): Returns the facts about the trainer's weights.
+    """
+
+    def __init__(self, trainer: Any, facts: Callable[[Any], RunFacts]) -> None:
+        self.trainer, self.facts = weakref.proxy(trainer), facts
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write the card of a checkpoint."""
+        if state.is_world_process_zero:
+            write_card(self.facts(self.trainer), Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    def write_files(self, output_dir: str) -> None:
+        """Write card and page of the final model."""
+        if self.trainer.is_world_process_zero():
+            facts = self.facts(self.trainer)
+            write_card(facts, output_dir)
+            write_page(facts, output_dir)

@@ -19,6 +19,8 @@ PAPER_SETTINGS: dict[str, Any] = {
     "warmup_steps": 0.1,
     "lr_scheduler_type": "linear",
 }
+# Defaults of `stepcoder-trl sft`.
+SFT_DEFAULTS: dict[str, Any] = {**PAPER_SETTINGS, "completion_only_loss": True, "bf16": False}
 
 
 def sft_row(

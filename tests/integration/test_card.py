@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 from transformers import Trainer
 
+from stepcoder_trl import unit_test_reward
+from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.reports.plots import can_plot
+from stepcoder_trl.reports.run_facts import changed_settings
+from stepcoder_trl.trainer.cards import defaults_of, settings_of
+from tests.conftest import SMALL_RUN
 from tests.integration.helpers import RIGHT, WRONG, lora
+from tests.unit.reports.test_model_card import FACTS
 
 
 pytestmark = pytest.mark.sandbox
@@ -69,15 +76,60 @@ def test_every_setting_is_in_the_card(make):
     assert "output_dir" not in settings
 
 
-def test_our_card_replaces_the_card_of_peft(make):
+def test_our_cards_replace_those_of_peft(make):
     trainer = make({"peft_config": lora()}, max_steps=1)
 
     trainer.train()
     trainer.save_model()
 
-    card = card_in(trainer.args.output_dir)
-    assert card.data.library_name == "peft"
+    card, critic = card_in(trainer.args.output_dir), card_in(Path(trainer.args.output_dir) / "value_model")
+    assert card.data.library_name == critic.data.library_name == "peft"
     assert "StepCoder" in card.text
+    assert "Critic of run" in critic.text
+    assert "More Information Needed" not in card.content + critic.content
+
+
+def test_card_shows_reward_functions_with_weights(make):
+    def brevity(completions, **columns):
+        return [-len(text) / 100 for text in completions]
+
+    trainer = make({"reward_funcs": [unit_test_reward, brevity], "reward_weights": [1.0, 0.25]}, max_steps=1)
+
+    trainer.create_model_card()
+
+    text = card_in(trainer.args.output_dir).text
+    assert "`unit_test_reward`, weight 1: each program is run" in text
+    assert "`brevity`, weight 0.25" in text
+
+
+def test_settings_that_nobody_set_are_not_shown(make_args):
+    args = make_args(stop_token="eos", max_steps=7)
+    facts = replace(FACTS, settings=settings_of(args), defaults=defaults_of(args))
+
+    changed = {name: value for name, value, _ in changed_settings(facts)}
+
+    assert changed.keys() <= {*SMALL_RUN, "max_steps", "save_strategy"}
+    assert changed["max_steps"] == 7
+
+
+@pytest.mark.parametrize("style", ["plain", "chat"])
+def test_example_of_the_card_runs_on_the_query_of_training(make, problems, style, monkeypatch, capsys):
+    rows = style_prompts(problems, style, make().processing_class)
+    trainer = make(dataset=rows, max_steps=1, response_length=8)
+    trainer.create_model_card()
+    trainer.save_model()
+    folder = Path(trainer.args.output_dir)
+    code = card_in(folder).text.split("```python\n")[1].split("print(starter_code")[0]
+    end = card_in(folder).text.split("print(starter_code")[1].split("\n")[0]
+    monkeypatch.chdir(folder.parent)
+    names = {}
+
+    exec(f"{code}print(starter_code{end}", names)
+
+    prompt = names["requirement"] if style == "plain" else [{"role": "user", "content": names["requirement"]}]
+    query = trainer.build_query(replace(trainer.rows[0], prompt=prompt), names["starter_code"])
+    assert names["inputs"]["input_ids"][0].tolist() == list(query.token_ids)
+    assert capsys.readouterr().out.startswith("def add(a, b):")
 
 
 def test_card_of_best_model_has_its_own_results(make):

@@ -66,7 +66,7 @@ def test_quickstart_curves_are_read(tmp_path, drawn):
 
 def test_log_that_goes_farthest_is_read(tmp_path, drawn):
     run = make_run(tmp_path / "run", 2)
-    (run / "run.json").write_text(json.dumps({"history": [{"step": 5, "executor/passed": 0.5}]}))
+    (run / "card.json").write_text(json.dumps({"history": [{"step": 5, "executor/passed": 0.5}]}))
 
     assert plot(run) == 0
 

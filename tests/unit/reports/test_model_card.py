@@ -1,7 +1,7 @@
 """
-Test the model card against a snapshot, and its metadata.
+Test model cards against snapshots, and their metadata.
 
-`python -m tests.unit.reports.test_model_card` rewrites the snapshot. Review it before you commit it.
+`python -m tests.unit.reports.test_model_card` rewrites the snapshots. Review them before you commit them.
 """
 
 from dataclasses import replace
@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
+from huggingface_hub.utils import validate_repo_id
 
-from stepcoder_trl.reports.model_card import curve_points, model_card
-from stepcoder_trl.reports.run_facts import PassRate, RunFacts, measured_pass_rates
+from stepcoder_trl.reports.model_card import critic_card, curve_points, model_card
+from stepcoder_trl.reports.run_facts import PassRate, QueryForm, RunFacts, changed_settings, measured_pass_rates
 
 
-SNAPSHOT = Path(__file__).parent / "snapshots" / "model_card.md"
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+SAMPLING = "4 samples per problem, temperature 0.2, top-p 0.95, at most 256 tokens"
 HISTORY = [
     {"step": 10, "objective/scores": -0.62, "executor/passed": 0.125, "objective/kl": 0.01, "fgo/kept_share": 0.93},
     {"step": 10, "eval_pass@1": 0.2, "eval_pass@4": 0.4, "eval_runtime": 3.0},
@@ -32,7 +35,7 @@ FACTS = RunFacts(
     num_updates=40,
     episodes=1280,
     num_processes=2,
-    pass_rates=[PassRate("held-out problems", 1, 0.25), PassRate("held-out problems", 4, 0.5)],
+    pass_rates=[PassRate("held-out problems", k, value, SAMPLING) for k, value in ((1, 0.25), (4, 0.5))],
     history=HISTORY,
     settings={
         "seed": 3,
@@ -49,14 +52,67 @@ FACTS = RunFacts(
     },
     defaults={"learning_rate": 5e-7, "seed": 42, "curriculum": "paper", "response_length": 1024},
     versions={"python": "3.11.0", "stepcoder-trl": "0.1.0", "torch": "2.6.0"},
+    rewards=[("unit_test_reward", 1.0)],
     backend="CodeExecutor",
     layers={"seccomp": True, "landlock": False},
     curve=True,
 )
+CHAT = QueryForm("<|user|>\n", "\n<|assistant|>\n```python\n", special_tokens=False)
+SFT_HISTORY = [{"step": 10, "loss": 1.5, "mean_token_accuracy": 0.6}, {"step": 20, "loss": 1.0}]
+CARDS = {
+    "model_card.md": lambda: model_card(FACTS),
+    "grpo_card.md": lambda: model_card(
+        replace(FACTS, method="grpo", adapter=True, query=CHAT, rewards=[("unit_test_reward", 1.0), ("brevity", 0.25)])
+    ),
+    "sft_card.md": lambda: model_card(
+        replace(FACTS, method="sft", rewards=(), pass_rates=[], episodes=0, backend=None, history=SFT_HISTORY)
+    ),
+    "critic_card.md": lambda: critic_card(FACTS),
+}
 
 
-def test_card_equals_snapshot():
-    assert model_card(FACTS) == SNAPSHOT.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", CARDS)
+def test_card_equals_snapshot(name):
+    assert CARDS[name]() == (SNAPSHOTS / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_metadata_follow_the_schema_of_the_hub(name, monkeypatch):
+    monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("asked the network"))
+
+    data = ModelCard(CARDS[name]()).data
+
+    for repository in (data.base_model, *(data.datasets or ())):
+        validate_repo_id(repository)
+    assert data.library_name in {"transformers", "peft"}
+    assert data.pipeline_tag in {"text-generation", None}
+    assert all(isinstance(tag, str) for tag in data.tags)
+    assert all(isinstance(one.metric_value, float) for one in data.eval_results or ())
+    if data.eval_results:
+        index = eval_results_to_model_index("n", data.eval_results)
+        assert model_index_to_eval_results(index) == ("n", data.eval_results)
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_card_has_no_blanks_of_a_template(name):
+    card = CARDS[name]()
+
+    for blank in ("More Information Needed", "_TOKEN>", "[None]", "time machine", "None,"):
+        assert blank not in card
+
+
+def test_card_names_reward_functions_and_weights():
+    card = CARDS["grpo_card.md"]()
+
+    assert "`unit_test_reward`, weight 1: each program is run" in card
+    assert "`brevity`, weight 0.25: a function of the script" in card
+
+
+def test_card_shows_only_settings_that_somebody_set():
+    settings = {"debug": [], "stop_token": "eos", "top_p": 0.9, "seed": 3}
+    facts = replace(FACTS, settings=settings, defaults={"debug": "", "stop_token": "eos", "top_p": 0.9, "seed": 42})
+
+    assert changed_settings(facts) == [("seed", 3, 42)]
 
 
 def test_metadata_can_be_loaded(monkeypatch):
@@ -132,4 +188,5 @@ def test_curves_have_one_point_per_logged_update():
 
 
 if __name__ == "__main__":
-    SNAPSHOT.write_text(model_card(FACTS), encoding="utf-8")
+    for file, card in CARDS.items():
+        (SNAPSHOTS / file).write_text(card(), encoding="utf-8")
