@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from stepcoder_trl.types import Execution, Outcome
 logger = logging.getLogger(__name__)
 
 PATIENCE = 10  # multiple of its time limit that a solution gets
+_STEPS, _LEAST_TOGETHER = 50, 100  # steps of the progress bar at most, solutions in a step at least
 _MARGIN = 4  # multiple of the time of a solution that the programs of its problem get
 
 
@@ -44,17 +45,26 @@ def with_solution(rows: Sequence[PromptRow]) -> list[PromptRow]:
     return [row for row in rows if row.tests is not None and row.canonical_solution.strip()]
 
 
-def check_solutions(rows: Sequence[PromptRow], executor: Backend) -> SolutionReport:
+def check_solutions(
+    rows: Sequence[PromptRow], executor: Backend, advance: Callable[[int], object] = lambda number: None
+) -> SolutionReport:
     """
     Run each canonical solution once, with ten times its time limit.
 
     A solution is slow if it needs more than a quarter of its limit. If the sandbox failed, it is not reported.
+    `advance` is called with the number of solutions that were run since its last call.
     """
     rows = with_solution(rows)
     tests = [dict(row.tests or {}) for row in rows]
     limits = [float(one.get("timeout_s", executor.timeout_s)) for one in tests]
     generous = [{**one, "timeout_s": PATIENCE * limit} for one, limit in zip(tests, limits, strict=True)]
-    runs = executor.run_many([row.canonical_solution for row in rows], generous, on_error="return")
+    runs: list[Execution | SandboxError] = []
+    size = max(_LEAST_TOGETHER, -(-len(rows) // _STEPS))
+    for first in range(0, len(rows), size):
+        part = slice(first, first + size)
+        solutions = [row.canonical_solution for row in rows[part]]
+        runs += executor.run_many(solutions, generous[part], on_error="return")
+        advance(len(solutions))
     runs, inside = _with_runs_inside(rows, generous, runs, executor)
     failing: dict[str, str] = {}
     timeouts_s: dict[str, float] = {}

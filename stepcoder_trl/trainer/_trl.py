@@ -120,9 +120,9 @@ __all__ = ["PPOConfig", "PPOTrainer", "add_hooks", "remove_hooks"]
 
 @contextmanager
 def renamed_attributes_allowed() -> Iterator[None]:
-    """Silence the warning of transformers 5.23 about `is_gradient_checkpointing`, which upstream and PEFT read."""
+    """Silence the warnings of transformers 5.23 about old names of gradient checkpointing, which TRL and PEFT use."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
         yield
 
 

@@ -19,6 +19,7 @@ from stepcoder_trl.rewards import REWARDS, describe_rewards
 from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP, read_template_kwargs
 from stepcoder_trl.steps.prompt_settings import PromptSettings, style_of
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
+from stepcoder_trl.trainer.announcements import farewell, say, speaks
 from stepcoder_trl.trainer.cards import sft_facts
 from stepcoder_trl.trainer.checkpoints import checkpoints, newest_checkpoint
 from stepcoder_trl.trainer.merged import check_merge, save_merged
@@ -148,10 +149,13 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     report = SFTReport(trainer, lambda trained: sft_facts(trained, tokenizer, problems[0], data, template_kwargs))
     trainer.add_callback(RunFileCallback(identity))
     trainer.add_callback(report)
-    trainer.train(resume_from_checkpoint=None if source is None else str(source))
+    with renamed_attributes_allowed():
+        trainer.train(resume_from_checkpoint=None if source is None else str(source))
     if is_main:
         identity.save(output_dir)
     _save(trainer, script_args, training_args, report)
+    next_command = "ppo", "--problems", script_args.problems, "--model_name_or_path", output_dir
+    _say_farewell(training_args, trainer.accelerator, *next_command, "--output_dir", f"{output_dir}-ppo")
     return left_out
 
 
@@ -205,6 +209,9 @@ def run_ppo(
     )
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     _save(trainer, script_args, training_args)
+    file = script_args.eval_problems or script_args.problems
+    next_command = "evaluate", "--model", training_args.output_dir, "--problems", file
+    _say_farewell(training_args, trainer.accelerator, *next_command)
     return trainer
 
 
@@ -241,6 +248,9 @@ def run_grpo(
     trainer.training_data_name = Path(script_args.problems).name
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     _save(trainer, script_args, training_args)
+    file = script_args.eval_problems or script_args.problems
+    next_command = "evaluate", "--model", training_args.output_dir, "--problems", file
+    _say_farewell(training_args, trainer.accelerator, *next_command)
     return trainer
 
 
@@ -251,6 +261,12 @@ def _save(trainer: Any, script_args: ScriptArguments, training_args: Any, report
         report.write_files(training_args.output_dir)
     if script_args.merge_adapter:
         save_merged(training_args.output_dir, trainer.accelerator)
+
+
+def _say_farewell(training_args: Any, accelerator: Any, *next_command: str) -> None:
+    """Print where everything lies, and what to type next."""
+    if accelerator.is_main_process and speaks(training_args):
+        say("\n".join(farewell(training_args.output_dir, ["stepcoder-trl", *next_command])))
 
 
 def _first(problems: Sequence[Problem], script_args: ScriptArguments) -> Sequence[Problem]:

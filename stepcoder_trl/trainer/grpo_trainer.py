@@ -23,6 +23,7 @@ from stepcoder_trl.steps.starts import draw_starts, read_completions
 from stepcoder_trl.trainer import grpo_round, grpo_setup, grpo_state, processes
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer._trl_grpo import GRPOTrainer, changed_upstream, check_hooks, check_result
+from stepcoder_trl.trainer.announcements import add_callbacks
 from stepcoder_trl.trainer.cards import grpo_facts
 from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
 from stepcoder_trl.trainer.failures import check_infrastructure
@@ -96,13 +97,12 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         processes.check_processes(self.accelerator)
         leave_gloo_at_exit()
         args, self._limit = given.args, grpo_setup.longest_allowed(self.model, given.args)
-        self.rounds = 0
         self.on_round: Callable[[Round], None] | None = None
         self._round: Round | None = None
         self.runner = ProgramRunner(executor, args.executor_config(processes.num_cores_per_process()))
         self.mask_rule = args.mask_rule(args.seed)
         self.training_set = TrainingSet(given.rows, args.curriculum_config(args.seed), self.build_query, self._limit)
-        self.identity = grpo_state.identity_of(self)
+        self.identity, self.rounds = grpo_state.identity_of(self), 0
         self._table = grpo_setup.RowTable(self.training_set.rows)
         self._stages = grpo_setup.logged_stages(self.training_set.rows, self.curriculum)
         grpo_setup.check_sizes(self.training_set, self.build_query, args)
@@ -111,6 +111,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         self.training_data_name: str | None = None  # for the model card
         self.run_report = RunReport(self, grpo_facts)
         self.add_callback(self.run_report)
+        add_callbacks(self, args.generation_batch_size or 0, args.num_generations)
 
     @property
     def curriculum(self) -> Curriculum | None:
@@ -131,7 +132,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
 
     def check_solutions(self) -> SolutionReport:
         """Run each canonical solution once, on the main process. Return the report on every process."""
-        return self.training_set.check_solutions(self.runner, self.accelerator)
+        return self.training_set.check_solutions(self.runner, self.accelerator, not self.args.disable_tqdm)
 
     def use_solutions(self, report: SolutionReport) -> None:
         """Apply the report of `check_solutions`: remove failing solutions, and raise time limits."""

@@ -34,6 +34,7 @@ from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.steps.starts import Start, draw_starts, read_completions, report_shares, stage_results
 from stepcoder_trl.trainer import failures, inputs, ppo_steps, processes, setup
 from stepcoder_trl.trainer._trl import PPOTrainer, RewardCarrier
+from stepcoder_trl.trainer.announcements import add_callbacks
 from stepcoder_trl.trainer.batches import PromptSampler
 from stepcoder_trl.trainer.cards import card_facts
 from stepcoder_trl.trainer.checkpoints import save_models
@@ -186,6 +187,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.run_report = RunReport(self, card_facts)
         self.add_callback(self.run_report)
         self.run = RunLoop(self)
+        add_callbacks(self, self.plan.batch_size, self.plan.num_generations)
 
     @property
     def rows(self) -> list[PromptRow]:
@@ -229,7 +231,7 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def check_solutions(self) -> SolutionReport:
         """Run each canonical solution once, on the main process. Return the report on every process."""
-        return self.training_set.check_solutions(self.runner, self.accelerator)
+        return self.training_set.check_solutions(self.runner, self.accelerator, not self.args.disable_tqdm)
 
     def use_solutions(self, report: SolutionReport) -> None:
         """Apply the report of `check_solutions`: remove failing solutions, and raise time limits."""

@@ -199,8 +199,8 @@ class RunLoop:
             self.save_checkpoint()
         logger.warning(
             f"Training stops after update {step} of {trainer.plan.num_updates} ({interruption}). "
-            f"{trainer.args.output_dir}/checkpoint-{step} holds everything; `train(resume_from_checkpoint=True)` goes "
-            "on."
+            f"{trainer.args.output_dir}/checkpoint-{step} holds everything. Go on with `--resume_from_checkpoint "
+            "true`, in Python with `train(resume_from_checkpoint=True)`."
         )
         self.uploads.wait()
 

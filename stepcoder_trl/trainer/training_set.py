@@ -19,6 +19,7 @@ from stepcoder_trl.steps.solutions import (
     with_solution,
 )
 from stepcoder_trl.steps.starts import longest_query, make_curriculum
+from stepcoder_trl.trainer.announcements import solutions_bar
 
 
 class TrainingSet:
@@ -27,6 +28,7 @@ class TrainingSet:
 
     Attributes:
         given (`list[PromptRow]`): Rows that are not too long, unchanged.
+        left_out (`list[str]`): `task_id` of each row that is too long.
         rows (`list[PromptRow]`): The same rows after the report on their solutions.
         curriculum ([`Curriculum`] or `None`): Curriculum. `None` for rows with `input_ids` only.
         report ([`SolutionReport`] or `None`): Report on the solutions. `None` before they were run.
@@ -43,6 +45,8 @@ class TrainingSet:
         self.has_problems = rows[0].token_ids is None
         self.curriculum = make_curriculum(rows, config)
         self.given = fitting_rows(rows, lambda row: longest_query(row, self.curriculum, build_query), limit)
+        fitting = {row.task_id for row in self.given}
+        self.left_out = [row.task_id for row in rows if row.task_id not in fitting]
         self.rows = self.given
         self.report: SolutionReport | None = None
         if 0 < len(self.given) < len(rows):
@@ -53,12 +57,15 @@ class TrainingSet:
         """Whether some row has tests."""
         return any(row.tests is not None for row in self.rows)
 
-    def check_solutions(self, runner: ProgramRunner, accelerator: Accelerator) -> SolutionReport:
+    def check_solutions(
+        self, runner: ProgramRunner, accelerator: Accelerator, show_progress: bool = False
+    ) -> SolutionReport:
         """Run each canonical solution once, on the main process. Return the report on every process."""
-        found = [SolutionReport()]
-        if with_solution(self.given):
+        found, rows = [SolutionReport()], with_solution(self.given)
+        if rows:
             if accelerator.is_main_process:
-                found = [check_solutions(self.given, runner.executor)]
+                with solutions_bar(len(rows), show_progress) as advance:
+                    found = [check_solutions(rows, runner.executor, advance)]
             broadcast_object_list(found)
         return found[0]
 
