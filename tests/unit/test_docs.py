@@ -73,7 +73,8 @@ def test_readme_lists_the_verbs_of_the_command_line():
 
     table = readme.partition("| `stepcoder-trl` | does |\n")[2].partition("\n\n")[0]
 
-    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(VERBS)
+    first_cells = [row.split("|")[1] for row in table.splitlines() if "`" in row]
+    assert re.findall(r"`(\w+)`", "".join(first_cells)) == list(VERBS)
 
 
 @pytest.mark.sandbox
