@@ -24,10 +24,12 @@ VLLM_RANKS = (8, 16, 32, 64, 128, 256)  # values of `max_lora_rank` that every r
 
 @contextmanager
 def loading(model: str) -> Iterator[None]:
-    """Report a model that transformers cannot load in one line. The message of its `OSError` has many."""
+    """Report a model that transformers cannot load in one line. The messages of its errors have many."""
     try:
         yield
-    except OSError as error:
+    except BadInputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a folder without a tokenizer, or an unknown architecture
         reason = str(error).partition("\n")[0]
         raise BadInputError(f"The model {model!r} cannot be loaded: {reason} Check the path.") from error
 

@@ -40,7 +40,7 @@ TESTS = (
     *("tests/unit/cli/test_mask.py", "tests/unit/data", "tests/adversarial"),
     "--ignore=tests/unit/data/test_canonical_solutions.py",  # takes minutes; some of them are compared below
 )
-HOSTILE = load("hostile")[::6]  # of hundreds
+HOSTILE = load("hostile")[::12]  # of hundreds; `make test-versions` runs all
 QUICK = ("tests/unit/test_parsing.py", "tests/unit/curriculum", "tests/unit/test_rewards.py")
 pytestmark = pytest.mark.timeout(1200)  # a first run installs the packages
 

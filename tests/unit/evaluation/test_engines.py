@@ -124,6 +124,18 @@ def test_adapter_that_vllm_does_not_support_is_rejected(vllm, tmp_path, tokenize
         engines.vllm_engine(folder, "auto", tokenizer, sampling(tokenizer), seed=0)
 
 
+def test_folder_without_tokenizer_is_named_in_one_line(tmp_path):
+    from transformers import AutoTokenizer
+
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+
+    with pytest.raises(BadInputError) as raised, engines.loading(str(tmp_path)):
+        AutoTokenizer.from_pretrained(tmp_path)
+
+    assert f"The model {str(tmp_path)!r} cannot be loaded: " in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
 def test_missing_vllm_error_names_command(monkeypatch, tokenizer):
     monkeypatch.setitem(sys.modules, "vllm", None)
 

@@ -1,0 +1,1 @@
+"""What a stranger types first, from an empty directory."""
