@@ -12,6 +12,7 @@ _LENGTH = 100
 _PARTS = 20
 _LEVELS = 4
 _DIGITS_BITS = 4096  # a longer integer is not converted, which would take long, and which Python may refuse
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _BRACKETS: dict[type, str] = {list: "[]", tuple: "()", set: "{}", frozenset: "{}"}
 
 
@@ -51,6 +52,9 @@ def _text(value: Any, levels: int) -> str:
         return f"an int of {value.bit_length()} bits"
     if kind in _BRACKETS or kind is dict:
         return _container(value, kind, levels)
+    if kind in _VIEWS:
+        content = _container(list(islice(value, _PARTS + 1)), list, levels)
+        return f"{kind.__name__}({content})"
     if kind is Fraction:
         return f"Fraction({_text(value.numerator, 0)}, {_text(value.denominator, 0)})"
     if kind is range:
