@@ -20,17 +20,17 @@ LAYOUTS = {
     "virtual environment": (
         ["/py/lib/python3.zip", "/py/lib/python3", "/py/lib/python3/lib-dynload", VENV],
         "/py",
-        ["/checkout/package", "/py/lib/python3/lib-dynload", VENV, "/py/lib"],
+        ["/py/lib/python3/lib-dynload", VENV, "/py/lib"],
     ),
     "Debian": (
         ["/usr/lib/python3", "/usr/local/lib/python3/dist-packages", "/usr/lib/python3/dist-packages/"],
         "/usr",
-        ["/checkout/package", "/usr/local/lib/python3/dist-packages", "/usr/lib/python3/dist-packages", "/usr/lib"],
+        ["/usr/local/lib/python3/dist-packages", "/usr/lib/python3/dist-packages", "/usr/lib"],
     ),
     "editable installation": (
         ["", "relative/site-packages", "/checkout", "/checkout/.git", "/home/user", "/env/lib/python3/site-packages"],
         "/env",
-        ["/checkout/package", "/env/lib/python3/site-packages", "/env/lib"],
+        ["/env/lib/python3/site-packages", "/env/lib"],
     ),
 }
 
@@ -43,16 +43,33 @@ def test_installed_folders_alone_are_chosen(tmp_path, layout):
             Path(f"{tmp_path}{path}").mkdir(parents=True, exist_ok=True)
     search = [f"{tmp_path}{path}" if path.startswith("/") else path for path in search_path]
 
-    found = readable.select([f"{tmp_path}/checkout/package"], search, f"{tmp_path}{prefix}", "lib64")
+    found = readable.select([], search, f"{tmp_path}{prefix}", "lib64", [])
 
     assert found == [f"{tmp_path}{path}" for path in expected]
+
+
+def test_package_is_hidden_in_the_folders_that_hold_it(tmp_path):
+    packages = tmp_path / "lib" / "python3" / "site-packages"
+    (packages / "ours" / "answers").mkdir(parents=True)
+    (packages / "other").mkdir()
+    (packages / "alias").symlink_to("ours")
+    (tmp_path / "lib" / "python3" / "json").mkdir()
+    (tmp_path / "lib" / "libc.so").touch()
+
+    found = readable.select(
+        [str(tmp_path / "lib" / "python3")], [str(packages)], str(tmp_path), "lib", [str(packages / "ours")]
+    )
+
+    assert [os.path.relpath(path, tmp_path / "lib") for path in found] == [
+        *("python3/json", "python3/site-packages/other", "libc.so")
+    ]
 
 
 def test_neither_the_checkout_nor_the_prefix_is_readable():
     paths = [Path(path).resolve() for path in readable.readable_paths()]
 
-    assert (ROOT / "stepcoder_trl").resolve() in paths
-    for hidden in (ROOT, ROOT / ".git", Path(sys.prefix), Path(sys.base_prefix), Path.home()):
+    assert Path(os.__file__).resolve().parent in paths
+    for hidden in (ROOT, ROOT / "stepcoder_trl", ROOT / ".git", Path(sys.prefix), Path(sys.base_prefix), Path.home()):
         assert not any(hidden.resolve().is_relative_to(path) for path in paths)
 
 
