@@ -50,8 +50,8 @@ from stepcoder_trl.executor.wire.messages import (
 )
 
 
-# Of returned values, because a container counts more than its two brackets.
-_KEPT_PER_BYTE = 10
+# Of returned values: their parts count more than their text, and a tuple is sent with its tag.
+_KEPT_PER_BYTE = 24
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,9 @@ import pytest
 from stepcoder_trl import Outcome
 from stepcoder_trl.executor.server.fork_server import Job
 from stepcoder_trl.executor.server.reports import JobState, ProgramPhase, Reports
+from stepcoder_trl.executor.verdict import prepare
+from stepcoder_trl.executor.wire.codec import encode
+from stepcoder_trl.executor.wire.frames import json_bytes
 from tests.unit.executor.samples import DOUBLE, SUCCESSOR, outcomes
 
 
@@ -120,6 +124,18 @@ def test_small_objects_in_a_value_count_more_than_their_text():
     reports.count(b'["ab","cd"]')
 
     assert state.kept_bytes == (11 + 16 + 4 * 16 + 8) * 3 // 4
+
+
+@pytest.mark.parametrize("value", [(), (1, 2), ("a", "b"), {}, {"a": 1}, {"a": "b"}, [[]], "", 1.5])
+def test_right_answers_of_any_size_may_be_kept(value):
+    state, unused = _state(), cast(Any, None)
+    reports = Reports(unused, state, unused, unused, unused, range(3))
+    reports._phase = ProgramPhase.TESTS
+    answer = [value] * 1000
+
+    reports.count(json_bytes({"test": 0, "lines": [1], "result": {"value": encode(answer)}}))
+
+    assert state.kept_bytes < prepare._KEPT_PER_BYTE * len(json.dumps(answer, separators=(",", ":")))
 
 
 def test_output_that_is_no_text_is_garbage(fast_executor):
