@@ -16,7 +16,14 @@ from typing import NamedTuple
 from stepcoder_trl.executor.server.clock import Clock
 from stepcoder_trl.executor.server.examination import MAX_CPU_S, Examination
 from stepcoder_trl.executor.server.fork_server import ForkServer, Job, send_signal
-from stepcoder_trl.executor.server.supervise import POLL_S, SOFT_LIMIT_GRACE_S, Action, DiskUse, Supervision
+from stepcoder_trl.executor.server.supervise import (
+    POLL_S,
+    SOFT_LIMIT_GRACE_S,
+    Action,
+    DiskUse,
+    Misuse,
+    Supervision,
+)
 from stepcoder_trl.executor.wire import scratch
 from stepcoder_trl.executor.wire.frames import READ_BYTES, write_all
 from stepcoder_trl.executor.wire.jobs import pack_for_child
@@ -215,11 +222,15 @@ class Watch:
     def _measure_use(self) -> None:
         if time.monotonic() >= self._next_measurement:
             self._next_measurement = time.monotonic() + POLL_S
-            size = scratch.size_of(self._child.folder, MAX_SCRATCH_BYTES)
-            threads = self._server.system.num_threads(self._child.pid)
-            takes_too_much = size > MAX_SCRATCH_BYTES or threads > self._server.max_threads
-            self._carry_out(self._supervision.use_measured(takes_too_much))
+            self._carry_out(self._supervision.use_measured(self._misuse()))
             self._carry_out(self._supervision.disk_measured(self._disk_use()))
+
+    def _misuse(self) -> Misuse | None:
+        """Return what the child has too much of: files in its folder, or threads."""
+        if scratch.size_of(self._child.folder, MAX_SCRATCH_BYTES) > MAX_SCRATCH_BYTES:
+            return Misuse.WROTE_TOO_MUCH
+        too_many = self._server.system.num_threads(self._child.pid) > self._server.max_threads
+        return Misuse.TOO_MANY_THREADS if too_many else None
 
     def _disk_use(self) -> DiskUse:
         """

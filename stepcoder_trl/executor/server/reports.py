@@ -337,8 +337,8 @@ class Reports:
     def _result_of_death(self, status: int, supervision: Supervision) -> Result:
         """Return the result of a test during which the child ended."""
         verdict = self._examination.verdict
-        if supervision.garbage:
-            return {"error": "the program sent garbage, wrote too much or started too many threads"}
+        if supervision.misuse is not None:
+            return {"error": supervision.misuse.value}
         if verdict is not None and "aborted" not in verdict and not supervision.expired:
             return verdict  # what the program does after its last answer changes nothing
         if supervision.expired or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):

@@ -37,6 +37,14 @@ class Action(Enum):
     LEAVE = auto()  # kill the child and end the fork server
 
 
+class Misuse(Enum):
+    """What a child is killed for, besides its limits of time. The values are the messages of its test."""
+
+    GARBAGE = "the program sent garbage"
+    WROTE_TOO_MUCH = "the program wrote too much"
+    TOO_MANY_THREADS = "the program started too many threads"
+
+
 class DiskUse(Enum):
     """What a child does to the disk."""
 
@@ -104,7 +112,7 @@ class Supervision:
     def __init__(self, listener: Listener, clock: LimitClock, examination: Examined, max_report_bytes: int) -> None:
         self.phase = Phase.WITHIN_LIMITS
         self.expired = False  # whether a limit was exceeded
-        self.garbage = False  # whether the child sent garbage, sent too much or wrote too much
+        self.misuse: Misuse | None = None  # what the child was killed for
         self.lost_disk = False  # whether the disk filled up, and nobody knows yet by whom
         self._listener = listener
         self._clock = clock
@@ -125,7 +133,7 @@ class Supervision:
     @property
     def needs_verdict(self) -> bool:
         """Return whether the examiner's verdict must wake the server, because the child can no longer do so."""
-        return self.garbage or not self._alive or not self._pipe_open
+        return self.misuse is not None or not self._alive or not self._pipe_open
 
     def time_passed(self) -> Action:
         """Time has passed."""
@@ -148,14 +156,14 @@ class Supervision:
 
     def reported(self, data: bytes) -> Action:
         """Bytes have arrived in the child's pipe."""
-        if not self.garbage:
+        if self.misuse is None:
             try:
                 self._listener.read_progress()
                 self._listener.count(data)
                 for report in self._reports.feed(data):
                     self._listener.receive(report)
             except GARBAGE_ERRORS:
-                return self._kill()
+                return self._kill(Misuse.GARBAGE)
         return self._go_on()
 
     def reports_closed(self) -> Action:
@@ -176,17 +184,17 @@ class Supervision:
         """The examiner has sent its verdict."""
         return self._go_on()
 
-    def use_measured(self, takes_too_much: bool) -> Action:
-        """The scratch folder was measured, and the threads were counted."""
-        if takes_too_much and not self._was_killed:
-            return self._kill()
+    def use_measured(self, misuse: Misuse | None) -> Action:
+        """The scratch folder was measured, and the threads were counted. `misuse` says what there is too much of."""
+        if misuse is not None and not self._was_killed:
+            return self._kill(misuse)
         return self._go_on()
 
     def disk_measured(self, use: DiskUse) -> Action:
         """The free space of the disk was measured."""
         if use is not DiskUse.HARMLESS and not self._was_killed:
             self.lost_disk = use is DiskUse.UNKNOWN
-            return self._kill()
+            return self._kill(Misuse.WROTE_TOO_MUCH)
         return self._go_on()
 
     def caller_gone(self) -> Action:
@@ -204,7 +212,7 @@ class Supervision:
 
     @property
     def _was_killed(self) -> bool:
-        return self.garbage or self.phase is Phase.KILLED
+        return self.misuse is not None or self.phase is Phase.KILLED
 
     def _go_on(self) -> Action:
         if self._is_over():
@@ -216,8 +224,8 @@ class Supervision:
             return True
         return not (self._pipe_open or self._alive or self._examination.is_running)
 
-    def _kill(self) -> Action:
-        self.garbage = True
+    def _kill(self, misuse: Misuse) -> Action:
+        self.misuse = misuse
         if self.phase is Phase.WITHIN_LIMITS:
             if self._examination.is_running:
                 self._begin_grace()  # for the examiner, to notice that its child has ended

@@ -13,6 +13,7 @@ from stepcoder_trl.executor.server.supervise import (
     STARVED_GRACE_S,
     Action,
     DiskUse,
+    Misuse,
     Phase,
     Supervision,
 )
@@ -175,7 +176,7 @@ def test_child_that_has_reported_everything_is_not_waited_for(world):
 )
 def test_garbage_kills(world, data):
     assert world.supervision.reported(data) is Action.KILL
-    assert world.supervision.garbage
+    assert world.supervision.misuse is Misuse.GARBAGE
     assert world.supervision.phase is Phase.KILLED
 
 
@@ -206,10 +207,10 @@ def test_limits_do_not_matter_after_garbage(world):
 
 
 def test_too_large_scratch_folder_kills_once(world):
-    assert world.supervision.use_measured(False) is Action.WAIT
-    assert world.supervision.use_measured(True) is Action.KILL
-    assert world.supervision.use_measured(True) is Action.WAIT
-    assert world.supervision.garbage
+    assert world.supervision.use_measured(None) is Action.WAIT
+    assert world.supervision.use_measured(Misuse.TOO_MANY_THREADS) is Action.KILL
+    assert world.supervision.use_measured(Misuse.TOO_MANY_THREADS) is Action.WAIT
+    assert world.supervision.misuse is Misuse.TOO_MANY_THREADS
 
 
 # End of the child
