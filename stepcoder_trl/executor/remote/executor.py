@@ -166,7 +166,10 @@ class RemoteExecutor(BaseBackend):
             announce(greeting["layers"], greeting["missing"], self.config.isolation, self.config.endpoint)
         if self.config.stop_on_first_failure:
             reply = _stopped_at_failure(job, reply)
-        return judge_reply(job.program, job.tests.judges, reply, job.tests.header["is_traced"], job.tests.called)
+        try:
+            return judge_reply(job.program, job.tests.judges, reply, job.tests.header["is_traced"], job.tests.called)
+        except SandboxError as error:  # the disk was full there; it may not be in another try
+            raise TemporaryFailure(str(error)) from None
 
     def _report(self, job: Job) -> list[Any]:
         """Send a job and return the greeting and the reply of the fork server, checked for form."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+def _with_full_disk(stdout: str) -> str:
+    """Change a report: the disk was full when the program failed."""
+    token, packed = stdout.strip()[:32], stdout.strip()[32:]
+    greeting, reply = json.loads(zlib.decompress(base64.b64decode(packed)))
+    reply.update(disk_full=True, tests=[{"error": "OSError", "cpu_s": 0.0} for _ in reply["tests"]])
+    return f"\n{token}{base64.b64encode(zlib.compress(json.dumps([greeting, reply]).encode())).decode()}\n"
+
+
 def _run_code(body: dict[str, Any], behaviour: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "main.py"
@@ -108,7 +118,9 @@ def _run_code(body: dict[str, Any], behaviour: str) -> dict[str, Any]:
         except subprocess.TimeoutExpired as error:
             result = {"status": "TimeLimitExceeded", "stdout": str(error.stdout), "stderr": ""}
             return {"status": "Failed", "message": "", "run_result": result}
-    stdout = {"no_report": "", "cut": done.stdout[:50]}.get(behaviour, done.stdout)
+    changed = {"no_report": "", "cut": done.stdout[:50], "disk_full": _with_full_disk}
+    change = changed.get(behaviour, done.stdout)
+    stdout = change if isinstance(change, str) else change(done.stdout)
     result = {"status": "Finished", "execution_time": 0.1, "return_code": done.returncode, "stdout": stdout}
     status = "Success" if done.returncode == 0 else "Failed"
     return {"status": status, "message": "", "compile_result": None, "run_result": {**result, "stderr": done.stderr}}

@@ -113,7 +113,9 @@ def test_tests_after_first_failure_count_as_not_run(service):
     assert execution.tests[2].message == "not run"
 
 
-@pytest.mark.parametrize("trouble", [503, 429, 500, "garbage", "list", "drop", "sandbox_error", "no_report", "cut"])
+@pytest.mark.parametrize(
+    "trouble", [503, 429, 500, "garbage", "list", "drop", "sandbox_error", "no_report", "cut", "disk_full"]
+)
 def test_temporary_failure_is_retried(remote, service, trouble):
     service.script += [trouble]
 
