@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from stepcoder_trl.executor.verdict.schema import Tests
@@ -24,7 +23,6 @@ class RecentTests:
 
     def __init__(self) -> None:
         self._known: dict[bytes | str, Tests] = {}
-        self._bytes = 0
 
     def parse(self, tests: Mapping[str, Any] | str) -> Tests:
         """Return the checked tests. Raise BadInputError as `Tests.parse` does."""
@@ -39,13 +37,9 @@ class RecentTests:
         return known
 
     def _forget_for(self, size: int) -> None:
-        """Forget the oldest tests until there is room."""
-        self._bytes += size
-        while (self._bytes > _MAX_BYTES or len(self._known) >= _MAX_ROWS) and self._known:
-            with suppress(StopIteration, KeyError, RuntimeError):  # another thread did the same
-                oldest = next(iter(self._known))
-                del self._known[oldest]
-                self._bytes -= len(oldest)
+        """Forget the oldest tests until there is room for a key of this size. No count is kept that threads share."""
+        while (keys := tuple(self._known)) and (sum(map(len, keys)) + size > _MAX_BYTES or len(keys) >= _MAX_ROWS):
+            self._known.pop(keys[0], None)  # another thread may have done the same
 
 
 def _key_of(tests: Mapping[str, Any] | str) -> bytes | str | None:
