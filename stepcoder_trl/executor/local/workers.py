@@ -105,6 +105,11 @@ class Workers:
                         f"No thread of the sandbox could be started ({error}). Raise the number of processes allowed "
                         "(`ulimit -u`), or end others."
                     ) from None
+                logger.warning(
+                    "The sandbox runs %d programs at a time, not %d: no more threads could be started (%s). Raise the "
+                    "number of processes allowed (`ulimit -u`).",
+                    *(started, self.config.num_workers or num_cores(), error),
+                )
         return len(self._threads)
 
     def pause(self, seconds: float) -> None:

@@ -127,7 +127,7 @@ def test_batch_within_its_time_limit_is_complete():
     assert threading.active_count() < 50
 
 
-def test_executor_works_with_the_threads_that_can_be_started(monkeypatch):
+def test_executor_works_with_the_threads_that_can_be_started(monkeypatch, caplog):
     started = []
     start = threading.Thread.start
 
@@ -145,6 +145,7 @@ def test_executor_works_with_the_threads_that_can_be_started(monkeypatch):
 
     assert [result.outcome.value for result in results] == ["passed"] * 6
     assert len(started) == 2
+    assert "runs 2 programs at a time, not 4" in caplog.text
 
 
 def test_executor_without_any_thread_is_an_infrastructure_failure(monkeypatch):
