@@ -1,8 +1,8 @@
 """
-Rehearse what children do, in the fork server.
+Rehearse what children do, in the fork server, before it forks the forker.
 
-Python prepares caches of types, code and specialized instructions while code runs for the first times. A child
-inherits what is there. What it has to prepare itself costs time and copies pages of memory.
+Python prepares caches of types, code and specialized instructions while code runs for the first times. The forker and
+its children inherit what is there. What a child has to prepare itself costs time and copies pages of memory.
 """
 
 from __future__ import annotations

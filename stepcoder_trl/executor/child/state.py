@@ -142,7 +142,7 @@ def _same_content(pair: tuple[Any, Any]) -> bool:
 
 
 class ModuleStates:
-    """Saved state of all modules and their classes. Created in the fork server, before any program runs."""
+    """Saved state of all modules and their classes. The forker creates it, and again after it has loaded a module."""
 
     def __init__(self) -> None:
         self._modules = dict(sys.modules)

@@ -30,8 +30,8 @@ class ExecutorConfig(Limits, _FirstFields):
             CPU seconds of all tests of a program together. Defaults to five times the limit of one test. `math.inf`
             stands for the limit of one test times their number.
         memory_limit_bytes (`int`, *optional*, defaults to 512 MiB):
-            Address space of a program, in addition to the fork server's. The tests' own `memory_limit_bytes` takes
-            precedence.
+            Address space of a program, in addition to that of the process that forks it. The tests' own
+            `memory_limit_bytes` takes precedence.
         isolation (`str`, *optional*, defaults to `"auto"`):
             Isolation layers: those that the machine has (`"auto"`), all or an error (`"strict"`), or only resource
             limits and process groups (`"none"`).

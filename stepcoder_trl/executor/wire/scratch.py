@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 BYTES_PER_ENTRY = 4096  # counted for an empty file or folder
-_MOST_LEVELS = 16  # folders that are open at a time
+_MAX_LEVELS = 16  # folders that are open at a time
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -97,7 +97,7 @@ def _remove_tree(name: str, above: int, removal: _Removal, level: int) -> None:
             entries = list(found)
         for entry in entries:
             is_folder = entry.is_dir(follow_symlinks=False)
-            if is_folder and level < _MOST_LEVELS:
+            if is_folder and level < _MAX_LEVELS:
                 _remove_tree(entry.name, folder, removal, level + 1)
             elif is_folder:
                 with _opened(entry.name, folder):  # moving a folder changes its `..`

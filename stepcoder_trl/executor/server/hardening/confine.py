@@ -79,9 +79,9 @@ def prepare(*, base: str, readable: Sequence[str], isolation: str, portable: boo
     Confine the calling process, a fork server, as far as it can do with, and prepare the layers of its children.
 
     Call it once, single-threaded, after everything is imported and before the first fork. `isolation="auto"` takes the
-    layers that there are, `"strict"` all or none, `"none"` the portable ones, as does `portable`, which is the default
-    outside Linux. Programs may read `readable`, the interpreter's files, and the system's libraries and locales. Below
-    the folder `base`, each program reads and changes its own folder alone.
+    layers that this machine has. `"strict"` takes all, or raises. `"none"` takes the portable ones, and so does
+    `portable`, which is the default outside Linux. Programs may read `readable`, the interpreter's files, and the
+    system's libraries and locales. Below the folder `base`, each program reads and changes its own folder alone.
 
     Raise ValueError for bad arguments, and IsolationUnavailable if a layer is missing under `"strict"`, or if the
     interpreter's files can be read only with the powers of root.

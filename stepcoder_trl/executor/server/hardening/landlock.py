@@ -63,10 +63,10 @@ class Ruleset:
     They do not confine the server itself, which has to empty the folders below `base`. Creation raises OSError if the
     kernel has no Landlock, or `base` cannot be opened.
 
-    There are two sets, and a child needs the leave of both. The large one is made here. It names each file that can be
-    read, and lets a child do anything below `base`. The small one is made in each child. It lets the child change its
-    own folder alone, and read what lies outside `base`. So it needs few rules: it names only the highest folders that
-    hold something readable, but not `base`.
+    There are two sets, and a child may do what both allow. The large one is made here. It names each file or folder
+    that can be read, and lets a child do anything below `base`. The small one is made in each child. It lets the child
+    change its own folder alone, and read what lies outside `base`. So it needs few rules: it names only the highest
+    folders that hold something readable, but not `base`.
     """
 
     def __init__(self, base: str, readable: Sequence[str]) -> None:

@@ -58,15 +58,15 @@ def share_one_heap() -> None:
         _libc.mallopt(_M_ARENA_MAX, 1)
 
 
-def shrink_default_stack(most_bytes: int) -> None:
+def shrink_default_stack(max_bytes: int) -> None:
     """Give threads that ask for no stack size at most this many bytes, where the C library is glibc."""
     attributes = (ctypes.c_long * 16)()  # larger than `pthread_attr_t` on every architecture
     size = ctypes.c_size_t()
     with suppress(AttributeError):
         _libc.pthread_getattr_default_np(attributes)
         _libc.pthread_attr_getstacksize(attributes, ctypes.byref(size))
-        if size.value > most_bytes:
-            _libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(most_bytes))
+        if size.value > max_bytes:
+            _libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(max_bytes))
             _libc.pthread_setattr_default_np(attributes)
 
 

@@ -12,11 +12,11 @@ from stepcoder_trl.executor.server.hardening.libc import shrink_default_stack
 
 
 STACK_BYTES = 2 * 2**20  # of a thread whose program asks for no size
-MOST_THREADS = 512  # of one program, where the system counts them
-_MOST_UNCOUNTED = 2048  # of one program of root, and where a container has few processes left
-_LEAST_UNCOUNTED = 128
+MAX_THREADS = 512  # of one program, where the system counts them
+_MAX_UNCOUNTED = 2048  # of one program of root, and where a container has few processes left
+_MIN_UNCOUNTED = 128
 _RESERVE = 64  # processes that stay free for neighbours where a user has few
-_MOST_PROCESSES = 2**22  # the kernel has no more
+_MAX_PROCESSES = 2**22  # the kernel has no more
 
 _set_size = _thread.stack_size
 _largest = 2**62  # bytes
@@ -52,16 +52,18 @@ class ThreadLimit:
     """
     Highest number of processes and threads of this user that a program may reach.
 
-    It is counted once in the server. Afterwards the change is read from the load of the machine, which costs a child
-    microseconds. Where the kernel does not count, for root, there is no limit.
+    It is counted once in the server. Afterwards the growth is that of all threads of the machine: the kernel shows
+    this number in one file, but that of one user only by a walk through all processes, which takes milliseconds for
+    each child. Threads of other users that start make the limit higher than it needs to be. It is too low only if this
+    user starts hundreds while others end as many. Where the kernel does not count, for root, there is no limit.
     """
 
     def __init__(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
         self._load_fd = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
-        most = _MOST_PROCESSES if hard == resource.RLIM_INFINITY else hard
+        most = _MAX_PROCESSES if hard == resource.RLIM_INFINITY else hard
         self._counted = 0 if _is_root_of_machine() else _count_in_fork(most)
-        allowed = _MOST_PROCESSES if soft == resource.RLIM_INFINITY else soft
+        allowed = _MAX_PROCESSES if soft == resource.RLIM_INFINITY else soft
         self._allowed = min(allowed, self._counted + _left_in_container())
         self._of_machine = self._all_threads()
 
@@ -84,12 +86,12 @@ def limit_for(counted: int, growth: int, allowed: int) -> int | None:
     """
     if not counted:
         return None
-    return min(counted + max(growth, 0) + MOST_THREADS, allowed - min(_RESERVE, allowed // 4))
+    return min(counted + max(growth, 0) + MAX_THREADS, allowed - min(_RESERVE, allowed // 4))
 
 
 def most_threads() -> int:
     """Return the number of threads above which a program is ended. The system does not count those of root."""
-    return min(_MOST_UNCOUNTED, max(_left_in_container() // 2, _LEAST_UNCOUNTED))
+    return min(_MAX_UNCOUNTED, max(_left_in_container() // 2, _MIN_UNCOUNTED))
 
 
 def _left_in_container() -> int:
@@ -98,7 +100,7 @@ def _left_in_container() -> int:
         with open("/sys/fs/cgroup/pids.max") as most, open("/sys/fs/cgroup/pids.current") as current:
             return int(most.read()) - int(current.read())
     except (OSError, ValueError):  # not version 2 of control groups, or "max"
-        return _MOST_PROCESSES
+        return _MAX_PROCESSES
 
 
 def _is_root_of_machine() -> bool:
