@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +72,21 @@ class Generation:
         return [ids[:length] for ids, length in rows]
 
 
+def tokens_with_backtick(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Return the tokens that may complete a closing fence."""
+    return {index for token, index in tokenizer.get_vocab().items() if "`" in token}
+
+
+def closing_fence_end(
+    ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, with_backtick: Collection[int]
+) -> int | None:
+    """Return the number of tokens up to the one that completes the closing fence. `None` while the fence is open."""
+    for length, token_id in enumerate(ids, 1):
+        if token_id in with_backtick and find_closing_fence(token_texts(ids[:length], tokenizer).text) is not None:
+            return length
+    return None
+
+
 class ClosingFence(StoppingCriteria):
     """
     Stopping criterion for completions that begin inside a code fence: stop at the closing fence.
@@ -86,7 +101,7 @@ class ClosingFence(StoppingCriteria):
         self.query_length = query_length
         self.inside_fence = inside_fence
         self.lengths: list[int | None] = [None] * len(inside_fence)
-        self._with_backtick = {index for token, index in tokenizer.get_vocab().items() if "`" in token}
+        self._with_backtick = tokens_with_backtick(tokenizer)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         for row, last in enumerate(input_ids[:, -1].tolist()):
@@ -134,20 +149,20 @@ def eos_token_ids(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) ->
     return list(dict.fromkeys(ids))
 
 
-def _stop_token_ids(sampling: SamplingConfig, eos: Sequence[int]) -> list[int]:
+def stop_token_ids(sampling: SamplingConfig, eos: Sequence[int]) -> list[int]:
     """Return the tokens that end a completion."""
     if sampling.stop_token_id is None:
         return []
     return list(eos) if sampling.stop_token_id in eos else [sampling.stop_token_id]
 
 
-def _generation_config(sampling: SamplingConfig, stop_token_ids: list[int], pad: int) -> GenerationConfig:
+def _generation_config(sampling: SamplingConfig, stops: list[int], pad: int) -> GenerationConfig:
     choice: dict[str, Any] = {"do_sample": False}
     if sampling.temperature > 0:
         choice = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     return GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
-        eos_token_id=stop_token_ids or None,
+        eos_token_id=stops or None,
         pad_token_id=pad,
         use_cache=True,
         **choice,
@@ -167,11 +182,56 @@ def _unpadded(row: list[int], pad: int) -> list[int]:
     return row[:end]
 
 
-def _ends(row: Sequence[int], fence_end: int | None, stop_token_ids: Sequence[int]) -> tuple[int, bool]:
+def _ends(row: Sequence[int], fence_end: int | None, stops: Sequence[int]) -> tuple[int, bool]:
     """Return the length of a completion, and whether it ended before the maximum number of tokens."""
     ends = [] if fence_end is None else [fence_end]
-    ends += [row.index(token_id) + 1 for token_id in stop_token_ids if token_id in row]
+    ends += [row.index(token_id) + 1 for token_id in stops if token_id in row]
     return (min(ends), True) if ends else (len(row), False)
+
+
+def _padded(
+    queries: Sequence[Query],
+    completions: Sequence[Sequence[int]],
+    stopped: Sequence[bool],
+    pad: int,
+    device: torch.device,
+) -> Generation:
+    """Pad queries and completions to tensors."""
+    query_ids, query_mask = pad_left([query.token_ids for query in queries], pad, device)
+    return Generation(
+        query_ids=query_ids,
+        query_mask=query_mask,
+        response_ids=pad_right(completions, pad, device),
+        lengths=torch.tensor([len(row) for row in completions], device=device),
+        stopped=torch.tensor(stopped, device=device),
+    )
+
+
+def end_completions(
+    queries: Sequence[Query],
+    sampled: Sequence[Sequence[int]],
+    tokenizer: PreTrainedTokenizerBase,
+    stops: Sequence[int],
+    device: torch.device,
+) -> Generation:
+    """
+    Cut completions of another engine where [`generate`] ends them: at a stop token, inside a fence at the closing one.
+
+    Args:
+        queries (`Sequence[Query]`): Queries.
+        sampled (`Sequence[Sequence[int]]`): Sampled tokens of each query, at least one.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): Tokenizer of the model.
+        stops (`Sequence[int]`): Tokens that end a completion.
+        device (`torch.device`): Device of the result.
+    """
+    with_backtick = tokens_with_backtick(tokenizer)
+    completions, stopped = [], []
+    for query, ids in zip(queries, sampled, strict=True):
+        fence_end = closing_fence_end(ids, tokenizer, with_backtick) if query.opened_fence else None
+        length, ended = _ends(list(ids), fence_end, stops)
+        completions.append(list(ids[:length]))
+        stopped.append(ended)
+    return _padded(queries, completions, stopped, pad_token_id(tokenizer), device)
 
 
 def _shared_prompts(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
@@ -248,8 +308,8 @@ def generate(
         [`Generation`]
     """
     pad = pad_token_id(tokenizer)
-    stop_token_ids = _stop_token_ids(sampling, eos_token_ids(model, tokenizer))
-    config = _generation_config(sampling, stop_token_ids, pad)
+    stops = stop_token_ids(sampling, eos_token_ids(model, tokenizer))
+    config = _generation_config(sampling, stops, pad)
     completions: list[list[int]] = [[]] * len(queries)
     stopped = [False] * len(queries)
     with neutral_generation_config(model):
@@ -272,13 +332,6 @@ def generate(
             for place, row, fence_end in zip(places, rows, fences.lengths, strict=True):
                 if sampling.stop_words:  # a row that ended at one is padded while others go on
                     row = _unpadded(row, pad)
-                length, stopped[place] = _ends(row, fence_end, stop_token_ids)
+                length, stopped[place] = _ends(row, fence_end, stops)
                 completions[place] = row[:length]
-    query_ids, query_mask = pad_left([query.token_ids for query in queries], pad, model.device)
-    return Generation(
-        query_ids=query_ids,
-        query_mask=query_mask,
-        response_ids=pad_right(completions, pad, model.device),
-        lengths=torch.tensor([len(row) for row in completions], device=model.device),
-        stopped=torch.tensor(stopped, device=model.device),
-    )
+    return _padded(queries, completions, stopped, pad, model.device)

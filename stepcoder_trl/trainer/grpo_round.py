@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 
 from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.masking import MaskRule
+from stepcoder_trl.reports.rollouts import RolloutView
 from stepcoder_trl.steps.masks import loss_masks
 from stepcoder_trl.steps.padding import pad_masks
 from stepcoder_trl.steps.programs import Feedback, Runs
@@ -29,6 +30,7 @@ from stepcoder_trl.trainer.grpo_groups import (
     training_metrics,
 )
 from stepcoder_trl.trainer.processes import check_identical
+from stepcoder_trl.trainer.rollout_log import completion_views
 from stepcoder_trl.trainer.training_metrics import Totals, reduce_totals
 from stepcoder_trl.types import Execution
 
@@ -87,6 +89,10 @@ class Round:
     def executions(self) -> tuple[Execution | None, ...]:
         """Return the executions, none before they are collected."""
         return () if self.feedback is None else self.feedback.executions
+
+    def views(self) -> list[RolloutView]:
+        """Return the completions in the form of the reports, after the masks are made."""
+        return completion_views(self.completions, self.executions, self.scores, self.loss_mask)
 
 
 def prompt_of(row: PromptRow) -> str | list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from stepcoder_trl.steps.starts import longest_query
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.setup import query_limit
 from stepcoder_trl.trainer.training_set import TrainingSet
-from stepcoder_trl.trainer.vllm_options import check_model_folder, check_window
+from stepcoder_trl.trainer.vllm_options import check_engine, check_window
 
 
 ROW = "row"  # column of the datasets that TRL gets: index of the row here
@@ -60,7 +60,7 @@ def prepare(
 ) -> Given:
     """Check the arguments of a trainer, and fill in the defaults."""
     args = args or default_args(model)
-    check_model_folder(args, model)
+    check_engine(args, model)
     rows = read_rows(train_dataset, "train_dataset")
     funcs = choose_rewards(rows, reward_funcs, args.reward_weights)
     set_scale(args, funcs)
@@ -201,6 +201,18 @@ class RowTable:
         """Add evaluation sets as [`RowTable.add`]. Returns them in TRL's form: one, several by name, or `None`."""
         added = {name: self.add(rows, build_query, limit, args) for name, rows in sets.items()}
         return added.get("", added or None)
+
+    def evaluation_set(
+        self,
+        dataset: Any,
+        build_query: Callable[[PromptRow, str], Query],
+        limit: float,
+        args: StepCoderGRPOConfig,
+    ) -> Any:
+        """Return a dataset that `evaluate` got, in TRL's form. Rows that are new here are added."""
+        if dataset is None or is_known(dataset):
+            return dataset
+        return self.add(read_rows(dataset, "eval_dataset"), build_query, limit, args)
 
     def replace_training_set(self, rows: Sequence[PromptRow]) -> None:
         """Replace the rows of the training set by as many others."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftConfig, PeftModel
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
@@ -29,7 +29,6 @@ from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
 from stepcoder_trl.trainer.failures import check_infrastructure
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_round import Round
-from stepcoder_trl.trainer.rollout_log import completion_views
 from stepcoder_trl.trainer.run_report import RunReport
 from stepcoder_trl.trainer.signals import Interruption
 from stepcoder_trl.trainer.training_metrics import execution_totals
@@ -145,8 +144,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         """Draw a start for each completion, let TRL do the round, then mask tokens and move the curriculum."""
         training, rows = bool(self.model.training), self._table.of(inputs)
         first = self.accelerator.process_index * len(rows)
-        curriculum = self.curriculum if training else None
-        starts = draw_starts(rows, curriculum, self.rounds, self.build_query, first)
+        starts = draw_starts(rows, self.curriculum if training else None, self.rounds, self.build_query, first)
         self._round = this = Round(self.rounds, training, starts, random_state())
         this.result = super()._generate_and_score_completions([{"prompt": prompt} for prompt in this.prompts])
         if this.feedback is None:
@@ -157,13 +155,10 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         if training:
             totals |= grpo_round.mask_tokens(this, self.mask_rule, self.args, self.accelerator)
             grpo_round.move_curriculum(this, self.curriculum, metrics, self.accelerator)
+            self.run_report.add(this.views)
             self.rounds += 1
         grpo_round.note_metrics(this, metrics, totals, self._stages, self.accelerator)
         self._round = None
-        if training:
-            self.run_report.add(
-                lambda: completion_views(this.completions, this.executions, this.scores, this.loss_mask)
-            )
         if self.on_round is not None:
             self.on_round(this)
         return this.result
@@ -191,13 +186,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         this.runs = self.runner.submit(programs, [start.row.tests for start in this.starts])
         return completion_ids, log_probs
 
-    def _calculate_rewards(
-        self,
-        inputs: list[dict[str, Any]],
-        prompts: list[Any],
-        completions: list[Any],
-        completion_ids_list: list[list[int]],
-    ) -> torch.Tensor:
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         """Collect the executions, and return the rewards of all processes, of shape `(N, functions)`."""
         this = self._this_round("_calculate_rewards", lambda one: one.runs is not None and one.feedback is None)
         assert this.runs is not None
@@ -238,9 +227,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Evaluate from scratch, without prefixes. Arguments are those of [`~transformers.Trainer.evaluate`]."""
-        if eval_dataset is not None and not grpo_setup.is_known(eval_dataset):
-            rows = grpo_setup.read_rows(eval_dataset, "eval_dataset")
-            eval_dataset = self._table.add(rows, self.build_query, self._limit, self.args)
+        eval_dataset = self._table.evaluation_set(eval_dataset, self.build_query, self._limit, self.args)
         try:
             metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
             return metrics | grpo_round.pass_rates(self.state.log_history[-1], metric_key_prefix)
@@ -257,14 +244,8 @@ class StepCoderGRPOTrainer(GRPOTrainer):
             grpo_state.save_state(Path(output_dir or self.args.output_dir), self)
             write_card(grpo_facts(self), output_dir or self.args.output_dir)
 
-    def create_model_card(
-        self,
-        model_name: str | None = None,
-        dataset_name: str | None = None,
-        tags: str | list[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write the model card to `args.output_dir`. Arguments are those of upstream."""
         if self.is_world_process_zero():
             Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
-            write_card(grpo_facts(self, model_name, dataset_name, tags), self.args.output_dir)
+            write_card(grpo_facts(self, *args, **kwargs), self.args.output_dir)

@@ -20,6 +20,7 @@ from stepcoder_trl.trainer.shared_options import (
     refuse,
     set_renamed_options,
 )
+from stepcoder_trl.trainer.vllm_options import VLLMOptions
 
 
 class UpstreamDefault(Enum):
@@ -48,9 +49,10 @@ EOS: Any = UpstreamDefault.EOS
 
 
 @dataclass
-class StepCoderPPOConfig(SharedOptions, PPOConfig):  # type: ignore[misc]  # a default of `None` for `int`
+class StepCoderPPOConfig(VLLMOptions, SharedOptions, PPOConfig):  # type: ignore[misc]  # a default of `None` for `int`
     """
-    Configuration of [`StepCoderPPOTrainer`]: the fields below, those of [`SharedOptions`], and upstream's.
+    Configuration of [`StepCoderPPOTrainer`]: the fields below, those of [`SharedOptions`] and [`VLLMOptions`], and
+    upstream's.
 
     Each field describes itself; docs/trainer.md has a table of them. Batches count completions: per process and update
     `per_device_train_batch_size * gradient_accumulation_steps` of them. `max_steps`, `save_steps` and `logging_steps`

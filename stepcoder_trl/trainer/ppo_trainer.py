@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_utils import TrainOutput
 
 from stepcoder_trl.curriculum import Curriculum
-from stepcoder_trl.evaluation.generation import Generation, SamplingConfig, eos_token_ids, generate
+from stepcoder_trl.evaluation.generation import Generation, SamplingConfig, eos_token_ids
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.executor import Backend
@@ -50,6 +50,7 @@ from stepcoder_trl.trainer.run_report import RunReport
 from stepcoder_trl.trainer.signals import Interruption, StopSignals
 from stepcoder_trl.trainer.training_metrics import Totals, finish_metrics, update_totals
 from stepcoder_trl.trainer.training_set import TrainingSet
+from stepcoder_trl.trainer.vllm_sampler import check_vllm, choose_sampler, send_weights
 
 
 class StepCoderPPOTrainer(PPOTrainer):
@@ -132,7 +133,6 @@ class StepCoderPPOTrainer(PPOTrainer):
         processing_class = inputs.load_tokenizer(processing_class, model)
         setup.warn_without_effect(args)
         self.args, self.processing_class = args, processing_class
-        self.generate: Callable[..., Generation] = generate
         self.on_update: Callable[[Update], None] | None = None
         self.runner = ProgramRunner(executor, args.executor_config(processes.num_cores_per_process()))
         self.mask_rule = args.mask_rule(args.seed)
@@ -147,6 +147,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         has_problems = self.training_set.has_problems
         self.plan = setup.plan_run(args, len(self.rows), has_problems, PartialState().num_processes)
         self.eval_sets = usable_sets(eval_dataset, args, self.build_query, setup.eval_query_limit(model, args))
+        check_vllm(args, model, self.training_set, self.eval_sets, self.build_query)
         self.signals: StopSignals | None = None
         value_model, ref_model = default_models(model, value_model, ref_model, peft_config, args.seed)
         torch.manual_seed(args.seed)  # a new adapter is the same on every process, and after a restart
@@ -180,6 +181,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         for module in (self.ref_model, self.reward_model):
             if module is not None:
                 module.eval()
+        self.generate: Callable[..., Generation] = choose_sampler(self)
         self.learner = Learner(args, self.plan, self.accelerator, self.model, self.optimizer)
         self.evaluator = Evaluator(self)
         self.rollout_log = RolloutLog(args.output_dir, args.num_completions_to_print, args.report_to or ())
@@ -332,9 +334,12 @@ class StepCoderPPOTrainer(PPOTrainer):
     def generate_rollout(self, starts: tuple[Start, ...], sampling: SamplingConfig | None = None) -> Rollout:
         """Sample a completion for each start, and extract its program. `sampling` defaults to that of training."""
         args, tokenizer = self.args, self.processing_class
+        if sampling is None:
+            send_weights(self.generate)
         sampling = sampling or SamplingConfig(args.response_length, args.temperature, args.top_p, self.stop_token_id)
         self.model.eval()
-        gather, checkpointing = args.ds3_gather_for_generation, args.gradient_checkpointing_kwargs
+        gather = args.ds3_gather_for_generation and not args.use_vllm
+        checkpointing = args.gradient_checkpointing_kwargs
         prepared = policy_for_generation(self.accelerator, self.model, gather, checkpointing)
         with prepared as policy, self.accelerator.autocast():
             queries, size = [start.query for start in starts], args.local_rollout_forward_batch_size
@@ -459,6 +464,7 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def evaluate_rows(self, rows: Sequence[PromptRow]) -> Evaluation:
         """Evaluate one set of problems. Returns the samples of all processes, in order."""
+        send_weights(self.generate)
         return self.evaluator.evaluate_rows(rows)
 
     def generate_completions(self, sampling: bool = False) -> None:
@@ -468,6 +474,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         rows = [row for rows in self.eval_sets.values() for row in rows]
         most = self.args.per_device_eval_batch_size if sampling else None
         by_model = not self.training_set.has_problems and self.reward_model is not None
+        send_weights(self.generate)
         self.evaluator.show_completions(rows, most, by_model)
 
     # Saving
@@ -487,14 +494,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.run.uploads.wait()  # two commits at once would conflict
         return super().push_to_hub(*args, **kwargs)
 
-    def create_model_card(
-        self,
-        model_name: str | None = None,
-        dataset_name: str | None = None,
-        tags: str | Sequence[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write the model card to `args.output_dir`. Arguments are those of upstream."""
         if self.is_world_process_zero():
             Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
-            write_card(card_facts(self, model_name, dataset_name, tags), self.args.output_dir)
+            write_card(card_facts(self, *args, **kwargs), self.args.output_dir)

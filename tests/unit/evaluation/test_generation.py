@@ -7,7 +7,16 @@ import torch
 from transformers import GenerationConfig, Lfm2Config, Lfm2ForCausalLM
 
 from stepcoder_trl.evaluation import generation
-from stepcoder_trl.evaluation.generation import ClosingFence, SamplingConfig, _unpadded, eos_token_ids, generate
+from stepcoder_trl.evaluation.generation import (
+    ClosingFence,
+    SamplingConfig,
+    _unpadded,
+    closing_fence_end,
+    end_completions,
+    eos_token_ids,
+    generate,
+    tokens_with_backtick,
+)
 from stepcoder_trl.steps.queries import build_query
 
 
@@ -35,6 +44,31 @@ def test_generation_continues_without_closing_fence(tokenizer, text, inside):
 
     assert not any(answers)
     assert fence.lengths == [None]
+
+
+@pytest.mark.parametrize("text", ["\nx = 1\n```\nDone.", "\nx = '```'\n", "```", "\n  ````\n```", ""])
+def test_end_at_the_fence_is_the_same_afterwards(tokenizer, text):
+    fence, _, ids = scripted_fence(tokenizer, text)
+
+    assert closing_fence_end(ids, tokenizer, tokens_with_backtick(tokenizer)) == fence.lengths[0]
+
+
+def test_completions_of_another_engine_end_at_fence_and_stop_token(tokenizer):
+    fenced, open_ended = (
+        build_query([{"role": "user", "content": "x"}], "", tokenizer),
+        build_query("x", "", tokenizer),
+    )
+    text, eos = "\nx = 1\n```\nDone.", tokenizer.eos_token_id
+    ids = tokenizer(text)["input_ids"]
+
+    sampled = [ids, ids, [*ids[:2], eos, *ids[2:]]]
+    ended = end_completions([fenced, open_ended, fenced], sampled, tokenizer, [eos], torch.device("cpu"))
+
+    assert tokenizer.decode(ended.completion_ids()[0]).startswith("\nx = 1\n```")
+    assert "Done" not in tokenizer.decode(ended.completion_ids()[0])
+    assert ended.completion_ids()[1:] == [ids, [*ids[:2], eos]]
+    assert ended.stopped.tolist() == [True, False, True]
+    assert tuple(ended.query_ids[0][ended.query_mask[0]].tolist()) == fenced.token_ids
 
 
 def queries(tokenizer, texts):

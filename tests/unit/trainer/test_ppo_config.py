@@ -14,6 +14,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_config import WITHOUT_EFFECT, options_without_effect
 from stepcoder_trl.trainer.shared_options import SharedOptions, options_table
+from stepcoder_trl.trainer.vllm_options import VLLMOptions
 
 
 OWN = [*StepCoderPPOConfig.__annotations__, *SharedOptions.__annotations__]
@@ -211,8 +212,8 @@ def test_unsupported_options_of_transformers_are_refused(changes, message):
         make(**changes)
 
 
-OPTIONS = (Path(__file__).parents[3] / "docs" / "trainer.md").read_text(encoding="utf-8").split("\n## ")
-OPTIONS = next(section for section in OPTIONS if section.startswith("Options\n"))
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "trainer.md").read_text(encoding="utf-8")
+OPTIONS = next(section for section in DOCUMENT.split("\n## ") if section.startswith("Options\n"))
 USED = {
     *("activation_checkpointing", "activation_checkpointing_kwargs", "adam_beta1", "adam_beta2", "adam_epsilon"),
     *("bf16", "ddp_backend", "ddp_timeout", "deepspeed", "disable_tqdm", "do_eval", "do_predict", "do_train"),
@@ -258,6 +259,17 @@ def test_documented_table_equals_the_fields():
     table = options_table(StepCoderPPOConfig, OWN)
 
     assert table in OPTIONS, table
+
+
+def test_options_of_vllm_are_documented_and_those_of_grpo():
+    from trl import GRPOConfig
+
+    table = options_table(StepCoderPPOConfig, list(VLLMOptions.__annotations__))
+    theirs = {field.name: field.default for field in dataclasses.fields(GRPOConfig)}
+
+    assert table in DOCUMENT, table
+    for name in VLLMOptions.__annotations__:
+        assert getattr(make(), name) == theirs[name], name
 
 
 def test_documented_defaults_of_upstream_options():
