@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.evaluation.generation import SamplingConfig, eos_token_ids, generate
+from stepcoder_trl.evaluation.generation import SamplingConfig, end_completions, eos_token_ids, generate
 from stepcoder_trl.evaluation.sampling import Engine, GeneratedText
-from stepcoder_trl.steps.queries import Query
+from stepcoder_trl.steps.queries import FENCE, Query
 from stepcoder_trl.tokens import token_texts
 
 
@@ -104,21 +104,24 @@ def vllm_engine(model: str, dtype: str, tokenizer: Any, sampling: SamplingConfig
         loaded = vllm.LLM(model=base, dtype=dtype, seed=seed, enable_lora=True, max_lora_rank=rank)
         request = lora.LoRARequest("policy", 1, str(Path(model).absolute()))
 
-    def settings(completion_seed: int | None) -> Any:
+    def settings(query: Query, completion_seed: int | None) -> Any:
         return vllm.SamplingParams(
             max_tokens=sampling.max_new_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             stop_token_ids=[] if sampling.stop_token_id is None else [sampling.stop_token_id],
-            stop=list(sampling.stop_words),
+            stop=[*sampling.stop_words, *([f"\n{FENCE}"] if query.opened_fence else [])],
             seed=completion_seed,
         )
 
     def engine(queries: Sequence[Query], batch_seed: int | None) -> list[GeneratedText]:
         prompts = [{"prompt_token_ids": list(query.token_ids)} for query in queries]
         seeds = [None if batch_seed is None else batch_seed + number for number in range(len(queries))]
-        outputs = loaded.generate(prompts, list(map(settings, seeds)), use_tqdm=False, lora_request=request)
-        rows = ((list(one.token_ids), one.finish_reason == "stop") for one in (out.outputs[0] for out in outputs))
+        outputs = loaded.generate(prompts, list(map(settings, queries, seeds)), use_tqdm=False, lora_request=request)
+        sampled = [one.outputs[0] for one in outputs]
+        ended = end_completions(queries, [one.token_ids for one in sampled], tokenizer, [], torch.device("cpu"))
+        ends = [one.finish_reason == "stop" or cut for one, cut in zip(sampled, ended.stopped.tolist(), strict=True)]
+        rows = zip(ended.completion_ids(), ends, strict=True)
         return [GeneratedText(token_texts(ids, tokenizer).text, len(ids), stopped) for ids, stopped in rows]
 
     return engine

@@ -68,7 +68,7 @@ def vllm(monkeypatch, tokenizer):
 
         def generate(self, prompts, settings, use_tqdm, lora_request):
             calls.update(prompts=prompts, settings=settings, adapter=lora_request)
-            ids = tokenizer("\n    return 1")["input_ids"]
+            ids = tokenizer(calls.get("text", "\n    return 1"))["input_ids"]
             return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=ids, finish_reason="stop")]) for _ in prompts]
 
     def request(name, number, path):
@@ -98,6 +98,17 @@ def adapter(folder, **changes):
 
     LoraConfig(r=20, base_model_name_or_path="base", task_type="CAUSAL_LM", **changes).save_pretrained(str(folder))
     return str(folder)
+
+
+def test_vllm_stops_at_the_closing_fence_of_an_opened_one(vllm, tokenizer):
+    queries = [build_query([{"role": "user", "content": "x"}], "", tokenizer), build_query("x", "", tokenizer)]
+    engine = engines.vllm_engine("model", "auto", tokenizer, sampling(tokenizer), seed=0)
+    vllm["text"] = "\nx = 1\n```\nDone."
+
+    fenced, plain = engine(queries, 7)
+
+    assert [one["stop"] for one in vllm["settings"]] == [["\n```"], []]
+    assert (fenced.text, plain.text) == ("\nx = 1\n```", vllm["text"])
 
 
 def test_vllm_applies_adapter_to_base_model(vllm, tmp_path, problems, tokenizer):
