@@ -34,7 +34,8 @@ def test_ppo_recipes_are_read(name):
     assert args.error_token_penalty == given.get("error_token_penalty", 0.0)
 
 
-GRPO = ("grpo", "grpo_stepcoder")
+GRPO = ("grpo", "grpo_stepcoder", "grpo_vllm")
+VLLM = {name for name in read("grpo_vllm") if "vllm" in name} | {"max_prompt_length"}
 
 
 @pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own settings
@@ -52,11 +53,14 @@ def test_grpo_recipes_are_read(name):
     given = read(name)
     assert script.problems == given["problems"]
     assert (args.curriculum, args.fgo, args.num_generations) == (given["curriculum"], given["fgo"], 16)
+    assert args.use_vllm == given.get("use_vllm", False)
 
 
 def test_grpo_recipes_share_all_other_settings_with_those_of_ppo():
     own = {"max_completion_length", "learning_rate"}
-    shared = [{key: value for key, value in read(name).items() if key not in OWN | own} for name in (*GRPO, "ppo")]
+    shared = [
+        {key: value for key, value in read(name).items() if key not in OWN | own | VLLM} for name in (*GRPO, "ppo")
+    ]
 
     assert all(one == shared[0] for one in shared)
     assert {name: read("grpo")[name] for name in own} == {name: read("grpo_stepcoder")[name] for name in own}
