@@ -54,10 +54,11 @@ def speaks(args: Any) -> bool:
 
 def add_callbacks(trainer: StepCoderPPOTrainer | StepCoderGRPOTrainer, size: int, num_generations: int) -> None:
     """
-    Replace the callback that prints all metrics by one that prints lines, and one that writes them to a file.
+    Add the report of the run, and print lines in place of all metrics, which are written to a file.
 
     `size` completions are sampled at a time, `num_generations` of each problem.
     """
+    trainer.add_callback(trainer.run_report)
     defaults = [one for one in trainer.callback_handler.callbacks if type(one) in _DEFAULTS]
     for callback in defaults[-1:]:  # the last is that of the trainer, others are of its caller
         trainer.remove_callback(callback)

@@ -109,7 +109,6 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         self.eval_dataset = self._table.add_sets(given.eval_sets, self.build_query, self._limit, args)
         self.training_data_name: str | None = None  # for the model card
         self.run_report = RunReport(self, grpo_facts)
-        self.add_callback(self.run_report)
         add_callbacks(self, args.generation_batch_size or 0, args.num_generations)
 
     @property
@@ -212,9 +211,8 @@ class StepCoderGRPOTrainer(GRPOTrainer):
             SandboxError: If the sandbox failed to run more programs than `max_infrastructure_error_rate` allows.
         """
         try:
-            checkpoint = grpo_state.begin(self, resume_from_checkpoint)
             with renamed_attributes_allowed():
-                return super().train(checkpoint, *args, **kwargs)
+                return super().train(grpo_state.begin(self, resume_from_checkpoint), *args, **kwargs)
         except Interruption as interruption:  # the interrupted round will be repeated
             if self._round is not None:
                 set_random_state(self._round.random_state)

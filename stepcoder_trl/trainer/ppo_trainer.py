@@ -187,7 +187,6 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.rollout_log = RolloutLog(args.output_dir, args.num_completions_to_print, args.report_to or ())
         self.reward_log = RewardLog()
         self.run_report = RunReport(self, card_facts)
-        self.add_callback(self.run_report)
         self.run = RunLoop(self)
         add_callbacks(self, self.plan.batch_size, self.plan.num_generations)
 

@@ -22,7 +22,7 @@ def test_vllm_writes_what_transformers_writes(model_folder, problem_file, tmp_pa
             main(["evaluate", *files, *flags])
         assert stop.value.code == 0
 
-        completions[engine] = [row["completion"] for row in read_rows(out / "samples.jsonl")]
+        completions[engine] = [row.text("completion") for row in read_rows(out / "samples.jsonl")]
         assert json.loads((out / "summary.json").read_text())["samples"] == 8
 
     assert completions["vllm"] == completions["transformers"]
