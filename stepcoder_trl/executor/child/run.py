@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.executor.child.answers import answer_questions
 from stepcoder_trl.executor.child.between_tests import FolderState
+from stepcoder_trl.executor.child.called import CallWatch
 from stepcoder_trl.executor.child.interpreter import hide_frames
 from stepcoder_trl.executor.child.reporter import Reporter
 from stepcoder_trl.executor.child.state import Baseline, names_in
@@ -140,14 +141,28 @@ def _run_script(task: ChildTask, report: Reporter, code: CodeType, first: bool) 
         else:
             task.tracer.resume()
         hide_frames()
-        _exec(code, module.__dict__)
-        if (name := task.around["fn_name"]) is not None:
-            _find_function(module, name)()
+        if (name := task.around["fn_name"]) is None:
+            _exec(code, module.__dict__)
+        else:
+            _run_function(task, code, module, name)
     except SystemExit:
         return None
     except BaseException as error:
         return describe(error, task.filename)
     return None
+
+
+def _run_function(task: ChildTask, code: CodeType, module: ModuleType, name: str) -> None:
+    """Run a program and then its function, unless the program has called it by itself."""
+    watch = CallWatch(task.program, task.filename, name)
+    watch.start()
+    try:
+        _exec(code, module.__dict__)
+    finally:
+        watch.stop()
+    function = _find_function(module, name)
+    if not watch.has_begun(function):
+        function()
 
 
 def _connect(task: ChildTask, text: bytes) -> None:
