@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 
 from stepcoder_trl.data.formats.common import Format
 from stepcoder_trl.data.formats.evalplus import unrolled
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.jsonl import Row
+from stepcoder_trl.parsing import parse
 
 
 _OF_TESTS = ("challenge_test_list", "test_imports", "test_setup_code")
@@ -25,7 +27,15 @@ def _load_mbpp_plus(row: Row) -> Problem:
     cases = unrolled(row.text("test"))
     imports = "\n".join(row.texts("test_imports"))
     setup = "\n".join(part for part in (imports, cases.setup) if part.strip())
-    return _mbpp_problem(row, row.text("prompt"), setup, cases.statements, shown_setup=imports)
+    known = set(map(_normal, row.texts("test_list")))
+    others = [statement for statement in cases.statements if _normal(statement) not in known]
+    return _mbpp_problem(row, row.text("prompt"), setup, others, shown_setup=imports)
+
+
+def _normal(statement: str) -> str:
+    """Return a statement in one spelling."""
+    tree = parse(statement)
+    return statement if tree is None else ast.unparse(tree)
 
 
 def _mbpp_problem(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from stepcoder_trl.data.formats.apps import APPS, APPS_PLUS, TACO
@@ -43,7 +44,10 @@ FORMATS: Sequence[Format] = (
     CODEFORCES,
 )
 
-FORMAT_TITLES = ", ".join(dict.fromkeys(known.title for known in FORMATS))  # for help texts
+# For help texts, which indent it.
+FORMAT_TITLES = textwrap.fill(
+    ", ".join(dict.fromkeys(known.title for known in FORMATS)), 76, subsequent_indent=" " * 4
+)
 
 
 def formats_as_markdown() -> str:

@@ -61,7 +61,7 @@ def asserts_of_module(code: str) -> TranslatedModule:
             own_setup, statements = statements_of_class(node, methods)
             setup += own_setup
             asserts += statements
-        elif not _is_main_block(node):
+        elif not (_is_main_block(node) or isinstance(node, ast.Pass)):
             setup.append(node)
     for node in (*setup, *(ast.parse(text) for text in asserts)):
         if any(isinstance(part, ast.Name) and part.id == "pytest" for part in ast.walk(node)):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stepcoder_trl import CodeExecutor, ExecutorConfig
 
 
 @pytest.fixture
@@ -21,6 +23,13 @@ def write_rows(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def untraced() -> Iterator[CodeExecutor]:
+    """One sandbox with one worker, which records no lines, for all tests of this folder."""
+    with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=10.0, trace=False)) as executor:
+        yield executor
 
 
 @pytest.fixture(scope="session")

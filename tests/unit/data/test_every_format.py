@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stepcoder_trl import CodeExecutor, ExecutorConfig
 from stepcoder_trl.data.formats import FORMATS, load_problems, read_raw_rows
 from stepcoder_trl.data.formats.table import formats_as_markdown
 from stepcoder_trl.errors import BadInputError
 from tests.unit.data.published_rows import EVERY_FORMAT
-
-
-@pytest.fixture(scope="module")
-def untraced() -> Iterator[CodeExecutor]:
-    with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=10.0, trace=False)) as executor:
-        yield executor
 
 
 def test_every_format_has_an_example():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ ROWS = {
 }
 
 
+@lru_cache  # rows of LeetCodeDataset 0.3 have a hundred tests each
 def load(data_dir: Path, name: str) -> dict[str, Problem]:
     return {problem.task_id: problem for problem in load_problems(data_dir / name)}
 

@@ -1,0 +1,232 @@
+"""Sources of problems, rows that are left out, dates, LiveCodeBench's pickles, forms of tests."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import zlib
+from pathlib import Path
+
+import pytest
+
+from stepcoder_trl.data.formats import load_problems, read_raw_rows
+from stepcoder_trl.data.formats.trainers import verl_row
+from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.errors import BadInputError
+from tests.unit.data.published_rows import (
+    BIGCODEBENCH,
+    CODECONTESTS,
+    CODEFORCES,
+    DEEPCODER_LCB,
+    DEEPCODER_PRIME,
+    EVERY_FORMAT,
+    HUMANEVAL,
+    LIVECODEBENCH,
+    MBPP,
+    OURS,
+    VERIFICATION_INFO,
+    VERL,
+)
+
+
+def test_several_files_of_different_formats_are_loaded_in_order(write_rows):
+    paths = [write_rows(MBPP, name="a.jsonl"), write_rows(OURS, name="b.jsonl"), write_rows(HUMANEVAL, name="c.jsonl")]
+
+    assert [problem.task_id for problem in load_problems(paths)] == ["MBPP/3", "a", "HumanEval/0"]
+    assert [raw.number for raw in read_raw_rows(paths)] == [1, 2, 3]
+
+
+def test_task_id_of_two_files_names_both(write_rows):
+    paths = [write_rows(OURS, name="a.jsonl"), write_rows(OURS, name="b.jsonl")]
+
+    with pytest.raises(BadInputError, match=r"b\.jsonl:1: `task_id` 'a' \(str\) is already used by .*a\.jsonl:1"):
+        load_problems(paths)
+
+
+def test_no_source_is_refused():
+    with pytest.raises(BadInputError, match="Name at least one"):
+        load_problems([])
+
+
+def test_folder_of_parquet_files_is_loaded(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    arrow = pytest.importorskip("pyarrow")
+    (tmp_path / "data").mkdir()
+    for number, task_id in enumerate((7, 8)):
+        table = arrow.Table.from_pylist([{**MBPP, "task_id": task_id}])
+        parquet.write_table(table, tmp_path / "data" / f"train-0000{number}-of-00002.parquet")
+    (tmp_path / "README.md").write_text("A dataset.")
+
+    assert [problem.task_id for problem in load_problems(tmp_path)] == ["MBPP/7", "MBPP/8"]
+
+
+class FakeDatasets:
+    """Stand-in for the library `datasets`."""
+
+    class DatasetDict(dict):
+        pass
+
+    def __init__(self, **splits: list[dict]) -> None:
+        self.splits = splits
+
+    def load_dataset(self, name: str, split: str | None) -> object:
+        if name != "owner/problems":
+            raise FileNotFoundError(f"Dataset '{name}' doesn't exist on the Hub\nmore")
+        return self.DatasetDict(self.splits) if split is None else self.splits[split]
+
+
+@pytest.mark.parametrize("name", ["owner/problems", "owner/problems:test"])
+def test_dataset_on_the_hub_is_loaded(monkeypatch, name):
+    monkeypatch.setitem(__import__("sys").modules, "datasets", FakeDatasets(test=[MBPP]))
+
+    assert [problem.task_id for problem in load_problems(name)] == ["MBPP/3"]
+
+
+def test_split_must_be_named_if_there_are_several(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "datasets", FakeDatasets(test=[MBPP], train=[MBPP]))
+
+    with pytest.raises(BadInputError, match=r"the splits test, train. Name one: `owner/problems:test`"):
+        load_problems("owner/problems")
+
+
+@pytest.mark.parametrize("name", ["owner/misspelt", "data/missing.jsonl"])
+def test_missing_source_gives_one_line(monkeypatch, name):
+    monkeypatch.setitem(__import__("sys").modules, "datasets", FakeDatasets())
+
+    with pytest.raises(BadInputError, match=f"{name}: there is no such file") as error:
+        load_problems(name)
+    assert "\n" not in str(error.value)
+
+
+# Rows that are left out
+
+
+@pytest.mark.parametrize(
+    ("row", "change", "reason"),
+    [
+        (BIGCODEBENCH, {"task_id": "b", "libs": ["pandas", "json"]}, r"needs pandas \(1\)"),
+        (CODEFORCES, {"id": "b", "generated_checker": "print(1)"}, r"tests of type checker cannot be run yet \(1\)"),
+        (CODEFORCES, {"id": "b", "interaction_format": "Ask."}, r"is interactive \(1\)"),
+        (CODECONTESTS, {"name": "b", "input_file": "a.in"}, r"uses the file a.in \(1\)"),
+        (VERIFICATION_INFO, {"problem_id": "b", "verification_info": {"language": "rust"}}, r"'rust' \(str\) \(1\)"),
+    ],
+)
+def test_rows_that_cannot_be_used_are_left_out_and_counted(write_rows, row, change, reason):
+    with pytest.warns(UserWarning, match=f"1 of 2 rows are left out: .*{reason}"):
+        problems = load_problems(write_rows(row, {**row, **change}))
+
+    assert len(problems) == 1
+
+
+# LiveCodeBench
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [
+        (None, None, ["1", "2", "3"]),
+        ("2024-05-31", None, ["2", "3"]),
+        (None, "2024-05-31", ["1", "2"]),
+        ("2024-01-01", "2024-05-30", ["1"]),
+    ],
+)
+def test_window_of_dates(write_rows, since, until, found):
+    days = ("2024-05-01", "2024-05-31", "2024-06-01")
+    rows = [
+        {**LIVECODEBENCH, "question_id": str(n), "contest_date": f"{day}T23:00:00"} for n, day in enumerate(days, 1)
+    ]
+
+    problems = load_problems(write_rows(*rows), since=since, until=until)
+
+    assert [problem.task_id for problem in problems] == found
+
+
+@pytest.mark.parametrize(
+    ("row", "since", "part"),
+    [
+        (LIVECODEBENCH, "2025-01-01", "It has 2024-05-31 to 2024-05-31"),
+        (LIVECODEBENCH, "May", "`since` is 'May'"),
+        (MBPP, "2024-01-01", "the format `mbpp` gives no dates"),
+    ],
+)
+def test_window_without_problems_gives_one_line(write_rows, row, since, part):
+    with pytest.raises(BadInputError, match=part):
+        load_problems(write_rows(row), since=since)
+
+
+class _Mark:
+    def __reduce__(self):
+        return Path.touch, (Path("touched"),)
+
+
+@pytest.mark.parametrize("value", [_Mark(), [1], b"[]", Path("x")])
+def test_pickle_that_is_not_text_is_refused_and_runs_no_code(tmp_path, monkeypatch, write_rows, value):
+    monkeypatch.chdir(tmp_path)
+    text = base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
+
+    with pytest.raises(BadInputError, match=r"`private_test_cases` cannot be decoded: .* must be text"):
+        load_problems(write_rows({**LIVECODEBENCH, "private_test_cases": text}))
+
+    assert not Path("touched").exists()
+
+
+def test_private_tests_may_be_json(write_rows):
+    tests = json.dumps([{"input": "8", "output": "9", "testtype": "functional"}])
+
+    (problem,) = load_problems(write_rows({**LIVECODEBENCH, "private_test_cases": tests}))
+
+    assert (problem.tests["inputs"], problem.tests["outputs"]) == ([[1], [8]], [2, 9])
+
+
+# Forms of tests
+
+
+@pytest.mark.parametrize("row", [DEEPCODER_LCB, DEEPCODER_PRIME], ids=["lcb", "primeintellect"])
+def test_deepcoder_has_tests_in_several_forms(write_rows, row):
+    (problem,) = load_problems(write_rows(row))
+
+    assert (problem.tests["type"], problem.tests["fn_name"]) == ("call", "inc")
+    assert (problem.tests["inputs"], problem.tests["outputs"]) == ([[1], [1]], [2, 2])
+
+
+@pytest.mark.parametrize(
+    ("truth", "kind", "count"),
+    [
+        ({"inputs": ["1\n"], "outputs": ["2\n"]}, "stdio", 1),
+        ({"functional": "def check(f):\n    assert f(1) == 2\n\ncheck(inc)\nassert inc(2) == 3\n"}, "assert", 2),
+        ({"functional": "x = inc(1)\nassert x == 2\nx = 3\n"}, "assert", 1),
+        ({"pytest": "from solution import inc\ndef test_a():\n    assert inc(1) == 2\n"}, "assert", 1),
+        ({"assert_case": ["assert inc(1) == 2", "assert inc(2) == 3"]}, "assert", 2),
+        ([{"input": "1\n", "output": "2\n"}], "stdio", 1),
+        (["assert inc(1) == 2"], "assert", 1),
+    ],
+)
+def test_forms_of_ground_truth(write_rows, truth, kind, count):
+    (problem,) = load_problems(
+        write_rows({**VERL, "reward_model": {"style": "rule", "ground_truth": json.dumps(truth)}})
+    )
+
+    assert problem.tests["type"] == kind
+    assert len(problem.tests["asserts" if kind == "assert" else "inputs"]) == count
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY_FORMAT if name != "apps_plus"])
+def test_problem_of_any_format_survives_the_schema_of_verl(write_rows, name):
+    (problem,) = load_problems(write_rows(EVERY_FORMAT[name].row))
+
+    (again,) = load_problems(write_rows(verl_row(problem, 0), name="verl.jsonl"))
+
+    assert again.task_id == problem.task_id
+    assert again.canonical_solution.strip() == problem.canonical_solution.strip()
+    for field in ("type", "inputs", "outputs"):
+        assert again.tests.get(field) == problem.tests.get(field)
+    if name not in ("kodcode", "bigcodebench"):  # tests of several statements come back as one
+        assert len(again.tests.get("asserts", ())) == len(problem.tests.get("asserts", ()))
+
+
+def test_function_that_reads_standard_input_has_no_form_in_verl():
+    tests = {"type": "stdio", "inputs": ["1"], "outputs": ["1"], "fn_name": "main"}
+
+    with pytest.raises(BadInputError, match=r"verl has no tests of this kind \(`stdio`\)"):
+        verl_row(Problem(task_id="a", prompt="p", tests=tests), 0)

@@ -1,0 +1,303 @@
+"""Rows that carry more tests, or other conventions, than a poorer format knows."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from stepcoder_trl.data.formats import load_problems
+from stepcoder_trl.errors import BadInputError
+from tests.unit.data.published_rows import (
+    APPS,
+    CODECONTESTS,
+    EVALPLUS,
+    HUMANEVAL,
+    HUMANEVAL_PACK,
+    HUMANEVAL_PLUS,
+    LEETCODE_2,
+    MBPP,
+    MBPP_PLUS,
+    TACO,
+)
+
+
+def outcomes(executor, path, *programs: str) -> list[str]:
+    (problem,) = load_problems(path)
+    solution = problem.canonical_solution
+    return [
+        str(one.outcome) for one in executor.run_many([solution, *programs], [problem.tests] * (1 + len(programs)))
+    ]
+
+
+# EvalPlus
+
+AS_SETS = "def assertion(out, exp, atol):\n    assert set(out) == set(exp)\n\n"
+REFERENCE = "def ref_func(xs):\n    return sum(xs) / 2\n\ndef assertion(out, exp, atol):\n    assert out == exp\n\n"
+LOOP = "for i, (inp, exp) in enumerate(zip(inputs, results)):\n    assertion(half(*inp), exp, 0)\n"
+TABLES = "inputs = [[[2, 4]], [[3]]]\nresults = [3, 1.5]\n"
+EXTENDED = {
+    "zip without counter": MBPP_PLUS["test"].replace("i, (inp, exp)", "inp, exp").replace("enumerate(", "(", 1),
+    "reference": f"{REFERENCE}{TABLES}for inp in inputs:\n    assertion(half(*inp), ref_func(*inp), 0)\n",
+    "another loop": f"{REFERENCE}{TABLES}n = 0\nwhile n < 2:\n    assert half(*inputs[n]) == results[n]\n    n += 1\n",
+    "own comparison": f"def assertion(out, exp, atol):\n    assert [out] == [exp]\n\n{TABLES}{LOOP}",
+}
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("name", EXTENDED)
+def test_extended_tests_of_mbpp_plus_are_run(untraced, write_rows, name):
+    wrong = "def half(xs):\n    return sum(xs) / 2 if xs in ([2, 4], [1]) else -1\n"
+
+    assert outcomes(untraced, write_rows({**MBPP_PLUS, "test": EXTENDED[name]}), wrong) == ["passed", "failed"]
+
+
+def test_rounds_of_mbpp_plus_become_asserts_without_numpy(write_rows):
+    (problem,) = load_problems(write_rows(MBPP_PLUS))
+
+    assert problem.tests["asserts"][2:] == [
+        "assert math.isclose(half([2, 4]), 3.0, rel_tol=1e-07, abs_tol=1e-06)",
+        "assert half([]) == 0",
+        "assert math.isclose(half((1, 2)), 1.5, rel_tol=1e-07, abs_tol=1e-06)",
+    ]
+    assert problem.tests["setup"] == "import math"
+    assert "isclose" not in problem.prompt
+
+
+def test_round_that_repeats_a_base_test_is_one_test(write_rows):
+    test = f"def assertion(out, exp, atol):\n    assert out == exp\n{TABLES.replace('1.5', '2')}{LOOP}"
+
+    (problem,) = load_problems(write_rows({**MBPP_PLUS, "test": test, "test_list": ["assert half( [2,4] )==3"]}))
+
+    assert problem.tests["asserts"] == ["assert half( [2,4] )==3", "assert half([3]) == 2"]
+
+
+@pytest.mark.sandbox
+def test_answers_that_are_compared_as_sets(untraced, write_rows):
+    row = {
+        **MBPP_PLUS,
+        "code": "def two(xs):\n    return sorted(xs)[:2]\n",
+        "test_list": ["assert two([1, 2]) == [1, 2]"],
+    }
+    row["test"] = f"{AS_SETS}inputs = [[[3, 1, 2]]]\nresults = [[2, 1]]\n{LOOP.replace('half', 'two')}"
+    wrong = "def two(xs):\n    return xs[:2]\n"
+
+    assert outcomes(untraced, write_rows(row), wrong) == ["passed", "failed"]
+
+
+@pytest.mark.sandbox
+def test_inputs_of_humaneval_plus_are_tests_of_their_own(untraced, write_rows):
+    path = write_rows(HUMANEVAL_PLUS)
+    (problem,) = load_problems(path)
+
+    assert problem.tests["asserts"] == ["assert inc(1) == 2", "assert inc(2) == 3", "assert inc(-1) == 0"]
+    assert outcomes(untraced, path, "def inc(x):\n    return abs(x) + 1\n") == ["passed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({**HUMANEVAL, "plus_input": [[1]]}, "plus_input"),
+        ({**HUMANEVAL, "test_code": "assert inc(1) == 2"}, "test_code"),
+        ({**MBPP, "test": "assert inc(3) == 4"}, "test"),
+        ({**MBPP, "plus_input": [[3]]}, "plus_input"),
+        ({**APPS, "private_test_cases": "[]x"}, "private_test_cases"),
+    ],
+)
+def test_row_with_tests_of_another_format_is_refused(write_rows, row, field):
+    with pytest.raises(BadInputError, match=f"field `{field}` seems to hold tests"):
+        load_problems(write_rows(row))
+
+
+def test_names_that_only_look_like_tests_are_no_reason(write_rows):
+    row = {**MBPP, "contest": "a", "num_tests": 3, "latest": "x", "test_note": "", "unit_tests": []}
+
+    assert len(load_problems(write_rows(row))) == 1
+
+
+def test_challenge_tests_of_mbpp_are_run(write_rows):
+    (problem,) = load_problems(write_rows({**MBPP, "challenge_test_list": ["assert inc(9) == 10"]}))
+
+    assert problem.tests["asserts"][-1] == "assert inc(9) == 10"
+    assert "inc(9)" not in problem.prompt
+
+
+MBPP_RELEASE: dict[str, Any] = {
+    "task_id": "Mbpp/900",
+    "prompt": '"""\nWrite a function to find shared elements.\nassert similar_elements((1, 2),(2, 3)) == (2,)\n"""\n',
+    "entry_point": "similar_elements",
+    "canonical_solution": "\ndef similar_elements(a, b):\n    return tuple(set(a) & set(b)) + a[:0]\n",
+    "base_input": [[[1, 2], [2, 3]]],
+    "plus_input": [[[1, 2, 3], [3, 1]]],
+    "contract": "",
+    "assertion": "assert similar_elements((1, 2),(2, 3)) == (2,)",
+    "atol": 0,
+}
+
+
+@pytest.mark.sandbox
+def test_mbpp_of_evalplus_release(untraced, write_rows):
+    path = write_rows(MBPP_RELEASE)
+    (problem,) = load_problems(path)
+    other_order = "def similar_elements(a, b):\n    return tuple(sorted(set(a) & set(b), reverse=True)) + a[:0]\n"
+    wrong = "def similar_elements(a, b):\n    return (2,)\n"
+
+    assert problem.prompt.startswith("Write a function to find shared elements.")
+    assert problem.starter_code == ""
+    assert outcomes(untraced, path, other_order, wrong) == ["passed", "passed", "failed"]
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    ("body", "outcome"), [("return x + 1 + 1e-4", "passed"), ("return x + 1.1", "failed"), ("return str(x)", "failed")]
+)
+def test_tolerance_of_evalplus_release(untraced, write_rows, body, outcome):
+    row = {**EVALPLUS, "canonical_solution": "    return x + 1.0\n", "test": ""}
+
+    assert outcomes(untraced, write_rows(row), f"def inc(x):\n    {body}\n") == ["passed", outcome]
+
+
+# Checks that call themselves
+
+CHECK = "def check(candidate):\n    assert candidate(1) == 2\n    assert candidate(2) == 3\n"
+SELF_CALLING = {
+    "at the end": f"{CHECK}\ncheck(inc)\n",
+    "in the main block": f'{CHECK}\nif __name__ == "__main__":\n    check(inc)\n',
+    "twice": f"{CHECK}def check_zero(f):\n    assert f(0) == 1\n\ncheck(inc); check_zero(inc)\n",
+    "its own parameter's name": CHECK.replace("candidate", "inc") + "\ncheck(inc)",
+}
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("row", [HUMANEVAL, HUMANEVAL_PACK, LEETCODE_2], ids=["humaneval", "pack", "leetcode"])
+@pytest.mark.parametrize("name", SELF_CALLING)
+def test_wrong_answer_fails_a_check_that_calls_itself(untraced, write_rows, row, name):
+    test = SELF_CALLING[name]
+    wrong = "def inc(x):\n    return 2\n"
+    if row is LEETCODE_2:
+        test = re.sub(r"(?<!def )(check\w*)\(inc\)", r"\1(Solution().inc)", test)
+        wrong = "class Solution:\n    def inc(self, x):\n        return 2\n"
+
+    assert outcomes(untraced, write_rows({**row, "test": test}), wrong) == ["passed", "failed"]
+
+
+# CodeContests
+
+GROUPS = ("public_tests", "private_tests", "generated_tests")
+
+
+@pytest.mark.parametrize("form", ["lists", "objects", "one group", "names of languages"])
+def test_tests_of_all_groups_of_codecontests_are_read(write_rows, form):
+    row = dict(CODECONTESTS)
+    if form == "objects":
+        for name in GROUPS:
+            row[name] = [{"input": row[name]["input"][0], "output": row[name]["output"][0]}]
+        row["solutions"] = [{"language": 3, "solution": "print(int(input()) * 2)\n"}]
+    if form == "one group":
+        tests = {kind: [text for name in GROUPS for text in row[name][kind]] for kind in ("input", "output")}
+        row = {**row, **dict.fromkeys(GROUPS), "generated_tests": tests}
+    if form == "names of languages":
+        row["solutions"] = {"language": ["CPP", "PYTHON3"], "solution": ["int main(){}", "print(int(input()) * 2)\n"]}
+
+    (problem,) = load_problems(write_rows(row))
+
+    assert problem.tests["inputs"] == ["1\n", "5\n", "-3\n"]
+    assert problem.tests["outputs"] == ["2\n", "10\n", "-6\n"]
+    assert problem.canonical_solution == "print(int(input()) * 2)\n"
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [
+        ({"seconds": 2, "nanos": 500_000_000}, 2.5),
+        ({"seconds": 0, "nanos": 250_000_000}, 0.25),
+        (None, None),
+        (4.0, 4.0),
+    ],
+)
+def test_limits_of_codecontests(write_rows, time, seconds):
+    (problem,) = load_problems(write_rows({**CODECONTESTS, "time_limit": time}))
+
+    assert problem.tests.get("timeout_s") == seconds
+    assert problem.tests["memory_limit_bytes"] == 256_000_000
+
+
+def test_limits_of_taco(write_rows):
+    (problem,) = load_problems(write_rows(TACO))
+
+    assert (problem.tests["timeout_s"], problem.tests["memory_limit_bytes"]) == (2.0, 256 * 2**20)
+    assert problem.difficulty == "interview"
+    assert problem.tests["inputs"] == ["1\n", "2\n3"]
+
+
+# Strings with quotes of their own in LeetCode rows of APPS
+
+
+@pytest.mark.parametrize(
+    ("given", "loaded"),
+    [
+        ((['"a"', ['"b"', ['"c"']]], '"d"'), (["a", ["b", ["c"]]], "d")),
+        (([['"a"', "b"]], '"d"'), ([['"a"', "b"]], '"d"')),  # one without quotes: no convention
+        (([{"k": '"a"'}], ['"d"', '"e"']), ([{"k": "a"}], ["d", "e"])),
+        (([7], '"d"'), ([7], "d")),  # only outputs are strings
+        (([7], ['"d"', "e"]), ([7], ['"d"', "e"])),
+        (([['""', '"\\n"']], True), ([["", "\n"]], True)),
+        (([["a"]], '"d"'), ([["a"]], '"d"')),
+    ],
+)
+def test_all_strings_lose_their_quotes_or_none(write_rows, given, loaded):
+    tests = {"fn_name": "f", "inputs": [given[0]], "outputs": [given[1]]}
+    row = {**APPS, "starter_code": "class Solution:\n    def f(self, x):\n", "input_output": json.dumps(tests)}
+
+    (problem,) = load_problems(write_rows(row))
+
+    assert (problem.tests["inputs"][0], problem.tests["outputs"][0]) == loaded
+
+
+@pytest.mark.parametrize("name", ["id", "problem_id"])
+def test_apps_has_either_name_of_its_id(write_rows, name):
+    row = {key: value for key, value in APPS.items() if key != "problem_id"}
+
+    (problem,) = load_problems(write_rows({**row, name: 12}))
+
+    assert problem.task_id == "rows/12"
+
+
+def test_lists_of_tests_beside_inputs_and_outputs_are_refused(write_rows):
+    tests = {"inputs": ["1"], "outputs": ["1"], "plus_inputs": ["2"]}
+
+    with pytest.raises(BadInputError, match="`input_output` holds `plus_inputs` beside `inputs`"):
+        load_problems(write_rows({**APPS, "input_output": tests}))
+
+
+# LeetCodeDataset
+
+
+def test_cases_of_leetcode_that_check_does_not_have_become_tests(write_rows):
+    cases = [
+        {"input": "x=1", "output": "2"},
+        {"input": "x = 5", "output": "6"},
+        {"input": "x = 6", "output": "Error: list index out of range"},
+        {"input": "x = 7", "output": "Execution timed out"},
+    ]
+
+    (problem,) = load_problems(write_rows({**LEETCODE_2, "input_output": cases}))
+
+    assert problem.tests["asserts"] == ["assert Solution().inc(x = 1) == 2", "assert Solution().inc(x=5) == 6"]
+
+
+def test_case_of_leetcode_that_is_not_python_is_refused(write_rows):
+    cases = [{"input": "x = 1", "output": "2"}, {"input": "x = 5", "output": "six [}"}]
+
+    with pytest.raises(BadInputError, match="`input_output` has a case that is not Python"):
+        load_problems(write_rows({**LEETCODE_2, "input_output": cases}))
+
+
+def test_check_with_lists_and_trees_stays_one_test(write_rows):
+    test = "def check(candidate):\n    assert is_same(candidate(head = node([1])), node([2]))\n"
+
+    (problem,) = load_problems(write_rows({**LEETCODE_2, "test": test}))
+
+    assert problem.tests["asserts"] == ["check(Solution().inc)"]
