@@ -180,7 +180,7 @@ def _extended(
     """Return the row with additional tests: changed inputs on which all correct solutions agree in all runs."""
     tests = problem.tests
     wanted = settings.extend_to - len(tests.get("inputs", ()))
-    if tests["type"] == "assert" or wanted < 1 or len(refined.correct) < 2:
+    if tests["type"] in ("assert", "checker") or wanted < 1 or len(refined.correct) < 2:
         return refined
     rng = random.Random(f"{settings.seed} {problem.task_id}")
     candidates: list[Any] = []

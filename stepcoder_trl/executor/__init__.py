@@ -39,6 +39,7 @@ Every failure, who raises it, who catches it, and what it becomes. A *message* i
                      a folder cannot be removed            main: the server ends after its reply -> new server
                      `EOFError`, `BrokenPipeError`         main: the caller is gone, so the server ends
     caller           malformed result                      verdict: `runtime_error`, "the program sent garbage"
+                     a checker rejects or fails            checking: `failed`
                      disk full, program did not pass       verdict: `SandboxError`
                      `ServerLost`                          local: new server, job again; twice, while another program
                                                            passes -> `runtime_error`, "worker lost"

@@ -17,6 +17,7 @@ from stepcoder_trl.data.imports import USUAL_IMPORTS
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import Row, parse_json, shown
+from stepcoder_trl.parsing import parse
 
 
 # LiveCodeBench
@@ -116,12 +117,8 @@ def _load_bigcodebench(row: Row) -> Problem:
 
 
 def _load_codeforces(row: Row) -> Problem:
-    for field, reason in (
-        ("generated_checker", "has a checker, and tests of type checker cannot be run yet"),
-        ("interaction_format", "is interactive"),
-    ):
-        if row.fields.get(field):
-            raise LeftOut(row.where, reason, "Only standard output can be compared.")
+    if row.fields.get("interaction_format"):
+        raise LeftOut(row.where, "is interactive", "Only standard output can be judged.")
     if row.text("input_mode", "stdio") != "stdio":
         raise LeftOut(row.where, "reads a file", "Only standard input can be tested.")
     cases: dict[str, Any] = {}
@@ -134,12 +131,41 @@ def _load_codeforces(row: Row) -> Problem:
     return Problem(
         task_id=str(row.id),
         prompt=paragraph("\n\n".join(f"{title}\n\n{text}".strip() for title, text in parts if text.strip())),
-        tests={**tests, **_codeforces_limits(row)},
+        tests={**tests, **_codeforces_checker(row), **_codeforces_limits(row)},
         where=row.where,
     )
 
 
 _SECTIONS = (("## Input", "input_format"), ("## Output", "output_format"), ("## Note", "note"))
+
+
+# A checker of open-r1 is a program that gets three files and prints 1 for a right output.
+_CHECKER = """
+import contextlib, io, sys
+
+CHECKER = {checker!r}
+
+def check(input, expected, output):
+    names = ("input.txt", "correct_output.txt", "solution_output.txt")
+    for name, text in zip(names, (input, expected, output)):
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(text)
+    sys.argv = ["checker.py", *names]
+    printed = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(printed):
+        exec(compile(CHECKER, "checker.py", "exec"), {{"__name__": "__main__"}})
+    words = printed.getvalue().split()
+    return bool(words) and words[-1] in ("1", "1.0", "True")
+"""
+
+
+def _codeforces_checker(row: Row) -> dict[str, Any]:
+    checker = row.text("generated_checker", "")
+    if not checker.strip():
+        return {}
+    if parse(checker) is None:
+        raise BadInputError(f"{row.where}: `generated_checker` is {shown(checker)}, but must be Python. Drop the row.")
+    return {"type": "checker", "checker": _CHECKER.format(checker=checker)}
 
 
 def _codeforces_limits(row: Row) -> dict[str, Any]:
@@ -187,7 +213,8 @@ CODEFORCES = Format(
     ("id", "description", "official_tests", "input_mode|generated_checker|contest_id"),
     _load_codeforces,
     licence="CC BY 4.0",
-    reads="`examples` and `official_tests`, limits. There are no solutions",
-    refuses="problems with a checker, interactive ones and those that read files are left out and counted",
+    reads="`examples` and `official_tests`, judged by `generated_checker` if there is one; limits. There are no "
+    "solutions",
+    refuses="interactive problems and those that read files are left out and counted",
     knows=("generated_checker", "generated_tests", "official_tests_complete", "examples"),
 )

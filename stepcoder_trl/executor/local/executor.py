@@ -11,11 +11,13 @@ from typing import Any
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend, TestsLike
+from stepcoder_trl.executor.checking import submit_checked
 from stepcoder_trl.executor.local import descriptors, server_process
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.local.workers import CLOSED_MESSAGE, NoThreadError, Task, Workers
 from stepcoder_trl.executor.verdict.prepare import prepare_job
 from stepcoder_trl.executor.verdict.recent import RecentTests
+from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.types import Execution
 
 
@@ -66,8 +68,14 @@ class CodeExecutor(BaseBackend):
 
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """Run a program in the background, see [`Backend`]."""
+        parsed = self._recent.parse(tests)
+        if parsed["type"] == "checker":
+            return submit_checked(self._submit, program, parsed, self.config.keep_outputs)
+        return self._submit(program, parsed)
+
+    def _submit(self, program: str, tests: Tests) -> Future[Execution]:
         examine = not server_process.PORTABLE
-        task = Task(prepare_job(program, self._recent.parse(tests), self.config, examine), owner=self)
+        task = Task(prepare_job(program, tests, self.config, examine), owner=self)
         try:
             self._running_workers().put(task)
         except NoThreadError as error:

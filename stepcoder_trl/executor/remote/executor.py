@@ -24,6 +24,7 @@ from typing import Any
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.announce import announce, start_failure
 from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend, TestsLike
+from stepcoder_trl.executor.checking import submit_checked
 from stepcoder_trl.executor.remote.bundle import server_script
 from stepcoder_trl.executor.remote.client import ServiceClient, TemporaryFailure, shorten
 from stepcoder_trl.executor.remote.config import RemoteConfig
@@ -94,7 +95,13 @@ class RemoteExecutor(BaseBackend):
 
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """Run a program in the background, see [`Backend`]."""
-        job = prepare_job(program, self._recent.parse(tests), self._limits, examine=False)
+        parsed = self._recent.parse(tests)
+        if parsed["type"] == "checker":
+            return submit_checked(self._submit, program, parsed, self.config.keep_outputs)
+        return self._submit(program, parsed)
+
+    def _submit(self, program: str, tests: Tests) -> Future[Execution]:
+        job = prepare_job(program, tests, self._limits, examine=False)
         if self._closing.is_set():
             raise SandboxError("This executor is closed. Create a new one.")
         if self._pid != os.getpid():

@@ -40,13 +40,22 @@ _EARLY_ENDS: dict[Literal["compile_error", "timeout", "memory", "error"], Outcom
 
 def judge_stdout(expected: str, float_tolerance: float | None, keep_output: bool, report: Result) -> TestResult:
     """Judge a stdio test by what it printed. Bytes that are not UTF-8 are escaped."""
-    if "base64" in report:
-        printed = b64decode(report["base64"]).decode("utf-8", "surrogateescape")
-    else:
-        printed = str(report["output"])
+    printed = _printed(report)
     is_right = stdout_matches(printed, expected, float_tolerance)
     failure = "" if is_right else f"wrong standard output: {difference(printed, expected)}"
     return _result(report, is_right, failure, printed if keep_output else None)
+
+
+def _printed(report: Result) -> str:
+    """Return what a program printed. Bytes that are not UTF-8 are escaped."""
+    if "base64" in report:
+        return b64decode(report["base64"]).decode("utf-8", "surrogateescape")
+    return str(report["output"])
+
+
+def judge_printed(report: Result) -> TestResult:
+    """Keep what a program printed for a checker. It passes until then."""
+    return _result(report, True, "", _printed(report))
 
 
 def judge_returned(expected: Any, tolerance: Tolerance, keep_output: bool, report: Result) -> TestResult:
@@ -167,9 +176,14 @@ def worker_lost(program: str, judges: Sequence[Judge], is_traced: bool = True) -
     return replace(_execution(program, results, None, 0.0), trace_lost=is_traced)
 
 
+def worst_of(results: Sequence[TestResult]) -> TestResult:
+    """Return the result that decides the outcome of a program."""
+    return max(results, key=lambda result: _SEVERITY.get(result.outcome, _OTHER_SEVERITY))
+
+
 def _execution(program: str, results: Sequence[TestResult], raw_lines: Lines, time_s: float) -> Execution:
     """Combine the results of all tests. `raw_lines` is `None` if the trace was lost or tampered with."""
-    worst = max(results, key=lambda result: _SEVERITY.get(result.outcome, _OTHER_SEVERITY))
+    worst = worst_of(results)
     num_lines = len(line_spans(program))
     results = [replace(one, error_line=None) if (one.error_line or 0) > num_lines + 1 else one for one in results]
     if raw_lines is not None and not all(1 <= line <= num_lines + 1 for line in raw_lines):

@@ -19,6 +19,7 @@ from stepcoder_trl.executor.verdict.judge import (
     Judge,
     Untrusted,
     judge_examined,
+    judge_printed,
     judge_returned,
     judge_split_assert,
     judge_stdout,
@@ -112,10 +113,11 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
     setup, checks, output_bytes, kept_bytes = "", b"", [0], 0
     examined: list[int] = []
     judges: list[Judge]
-    if tests["type"] == "stdio":
+    if tests["type"] in ("stdio", "checker"):
         payload = [text_bytes(text) for text in tests["inputs"]]
         options = (tests.get("float_tolerance", limits.float_tolerance), limits.keep_outputs)
         judges = [partial(judge_stdout, text, *options) for text in tests["outputs"]]
+        judges = [judge_printed] * len(judges) if tests["type"] == "checker" else judges
         output_bytes = [len(text_bytes(text)) for text in tests["outputs"]]
     elif tests["type"] == "call":
         payload = [json_bytes(encode(list(arguments))) for arguments in tests["inputs"]]
@@ -138,7 +140,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
     parts = [compact(around), *payload]
     header: JobMessage = {
         "part_bytes": [],
-        "type": tests["type"],
+        "type": "stdio" if tests["type"] == "checker" else tests["type"],
         "examined": examined,
         "checks_bytes": len(checks),
         "timeout_s": timeout_s,

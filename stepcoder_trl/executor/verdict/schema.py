@@ -6,6 +6,7 @@ Every error is a [`BadInputError`]. Its message names the place, the field, the 
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -26,6 +27,7 @@ FIELDS = {
     "call": ("fn_name", "inputs", "outputs"),
     "assert": ("setup", "asserts"),
     "unittest": ("code",),
+    "checker": ("inputs", "outputs", "checker"),
 }
 
 
@@ -77,6 +79,8 @@ def validate_tests(tests: Mapping[str, Any] | str, where: str = "`tests`") -> di
     - `{"type": "call", "fn_name": str, "inputs": [[argument]], "outputs": [value]}`
     - `{"type": "assert", "setup"?: str, "asserts": [str]}`
     - `{"type": "unittest", "code": str}`, a module of pytest or unittest, which is returned as assert tests
+    - `{"type": "checker", "inputs": [str], "outputs": [str], "checker": str}`, Python whose
+      function `check(input, expected, output)` says whether an output is right
 
     each with an optional `preamble` (str), `timeout_s` (seconds, above 0), `memory_limit_bytes` (int),
     `float_tolerance` (number, at least 0) and `trusted` (bool). Tables fill in missing fields, so `None` counts as
@@ -110,7 +114,7 @@ class _TestsChecker:
         kind = given.get("type")
         if not isinstance(kind, str) or kind not in FIELDS:
             found = "is missing" if kind is None else f"is {shown(kind)}"
-            allowed = '`"stdio"`, `"call"`, `"assert"` and `"unittest"`'
+            allowed = '`"stdio"`, `"call"`, `"assert"`, `"unittest"` and `"checker"`'
             self.fail(f"`tests.type` {found}; allowed are {allowed}. Set it to the form of your tests.")
         self.no_unknown_fields(kind, given)
         checked = _FORMS[kind](self, given)
@@ -177,6 +181,14 @@ class _TestsChecker:
                 self.wrong(field, statement, "a Python statement", "Remove the empty one.")
             asserts.append(self.code(field, text))
         return {"setup": setup, "asserts": asserts}
+
+    def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        source = self.code("checker", given.get("checker", ""))
+        defines = (node for node in syntax_tree(source).body if isinstance(node, ast.FunctionDef))
+        if not any(node.name == "check" for node in defines):
+            fix = "Define `def check(input, expected, output):`, which returns whether the output is right."
+            self.wrong("checker", source, "Python with a function `check`", fix)
+        return {**self.stdio(given), "checker": source}
 
     def module(self, given: Mapping[str, Any]) -> dict[str, Any]:
         code = self.code("code", given.get("code", ""))
@@ -314,6 +326,7 @@ _FORMS = {
     "call": _TestsChecker.call,
     "assert": _TestsChecker.asserts,
     "unittest": _TestsChecker.module,
+    "checker": _TestsChecker.checked,
 }
 
 

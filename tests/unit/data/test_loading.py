@@ -106,7 +106,6 @@ def test_missing_source_gives_one_line(monkeypatch, name):
     ("row", "change", "reason"),
     [
         (BIGCODEBENCH, {"task_id": "b", "libs": ["pandas", "json"]}, r"needs pandas \(1\)"),
-        (CODEFORCES, {"id": "b", "generated_checker": "print(1)"}, r"tests of type checker cannot be run yet \(1\)"),
         (CODEFORCES, {"id": "b", "interaction_format": "Ask."}, r"is interactive \(1\)"),
         (CODECONTESTS, {"name": "b", "input_file": "a.in"}, r"uses the file a.in \(1\)"),
         (VERIFICATION_INFO, {"problem_id": "b", "verification_info": {"language": "rust"}}, r"'rust' \(str\) \(1\)"),
@@ -117,6 +116,31 @@ def test_rows_that_cannot_be_used_are_left_out_and_counted(write_rows, row, chan
         problems = load_problems(write_rows(row, {**row, **change}))
 
     assert len(problems) == 1
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("ending", ["", "sys.exit(0)"])
+def test_checkers_of_codeforces_judge(untraced, write_rows, ending):
+    checker = (
+        "import sys\ninput, expected, output = (open(path).read() for path in sys.argv[1:])\n"
+        f"print(1 if sorted(output.split()) == sorted(expected.split()) else 0)\n{ending}\n"
+    )
+    tests = [{"input": "3", "output": "1 2 3"}, {"input": "2", "output": "1 2"}]
+    row = {**CODEFORCES, "generated_checker": checker, "examples": [], "official_tests": tests}
+
+    (problem,) = load_problems(write_rows(row))
+    programs = ["print(*range(int(input()), 0, -1))", "print(*range(int(input())))", "print(int('x'))"]
+
+    found = [untraced.run(program, problem.tests) for program in programs]
+
+    assert [str(execution.outcome) for execution in found] == ["passed", "failed", "runtime_error"]
+    assert [test.output for test in found[0].tests] == [None, None]
+    assert found[1].tests[0].message == "the checker rejects the output"
+
+
+def test_checker_that_is_not_python_is_refused(write_rows):
+    with pytest.raises(BadInputError, match="`generated_checker` is '#include"):
+        load_problems(write_rows({**CODEFORCES, "generated_checker": "#include <x>\nint main() {}"}))
 
 
 # LiveCodeBench

@@ -87,7 +87,10 @@ def nested(levels: int) -> Any:
 @pytest.mark.parametrize(
     ("tests", "parts"),
     [
-        ({**STDIO, "type": "io"}, ["`tests.type` is 'io'", '`"stdio"`, `"call"`, `"assert"` and `"unittest"`']),
+        (
+            {**STDIO, "type": "io"},
+            ["`tests.type` is 'io'", '`"stdio"`, `"call"`, `"assert"`, `"unittest"` and `"checker"`'],
+        ),
         ({**STDIO, "type": ["stdio"]}, ["`tests.type` is ['stdio'] (list)"]),
         ({"inputs": []}, ["`tests.type` is missing"]),
         ([STDIO], ["`tests` is [", "must be an object"]),

@@ -1,0 +1,99 @@
+"""
+Judge what programs print by a checker: code of the dataset that says whether an output is right.
+
+A checker is not trusted with anything. It runs like a program, in a process and a sandbox of its own, after the
+program whose outputs it judges has ended. The program never sees it, nor the expected outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.executor.verdict.judge import worst_of
+from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS
+from stepcoder_trl.types import Execution, Outcome, TestResult
+
+
+Submit = Callable[[str, Tests], "Future[Execution]"]
+
+# The answer of a checker may be anything that is true or false.
+_JUDGE = "\n\ndef _is_right(*texts):\n    return bool(check(*texts))\n"
+
+
+def submit_checked(submit: Submit, program: str, tests: Tests, keep_outputs: bool) -> Future[Execution]:
+    """Run a program in the background, then the checker of its tests on what it printed."""
+    judged: Future[Execution] = Future()
+    printed = submit(program, tests)
+    judged.add_done_callback(lambda future: printed.cancel() if future.cancelled() else None)
+    printed.add_done_callback(lambda future: _Check(submit, tests, keep_outputs, judged).begin(future))
+    return judged
+
+
+class _Check:
+    """Second half of the work: a checker on the outputs of one program."""
+
+    def __init__(self, submit: Submit, tests: Tests, keep_outputs: bool, judged: Future[Execution]) -> None:
+        self.submit, self.tests, self.keep_outputs, self.judged = submit, tests, keep_outputs, judged
+        self.checked: list[int] = []  # numbers of the tests whose output is checked
+
+    def begin(self, printed: Future[Execution]) -> None:
+        if printed.cancelled():
+            self.judged.cancel()
+            return
+        if not self.judged.set_running_or_notify_cancel():
+            return
+        try:
+            execution = printed.result()
+            self.checked = [number for number, test in enumerate(execution.tests) if _can_be_checked(test)]
+            if not self.checked:
+                self.end(execution, ())
+                return
+            arguments = [self.arguments(number, execution.tests[number]) for number in self.checked]
+            tests = {**self.tests, "type": "call", "fn_name": "_is_right", "inputs": arguments}
+            tests["outputs"] = [True] * len(arguments)
+            program = tests.pop("checker") + _JUDGE
+            tests.pop("preamble", None)
+            checker = self.submit(program, Tests(tests))
+            checker.add_done_callback(lambda future: self.receive(execution, future))
+        except Exception as error:  # whatever it is, whoever waits for the program has to learn of it
+            self.judged.set_exception(error)
+
+    def arguments(self, number: int, test: TestResult) -> list[str]:
+        printed = str(test.output).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return [self.tests["inputs"][number], self.tests["outputs"][number], printed]
+
+    def receive(self, execution: Execution, checker: Future[Execution]) -> None:
+        try:
+            if checker.cancelled():
+                raise SandboxError("This executor was closed before the checker had started.")
+            self.end(execution, checker.result().tests)
+        except Exception as error:
+            self.judged.set_exception(error)
+
+    def end(self, execution: Execution, verdicts: tuple[TestResult, ...]) -> None:
+        results = list(execution.tests)
+        for number, verdict in zip(self.checked, verdicts, strict=True):
+            results[number] = _judged(results[number], verdict)
+        for number, result in enumerate(results):
+            if result.outcome is Outcome.PASSED and number not in self.checked:
+                results[number] = replace(result, outcome=Outcome.FAILED, message="too much output for the checker")
+        if not self.keep_outputs:
+            results = [replace(result, output=None) for result in results]
+        self.judged.set_result(replace(execution, outcome=worst_of(results).outcome, tests=tuple(results)))
+
+
+def _can_be_checked(test: TestResult) -> bool:
+    return test.outcome is Outcome.PASSED and isinstance(test.output, str) and len(test.output) < MAX_CHARACTERS // 2
+
+
+def _judged(result: TestResult, verdict: TestResult) -> TestResult:
+    """Return the result of a test whose program ran to its end, by the verdict of its checker."""
+    if verdict.outcome is Outcome.PASSED:
+        return result
+    is_answer = verdict.outcome is Outcome.FAILED
+    message = "the checker rejects the output" if is_answer else f"the checker fails: {verdict.message}"
+    return replace(result, outcome=Outcome.FAILED, message=message)

@@ -1,0 +1,86 @@
+"""Outputs that a checker judges."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepcoder_trl import CodeExecutor, ExecutorConfig
+from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.executor.verdict.schema import validate_tests
+
+
+CHECKER = (
+    "def check(input, expected, output):\n"
+    "    a, b = map(int, output.split())\n"
+    "    return a + b == int(input) and len(expected) > 0\n"
+)
+TESTS = {"type": "checker", "inputs": ["5", "7"], "outputs": ["2 3", "3 4"], "checker": CHECKER}
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    ("program", "outcome", "message"),
+    [
+        ("n = int(input())\nprint(1, n - 1)\n", "passed", ""),
+        ("n = int(input())\nprint(n - 1, 1)\n", "passed", ""),
+        ("print(2, 3)\n", "failed", "the checker rejects the output"),
+        ("print('a')\n", "failed", "the checker fails: ValueError: invalid literal"),
+        ("print(1 // 0)\n", "runtime_error", "ZeroDivisionError"),
+        ("print(\n", "compile_error", "SyntaxError"),
+        (
+            "import sys\nsys.stdout.buffer.write(b'\\xff 1')\n",
+            "failed",
+            "the checker fails: ValueError: invalid literal",
+        ),
+    ],
+)
+def test_outcome_is_that_of_the_checker(executor, program, outcome, message):
+    execution = executor.run(program, TESTS)
+
+    assert execution.outcome == outcome
+    assert execution.tests[-1].message.startswith(message)
+    assert execution.trusted
+    assert all(test.output is None for test in execution.tests)
+
+
+@pytest.mark.sandbox
+def test_lines_are_those_of_the_program(executor):
+    execution = executor.run("n = int(input())\nif n > 100:\n    n = 0\nprint(1, n - 1)\n", TESTS)
+
+    assert execution.executed_lines == frozenset({1, 2, 4})
+    assert not execution.trace_lost
+
+
+@pytest.mark.sandbox
+def test_program_cannot_see_the_checker(executor):
+    program = "import gc\nfound = [x for x in gc.get_objects() if isinstance(x, str) and 'check' in x]\nprint(2, 3)\n"
+    program += "import os\nprint(*[os.listdir('.')])\n"
+
+    assert executor.run(program, TESTS).outcome == "failed"
+
+
+@pytest.mark.sandbox
+def test_checker_may_take_too_long(executor):
+    tests = {**TESTS, "checker": "def check(*texts):\n    while True:\n        pass\n", "timeout_s": 0.3}
+
+    execution = executor.run("print(1)\n", tests)
+
+    assert execution.outcome == "failed"
+    assert execution.tests[0].message == "the checker fails: time limit exceeded"
+
+
+@pytest.mark.sandbox
+def test_closed_executor_settles_all_programs():
+    executor = CodeExecutor(ExecutorConfig(num_workers=1))
+    futures = [executor.submit("print(2, 3)\n", TESTS) for _ in range(4)]
+    executor.close()
+
+    assert all(future.cancelled() or isinstance(future.exception(), (SandboxError, type(None))) for future in futures)
+    with pytest.raises(SandboxError):
+        executor.submit("print(2, 3)\n", TESTS)
+
+
+@pytest.mark.parametrize("checker", ["x = 1\n", "def check(:\n", 3, None])
+def test_checker_must_define_check(checker):
+    with pytest.raises(BadInputError, match=r"`tests\.checker`"):
+        validate_tests({**TESTS, "checker": checker})
