@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     benchmark = [problem for path in arguments.benchmark for problem in load_problems(path)]
     source, folder = Path(arguments.source), Path(arguments.out)
     raw_rows = read_raw_rows(source)
-    _check_prompts_are_text(raw_rows)
+    _check_prompts_are_of_one_kind(raw_rows)
     with progress_bar("refining", len(raw_rows)) as advance:
         rows = refine(raw_rows, folder, settings, benchmark, arguments.workers, advance)
     summary = summarize_rows(rows)
@@ -110,11 +110,16 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _check_prompts_are_text(rows: Sequence[RawRow]) -> None:
-    """Reject chat prompts: a parquet column has one type, and messages as JSON text would be loaded as plain text."""
-    for row in rows:
-        if row.problem is not None and not isinstance(row.problem.prompt, str):
-            raise BadInputError(f"{row.task_id}: chat prompts cannot be refined. Pass prompts as text.")
+def _check_prompts_are_of_one_kind(rows: Sequence[RawRow]) -> None:
+    """Reject text beside messages: a parquet column has one type, and messages as JSON would be loaded as text."""
+    problems = [row.problem for row in rows if row.problem is not None]
+    texts = [isinstance(problem.prompt, str) for problem in problems]
+    if len(set(texts)) > 1:
+        first = problems[texts.index(not texts[0])]
+        raise BadInputError(
+            f"{first.task_id}: its prompt is {'text' if texts[0] is False else 'chat messages'}, unlike those before. "
+            "Refine rows of the two kinds separately."
+        )
 
 
 def _write_parquet(path: Path, problems: Sequence[Problem]) -> None:
@@ -122,9 +127,12 @@ def _write_parquet(path: Path, problems: Sequence[Problem]) -> None:
     import pyarrow.parquet
 
     text = pyarrow.string()
-    columns = ("task_id", "prompt", "starter_code", "canonical_solution", "tests", "difficulty")
+    names = ("task_id", "prompt", "starter_code", "canonical_solution", "tests", "difficulty")
     rows = [problem.to_row() for problem in problems]
-    table = pyarrow.table({name: pyarrow.array([row[name] for row in rows], text) for name in columns})
+    is_chat = any(isinstance(row["prompt"], list) for row in rows)
+    messages = pyarrow.list_(pyarrow.struct({"role": text, "content": text}))
+    kinds = {**dict.fromkeys(names, text), "prompt": messages if is_chat else text}
+    table = pyarrow.table({name: pyarrow.array([row[name] for row in rows], kind) for name, kind in kinds.items()})
     with temporary_path(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
 

@@ -183,16 +183,34 @@ def test_benchmark_rows_are_dropped_and_tests_extended(source, tmp_path):
     ]
 
 
-def test_chat_prompts_are_refused_before_refinement(tmp_path, capsys):
-    tests = {"type": "stdio", "inputs": ["1"], "outputs": ["1"]}
-    chat = {"task_id": "a", "prompt": [{"role": "user", "content": "Square."}], "tests": tests}
-    (tmp_path / "chat.jsonl").write_text(json.dumps(chat) + "\n")
+CHAT = {
+    "task_id": "a",
+    "prompt": [{"role": "user", "content": "Square."}],
+    "canonical_solution": "print(int(input()) ** 2)\n",
+    "tests": {"type": "stdio", "inputs": ["3"], "outputs": ["9"]},
+}
+
+
+def test_chat_prompts_are_refined(tmp_path):
+    (tmp_path / "chat.jsonl").write_text(json.dumps(CHAT) + "\n")
+
+    with pytest.raises(SystemExit) as ended:
+        main(["refine", str(tmp_path / "chat.jsonl"), "--out", str(tmp_path / "out"), "--runs", "1", "--workers", "1"])
+
+    assert ended.value.code == 0
+    for name in ("problems.jsonl", "problems.parquet"):
+        assert [problem.prompt for problem in load_problems(tmp_path / "out" / name)] == [CHAT["prompt"]]
+
+
+def test_chat_prompts_beside_text_are_refused_before_refinement(tmp_path, capsys):
+    rows = [CHAT, {**CHAT, "task_id": "b", "prompt": "Square."}]
+    (tmp_path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     with pytest.raises(SystemExit) as ended:
         main(["refine", str(tmp_path / "chat.jsonl"), "--out", str(tmp_path / "out")])
 
     assert ended.value.code == 2
-    assert "a: chat prompts cannot be refined" in capsys.readouterr().err
+    assert "b: its prompt is text, unlike those before" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
