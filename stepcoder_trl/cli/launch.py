@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.flags import Settings, parse_known, read_settings
+from stepcoder_trl.cli.training_help import help_text
 from stepcoder_trl.errors import BadInputError
 
 
@@ -106,21 +107,21 @@ def accelerate_arguments(launch: LaunchArguments, num_gpus: int) -> list[str]:
     return [text for name, value in flags.items() if value is not None for text in (f"--{name}", str(value))]
 
 
-def train_or_launch(module: str, train: Callable[[list[str]], int], arguments: list[str], help_text: str) -> int:
+def train_or_launch(verb: str, train: Callable[[list[str]], int], arguments: list[str]) -> int:
     """
-    Train in this process, or launch a module that calls `train` in several. Return the exit status.
+    Train in this process, or launch the module of a verb, which calls `train`, in several. Return the exit status.
 
-    `--help` prints `help_text`, and `--help-all` the help of `train`.
+    `--help` prints the main options, and `--help-all` all that `train` knows.
     """
     if "--help" in arguments or "-h" in arguments:
-        print(help_text, end="")
+        print(help_text(verb), end="")
         return 0
     if "--help-all" in arguments:
         return train(["--help"])
 
     launch = read_launch(read_settings(arguments))
     if launch.accelerate_config is not None:
-        return launch_module(module, arguments, launch)
+        return launch_module(f"stepcoder_trl.cli.{verb}", arguments, launch)
     for name in ("num_processes", "num_machines"):
         if (getattr(launch, name) or 1) > 1:
             raise BadInputError(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
-from stepcoder_trl.data.formats import FORMATS
+from stepcoder_trl.data.formats import FORMATS, read_sources
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.jsonl import Row, read_rows
+from stepcoder_trl.jsonl import Row
 
 
 _OWN = "stepcoder"  # format of rows whose columns are used as they are
@@ -32,19 +31,19 @@ class SolutionRow:
     starter_code: str
 
 
-def read_programs(path: str | os.PathLike[str]) -> list[ProgramRow]:
+def read_programs(source: str) -> list[ProgramRow]:
     """
     Read programs with their tests. A problem without `program` has its canonical solution as program.
 
     Raises:
         BadInputError: If a row cannot be used, or has neither a program nor a solution.
     """
-    return [_program_row(row) for row in read_rows(path)]
+    return [_program_row(row) for rows in read_sources(source) for row in rows]
 
 
-def read_solutions(path: str | os.PathLike[str]) -> list[SolutionRow]:
+def read_solutions(source: str) -> list[SolutionRow]:
     """Read canonical solutions with their starter code. Raises a `BadInputError` if a row cannot be used."""
-    return [_solution_row(row) for row in read_rows(path)]
+    return [_solution_row(row) for rows in read_sources(source) for row in rows]
 
 
 def _program_row(row: Row) -> ProgramRow:
@@ -66,4 +65,4 @@ def _solution_row(row: Row) -> SolutionRow:
 def _published_problem(row: Row) -> Problem | None:
     """Return the problem of a row in a published format, whose solution may be spread over columns. Else `None`."""
     known = next((known for known in FORMATS if known.fits(row)), None)
-    return None if known is None or known.name == _OWN else known.load(row)
+    return None if known is None or known.name == _OWN else known.problem(row)

@@ -42,7 +42,11 @@ if TYPE_CHECKING:
 class ScriptArguments:
     """Arguments of a training run besides those of trainer and model. Each field describes itself."""
 
-    problems: str = field(metadata={"help": f"File of problems. Formats: {FORMAT_TITLES}."})
+    problems: list[str] = field(
+        metadata={
+            "help": f"Files of problems, or data sets of the Hub as `owner/name:split`. Formats: {FORMAT_TITLES}."
+        }
+    )
     max_problems: int | None = field(default=None, metadata={"help": "Use only the first so many. Defaults to all."})
     merge_adapter: bool = field(
         default=False,
@@ -55,6 +59,9 @@ class ScriptArguments:
             "`deepseek` in the zero-shot form of the paper's models."
         },
     )
+
+    def __post_init__(self) -> None:
+        self.problems = _as_list(self.problems)
 
 
 @dataclass
@@ -70,6 +77,7 @@ class SFTScriptArguments(ScriptArguments):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
 
 
@@ -77,8 +85,8 @@ class SFTScriptArguments(ScriptArguments):
 class PPOScriptArguments(ScriptArguments):
     """Arguments of a PPO or GRPO run besides those of trainer and model. Each field describes itself."""
 
-    eval_problems: str | None = field(
-        default=None, metadata={"help": "File of problems for `eval_strategy`, in any format of `problems`."}
+    eval_problems: list[str] | None = field(
+        default=None, metadata={"help": "Files of problems for `eval_strategy`, in any format of `problems`."}
     )
     reward: str = field(
         default="stepcoder",
@@ -94,6 +102,9 @@ class PPOScriptArguments(ScriptArguments):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eval_problems is not None:
+            self.eval_problems = _as_list(self.eval_problems)
         if self.reward not in REWARDS:
             raise BadInputError(f"`reward` is {self.reward!r}, but must be one of {', '.join(REWARDS)}.")
 
@@ -145,7 +156,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
         identity.resume(source, checkpoints(output_dir), is_main=is_main)
     else:
         identity.begin(checkpoints(output_dir), overwrite=script_args.overwrite_output_dir, is_main=is_main)
-    data = Path(script_args.problems).name
+    data = _names(script_args.problems)
     report = SFTReport(trainer, lambda trained: sft_facts(trained, tokenizer, problems[0], data, template_kwargs))
     trainer.add_callback(RunFileCallback(identity))
     trainer.add_callback(report)
@@ -154,7 +165,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     if is_main:
         identity.save(output_dir)
     _save(trainer, script_args, training_args, report)
-    next_command = "ppo", "--problems", script_args.problems, "--model_name_or_path", output_dir
+    next_command = "ppo", "--problems", *script_args.problems, "--model_name_or_path", output_dir
     _say_farewell(training_args, trainer.accelerator, *next_command, "--output_dir", f"{output_dir}-ppo")
     return left_out
 
@@ -191,8 +202,8 @@ def run_ppo(
     evaluated = None
     if script_args.eval_problems is not None:
         evaluated = style_prompts(load_problems(script_args.eval_problems), script_args.prompt_style, tokenizer)
-        training_args.eval_data_name = training_args.eval_data_name or Path(script_args.eval_problems).name
-    training_args.training_data_name = training_args.training_data_name or Path(script_args.problems).name
+        training_args.eval_data_name = training_args.eval_data_name or _names(script_args.eval_problems)
+    training_args.training_data_name = training_args.training_data_name or _names(script_args.problems)
     model = load()
     # A reference that is loaded is sharded at once. A copy would first be gathered on every process.
     sharded = is_sharded(model.parameters()) and not model_args.use_peft
@@ -209,8 +220,8 @@ def run_ppo(
     )
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     _save(trainer, script_args, training_args)
-    file = script_args.eval_problems or script_args.problems
-    next_command = "evaluate", "--model", training_args.output_dir, "--problems", file
+    files = script_args.eval_problems or script_args.problems
+    next_command = "evaluate", "--model", training_args.output_dir, "--problems", *files
     _say_farewell(training_args, trainer.accelerator, *next_command)
     return trainer
 
@@ -245,11 +256,11 @@ def run_grpo(
         callbacks=callbacks,
         peft_config=get_peft_config(model_args),
     )
-    trainer.training_data_name = Path(script_args.problems).name
+    trainer.training_data_name = _names(script_args.problems)
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     _save(trainer, script_args, training_args)
-    file = script_args.eval_problems or script_args.problems
-    next_command = "evaluate", "--model", training_args.output_dir, "--problems", file
+    files = script_args.eval_problems or script_args.problems
+    next_command = "evaluate", "--model", training_args.output_dir, "--problems", *files
     _say_farewell(training_args, trainer.accelerator, *next_command)
     return trainer
 
@@ -269,10 +280,20 @@ def _say_farewell(training_args: Any, accelerator: Any, *next_command: str) -> N
         say("\n".join(farewell(training_args.output_dir, ["stepcoder-trl", *next_command])))
 
 
+def _as_list(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _names(sources: Sequence[str]) -> str:
+    """Return the names of files without their folders."""
+    return ", ".join(Path(source).name for source in sources)
+
+
 def _first(problems: Sequence[Problem], script_args: ScriptArguments) -> Sequence[Problem]:
     """Return the first `max_problems` problems."""
     if not problems:
-        raise BadInputError(f"{script_args.problems}: no problem is left to train on. Name another file of problems.")
+        names = _names(script_args.problems)
+        raise BadInputError(f"{names}: no problem is left to train on. Name another file of problems.")
     return problems[: script_args.max_problems]
 
 

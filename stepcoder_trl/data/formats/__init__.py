@@ -6,8 +6,8 @@ To add a format, write a reader and its entry in a file of this package, and add
 """
 
 from stepcoder_trl.data.formats.common import Format
-from stepcoder_trl.data.formats.loading import RawRow, load_problems, read_raw_rows
+from stepcoder_trl.data.formats.loading import RawRow, load_problems, read_raw_rows, read_sources
 from stepcoder_trl.data.formats.table import FORMAT_TITLES, FORMATS
 
 
-__all__ = ["FORMATS", "FORMAT_TITLES", "Format", "RawRow", "load_problems", "read_raw_rows"]
+__all__ = ["FORMATS", "FORMAT_TITLES", "Format", "RawRow", "load_problems", "read_raw_rows", "read_sources"]

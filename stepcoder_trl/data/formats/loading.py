@@ -16,7 +16,7 @@ from stepcoder_trl.data.formats.common import Format, LeftOut, plain_line_ends
 from stepcoder_trl.data.formats.table import FORMATS
 from stepcoder_trl.data.problems import Problem, check_unique_task_ids
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.jsonl import Row, read_rows, shown
+from stepcoder_trl.jsonl import OnBadText, Row, read_rows, shown
 
 
 Source = str | os.PathLike[str]
@@ -63,7 +63,7 @@ def load_problems(
     """
     problems: list[Problem] = []
     places: list[str] = []
-    for rows in _sources(path):
+    for rows in read_sources(path):
         chosen = _recognised(rows[0]) if format is None else _named(format)
         for row, problem in _problems(chosen, _in_window(chosen, rows, since, until)):
             problems.append(problem)
@@ -123,15 +123,18 @@ class RawRow:
     values: Mapping[str, Any]  # fields of the row
 
 
-def read_raw_rows(path: Source | Sequence[Source]) -> list[RawRow]:
+def read_raw_rows(path: Source | Sequence[Source], on_bad_text: OnBadText | None = None) -> list[RawRow]:
     """
-    Read the rows of files, folders or the Hub for refinement, with all their solutions.
+    Read the rows of files, folders or the Hub, with all their solutions.
 
-    A row that cannot be used raises no error. A task id that occurs again gets a number.
+    A row that cannot be used raises no error. A task id that occurs again gets a number. A line that is no object in
+    JSON is left out and handed to `on_bad_text`. Without it, it raises a `BadInputError`.
     """
     seen: set[str] = set()
     raw: list[RawRow] = []
-    for rows in _sources(path):
+    for rows in read_sources(path, on_bad_text):
+        if not rows:  # every line is bad
+            continue
         chosen = _recognised(next((row for row in rows if any(known.fits(row) for known in FORMATS)), rows[0]))
         raw += [_raw_row(chosen, row, number, seen) for number, row in enumerate(rows, len(raw) + 1)]
     return raw
@@ -159,19 +162,19 @@ def _raw_row(chosen: Format, row: Row, number: int, seen: set[str]) -> RawRow:
 # Sources
 
 
-def _sources(path: Source | Sequence[Source]) -> Iterator[list[Row]]:
+def read_sources(path: Source | Sequence[Source], on_bad_text: OnBadText | None = None) -> Iterator[list[Row]]:
     """Yield the rows of each file, folder in the layout of APPS, or split on the Hub."""
     if not isinstance(path, (str, os.PathLike)):
         if not path:
             raise BadInputError("No file of problems is named. Name at least one.")
         for one in path:
-            yield from _sources(one)
+            yield from read_sources(one, on_bad_text)
     elif os.path.isdir(path):
         yield from _folder(Path(path))
     elif not os.path.exists(path) and (hub := _HUB_NAME.fullmatch(os.fspath(path))) and not _is_file_name(hub["name"]):
         yield hub_rows(hub["name"], hub["split"])
     else:
-        yield read_rows(path)
+        yield read_rows(path, on_bad_text)
 
 
 def _is_file_name(name: str) -> bool:

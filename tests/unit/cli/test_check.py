@@ -52,12 +52,15 @@ def test_right_problems_exit_with_0(problem_file, model_folder, tmp_path, capsys
 def test_all_wrong_rows_are_printed(problem_file, capsys):
     with problem_file.open("a") as stream:
         stream.write('{"task_id": "a[b]", "prompt": "p"}\n{"id": 3, "prompt": "p", "tests": {"type": "stdin"}}\n')
+        stream.write("{no json\n[]\n")
 
     assert check(problem_file) == 1
 
     printed = capsys.readouterr().out
-    assert "problems.jsonl:3: `tests` is missing" in printed
+    assert "problems.jsonl:3: field `tests` is missing" in printed
     assert "problems.jsonl:4: `tests.type` is 'stdin' (str)" in printed
+    assert "problems.jsonl:5: invalid JSON" in printed
+    assert "problems.jsonl:6: the row is [] (list)" in printed
 
 
 def test_configuration_is_planned(problem_file, model_folder, tmp_path, capsys):

@@ -118,7 +118,10 @@ def test_several_processes_need_configuration(launched):
     ("flags", "message"),
     [
         (["--top_p", "5"], "`top_p` is 5.0, but must be in (0, 1]"),
-        (["--num_mini_batches", "2"], "`num_mini_batches` is 2, but must divide `gradient_accumulation_steps`"),
+        (
+            ["--num_mini_batches", "2", "--gradient_accumulation_steps", "1"],
+            "`num_mini_batches` is 2, but must divide `gradient_accumulation_steps`",
+        ),
         ([], "The model '/no/such/model' cannot be loaded"),
         (["--fsdp", "full_shard"], "FSDP is not supported"),
         (["--accelerate_config", "fsdp"], "FSDP is not supported"),

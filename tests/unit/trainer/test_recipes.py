@@ -51,7 +51,7 @@ def test_grpo_recipes_are_read(name):
     script, args, _ = parser.parse_args_and_config(flags)
 
     given = read(name)
-    assert script.problems == given["problems"]
+    assert script.problems == [given["problems"]]
     assert (args.curriculum, args.fgo, args.num_generations) == (given["curriculum"], given["fgo"], 16)
     assert args.use_vllm == given.get("use_vllm", False)
 
