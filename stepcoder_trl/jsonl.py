@@ -379,6 +379,21 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
             stream.write(json_text(row) + "\n")
 
 
+def make_folder(path: str | os.PathLike[str], option: str = "--out") -> Path:
+    """Make a folder, and those above it, if missing. Return its path. `option` names it in errors."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise BadInputError(
+            f"`{option}` is {str(folder)!r}, but the folder cannot be made: {reason}. Choose another one."
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInputError(f"`{option}` is {str(folder)!r}, but the folder cannot be written to. Choose another one.")
+    return folder
+
+
 def cut_to_whole_lines(path: Path) -> None:
     """Cut off the last line of a file, if any, that has no line end: the process that wrote it was stopped."""
     if not path.exists():

@@ -22,7 +22,7 @@ from stepcoder_trl.evaluation.sampling import Sample
 from stepcoder_trl.evaluation.scoring import score_samples
 from stepcoder_trl.evaluation.summary import check_sample_counts, compare_runs, limits_of, result_rows, summarize
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
-from stepcoder_trl.jsonl import read_rows, write_json, write_rows, write_text
+from stepcoder_trl.jsonl import make_folder, read_rows, write_json, write_rows, write_text
 from stepcoder_trl.reports.plots import can_plot, plot_shares
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.prompt_settings import PromptSettings, read_run_file
@@ -115,8 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0  # a launcher started several processes, and the first one scores
     other = _results(arguments.compare) if arguments.compare else None
     problems = load_problems(arguments.problems)
-    folder = Path(arguments.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(arguments.out)
     samples = _samples(arguments, problems, folder)
     if samples is None:  # the first process scores
         return 0

@@ -7,7 +7,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +19,8 @@ from stepcoder_trl.jsonl import shown
 CONFIG = "--config"
 
 _OPTION = re.compile(r"argument (--[\w-]+)(?:/--[\w-]+)*: ")
+_INVALID = re.compile(r"invalid (?P<kind>\S+?)(?: value)?: '(?P<value>.*?)'")
+_KINDS = {"int": "a whole number", "float": "a number"}
 _OFF_WORDS = ("no", "off", "none")  # choices that YAML 1.1 reads as False, or that stand for null
 _NULL_WORDS = {"report_to": "none"}
 
@@ -88,7 +90,9 @@ def did_you_mean(name: str, known: Iterable[str], fix: str) -> str:
     return f"Did you mean `{close[0]}`?" if close else fix
 
 
-def parse_flags(settings: Settings, parser: argparse.ArgumentParser, verb: str) -> argparse.Namespace:
+def parse_flags(
+    settings: Settings, parser: argparse.ArgumentParser, verb: str, nullable: Collection[str]
+) -> argparse.Namespace:
     """
     Parse settings and flags. Flags beat settings.
 
@@ -96,6 +100,7 @@ def parse_flags(settings: Settings, parser: argparse.ArgumentParser, verb: str) 
         settings ([`Settings`]): Command line.
         parser (`argparse.ArgumentParser`): Parser with one action for each option. Its values are changed.
         verb (`str`): Verb, for messages.
+        nullable (`Collection[str]`): Options that may be `None`, which YAML writes as `null`.
 
     Raises:
         BadInputError: If a name is unknown or a value invalid. The message says which one is closest.
@@ -107,7 +112,7 @@ def parse_flags(settings: Settings, parser: argparse.ArgumentParser, verb: str) 
         if name not in names:
             fix = did_you_mean(name, names, f"`stepcoder-trl {verb} --help-all` lists all options.")
             raise BadInputError(f"{settings.path}: there is no option `{name}`. {fix}")
-        words += _as_words(settings.path, actions[name], value)
+        words += _as_words(settings.path, actions[name], value, name in nullable)
     found, unknown = parse_known(settings, parser, words)
     for word in unknown:
         if not word.startswith("-"):
@@ -143,7 +148,7 @@ def _name(word: str) -> str:
     return word.partition("=")[0].lstrip("-").replace("-", "_")
 
 
-def _as_words(path: str, action: argparse.Action, value: Any) -> list[str]:
+def _as_words(path: str, action: argparse.Action, value: Any, is_nullable: bool) -> list[str]:
     """Return the words that give an option the value of a YAML file. A value that no word can be is its default."""
     name, choices = action.dest, list(action.choices or ())
     if value is False and action.nargs != "?":
@@ -152,8 +157,9 @@ def _as_words(path: str, action: argparse.Action, value: Any) -> list[str]:
     if value is None and name in _NULL_WORDS:
         value = _NULL_WORDS[name]
     if value is None:
-        if action.default is not None and action.default is not argparse.SUPPRESS and not choices:
+        if not is_nullable:
             raise BadInputError(f"{path}: `{name}` has no value. Give it one, or leave it out for the default.")
+        action.default, action.required = None, False
         return []
     if isinstance(value, list) and action.nargs in ("+", "*"):
         return [f"--{name}", *map(str, value)]
@@ -170,15 +176,19 @@ def _place(settings: Settings, message: str, actions: Mapping[str, argparse.Acti
     """Return argparse's message with the option, its source and the choice that is closest."""
     found = _OPTION.match(message)
     if found is None:
-        missing = re.match(r"the following arguments are required: (\S+)", message)
-        name = "" if missing is None else missing[1].partition("/")[0].rstrip(",")
-        return f"`{name}` is missing. Give it a value." if name else f"{message}."
-    name, reason = _name(found[1]), message[found.end() :]
-    flags = {_name(word) for word in settings.words if word.startswith("--")}
-    where = f"{settings.path}: " if name in settings.values and name not in flags else ""
+        missing = message.partition("the following arguments are required: ")[2].split(", ")
+        names = [f"`{name.partition('/')[0]}`" for name in missing if name]
+        return f"{' and '.join(names)} missing. Add what the help says." if names else f"{message}."
+    option, reason = found[1], message[found.end() :]
+    name = _name(option)
+    flags = {_name(word) for word in settings.words if word.startswith("-")}
+    is_setting = name in settings.values and name not in flags
+    label = f"{settings.path}: `{name}`" if is_setting else f"`{option}`"
+    wrong = _INVALID.match(reason)
+    if wrong is None:
+        return f"{label}: {reason.rstrip('.')}. Correct the value."
     choices = [str(choice) for choice in actions[name].choices or ()] if name in actions else []
-    wrong = re.match(r"invalid \S+(?: value)?: '(.*?)'", reason)
-    if wrong is None or not choices:
-        return f"{where}`{name}`: {reason.rstrip('.')}. Correct the value."
-    fix = did_you_mean(wrong[1], choices, "Check the spelling.")
-    return f"{where}`{name}` is {wrong[1]!r}, but must be one of {', '.join(choices)}. {fix}"
+    if not choices:
+        return f"{label} is {wrong['value']!r}, but must be {_KINDS.get(wrong['kind'], wrong['kind'])}. Correct it."
+    fix = did_you_mean(wrong["value"], choices, "Check the spelling.")
+    return f"{label} is {wrong['value']!r}, but must be one of {', '.join(choices)}. {fix}"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from stepcoder_trl import __version__
-from stepcoder_trl.cli.flags import did_you_mean
+from stepcoder_trl.cli.flags import Settings, did_you_mean, parse_known
 from stepcoder_trl.errors import BadInputError, SandboxError
 
 
@@ -81,11 +81,11 @@ def _run(arguments: list[str]) -> int:
     )
     module.add_arguments(parser)
     parser.add_argument("--help-all", action="help", help=argparse.SUPPRESS)  # these verbs inherit no options
-    parsed, unknown = parser.parse_known_args(words)
+    parsed, unknown = parse_known(Settings(tuple(words)), parser, [])
     if unknown:
         known = [name for action in parser._actions for name in action.option_strings if name != "--help-all"]
         fix = did_you_mean(unknown[0].partition("=")[0], known, f"See `stepcoder-trl {verb} --help`.")
-        raise BadInputError(f"`{verb}` does not know {unknown[0]!r}. {fix}")
+        raise BadInputError(f"There is no option {unknown[0]!r}. {fix}")
     return int(module.run(parsed))
 
 

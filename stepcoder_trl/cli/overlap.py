@@ -7,6 +7,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -45,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare all solutions and return the exit status."""
+    if arguments.histogram and not Path(arguments.histogram).parent.is_dir():
+        raise BadInputError(f"`--histogram` is {arguments.histogram!r}, but its folder does not exist. Create it.")
     benchmark = load_problems(arguments.benchmark)
     train = [problem for path in arguments.train for problem in load_problems(path)]
     found = line_overlaps([_solution(problem) for problem in benchmark], [_solution(problem) for problem in train])

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
+from stepcoder_trl.errors import BadInputError
+
 
 EPILOG = """The run directory gets summary.json, curves.jsonl, curves.png (with the extra `plots`), stages.jsonl, the
 problems, the model before and after, and rollouts.html, which shows masked tokens in colour.
@@ -41,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     import os
 
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    if arguments.threads < 1:
+        raise BadInputError(f"`--threads` is {arguments.threads}, but must be at least 1.")
     from stepcoder_trl.quickstart.run import run_quickstart
     from stepcoder_trl.quickstart.settings import FAST, FULL, QuickstartConfig
 

