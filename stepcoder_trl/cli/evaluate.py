@@ -24,6 +24,7 @@ from stepcoder_trl.evaluation.summary import check_sample_counts, compare_runs, 
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.jsonl import make_folder, read_rows, write_json, write_rows, write_text
 from stepcoder_trl.reports.plots import can_plot, plot_shares
+from stepcoder_trl.reports.rollouts import visible
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.prompt_settings import PromptSettings, read_run_file
 
@@ -286,6 +287,7 @@ def _pass_at(arguments: argparse.Namespace, samples: Sequence[Sample]) -> list[i
 def _difficulties(summary: dict[str, Any]) -> Any:
     """Return a table of the figures of each difficulty."""
     from rich.table import Table
+    from rich.text import Text
 
     shares = summary["outcomes"]
     names = [name for name in summary if name.startswith("pass@")]
@@ -295,7 +297,8 @@ def _difficulties(summary: dict[str, Any]) -> Any:
     for difficulty, row in shares.items():
         part = summary if difficulty == "all" else summary["difficulties"][difficulty]
         figures = ["" if part[name] is None else f"{part[name]['value']:.3f}" for name in names]
-        table.add_row(difficulty, str(part["problems"]), *figures, *(f"{share:.1%}" for share in row.values()))
+        shown = [f"{share:.1%}" for share in row.values()]
+        table.add_row(Text(visible(difficulty)), str(part["problems"]), *figures, *shown)
     return table
 
 

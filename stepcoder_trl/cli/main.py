@@ -29,7 +29,7 @@ VERBS = {
     "selftest": ("selftest", "test the sandbox on this machine with hostile and correct programs"),
     "report": ("report", "write one HTML page about a run: curves, stages, outcomes, rollouts"),
     "plot": ("plot", "plot the learning curves of one or several runs"),
-    "env": ("environment", "print package versions and sandbox layers, for bug reports"),
+    "env": ("environment", "print versions, hardware and sandbox layers, for bug reports"),
 }
 TRAINING_VERBS = ("grpo", "ppo", "sft")
 

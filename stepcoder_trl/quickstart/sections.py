@@ -286,7 +286,7 @@ def show_results(
     title = "Tokens that were trained on: last update, then first, most masked tokens first"
     write_text(run.path / "rollouts.html", rollouts_page(shown, title=title))
     if not can_plot():
-        run.console.print(f"No curves.png: {MISSING}")
+        run.console.print(f"No curves.png: {MISSING}", markup=False)
         return
     plot_curves(
         {"pass@1, greedy, from scratch": run.pass_rates, "training": {"share of completions that pass": run.passing}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -221,8 +222,23 @@ def test_env_prints_versions_and_layers(capsys):
 
     assert status == 0
     text = capsys.readouterr().out
-    assert "trl: " in text
-    assert "active sandbox layers: " in text
+    lines = dict(line.split(": ", 1) for line in text.splitlines())
+    assert lines.keys() >= {"platform", "memory", "trl", "deepspeed", "vllm", "bitsandbytes", "active sandbox layers"}
+    assert "GPUs" in lines or "GPU 0" in lines
+
+
+def test_help_is_read_without_torch():
+    """A fresh interpreter prints the help of every verb and has not imported torch."""
+    program = (
+        "import contextlib, sys\n"
+        "from stepcoder_trl.cli.main import VERBS, main\n"
+        "for verb in VERBS:\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        main([verb, '--help'])\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+
+    assert subprocess.run([sys.executable, "-c", program], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("verb", VERBS)
