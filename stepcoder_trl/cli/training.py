@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 from stepcoder_trl.cli.flags import CONFIG, Settings, did_you_mean, parse_flags, read_settings
 from stepcoder_trl.cli.launch import LaunchArguments, find_config, read_config, read_launch
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import parse_json
 
 
 # Package of each tracker whose name differs, and the name under which it is installed.
@@ -65,13 +66,28 @@ def parse_settings(
     classes = (script_class, LaunchArguments, training_class, ModelConfig)
     parser: Any = HfArgumentParser(classes, prog=f"stepcoder-trl {verb}", allow_abbrev=False)
     parser.set_defaults(**defaults)
-    hints = {name: hint for one in classes for name, hint in get_type_hints(one).items()}
+    hints: dict[str, Any] = {name: hint for one in classes for name, hint in get_type_hints(one).items()}
     nullable = [name for name, hint in hints.items() if type(None) in get_args(hint)]
     found = vars(parse_flags(settings, parser, verb, nullable))
+    for name, value in found.items():
+        if "dict" in str(hints.get(name)) and isinstance(value, str):
+            found[name] = _read_object(name, value)
     script, _, training, model = (_make(one, found) for one in classes)
     check_packages(training, model)
+    _check_evaluation(script, training)
+    _check_checkpoint(training.resume_from_checkpoint)
     _check_output_dir(training.output_dir)
     return script, training, model
+
+
+def _read_object(name: str, value: str) -> Any:
+    """Return the value of an option that takes an object: JSON, or text that names a file."""
+    if not value.lstrip().startswith("{"):
+        return value
+    try:
+        return parse_json(value)
+    except ValueError as error:
+        raise BadInputError(f'`{name}` is {value!r}, which is no JSON: {error}. Write {{"name": value}}.') from None
 
 
 def _make(cls: Any, found: Mapping[str, Any]) -> Any:
@@ -107,6 +123,24 @@ def check_packages(training_args: Any, model_args: Any) -> None:
 def _need(module: str, what: str, package: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise BadInputError(f"{what} needs {package}, which is not installed. Run `pip install {package}`.")
+
+
+def _check_evaluation(script_args: Any, training_args: Any) -> None:
+    """Raise a `BadInputError` if evaluations are asked for without problems."""
+    strategy = str(training_args.eval_strategy.value)
+    problems = vars(script_args).get("eval_problems")  # fine-tuning has none
+    if strategy != "no" and not problems:
+        fix = "Add `eval_problems`" if "eval_problems" in vars(script_args) else "`sft` does not evaluate"
+        raise BadInputError(f"`eval_strategy` is {strategy!r}, but there are no problems to evaluate on. {fix}.")
+
+
+def _check_checkpoint(flag: str | bool | None) -> None:
+    """Raise a `BadInputError` if the checkpoint to resume from is a path that is not there."""
+    is_path = isinstance(flag, str) and flag.lower() not in ("true", "false")
+    if is_path and not Path(str(flag)).is_dir():
+        raise BadInputError(
+            f"`resume_from_checkpoint` is {flag!r}, but there is no such folder. Write `true` for the newest."
+        )
 
 
 def _check_output_dir(folder: str | None) -> None:

@@ -51,7 +51,7 @@ def find_reward(name: str) -> RewardFunc:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, SyntaxError) as error:
         raise BadInputError(
             f"`reward_funcs` has {name!r}, whose module cannot be imported: {error}. Install it, or start in the "
             "folder that holds it."

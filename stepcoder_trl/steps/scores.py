@@ -40,7 +40,10 @@ def reward_columns(completions: Sequence[Completion], executions: Sequence[Execu
 
 def checked_scores(name: str, values: Sequence[float | None]) -> tuple[float | None, ...]:
     """Return the scores of reward function `name`, with `None` for NaN, as in TRL. Refuses infinite scores."""
-    scores = [math.nan if value is None else float(value) for value in values]
+    try:
+        scores = [math.nan if value is None else float(value) for value in values]
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"`{name}` gave a score that is no number: {error}. Return numbers or `None`.") from error
     for number, score in enumerate(scores):
         if math.isinf(score):
             raise BadInputError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -136,7 +137,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     problems = style_prompts(problems, script_args.prompt_style, tokenizer)
     template_kwargs = read_template_kwargs(script_args.chat_template_kwargs)
     dataset, left_out = sft_dataset(problems, tokenizer, template_kwargs)
-    with renamed_attributes_allowed():
+    with _setting_up(), renamed_attributes_allowed():
         trainer = SFTTrainer(
             load(),
             training_args,
@@ -207,17 +208,18 @@ def run_ppo(
     model = load()
     # A reference that is loaded is sharded at once. A copy would first be gathered on every process.
     sharded = is_sharded(model.parameters()) and not model_args.use_peft
-    trainer = StepCoderPPOTrainer(
-        training_args,
-        tokenizer,
-        model,
-        ref_model=load() if sharded else None,
-        train_dataset=problems,
-        eval_dataset=evaluated,
-        callbacks=callbacks,
-        peft_config=get_peft_config(model_args),
-        reward_funcs=script_args.rewards(),
-    )
+    with _setting_up():
+        trainer = StepCoderPPOTrainer(
+            training_args,
+            tokenizer,
+            model,
+            ref_model=load() if sharded else None,
+            train_dataset=problems,
+            eval_dataset=evaluated,
+            callbacks=callbacks,
+            peft_config=get_peft_config(model_args),
+            reward_funcs=script_args.rewards(),
+        )
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     _save(trainer, script_args, training_args)
     files = script_args.eval_problems or script_args.problems
@@ -246,16 +248,17 @@ def run_grpo(
     evaluated = None
     if script_args.eval_problems is not None:
         evaluated = style_prompts(load_problems(script_args.eval_problems), script_args.prompt_style, tokenizer)
-    trainer = StepCoderGRPOTrainer(
-        load(),
-        script_args.rewards(),
-        training_args,
-        style_prompts(problems, script_args.prompt_style, tokenizer),
-        evaluated,
-        tokenizer,
-        callbacks=callbacks,
-        peft_config=get_peft_config(model_args),
-    )
+    with _setting_up():
+        trainer = StepCoderGRPOTrainer(
+            load(),
+            script_args.rewards(),
+            training_args,
+            style_prompts(problems, script_args.prompt_style, tokenizer),
+            evaluated,
+            tokenizer,
+            callbacks=callbacks,
+            peft_config=get_peft_config(model_args),
+        )
     trainer.training_data_name = _names(script_args.problems)
     trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     _save(trainer, script_args, training_args)
@@ -280,6 +283,18 @@ def _say_farewell(training_args: Any, accelerator: Any, *next_command: str) -> N
         say("\n".join(farewell(training_args.output_dir, ["stepcoder-trl", *next_command])))
 
 
+@contextmanager
+def _setting_up() -> Iterator[None]:
+    """Report in one line what a library refuses while a trainer is made, such as an option or a missing package."""
+    try:
+        yield
+    except BadInputError:
+        raise
+    except (ImportError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise BadInputError(f"{reason}. Correct the options.") from error
+
+
 def _as_list(names: str | Sequence[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
@@ -291,6 +306,8 @@ def _names(sources: Sequence[str]) -> str:
 
 def _first(problems: Sequence[Problem], script_args: ScriptArguments) -> Sequence[Problem]:
     """Return the first `max_problems` problems."""
+    if script_args.max_problems is not None and script_args.max_problems < 1:
+        raise BadInputError(f"`max_problems` is {script_args.max_problems}, but must be at least 1.")
     if not problems:
         names = _names(script_args.problems)
         raise BadInputError(f"{names}: no problem is left to train on. Name another file of problems.")
