@@ -23,8 +23,11 @@ from stepcoder_trl.evaluation.scoring import score_samples
 from stepcoder_trl.evaluation.summary import check_sample_counts, compare_runs, limits_of, result_rows, summarize
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
 from stepcoder_trl.jsonl import make_folder, read_rows, write_json, write_rows, write_text
+from stepcoder_trl.reports.model_card import CARD
 from stepcoder_trl.reports.plots import can_plot, plot_shares
 from stepcoder_trl.reports.rollouts import visible
+from stepcoder_trl.reports.run_facts import PassRate, sampling_text
+from stepcoder_trl.reports.run_files import add_pass_rates
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.prompt_settings import PromptSettings, read_run_file
 
@@ -150,7 +153,25 @@ def run(arguments: argparse.Namespace) -> int:
         plot_shares(summary["outcomes"], folder / "outcomes.png", "Outcomes per difficulty")
     _show(summary)
     print(f"Wrote samples, results and summary to {folder}.")
+    _add_to_card(arguments, summary)
     return 1 if evaluation.infrastructure_errors else 0
+
+
+def _add_to_card(arguments: argparse.Namespace, summary: dict[str, Any]) -> None:
+    """Add the pass rates to the card of the model that was sampled, if training wrote one."""
+    if arguments.model is None or _only_scores(arguments) or not Path(arguments.model).is_dir():
+        return
+    sampling = sampling_text(arguments.num_samples, arguments.temperature, arguments.top_p, arguments.max_new_tokens)
+    data = Path(arguments.problems).name
+    if arguments.max_problems is not None:
+        data += f", first {arguments.max_problems} problems"
+    rates = [
+        PassRate(data, int(name.removeprefix("pass@")), figure["value"], sampling)
+        for name, figure in summary.items()
+        if name.startswith("pass@") and figure is not None
+    ]
+    if add_pass_rates(arguments.model, rates):
+        print(f"Added the pass rates to the model card, {Path(arguments.model) / CARD}.")
 
 
 def _only_scores(arguments: argparse.Namespace) -> bool:

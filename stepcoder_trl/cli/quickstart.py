@@ -14,7 +14,7 @@ from stepcoder_trl.errors import BadInputError
 
 
 EPILOG = """The run directory gets summary.json, curves.jsonl, curves.png (with the extra `plots`), stages.jsonl, the
-problems, the model before and after, and rollouts.html, which shows masked tokens in colour.
+problems, the model before and after, and report.html: curves, and programs with masked tokens in colour.
 
 example:
   stepcoder-trl quickstart --fast --out runs/quickstart

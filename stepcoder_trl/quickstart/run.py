@@ -43,7 +43,7 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
     compares pass@1 before and after.
 
     Writes to the run directory: `summary.json`, `curves.jsonl`, `curves.png` (with the extra `plots`), `stages.jsonl`,
-    `rollouts.html`, `rollouts.jsonl`, `problems_training.jsonl` (few tests), `problems_train.jsonl` (the same
+    `report.html`, `rollouts.jsonl`, `problems_training.jsonl` (few tests), `problems_train.jsonl` (the same
     problems, all tests), `problems_heldout.jsonl`, `sft/` and `policy/`.
     """
     run = RunDirectory(config.out, console or Console())
@@ -68,7 +68,7 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
         "versions": versions(),
     }
     write_json(run.path / "summary.json", summary)
-    run.console.print(f"Took {summary['seconds']:.0f} s. Everything is in {run.path}/: open rollouts.html.")
+    run.console.print(f"Took {summary['seconds']:.0f} s. Everything is in {run.path}/: open report.html.")
     return summary
 
 

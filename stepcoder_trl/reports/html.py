@@ -30,7 +30,7 @@ def rollouts_page(rollouts: Sequence[RolloutView], title: str) -> str:
     return document(title, body, filters=bool(rollouts))
 
 
-def rollouts_section(rollouts: Sequence[tuple[int | str | None, RolloutView]]) -> str:
+def rollouts_section(rollouts: Sequence[tuple[int | None, RolloutView]]) -> str:
     """Render completions, each with the number of its update or `None`: menus, legend and one part for each."""
     if not rollouts:
         return "<p>No rollouts.</p>"
@@ -53,7 +53,7 @@ def legend() -> str:
     return f'<p class="legend">{kinds}{lines}</p>'
 
 
-def rollout_html(rollout: RolloutView, update: int | str | None = None, is_open: bool = False) -> str:
+def rollout_html(rollout: RolloutView, update: int | None = None, is_open: bool = False) -> str:
     """Return a completion as a part that can be opened."""
     outcome = outcome_of(rollout)
     style = "passed" if outcome == "passed" else "not-passed"

@@ -188,7 +188,7 @@ def _item(values: Any, number: int) -> str:
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}... ({len(text)} characters)"
 
 
-def rollout_row(update: int | str, view: RolloutView) -> dict[str, Any]:
+def rollout_row(update: int, view: RolloutView) -> dict[str, Any]:
     """Return a completion of an update as a row of JSON."""
     return {"update": update, **dataclasses.asdict(view)}
 

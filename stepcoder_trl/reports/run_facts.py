@@ -103,6 +103,13 @@ def measured_pass_rates(
     return list(rates.values())
 
 
+def sampling_text(number: int, temperature: float, top_p: float, length: int) -> str:
+    """Return how completions were sampled, in words."""
+    samples = f"{number} sample{'s' if number != 1 else ''} per problem"
+    drawn = "greedy" if temperature == 0 else f"temperature {temperature:g}, top-p {top_p:g}"
+    return f"{samples}, {drawn}, at most {length} tokens"
+
+
 def public_settings(facts: RunFacts) -> dict[str, Any]:
     """Return the settings that may be published."""
     return {name: value for name, value in facts.settings.items() if name not in _PRIVATE}

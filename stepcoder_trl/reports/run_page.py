@@ -176,8 +176,7 @@ def _groups(history: Sequence[Mapping[str, Any]], record: RunRecord) -> str:
 def _rollouts(record: RunRecord) -> str:
     if not record.rollouts:
         return ""
-    newest_first = list(record.rollouts)[::-1]
-    chosen = _fitting(newest_first)
+    chosen = _fitting(sorted(record.rollouts, key=lambda rollout: -rollout[0]))
     note = (
         f"{len(chosen)} of {len(record.rollouts)} recorded completions, newest update first. Training records up to "
         f"{MOST_UPDATES} evenly spaced updates, and of each up to {MOST_ROLLOUTS} completions of the first process: "
@@ -186,7 +185,7 @@ def _rollouts(record: RunRecord) -> str:
     return f'<p class="soft">{text(note)}</p>\n{rollouts_section(chosen)}'
 
 
-def _fitting(rollouts: Sequence[tuple[int | str, RolloutView]]) -> list[tuple[int | str, RolloutView]]:
+def _fitting(rollouts: Sequence[tuple[int, RolloutView]]) -> list[tuple[int, RolloutView]]:
     """Return evenly spaced rollouts that fit on the page."""
     sizes = {id(view): len(rollout_html(view, update)) for update, view in rollouts}
     number = min(len(rollouts), MOST_ROLLOUTS_SHOWN)

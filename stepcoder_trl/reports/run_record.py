@@ -38,7 +38,7 @@ class RunRecord:
     """What was recorded of a run, in order."""
 
     updates: Sequence[UpdateRecord] = ()
-    rollouts: Sequence[tuple[int | str, RolloutView]] = ()  # each with its update
+    rollouts: Sequence[tuple[int, RolloutView]] = ()  # each with its update
 
 
 class RunRecorder:
@@ -96,7 +96,7 @@ def read_record(output_dir: str | os.PathLike[str]) -> RunRecord:
             continue
     for row in _rows(folder / ROLLOUTS):
         try:
-            rollouts.append((row["update"], read_rollout(row)))
+            rollouts.append((int(row["update"]), read_rollout(row)))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             continue
     return RunRecord(updates, rollouts)

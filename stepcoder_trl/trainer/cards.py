@@ -14,7 +14,7 @@ from datasets import Dataset
 from peft import PeftModel
 
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.reports.run_facts import QueryForm, RunFacts, measured_pass_rates
+from stepcoder_trl.reports.run_facts import QueryForm, RunFacts, measured_pass_rates, sampling_text
 from stepcoder_trl.steps.queries import Query, build_query
 from stepcoder_trl.steps.reward_functions import reward_name
 from stepcoder_trl.steps.rows import PromptRow
@@ -166,13 +166,6 @@ def _sampling(args: Any) -> str:
 def _grpo_sampling(trainer: StepCoderGRPOTrainer) -> str:
     args = trainer.args
     return sampling_text(trainer.num_generations_eval, args.temperature, args.top_p, args.max_completion_length)
-
-
-def sampling_text(number: int, temperature: float, top_p: float, length: int) -> str:
-    """Return how completions were sampled, in words."""
-    samples = f"{number} sample{'s' if number != 1 else ''} per problem"
-    drawn = "greedy" if temperature == 0 else f"temperature {temperature:g}, top-p {top_p:g}"
-    return f"{samples}, {drawn}, at most {length} tokens"
 
 
 def _license(dataset: Any) -> str | None:

@@ -130,6 +130,14 @@ def test_sft_leaves_true_cards_and_a_merged_model(files, tmp_path):
     assert merged.state_dict().keys() == base.state_dict().keys()
     assert "Supervised fine-tuning" in (out / "report.html").read_text()
 
+    flags = ["--out", tmp_path / "evaluation", "--max-new-tokens", "4", "--max-problems", "1", "--workers", "1"]
+    assert run("evaluate", "--model", out, *files[:2], *flags) == 0
+
+    sampling = "1 sample per problem, temperature 0.2, top-p 0.95, at most 4 tokens"
+    for name in ("README.md", "report.html"):
+        assert "problems.jsonl, first 1 problems" in (out / name).read_text()
+        assert sampling in (out / name).read_text()
+
 
 def test_merged_model_of_ppo_computes_what_the_adapter_does(files, tmp_path):
     from peft import AutoPeftModelForCausalLM
