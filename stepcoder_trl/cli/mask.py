@@ -14,6 +14,8 @@ from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import Row, read_rows, write_rows, write_text
 from stepcoder_trl.masking import MaskRule, loss_mask
 from stepcoder_trl.parsing import extract_program
+from stepcoder_trl.reports.html import rollouts_page
+from stepcoder_trl.reports.rollouts import RolloutView, failing_test, read_rollout
 from stepcoder_trl.rewards import unit_test_score
 from stepcoder_trl.tokens import TokenizedText, token_texts
 from stepcoder_trl.types import Execution, Program
@@ -23,10 +25,16 @@ EPILOG = """rows of ROLLOUTS: {"id", "prefix", "completion" or "completion_ids",
 The program is prefix + completion exactly as given, or the code in the completion's code fence.
 rows of MASKS: {"id", "token_ids", "tokens", "loss_mask": [0 or 1], "outcome", "score"}. A token with 1 takes part in
 the policy loss: part of its text is on a line that the tests ran.
+Rollouts that training wrote (RUN/record/rollouts.jsonl) are shown as they were trained on. They are not run again,
+and need no tokenizer.
 
 example:
   stepcoder-trl mask rollouts.jsonl --tokenizer runs/sft --out masks.jsonl --html masks.html
+  stepcoder-trl mask runs/ppo/record/rollouts.jsonl --out masks.jsonl --html masks.html
 """
+
+
+_TITLE = "Fine-Grained Optimization: tokens trained on"
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     add = parser.add_argument
     add("rollouts", metavar="ROLLOUTS", help="Read rollouts from this JSONL file (-: standard input).")
-    add("--tokenizer", required=True, metavar="DIR", help="Load the Hugging Face tokenizer from this folder.")
+    add("--tokenizer", metavar="DIR", help="Load the Hugging Face tokenizer from this folder.")
     add("--out", required=True, metavar="MASKS", help="Write masks to this JSONL file (-: standard output).")
     add("--html", metavar="FILE", help="Also write an HTML page that shows the masks in colour.")
     add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
@@ -51,8 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Mask all rows and return the exit status."""
+    given = read_rows(arguments.rollouts)
+    if given and all("loss_mask" in row.fields for row in given):
+        return _show_recorded(arguments, given)
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
-    rollouts = [_parse(row) for row in read_rows(arguments.rollouts)]
+    rollouts = [_parse(row) for row in given]
+    if arguments.tokenizer is None:
+        raise BadInputError("`--tokenizer` is missing. Name the folder of the model that sampled the completions.")
     tokenizer = load_tokenizer(arguments.tokenizer, "--tokenizer")
     texts = [_tokenize(rollout, tokenizer) for rollout in rollouts]
     programs = [extract_program(text.text, rollout.prefix) for rollout, (_, text) in zip(rollouts, texts, strict=True)]
@@ -79,6 +92,35 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.html:
         write_text(arguments.html, _page(rollouts, programs, rows, results))
     return 1 if any(row["outcome"] is None for row in rows) else 0
+
+
+def _show_recorded(arguments: argparse.Namespace, given: list[Row]) -> int:
+    """Write masks and page of rollouts that training recorded, and return the exit status."""
+    views = []
+    for row in given:
+        try:
+            views.append(read_rollout(row.fields))
+        except (TypeError, ValueError, IndexError) as error:
+            raise BadInputError(
+                f"{row.where}: is not a rollout that training wrote ({error}). To mask rows of your own, leave the "
+                "field `loss_mask` out."
+            ) from None
+    rows = [
+        {
+            "id": view.task_id,
+            "token_ids": list(view.token_ids),
+            "tokens": list(view.tokens),
+            "loss_mask": [int(kept) for kept in view.loss_mask],
+            "outcome": view.outcome,
+            "score": view.score,
+        }
+        for view in views
+    ]
+    write_rows(arguments.out, rows)
+    if arguments.html:
+        updates = [update if isinstance(update := row.fields.get("update"), int) else None for row in given]
+        write_text(arguments.html, rollouts_page(views, _TITLE, updates))
+    return 0
 
 
 def _parse(row: Row) -> _Rollout:
@@ -115,9 +157,6 @@ def _tokenize(rollout: _Rollout, tokenizer: Any) -> tuple[list[int], TokenizedTe
 
 
 def _page(rollouts: list[_Rollout], programs: list[Program], rows: list[dict[str, Any]], results: list[Any]) -> str:
-    from stepcoder_trl.reports.html import rollouts_page
-    from stepcoder_trl.reports.rollouts import RolloutView, failing_test
-
     views = [
         RolloutView(
             task_id=str(rollout.id),
@@ -137,4 +176,4 @@ def _page(rollouts: list[_Rollout], programs: list[Program], rows: list[dict[str
         for rollout, program, row, result in zip(rollouts, programs, rows, results, strict=True)
         if isinstance(result, Execution)
     ]
-    return rollouts_page(views, title="Fine-Grained Optimization: tokens trained on")
+    return rollouts_page(views, _TITLE)

@@ -19,14 +19,15 @@ _LONGEST_PROMPT = 4000  # characters of a prompt that are shown
 _NUM_OPEN = 3  # rollouts that are open when the page is loaded
 
 
-def rollouts_page(rollouts: Sequence[RolloutView], title: str) -> str:
+def rollouts_page(rollouts: Sequence[RolloutView], title: str, updates: Sequence[int | None] | None = None) -> str:
     """
-    Render completions as an HTML page, with menus that select by outcome and problem.
+    Render completions as an HTML page, with menus that select by outcome, problem and, if they are given, update.
 
     Programs are untrusted: their text is escaped, and invisible characters are shown as escapes. The page asks nothing
     of the network, and is complete without JavaScript.
     """
-    body = f"<h1>{text(title)}</h1>\n{rollouts_section([(None, one) for one in rollouts])}"
+    pairs = list(zip(updates or [None] * len(rollouts), rollouts, strict=True))
+    body = f"<h1>{text(title)}</h1>\n{rollouts_section(pairs)}"
     return document(title, body, filters=bool(rollouts))
 
 

@@ -76,6 +76,7 @@ class RolloutView:
     completion: str = ""  # by default the joined tokens, which repeat a character split over two tokens
     executed_lines: tuple[TLineNo, ...] | None = None  # of the program, counted from 1; `None` if unknown
     failing_test: FailingTest | None = None
+    token_ids: tuple[int, ...] = ()  # as long as `tokens`, or empty if unknown
     solution: str = ""  # canonical solution of the problem
 
     def __post_init__(self) -> None:
@@ -207,6 +208,7 @@ def read_rollout(row: Mapping[str, Any]) -> RolloutView:
         **{
             **values,
             "tokens": tuple(values.get("tokens", ())),
+            "token_ids": tuple(values.get("token_ids", ())),
             "loss_mask": tuple(map(bool, values.get("loss_mask", ()))),
             "program_span": None if span is None else (int(span[0]), int(span[1])),
             "executed_lines": None if lines is None else tuple(lines),

@@ -62,8 +62,8 @@ def _summary(run: RunFacts) -> str:
     rewards = ", ".join(f"{name} x {short(weight)}" if weight != 1 else name for name, weight in run.rewards)
     pairs = {
         "Method": METHODS.get(run.method, run.method),
-        "Model": f"{run.base_model or 'not named'}{', LoRA adapter' if run.adapter else ''}",
-        "Problems": f"{run.num_problems:,}" + (f" of {run.training_data}" if run.training_data else ""),
+        "Base model": f"{run.base_model or 'not named'}{', LoRA adapter' if run.adapter else ''}",
+        "Problems": f"{run.num_problems:,}" + (f" ({run.training_data})" if run.training_data else ""),
         "Updates": f"{run.update:,} of {run.num_updates:,}",
         "Completions": f"{run.episodes:,}" if run.episodes else "",
         "Processes": str(run.num_processes),

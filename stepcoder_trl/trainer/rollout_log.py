@@ -54,6 +54,7 @@ def completion_views(
                 tests_total=0 if execution is None else len(execution.tests),
                 program_span=completion.program.span,
                 completion=completion.text,
+                token_ids=completion.token_ids[: len(completion.spans)],
                 executed_lines=None if execution is None else tuple(sorted(execution.executed_lines)),
                 failing_test=failing_test(execution, start.row.tests),
                 solution=start.row.canonical_solution,

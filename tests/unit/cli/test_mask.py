@@ -7,6 +7,8 @@ import json
 import pytest
 
 from stepcoder_trl.cli.main import main
+from stepcoder_trl.reports.rollouts import rollout_row
+from tests.unit.reports.test_html import Page, view
 
 
 pytestmark = pytest.mark.sandbox
@@ -64,6 +66,64 @@ def test_page_escapes_hostile_text(tokenizer_folder, tmp_path):
 
     assert status == 0
     assert "<script>alert" not in page.read_text()
+
+
+def test_prose_and_fence_have_a_colour_of_their_own(tokenizer_folder, tmp_path):
+    page = tmp_path / "page.html"
+    fenced = f"Sure:\n```python\n{PREFIX}print(2 * n)\n```\n"
+
+    status, _ = mask(tokenizer_folder, tmp_path, {"id": 1, "completion": fenced, "tests": TESTS}, page=page)
+
+    spans = Page(page.read_text()).spans
+    outside = "".join(text for text, kind in spans if kind == "outside")
+    assert status == 0
+    assert outside.startswith("Sure:\n```python\n")
+    assert "print" not in outside
+    assert "print(2 * n)" in "".join(text for text, kind in spans if kind == "kept")
+
+
+def test_page_says_what_came_instead_of_the_expected(tokenizer_folder, tmp_path):
+    page = tmp_path / "page.html"
+
+    mask(tokenizer_folder, tmp_path, {"id": 1, "completion": "print(7)\n", "tests": TESTS}, page=page)
+
+    text = page.read_text()
+    assert "Test 1: failed" in text
+    assert "wrong standard output" in text
+
+
+def test_rollouts_that_training_wrote_are_shown_as_they_were(tmp_path):
+    rows = [rollout_row(3, view(token_ids=tuple(range(8))))]
+    path, out, page = (tmp_path / name for name in ("rollouts.jsonl", "masks.jsonl", "page.html"))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    with pytest.raises(SystemExit) as stop:
+        main(["mask", str(path), "--out", str(out), "--html", str(page)])
+
+    assert stop.value.code == 0
+    (row,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert row["token_ids"] == list(range(8))
+    assert row["loss_mask"] == [1, 1, 1, 0, 0, 1, 1, 1]
+    assert (row["id"], row["outcome"], row["score"]) == ("task/1", "passed", 1.0)
+    assert 'data-update="3"' in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ({"loss_mask": [1]}, "is not a rollout that training wrote"),
+        ({"id": 1, "completion": "", "tests": TESTS}, "`--tok"),
+    ],
+)
+def test_missing_field_or_tokenizer_is_one_error(tmp_path, capsys, row, complaint):
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text(json.dumps(row))
+
+    with pytest.raises(SystemExit) as stop:
+        main(["mask", str(path), "--out", str(tmp_path / "masks.jsonl")])
+
+    assert stop.value.code == 2
+    assert complaint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

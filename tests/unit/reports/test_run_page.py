@@ -35,7 +35,7 @@ def test_page_has_all_sections_with_links():
 def test_page_shows_summary():
     page = run_page(replace(FACTS, rewards=[("unit_test_reward", 1.0), ("brevity", 0.25)]), RECORD)
 
-    facts = ["StepCoder PPO", "someone/tiny-coder", "48 of someone/problems", "20 of 40", "1,280", "brevity x 0.25"]
+    facts = ["StepCoder PPO", "someone/tiny-coder", "48 (someone/problems)", "20 of 40", "1,280", "brevity x 0.25"]
     for fact in (*facts, "held-out problems", "0.5000", "learning_rate", "5e-07", "CodeExecutor", "torch 2.6.0"):
         assert fact in page
 
