@@ -12,8 +12,8 @@ from stepcoder_trl.reports.plots import MISSING, can_plot, plot_curves
 from stepcoder_trl.reports.run_history import PANELS, Panel, curve_of, read_history
 
 
-EPILOG = f"""RUN is the output_dir of `stepcoder-trl ppo` or `sft` (the trainer_state.json of the newest checkpoint is
-read), a run directory of `quickstart`, or a file trainer_state.json or curves.jsonl.
+EPILOG = f"""RUN is the output_dir of `stepcoder-trl ppo`, `grpo` or `sft`, a run directory of `quickstart`, or a file
+metrics.jsonl, trainer_state.json or curves.jsonl.
 
 plotted by default, if logged:
 {chr(10).join(f"  {panel.title} ({', '.join(panel.metrics)})" for panel in PANELS)}

@@ -65,8 +65,8 @@ def read_run(output_dir: Path) -> RunFacts:
     known = [facts for one in (output_dir, *newest) if (facts := read_facts(one)) is not None]
     if not known:
         raise BadInputError(
-            f"{output_dir}: there is neither {FACTS_FILE} nor a checkpoint that has it. Pass a run directory of this "
-            "release. A run that was stopped before its first checkpoint has no page."
+            f"{output_dir}: there is neither {FACTS_FILE} nor a checkpoint that has it. Pass the run directory of a "
+            "training run."
         )
     facts = max(known, key=lambda one: one.update)  # of two that are equal the first, which may be evaluated
     history = read_history(output_dir)

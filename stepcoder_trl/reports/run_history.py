@@ -39,7 +39,7 @@ PANELS = (
     Panel("Tokens predicted right", "share of tokens", ("mean_token_accuracy",), is_share=True),
 )
 FACTS_FILE = "card.json"  # facts of a run, beside its model
-_STATE, _CURVES = "trainer_state.json", "curves.jsonl"
+_STATE, _CURVES, _METRICS = "trainer_state.json", "curves.jsonl", "metrics.jsonl"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -64,8 +64,8 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     files = [path] if path.is_file() else _log_files(path)
     if not files:
         raise BadInputError(
-            f"{path}: there is neither {FACTS_FILE}, nor a checkpoint with {_STATE}, nor {_CURVES}. Pass a run "
-            "directory. A run that was stopped before its first checkpoint has no log."
+            f"{path}: there is neither {_METRICS}, nor a checkpoint with {_STATE}, nor {_CURVES}. Pass a run "
+            "directory."
         )
     return max(map(_entries, files), key=lambda entries: max((entry["step"] for entry in entries), default=-1))
 
@@ -78,13 +78,15 @@ def checkpoint_folders(path: Path) -> list[Path]:
 
 def _log_files(path: Path) -> list[Path]:
     newest = [one / _STATE for one in checkpoint_folders(path) if (one / _STATE).is_file()][:1]
-    return [one for one in (path / FACTS_FILE, *newest, path / _STATE, path / _CURVES) if one.is_file()]
+    return [
+        one for one in (path / FACTS_FILE, path / _METRICS, *newest, path / _STATE, path / _CURVES) if one.is_file()
+    ]
 
 
 def _entries(file: Path) -> list[dict[str, Any]]:
     if file.suffix == ".jsonl":
         rows = [row.fields for row in read_rows(file) if row.fields.get("phase") != "sft"]
-        entries: Any = [{**row, "step": row.get("update")} for row in rows]
+        entries: Any = [{**row, "step": row.get("update", row.get("step"))} for row in rows]
     else:
         try:
             state = parse_json(file.read_text(encoding="utf-8"))

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 class RunReport(TrainerCallback):
     """
-    Records the rollouts of a trainer in `record/`, and writes `card.json` and `report.html` at the end of training.
+    Records the rollouts of a trainer in `record/`, and writes `report.html` at the end of training.
+
+    `card.json` is there from the beginning, so that `stepcoder-trl report` can show a run that goes on.
 
     Args:
         trainer (PPO or GRPO trainer): Trainer that calls [`RunReport.add`].
@@ -36,9 +38,11 @@ class RunReport(TrainerCallback):
         self.recorder = RunRecorder(trainer.args.output_dir)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Forget what was recorded of later updates, which will be repeated."""
+        """Forget what was recorded of later updates, which will be repeated, and write what is known of the run."""
         if state.is_world_process_zero:
             self.recorder.begin(state.global_step, state.max_steps)
+            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+            write_facts(self.facts(self.trainer), args.output_dir)
 
     def add(self, views: Callable[[], Sequence[RolloutView]]) -> None:
         """Record the completions of the current update, if it is one of those that are recorded."""

@@ -64,6 +64,14 @@ def test_quickstart_curves_are_read(tmp_path, drawn):
     assert list(drawn["panels"].values()) == [{tmp_path.name: [(1, 0.25)]}]
 
 
+def test_metrics_of_a_run_without_checkpoints_are_read(tmp_path, drawn):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 3, "executor/passed": 0.25}\n')
+
+    assert plot(tmp_path) == 0
+
+    assert drawn["panels"] == {"Training: programs that pass": {tmp_path.name: [(3, 0.25)]}}
+
+
 def test_log_that_goes_farthest_is_read(tmp_path, drawn):
     run = make_run(tmp_path / "run", 2)
     (run / "card.json").write_text(json.dumps({"history": [{"step": 5, "executor/passed": 0.5}]}))
