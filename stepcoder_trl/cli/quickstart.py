@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         default="stepcoder-quickstart",
         metavar="DIR",
-        help="Write the run to this new folder (default: stepcoder-quickstart).",
+        help="Write the run to DIR, or to DIR-2 and so on if there is one (default: stepcoder-quickstart).",
     )
     add("--seed", type=int, default=0, metavar="N", help="Set the random seed (default: 0).")
     add("--fast", action="store_true", help="Run every step within a minute. The model does not learn anything.")

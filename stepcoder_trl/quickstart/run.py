@@ -35,6 +35,12 @@ from stepcoder_trl.quickstart.tiny_model import SFTStep
 from stepcoder_trl.versions import versions
 
 
+NEXT = """Next, your own problems:
+  stepcoder-trl check mine.jsonl
+  stepcoder-trl sft --problems mine.jsonl --model_name_or_path MODEL --output_dir runs/sft
+  stepcoder-trl ppo --problems mine.jsonl --model_name_or_path runs/sft --output_dir runs/ppo"""
+
+
 def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> dict[str, Any]:
     """
     Run the quickstart and return its summary.
@@ -43,8 +49,8 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
     compares pass@1 before and after.
 
     Writes to the run directory: `summary.json`, `curves.jsonl`, `curves.png` (with the extra `plots`), `stages.jsonl`,
-    `report.html`, `rollouts.jsonl`, `problems_training.jsonl` (few tests), `problems_train.jsonl` (the same
-    problems, all tests), `problems_heldout.jsonl`, `sft/` and `policy/`.
+    `report.html`, `rollouts.jsonl`, `problems_few_tests.jsonl` (those of training), `problems_train.jsonl`
+    (the same problems, all tests), `problems_heldout.jsonl`, `sft/` and `policy/`.
     """
     run = RunDirectory(config.out, console or Console())
     start_s, cpu_start_s = time.perf_counter(), _cpu_seconds()
@@ -69,6 +75,7 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
     }
     write_json(run.path / "summary.json", summary)
     run.console.print(f"Took {summary['seconds']:.0f} s. Everything is in {run.path}/: open report.html.")
+    run.console.print(NEXT, markup=False)
     return summary
 
 

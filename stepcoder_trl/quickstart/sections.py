@@ -74,7 +74,7 @@ def prepare(config: QuickstartConfig, run: RunDirectory) -> Material:
         for settings in (few_tests, config.problems)
     )
     evaluated = {"train": train_all_tests, "heldout": heldout}
-    for name, problems in {"training": train, **evaluated}.items():
+    for name, problems in {"few_tests": train, **evaluated}.items():
         write_rows(run.path / f"problems_{name}.jsonl", [problem.to_row() for problem in problems])
     _print_problem(train, run)
     demonstrations = itertools.islice(noisy_demonstrations(config.seed, config.problems), TOKENIZER_TEXTS)
@@ -96,7 +96,8 @@ def _print_problem(problems: Sequence[Problem], run: RunDirectory) -> None:
     example = problems[0]
     stages = len(curriculum_stages(example.canonical_solution, example.starter_code))
     run.console.print(f"{len(problems)} training problems. The held-out problems are different ones. An example:")
-    run.console.print(Syntax(f'"""\n{example.prompt}"""\n{example.canonical_solution}', "python", theme="ansi_dark"))
+    text = f'"""\n{example.prompt}"""\n{example.canonical_solution}'
+    run.console.print(Syntax(text, "python", theme="ansi_dark", word_wrap=True))
     run.console.print(f"Its curriculum has {stages} stages. It has {len(example.tests['inputs'])} tests in training.")
 
 
@@ -107,7 +108,8 @@ def fine_tune_model(config: QuickstartConfig, material: Material, run: RunDirect
     run.console.print(
         f"A Llama of {parameters:,} parameters learns from programs that have easy concepts right in "
         f"{config.easy_accuracy:.0%} and hard concepts in {config.hard_accuracy:.0%} of all cases. It learns to write "
-        "valid programs, and it learns their errors."
+        "valid programs, and it learns their errors. The planted errors are random, so that the "
+        "loss cannot reach 0: the lowest possible value stands beside it."
     )
     demonstrations = noisy_demonstrations(
         config.seed,
@@ -124,6 +126,7 @@ def fine_tune_model(config: QuickstartConfig, material: Material, run: RunDirect
             run.add_point("sft", step=step.step, loss=step.loss, floor=step.floor, seconds=step.seconds)
 
         curve = fine_tune(material.model, material.tokenizer, demonstrations, settings, on_step)
+    run.console.print(f"The loss is {curve[-1].loss:.3f} at the end; {curve[-1].floor:.3f} is the lowest possible.")
     for part in (material.model, material.tokenizer):
         part.save_pretrained(run.path / "sft")
     material.model.config.name_or_path = str(run.path / "sft")  # the base model of the policy's card

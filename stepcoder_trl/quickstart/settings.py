@@ -53,7 +53,7 @@ MODEL = TinyModelConfig()
 class QuickstartConfig:
     """Settings of the quickstart."""
 
-    out: str = "stepcoder-quickstart"  # run directory; it must not exist, or be empty
+    out: str = "stepcoder-quickstart"  # run directory; a number is added if it holds a run
     seed: int = 0  # of problems, model, fine-tuning and sampling
     trainer: TrainerName = "ppo"
     sizes: Sizes = FULL

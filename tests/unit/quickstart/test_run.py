@@ -52,3 +52,4 @@ def test_smoke_run_writes_all_files(tmp_path, trainer, heading):
     for title in ("Generated problems", "Supervised fine-tuning", "Before", heading, "After", "scratch"):
         assert title in shown
     assert torch.get_num_threads() == threads
+    assert "Next, your own problems" in shown
