@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.resources
+import logging
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -145,6 +149,15 @@ def read_launch(settings: Settings) -> LaunchArguments:
     return LaunchArguments(**vars(found))
 
 
+def exit_status(rank: int, exitcode: int) -> int:
+    """Return the exit status for the first process that failed. Say so if a signal ended it: it could not itself."""
+    if exitcode >= 0:
+        return exitcode or 1
+    name = signal.Signals(-exitcode).name
+    print(f"stepcoder-trl: process {rank} was ended by {name}, and with it the others.", file=sys.stderr)
+    return 128 - exitcode
+
+
 def launch_module(module: str, arguments: list[str], launch: LaunchArguments) -> int:
     """Launch a module in several processes. Return the exit status of the first that failed, else 0."""
     import torch
@@ -160,10 +173,15 @@ def launch_module(module: str, arguments: list[str], launch: LaunchArguments) ->
             f"`accelerate_config` {launch.accelerate_config!r} needs DeepSpeed. Run `pip install "
             "stepcoder-trl[deepspeed]`."
         )
+    if int(parsed.num_processes) > int(parsed.num_machines):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch does the same, with five lines about it
+    # Each process has said itself why it failed.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     try:
         launch_command(parsed)
     except ChildFailedError as error:
-        return int(error.get_first_failure()[1].exitcode) or 1
+        rank, failure = error.get_first_failure()
+        return exit_status(rank, int(failure.exitcode))
     except subprocess.CalledProcessError as error:  # raised for the single process of `single`
         return error.returncode
     return 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -34,6 +36,9 @@ VERBS = {
 TRAINING_VERBS = ("grpo", "ppo", "sft")
 
 
+_SECONDS_TO_SPEAK = 10
+
+
 class _Parser(argparse.ArgumentParser):
     """Argument parser that prints errors in one line."""
 
@@ -52,6 +57,7 @@ def report(run: Callable[[], int]) -> int:
     try:
         status = run()
     except (BadInputError, SandboxError) as error:
+        _let_first_process_speak()
         print(f"stepcoder-trl: {error}", file=sys.stderr)
         status = 2 if isinstance(error, BadInputError) else 1
     except BrokenPipeError:  # e.g. `| head`
@@ -60,6 +66,12 @@ def report(run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         status = 130
     return status
+
+
+def _let_first_process_speak() -> None:
+    """Wait if a launcher started this process beside a first one: after the same error there, it ends this one."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(_SECONDS_TO_SPEAK)
 
 
 def _run(arguments: list[str]) -> int:

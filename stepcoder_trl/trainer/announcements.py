@@ -206,7 +206,8 @@ def summary(data: TrainingSet, args: Any, state: TrainerState, batch: str) -> li
         lines.append(tests_line(data.rows))
     done = f", of which {state.global_step} are done" if state.global_step else ""
     lines.append(f"Updates      {state.max_steps}{done}; {batch}")
-    saves = {"no": "no checkpoints", "steps": f"a checkpoint every {state.save_steps} updates"}
+    every = "update" if state.save_steps == 1 else f"{state.save_steps} updates"
+    saves = {"no": "no checkpoints", "steps": f"a checkpoint every {every}"}
     strategy = SaveStrategy(args.save_strategy).value
     lines.append(f"Writes to    {args.output_dir}: {saves.get(strategy, f'checkpoints ({strategy})')}, {METRICS}")
     return lines

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from stepcoder_trl.cli import launch, ppo
+from stepcoder_trl.cli import main as entry_point
 from stepcoder_trl.cli.launch import CONFIG_NAMES, LaunchArguments, accelerate_arguments, find_config, read_config
 from stepcoder_trl.cli.main import main
 from stepcoder_trl.errors import BadInputError
@@ -118,10 +119,7 @@ def test_several_processes_need_configuration(launched):
     ("flags", "message"),
     [
         (["--top_p", "5"], "`top_p` is 5.0, but must be in (0, 1]"),
-        (
-            ["--num_mini_batches", "2", "--gradient_accumulation_steps", "1"],
-            "`num_mini_batches` is 2, but must divide `gradient_accumulation_steps`",
-        ),
+        (["--num_mini_batches", "2", "--gradient_accumulation_steps", "3"], "`num_mini_batches` is 2, but must"),
         ([], "The model '/no/such/model' cannot be loaded"),
         (["--fsdp", "full_shard"], "FSDP is not supported"),
         (["--accelerate_config", "fsdp"], "FSDP is not supported"),
@@ -140,3 +138,27 @@ def test_user_error_is_one_line(tmp_path, problems, capsys, flags, message):
     assert ended.value.code == 2
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_process_that_a_signal_ended_is_named(capsys):
+    assert [launch.exit_status(0, code) for code in (2, 0, 130)] == [2, 1, 130]
+    assert capsys.readouterr().err == ""
+    assert launch.exit_status(3, -9) == 137
+    assert "process 3 was ended by SIGKILL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("local_rank", "waits"), [(None, []), ("0", []), ("1", [10])])
+def test_error_is_said_by_the_first_process(monkeypatch, capsys, local_rank, waits):
+    if local_rank is None:
+        monkeypatch.delenv("LOCAL_RANK", raising=False)
+    else:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    slept = []
+    monkeypatch.setattr(entry_point.time, "sleep", slept.append)
+
+    def fail():
+        raise BadInputError("wrong")
+
+    assert entry_point.report(fail) == 2
+    assert capsys.readouterr().err == "stepcoder-trl: wrong\n"
+    assert slept == waits
