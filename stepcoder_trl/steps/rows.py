@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.data.formats import load_problems
@@ -47,16 +46,17 @@ class PromptRow:
 
 def read_dataset(dataset: Any, name: str = "train_dataset") -> Any:
     """
-    Return a dataset as a sequence of rows. Files of problems are loaded, and an iterator is read once.
+    Return a dataset as a sequence of rows. Files and sets of the Hub are loaded, and an iterator is read once.
 
     Args:
         dataset:
-            Sequence of rows, path of a file of problems, list of such paths, or iterable that is read to its end.
+            Sequence of rows; source of [`load_problems`], such as a path or `owner/name:split`; list of sources; or
+            iterable that is read to its end.
         name (`str`, *optional*, defaults to `"train_dataset"`):
             Name of the argument in errors.
 
     Raises:
-        BadInputError: If it is missing or has no rows, is several splits, or a file does not exist.
+        BadInputError: If it is missing or has no rows, is several splits, or a source cannot be loaded.
     """
     fix = "Pass problems with tests, or rows with `input_ids`."
     if dataset is None:
@@ -69,18 +69,8 @@ def read_dataset(dataset: Any, name: str = "train_dataset") -> Any:
     if len(rows) == 0:
         raise BadInputError(f"`{name}` has no rows. {fix}")
     if isinstance(rows, (list, tuple)) and all(isinstance(row, (str, os.PathLike)) for row in rows):
-        return [problem for path in rows for problem in _load_file(path, name)]
+        return load_problems(rows)
     return rows
-
-
-def _load_file(path: str | os.PathLike[str], name: str) -> list[Problem]:
-    """Load a file of problems, in any format."""
-    if not Path(path).exists():
-        raise BadInputError(
-            f"`{name}` is {os.fspath(path)!r}, but there is no such file. Pass a file of problems, or the rows of a "
-            f"data set of the Hub: `datasets.load_dataset({os.fspath(path)!r}, split='train')`."
-        )
-    return load_problems(path)
 
 
 def as_rows(dataset: Any, name: str = "train_dataset") -> list[PromptRow]:

@@ -27,7 +27,7 @@ from stepcoder_trl.trainer.merged import check_merge, save_merged
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_unless_first
-from stepcoder_trl.trainer.run_identity import RunFileCallback, RunIdentity
+from stepcoder_trl.trainer.run_identity import RunFileCallback, RunIdentity, refuse_other_run
 from stepcoder_trl.trainer.run_report import SFTReport
 from stepcoder_trl.trainer.sft import sft_dataset
 
@@ -131,6 +131,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     """
     from trl import SFTTrainer
 
+    _check_folder(training_args, script_args.overwrite_output_dir)
     check_merge(script_args.merge_adapter, model_args.use_peft)
     problems = _first(load_problems(script_args.problems), script_args)
     tokenizer, load = _loaders(model_args)
@@ -161,7 +162,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     report = SFTReport(trainer, lambda trained: sft_facts(trained, tokenizer, problems[0], data, template_kwargs))
     trainer.add_callback(RunFileCallback(identity))
     trainer.add_callback(report)
-    with renamed_attributes_allowed():
+    with renamed_attributes_allowed(), _advice_when_interrupted(trainer):
         trainer.train(resume_from_checkpoint=None if source is None else str(source))
     if is_main:
         identity.save(output_dir)
@@ -194,6 +195,7 @@ def run_ppo(
     Raises:
         BadInputError: If the problems cannot be used, or no model is named.
     """
+    _check_folder(training_args, training_args.overwrite_output_dir)
     check_merge(script_args.merge_adapter, model_args.use_peft)
     if problems is None:
         problems = load_problems(script_args.problems)
@@ -242,6 +244,7 @@ def run_grpo(
     """
     from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer
 
+    _check_folder(training_args, training_args.overwrite_output_dir)
     check_merge(script_args.merge_adapter, model_args.use_peft)
     problems = _first(load_problems(script_args.problems) if problems is None else problems, script_args)
     tokenizer, load = _loaders(model_args)
@@ -260,12 +263,37 @@ def run_grpo(
             peft_config=get_peft_config(model_args),
         )
     trainer.training_data_name = _names(script_args.problems)
-    trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
+    with _advice_when_interrupted(trainer):
+        trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     _save(trainer, script_args, training_args)
     files = script_args.eval_problems or script_args.problems
     next_command = "evaluate", "--model", training_args.output_dir, "--problems", *files
     _say_farewell(training_args, trainer.accelerator, *next_command)
     return trainer
+
+
+def _check_folder(training_args: Any, overwrite: bool) -> None:
+    """Raise a `BadInputError` before a model is loaded if the folder is one of another run, or has no checkpoint."""
+    folder, resume = training_args.output_dir, _checkpoint(training_args.resume_from_checkpoint)
+    if resume is True:
+        newest_checkpoint(folder)
+    elif not resume:
+        refuse_other_run(folder, checkpoints(folder), overwrite)
+
+
+@contextmanager
+def _advice_when_interrupted(trainer: Any) -> Iterator[None]:
+    """Say after Ctrl-C how to go on. PPO does so itself, because it writes a checkpoint then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if trainer.accelerator.is_main_process:
+            found = checkpoints(trainer.args.output_dir)
+            advice = (
+                f"Go on from {found[-1].name} with `--resume_from_checkpoint true`." if found else "No checkpoint."
+            )
+            say(f"Training stops after update {trainer.state.global_step}. {advice}")
+        raise
 
 
 def _save(trainer: Any, script_args: ScriptArguments, training_args: Any, report: SFTReport | None = None) -> None:

@@ -73,7 +73,7 @@ class StepCoderPPOTrainer(PPOTrainer):
             Sequence classifier with one label. Its score is added to those of the reward functions.
         train_dataset ([`~datasets.Dataset`] or sequence of [`Problem`] or mappings):
             Problems: `task_id`, `prompt`, `starter_code`, `canonical_solution`, `tests`. Or rows with `input_ids`.
-            Files of problems are given by a path or a list of paths. A streamed set is read once, to its end.
+            Files and sets of the Hub are given by their names. A streamed set is read once, to its end.
         value_model ([`~transformers.PreTrainedModel`], *optional*):
             Critic: sequence classifier with one label and a head called `score`. `None` makes one from the policy.
         data_collator (`Callable`, *optional*):

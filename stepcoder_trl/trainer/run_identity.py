@@ -46,6 +46,15 @@ def checkpoints_of_run(output_dir: str | os.PathLike[str], found: Sequence[Path]
     return [path for path in found if own is None or ids[path] == own.run_id]
 
 
+def refuse_other_run(output_dir: str | os.PathLike[str], found: Sequence[Path], overwrite: bool) -> None:
+    """Raise a `BadInputError` if a folder has checkpoints, `found` there, which a new run may not `overwrite`."""
+    if found and not overwrite:
+        raise BadInputError(
+            f"`output_dir` {str(output_dir)!r} holds checkpoints of another run, up to {found[-1].name}. Go on with "
+            "it by `--resume_from_checkpoint true`, delete it by `--overwrite_output_dir`, or choose another folder."
+        )
+
+
 class RunIdentity:
     """
     Id of a run and settings of its prompts, which are written into each folder of a model.
@@ -66,7 +75,7 @@ class RunIdentity:
         Raises:
             BadInputError: If there are checkpoints, without `overwrite`.
         """
-        self._refuse(found, overwrite)
+        refuse_other_run(self.output_dir, found, overwrite)
         self.run_id = uuid.uuid4().hex
         if is_main:
             for path in (*found, *(self.output_dir / name for name in _OF_A_RUN)):
@@ -90,7 +99,7 @@ class RunIdentity:
             self.run_id = saved.run_id
             if checkpoint.resolve().parent != self.output_dir.resolve():
                 others = [one for path in found if (one := read_run_file(path)) is None or one.run_id != self.run_id]
-                self._refuse(found if others else (), overwrite=False)
+                refuse_other_run(self.output_dir, found if others else (), overwrite=False)
         if is_main:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             self.save(self.output_dir)
@@ -98,14 +107,6 @@ class RunIdentity:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the file of the run into a folder."""
         write_run_file(folder, RunFile(self.run_id, self.prompts))
-
-    def _refuse(self, found: Sequence[Path], overwrite: bool) -> None:
-        if found and not overwrite:
-            raise BadInputError(
-                f"`output_dir` {str(self.output_dir)!r} holds checkpoints of another run, up to {found[-1].name}. Go "
-                "on with it by `--resume_from_checkpoint true`, delete it by `--overwrite_output_dir`, or choose "
-                "another folder."
-            )
 
     def _check_prompts(self, saved: PromptSettings) -> None:
         for name, now in vars(self.prompts).items():

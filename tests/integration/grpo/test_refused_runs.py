@@ -25,7 +25,7 @@ def test_arguments_that_put_other_text_into_completions(make_trainer, keywords, 
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        ("gone.jsonl", "`train_dataset` is 'gone.jsonl', but there is no such file"),
+        ("gone.jsonl", "gone.jsonl"),
         ([], "`train_dataset` has no rows"),
         ([{"input_ids": [1, 2]}], "have `input_ids` and no `prompt`"),
         ([{"prompt": "a", "image": None}], "has images"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from stepcoder_trl.cli.main import main
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.steps.prompt_settings import PromptSettings, read_run_file
+from stepcoder_trl.trainer import entry
 
 
 pytestmark = pytest.mark.sandbox
@@ -251,3 +253,21 @@ def test_grpo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path
     state = json.loads((out / "stepcoder_state.json").read_text())
     assert (state["rounds"], state["num_generations"]) == (2, 2)
     assert (out / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "advice"), [(["checkpoint-2"], "Go on from checkpoint-2 with"), ([], "No checkpoint")]
+)
+def test_interrupted_run_says_how_to_go_on(tmp_path, capsys, found, advice):
+    for name in found:
+        (tmp_path / name).mkdir()
+    process = SimpleNamespace(is_main_process=True)
+    args, state = SimpleNamespace(output_dir=str(tmp_path)), SimpleNamespace(global_step=3)
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        entry._advice_when_interrupted(SimpleNamespace(accelerator=process, args=args, state=state)),
+    ):
+        raise KeyboardInterrupt
+
+    assert f"Training stops after update 3. {advice}" in capsys.readouterr().out
