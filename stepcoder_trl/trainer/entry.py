@@ -26,7 +26,7 @@ from stepcoder_trl.trainer.checkpoints import checkpoints, newest_checkpoint
 from stepcoder_trl.trainer.merged import check_merge, save_merged
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
-from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_unless_first
+from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_libraries, quiet_unless_first
 from stepcoder_trl.trainer.run_identity import RunFileCallback, RunIdentity, refuse_other_run
 from stepcoder_trl.trainer.run_report import SFTReport
 from stepcoder_trl.trainer.sft import sft_dataset
@@ -350,6 +350,7 @@ def _loaders(model_args: ModelConfig) -> tuple[Any, Callable[[], PreTrainedModel
     if not model_args.model_name_or_path:
         raise BadInputError("`model_name_or_path` is missing. Name a model's folder.")
     quiet_unless_first(libraries=True)
+    quiet_libraries()
     revision = model_args.model_revision
     name = model_args.model_name_or_path
     with loading(name):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import datasets
 import torch
 import transformers
 from accelerate import Accelerator, PartialState
@@ -141,6 +143,15 @@ def quiet_unless_first(*, libraries: bool = False) -> None:
         warnings.simplefilter("ignore")
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
+
+
+def quiet_libraries() -> None:
+    """Silence libraries below us: warnings about each other, and their progress bars outside a terminal."""
+    # DeepSpeed calls functions of torch by their old names.
+    warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
+        datasets.disable_progress_bars()
 
 
 def num_cores_per_process() -> int:

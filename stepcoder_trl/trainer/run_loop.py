@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -137,7 +138,9 @@ class RunLoop:
     def end_update(self, metrics: dict[str, float]) -> None:
         """Advance counters and learning rates, fire the events, then log, evaluate and save as the callbacks ask."""
         trainer, state, plan = self.trainer, self.trainer.state, self.trainer.plan
-        trainer.lr_scheduler.step()
+        with warnings.catch_warnings():  # DeepSpeed replaces the optimizer, so that the schedule cannot see its steps
+            warnings.filterwarnings("ignore", message="Seems like `optimizer.step", category=UserWarning)
+            trainer.lr_scheduler.step()
         state.global_step += 1
         self._random_before_update = None
         state.episode += plan.batch_size

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
+import warnings
 from types import ModuleType, SimpleNamespace
 
+import datasets
 import pytest
 import torch
+import transformers
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer import processes
@@ -219,3 +223,15 @@ def test_copy_of_an_unsharded_parameter():
     assert torch.equal(copy, parameter)
     assert copy.data_ptr() != parameter.data_ptr()
     assert copy.requires_grad is False
+
+
+def test_libraries_are_quiet_outside_a_terminal(monkeypatch):
+    monkeypatch.setattr(transformers.utils.logging, "_tqdm_active", True)
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+
+    processes.quiet_libraries()
+    warnings.warn("`torch.distributed.all_gather_into_tensor` is deprecated.", FutureWarning, stacklevel=1)
+
+    assert not transformers.utils.logging.is_progress_bar_enabled()
+    assert datasets.are_progress_bars_disabled()
+    datasets.enable_progress_bars()

@@ -89,6 +89,17 @@ def test_counters_advance_and_events_come_in_their_order(trainer):
     assert [metrics["episode"] for metrics in run.history] == [8, 16]
 
 
+def test_replaced_optimizer_gives_no_warning(trainer):
+    run = make(trainer)
+    # As DeepSpeed does with offloading: the schedule cannot see the steps of another optimizer.
+    trainer.lr_scheduler.optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    trainer.lr_scheduler.optimizer.param_groups[0]["initial_lr"] = 1.0
+
+    do_updates(run, trainer, 1)  # warnings are errors
+
+    assert trainer.lr_scheduler.get_last_lr() == [0.75]
+
+
 def test_updates_since_the_last_log_are_logged_together(trainer):
     run = make(trainer)
     do_updates(run, trainer, 1)
