@@ -221,7 +221,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
         return _Asserts(payload, judges, checks, setup.harmless)
     if shown or hidden or not setup.only_builds_arguments_of(expressions):
         judges = [Untrusted(judge) for judge in judges]
-    return _Asserts(payload, judges, checks, source)
+    return _Asserts(payload, judges, checks, setup.code)
 
 
 def _prepare_asserts_inside(tests: Tests) -> _Asserts:

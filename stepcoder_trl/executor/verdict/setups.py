@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from stepcoder_trl.executor.verdict.asserts import last_name, names_class
+from stepcoder_trl.executor.verdict.asserts import PLAIN_ATTRIBUTES, last_name, names_class
 from stepcoder_trl.parsing import syntax_tree
 
 
@@ -25,7 +25,12 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _BUILTIN_NAMES = frozenset(dir(builtins))
 _WHOLES = (ast.Expr, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Starred, ast.BinOp, ast.UnaryOp)
 # Functions whose result holds all that their arguments hold, or that take numbers. Classes are others.
-_COPIES = frozenset({"list", "tuple", "set", "frozenset", "dict", "sorted", "copy", "deepcopy", "range"})
+_COPIES = frozenset(
+    (
+        *("list", "tuple", "set", "frozenset", "dict", "sorted", "copy", "deepcopy", "range"),
+        *("int", "float", "complex", "str", "bytes", "bytearray"),
+    )
+)
 _OF_NUMBERS = (ast.Constant, ast.UnaryOp, ast.BinOp, ast.operator, ast.unaryop)
 
 
@@ -43,6 +48,7 @@ class _Statement(NamedTuple):
 class Setup:
     """Setup of a row, divided into what a program may have and what it may not."""
 
+    code: str  # all but comments and texts, which may tell about results
     harmless: str  # imports, and calls of imported functions with numbers
     rest: tuple[_Statement, ...]
 
@@ -78,11 +84,12 @@ def divided_setup(source: str) -> Setup:
     try:
         body = syntax_tree(source).body
     except UNREADABLE:  # it fails in the program's process, and so does every test
-        return Setup(source, ())
+        return Setup(source, source, ())
     imported = frozenset(name for node in body if _imports(node) for name in names_bound_by(ast.unparse(node)))
     harmless = [node for node in body if _is_harmless(node, imported)]
-    rest = [node for node in body if not _is_harmless(node, imported) and not _is_text(node)]
-    return Setup(ast.unparse(ast.Module(harmless, [])), tuple(map(_statement, rest)))
+    code = [node for node in body if not _is_text(node)]
+    rest = [node for node in code if not _is_harmless(node, imported)]
+    return Setup(*(ast.unparse(ast.Module(nodes, [])) for nodes in (code, harmless)), tuple(map(_statement, rest)))
 
 
 def _statement(node: ast.stmt) -> _Statement:
@@ -95,6 +102,7 @@ def _statement(node: ast.stmt) -> _Statement:
             root = root.value
         if isinstance(root, ast.Name):
             defines.add(root.id)
+    leaves_out = any(map(_leaves_out, ast.walk(node)))
     changes = any(not isinstance(target, (ast.Name, ast.Tuple, ast.List)) for target in targets)
     has_code = any(isinstance(part, (ast.Lambda, ast.NamedExpr)) for part in ast.walk(node))
     return _Statement(
@@ -102,7 +110,7 @@ def _statement(node: ast.stmt) -> _Statement:
         names_used_by(text),
         ast.unparse(node.value) if isinstance(node, ast.Assign) else "",
         only_defines=isinstance(node, (*_DEFINITIONS, ast.Assign, ast.AnnAssign)) and not changes,
-        only_assigns=isinstance(node, ast.Assign) and not has_code,
+        only_assigns=isinstance(node, ast.Assign) and not has_code and not leaves_out,
     )
 
 
@@ -131,6 +139,15 @@ def _classes_used_by(value: str) -> frozenset[str]:
     return frozenset(name for call in calls for name in names_used_by(ast.unparse(call.func)))
 
 
+def _leaves_out(node: ast.AST) -> bool:
+    """Return whether the value of an expression may be without one of its constants: `7 if x else 8`, `min(7, 8)`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id in _BUILTIN_NAMES - _COPIES
+    return isinstance(node, (ast.IfExp, ast.BoolOp, ast.Compare)) or (
+        isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
+    )
+
+
 def _arguments_of_program(node: ast.AST) -> Iterator[ast.expr]:
     """Yield the arguments of all calls but those of builtins, such as `sorted(f(xs))`, and those in arguments."""
     parts: list[ast.AST] = list(ast.iter_child_nodes(node))
@@ -149,7 +166,7 @@ def _names_taken_whole(node: ast.AST, by_attribute: bool) -> Iterator[str]:
             yield name
         case ast.Call(func=function) if last_name(function) in _COPIES or names_class(function):
             parts += _arguments(node)
-        case ast.Attribute(value=value) if not by_attribute:
+        case ast.Attribute(value=value, attr=name) if not by_attribute and name not in PLAIN_ATTRIBUTES:
             parts.append(value)
         case _ if isinstance(node, _WHOLES):
             parts += ast.iter_child_nodes(node)
