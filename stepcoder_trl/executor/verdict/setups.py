@@ -89,7 +89,11 @@ def divided_setup(source: str) -> Setup:
     harmless = [node for node in body if _is_harmless(node, imported)]
     code = [node for node in body if not _is_text(node)]
     rest = [node for node in code if not _is_harmless(node, imported)]
-    return Setup(*(ast.unparse(ast.Module(nodes, [])) for nodes in (code, harmless)), tuple(map(_statement, rest)))
+    return Setup(
+        code=ast.unparse(ast.Module(list(code), [])),
+        harmless=ast.unparse(ast.Module(list(harmless), [])),
+        rest=tuple(map(_statement, rest)),
+    )
 
 
 def _statement(node: ast.stmt) -> _Statement:
