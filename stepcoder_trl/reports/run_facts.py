@@ -97,7 +97,7 @@ def measured_pass_rates(
     for entry in history:
         for name, value in entry.items():
             match = PASS_AT.fullmatch(name)
-            if match and entry.get("step") == update:
+            if match and value is not None and entry.get("step") == update:
                 evaluated = match["name"] or data or "evaluation set"
                 rates[evaluated, int(match["k"])] = PassRate(evaluated, int(match["k"]), value, sampling)
     return list(rates.values())

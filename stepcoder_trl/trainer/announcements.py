@@ -186,7 +186,8 @@ def update_line(step: int, total: int, logs: Mapping[str, Any], seconds: float) 
 def evaluation_line(step: int, logs: Mapping[str, Any]) -> str | None:
     """Return the line of an evaluation: its pass rates. `None` for other metrics, and without tests."""
     rates = {name: value for name, value in logs.items() if name.startswith("eval_") and "pass@" in name}
-    found = ", ".join(f"{name.removeprefix('eval_')} {value:.3f}" for name, value in rates.items())
+    known = {name: value for name, value in rates.items() if value is not None}
+    found = ", ".join(f"{name.removeprefix('eval_')} {value:.3f}" for name, value in known.items())
     return f"evaluation after update {step}: {found}" if found else None
 
 

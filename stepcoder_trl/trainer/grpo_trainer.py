@@ -101,10 +101,10 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         self.runner = ProgramRunner(executor, args.executor_config(processes.num_cores_per_process()))
         self.mask_rule = args.mask_rule(args.seed)
         self.training_set = TrainingSet(given.rows, args.curriculum_config(args.seed), self.build_query, self._limit)
-        self.identity, self.rounds = grpo_state.identity_of(self), 0
         self._table = grpo_setup.RowTable(self.training_set.rows)
         self._stages = grpo_setup.logged_stages(self.training_set.rows, self.curriculum)
         grpo_setup.check_sizes(self.training_set, self.build_query, args)
+        self.identity, self.rounds = grpo_state.identity_of(self), 0
         self.train_dataset = self._table.training_set()
         self.eval_dataset = self._table.add_sets(given.eval_sets, self.build_query, self._limit, args)
         self.training_data_name: str | None = None  # for the model card
