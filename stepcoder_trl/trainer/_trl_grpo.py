@@ -99,7 +99,8 @@ else:
 
 __all__ = ["GRPOConfig", "GRPOTrainer"]
 
-SCALES_LOSS_WRONGLY = SpecifierSet("<1.12")  # where `steps_per_generation` is not `gradient_accumulation_steps`
+# Where `steps_per_generation` is not `gradient_accumulation_steps`, and with the loss `luspo`, which it does not mask.
+SCALES_LOSS_WRONGLY = SpecifierSet("<1.12")
 
 # First parameters of the methods that we override. Upstream may add others behind those of `_generate_single_turn`.
 HOOKS: Mapping[str, tuple[str, ...]] = {

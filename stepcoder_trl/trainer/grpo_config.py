@@ -120,7 +120,13 @@ def _check_sampling(args: StepCoderGRPOConfig) -> None:
 def _check_loss(args: StepCoderGRPOConfig) -> None:
     """Raise an error for options with which the loss would be wrong."""
     version, steps = trl_version(), args.steps_per_generation
-    if steps != args.gradient_accumulation_steps and SCALES_LOSS_WRONGLY.contains(version, prereleases=True):
+    is_old = SCALES_LOSS_WRONGLY.contains(version, prereleases=True)
+    if args.loss_type == "luspo" and is_old:
+        raise BadInputError(
+            f"`loss_type` is 'luspo', for which trl {version} does not apply the mask. Choose another, or run `pip "
+            "install 'trl>=1.12'`."
+        )
+    if steps != args.gradient_accumulation_steps and is_old:
         raise BadInputError(
             f"`steps_per_generation` is {steps} and `gradient_accumulation_steps` {args.gradient_accumulation_steps}, "
             f"but trl {version} scales the loss wrongly where they differ. Set them to the same number, or run "

@@ -92,6 +92,8 @@ def test_loss_that_old_releases_scale_wrongly(make_args, monkeypatch):
     monkeypatch.setattr(grpo_config, "trl_version", lambda: "1.11.0")
     with pytest.raises(BadInputError, match=r"`steps_per_generation` is 1 .* trl 1\.11\.0 scales the loss wrongly"):
         make_args(steps_per_generation=1)
+    with pytest.raises(BadInputError, match=r"`loss_type` is 'luspo', for which trl 1\.11\.0 does not apply the mask"):
+        make_args(loss_type="luspo")
     make_args()
 
     monkeypatch.setattr(grpo_config, "trl_version", lambda: "1.12.0")
