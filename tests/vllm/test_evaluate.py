@@ -10,6 +10,9 @@ from stepcoder_trl.cli.main import main
 from stepcoder_trl.jsonl import read_rows
 
 
+pytestmark = pytest.mark.timeout(1800)  # a slow machine starts the engine in minutes
+
+
 @pytest.mark.parametrize("style", ["plain", "chat"])
 def test_vllm_writes_what_transformers_writes(model_folder, problem_file, tmp_path, style):
     completions = {}

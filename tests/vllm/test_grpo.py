@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 
 from stepcoder_trl import StepCoderGRPOConfig, StepCoderGRPOTrainer, unit_test_reward
 from tests.conftest import SIGN
 from tests.integration.grpo.helpers import SMALL, letters
 from tests.integration.helpers import log_probs, logged
+
+
+pytestmark = pytest.mark.timeout(1800)  # a slow machine starts the engine in minutes
 
 
 def test_colocated_vllm_has_the_weights_and_the_prompts_of_the_trainer(model_folder, problems, executor, tmp_path):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
 from tests.conftest import SMALL_RUN
+
+
+pytestmark = pytest.mark.timeout(1800)  # a slow machine starts the engine in minutes
 
 
 def test_colocated_vllm_has_the_weights_and_the_prompts_of_the_trainer(
