@@ -34,6 +34,7 @@ TRAINER_TESTS = (
     "tests/integration/test_saving.py",
     "tests/integration/test_metrics.py",
     "tests/integration/test_equivalence.py",
+    "tests/integration/test_vllm_sampler.py",
     "tests/integration/upstream_defects",
     "tests/unit/trainer",
 )
