@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from stepcoder_trl.data.formats.cases import read_tests
+from stepcoder_trl.data.formats.cases import read_tests, read_unittest
 from stepcoder_trl.data.formats.common import Format, LeftOut, known_difficulty, paragraph, plain_object, records
 from stepcoder_trl.data.imports import USUAL_IMPORTS
 from stepcoder_trl.data.problems import Problem
@@ -89,7 +89,7 @@ def _load_kodcode(row: Row) -> Problem:
         task_id=str(row.identifier("question_id")),
         prompt=paragraph(row.text("question")),
         canonical_solution=row.text("solution"),
-        tests={"type": "unittest", "code": row.text("test")},
+        tests=read_unittest(row, row.text("test")),
         difficulty=known_difficulty(row.fields.get("gpt_difficulty")),
         where=row.where,
     )
@@ -108,7 +108,7 @@ def _load_bigcodebench(row: Row) -> Problem:
         prompt=f"Complete the Python function `{row.text('entry_point')}`, which begins as follows.\n",
         starter_code=stub,
         canonical_solution=stub + row.text("canonical_solution"),
-        tests={"type": "unittest", "code": row.text("test")},
+        tests=read_unittest(row, row.text("test")),
         where=row.where,
     )
 
@@ -196,6 +196,7 @@ KODCODE = Format(
     _load_kodcode,
     licence="CC BY-NC 4.0: not for commercial use",
     reads="each function of the pytest module is a test",
+    refuses="rows whose tests use fixtures are left out and counted",
     knows=("test_info",),
 )
 BIGCODEBENCH = Format(

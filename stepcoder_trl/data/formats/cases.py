@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepcoder_trl.data.formats.apps import apps_tests
+from stepcoder_trl.data.formats.common import LeftOut
 from stepcoder_trl.errors import BadInputError, NoTestsError
+from stepcoder_trl.executor.verdict.modules import UntranslatableError, asserts_of_module
 from stepcoder_trl.jsonl import Row, parse_json, shown
 from stepcoder_trl.parsing import parse
 
@@ -41,6 +43,12 @@ def read_tests(row: Row, field: str, value: Any, name: str | None = None, starte
     if not isinstance(value, list) or not value:
         raise NoTestsError(f"{row.where}: `{field}` holds no tests. Drop the row.")
     if all(isinstance(case, str) for case in value):
+        for statement in value:
+            if not _may_fail(statement):
+                raise BadInputError(
+                    f"{row.where}: `{field}` has the entry {shown(statement)}, which can never fail, but each must be "
+                    "an assert. Correct it or drop the row."
+                )
         return {"type": "assert", "setup": "", "asserts": value}
     for case in value:
         if not isinstance(case, Mapping) or "input" not in case or "output" not in case:
@@ -49,6 +57,12 @@ def read_tests(row: Row, field: str, value: Any, name: str | None = None, starte
                 "`output`, or each an assert. Correct it or drop the row."
             )
     return _tests_of_cases(row, field, value, name, starter_code)
+
+
+def _may_fail(statement: str) -> bool:
+    """Return whether a test does anything. Text that does not parse is refused elsewhere."""
+    tree = parse(statement)
+    return tree is None or any(isinstance(node, (ast.Assert, ast.Call, ast.Raise)) for node in ast.walk(tree))
 
 
 def _tests_of_cases(
@@ -111,6 +125,17 @@ def _value(row: Row, field: str, text: Any) -> Any:
         raise BadInputError(
             f"{row.where}: `{field}` has {shown(text)}, which is not valid JSON: {error}. Correct it or drop the row."
         ) from error
+
+
+def read_unittest(row: Row, code: str) -> dict[str, Any]:
+    """Return the tests of a module of pytest or unittest. A module that cannot be run is left out."""
+    try:
+        asserts_of_module(code)
+    except UntranslatableError as error:
+        raise LeftOut(row.where, "has tests that cannot be run", f"In detail: {error}.") from error
+    except SyntaxError:
+        pass  # the error says where
+    return {"type": "unittest", "code": code}
 
 
 def read_module(code: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stepcoder_trl.data.formats.cases import read_module, read_tests
+from stepcoder_trl.data.formats.cases import read_module, read_tests, read_unittest
 from stepcoder_trl.data.formats.common import (
     Format,
     LeftOut,
@@ -37,6 +37,8 @@ def _load_verl(row: Row) -> Problem:
     extra = extra if isinstance(extra, Mapping) else {}
     name, reference = extra.get("task_id"), extra.get("reference")
     messages = row.get("prompt")
+    if row.fields.get("ability") == "math":
+        raise LeftOut(row.where, "is about mathematics", "Only code can be run.")
     return Problem(
         task_id=name if isinstance(name, str) and name else task_id(row),
         prompt=messages if isinstance(messages, list) else paragraph(row.text("prompt")),
@@ -45,6 +47,11 @@ def _load_verl(row: Row) -> Problem:
         difficulty=known_difficulty(extra.get("difficulty")),
         where=row.where,
     )
+
+
+_GROUND_TRUTH = (
+    "It must be JSON with `inputs` and `outputs`, `functional`, `pytest` or `assert_case`, or a list of tests."
+)
 
 
 def _verl_tests(row: Row, truth: Any) -> dict[str, Any]:
@@ -58,14 +65,11 @@ def _verl_tests(row: Row, truth: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         for name in ("functional", "pytest"):
             if isinstance(code := value.get(name), str):
-                return read_module(code) if name == "functional" else {"type": "unittest", "code": code}
+                return read_module(code) if name == "functional" else read_unittest(row, code)
         if isinstance(value.get("assert_case"), list):
             return read_tests(row, field, value["assert_case"])
     if not isinstance(value, (Mapping, list)):
-        raise BadInputError(
-            f"{row.where}: `{field}` is {shown(truth)}, but must be tests of code: JSON with `inputs` and `outputs`, "
-            "`functional`, `pytest` or `assert_case`, or a list of tests. Drop the row."
-        )
+        raise LeftOut(row.where, f"has a `{field}` that is not tests of code", _GROUND_TRUTH)
     return read_tests(row, field, value)
 
 
@@ -171,7 +175,9 @@ def _load_verification_info(row: Row) -> Problem:
     language = info.get("language", "python")
     if str(language).lower() not in ("python", "python3"):
         raise LeftOut(row.where, f"`verification_info.language` is {shown(language)}", "Only Python can be run.")
-    cases = info.get("test_cases")
+    if "test_cases" not in info:
+        raise LeftOut(row.where, "has no `test_cases` in `verification_info`", "Only code with tests can be run.")
+    cases = info["test_cases"]
     cases = parse_json(cases) if isinstance(cases, str) and cases.strip().startswith(("[", "{")) else cases
     return Problem(
         task_id=str(row.identifier("problem_id")),
@@ -210,7 +216,7 @@ VERL = Format(
     licence="that of the dataset",
     reads="Eurus-2-RL, code-r1 and hundreds of others: `reward_model.ground_truth` with `inputs` and `outputs`, with "
     "`functional`, `pytest` or `assert_case`, or a list of tests; `extra_info.reference` is the solution",
-    refuses="rows whose ground truth is not tests of code",
+    refuses="rows whose ground truth is not tests of code are left out and counted",
 )
 DEEPCODER = Format(
     "deepcoder",
@@ -240,7 +246,7 @@ VERIFICATION_INFO = Format(
     licence="Apache-2.0",
     reads="verifiable-coding-problems (also open-r1's) and SYNTHETIC-1 and -2: `verification_info` as an object, "
     "as JSON or as Python's text; `gold_standard_solution`",
-    refuses="rows without `test_cases`; other languages are left out",
+    refuses="rows without `test_cases`, and other languages, are left out and counted",
 )
 RSTAR = Format(
     "rstar_coder",

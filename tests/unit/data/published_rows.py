@@ -359,7 +359,9 @@ EVERY_FORMAT: dict[str, Example] = {
         CODECONTESTS, "print(abs(int(input())) * 2)\n", {"public_tests": {"input": 1}}, "`public_tests` is", 3
     ),
     "codecontests_repo": Example(CODECONTESTS_REPO, "print(1)\n", {"outputs": []}, "`tests.outputs` is empty"),
-    "verl": Example(VERL, _INC, {"reward_model": {"ground_truth": "42"}}, "`reward_model.ground_truth` is '42'", 2),
+    "verl": Example(
+        VERL, _INC, {"reward_model": {"ground_truth": "42"}}, "`reward_model.ground_truth` that is not tests", 2
+    ),
     "acecode": Example(ACECODE, _INC, {"test_cases": "inc"}, "`test_cases` is", 2),
     "verification_info": Example(VERIFICATION_INFO, _INC, {"verification_info": 1}, "`verification_info` is 1", 2),
     "rstar_coder": Example(RSTAR, "print(2)\n", {"inputs": "["}, "`inputs` is not valid JSON", 2),

@@ -22,6 +22,7 @@ from tests.unit.data.published_rows import (
     DEEPCODER_PRIME,
     EVERY_FORMAT,
     HUMANEVAL,
+    KODCODE,
     LIVECODEBENCH,
     MBPP,
     OURS,
@@ -107,6 +108,10 @@ def test_missing_source_gives_one_line(monkeypatch, name):
     [
         (BIGCODEBENCH, {"task_id": "b", "libs": ["pandas", "json"]}, r"needs pandas \(1\)"),
         (CODEFORCES, {"id": "b", "interaction_format": "Ask."}, r"is interactive \(1\)"),
+        (VERL, {"reward_model": {"ground_truth": "42"}}, r"that is not tests of code \(1\)"),
+        (VERL, {"ability": "math"}, r"is about mathematics \(1\)"),
+        (KODCODE, {"question_id": "b", "test": "def test_a(x):\n    pass\n"}, r"tests that cannot be run \(1\)"),
+        (VERIFICATION_INFO, {"problem_id": "b", "verification_info": "{'x': 1}"}, r"has no `test_cases`"),
         (CODECONTESTS, {"name": "b", "input_file": "a.in"}, r"uses the file a.in \(1\)"),
         (VERIFICATION_INFO, {"problem_id": "b", "verification_info": {"language": "rust"}}, r"'rust' \(str\) \(1\)"),
     ],
@@ -247,6 +252,14 @@ def test_problem_of_any_format_survives_the_schema_of_verl(write_rows, name):
         assert again.tests.get(field) == problem.tests.get(field)
     if name not in ("kodcode", "bigcodebench"):  # tests of several statements come back as one
         assert len(again.tests.get("asserts", ())) == len(problem.tests.get("asserts", ()))
+
+
+@pytest.mark.parametrize("statement", ["42", "'text'", "x = 1", "pass"])
+def test_test_that_cannot_fail_is_refused(write_rows, statement):
+    truth = json.dumps(["assert inc(1) == 2", statement])
+
+    with pytest.raises(BadInputError, match="which can never fail"):
+        load_problems(write_rows({**VERL, "reward_model": {"ground_truth": truth}}))
 
 
 def test_function_that_reads_standard_input_has_no_form_in_verl():
