@@ -16,6 +16,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import (
     Row,
     cut_to_whole_lines,
+    json_text,
     parse_json,
     read_rows,
     shown,
@@ -271,3 +272,25 @@ def test_incomplete_last_line_is_cut_off(tmp_path, content, kept):
     cut_to_whole_lines(path)
 
     assert path.read_bytes() == kept
+
+
+# Integers of any length
+
+
+@pytest.mark.parametrize("digits", [1, 4300, 4301, 9131])
+def test_integers_of_any_length_are_written_and_read(digits):
+    number = 10**digits - 3
+    value = {"a": [number, {"b": -number}], "text": "integer 0", "small": [True, 1, 0.5, None]}
+
+    assert parse_json(json_text(value)) == value
+    assert parse_json(json_text(value, indent=2)) == value
+
+
+def test_values_that_are_not_json_still_raise():
+    endless: list[object] = []
+    endless.append(endless)
+
+    with pytest.raises((ValueError, RecursionError)):
+        json_text(endless)
+    with pytest.raises(TypeError):
+        json_text({"a": {1}})

@@ -6,7 +6,7 @@ import ast
 import re
 from typing import Any
 
-from stepcoder_trl.data.formats.common import Format
+from stepcoder_trl.data.formats.common import Format, plain_line_ends
 from stepcoder_trl.data.formats.evalplus import unrolled
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
@@ -42,6 +42,7 @@ def check_tests(row: Row, test: str, entry_point: str) -> dict[str, Any]:
     Some modules call it themselves. Their calls become the tests, so that a wrong answer fails a test and not the
     setup. A loop of EvalPlus over inputs and results becomes one test for each of them.
     """
+    test = plain_line_ends(test)
     if not re.search(r"^def\s+check\s*\(", test, re.MULTILINE):
         raise BadInputError(f"{row.where}: `test` is {shown(test)}, but must define `check(candidate)`. Correct it.")
     setup, calls = _without_calls(test)

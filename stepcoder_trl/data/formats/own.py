@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepcoder_trl.data.formats.common import ANY_FIELD, Format
+from stepcoder_trl.data.formats.common import Format
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.jsonl import Row
 
@@ -18,5 +18,5 @@ OWN = Format(
     _load,
     licence="yours",
     reads="as given, see [Your own rows](#your-own-rows)",
-    knows=(ANY_FIELD,),
+    is_published=False,
 )

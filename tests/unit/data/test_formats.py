@@ -257,6 +257,27 @@ def test_row_with_field_tests_has_own_format(write_rows):
     assert load_one(write_rows, {**MBPP, **OURS}).task_id == "a"
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
+def test_line_ends_of_prompts_and_code_are_those_of_python(write_rows, end):
+    row = {
+        **HUMANEVAL,
+        "prompt": HUMANEVAL["prompt"].replace("\n", end),
+        "canonical_solution": f"    y = x{end}    return y + 1{end}",
+        "test": HUMANEVAL["test"].replace("\n", end),
+    }
+
+    problem = load_one(write_rows, row)
+
+    assert problem.canonical_solution == HUMANEVAL["prompt"] + "    y = x\n    return y + 1\n"
+    assert problem.starter_code == HUMANEVAL["prompt"]
+    assert problem.tests["setup"] == HUMANEVAL["test"]
+
+
+def test_line_ends_of_inputs_and_own_rows_stay(write_rows):
+    assert load_one(write_rows, {**CODECONTESTS_REPO, "inputs": ["1\r\n"]}).tests["inputs"] == ["1\r\n"]
+    assert load_one(write_rows, {**OURS, "prompt": "a\r\nb"}).prompt == "a\r\nb"
+
+
 # Lists of formats
 
 
