@@ -142,20 +142,43 @@ def _is_usual_assertion(node: ast.stmt) -> bool:
     return calls <= known and not stored & {actual, expected} and f"{actual} == {expected}" in ast.unparse(node)
 
 
+_AGREES = """
+def _agrees(actual, expected, atol):
+    numbers = expected if isinstance(expected, (list, tuple)) else [expected]
+    is_exact = not (atol or all(isinstance(number, float) for number in numbers))
+    return actual == expected or (not is_exact and _near(actual, expected, atol or 1e-6))
+
+def _near(actual, expected, atol):
+    if isinstance(expected, (list, tuple)):
+        is_like = isinstance(actual, (list, tuple)) and len(actual) == len(expected)
+        return is_like and all(_near(a, b, atol) for a, b in zip(actual, expected))
+    if not (isinstance(actual, (int, float)) and isinstance(expected, (int, float))):
+        return actual == expected
+    return actual == expected or abs(actual - expected) <= atol + 1e-7 * abs(expected)
+"""
 _FLOAT_TOLERANCE = 1e-6  # of floats, if the row gives none
 _RELATIVE = 1e-7
 
 
 def _as_assert(node: ast.stmt) -> ast.stmt:
-    """Return `assertion(f(1), 2, 0)` as an assert that can be judged outside of the program's process."""
+    """Return `assertion(f(1), 2, 0)` as an assert that needs no numpy."""
     match node:
         case ast.Expr(value=ast.Call(func=ast.Name(id="assertion"), args=[actual, expected, tolerance], keywords=[])):
-            text, value, atol = ast.unparse(expected), _value(expected), _value(tolerance)
-            if isinstance(value, float) and isinstance(atol, (int, float)):
+            call, text, value, atol = ast.unparse(actual), ast.unparse(expected), _value(expected), _value(tolerance)
+            if not isinstance(atol, (int, float)):
+                return node
+            if isinstance(value, float) or (atol and type(value) is int):
                 closeness = f"rel_tol={_RELATIVE}, abs_tol={atol or _FLOAT_TOLERANCE}"
-                return ast.parse(f"assert math.isclose({ast.unparse(actual)}, {text}, {closeness})").body[0]
-            return ast.parse(f"assert {ast.unparse(actual)} == {text}").body[0]
+                return ast.parse(f"assert math.isclose({call}, {text}, {closeness})").body[0]
+            is_exact = not (atol or _has_floats(value))
+            return ast.parse(
+                f"assert {call} == {text}" if is_exact else f"assert _agrees({call}, {text}, {atol})"
+            ).body[0]
     return node
+
+
+def _has_floats(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and any(isinstance(part, float) for part in value)
 
 
 def _value(node: ast.expr) -> Any:
@@ -176,6 +199,7 @@ def _needed(setup: Sequence[ast.stmt], statements: Sequence[str]) -> str:
         used |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
         kept.append(node)
     text = ast.unparse(ast.Module(kept[::-1], []))
+    text = f"{text}{_AGREES}" if "_agrees" in used else text
     return f"import math\n{text}".strip() if "math" in used else text
 
 
@@ -199,23 +223,6 @@ _AS_SETS = frozenset(
     )
 )
 _BY_PRESENCE = frozenset(("check_str", "text_match_three", "text_starta_endb"))
-_AGREES = """
-def _agrees(actual, expected, atol):
-    if actual == expected:
-        return True
-    numbers = [expected] if isinstance(expected, float) else expected
-    is_float = isinstance(numbers, (list, tuple)) and all(isinstance(number, float) for number in numbers)
-    if not (atol or is_float):
-        return False
-    answers = [actual] if isinstance(expected, (int, float)) else actual
-    numbers = [expected] if isinstance(expected, (int, float)) else expected
-    if not (isinstance(answers, (list, tuple)) and isinstance(numbers, (list, tuple))):
-        return False
-    if len(answers) != len(numbers) or not all(isinstance(number, (int, float)) for number in (*answers, *numbers)):
-        return False
-    pairs = zip(answers, numbers)
-    return all(a == b or abs(a - b) <= (atol or 1e-6) + 1e-7 * abs(b) for a, b in pairs)
-"""
 _AGREES_AS_SETS = """
 def _agrees(actual, expected, atol):
     return set(actual) == set(expected)

@@ -66,6 +66,28 @@ def test_rounds_of_mbpp_plus_become_asserts_without_numpy(write_rows):
     assert "isclose" not in problem.prompt
 
 
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    ("results", "atol", "error", "outcome"),
+    [
+        ("[[1.5, 3.0]]", "0", 1e-8, "passed"),
+        ("[[1.5, 3.0]]", "0", 1e-4, "failed"),
+        ("[[1.5, 3.0]]", "1e-3", 1e-4, "passed"),
+        ("[(1.5, 3.0)]", "1e-3", 1e-2, "failed"),
+    ],
+)
+def test_tolerance_of_lists_of_floats(untraced, write_rows, results, atol, error, outcome):
+    test = MBPP_PLUS["test"].partition("inputs")[0]
+    test += f"inputs = [[3]]\nresults = {results}\n{LOOP.replace('exp, 0', f'exp, {atol}')}"
+    code = "def half(x):\n    return [x / 2, x * 1.0]\n"
+    row = {**MBPP_PLUS, "code": code, "test": test, "test_list": ["assert len(half(1)) == 2"]}
+
+    assert outcomes(untraced, write_rows(row), f"def half(x):\n    return (x / 2 + {error}, x)\n") == [
+        "passed",
+        outcome,
+    ]
+
+
 def test_round_that_repeats_a_base_test_is_one_test(write_rows):
     test = f"def assertion(out, exp, atol):\n    assert out == exp\n{TABLES.replace('1.5', '2')}{LOOP}"
 
