@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import warnings
@@ -198,6 +199,7 @@ def hub_rows(name: str, split: str | None = None) -> list[Row]:
     Raises:
         BadInputError: If the library `datasets` is missing, or the dataset or its split cannot be loaded.
     """
+    _take_cache_if_offline()
     try:
         import datasets
     except ImportError:
@@ -221,6 +223,22 @@ def hub_rows(name: str, split: str | None = None) -> list[Row]:
         (found,) = found.values()
     source = name.partition("/")[2]
     return [Row(fields, f"{name}, row {number}", source, number) for number, fields in enumerate(found, 1)]
+
+
+def _take_cache_if_offline() -> None:
+    """Let the Hub's library take what it has stored, without trying again for half a minute, where there is no net."""
+    import socket  # these are slow to load
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
+    if "HF_HUB_OFFLINE" in os.environ or getproxies():
+        return
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 # Formats

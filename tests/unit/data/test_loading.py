@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import pickle
 import zlib
 from pathlib import Path
@@ -267,3 +268,18 @@ def test_function_that_reads_standard_input_has_no_form_in_verl():
 
     with pytest.raises(BadInputError, match=r"verl has no tests of this kind \(`stdio`\)"):
         verl_row(Problem(task_id="a", prompt="p", tests=tests), 0)
+
+
+def test_net_that_is_missing_ends_the_search_at_once(monkeypatch):
+    import socket
+
+    def unknown(*_):
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail(os.environ["HF_HUB_OFFLINE"]))
+
+    with pytest.raises(pytest.fail.Exception, match=r"^1$"):
+        load_problems("nobody/nothing")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from datasets import Dataset
 from transformers import DataCollatorWithPadding
 
+from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_rows
 from stepcoder_trl.steps.rows import as_rows, collate, read_dataset
@@ -112,3 +115,13 @@ def test_padding_token_marks_padding_without_attention_mask():
     collated = collate(rows, lambda _: {"input_ids": torch.tensor([[5, 6], [0, 8]])}, pad=0)
 
     assert [row.token_ids for row in collated] == [(5, 6), (8,)]
+
+
+def test_own_columns_of_a_problem_reach_reward_functions(tmp_path):
+    path = tmp_path / "p.jsonl"
+    tests = {"type": "stdio", "inputs": [""], "outputs": ["1"]}
+    path.write_text(json.dumps({"id": 1, "prompt": "p", "tests": tests, "topic": "sums"}) + "\n")
+
+    (row,) = as_rows(load_problems(path))
+
+    assert (row.task_id, row.columns["topic"]) == ("1", "sums")
