@@ -292,8 +292,9 @@ def show_results(
         run.console.print(f"No curves.png: {MISSING}", markup=False)
         return
     plot_curves(
-        {"pass@1, greedy, from scratch": run.pass_rates, "training": {"share of completions that pass": run.passing}},
+        {"pass@1, greedy, from scratch": run.pass_rates, "Training": {"completions that pass": run.passing}},
         run.path / "curves.png",
+        {"pass@1, greedy, from scratch": "share of problems", "Training": "share of completions"},
     )
 
 

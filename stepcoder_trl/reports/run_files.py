@@ -86,7 +86,9 @@ def write_page(
 
 def add_pass_rates(folder: str | os.PathLike[str], rates: Sequence[PassRate]) -> bool:
     """
-    Add measured pass rates to the card of a model folder, and to the page beside it. Returns whether there is a card.
+    Add measured pass rates to the card of a model folder, and to the page beside it.
+
+    Returns whether the card was written. It is not where training wrote none, or where somebody has edited it.
 
     Raises:
         BadInputError: If the facts in the folder are damaged.
@@ -94,8 +96,13 @@ def add_pass_rates(folder: str | os.PathLike[str], rates: Sequence[PassRate]) ->
     facts = read_facts(folder)
     if facts is None:
         return False
+    card = Path(folder) / CARD
+    is_ours = card.is_file() and card.read_text(encoding="utf-8") == model_card(facts)
     facts = with_pass_rates(facts, rates)
-    write_card(facts, folder)
+    if is_ours:
+        write_card(facts, folder)
+    else:
+        write_facts(facts, folder)
     if (Path(folder) / PAGE).exists():
         write_page(facts, folder)
-    return True
+    return is_ours

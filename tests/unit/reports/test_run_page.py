@@ -276,3 +276,13 @@ def test_later_evaluation_reaches_card_and_page(tmp_path):
         assert "0.1230" not in text
         assert "greedy" in text
     assert not add_pass_rates(tmp_path / "elsewhere", [])
+
+
+def test_edited_card_is_kept(tmp_path):
+    write_card(FACTS, tmp_path)
+    (tmp_path / "README.md").write_text("my own words")
+
+    assert not add_pass_rates(tmp_path, [PassRate("p.jsonl", 1, 0.5, "greedy")])
+
+    assert (tmp_path / "README.md").read_text() == "my own words"
+    assert read_facts(tmp_path).pass_rates[-1].data == "p.jsonl"
