@@ -117,7 +117,7 @@ def test_run_killed_several_times_resumes(host, undisturbed, parts):
 
 def test_run_killed_during_first_checkpoint_resumes(host, undisturbed):
     out = host.folder / "killed-first"
-    first = moments_of(undisturbed, "os.rename")[0]  # of curriculum.json, inside the temporary folder
+    first = moments_of(undisturbed, "os.rename .curriculum.json")[0]  # inside the temporary folder
 
     assert host.run(out, kill_at=first) == -signal.SIGKILL
 
