@@ -140,7 +140,8 @@ class Announcer(PrinterCallback):
 
     def _note_passes(self, step: int, logs: Mapping[str, Any]) -> None:
         number = step - self._begun_at
-        self._passed |= logs.get("executor/passed", 1.0) > 0
+        passed = logs.get("executor/passed")
+        self._passed |= passed is None or passed > 0
         if not self._passed and not self._warned and number >= PATIENCE:
             self._warned = True
             say(
