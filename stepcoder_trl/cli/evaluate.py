@@ -162,7 +162,7 @@ def _add_to_card(arguments: argparse.Namespace, summary: dict[str, Any]) -> None
     if arguments.model is None or _only_scores(arguments) or not Path(arguments.model).is_dir():
         return
     sampling = sampling_text(arguments.num_samples, arguments.temperature, arguments.top_p, arguments.max_new_tokens)
-    data = Path(arguments.problems).name
+    data = ", ".join(Path(file).name for file in arguments.problems)
     if arguments.max_problems is not None:
         data += f", first {arguments.max_problems} problems"
     rates = [
