@@ -128,7 +128,8 @@ def _stages(history: Sequence[Mapping[str, Any]], record: RunRecord) -> str:
             name = "from scratch" if stage == 0 else f"stage {stage}" + (" and more" if stage == _MOST_STAGES else "")
             lines[name] = [(one.update, _at_stage(one.stages, stage)) for one in record.updates]
         note = "A stage counts the part of the solution that is still given. Stage 0 is from scratch."
-        charts.append(area_chart(Chart("Problems at each stage", "problems", lines, note=note)))
+        colors = {name: f"f{number}" for number, name in enumerate(lines)}
+        charts.append(area_chart(Chart("Problems at each stage", "problems", lines, note=note), colors))
     means = {"mean stage": curve_of(history, ("curriculum/mean_stage",))}
     charts.append(line_chart(Chart("Mean stage", "stage", means, note="0 is from scratch.")))
     shown = [chart for chart in charts if chart]

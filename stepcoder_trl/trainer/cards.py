@@ -34,6 +34,8 @@ _DERIVED = {
     *("generation_batch_size", "steps_per_generation", "ddp_find_unused_parameters", "dataloader_pin_memory"),
     *("gradient_checkpointing_kwargs", "accelerator_config"),
 }
+# Settings whose default is `None`: the trainers choose a value, which nobody has set.
+_CHOSEN = ("gradient_accumulation_steps", "scale_rewards", "disable_tqdm")
 _TOKENS = ("hub_token", "push_to_hub_token")
 _REQUIREMENT, _CODE = "REQUIREMENT-0F3A", "CODE-0F3A"  # stand for texts in a query
 
@@ -181,14 +183,15 @@ def settings_of(args: Any) -> dict[str, Any]:
 
 
 def defaults_of(args: Any) -> dict[str, Any]:
-    """Return the default of each setting that has one."""
+    """Return the default of each setting that has one. A value that the trainer chooses is none."""
     defaults = {one.name: one.default for one in dataclasses.fields(args) if one.default is not dataclasses.MISSING}
     made = {
         one.name: one.default_factory()
         for one in dataclasses.fields(args)
         if one.default_factory is not dataclasses.MISSING
     }
-    return {name: _json(value) for name, value in {**defaults, **made}.items()}
+    known = {**defaults, **made}
+    return {name: _json(value) for name, value in known.items() if not (name in _CHOSEN and value is None)}
 
 
 def _json(value: Any) -> Any:

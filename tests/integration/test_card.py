@@ -10,10 +10,11 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import Trainer
 
-from stepcoder_trl import unit_test_reward
+from stepcoder_trl import StepCoderGRPOConfig, StepCoderPPOConfig
 from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.reports.plots import can_plot
 from stepcoder_trl.reports.run_facts import changed_settings
+from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.trainer.cards import defaults_of, settings_of
 from tests.conftest import SMALL_RUN
 from tests.integration.helpers import RIGHT, WRONG, lora
@@ -100,6 +101,14 @@ def test_card_shows_reward_functions_with_weights(make):
     text = card_in(trainer.args.output_dir).text
     assert "`unit_test_reward`, weight 1: each program is run" in text
     assert "`brevity`, weight 0.25" in text
+
+
+@pytest.mark.parametrize("config", [StepCoderPPOConfig, StepCoderGRPOConfig])
+def test_default_settings_are_not_shown(config, tmp_path):
+    args = config(output_dir=str(tmp_path), use_cpu=True)
+    facts = replace(FACTS, settings=settings_of(args), defaults=defaults_of(args))
+
+    assert changed_settings(facts) == [("use_cpu", True, False)]
 
 
 def test_settings_that_nobody_set_are_not_shown(make_args):

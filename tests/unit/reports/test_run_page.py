@@ -1,6 +1,7 @@
 """Test the page of a run: its sections, its charts, its size, and its record."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -106,6 +107,14 @@ def test_large_record_is_sampled_and_the_page_says_so(monkeypatch):
     assert (shown[0], shown[-1]) == ("299", "1")
     assert f"{len(shown)} of 299 recorded completions" in page
     assert len(page) < 130_000
+
+
+def test_stages_keep_their_colours():
+    page = run_page(FACTS, RunRecord([UpdateRecord(1, {1: 3, 9: 1}, {"none": 1})]))
+
+    stages = page.split('<section id="stages">')[1].split("</section>")[0]
+    assert re.findall(r'<polygon points="[^"]*" class="(f\d)"/>', stages) == ["f1", "f6"]
+    assert "stage 6 and more" in stages
 
 
 # Charts
