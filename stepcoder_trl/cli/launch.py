@@ -14,13 +14,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.flags import Settings, parse_known, read_settings
-from stepcoder_trl.cli.training_help import help_text
+from stepcoder_trl.cli.flags import Settings, parse_known
 from stepcoder_trl.errors import BadInputError
 
 
@@ -109,30 +108,6 @@ def accelerate_arguments(launch: LaunchArguments, num_gpus: int) -> list[str]:
         "main_process_port": launch.main_process_port,
     }
     return [text for name, value in flags.items() if value is not None for text in (f"--{name}", str(value))]
-
-
-def train_or_launch(verb: str, train: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """
-    Train in this process, or launch the module of a verb, which calls `train`, in several. Return the exit status.
-
-    `--help` prints the main options, and `--help-all` all that `train` knows.
-    """
-    if "--help" in arguments or "-h" in arguments:
-        print(help_text(verb), end="")
-        return 0
-    if "--help-all" in arguments:
-        return train(["--help"])
-
-    launch = read_launch(read_settings(arguments))
-    if launch.accelerate_config is not None:
-        return launch_module(f"stepcoder_trl.cli.{verb}", arguments, launch)
-    for name in ("num_processes", "num_machines"):
-        if (getattr(launch, name) or 1) > 1:
-            raise BadInputError(
-                f"`{name}` is given without `accelerate_config`. Add `--accelerate_config ddp`, `zero2` or `zero3` to "
-                "select how the processes share the work."
-            )
-    return train(arguments)
 
 
 def read_launch(settings: Settings) -> LaunchArguments:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from stepcoder_trl.cli.launch import train_or_launch
-from stepcoder_trl.cli.training import parse_training
+from stepcoder_trl.cli.training import parse_training, train_or_launch
 
 
 def main(arguments: list[str]) -> int:

@@ -5,20 +5,48 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from stepcoder_trl.cli import launch
 from stepcoder_trl.cli.flags import CONFIG, Settings, did_you_mean, parse_flags, read_settings
-from stepcoder_trl.cli.launch import LaunchArguments, find_config, read_config, read_launch
+from stepcoder_trl.cli.training_help import help_text
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import parse_json
 
 
 # Package of each tracker whose name differs, and the name under which it is installed.
-_TRACKER_MODULES = {"azure_ml": "azureml", "comet_ml": "comet_ml", "dvclive": "dvclive", "clearml": "clearml"}
+_TRACKER_MODULES = {"azure_ml": "azureml"}
 _QUANTIZATION = ("load_in_4bit", "load_in_8bit")
+
+
+def train_or_launch(verb: str, train: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """
+    Train in this process, or launch the module of a verb, which calls `train`, in several. Return the exit status.
+
+    `--help` prints the main options, and `--help-all` all that `train` knows.
+    """
+    if "--help" in arguments or "-h" in arguments:
+        print(help_text(verb), end="")
+        return 0
+    if "--help-all" in arguments:
+        return train(["--help"])
+
+    settings = read_settings(arguments)
+    how = launch.read_launch(settings)
+    if how.accelerate_config is not None:
+        launch.find_config(how.accelerate_config)
+        read_values(verb, settings)  # so that a mistake is found once, before there are several processes
+        return launch.launch_module(f"stepcoder_trl.cli.{verb}", arguments, how)
+    for name in ("num_processes", "num_machines"):
+        if (vars(how)[name] or 1) > 1:
+            raise BadInputError(
+                f"`{name}` is given without `accelerate_config`. Add `--accelerate_config ddp`, `zero2` or `zero3` to "
+                "select how the processes share the work."
+            )
+    return train(arguments)
 
 
 def training_classes(verb: str) -> tuple[Any, Any, Mapping[str, Any]]:
@@ -49,21 +77,27 @@ def parse_training(verb: str, arguments: Sequence[str]) -> tuple[Any, Any, Any]:
     Raises:
         BadInputError: If an option is unknown, a value invalid, or a package missing that an option needs.
     """
-    return parse_settings(verb, read_settings(arguments), *training_classes(verb))
+    return parse_settings(verb, read_settings(arguments))
 
 
-def parse_settings(
-    verb: str,
-    settings: Settings,
-    script_class: Any,
-    training_class: Any,
-    defaults: Mapping[str, Any],
-) -> tuple[Any, Any, Any]:
+def parse_settings(verb: str, settings: Settings) -> tuple[Any, Any, Any]:
     """Parse a command line as [`parse_training`] does."""
-    from transformers import HfArgumentParser
-    from trl import ModelConfig
+    found = read_values(verb, settings)
+    script_class, training_class, _ = training_classes(verb)
+    script, training, model = (_make(one, found) for one in (script_class, training_class, _model_class()))
+    check_packages(training, model)
+    _check_evaluation(script, training)
+    _check_checkpoint(training.resume_from_checkpoint)
+    _check_output_dir(training.output_dir)
+    return script, training, model
 
-    classes = (script_class, LaunchArguments, training_class, ModelConfig)
+
+def read_values(verb: str, settings: Settings) -> dict[str, Any]:
+    """Return the value of each option of a verb. Raises a `BadInputError` for an unknown name or an invalid value."""
+    from transformers import HfArgumentParser
+
+    script_class, training_class, defaults = training_classes(verb)
+    classes = (script_class, launch.LaunchArguments, training_class, _model_class())
     parser: Any = HfArgumentParser(classes, prog=f"stepcoder-trl {verb}", allow_abbrev=False)
     parser.set_defaults(**defaults)
     hints: dict[str, Any] = {name: hint for one in classes for name, hint in get_type_hints(one).items()}
@@ -72,12 +106,13 @@ def parse_settings(
     for name, value in found.items():
         if "dict" in str(hints.get(name)) and isinstance(value, str):
             found[name] = _read_object(name, value)
-    script, _, training, model = (_make(one, found) for one in classes)
-    check_packages(training, model)
-    _check_evaluation(script, training)
-    _check_checkpoint(training.resume_from_checkpoint)
-    _check_output_dir(training.output_dir)
-    return script, training, model
+    return found
+
+
+def _model_class() -> Any:
+    from trl import ModelConfig
+
+    return ModelConfig
 
 
 def _read_object(name: str, value: str) -> Any:
@@ -181,11 +216,11 @@ def read_run(verb: str, path: str, problems: Sequence[str] = ()) -> Run:
     values["problems"] = named[0]
     if not _has_gpu():
         values.setdefault("use_cpu", True)  # the run may be meant for another machine
-    launch = read_launch(Settings((), values, path))
-    script, training, model = parse_settings(verb, Settings((), values, path), *training_classes(verb))
-    config = {} if launch.accelerate_config is None else read_config(find_config(launch.accelerate_config))
+    how = launch.read_launch(Settings((), values, path))
+    script, training, model = parse_settings(verb, Settings((), values, path))
+    config = {} if how.accelerate_config is None else launch.read_config(launch.find_config(how.accelerate_config))
     deepspeed = config.get("deepspeed_config") or {}
-    processes = launch.num_processes or config.get("num_processes") or 1
+    processes = how.num_processes or config.get("num_processes") or 1
     return Run(script, training, model, named, int(processes), int(deepspeed.get("zero_stage") or 0))
 
 

@@ -76,7 +76,7 @@ MISTAKES = [
     ("curriculum p.jsonl", "`--out` missing"),
     ("curriculum p.jsonl --out - --kinds statement", "Did you mean `statements`?"),
     ("curriculum number.jsonl --out -", "field `canonical_solution` is 7 (int)"),
-    ("mask p.jsonl --out -", "`--tokenizer` missing"),
+    ("mask p.jsonl", "`--out` missing"),
     ("mask p.jsonl --out - --tokenizer model", "exactly one of `completion` and `completion_ids`"),
     ("overlap p.jsonl", "`--train` missing"),
     ("overlap p.jsonl --train none", "none: there is no such file"),
@@ -145,6 +145,7 @@ MISTAKES = [
     (f"ppo {RUN} --num_processes 2", "is given without `accelerate_config`"),
     (f"ppo {RUN} --num_processes two", "`--num_processes` is 'two'"),
     (f"ppo {RUN} --accelerate_config zero4", "must be one of single, ddp"),
+    (f"ppo {RUN} --accelerate_config ddp --learning_rte 1", "Did you mean `learning_rate`?"),
     (f"ppo {RUN} --load_best_model_at_end true", "requires the save and eval strategy to match"),
     (f"grpo {RUN} --num_generations 1", "at least 2 generations"),
     # sft, ppo, grpo: YAML
@@ -173,7 +174,7 @@ MISTAKES = [
     # plot, quickstart, selftest
     ("plot none", "none: there is neither"),
     ("plot bad.jsonl", "bad.jsonl:1: invalid JSON"),
-    ("quickstart --out p.jsonl", "exists already"),
+    ("quickstart --out p.jsonl", "cannot be made (File exists)"),
     ("quickstart --updates -1 --out q", "`updates` is -1, but must be at least 1"),
     ("quickstart --threads 0 --out q", "`--threads` is 0, but must be at least 1"),
     ("selftest --only nothing", "The corpus has no program 'nothing'"),
