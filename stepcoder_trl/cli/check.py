@@ -23,9 +23,9 @@ from stepcoder_trl.reports.rollouts import visible
 from stepcoder_trl.steps.checks import ProblemCheck, QueryRule, check_rows
 
 
-EPILOG = """rows of --out, one per row: {"row", "task_id", "error", "difficulty", "tests", "trusted_tests", "solution",
-  "message", "time_s", "stages", "query_tokens", "left_out", "left_out_of_sft"}. solution is an outcome, "missing" or
-  "not run". A solution gets ten times its time limit, as before training.
+EPILOG = """rows of --out, one per row: {"row", "task_id", "error", "skipped", "difficulty", "tests", "trusted_tests",
+  "solution", "message", "time_s", "stages", "query_tokens", "left_out", "left_out_of_sft"}. solution is an outcome,
+  "missing" or "not run". A solution gets ten times its time limit, as before training.
 exit status: 0 all is well, 1 something is wrong (printed), 2 the check could not be made.
 
 examples:
@@ -154,11 +154,13 @@ def _styled(rows: Sequence[RawRow], plan: _Plan) -> list[RawRow]:
 
 
 def _summary(checks: Sequence[ProblemCheck], plan: _Plan) -> list[str]:
-    readable = [check for check in checks if not check.error]
+    skipped = sum(bool(check.skipped) for check in checks)
+    readable = [check for check in checks if not check.error and not check.skipped]
     solutions = Counter(check.solution for check in readable)
     stages = Counter(check.stages for check in readable)
     figures = {
-        "rows": f"{len(checks)}, of which {len(checks) - len(readable)} cannot be used",
+        "rows": f"{len(checks)}, of which {len(checks) - len(readable) - skipped} cannot be used",
+        **({"skipped rows": f"{skipped} that are no problems in Python"} if skipped else {}),
         "solutions": ", ".join(f"{count} {name}" for name, count in solutions.most_common()),
         "tests": f"{sum(c.tests for c in readable)}, of which {sum(c.trusted_tests for c in readable)} trusted",
         "stages": ", ".join(f"{number} in {count} problems" for number, count in sorted(stages.items())),
@@ -197,7 +199,7 @@ def _dry_run(arguments: argparse.Namespace, plan: _Plan, checks: Sequence[Proble
     from stepcoder_trl.trainer.dry_run import dry_run
 
     name = "left_out_of_sft" if arguments.trainer == "sft" else "left_out"
-    usable = [check for check in checks if not check.error and not getattr(check, name)]
+    usable = [check for check in checks if not check.error and not check.skipped and not getattr(check, name)]
     longest = max((check.query_tokens or 0 for check in usable), default=0)
     title = f"{arguments.trainer} with {arguments.config} in {plan.sharding.num_processes} process(es)"
     try:

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -49,7 +50,15 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one verb and exit with 0 (done), 1 (some rows could not be run), 2 (bad input) or 130 (interrupted)."""
     arguments = sys.argv[1:] if argv is None else argv
+    warnings.formatwarning = _as_line
     sys.exit(report(lambda: _run(arguments)))
+
+
+def _as_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Return a warning in one line, without the place in the source, which tells a user nothing."""
+    return f"stepcoder-trl: {message}\n"
 
 
 def report(run: Callable[[], int]) -> int:

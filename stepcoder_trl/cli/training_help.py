@@ -85,7 +85,14 @@ def help_text(verb: str) -> str:
     lines = [f"usage: stepcoder-trl {verb} [--config YAML] --problems FILE... [options]", "", _SENTENCES[verb]]
     lines.append("YAML has the names of the flags, and flags beat it. --help-all lists all options")
     lines.append("with their defaults. Formats of problems:")
-    lines += textwrap.wrap(FORMAT_TITLES + ".", _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    lines += textwrap.wrap(
+        FORMAT_TITLES + ".",
+        _WIDTH,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        max_lines=4,
+        placeholder=" and those of docs/data.md.",
+    )
     for title, options in groups.items():
         lines += ["", f"{title}:", *(f"  {option:{_COLUMN}} {text}" for option, text in options)]
     lines += [

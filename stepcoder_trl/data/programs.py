@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from stepcoder_trl.data.formats import FORMATS, read_sources
+from stepcoder_trl.data.formats import FORMATS, LeftOut, read_sources
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import Row
 
+
+T = TypeVar("T")
 
 _OWN = "stepcoder"  # format of rows whose columns are used as they are
 
@@ -38,12 +43,29 @@ def read_programs(source: str) -> list[ProgramRow]:
     Raises:
         BadInputError: If a row cannot be used, or has neither a program nor a solution.
     """
-    return [_program_row(row) for rows in read_sources(source) for row in rows]
+    return _usable(source, _program_row)
 
 
 def read_solutions(source: str) -> list[SolutionRow]:
     """Read canonical solutions with their starter code. Raises a `BadInputError` if a row cannot be used."""
-    return [_solution_row(row) for rows in read_sources(source) for row in rows]
+    return _usable(source, _solution_row)
+
+
+def _usable(source: str, read: Callable[[Row], T]) -> list[T]:
+    """Read all rows of a source. A warning counts those that are in order but of no use, as in other languages."""
+    found, skipped = [], []
+    for rows in read_sources(source):
+        for row in rows:
+            try:
+                found.append(read(row))
+            except LeftOut as reason:
+                skipped.append(reason)
+    if not found:
+        raise skipped[0]
+    if skipped:
+        text = f"{source}: {len(skipped)} rows are left out, such as one that {skipped[0].reason}"
+        warnings.warn(text, stacklevel=3)
+    return found
 
 
 def _program_row(row: Row) -> ProgramRow:

@@ -10,7 +10,7 @@ from typing import Any
 
 from stepcoder_trl.curriculum import curriculum_stages
 from stepcoder_trl.curriculum.cut import Kinds
-from stepcoder_trl.data.formats import RawRow
+from stepcoder_trl.data.formats import LeftOut, RawRow
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import Backend
@@ -56,6 +56,7 @@ class ProblemCheck:
         row (`int`): Position in its source, counted from 1. 0 if the text of the row cannot be parsed.
         task_id (`str`): Name of the problem.
         error (`str`): Reason why the row cannot be used. Empty if it can.
+        skipped (`str`): Reason why loading skips the row although it is in order, such as another language.
         difficulty (`str` or `None`): Difficulty of the problem.
         tests (`int`): Number of tests.
         trusted_tests (`int`): Number of tests whose outcome a program cannot forge.
@@ -71,6 +72,7 @@ class ProblemCheck:
     row: int
     task_id: str
     error: str = ""
+    skipped: str = ""
     difficulty: str | None = None
     tests: int = 0
     trusted_tests: int = 0
@@ -85,6 +87,8 @@ class ProblemCheck:
     @property
     def is_wrong(self) -> bool:
         """Whether somebody should look at the row. A problem without a solution is in order."""
+        if self.skipped:
+            return False
         return bool(self.error or self.left_out) or self.solution not in (Outcome.PASSED, MISSING)
 
 
@@ -111,6 +115,9 @@ def check_rows(
     repeated = _repeated(rows)
     checks = []
     for row, problem in zip(rows, problems, strict=True):
+        if isinstance(row.error, LeftOut):
+            checks.append(ProblemCheck(row.number, row.task_id, skipped=row.error.reason))
+            continue
         if problem is None:
             checks.append(ProblemCheck(row.number, row.task_id, str(row.error)))
             continue

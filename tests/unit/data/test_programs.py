@@ -7,6 +7,7 @@ import json
 import pytest
 
 from stepcoder_trl import BadInputError
+from stepcoder_trl.data.formats import LeftOut
 from stepcoder_trl.data.programs import read_programs, read_solutions
 
 
@@ -38,6 +39,19 @@ def test_solutions_are_read_from_problems(tmp_path):
         ("b", "x"),
         ("MBPP/7", MBPP["code"]),
     ]
+
+
+def test_rows_of_no_use_are_counted(tmp_path, monkeypatch):
+    def skipped(row):
+        raise LeftOut(row.where, "is in C++", "Only Python is run.")
+
+    monkeypatch.setattr(
+        "stepcoder_trl.data.programs._published_problem", lambda row: skipped(row) if row.number == 2 else None
+    )
+    path = write(tmp_path / "p.jsonl", OWN, MBPP)
+
+    with pytest.warns(UserWarning, match=r"1 rows are left out, such as one that is in C\+\+"):
+        assert [row.id for row in read_programs(path)] == [1]
 
 
 def test_row_without_id_names_both_fields(tmp_path):

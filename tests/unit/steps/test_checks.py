@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from stepcoder_trl.data.formats import read_raw_rows
+from stepcoder_trl.data.formats import LeftOut, RawRow, read_raw_rows
 from stepcoder_trl.steps.checks import MISSING, NOT_RUN, QueryRule, check_rows
 
 
@@ -69,6 +69,14 @@ def test_every_row_is_checked(rows, executor):
     assert (untested.solution, untested.is_wrong) == (NOT_RUN, True)
     assert "`tests` is missing" in untested.error
     assert (inside.solution, inside.trusted_tests, inside.is_wrong) == ("passed", 0, False)
+
+
+def test_row_that_loading_skips_is_not_wrong(executor):
+    row = RawRow(1, "a", None, LeftOut("p.jsonl:1", "is in C++", "Only Python is run."), (), {})
+
+    (check,) = check_rows([row], executor, QueryRule())
+
+    assert (check.skipped, check.error, check.is_wrong) == ("is in C++", "", False)
 
 
 def test_long_queries_are_left_out(rows, executor, tokenizer):
