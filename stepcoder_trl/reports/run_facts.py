@@ -86,10 +86,12 @@ class RunFacts:
 
 
 def measured_pass_rates(
-    history: Sequence[Mapping[str, float]], update: int, data: str | None, sampling: str = ""
+    history: Sequence[Mapping[str, Any]], update: int, data: str | None, sampling: str = ""
 ) -> list[PassRate]:
     """
     Return every pass@k of the last evaluation at an update. It is empty if the weights were not evaluated.
+
+    A pass@k of `None`, for which no program could be run, is left out.
 
     `data` is the name of the evaluation set for metrics that do not name their own set.
     """

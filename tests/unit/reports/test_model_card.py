@@ -176,6 +176,7 @@ def test_pass_rates_come_from_the_given_update():
 
     assert rates == [PassRate("easy", 1, 0.25), PassRate("easy", 4, 0.5), PassRate("hard", 1, 0.1)]
     assert measured_pass_rates(HISTORY, 30, None) == []
+    assert measured_pass_rates([{"step": 20, "eval_pass@1": None}], 20, None) == []
 
 
 def test_curves_have_one_point_per_logged_update():

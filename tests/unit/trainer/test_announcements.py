@@ -7,7 +7,7 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from transformers import PrinterCallback, ProgressCallback, TrainerState
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
 
 from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.steps.queries import Query
@@ -108,7 +108,8 @@ def test_no_sentence_after_a_pass(args, data, capsys):
 
 
 def test_evaluations_have_a_line_and_other_metrics_none(args, data, capsys):
-    announce(args, data, [{"eval_pass@1": 0.5, "eval_hard_pass@1": 0.25}, {"train_runtime": 3.0}])
+    rates = {"eval_pass@1": 0.5, "eval_hard_pass@1": 0.25, "eval_pass@8": None}
+    announce(args, data, [rates, {"eval_pass@1": None}, {"train_runtime": 3.0}])
 
     assert capsys.readouterr().out.splitlines()[6:] == ["evaluation after update 1: pass@1 0.500, hard_pass@1 0.250"]
 
@@ -141,14 +142,13 @@ def test_callback_of_the_caller_stays():
 
     given = [PrinterCallback(), Own(), PrinterCallback()]
     handler = SimpleNamespace(callbacks=list(given))
-    trainer = Trainer(
-        callback_handler=handler, remove_callback=handler.callbacks.remove, add_callback=handler.callbacks.append
-    )
+    callbacks = {"remove_callback": handler.callbacks.remove, "add_callback": handler.callbacks.append}
+    trainer = Trainer(callback_handler=handler, run_report=TrainerCallback(), **callbacks)
 
     announcements.add_callbacks(trainer, 16, 8)
 
     assert handler.callbacks[:2] == given[:2]
-    assert [type(one) for one in handler.callbacks[2:]] == [MetricsFile, Announcer]
+    assert [type(one) for one in handler.callbacks[2:]] == [TrainerCallback, MetricsFile, Announcer]
 
 
 def test_farewell_says_where_everything_lies_and_what_is_next(tmp_path):
