@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.jsonl"
 PATIENCE = 5  # updates without a pass, after which a sentence says so
+MANY = 100  # solutions that take so long that a line says so
 _SHOWN = 5  # names in a list
 _DEFAULTS = (PrinterCallback, ProgressCallback, DEFAULT_PROGRESS_CALLBACK)
 
@@ -68,7 +69,9 @@ def add_callbacks(trainer: StepCoderPPOTrainer | StepCoderGRPOTrainer, size: int
 
 @contextmanager
 def solutions_bar(total: int, shown: bool) -> Iterator[Callable[[int], object]]:
-    """Yield a function that advances a progress bar of canonical solutions. It is shown in terminals alone."""
+    """Yield a function that advances a progress bar of canonical solutions. Outside a terminal a line says it."""
+    if shown and total >= MANY and not sys.stderr.isatty():
+        say(f"Running {total} canonical solutions.")
     with tqdm(total=total, desc="canonical solutions", disable=None if shown else True) as bar:
         yield bar.update
 

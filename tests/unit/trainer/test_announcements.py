@@ -151,6 +151,16 @@ def test_callback_of_the_caller_stays():
     assert [type(one) for one in handler.callbacks[2:]] == [TrainerCallback, MetricsFile, Announcer]
 
 
+@pytest.mark.parametrize(
+    ("total", "shown", "said"), [(500, True, "Running 500 canonical solutions.\n"), (500, False, ""), (5, True, "")]
+)
+def test_many_solutions_are_announced_outside_a_terminal(total, shown, said, capsys):
+    with announcements.solutions_bar(total, shown) as advance:
+        advance(total)
+
+    assert capsys.readouterr() == (said, "")
+
+
 def test_farewell_says_where_everything_lies_and_what_is_next(tmp_path):
     (tmp_path / "checkpoint-4").mkdir()
     (tmp_path / "report.html").touch()
