@@ -129,7 +129,7 @@ ARMS = {
     "grpo_cccs": Arm("GRPO + CCCS", {"fgo": "off", **_LEAVING}, learns_from="groups"),
     "grpo_fgo": Arm("GRPO + FGO", {"curriculum": "off", "scale_rewards": "none"}, learns_from="groups"),
     "grpo_stepcoder": Arm("StepCoder on GRPO", _LEAVING, learns_from="groups"),
-    "grpo_staying": Arm("the same, solved groups stay", _STAYING, learns_from="groups"),
+    "grpo_staying": Arm("StepCoder on GRPO, solved stay", _STAYING, learns_from="groups"),
     "grpo_mix": Arm("StepCoder on GRPO, mix", {"curriculum": "mix", **_LEAVING}, learns_from="groups"),
     "grpo_adaptive": Arm("StepCoder on GRPO, adaptive", {"curriculum": "adaptive", **_LEAVING}, learns_from="groups"),
 }
