@@ -17,7 +17,7 @@ from stepcoder_trl.steps.rows import PromptRow
 
 
 # What a run writes into `output_dir` beside checkpoints and model.
-_OF_A_RUN = ("completions", "metrics.jsonl", "record", "card.json", "report.html")
+_OF_A_RUN = ("completions/*", "metrics.jsonl", "record", "card.json", "report.html")
 
 
 def prompt_settings(
@@ -78,7 +78,7 @@ class RunIdentity:
         refuse_other_run(self.output_dir, found, overwrite)
         self.run_id = uuid.uuid4().hex
         if is_main:
-            for path in (*found, *(self.output_dir / name for name in _OF_A_RUN)):
+            for path in (*found, *(path for name in _OF_A_RUN for path in self.output_dir.glob(name))):
                 if path.is_dir():
                     shutil.rmtree(path)
                 else:

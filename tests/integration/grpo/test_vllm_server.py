@@ -107,6 +107,6 @@ def test_contradicting_settings_of_generation_are_refused(make_args, kwargs, mes
         make_args(**OPTIONS, generation_kwargs=kwargs)
 
 
-def test_colocated_vllm_needs_the_folder_of_the_model(make_trainer):
+def test_colocated_vllm_needs_the_folder_of_the_model(make_trainer, stand_in):
     with pytest.raises(BadInputError, match=r"`vllm_mode` is 'colocate', .* made in memory"):
         make_trainer(**{**OPTIONS, "vllm_mode": "colocate"})
