@@ -151,7 +151,7 @@ class _Session:
         if error is self.raised:
             return self.claims
         if isinstance(error, AssertionError):  # from the test, or from a library that it uses, such as numpy.testing
-            return {"assertion_error": message_of(error)}
+            return {"assertion_error": message_of(error), "line": _line_of_setup(error)}
         return describe(error, "")  # no line of the program raised it
 
     def operate(self, operation: str, *operands: Any) -> Any:
@@ -206,6 +206,16 @@ class _Session:
     def lose(self, why: str) -> NoReturn:
         self.lost = why
         raise _Lost
+
+
+def _line_of_setup(error: BaseException) -> int | None:
+    """Return the last line of the setup that an exception went through. The caller has the text of that line."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<setup>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
 
 
 def _stand_in(session: _Session, check: Check, candidate: int) -> Callable[..., Any]:

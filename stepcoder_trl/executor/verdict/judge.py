@@ -77,10 +77,14 @@ def judge_split_assert(split: Split, statement: str, report: Result) -> TestResu
     return _result(report, holds, failure)
 
 
-def judge_examined(report: Result) -> TestResult:
-    """Judge a test that ran in the examiner by the examiner's verdict."""
-    passed = report.get("passed") is True
-    return _result(report, passed, "" if passed else str(report["assertion_error"]))
+def judge_examined(report: Result, statement: str = "", setup: str = "") -> TestResult:
+    """Judge a test that ran as a whole by the verdict of the process that ran it. A failure names the assertion."""
+    if report.get("passed") is True:
+        return _result(report, True, "")
+    lines, number = setup.split("\n"), report.get("line")
+    asserted = lines[number - 1].strip() if type(number) is int and 1 <= number <= len(lines) else statement
+    place = f" in {asserted[:_STATEMENT_LENGTH]}" if asserted else ""
+    return _result(report, False, f"{report['assertion_error']}{place}")
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
         planned = plan_check(statement, source, preamble) if examine and needs_examiner else None
         if planned is not None:
             payload.append(ExaminedTest(candidates=list(planned.candidates)))
-            judges.append(judge_examined)
+            judges.append(partial(judge_examined, statement=statement, setup=source))
             examined[str(number)] = Check(
                 statement=planned.statement,
                 candidates=len(planned.candidates),
@@ -209,7 +209,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
             hidden |= setup.is_needed_by(statement)
         elif split is None or (needs_setup and split.truth):
             payload.append(InsideTest(code=statement))
-            judges.append(Untrusted(judge_examined))
+            judges.append(Untrusted(partial(judge_examined, statement=statement)))
             shown |= needs_setup
         else:
             payload.append(SplitTest(expression=split.expression, truth=split.truth))
@@ -227,4 +227,5 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
 def _prepare_asserts_inside(tests: Tests) -> _Asserts:
     """Prepare the asserts of a row that is marked as untrusted: all run with the program."""
     payload: list[AssertTest] = [InsideTest(code=statement) for statement in tests["asserts"]]
-    return _Asserts(payload, [judge_examined] * len(payload), b"", tests["setup"])
+    judges: list[Judge] = [partial(judge_examined, statement=statement) for statement in tests["asserts"]]
+    return _Asserts(payload, judges, b"", tests["setup"])

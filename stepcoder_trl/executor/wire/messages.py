@@ -44,7 +44,7 @@ class Result(TypedDict, total=False):
     timeout: bool
 
     not_run: bool  # because a limit was exceeded or an earlier test failed
-    line: int | None  # of the program, where it failed; from a child, too
+    line: int | None  # of the program, or of the setup with `assertion_error`, where it failed; from a child, too
     cpu_s: float
 
 

@@ -47,7 +47,12 @@ def examiners() -> list[int]:
     ("program", "outcome", "message", "line"),
     [
         (RIGHT, "passed", "", None),
-        ("def f(x):\n    return 2\n", "failed", "AssertionError: no", None),
+        (
+            "def f(x):\n    return 2\n",
+            "failed",
+            "AssertionError: no in assert candidate(2) == 3, 'no'",
+            None,
+        ),
         ("def g(x): pass\n", "runtime_error", "NameError: name 'f' is not defined", None),
         ("def f(x):\n    raise ValueError(x)\n", "runtime_error", "ValueError: 1", 2),
         ("def f(x):\n    assert x == 5\n", "runtime_error", "AssertionError", 2),
@@ -155,7 +160,10 @@ def test_stop_on_first_failure_skips_remaining_tests():
     with CodeExecutor(ExecutorConfig(num_workers=1, stop_on_first_failure=True)) as executor:
         execution = executor.run("def f(x):\n    return 2\n", checks(CHECK, "check(f)", "check(f)"))
 
-    assert [test.message for test in execution.tests] == ["AssertionError: no", "not run"]
+    assert [test.message for test in execution.tests] == [
+        "AssertionError: no in assert candidate(2) == 3, 'no'",
+        "not run",
+    ]
 
 
 def test_fresh_process_per_test():
