@@ -278,8 +278,9 @@ def test_net_that_is_missing_ends_the_search_at_once(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     monkeypatch.setattr("urllib.request.getproxies", dict)
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail(os.environ["HF_HUB_OFFLINE"]))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setitem(__import__("sys").modules, "datasets", FakeDatasets(test=[MBPP]))
 
-    with pytest.raises(pytest.fail.Exception, match=r"^1$"):
-        load_problems("nobody/nothing")
+    load_problems("owner/problems")
+
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
