@@ -110,3 +110,8 @@ def test_contradicting_settings_of_generation_are_refused(make_args, kwargs, mes
 def test_colocated_vllm_needs_the_folder_of_the_model(make_trainer, stand_in):
     with pytest.raises(BadInputError, match=r"`vllm_mode` is 'colocate', .* made in memory"):
         make_trainer(**{**OPTIONS, "vllm_mode": "colocate"})
+
+
+def test_missing_vllm_is_named(make_trainer):
+    with pytest.raises(BadInputError, match=r"pip install 'stepcoder-trl\[vllm\]'"):
+        make_trainer(**OPTIONS)
