@@ -8,6 +8,7 @@ import pytest
 import torch
 from packaging.version import Version
 from peft import LoraConfig
+from trl.generation import vllm_generation
 
 from stepcoder_trl import BadInputError, unit_test_reward
 from stepcoder_trl.steps.starts import longest_query
@@ -112,6 +113,7 @@ def test_colocated_vllm_needs_the_folder_of_the_model(make_trainer, stand_in):
         make_trainer(**{**OPTIONS, "vllm_mode": "colocate"})
 
 
-def test_missing_vllm_is_named(make_trainer):
+def test_missing_vllm_is_named(make_trainer, monkeypatch):
+    monkeypatch.setattr(vllm_generation, "is_vllm_available", lambda: False)
     with pytest.raises(BadInputError, match=r"pip install 'stepcoder-trl\[vllm\]'"):
         make_trainer(**OPTIONS)
