@@ -74,8 +74,9 @@ def run_quickstart(config: QuickstartConfig, console: Console | None = None) -> 
         "versions": versions(),
     }
     write_json(run.path / "summary.json", summary)
-    run.console.print(f"Took {summary['seconds']:.0f} s. Everything is in {run.path}/: open report.html.")
-    run.console.print(NEXT, markup=False)
+    done = f"Took {summary['seconds']:.0f} s. Everything is in {run.path}/: open report.html."
+    run.console.print(done, markup=False, soft_wrap=True)
+    run.console.print(NEXT, markup=False, highlight=False, soft_wrap=True)  # commands stay in one piece
     return summary
 
 
