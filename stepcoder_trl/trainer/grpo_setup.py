@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import PeftConfig
 from transformers import ProcessorMixin
 
 from stepcoder_trl.curriculum import Curriculum
@@ -20,6 +21,7 @@ from stepcoder_trl.steps.reward_functions import named_reward, takes_columns
 from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows, read_dataset
 from stepcoder_trl.steps.starts import longest_query
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
+from stepcoder_trl.trainer.models import refuse_virtual_tokens
 from stepcoder_trl.trainer.setup import query_limit
 from stepcoder_trl.trainer.training_set import TrainingSet
 from stepcoder_trl.trainer.vllm_options import check_engine, check_window
@@ -56,9 +58,15 @@ class Given:
 
 
 def prepare(
-    model: Any, reward_funcs: Any, args: StepCoderGRPOConfig | None, train_dataset: Any, eval_dataset: Any
+    model: Any,
+    reward_funcs: Any,
+    args: StepCoderGRPOConfig | None,
+    train_dataset: Any,
+    eval_dataset: Any,
+    peft_config: PeftConfig | None,
 ) -> Given:
     """Check the arguments of a trainer, and fill in the defaults."""
+    refuse_virtual_tokens(model, peft_config)
     args = args or default_args(model)
     check_engine(args, model)
     rows = read_rows(train_dataset, "train_dataset")

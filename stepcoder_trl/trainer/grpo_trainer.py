@@ -83,7 +83,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         check_hooks(GRPOTrainer)
         grpo_setup.refuse_unsupported(tools, rollout_func, environment_factory)
         processes.quiet_unless_first()
-        given = grpo_setup.prepare(model, reward_funcs, args, train_dataset, eval_dataset)
+        given = grpo_setup.prepare(model, reward_funcs, args, train_dataset, eval_dataset, peft_config)
         options = {"processing_class": processing_class, "reward_processing_classes": reward_processing_classes}
         options |= {"callbacks": callbacks, "optimizers": optimizers, "peft_config": peft_config}
         options |= {} if quantization_config is None else {"quantization_config": quantization_config}  # new in 1.12

@@ -6,20 +6,22 @@ import os
 from typing import Any
 
 import torch
+from peft import PeftConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.engines import loading
-from stepcoder_trl.trainer.models import base_of
+from stepcoder_trl.trainer.models import base_of, refuse_virtual_tokens
 
 
-def load_model(model: Any) -> Any:
+def load_model(model: Any, peft_config: PeftConfig | None = None) -> Any:
     """
     Return a model. A name or a path is loaded in float32, in which small steps are not rounded away.
 
     Raises:
-        BadInputError: If it is missing or cannot be loaded.
+        BadInputError: If it is missing or cannot be loaded, or an adapter puts virtual tokens in front of the input.
     """
+    refuse_virtual_tokens(model, peft_config)
     if model is None:
         raise BadInputError("`model` is missing. Pass a causal language model, its name on the Hub, or its folder.")
     if not isinstance(model, (str, os.PathLike)):

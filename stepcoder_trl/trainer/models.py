@@ -27,6 +27,23 @@ def base_of(model: torch.nn.Module) -> torch.nn.Module:
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
+def refuse_virtual_tokens(model: Any, peft_config: PeftConfig | None) -> None:
+    """
+    Check the adapters of a policy.
+
+    Raises:
+        BadInputError: If one puts virtual tokens in front of the input, as prompt tuning does. Then positions of the
+            text, of its mask and of its log-probabilities would be shifted.
+    """
+    present = list(model.peft_config.values()) if isinstance(model, PeftModel) else []
+    for adapter in [*present, *([] if peft_config is None else [peft_config])]:
+        if adapter.is_prompt_learning:
+            raise BadInputError(
+                f"An adapter of the type {adapter.peft_type.value} puts virtual tokens in front of the input, which "
+                "the trainers do not support. Use LoRA: `LoraConfig(task_type='CAUSAL_LM')`."
+            )
+
+
 def takes_logits_to_keep(model: torch.nn.Module) -> bool:
     """Whether the model can skip the logits of the query."""
     return "logits_to_keep" in inspect.signature(base_of(model).forward).parameters
@@ -37,8 +54,8 @@ def response_logits(
 ) -> torch.Tensor:
     """Return the logits that predict the last `T` tokens of sequences `(B, Q + T)`. Shape `(B, T, V)`."""
     # Positions, not a number of last tokens: that would return one row more, and the gradient of the slice without it
-    # is a copy of all logits.
-    places = torch.arange(-response_length - 1, -1, device=input_ids.device) + input_ids.shape[1]
+    # is a copy of all logits. Counted from the end, because a model may put virtual tokens in front.
+    places = torch.arange(-response_length - 1, -1, device=input_ids.device)
     sparing = takes_logits_to_keep(model)
     keep: dict[str, Any] = {"logits_to_keep": places} if sparing else {}
     output = model(

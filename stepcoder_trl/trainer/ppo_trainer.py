@@ -129,7 +129,7 @@ class StepCoderPPOTrainer(PPOTrainer):
     ) -> None:
         train_dataset = read_dataset(train_dataset)
         processes.quiet_unless_first()
-        model = inputs.load_model(model)
+        model = inputs.load_model(model, peft_config)
         processing_class = inputs.load_tokenizer(processing_class, model)
         setup.warn_without_effect(args)
         self.args, self.processing_class = args, processing_class

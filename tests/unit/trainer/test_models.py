@@ -5,8 +5,9 @@ import logging
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
 
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer import models
 
 
@@ -198,3 +199,38 @@ def test_gradient_checkpointing_changes_no_gradient(make_policy, make_classifier
         torch.testing.assert_close(got[name], gradient)
     saving.gradient_checkpointing_disable()
     assert not saving.policy.model.layers[0].gradient_checkpointing
+
+
+VIRTUAL = [
+    PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+    PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+    PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+]
+
+
+@pytest.mark.parametrize("adapter", VIRTUAL, ids=lambda config: config.peft_type.value)
+def test_adapter_with_virtual_tokens_is_refused(make_policy, adapter):
+    with pytest.raises(BadInputError, match=f"type {adapter.peft_type.value} puts virtual tokens in front"):
+        models.refuse_virtual_tokens(make_policy(), adapter)
+    with pytest.raises(BadInputError, match="Use LoRA"):
+        models.refuse_virtual_tokens(get_peft_model(make_policy(), adapter), None)
+
+
+def test_adapters_without_virtual_tokens_are_taken(make_policy):
+    lora = LoraConfig(r=2, task_type="CAUSAL_LM")
+
+    models.refuse_virtual_tokens(make_policy(), None)
+    models.refuse_virtual_tokens("name", lora)
+    models.refuse_virtual_tokens(get_peft_model(make_policy(), lora), None)
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")
+def test_logits_are_those_of_the_response_behind_virtual_tokens(make_policy):
+    policy = get_peft_model(make_policy(), VIRTUAL[0]).eval()
+    ids = torch.arange(5, 14)[None]
+
+    with torch.no_grad():
+        found = models.response_logits(policy, ids, torch.ones_like(ids).bool(), 4)
+        expected = policy(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, -5:-1]
+
+    torch.testing.assert_close(found, expected)
