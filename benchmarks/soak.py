@@ -6,15 +6,18 @@ Endurance of the executor: run many programs, some of them hostile, in one execu
     python benchmarks/soak.py --minutes 20                          # as many as fit, at most `--programs`
 
 Every program's outcome is checked. After a warm-up the process must not grow by more than 20 MiB, and must not open
-more descriptors. At the end no process and no scratch folder may be left. `--kills` sends SIGKILL to random processes
-of the executor while programs run: to fork servers, forkers, examiners and programs by turns. Even then no result may
-be lost, wrong or out of order. The result is written after every batch. If `--out` names the file of an earlier run,
-that run continues.
+more descriptors. Before memory is measured, the allocator gives its free pages back to the system: it keeps those of
+large outputs for reuse, which is no growth. `resident` has the sizes before that. At the end no process and no scratch
+folder may be left. `--kills` sends SIGKILL to random processes of the executor while programs run: to fork servers,
+forkers, examiners and programs by turns. Even then no result may be lost, wrong or out of order. The result is written
+after every batch. If `--out` names the file of an earlier run, that run continues.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import itertools
 import json
 import math
@@ -125,6 +128,14 @@ def processes() -> Iterator[tuple[int, str]]:
                     yield helper, {EXAMINER_NAME: "examiner", FORKER_NAME: "forker"}.get(name, "program")
 
 
+def settled_bytes() -> int:
+    """Return the resident memory of this process without free pages that the allocator (glibc's) keeps."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return resident_bytes()
+
+
 def soak(
     programs: int,
     programs_between_kills: int | None,
@@ -140,7 +151,8 @@ def soak(
     """
     draw = random.Random(seed)
     began = time.monotonic()
-    result: dict[str, Any] = {"programs": 0, "hostile": 0, "kills": {}, "outcomes": {}, "wrong": [], "memory": []}
+    result: dict[str, Any] = {"programs": 0, "hostile": 0, "kills": {}, "outcomes": {}, "wrong": []}
+    result |= {"resident": [], "memory": []}
     outcomes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         usual, tempfile.tempdir = tempfile.tempdir, folder
@@ -148,7 +160,7 @@ def soak(
             with CodeExecutor(ExecutorConfig(num_workers=WORKERS)) as executor:
                 hostile = quick_hostile_programs(executor)
                 _run_batch(executor, [correct_program(draw) for _ in range(min(programs // 2, MAX_WARM_UP_PROGRAMS))])
-                memory, descriptors = resident_bytes(), num_descriptors()
+                memory, descriptors = settled_bytes(), num_descriptors()
                 killer = Killer(programs_between_kills, seed) if programs_between_kills else None
                 while result["programs"] < programs and time.monotonic() < began + 60 * minutes:
                     count = min(BATCH, programs - result["programs"])
@@ -164,10 +176,11 @@ def soak(
                     result["programs"] += count
                     result["outcomes"] = dict(outcomes)
                     result["kills"] = dict(killer.kills) if killer else {}
-                    result["growth_bytes"] = resident_bytes() - memory
+                    result["resident"].append([result["programs"], resident_bytes()])
+                    result["memory"].append([result["programs"], settled_bytes()])
+                    result["growth_bytes"] = result["memory"][-1][1] - memory
                     result["growth_descriptors"] = num_descriptors() - descriptors
                     result["seconds"] = time.monotonic() - began
-                    result["memory"].append([result["programs"], resident_bytes()])
                     after_batch(result)
             result["processes_left"] = descendants()
             result["folders_left"] = sorted(path.name for path in Path(folder).glob("stepcoder-*"))
