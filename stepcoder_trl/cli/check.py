@@ -7,6 +7,7 @@ training would leave out. With --config it also plans the run: batches, and an e
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -76,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
     plan = _with_tokenizer(_plan(arguments))
     bad_text: list[BadInputError] = []
     rows = _styled(read_raw_rows(plan.sources, bad_text.append)[: plan.max_problems], plan)
-    config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s, trace=False)
+    config = ExecutorConfig(
+        num_workers=arguments.workers, timeout_s=arguments.timeout_s, program_timeout_s=math.inf, trace=False
+    )
     with CodeExecutor(config) as executor:
         checks = check_rows(rows, executor, plan.rule, lambda futures: progress(futures, "running solutions"))
     checks += [ProblemCheck(0, "", str(error)) for error in bad_text]

@@ -16,7 +16,7 @@ from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.refine_rules import RULES
 from stepcoder_trl.data.refine_run import RefinedRow, RefineSettings, refine, summarize_rows
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.jsonl import make_folder, temporary_path, write_json, write_rows, write_text
+from stepcoder_trl.jsonl import json_text, make_folder, temporary_path, write_json, write_rows, write_text
 from stepcoder_trl.reports.dataset_card import dataset_card
 from stepcoder_trl.reports.plots import can_plot, plot_histograms
 
@@ -135,7 +135,14 @@ def _write_parquet(path: Path, problems: Sequence[Problem]) -> None:
     is_chat = any(isinstance(row["prompt"], list) for row in rows)
     messages = pyarrow.list_(pyarrow.struct({"role": text, "content": text}))
     kinds = {**dict.fromkeys(names, text), "prompt": messages if is_chat else text}
-    table = pyarrow.table({name: pyarrow.array([row[name] for row in rows], kind) for name, kind in kinds.items()})
+    columns = {name: pyarrow.array([row[name] for row in rows], kind) for name, kind in kinds.items()}
+    for name in dict.fromkeys(name for problem in problems for name in problem.columns):
+        # As text: a column of one's own may hold values of several types, and a column of parquet has one.
+        values = [problem.columns.get(name) for problem in problems]
+        columns[name] = pyarrow.array(
+            [one if one is None or isinstance(one, str) else json_text(one) for one in values]
+        )
+    table = pyarrow.table(columns)
     with temporary_path(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
 

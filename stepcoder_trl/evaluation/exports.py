@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from stepcoder_trl.data.problems import Problem
-from stepcoder_trl.evaluation.sample_files import EVALPLUS_MBPP
+from stepcoder_trl.evaluation.sample_files import EVALPLUS_MBPP, OUR_MBPP
 from stepcoder_trl.evaluation.sampling import Sample
 
 
@@ -40,8 +40,7 @@ def _stub_body(starter: str) -> str:
 
 
 def _evalplus(samples: Sequence[Sample], _: Sequence[Problem]) -> str:
-    # MBPP's rows have bare numbers, to which EvalPlus adds the name of the set.
-    names = {one: f"{EVALPLUS_MBPP}{one}" if one.isdecimal() else one for one in (s.task_id for s in samples)}
+    names = {one: one.replace(OUR_MBPP, EVALPLUS_MBPP, 1) for one in (s.task_id for s in samples)}
     return _lines([{"task_id": names[sample.task_id], "solution": sample.program} for sample in samples])
 
 

@@ -17,7 +17,7 @@ from stepcoder_trl.evaluation.scoring import ShowProgress
 from stepcoder_trl.jsonl import Row, cut_to_whole_lines, read_rows, shown, write_json
 
 
-EVALPLUS_MBPP = "Mbpp/"
+OUR_MBPP, EVALPLUS_MBPP = "MBPP/", "Mbpp/"  # begin the ids of MBPP's problems here and in EvalPlus
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf")
 SEED_STRIDE = 1_000_003  # seeds of batches do not overlap between runs with neighbouring seeds
 
@@ -51,8 +51,9 @@ def read_samples(path: str | os.PathLike[str], problems: Sequence[Problem]) -> l
 
 def _problem_of(row: Row, problem_by_id: Mapping[str, Problem]) -> Problem:
     value = row.get("task_id")
-    # EvalPlus puts the name of the set before the number that MBPP gives a problem.
-    name = str(value) if str(value) in problem_by_id else str(value).removeprefix(EVALPLUS_MBPP)
+    name = str(value)
+    if name not in problem_by_id and name.startswith(EVALPLUS_MBPP):
+        name = OUR_MBPP + name.removeprefix(EVALPLUS_MBPP)
     if name not in problem_by_id:
         raise BadInputError(
             f"{row.where}: `task_id` is {shown(value)}, but no problem has it. Pass the problems that the samples "

@@ -112,7 +112,6 @@ def check_rows(
     """
     problems = [row.problem for row in rows]
     runs = iter(_run_solutions([one for one in problems if one is not None], executor, show_progress))
-    repeated = _repeated(rows)
     checks = []
     for row, problem in zip(rows, problems, strict=True):
         if isinstance(row.error, LeftOut):
@@ -122,19 +121,13 @@ def check_rows(
             checks.append(ProblemCheck(row.number, row.task_id, str(row.error)))
             continue
         found = _check_problem(row.number, problem, next(runs), rule)
-        if row.number in repeated:
-            name = repeated[row.number]
-            error = f"Row {row.number}: `task_id` {name!r} is used by an earlier row. Give each row a unique one."
-            found = replace(found, task_id=name, error=error)
+        if row.repeated_id is not None:
+            error = (
+                f"Row {row.number}: `task_id` {row.repeated_id!r} is used by an earlier row. Give each a unique one."
+            )
+            found = replace(found, task_id=row.repeated_id, error=error)
         checks.append(found)
     return checks
-
-
-def _repeated(rows: Sequence[RawRow]) -> dict[int, str]:
-    """Return the task id of each row whose id an earlier row has, by number. Reading gave it another one."""
-    names = {row.task_id for row in rows}
-    given = ((row, row.task_id.removesuffix(f"#{row.number}")) for row in rows)
-    return {row.number: name for row, name in given if name != row.task_id and name in names}
 
 
 _Run = Execution | SandboxError

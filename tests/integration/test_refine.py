@@ -191,15 +191,19 @@ CHAT = {
 }
 
 
-def test_chat_prompts_are_refined(tmp_path):
-    (tmp_path / "chat.jsonl").write_text(json.dumps(CHAT) + "\n")
+def test_chat_prompts_and_own_columns_are_refined(tmp_path):
+    row = {**CHAT, "topic": "squares", "weights": [1, 2]}
+    (tmp_path / "chat.jsonl").write_text(json.dumps(row) + "\n")
 
     with pytest.raises(SystemExit) as ended:
         main(["refine", str(tmp_path / "chat.jsonl"), "--out", str(tmp_path / "out"), "--runs", "1", "--workers", "1"])
 
     assert ended.value.code == 0
     for name in ("problems.jsonl", "problems.parquet"):
-        assert [problem.prompt for problem in load_problems(tmp_path / "out" / name)] == [CHAT["prompt"]]
+        (problem,) = load_problems(tmp_path / "out" / name)
+        assert problem.prompt == CHAT["prompt"]
+        assert problem.columns["topic"] == "squares"
+        assert problem.columns["weights"] in ([1, 2], "[1, 2]", "[1,2]")  # a column of parquet has one type
 
 
 def test_chat_prompts_beside_text_are_refused_before_refinement(tmp_path, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import pickle
 import sys
@@ -35,6 +34,10 @@ class _TextUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError("it names an object outside of it, but must be text")
 
 
+# Bad base64 is a ValueError. A malformed pickle raises whatever its operations meet.
+_NOT_DECODED = (ValueError, zlib.error, pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError)
+
+
 def private_tests(text: str, where: str) -> Any:
     """
     Return the private tests of a problem of LiveCodeBench.
@@ -52,7 +55,7 @@ def private_tests(text: str, where: str) -> Any:
         if not isinstance(found, str) or unpacker.unconsumed_tail:
             raise pickle.UnpicklingError(f"it holds {shown(found)}, but must be text of at most 1 GiB")
         return parse_json(found)
-    except (binascii.Error, zlib.error, pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError) as error:
+    except _NOT_DECODED as error:
         raise BadInputError(
             f"{where}: `private_test_cases` cannot be decoded: {error}. Load the dataset again or drop the row."
         ) from error

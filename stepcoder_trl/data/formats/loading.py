@@ -122,6 +122,7 @@ class RawRow:
     error: BadInputError | None  # reason why the row cannot be used
     solutions: tuple[str, ...]  # without duplicates and blank ones
     values: Mapping[str, Any]  # fields of the row
+    repeated_id: str | None = None  # its own task id, if an earlier row has that
 
 
 def read_raw_rows(path: Source | Sequence[Source], on_bad_text: OnBadText | None = None) -> list[RawRow]:
@@ -152,12 +153,13 @@ def _raw_row(chosen: Format, row: Row, number: int, seen: set[str]) -> RawRow:
     except BadInputError as reason:
         error = reason
     task_id = f"{row.source}/{row.number}" if problem is None else problem.task_id
+    own = task_id
     while task_id in seen:
         task_id = f"{task_id}#{number}"
     seen.add(task_id)
     if problem is not None and task_id != problem.task_id:
         problem = replace(problem, task_id=task_id)
-    return RawRow(number, task_id, problem, error, solutions, row.fields)
+    return RawRow(number, task_id, problem, error, solutions, row.fields, own if task_id != own else None)
 
 
 # Sources

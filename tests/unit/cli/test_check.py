@@ -49,6 +49,16 @@ def test_right_problems_exit_with_0(problem_file, model_folder, tmp_path, capsys
     assert first["query_tokens"] > 10
 
 
+def test_limit_of_all_tests_is_that_of_one_times_their_number(tmp_path, capsys):
+    # Sixty tests take more than fifty limits of one: a solution gets ten times its limit, a program five of these.
+    spin = "import time\ndef f(s):\n    end = time.process_time() + s\n    while time.process_time() < end: pass\n"
+    tests = {"type": "call", "fn_name": "f", "inputs": [[0.02]] * 60, "outputs": [None] * 60}
+    row = {"task_id": "slow", "prompt": "Wait.", "canonical_solution": spin, "tests": tests}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row))
+
+    assert check(tmp_path / "p.jsonl", "--timeout-s", 0.02) == 0, capsys.readouterr().out
+
+
 def test_all_wrong_rows_are_printed(problem_file, capsys):
     with problem_file.open("a") as stream:
         stream.write('{"task_id": "a[b]", "prompt": "p"}\n{"id": 3, "prompt": "p", "tests": {"type": "stdin"}}\n')

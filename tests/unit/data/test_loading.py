@@ -201,6 +201,14 @@ def test_pickle_that_is_not_text_is_refused_and_runs_no_code(tmp_path, monkeypat
     assert not Path("touched").exists()
 
 
+@pytest.mark.parametrize("broken", [b"NN\x85R.", b"N}b.", b"\x80", b"0."])
+def test_broken_pickle_is_one_line(write_rows, broken):
+    text = base64.b64encode(zlib.compress(broken)).decode()
+
+    with pytest.raises(BadInputError, match=r"`private_test_cases` cannot be decoded"):
+        load_problems(write_rows({**LIVECODEBENCH, "private_test_cases": text}))
+
+
 def test_private_tests_may_be_json(write_rows):
     tests = json.dumps([{"input": "8", "output": "9", "testtype": "functional"}])
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stepcoder_trl.data import Problem
+from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.exports import export_samples
 from stepcoder_trl.evaluation.sample_files import (
@@ -79,13 +80,16 @@ def test_exported_formats():
 
 
 def test_evalplus_names_of_mbpp_are_written_and_read(tmp_path):
-    problems = [replace(PROBLEMS[0], task_id="11")]
+    row = {"task_id": 11, "text": "Write f.", "code": "def f(): return 1", "test_list": ["assert f() == 1"]}
+    (tmp_path / "mbpp.jsonl").write_text(json.dumps({**row, "test_setup_code": "", "challenge_test_list": []}))
+    problems = load_problems(tmp_path / "mbpp.jsonl")
+    name = problems[0].task_id
 
-    text = export_samples([sample("11", 0, "", "x")], problems, "evalplus")
+    text = export_samples([sample(name, 0, "", "x")], problems, "evalplus")
     (tmp_path / "e.jsonl").write_text(text)
 
     assert json.loads(text) == {"task_id": "Mbpp/11", "solution": "x"}
-    assert [(one.task_id, one.program) for one in read_samples(tmp_path / "e.jsonl", problems)] == [("11", "x")]
+    assert [(one.task_id, one.program) for one in read_samples(tmp_path / "e.jsonl", problems)] == [(name, "x")]
 
 
 def test_stub_ending_with_method_header_gets_body_inside_method():

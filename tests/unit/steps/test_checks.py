@@ -71,6 +71,15 @@ def test_every_row_is_checked(rows, executor):
     assert (inside.solution, inside.trusted_tests, inside.is_wrong) == ("passed", 0, False)
 
 
+def test_id_that_ends_like_a_number_of_ours_is_no_repetition(tmp_path, executor):
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps({**ROWS[0], "task_id": name}) + "\n" for name in ("a", "a#2")))
+
+    checks = check_rows(read_raw_rows(path), executor, QueryRule())
+
+    assert [(one.task_id, one.is_wrong) for one in checks] == [("a", False), ("a#2", False)]
+
+
 def test_row_that_loading_skips_is_not_wrong(executor):
     row = RawRow(1, "a", None, LeftOut("p.jsonl:1", "is in C++", "Only Python is run."), (), {})
 
