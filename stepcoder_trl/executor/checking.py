@@ -14,7 +14,7 @@ from dataclasses import replace
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.verdict.judge import worst_of
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS
+from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS, TooLarge
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from functools import partial
 from types import CodeType, FrameType
 from typing import Any
 
 
 _setprofile, _setprofile_of_threads = sys.setprofile, threading.setprofile
+_MAX_WRAPPERS = 100  # of one function; a function that wraps itself has no last one
 
 
 class CallWatch:
@@ -40,14 +42,27 @@ class CallWatch:
             _setprofile(None)
 
     def has_begun(self, function: Any) -> bool:
-        """Return whether a function or method has been called."""
-        function = getattr(function, "__func__", function)
-        code = getattr(function, "__code__", None)
-        return code in self._begun or any(begun.co_name == self._name for begun in self._begun)
+        """Return whether this very function or method has been called. Another one of its name does not count."""
+        return _code_of(function) in self._begun
 
     def _note(self, frame: FrameType, event: str, argument: Any) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename == self._filename and code.co_name != "<module>":
+        if event != "call" or code in self._begun:
+            return
+        if code.co_filename == self._filename and code.co_name != "<module>":
             self._begun.add(code)
-            if code.co_name == self._name:
+            if code is _code_of(frame.f_globals.get(self._name)):
                 _setprofile(None)
+
+
+def _code_of(function: Any) -> CodeType | None:
+    """Return the code of a function or method, also of a decorated one, or `None` if it is not written in Python."""
+    for _ in range(_MAX_WRAPPERS):
+        if isinstance(function, partial):
+            function = function.func
+        function = getattr(function, "__func__", function)
+        if not hasattr(function, "__wrapped__"):
+            break
+        function = function.__wrapped__
+    code = getattr(function, "__code__", None)
+    return code if isinstance(code, CodeType) else None

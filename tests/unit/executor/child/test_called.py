@@ -26,6 +26,24 @@ OTHERS = {
     "method": "class Solution:\n    def solve(self):\n        print(2 * int(input()))\nSolution().solve()\n",
     "lambda": "solve = lambda: print(2 * int(input()))\nsolve()\n",
     "alias": "def main():\n    print(2 * int(input()))\nsolve = main\nmain()\n",
+    "method of the same name before": (
+        "class Node:\n    def solve(self):\n        return 2\ntwo = Node().solve()\n"
+        "def solve():\n    print(two * int(input()))\n"
+    ),
+    "function of the same name inside another": (
+        "def two():\n    def solve():\n        return 2\n    return solve()\n"
+        "twice = two()\ndef solve():\n    print(twice * int(input()))\n"
+    ),
+    "decorated": (
+        "import functools\n@functools.lru_cache(None)\ndef solve():\n    print(2 * int(input()))\nsolve()\n"
+    ),
+    "decorator without a name": (
+        "def shown(f):\n    def inner():\n        print(f())\n    return inner\n"
+        "@shown\ndef solve():\n    return 2 * int(input())\nsolve()\n"
+    ),
+    "partial": (
+        "import functools\ndef solve(n):\n    print(n * int(input()))\nsolve = functools.partial(solve, 2)\nsolve()\n"
+    ),
     "loop that reads": "import sys\ndef solve():\n    for line in sys.stdin:\n        print(2 * int(line))\nsolve()\n",
 }
 
