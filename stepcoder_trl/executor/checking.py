@@ -7,37 +7,49 @@ program whose outputs it judges has ended. The program never sees it, nor the ex
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Protocol
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.verdict.judge import worst_of
+from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS, TooLarge
+from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
-Submit = Callable[[str, Tests], "Future[Execution]"]
+class Submit(Protocol):
+    """Function that runs a program in the background under these limits."""
+
+    def __call__(self, program: str, tests: Tests, limits: Limits) -> Future[Execution]: ...
+
 
 # The answer of a checker may be anything that is true or false.
 _JUDGE = "\n\ndef _is_right(*texts):\n    return bool(check(*texts))\n"
 
 
-def submit_checked(submit: Submit, program: str, tests: Tests, keep_outputs: bool) -> Future[Execution]:
-    """Run a program in the background, then the checker of its tests on what it printed."""
+def submit_checked(submit: Submit, program: str, tests: Tests, limits: Limits) -> Future[Execution]:
+    """
+    Run a program in the background, then the checker of its tests on what it printed.
+
+    The checker has the limit of one test for each output. What it takes for one leaves the others their time.
+    """
     judged: Future[Execution] = Future()
-    printed = submit(program, tests)
+    printed = submit(program, tests, limits)
     judged.add_done_callback(lambda future: printed.cancel() if future.cancelled() else None)
-    printed.add_done_callback(lambda future: _Check(submit, tests, keep_outputs, judged).begin(future))
+    printed.add_done_callback(lambda future: _Check(submit, tests, limits, judged).begin(future))
     return judged
 
 
 class _Check:
     """Second half of the work: a checker on the outputs of one program."""
 
-    def __init__(self, submit: Submit, tests: Tests, keep_outputs: bool, judged: Future[Execution]) -> None:
-        self.submit, self.tests, self.keep_outputs, self.judged = submit, tests, keep_outputs, judged
+    def __init__(self, submit: Submit, tests: Tests, limits: Limits, judged: Future[Execution]) -> None:
+        self.submit, self.tests, self.judged = submit, tests, judged
+        self.keep_outputs = limits.keep_outputs
+        self.limits = replace(limits, program_timeout_s=math.inf)
         self.checked: list[int] = []  # numbers of the tests whose output is checked
 
     def begin(self, printed: Future[Execution]) -> None:
@@ -48,7 +60,7 @@ class _Check:
             return
         try:
             execution = printed.result()
-            self.checked = [number for number, test in enumerate(execution.tests) if _can_be_checked(test)]
+            self.checked = [number for number, test in enumerate(execution.tests) if self.can_check(number, test)]
             if not self.checked:
                 self.end(execution, ())
                 return
@@ -57,10 +69,15 @@ class _Check:
             tests["outputs"] = [True] * len(arguments)
             program = tests.pop("checker") + _JUDGE
             tests.pop("preamble", None)
-            checker = self.submit(program, Tests(tests))
+            checker = self.submit(program, Tests(tests), self.limits)
             checker.add_done_callback(lambda future: self.receive(execution, future))
         except Exception as error:  # whatever it is, whoever waits for the program has to learn of it
             self.judged.set_exception(error)
+
+    def can_check(self, number: int, test: TestResult) -> bool:
+        if test.outcome is not Outcome.PASSED or not isinstance(test.output, str):
+            return False
+        return sum(map(len, self.arguments(number, test))) <= MAX_CHARACTERS
 
     def arguments(self, number: int, test: TestResult) -> list[str]:
         printed = str(test.output).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -84,10 +101,6 @@ class _Check:
         if not self.keep_outputs:
             results = [replace(result, output=None) for result in results]
         self.judged.set_result(replace(execution, outcome=worst_of(results).outcome, tests=tuple(results)))
-
-
-def _can_be_checked(test: TestResult) -> bool:
-    return test.outcome is Outcome.PASSED and isinstance(test.output, str) and len(test.output) < MAX_CHARACTERS // 2
 
 
 def _judged(result: TestResult, verdict: TestResult) -> TestResult:

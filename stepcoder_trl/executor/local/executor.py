@@ -15,6 +15,7 @@ from stepcoder_trl.executor.checking import submit_checked
 from stepcoder_trl.executor.local import descriptors, server_process
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.local.workers import CLOSED_MESSAGE, NoThreadError, Task, Workers
+from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import prepare_job
 from stepcoder_trl.executor.verdict.recent import RecentTests
 from stepcoder_trl.executor.verdict.schema import Tests
@@ -70,12 +71,12 @@ class CodeExecutor(BaseBackend):
         """Run a program in the background, see [`Backend`]."""
         parsed = self._recent.parse(tests)
         if parsed["type"] == "checker":
-            return submit_checked(self._submit, program, parsed, self.config.keep_outputs)
-        return self._submit(program, parsed)
+            return submit_checked(self._submit, program, parsed, self.config)
+        return self._submit(program, parsed, self.config)
 
-    def _submit(self, program: str, tests: Tests) -> Future[Execution]:
+    def _submit(self, program: str, tests: Tests, limits: Limits) -> Future[Execution]:
         examine = not server_process.PORTABLE
-        task = Task(prepare_job(program, tests, self.config, examine), owner=self)
+        task = Task(prepare_job(program, tests, limits, examine), owner=self)
         try:
             self._running_workers().put(task)
         except NoThreadError as error:

@@ -29,6 +29,7 @@ from stepcoder_trl.executor.remote.bundle import server_script
 from stepcoder_trl.executor.remote.client import ServiceClient, TemporaryFailure, shorten
 from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.executor.verdict.judge import judge_reply, judge_test, worker_lost
+from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
 from stepcoder_trl.executor.verdict.recent import RecentTests
 from stepcoder_trl.executor.verdict.schema import Tests
@@ -97,11 +98,11 @@ class RemoteExecutor(BaseBackend):
         """Run a program in the background, see [`Backend`]."""
         parsed = self._recent.parse(tests)
         if parsed["type"] == "checker":
-            return submit_checked(self._submit, program, parsed, self.config.keep_outputs)
-        return self._submit(program, parsed)
+            return submit_checked(self._submit, program, parsed, self._limits)
+        return self._submit(program, parsed, self._limits)
 
-    def _submit(self, program: str, tests: Tests) -> Future[Execution]:
-        job = prepare_job(program, tests, self._limits, examine=False)
+    def _submit(self, program: str, tests: Tests, limits: Limits) -> Future[Execution]:
+        job = prepare_job(program, tests, limits, examine=False)
         if self._closing.is_set():
             raise SandboxError("This executor is closed. Create a new one.")
         if self._pid != os.getpid():

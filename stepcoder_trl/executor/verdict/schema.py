@@ -22,6 +22,7 @@ from stepcoder_trl.parsing import syntax_tree
 
 
 OPTIONAL_FIELDS = ("preamble", "timeout_s", "memory_limit_bytes", "float_tolerance", "trusted")
+_MAX_CHECKED_CHARACTERS = MAX_CHARACTERS // 2  # of one test; a checker also gets what a program prints
 FIELDS = {
     "stdio": ("inputs", "outputs", "fn_name"),
     "call": ("fn_name", "inputs", "outputs"),
@@ -188,7 +189,14 @@ class _TestsChecker:
         if not any(node.name == "check" for node in defines):
             fix = "Define `def check(input, expected, output):`, which returns whether the output is right."
             self.wrong("checker", source, "Python with a function `check`", fix)
-        return {**self.stdio(given), "checker": source}
+        checked = self.stdio(given)
+        for number, (text, expected) in enumerate(zip(checked["inputs"], checked["outputs"], strict=True)):
+            if len(text) + len(expected) > _MAX_CHECKED_CHARACTERS:
+                self.fail(
+                    f"`tests.inputs[{number}]` and `tests.outputs[{number}]` are too large for a checker: more than "
+                    f"{_MAX_CHECKED_CHARACTERS} characters. Shorten the test, or leave it out."
+                )
+        return {**checked, "checker": source}
 
     def module(self, given: Mapping[str, Any]) -> dict[str, Any]:
         code = self.code("code", given.get("code", ""))

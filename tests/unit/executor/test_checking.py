@@ -70,6 +70,35 @@ def test_checker_may_take_too_long(executor):
 
 
 @pytest.mark.sandbox
+def test_checker_has_the_limit_of_a_test_for_each_output(executor):
+    # A budget of all calls together would be used up before the last.
+    checker = "import time\ndef check(*texts):\n    end = time.process_time() + 0.05\n"
+    checker += "    while time.process_time() < end:\n        pass\n    return True\n"
+    tests = {**TESTS, "inputs": ["1"] * 12, "outputs": ["1"] * 12, "checker": checker, "timeout_s": 0.1}
+
+    execution = executor.run("print(1)\n", tests)
+
+    assert [test.message for test in execution.tests] == [""] * 12
+
+
+@pytest.mark.sandbox
+def test_output_that_leaves_no_room_for_the_checker_is_wrong(executor):
+    tests = {"type": "checker", "inputs": ["1"], "outputs": ["1"], "checker": "def check(*texts):\n    return True\n"}
+
+    fits, exceeds = executor.run_many(["print('a' * 2**20)\n", "print('a' * (2**24 - 2))\n"], [tests] * 2)
+
+    assert fits.outcome == "passed"
+    assert (exceeds.outcome, exceeds.tests[0].message) == ("failed", "too much output for the checker")
+
+
+def test_tests_that_are_too_large_for_a_checker_are_refused():
+    with pytest.raises(BadInputError, match=r"`tests.inputs\[1\]` and `tests.outputs\[1\]` are too large") as error:
+        validate_tests({**TESTS, "inputs": ["5", "7" * 18_000_000]}, "rows.jsonl:1")
+
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.sandbox
 def test_closed_executor_settles_all_programs():
     executor = CodeExecutor(ExecutorConfig(num_workers=1))
     futures = [executor.submit("print(2, 3)\n", TESTS) for _ in range(4)]
