@@ -9,7 +9,8 @@ from typing import Any
 from stepcoder_trl.data.formats.apps import apps_tests
 from stepcoder_trl.data.formats.common import LeftOut
 from stepcoder_trl.errors import BadInputError, NoTestsError
-from stepcoder_trl.executor.verdict.modules import UntranslatableError, asserts_of_module
+from stepcoder_trl.executor.verdict.modules import asserts_of_module
+from stepcoder_trl.executor.verdict.untranslatable import UntranslatableError
 from stepcoder_trl.jsonl import Row, parse_json, shown
 from stepcoder_trl.parsing import parse
 

@@ -12,11 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from stepcoder_trl.executor.verdict.case_classes import statements_of_class
+from stepcoder_trl.executor.verdict.module_names import with_names_of_program
+from stepcoder_trl.executor.verdict.untranslatable import UntranslatableError
 from stepcoder_trl.parsing import syntax_tree
-
-
-class UntranslatableError(ValueError):
-    """Raised for a test module that cannot be run. The message says why."""
 
 
 class TranslatedModule(NamedTuple):
@@ -27,7 +25,6 @@ class TranslatedModule(NamedTuple):
 
 
 _MARKS_WITH_MEANING = ("asyncio", "parametrize", "skip", "skipif", "usefixtures", "xfail")
-_PROGRAM = "solution"  # name of the program, as a module
 _APPROX = """
 def _approx(actual, expected, rel=1e-06, abs_=1e-12):
     if isinstance(expected, dict):
@@ -50,7 +47,7 @@ def asserts_of_module(code: str) -> TranslatedModule:
         SyntaxError: If it is not Python.
         UntranslatableError: If a test needs a fixture, or something else of pytest that is not known.
     """
-    tree = _Imports().visit(syntax_tree(code))
+    tree = with_names_of_program(syntax_tree(code))
     tree = ast.fix_missing_locations(_Pytest().visit(tree))
     setup: list[ast.stmt] = []
     asserts: list[str] = []
@@ -150,39 +147,6 @@ class _Values(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return self.values.get(node.id, node)
-
-
-class _Imports(ast.NodeTransformer):
-    """Drop imports of the program and of pytest. Names of the program are in scope without them."""
-
-    def __init__(self) -> None:
-        self.modules: set[str] = {_PROGRAM}
-        self.names: dict[str, str] = {}
-
-    def visit_Import(self, node: ast.Import) -> ast.stmt:
-        for alias in node.names:
-            if alias.name == _PROGRAM:
-                self.modules.add(alias.asname or alias.name)
-            if alias.name == "pytest" and alias.asname not in (None, "pytest"):
-                raise UntranslatableError("it imports pytest under another name")
-        kept = [alias for alias in node.names if alias.name not in (_PROGRAM, "pytest")]
-        return ast.Import(kept) if kept else ast.Pass()
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
-        if node.module == "pytest":
-            raise UntranslatableError("it imports names of pytest")
-        if node.module != _PROGRAM:
-            return node
-        self.names.update({alias.asname: alias.name for alias in node.names if alias.asname})
-        return ast.Pass()
-
-    def visit_Name(self, node: ast.Name) -> ast.Name:
-        return ast.Name(self.names.get(node.id, node.id), node.ctx)
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
-        self.generic_visit(node)
-        is_program = isinstance(node.value, ast.Name) and node.value.id in self.modules
-        return ast.Name(node.attr, node.ctx) if is_program else node
 
 
 class _Pytest(ast.NodeTransformer):

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 
 from stepcoder_trl.errors import BadInputError, NoTestsError
 from stepcoder_trl.executor.verdict.limits import MIN_MEMORY_LIMIT_BYTES
-from stepcoder_trl.executor.verdict.modules import UntranslatableError, asserts_of_module
+from stepcoder_trl.executor.verdict.modules import asserts_of_module
+from stepcoder_trl.executor.verdict.untranslatable import UntranslatableError
 from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS, MAX_DEPTH, MAX_ITEMS
 from stepcoder_trl.jsonl import parse_json, shown
 from stepcoder_trl.parsing import syntax_tree

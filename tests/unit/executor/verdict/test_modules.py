@@ -177,3 +177,64 @@ def test_plain_tests_are_judged_outside(executor):
 
     assert execution.outcome == "passed"
     assert execution.trusted
+
+
+ADD = "def add(a, b):\n    return a + b\n"
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import solution\ndef test_a():\n    s = solution\n    assert s.add(1, 2) == 3\n",
+        "def test_a():\n    s = solution\n    assert s.add(1, 2) == 3\n",
+        "import solution as sol\ndef test_a():\n    assert hasattr(sol, 'add')\n    assert not hasattr(sol, 'sub')\n",
+        "def test_a():\n    assert getattr(solution, 'add')(1, 2) == 3\n",
+        "import solution\ndef test_a():\n    add = solution.add(1, 2)\n    assert add == 3\n",
+        "from solution import add as f\ndef test_a():\n    add = 1\n    assert f(add, 2) == 3\n",
+        "import solution\ndef test_a():\n    solution.c = 3\n    assert solution.c == solution.add(1, 2)\n",
+        "def test_a():\n    solution = [add(1, 2)]\n    assert solution.count(3) == 1\n",
+        "try:\n    from solution import add\nexcept ImportError:\n    pass\ndef test_a():\n    assert add(1, 2)\n",
+    ],
+)
+def test_right_program_passes_however_it_is_named(executor, code):
+    tests = {"type": "unittest", "code": code}
+
+    right, wrong = executor.run_many([ADD, "def sub(a, b):\n    return a - b\n"], [tests] * 2)
+
+    assert [test.message for test in right.tests] == [""]
+    assert wrong.outcome != "passed"
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def test_a():\n    assert solution(3) == 4\n",
+        "f = solution\ndef test_a():\n    assert f(3) == 4\n",
+    ],
+)
+def test_program_may_have_a_function_of_the_name(executor, code):
+    program = "def solution(x):\n    return x + 1\n"
+
+    assert executor.run(program, {"type": "unittest", "code": code}).outcome == "passed"
+
+
+@pytest.mark.parametrize(
+    ("code", "part"),
+    [
+        ("from solution import add as f\ng = lambda f: f\ndef test_a():\n    assert f(1, g(1)) == 3\n", "binds `f`"),
+        ("import solution as s\ndef test_a():\n    for s in 'ab':\n        assert s.add(s)\n", "binds `s`"),
+        ("import solution\ndef add(a):\n    pass\ndef test_a():\n    assert solution.add(1) == 3\n", "binds `add`"),
+        ("from solution import a as f\nfrom solution import b as f\ndef test_a():\n    assert f(1)\n", "two names"),
+        ("import solution.part\ndef test_a():\n    assert solution.part.f(1)\n", "imports `solution.part`"),
+        ("import sys\ndef test_a():\n    assert sys.modules['solution'].f(1)\n", "in a text"),
+        (
+            "def test_a():\n    assert solution.f(1)\ndef test_b():\n    solution = f(1)\n    assert solution.x\n",
+            "both as the program and as a variable",
+        ),
+    ],
+)
+def test_ambiguous_name_of_the_program_is_refused(code, part):
+    with pytest.raises(BadInputError, match=part):
+        validate_tests({"type": "unittest", "code": code})
