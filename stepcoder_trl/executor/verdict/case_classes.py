@@ -8,10 +8,24 @@ with the program.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from stepcoder_trl.executor.verdict.untranslatable import UntranslatableError
 
 
-_FIXTURES = ("setUp", "tearDown", "setUpClass", "tearDownClass", "setup_method", "teardown_method", "setup_class")
+def _same_items(a: str, b: str) -> str:
+    """Return a comparison without regard to order. `sorted` does for numbers and texts, not for any items."""
+    for text in (a, b):
+        try:
+            kinds = {type(item) for item in ast.literal_eval(text)}
+        except (ValueError, TypeError, SyntaxError):
+            continue
+        if kinds in ({int}, {str}):
+            return f"sorted({a}) == sorted({b})"
+    return f"_same_items({a}, {b})"
+
+
+_PLAIN_BASES = {"object", "ABC", "abc.ABC"}
 _Translation = Callable[..., str]
 _METHODS: dict[str, _Translation] = {
     **{name: lambda a, b: f"assert {a} == {b}" for name in ("assertEqual", "assertEquals", "assertListEqual")},
@@ -29,7 +43,7 @@ _METHODS: dict[str, _Translation] = {
     "assertLess": lambda a, b: f"assert {a} < {b}",
     "assertLessEqual": lambda a, b: f"assert {a} <= {b}",
     "assertIsInstance": lambda a, b: f"assert isinstance({a}, {b})",
-    "assertCountEqual": lambda a, b: f"assert sorted({a}) == sorted({b})",
+    "assertCountEqual": lambda a, b: f"assert {_same_items(a, b)}",
     "assertAlmostEqual": lambda a, b: f"assert math.isclose({a}, {b}, rel_tol=0, abs_tol=5e-08)",
 }
 _NUM_ARGUMENTS = dict.fromkeys(("assertTrue", "assertFalse", "assertIsNone", "assertIsNotNone"), 1)
@@ -39,35 +53,72 @@ class _NotPlain(Exception):
     """Raised for a method that does more than assert."""
 
 
-def statements_of_class(node: ast.ClassDef, tests: Sequence[ast.FunctionDef]) -> tuple[list[ast.stmt], list[str]]:
-    """Return what the tests of a class need before them, and one statement for each test."""
-    is_case = any(ast.unparse(base).endswith("TestCase") for base in node.bases)
-    has_fixtures = any(isinstance(part, ast.FunctionDef) and part.name in _FIXTURES for part in node.body)
+def statements_of_class(
+    node: ast.ClassDef, tests: Sequence[ast.FunctionDef], classes: Mapping[str, ast.ClassDef]
+) -> tuple[list[ast.stmt], list[str]]:
+    """
+    Return what the tests of a class need before them, and one statement for each test.
+
+    `classes` are those of the module. The class may be derived from them.
+    """
+    lineage = _lineage(node, classes)
+    bases = {ast.unparse(base) for each in lineage for base in each.bases}
+    is_case = any(base.endswith("TestCase") for base in bases)
+    if unknown := sorted(base for base in bases - classes.keys() - _PLAIN_BASES if not base.endswith("TestCase")):
+        raise UntranslatableError(f"the class `{node.name}` is derived from `{unknown[0]}`, which is not known")
     others = [part for part in node.body if part not in tests and not _is_text(part)]
     setup: list[ast.stmt] = []
     statements = []
     for test in tests:
+        _refuse_fixtures(node, test)
         try:
-            if has_fixtures or others or node.decorator_list or test.decorator_list:
+            if others or len(lineage) > 1 or node.decorator_list or test.decorator_list:
                 raise _NotPlain
             statements.append(_plain_statement(test))
         except _NotPlain:
             setup = [*ast.parse("import unittest").body, node]
             case = f"{node.name}({test.name!r})"
-            run = f"unittest.TestSuite([{case}]).debug()" if is_case else _of_pytest(node, test)
+            run = f"unittest.TestSuite([{case}]).debug()" if is_case else _of_pytest(lineage, test)
             statements.append(run)
     return setup, statements
 
 
-def _of_pytest(node: ast.ClassDef, test: ast.FunctionDef) -> str:
+def _lineage(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> list[ast.ClassDef]:
+    """Return a class and those of the module from which it is derived. Each comes once, also if it names itself."""
+    found = [node]
+    for each in found:
+        bases = (classes[base.id] for base in each.bases if isinstance(base, ast.Name) and base.id in classes)
+        found += [base for base in bases if base.name not in {known.name for known in found}]
+    return found
+
+
+def _refuse_fixtures(node: ast.ClassDef, test: ast.FunctionDef) -> None:
+    """Refuse a method with more arguments than `self`, unless a decorator may give them."""
+    kinds = [ast.unparse(decorator) for decorator in test.decorator_list]
+    given = test.args
+    arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs][0 if "staticmethod" in kinds else 1 :]
+    if arguments and not set(kinds) - {"staticmethod", "classmethod"}:
+        name = arguments[0].arg
+        raise UntranslatableError(f"the test `{node.name}.{test.name}` needs the fixture `{name}`")
+
+
+def _of_pytest(lineage: Sequence[ast.ClassDef], test: ast.FunctionDef) -> str:
     """Return a statement that runs a test of a plain class, with the methods that pytest calls around it."""
-    names = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
-    lines = [f"_case = {node.name}()"]
-    lines += ["_case.setup_class()"] if "setup_class" in names else []
-    lines += ["_case.setup_method()"] if "setup_method" in names else []
-    lines.append(f"_case.{test.name}()")
-    lines += ["_case.teardown_method()"] if "teardown_method" in names else []
-    return "\n".join(lines)
+    parts = [part for node in reversed(lineage) for part in node.body]
+    methods = {part.name: part for part in parts if isinstance(part, ast.FunctionDef)}
+    before = [name for name in ("setup_class", "setup_method") if name in methods]
+    after = [name for name in ("teardown_method",) if name in methods]
+    calls = [_call_around(methods[name], test) for name in before]
+    calls.append(f"_case.{test.name}()")
+    calls += [_call_around(methods[name], test) for name in after]
+    return "\n".join([f"_case = {lineage[0].name}()", *calls])
+
+
+def _call_around(method: ast.FunctionDef, test: ast.FunctionDef) -> str:
+    """Return a call of a method that runs before or after a test. It may take the test."""
+    is_static = any(ast.unparse(decorator) == "staticmethod" for decorator in method.decorator_list)
+    takes_test = len(method.args.args) > (0 if is_static else 1)
+    return f"_case.{method.name}({f'_case.{test.name}' if takes_test else ''})"
 
 
 def _plain_statement(test: ast.FunctionDef) -> str:
@@ -88,6 +139,8 @@ def _plain(node: ast.stmt) -> ast.stmt:
     match node:
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="self"), attr=name), keywords=[]) as call):
             count = _NUM_ARGUMENTS.get(name, 2)
+            if any(isinstance(argument, ast.Starred) for argument in call.args):
+                raise _NotPlain
             if name not in _METHODS or not count <= len(call.args) <= count + 1 or _uses_self(call.args):
                 raise _NotPlain
             if name == "assertAlmostEqual" and len(call.args) > count:

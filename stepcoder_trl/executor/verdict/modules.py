@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from stepcoder_trl.executor.verdict.case_classes import statements_of_class
-from stepcoder_trl.executor.verdict.module_names import with_names_of_program
+from stepcoder_trl.executor.verdict.module_names import names_bound_in, with_names_of_program
+from stepcoder_trl.executor.verdict.module_tests import collected, tests_of
 from stepcoder_trl.executor.verdict.untranslatable import UntranslatableError
 from stepcoder_trl.parsing import syntax_tree
 
@@ -37,6 +38,21 @@ def _approx(actual, expected, rel=1e-06, abs_=1e-12):
         return actual == expected
     return actual == expected or abs(actual - expected) <= max(rel * abs(expected), abs_)
 """
+_SAME_ITEMS = """
+def _same_items(first, second):
+    import collections
+    first, rest = list(first), list(second)
+    try:
+        return collections.Counter(first) == collections.Counter(rest)
+    except TypeError:
+        pass
+    for item in first:
+        if item not in rest:
+            return False
+        rest.remove(item)
+    return not rest
+"""
+_HELPERS = {"_approx": _APPROX, "_same_items": _SAME_ITEMS}
 
 
 def asserts_of_module(code: str) -> TranslatedModule:
@@ -47,33 +63,31 @@ def asserts_of_module(code: str) -> TranslatedModule:
         SyntaxError: If it is not Python.
         UntranslatableError: If a test needs a fixture, or something else of pytest that is not known.
     """
-    tree = with_names_of_program(syntax_tree(code))
+    tree = syntax_tree(code)
+    try:
+        return _translated(tree)
+    except SyntaxError as error:
+        raise UntranslatableError(f"its tests are no statements of their own ({error.msg})") from None
+
+
+def _translated(tree: ast.Module) -> TranslatedModule:
+    tree = with_names_of_program(tree)
     tree = ast.fix_missing_locations(_Pytest().visit(tree))
-    setup: list[ast.stmt] = []
+    setup, tests = collected(tree)
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     asserts: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
+    for node in tests:
+        if isinstance(node, ast.FunctionDef):
             asserts += _statements_of_function(node)
-        elif isinstance(node, ast.ClassDef) and (methods := _test_methods(node)):
-            own_setup, statements = statements_of_class(node, methods)
+        else:
+            own_setup, statements = statements_of_class(node, tests_of(node), classes)
             setup += own_setup
             asserts += statements
-        elif not (_is_main_block(node) or isinstance(node, ast.Pass)):
-            setup.append(node)
     for node in (*setup, *(ast.parse(text) for text in asserts)):
         if any(isinstance(part, ast.Name) and part.id == "pytest" for part in ast.walk(node)):
             raise UntranslatableError("it uses pytest in a way that is not known")
-    needs_approx = any("_approx(" in text for text in asserts)
-    text = ast.unparse(ast.Module(setup, []))
-    return TranslatedModule(text + _APPROX if needs_approx else text, asserts)
-
-
-def _test_methods(node: ast.ClassDef) -> list[ast.FunctionDef]:
-    return [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name.startswith("test")]
-
-
-def _is_main_block(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+    helpers = [text for name, text in _HELPERS.items() if any(f"{name}(" in statement for statement in asserts)]
+    return TranslatedModule("".join([ast.unparse(ast.Module(setup, [])), *helpers]), asserts)
 
 
 # Functions of pytest
@@ -84,8 +98,11 @@ def _statements_of_function(function: ast.FunctionDef) -> Iterator[str]:
     rows: list[dict[str, ast.expr]] = [{}]
     for decorator in function.decorator_list:
         rows = [{**row, **more} for row in rows for more in _parameters(decorator)]
-    names = [argument.arg for argument in function.args.args]
+    arguments = function.args
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
     for row in rows:
+        if not row.keys() <= set(names):
+            raise UntranslatableError(f"the test `{function.name}` does not take the parameters that it is given")
         missing = [name for name in names if name not in row]
         if missing:
             raise UntranslatableError(f"the test `{function.name}` needs the fixture `{missing[0]}`")
@@ -96,7 +113,9 @@ def _parameters(decorator: ast.expr) -> list[dict[str, ast.expr]]:
     """Return the sets of parameters of `pytest.mark.parametrize`. Marks without meaning here have one empty set."""
     call = decorator if isinstance(decorator, ast.Call) else None
     mark = ast.unparse(call.func if call is not None else decorator)
-    if mark == "pytest.mark.parametrize" and call is not None and len(call.args) >= 2:
+    if mark == "pytest.mark.parametrize" and call is not None and len(call.args) == 2:
+        if any(word.arg != "ids" for word in call.keywords):
+            raise UntranslatableError(f"it uses `@{ast.unparse(decorator)[:80]}`")
         names, values = _names(call.args[0]), call.args[1]
         if isinstance(values, (ast.List, ast.Tuple)):
             return [dict(zip(names, _entries(value, len(names)), strict=True)) for value in values.elts]
@@ -108,17 +127,19 @@ def _parameters(decorator: ast.expr) -> list[dict[str, ast.expr]]:
 def _names(node: ast.expr) -> list[str]:
     try:
         value = ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         raise UntranslatableError("the names of parameters are not literals") from None
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else list(value)
 
 
 def _entries(node: ast.expr, count: int) -> Sequence[ast.expr]:
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.param":
+        if any(word.arg != "id" for word in node.keywords):
+            raise UntranslatableError(f"it uses `{ast.unparse(node)[:80]}`")
         entries: Sequence[ast.expr] = node.args
     else:
         entries = node.elts if count > 1 and isinstance(node, (ast.Tuple, ast.List)) else [node]
-    if len(entries) != count:
+    if len(entries) != count or any(isinstance(entry, ast.Starred) for entry in entries):
         raise UntranslatableError("a set of parameters has the wrong number of values")
     return entries
 
@@ -126,7 +147,7 @@ def _entries(node: ast.expr, count: int) -> Sequence[ast.expr]:
 def _statement(function: ast.FunctionDef, values: Mapping[str, ast.expr]) -> str:
     """Return a test as one statement. One that only asserts needs no function around it."""
     body = [node for node in function.body if not _is_text(node)]
-    if all(isinstance(node, (ast.Assert, ast.Pass)) for node in body):
+    if all(isinstance(node, (ast.Assert, ast.Pass)) for node in body) and _can_be_inserted(values, body):
         nodes = [_Values(values).visit(ast.parse(ast.unparse(node)).body[0]) for node in body]
         return "\n".join(map(ast.unparse, nodes)) or "pass"
     plain = ast.parse(ast.unparse(function)).body[0]
@@ -135,6 +156,15 @@ def _statement(function: ast.FunctionDef, values: Mapping[str, ast.expr]) -> str
     arguments = [ast.keyword(name, value) for name, value in values.items()]
     call = ast.Expr(ast.Call(ast.Name(function.name), [], arguments))
     return ast.unparse(ast.Module([plain, call], []))
+
+
+def _can_be_inserted(values: Mapping[str, ast.expr], body: list[ast.stmt]) -> bool:
+    """Return whether parameters can be replaced by their values: no name is bound, no object is used twice."""
+    if not values:
+        return True
+    uses = [part.id for node in body for part in ast.walk(node) if isinstance(part, ast.Name)]
+    objects = [name for name, value in values.items() if not isinstance(value, ast.Constant)]
+    return not names_bound_in(body) and all(uses.count(name) <= 1 for name in objects)
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -188,7 +218,7 @@ def _close(actual: ast.expr, approx: ast.Call) -> ast.expr:
     expected = approx.args[0]
     try:
         is_number = isinstance(ast.literal_eval(expected), (int, float))
-    except ValueError:
+    except (ValueError, TypeError):
         is_number = False
     left, right = ast.unparse(actual), ast.unparse(expected)
     text = f"_approx({left}, {right}, {given['rel']}, {given['abs']})"
@@ -206,7 +236,8 @@ def raises(item: ast.withitem, body: list[ast.stmt]) -> list[ast.stmt]:
         raise UntranslatableError("it uses `raises` in a way that is not known")
     name = item.optional_vars.id if isinstance(item.optional_vars, ast.Name) else "_caught"
     kind = ast.unparse(call.args[0])
-    handler = [f"    {name} = types.SimpleNamespace(value=_raised, exception=_raised)"] if item.optional_vars else []
+    caught = "types.SimpleNamespace(type=type(_raised), value=_raised, exception=_raised)"
+    handler = [f"    {name} = {caught}"] if item.optional_vars else []
     if "match" in words:
         handler.append(f"    assert re.search({ast.unparse(words['match'])}, str(_raised))")
     lines = ["try:", "    pass", f"except {kind} as _raised:", *(handler or ["    pass"]), "else:"]

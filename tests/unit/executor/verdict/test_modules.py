@@ -238,3 +238,121 @@ def test_program_may_have_a_function_of_the_name(executor, code):
 def test_ambiguous_name_of_the_program_is_refused(code, part):
     with pytest.raises(BadInputError, match=part):
         validate_tests({"type": "unittest", "code": code})
+
+
+PLAIN = "def test_plain():\n    assert f(1)\n"
+CASE = "import unittest\nclass T(unittest.TestCase):\n    def test_plain(self):\n        self.assertTrue(f(1))\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "part"),
+    [
+        ("async def test_b():\n    assert f(2)\n", "`test_b` is asynchronous"),
+        ("if True:\n    def test_b():\n        assert f(2)\n", "`test_b` is asynchronous, or inside a block"),
+        ("if __name__ == '__main__':\n    def test_b():\n        assert f(2)\n", "`__name__`"),
+        ("if __name__ != 'x':\n    print()\n", "`__name__`"),
+        ("try:\n    class T:\n        def test_b(self):\n            assert f(2)\nfinally:\n    pass\n", "`test_b`"),
+        ("class TestA:\n    class TestB:\n        def test_b(self):\n            assert f(2)\n", "`test_b`"),
+        ("test_b = lambda: f(2)\n", "`test_b` is a lambda"),
+        ("for n in 'ab':\n    setattr(T, 'test_' + n, f)\n", "`setattr`"),
+        ("import unittest\nif f(1):\n    unittest.main()\n", "`unittest.main`"),
+        ("def setup_module():\n    global x\n    x = 1\n", "`setup_module`"),
+        ("def setUpModule():\n    global x\n    x = 1\n", "`setUpModule`"),
+        ("class Base:\n    def test_b(self):\n        pass\nclass TestC(Base):\n    pass\n", "inherits tests"),
+        ("class TestC(Unknown):\n    def test_b(self):\n        pass\n", "derived from `Unknown`"),
+        ("class TestC:\n    def test_b(self, tmp_path):\n        pass\n", "the fixture `tmp_path`"),
+        ("import unittest\n@unittest.skipIf(f(1), '')\ndef test_b():\n    pass\n", "`skipIf`"),
+        ("class TestC:\n    def test_b(self):\n        self.skipTest('')\n", "`skipTest`"),
+    ],
+)
+def test_tests_are_never_left_out_silently(code, part):
+    with pytest.raises(BadInputError, match=part):
+        validate_tests({"type": "unittest", "code": PLAIN + code})
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "    async def test_b(self):\n        self.assertTrue(f(2))\n",
+        "    class TestB:\n        def test_b(self):\n            assert f(2)\n",
+        "    if True:\n        def test_b(self):\n            assert f(2)\n",
+    ],
+)
+def test_tests_of_a_class_are_never_left_out_silently(part):
+    with pytest.raises(BadInputError, match="`test_b`"):
+        validate_tests({"type": "unittest", "code": CASE + part})
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "if __name__ == '__main__':\n    unittest.main()\n",
+        "if '__main__' == __name__:\n    import sys\n    sys.exit(pytest.main([__file__]))\n",
+        "unittest.main()\n",
+        "class Helper:\n    def value(self):\n        def test_inner():\n            pass\n        test_inner()\n",
+    ],
+)
+def test_what_is_no_test_may_follow(end):
+    assert asserts(CASE + end) == ["assert f(1)"]
+
+
+def test_skipped_tests_are_left_out():
+    skipped = "    @unittest.skip('slow')\n    def test_b(self):\n        self.assertTrue(f(2))\n"
+    whole = "@unittest.skip\nclass U(unittest.TestCase):\n    def test_c(self):\n        self.assertTrue(f(3))\n"
+
+    assert asserts(CASE + skipped + whole) == ["assert f(1)"]
+    with pytest.raises(BadInputError, match="all its tests are skipped"):
+        validate_tests({"type": "unittest", "code": "import unittest\n" + whole})
+
+
+PARAMETERS = "import pytest\n@pytest.mark.parametrize({})\ndef test_a({}):\n    {}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ("'x', [pytest.param(1, marks=pytest.mark.xfail)]", "pytest.param"),
+        ("'x', [1], indirect=True", "indirect"),
+        ("'x', [*range(3)]", "wrong number of values"),
+        ("'y', [1]", "does not take the parameters"),
+    ],
+)
+def test_unusual_parameters_are_refused(given, part):
+    with pytest.raises(BadInputError, match=part):
+        validate_tests({"type": "unittest", "code": PARAMETERS.format(given, "x", "assert f(x)")})
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    "code",
+    [
+        PARAMETERS.format("'x', [[1, 2]]", "x", "assert [x for x in x] == f([1, 2])"),
+        PARAMETERS.format("'x', [[1, 2]]", "x", "assert f(x) is x"),
+        PARAMETERS.format("'x', [1]", "x", "assert (lambda x: f(x))(2) == x + 1"),
+        PARAMETERS.format("'x', [None]", "x", "assert (x := f(3)) == 3"),
+        (
+            "import unittest\nclass Base(unittest.TestCase):\n    def setUp(self):\n        self.x = 4\n"
+            "class T(Base):\n    def test_a(self):\n        self.assertEqual(f(self.x), 4)\n"
+        ),
+        "class TestA:\n    def setup_method(self, method):\n        self.x = method\n"
+        "    def test_a(self):\n        assert f(self.x) == self.test_a\n",
+        "class Base:\n    def setup_method(self):\n        self.x = 4\n"
+        "class TestA(Base):\n    def test_a(self):\n        assert f(self.x) == 4\n",
+        CASE.replace("assertTrue(f(1))", "assertCountEqual(f([3, 'a', [1]]), [[1], 'a', 3])"),
+        CASE.replace("assertTrue(f(1))", "assertCountEqual(f(['b', 'a']), ['a', 'b'])"),
+    ],
+)
+def test_right_program_passes(executor, code):
+    right, wrong = executor.run_many(
+        ["def f(x):\n    return x\n", "def f(x):\n    return [0]\n"], [{"type": "unittest", "code": code}] * 2
+    )
+
+    assert [test.message for test in right.tests] == [""]
+    assert wrong.outcome != "passed"
+
+
+def test_text_that_is_no_statement_is_refused():
+    code = "def test_a():\n    nonlocal x\n    assert f(x)\n"
+
+    with pytest.raises(BadInputError, match="cannot be run"):
+        validate_tests({"type": "unittest", "code": code})
