@@ -178,13 +178,17 @@ _CURVES = {
 }
 
 
-def curve_points(history: Sequence[Mapping[str, float]]) -> dict[str, list[tuple[float, float]]]:
-    """Collect points `(update, value)` by curve title from logged metrics."""
+def curve_points(history: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """
+    Collect points `(update, value)` by curve title from logged metrics.
+
+    A value of `None`, which stands for a metric that was not measured, is left out.
+    """
     curves: dict[str, list[tuple[float, float]]] = {}
     for entry in history:
         for name, value in entry.items():
             title = _CURVES.get(name) or (name.removeprefix("eval_") if PASS_AT.fullmatch(name) else None)
-            if title is not None and "step" in entry:
+            if title is not None and "step" in entry and isinstance(value, (int, float)):
                 curves.setdefault(title, []).append((entry["step"], value))
     return curves
 

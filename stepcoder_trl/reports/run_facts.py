@@ -30,6 +30,8 @@ _PRIVATE = {
     "reward_model_path",
     "run_name",
     "sft_model_path",
+    "vllm_server_base_url",
+    "vllm_server_host",
 }
 
 

@@ -13,7 +13,14 @@ from huggingface_hub.repocard_data import eval_results_to_model_index, model_ind
 from huggingface_hub.utils import validate_repo_id
 
 from stepcoder_trl.reports.model_card import critic_card, curve_points, model_card
-from stepcoder_trl.reports.run_facts import PassRate, QueryForm, RunFacts, changed_settings, measured_pass_rates
+from stepcoder_trl.reports.run_facts import (
+    PassRate,
+    QueryForm,
+    RunFacts,
+    changed_settings,
+    measured_pass_rates,
+    public_settings,
+)
 
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -69,6 +76,19 @@ CARDS = {
     ),
     "critic_card.md": lambda: critic_card(FACTS),
 }
+
+
+def test_metrics_that_were_not_measured_are_no_points():
+    unmeasured = {"step": 30, "eval_pass@1": None, "objective/scores": None, "objective/kl": "unknown"}
+
+    assert curve_points([*HISTORY, unmeasured]) == curve_points(HISTORY)
+    assert model_card(replace(FACTS, history=[*HISTORY, unmeasured])) == model_card(FACTS)
+
+
+def test_addresses_of_servers_are_private():
+    private = {"vllm_server_base_url": "http://10.0.0.7:8000", "vllm_server_host": "10.0.0.7"}
+
+    assert public_settings(replace(FACTS, settings={**FACTS.settings, **private})) == public_settings(FACTS)
 
 
 @pytest.mark.parametrize("name", CARDS)
