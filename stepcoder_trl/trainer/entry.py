@@ -168,7 +168,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
         identity.save(output_dir)
     _save(trainer, script_args, training_args, report)
     next_command = "ppo", "--problems", *script_args.problems, "--model_name_or_path", output_dir
-    _say_farewell(training_args, trainer.accelerator, *next_command, "--output_dir", f"{output_dir}-ppo")
+    _say_farewell(training_args, trainer.accelerator, *next_command, "--output_dir", _ppo_folder(output_dir))
     return left_out
 
 
@@ -327,9 +327,14 @@ def _as_list(names: str | Sequence[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
+def _ppo_folder(output_dir: str) -> str:
+    """Return the folder beside that of a fine-tuned model in which PPO goes on with it."""
+    return f"{Path(output_dir)}-ppo"
+
+
 def _names(sources: Sequence[str]) -> str:
-    """Return the names of files without their folders."""
-    return ", ".join(Path(source).name for source in sources)
+    """Return the names of files without their folders, and those of data sets of the Hub whole."""
+    return ", ".join(Path(source).name if Path(source).exists() else source for source in sources)
 
 
 def _first(problems: Sequence[Problem], script_args: ScriptArguments) -> Sequence[Problem]:

@@ -43,6 +43,14 @@ def ppo(model_folder, problem_file, out, *more):
     return stop.value.code
 
 
+def test_files_are_named_without_folders_and_sets_of_the_hub_whole(problem_file):
+    assert entry._names([str(problem_file), "someone/problems:train"]) == "problems.jsonl, someone/problems:train"
+
+
+def test_folder_of_the_next_command_lies_beside_that_of_the_model():
+    assert [entry._ppo_folder(name) for name in ("runs/sft", "runs/sft/")] == ["runs/sft-ppo"] * 2
+
+
 def test_ppo_trains_and_saves(model_folder, problem_file, tmp_path):
     status = ppo(model_folder, problem_file, tmp_path / "run")
 
