@@ -108,6 +108,25 @@ def _digits(number: int) -> str:
 # Reading
 
 
+def whole_rows(path: Path) -> list[dict[str, Any]]:
+    """
+    Return the objects of a JSON Lines file that a run appends to. It is empty without a file.
+
+    A line that is being written, or was cut off when its process was killed, is left out.
+    """
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
 @dataclass(frozen=True)
 class Row:
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.jsonl import parse_json, read_rows
+from stepcoder_trl.jsonl import parse_json, read_rows, whole_rows
 
 
 Points = list[tuple[float, float]]  # (update, value)
@@ -84,9 +84,11 @@ def _log_files(path: Path) -> list[Path]:
 
 
 def _entries(file: Path) -> list[dict[str, Any]]:
-    if file.suffix == ".jsonl":
+    if file.name == _METRICS:
+        entries: Any = whole_rows(file)  # a run that was killed has cut off the last line
+    elif file.suffix == ".jsonl":
         rows = [row.fields for row in read_rows(file) if row.fields.get("phase") != "sft"]
-        entries: Any = [{**row, "step": row.get("update", row.get("step"))} for row in rows]
+        entries = [{**row, "step": row.get("update", row.get("step"))} for row in rows]
     else:
         try:
             state = parse_json(file.read_text(encoding="utf-8"))

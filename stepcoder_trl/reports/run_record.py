@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.jsonl import write_text
+from stepcoder_trl.jsonl import whole_rows, write_text
 from stepcoder_trl.reports.rollouts import RolloutView, choose_rollouts, read_rollout, rollout_row
 
 
@@ -53,7 +53,7 @@ class RunRecorder:
         self.num_updates = num_updates
         for name in (UPDATES, ROLLOUTS):
             path = self.folder / name
-            kept = [row for row in _rows(path) if isinstance(row.get("update"), int) and row["update"] <= update]
+            kept = [row for row in whole_rows(path) if isinstance(row.get("update"), int) and row["update"] <= update]
             if kept:
                 write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
             else:
@@ -87,34 +87,19 @@ def read_record(output_dir: str | os.PathLike[str]) -> RunRecord:
     """Read the record of a run. It is empty if there is none. Damaged rows are left out."""
     folder = Path(output_dir) / FOLDER
     updates, rollouts = [], []
-    for row in _rows(folder / UPDATES):
+    for row in whole_rows(folder / UPDATES):
         try:
             stages = {int(stage): int(number) for stage, number in row["stages"].items()}
             groups = {str(name): int(number) for name, number in row["groups"].items()}
             updates.append(UpdateRecord(int(row["update"]), stages, groups))
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
-    for row in _rows(folder / ROLLOUTS):
+    for row in whole_rows(folder / ROLLOUTS):
         try:
             rollouts.append((int(row["update"]), read_rollout(row)))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             continue
     return RunRecord(updates, rollouts)
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a file. A line that is being written, or was cut off, is left out."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
 
 
 def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -25,7 +25,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import SaveStrategy
 
 from stepcoder_trl.curriculum import Curriculum
-from stepcoder_trl.jsonl import write_rows
+from stepcoder_trl.jsonl import whole_rows, write_rows
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.solutions import SolutionReport
 
@@ -83,7 +83,7 @@ class MetricsFile(TrainerCallback):
         """Remove the logs of updates that will be repeated."""
         path = Path(args.output_dir) / METRICS
         if state.is_world_process_zero and path.is_file():
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows = [row for row in whole_rows(path) if isinstance(row.get("step"), int)]
             write_rows(path, [row for row in rows if row["step"] <= state.global_step])
 
     def on_log(

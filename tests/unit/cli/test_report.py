@@ -43,6 +43,14 @@ def test_page_is_written_beside_the_run(run, capsys):
     assert f"Wrote the page of 20 of 40 updates to {run / 'report.html'}." in capsys.readouterr().out
 
 
+def test_run_that_was_killed_while_it_logged_has_a_page(run):
+    (run / "metrics.jsonl").write_text('{"step": 30, "objective/scores": 0.5}\n{"step": 31, "objective/sc')
+
+    assert report(run) == 0
+
+    assert "30 of 40 updates, not finished" in (run / "report.html").read_text()
+
+
 def test_page_can_be_written_elsewhere(run, tmp_path):
     assert report(run, "--out", tmp_path / "page.html") == 0
 
