@@ -80,9 +80,9 @@ class MetricsFile(TrainerCallback):
     """Appends what is logged to `metrics.jsonl`, one object per log."""
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Remove the logs of updates that will be repeated."""
+        """Remove the logs of updates that will be repeated. A new run repeats none, and keeps what it finds."""
         path = Path(args.output_dir) / METRICS
-        if state.is_world_process_zero and path.is_file():
+        if state.is_world_process_zero and state.global_step > 0 and path.is_file():
             rows = [row for row in whole_rows(path) if isinstance(row.get("step"), int)]
             write_rows(path, [row for row in rows if row["step"] <= state.global_step])
 

@@ -74,7 +74,7 @@ class SFTScriptArguments(ScriptArguments):
     )
     overwrite_output_dir: bool = field(
         default=False,
-        metadata={"help": "Whether a new run deletes the checkpoints of another run in `output_dir`."},
+        metadata={"help": "Whether a new run deletes another run in `output_dir` and its checkpoints."},
     )
 
     def __post_init__(self) -> None:

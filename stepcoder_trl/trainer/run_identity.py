@@ -12,12 +12,26 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.steps.prompt_settings import PromptSettings, RunFile, read_run_file, style_of, write_run_file
+from stepcoder_trl.reports.run_history import FACTS_FILE
+from stepcoder_trl.steps.prompt_settings import (
+    RUN_FILE,
+    PromptSettings,
+    RunFile,
+    read_run_file,
+    style_of,
+    write_run_file,
+)
 from stepcoder_trl.steps.rows import PromptRow
 
 
-# What a run writes into `output_dir` beside checkpoints and model.
-_OF_A_RUN = ("completions/*", "metrics.jsonl", "record", "card.json", "report.html")
+# Results that a run writes into `output_dir` beside checkpoints and model. Other files there are those of its user.
+_RESULTS = (
+    "metrics.jsonl",
+    "report.html",
+    "record/updates.jsonl",
+    "record/rollouts.jsonl",
+    "completions/completions_*.parquet",
+)
 
 
 def prompt_settings(
@@ -47,12 +61,49 @@ def checkpoints_of_run(output_dir: str | os.PathLike[str], found: Sequence[Path]
 
 
 def refuse_other_run(output_dir: str | os.PathLike[str], found: Sequence[Path], overwrite: bool) -> None:
-    """Raise a `BadInputError` if a folder has checkpoints, `found` there, which a new run may not `overwrite`."""
-    if found and not overwrite:
+    """
+    Raise a `BadInputError` if a folder holds a run which a new one may not `overwrite`.
+
+    That are checkpoints, `found` there, or what a run without checkpoints wrote. A run that wrote only which run it is
+    may be begun anew.
+    """
+    if overwrite:
+        return
+    if found:
         raise BadInputError(
             f"`output_dir` {str(output_dir)!r} holds checkpoints of another run, up to {found[-1].name}. Go on with "
             "it by `--resume_from_checkpoint true`, delete it by `--overwrite_output_dir`, or choose another folder."
         )
+    written = files_of_run(output_dir)
+    if written:
+        name = written[0].relative_to(output_dir)
+        raise BadInputError(
+            f"`output_dir` {str(output_dir)!r} holds another run without checkpoints, with {name}. Delete it by "
+            "`--overwrite_output_dir`, or choose another folder."
+        )
+
+
+def files_of_run(output_dir: str | os.PathLike[str]) -> list[Path]:
+    """Return the results that a run wrote into its folder beside checkpoints and model. Empty if none was there."""
+    folder = Path(output_dir)
+    if not any((one / RUN_FILE).is_file() for one in (folder, *folder.glob("checkpoint-*"))):
+        return []
+    return [path for name in _RESULTS for path in sorted(folder.glob(name))]
+
+
+def _delete_run(output_dir: Path, found: Sequence[Path]) -> None:
+    """Delete the checkpoints `found` and the results of a run. Of a link, what it leads to stays."""
+    results = files_of_run(output_dir)
+    folders = {path.parent for path in results} - {output_dir}
+    facts = [output_dir / FACTS_FILE] if results else []
+    for path in (*found, *(one for one in folders if one.is_symlink()), *results, *facts):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 class RunIdentity:
@@ -67,22 +118,22 @@ class RunIdentity:
     def __init__(self, output_dir: str, prompts: PromptSettings) -> None:
         self.output_dir, self.prompts = Path(output_dir), prompts
         self.run_id = uuid.uuid4().hex
+        self._has_begun = False
 
     def begin(self, found: Sequence[Path], *, overwrite: bool, is_main: bool) -> None:
         """
-        Begin a new run. With `overwrite`, the checkpoints `found` in the folder are deleted.
+        Begin a new run. With `overwrite`, another run in the folder is deleted, and its checkpoints, `found` there.
+
+        A trainer that trains again replaces its own run, unless that has checkpoints.
 
         Raises:
-            BadInputError: If there are checkpoints, without `overwrite`.
+            BadInputError: If the folder holds another run, without `overwrite`.
         """
-        refuse_other_run(self.output_dir, found, overwrite)
-        self.run_id = uuid.uuid4().hex
+        refuse_other_run(self.output_dir, found, overwrite or (self._has_begun and not found))
+        self.run_id, deletes, self._has_begun = uuid.uuid4().hex, overwrite or self._has_begun, True
         if is_main:
-            for path in (*found, *(path for name in _OF_A_RUN for path in self.output_dir.glob(name))):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+            if deletes:
+                _delete_run(self.output_dir, found)
             self.output_dir.mkdir(parents=True, exist_ok=True)
             self.save(self.output_dir)
 
@@ -99,7 +150,10 @@ class RunIdentity:
             self.run_id = saved.run_id
             if checkpoint.resolve().parent != self.output_dir.resolve():
                 others = [one for path in found if (one := read_run_file(path)) is None or one.run_id != self.run_id]
-                refuse_other_run(self.output_dir, found if others else (), overwrite=False)
+                own = read_run_file(self.output_dir)
+                is_other = bool(others) or (own is not None and own.run_id != self.run_id)
+                refuse_other_run(self.output_dir, found if others else (), overwrite=not is_other)
+        self._has_begun = True
         if is_main:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             self.save(self.output_dir)

@@ -70,7 +70,7 @@ class SharedOptions:
     )
     overwrite_output_dir: bool = option(
         False,
-        "Whether a new run deletes the checkpoints of another run in `output_dir`. Otherwise it refuses the folder.",
+        "Whether a new run deletes another run in `output_dir` and its checkpoints. Otherwise it refuses the folder.",
         source="ours",
     )
     curriculum: Mode = option(

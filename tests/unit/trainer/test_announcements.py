@@ -136,6 +136,16 @@ def test_metrics_are_written_and_those_of_repeated_updates_removed(args, tmp_pat
     assert rows == [{"step": 1, "score": 1}, {"step": 2, "score": 2}, {"step": 3, "score": 4}]
 
 
+def test_new_run_adds_to_metrics_that_it_finds(args, tmp_path):
+    path, file = tmp_path / "metrics.jsonl", MetricsFile()
+    path.write_text('{"step": 7, "of": "somebody"}\n')
+
+    file.on_train_begin(args, state_of(0), None)
+    file.on_log(args, state_of(1), None, logs={"score": 1})
+
+    assert path.read_text() == '{"step": 7, "of": "somebody"}\n{"step": 1, "score": 1}\n'
+
+
 def test_metrics_with_a_line_that_was_cut_off_are_gone_on_with(args, tmp_path):
     path, file = tmp_path / "metrics.jsonl", MetricsFile()
     path.write_text('{"step": 1, "score": 1}\n[1]\n{"score": 2}\n{"step": 2, "sco')

@@ -49,6 +49,94 @@ def test_new_run_refuses_checkpoints_of_another_or_deletes_them(tmp_path):
     assert read_run_file(tmp_path).run_id == identity.run_id != "old"
 
 
+RESULTS = (
+    *("metrics.jsonl", "report.html", "record/updates.jsonl", "record/rollouts.jsonl"),
+    *("completions/completions_00001.parquet", "card.json"),
+)
+
+
+def put(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+
+
+def tree(root):
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+
+
+def begin(root, *, overwrite=False, identity=None):
+    identity = identity or RunIdentity(str(root), CHAT)
+    identity.begin(checkpoints(root), overwrite=overwrite, is_main=True)
+    return identity
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_folder_without_a_run_keeps_its_files(tmp_path, overwrite):
+    own = ("record/thesis.txt", "completions/mine.txt", *RESULTS)
+    put(tmp_path, *own)
+
+    begin(tmp_path, overwrite=overwrite)
+
+    assert tree(tmp_path) == sorted([*own, "stepcoder_run.json"])
+
+
+@pytest.mark.parametrize("name", [name for name in RESULTS if name != "card.json"])
+def test_run_without_checkpoints_is_refused_or_deleted(tmp_path, name):
+    begin(tmp_path)
+    put(tmp_path, name, "card.json", "record/thesis.txt", "completions/mine.txt", "model.safetensors")
+
+    with pytest.raises(BadInputError, match=rf"another run without checkpoints, with {name}\. Delete it by `--overw"):
+        begin(tmp_path)
+    assert (tmp_path / name).exists()
+    begin(tmp_path, overwrite=True)
+
+    kept = ["completions/mine.txt", "model.safetensors", "record/thesis.txt", "stepcoder_run.json"]
+    assert tree(tmp_path) == kept
+
+
+def test_run_that_wrote_no_results_is_begun_anew(tmp_path):
+    first = begin(tmp_path)
+    put(tmp_path, "card.json")  # it is written before the first update
+
+    assert begin(tmp_path).run_id == read_run_file(tmp_path).run_id != first.run_id
+
+
+def test_trainer_that_trains_again_replaces_its_run(tmp_path):
+    identity = begin(tmp_path)
+    put(tmp_path, *RESULTS, "record/thesis.txt")
+
+    begin(tmp_path, identity=identity)
+
+    assert tree(tmp_path) == ["record/thesis.txt", "stepcoder_run.json"]
+    make(tmp_path, checkpoint_1=identity.run_id)
+    with pytest.raises(BadInputError, match="up to checkpoint-1"):
+        begin(tmp_path, identity=identity)
+
+
+def test_links_are_removed_and_what_they_lead_to_stays(tmp_path):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    put(elsewhere, "updates.jsonl", "weights", "metrics.jsonl")
+    begin(run)
+    (run / "record").symlink_to(elsewhere)
+    (run / "checkpoint-1").symlink_to(elsewhere)
+    (run / "metrics.jsonl").symlink_to(elsewhere / "metrics.jsonl")
+
+    begin(run, overwrite=True)
+
+    assert tree(run) == ["stepcoder_run.json"]
+    assert tree(elsewhere) == ["metrics.jsonl", "updates.jsonl", "weights"]
+
+
+def test_run_is_not_resumed_into_the_folder_of_another_without_checkpoints(tmp_path):
+    make(tmp_path / "a", checkpoint_2="first")
+    begin(tmp_path / "b")
+    put(tmp_path / "b", "metrics.jsonl")
+
+    with pytest.raises(BadInputError, match="another run without checkpoints"):
+        RunIdentity(str(tmp_path / "b"), CHAT).resume(tmp_path / "a" / "checkpoint-2", [], is_main=True)
+
+
 def test_newest_checkpoint_is_one_of_the_folders_run(tmp_path):
     make(tmp_path, checkpoint_2="new", checkpoint_4="old", checkpoint_6="old")
 
