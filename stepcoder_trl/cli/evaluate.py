@@ -27,7 +27,7 @@ from stepcoder_trl.reports.model_card import CARD
 from stepcoder_trl.reports.plots import can_plot, plot_shares
 from stepcoder_trl.reports.rollouts import visible
 from stepcoder_trl.reports.run_facts import PassRate, sampling_text
-from stepcoder_trl.reports.run_files import add_pass_rates
+from stepcoder_trl.reports.run_files import REPORT_FAILURES, add_pass_rates
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.prompt_settings import PromptSettings, read_run_file
 
@@ -170,7 +170,12 @@ def _add_to_card(arguments: argparse.Namespace, summary: dict[str, Any]) -> None
         for name, figure in summary.items()
         if name.startswith("pass@") and figure is not None
     ]
-    if add_pass_rates(arguments.model, rates):
+    try:
+        is_added = add_pass_rates(arguments.model, rates)
+    except REPORT_FAILURES as error:
+        print(f"The pass rates are not added to the model card: {error}", file=sys.stderr)
+        return
+    if is_added:
         print(f"Added the pass rates to the model card, {Path(arguments.model) / CARD}.")
 
 

@@ -17,6 +17,8 @@ from stepcoder_trl.reports.run_page import run_page
 from stepcoder_trl.reports.run_record import read_record
 
 
+# What may happen while a report is written: a full or read-only disk, damaged files, values that nobody expected.
+REPORT_FAILURES = (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 PAGE = "report.html"
 CRITIC = "value_model"
 _PANELS = {"score": ("Score", "mean per completion"), "KL": ("KL to the reference", "nats per completion")}

@@ -111,6 +111,18 @@ def test_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, tokeni
     assert len((tmp_path / "out" / "drawn" / "part-0.jsonl").read_text().splitlines()) == 6
 
 
+def test_card_that_cannot_be_written_is_a_warning(tmp_path, problem_file, make_policy, tokenizer, capsys):
+    make_policy().save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "card.json").write_text("{")
+    names = ["--problems", problem_file, "--model", tmp_path / "model", "--out", tmp_path / "out"]
+
+    assert run(*names, "--max-new-tokens", 4, "--max-problems", 1, "--workers", 1) == 0
+
+    assert "not added to the model card" in capsys.readouterr().err
+    assert (tmp_path / "out" / "summary.json").exists()
+
+
 @pytest.fixture
 def chat_model(tmp_path, make_policy, tokenizer):
     """Folder of a model whose chat template refuses system messages unless `lenient` is set."""
