@@ -28,6 +28,7 @@ from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.jsonl import whole_rows, write_rows
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.solutions import SolutionReport
+from stepcoder_trl.trainer.report_guard import ReportGuard
 
 
 if TYPE_CHECKING:
@@ -79,12 +80,16 @@ def solutions_bar(total: int, shown: bool) -> Iterator[Callable[[int], object]]:
 class MetricsFile(TrainerCallback):
     """Appends what is logged to `metrics.jsonl`, one object per log."""
 
+    def __init__(self) -> None:
+        self._guard = ReportGuard()
+
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Remove the logs of updates that will be repeated. A new run repeats none, and keeps what it finds."""
         path = Path(args.output_dir) / METRICS
         if state.is_world_process_zero and state.global_step > 0 and path.is_file():
-            rows = [row for row in whole_rows(path) if isinstance(row.get("step"), int)]
-            write_rows(path, [row for row in rows if row["step"] <= state.global_step])
+            with self._guard.tolerant():
+                rows = [row for row in whole_rows(path) if isinstance(row.get("step"), int)]
+                write_rows(path, [row for row in rows if row["step"] <= state.global_step])
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
@@ -92,9 +97,10 @@ class MetricsFile(TrainerCallback):
         """Append what is logged."""
         if state.is_world_process_zero and logs:
             path = Path(args.output_dir) / METRICS
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"step": state.global_step, **logs}, default=str) + "\n")
+            with self._guard.tolerant():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps({"step": state.global_step, **logs}, default=str) + "\n")
 
 
 class Announcer(PrinterCallback):

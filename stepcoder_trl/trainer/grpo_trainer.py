@@ -14,7 +14,6 @@ from transformers.trainer_utils import TrainOutput
 from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.executor import Backend
-from stepcoder_trl.reports.run_files import write_card
 from stepcoder_trl.steps.programs import ProgramRunner
 from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import PromptRow
@@ -240,10 +239,10 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         super().save_model(output_dir, _internal_call)
         if self.args.should_save:
             grpo_state.save_state(Path(output_dir or self.args.output_dir), self)
-            write_card(grpo_facts(self), output_dir or self.args.output_dir)
+            self.run_report.write_card(output_dir or self.args.output_dir)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write the model card to `args.output_dir`. Arguments are those of upstream."""
         if self.is_world_process_zero():
             Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
-            write_card(grpo_facts(self, *args, **kwargs), self.args.output_dir)
+            self.run_report.write_card(self.args.output_dir, *args, **kwargs)

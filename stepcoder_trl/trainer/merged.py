@@ -12,6 +12,7 @@ from stepcoder_trl.reports.run_files import write_card
 from stepcoder_trl.steps.prompt_settings import read_run_file, write_run_file
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer.processes import unsharded_models
+from stepcoder_trl.trainer.report_guard import ReportGuard
 
 
 MERGED = "merged"
@@ -39,9 +40,15 @@ def save_merged(folder: str, accelerator: Any) -> None:
             model = AutoPeftModelForCausalLM.from_pretrained(folder, dtype="auto")
         model.merge_and_unload().save_pretrained(target)
         AutoTokenizer.from_pretrained(folder).save_pretrained(target)
-        prompts, facts = read_run_file(folder), read_facts(folder)
+        prompts = read_run_file(folder)
         if prompts is not None:
             write_run_file(target, prompts)
-        if facts is not None:
-            write_card(dataclasses.replace(facts, adapter=False, model_name=f"{facts.model_name}/{MERGED}"), target)
+        with ReportGuard().tolerant():
+            _write_card(folder, target)
     accelerator.wait_for_everyone()
+
+
+def _write_card(folder: str, target: Path) -> None:
+    facts = read_facts(folder)
+    if facts is not None:
+        write_card(dataclasses.replace(facts, adapter=False, model_name=f"{facts.model_name}/{MERGED}"), target)

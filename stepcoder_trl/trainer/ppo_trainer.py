@@ -21,7 +21,6 @@ from stepcoder_trl.evaluation.generation import Generation, SamplingConfig, eos_
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.executor import Backend
-from stepcoder_trl.reports.run_files import write_card
 from stepcoder_trl.steps import scores as reward_scores
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.masks import error_masks, loss_masks
@@ -483,7 +482,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         target = Path(output_dir or self.args.output_dir)
         save_models(target, self)
         if self.accelerator.is_main_process:
-            write_card(card_facts(self), target)  # replaces the card of PEFT
+            self.run_report.write_card(target)  # replaces the card of PEFT
         self.accelerator.wait_for_everyone()
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save")
@@ -497,4 +496,4 @@ class StepCoderPPOTrainer(PPOTrainer):
         """Write the model card to `args.output_dir`. Arguments are those of upstream."""
         if self.is_world_process_zero():
             Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
-            write_card(card_facts(self, *args, **kwargs), self.args.output_dir)
+            self.run_report.write_card(self.args.output_dir, *args, **kwargs)
