@@ -11,7 +11,8 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import SimpleNamespace
 from typing import Any
 
 from stepcoder_trl.cli.progress_bar import progress
@@ -34,7 +35,6 @@ examples:
   stepcoder-trl check mine.jsonl --model runs/sft --out checked.jsonl
   stepcoder-trl check --config run.yaml --trainer grpo
 """
-DEFAULT_RESPONSE_LENGTH = 1024
 _SHOWN = 20
 _LINE_LENGTH = 300
 
@@ -47,7 +47,7 @@ class _Plan:
     model: str | None
     prompt_style: str
     rule: QueryRule = field(default_factory=QueryRule)
-    response_length: int = DEFAULT_RESPONSE_LENGTH
+    response_length: int = 0
     max_prompt_length: int | None = None
     max_problems: int | None = None
     training_args: Any = None
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     checks += [ProblemCheck(0, "", str(error)) for error in bad_text]
     if arguments.out:
         write_rows(arguments.out, map(asdict, checks))
-    lines = [*_summary(checks, plan), *filter(None, [plan.complaint]), *_complaints(checks)]
+    lines = [*_summary(checks, plan), *filter(None, [plan.complaint]), *_complaints(checks, plan)]
     planned, is_fine = _dry_run(arguments, plan, checks)
     print("\n".join([*lines, *planned]), file=sys.stderr if arguments.out == "-" else sys.stdout)
     return 0 if is_fine and not any(check.is_wrong for check in checks) else 1
@@ -97,7 +97,8 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     if arguments.config is None:
         if not arguments.problems:
             raise BadInputError("No file of problems is given. Write `stepcoder-trl check mine.jsonl`.")
-        return _Plan(arguments.problems, arguments.model, style or "plain")
+        length = _default_length(arguments.trainer) if arguments.model else 0
+        return _Plan(arguments.problems, arguments.model, style or "plain", response_length=length)
     from stepcoder_trl.cli.training import read_run
     from stepcoder_trl.trainer.dry_run import Sharding, completion_length
 
@@ -124,6 +125,15 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         model_args=model,
         sharding=Sharding(run.num_processes, run.zero_stage),
     )
+
+
+def _default_length(trainer: str) -> int:
+    """Return the most tokens of a completion in a run on its defaults."""
+    from stepcoder_trl.cli.training import training_classes
+    from stepcoder_trl.trainer.dry_run import completion_length
+
+    defaults = {field.name: field.default for field in fields(training_classes(trainer)[1])}
+    return 0 if trainer == "sft" else completion_length(SimpleNamespace(**defaults), trainer)
 
 
 def _with_tokenizer(plan: _Plan) -> _Plan:
@@ -176,11 +186,11 @@ def _summary(checks: Sequence[ProblemCheck], plan: _Plan) -> list[str]:
     return _table(", ".join(plan.sources), figures)
 
 
-def _complaints(checks: Sequence[ProblemCheck]) -> list[str]:
+def _complaints(checks: Sequence[ProblemCheck], plan: _Plan) -> list[str]:
     """Return a line for each of the first rows with which something is wrong."""
     wrong = [check for check in checks if check.is_wrong]
     if not wrong:
-        return ["Nothing is wrong."]
+        return ["Nothing else is wrong." if plan.complaint else "Nothing is wrong."]
     lines = ["What is wrong:"]
     for check in wrong[:_SHOWN]:
         reasons = [check.error, f"left out: {check.left_out}" if check.left_out else ""]

@@ -17,7 +17,7 @@ from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
-from stepcoder_trl.evaluation.sample_files import read_samples, sample_row
+from stepcoder_trl.evaluation.sample_files import read_samples, sample_row, weights_digest
 from stepcoder_trl.evaluation.sampling import Sample
 from stepcoder_trl.evaluation.scoring import score_samples
 from stepcoder_trl.evaluation.summary import check_sample_counts, compare_runs, limits_of, result_rows, summarize
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="DIR", help="Evaluate the model or PEFT adapter in this folder.")
     add("--samples", metavar="FILE", help="Score the programs of this file. Do not sample.")
     add("--score-only", action="store_true", help="Score --samples or DIR/samples.jsonl. Do not sample.")
-    add("--out", default="runs/evaluate", metavar="DIR", help="Write to DIR, or go on there (default: runs/evaluate).")
+    add("--out", metavar="DIR", help="Write to DIR, or go on there (default: one per model, in runs/evaluate).")
     add("--max-problems", type=int, metavar="N", help="Use only the first N problems.")
     add = parser.add_argument_group("sampling").add_argument
     add("--num-samples", type=int, default=1, metavar="N", help="Draw N samples per problem (default: 1).")
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0  # a launcher started several processes, and the first one scores
     other = _results(arguments.compare) if arguments.compare else None
     problems = load_problems(arguments.problems)
-    folder = make_folder(arguments.out)
+    folder = make_folder(arguments.out or _default_folder(arguments.model))
     samples = _samples(arguments, problems, folder)
     if samples is None:  # the first process scores
         return 0
@@ -177,6 +177,15 @@ def _add_to_card(arguments: argparse.Namespace, summary: dict[str, Any]) -> None
         return
     if is_added:
         print(f"Added the pass rates to the model card, {Path(arguments.model) / CARD}.")
+
+
+def _default_folder(model: str | None) -> Path:
+    """Return a folder of a model's own: its samples are never mixed with those of another, or of other weights."""
+    folder = Path("runs/evaluate")
+    if model is None:
+        return folder
+    name = "-".join(part for part in Path(model).parts if part not in ("..", "/"))
+    return folder / "-".join(filter(None, [name, weights_digest(model)[:8]]))
 
 
 def _only_scores(arguments: argparse.Namespace) -> bool:
@@ -267,6 +276,7 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
     state = join_processes()
     if plan.engine == "vllm" and state.num_processes > 1:
         raise BadInputError("`--engine vllm` needs one process, but several were started. Do not use a launcher.")
+    sample_files.check_plan(folder, plan)  # before the model is loaded, which may take minutes
     with engines.loading(plan.model):
         tokenizer = AutoTokenizer.from_pretrained(engines.tokenizer_source(plan.model), padding_side="left")
         styled = style_prompts(problems, plan.prompt_style, tokenizer)

@@ -23,6 +23,20 @@ _REQUIRED_FIX = {
 }
 
 
+# Names that others give to a column. They are not read: what they hold may be something else.
+_OTHER_NAMES = {
+    "prompt": ("question", "problem", "description", "instruction", "text"),
+    "canonical_solution": ("solution", "canonical", "reference_solution", "reference", "answer", "code"),
+    "starter_code": ("starter", "stub", "entry_code"),
+    "tests": ("test", "test_cases", "testcases", "unit_tests", "test_list"),
+}
+
+
+def misnamed(row: Mapping[str, Any], column: str) -> str | None:
+    """Return the name of a row's column that probably holds what `column` should. `None` if there is none."""
+    return next((name for name in _OTHER_NAMES.get(column, ()) if row.get(name)), None)
+
+
 @dataclass(frozen=True)
 class Problem:
     """
@@ -90,7 +104,9 @@ class Problem:
         for column, fix in _REQUIRED_FIX.items():
             if row.get(column) is None:
                 found = "is null" if column in row else "is missing"
-                raise BadInputError(f"{where}: `{column}` {found}. {fix}")
+                other = misnamed(row, column)
+                hint = "" if other is None else f" Rename `{other}`, which is not read, if you mean that."
+                raise BadInputError(f"{where}: `{column}` {found}. {fix}{hint}")
         optional = ("starter_code", "canonical_solution", "difficulty")
         given = {column: row[column] for column in optional if row.get(column) is not None}
         own = {column: value for column, value in row.items() if column not in _COLUMNS}

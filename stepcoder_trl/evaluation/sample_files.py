@@ -18,6 +18,7 @@ from stepcoder_trl.jsonl import Row, cut_to_whole_lines, read_rows, shown, write
 
 
 OUR_MBPP, EVALPLUS_MBPP = "MBPP/", "Mbpp/"  # begin the ids of MBPP's problems here and in EvalPlus
+PLAN = "plan.json"
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf")
 SEED_STRIDE = 1_000_003  # seeds of batches do not overlap between runs with neighbouring seeds
 
@@ -121,7 +122,9 @@ def draw_missing_samples(
     If the folder holds samples drawn with other settings, a `BadInputError` is raised.
     """
     requests = build_requests(problems, plan.num_samples, tokenizer, plan.chat_template_kwargs)
-    _check_plan(folder, plan)
+    check_plan(folder, plan)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / PLAN, asdict(plan))
     drawn = _drawn_samples(folder, problems).keys()
     digests = {problem.task_id: _digest(problem) for problem in problems}
     requests.sort(key=lambda request: len(request.query.token_ids))
@@ -137,13 +140,15 @@ def draw_missing_samples(
             stream.flush()
 
 
-def _check_plan(folder: Path, plan: SamplingPlan) -> None:
-    """Write the plan into a new folder, or compare it with the plan that the folder holds."""
-    path = folder / "plan.json"
-    wanted = asdict(plan)
+def check_plan(folder: Path, plan: SamplingPlan) -> None:
+    """
+    Compare a plan with that of the samples that a folder holds, if there are any.
+
+    Raises:
+        BadInputError: If the folder holds samples drawn with other settings.
+    """
+    path, wanted = folder / PLAN, asdict(plan)
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, wanted)
         return
     found = json.loads(path.read_text())
     different = [name for name in wanted if found.get(name) != wanted[name]]
@@ -151,7 +156,7 @@ def _check_plan(folder: Path, plan: SamplingPlan) -> None:
         name = different[0]
         raise BadInputError(
             f"{folder} holds samples drawn with `{name}` {found.get(name)!r}, not {wanted[name]!r}. Name another "
-            "folder, or delete this one."
+            "folder with `--out`, or delete this one."
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from stepcoder_trl.curriculum import curriculum_stages
 from stepcoder_trl.curriculum.cut import Kinds
 from stepcoder_trl.data.formats import LeftOut, RawRow
-from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.data.problems import Problem, misnamed
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.executor.verdict.schema import Tests
@@ -89,7 +89,8 @@ class ProblemCheck:
         """Whether somebody should look at the row. A problem without a solution is in order."""
         if self.skipped:
             return False
-        return bool(self.error or self.left_out) or self.solution not in (Outcome.PASSED, MISSING)
+        missing = self.solution == MISSING and not self.message  # a message says where it probably is
+        return bool(self.error or self.left_out) or not (missing or self.solution == Outcome.PASSED)
 
 
 def check_rows(
@@ -160,6 +161,12 @@ def _results(futures: Iterable[Future[Execution]]) -> Iterator[_Run]:
             yield error
 
 
+def _where_it_may_be(problem: Problem) -> str:
+    """Return a hint for a problem without a canonical solution that has a column of another name for it."""
+    other = misnamed(problem.columns, "canonical_solution")
+    return "" if other is None else f"`{other}` is not read. Did you mean `canonical_solution`?"
+
+
 def _check_problem(number: int, problem: Problem, run: _Run, rule: QueryRule) -> ProblemCheck:
     found = ProblemCheck(number, problem.task_id, difficulty=problem.difficulty)
     has_solution = bool(problem.canonical_solution.strip())
@@ -171,7 +178,7 @@ def _check_problem(number: int, problem: Problem, run: _Run, rule: QueryRule) ->
             tests=len(run.tests),
             trusted_tests=sum(test.trusted for test in run.tests),
             solution=run.outcome.value if has_solution else MISSING,
-            message=_message(problem, run) if has_solution else "",
+            message=_message(problem, run) if has_solution else _where_it_may_be(problem),
             time_s=round(run.time_s, 3) if has_solution else 0.0,
         )
     stages = curriculum_stages(problem.canonical_solution, problem.starter_code, rule.kinds)

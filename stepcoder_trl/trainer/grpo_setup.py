@@ -23,6 +23,7 @@ from stepcoder_trl.steps.starts import longest_query
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.models import refuse_virtual_tokens
 from stepcoder_trl.trainer.setup import query_limit
+from stepcoder_trl.trainer.shared_options import check_config
 from stepcoder_trl.trainer.training_set import TrainingSet
 from stepcoder_trl.trainer.vllm_options import check_engine, check_window
 
@@ -67,6 +68,8 @@ def prepare(
 ) -> Given:
     """Check the arguments of a trainer, and fill in the defaults."""
     refuse_virtual_tokens(model, peft_config)
+    if args is not None:
+        check_config(args, StepCoderGRPOConfig)
     args = args or default_args(model)
     check_engine(args, model)
     rows = read_rows(train_dataset, "train_dataset")

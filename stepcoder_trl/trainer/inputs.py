@@ -14,6 +14,12 @@ from stepcoder_trl.evaluation.engines import loading
 from stepcoder_trl.trainer.models import base_of, refuse_virtual_tokens
 
 
+def load(model: Any, processing_class: Any, peft_config: PeftConfig | None) -> tuple[Any, Any]:
+    """Return model and tokenizer, see [`load_model`] and [`load_tokenizer`]."""
+    model = load_model(model, peft_config)
+    return model, load_tokenizer(processing_class, model)
+
+
 def load_model(model: Any, peft_config: PeftConfig | None = None) -> Any:
     """
     Return a model. A name or a path is loaded in float32, in which small steps are not rounded away.

@@ -46,6 +46,7 @@ from stepcoder_trl.trainer.reward_log import RewardLog
 from stepcoder_trl.trainer.rollout_log import RolloutLog, rollout_views
 from stepcoder_trl.trainer.run_loop import RunLoop
 from stepcoder_trl.trainer.run_report import RunReport
+from stepcoder_trl.trainer.shared_options import check_config
 from stepcoder_trl.trainer.signals import Interruption, StopSignals
 from stepcoder_trl.trainer.training_metrics import Totals, finish_metrics, update_totals
 from stepcoder_trl.trainer.training_set import TrainingSet
@@ -128,8 +129,8 @@ class StepCoderPPOTrainer(PPOTrainer):
     ) -> None:
         train_dataset = read_dataset(train_dataset)
         processes.quiet_unless_first()
-        model = inputs.load_model(model, peft_config)
-        processing_class = inputs.load_tokenizer(processing_class, model)
+        check_config(args, StepCoderPPOConfig)
+        model, processing_class = inputs.load(model, processing_class, peft_config)
         setup.warn_without_effect(args)
         self.args, self.processing_class = args, processing_class
         self.on_update: Callable[[Update], None] | None = None

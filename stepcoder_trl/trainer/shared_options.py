@@ -21,6 +21,7 @@ from stepcoder_trl.curriculum.config import Mode, RateOf
 from stepcoder_trl.curriculum.cut import Kinds
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor import ExecutorConfig
+from stepcoder_trl.jsonl import shown
 from stepcoder_trl.masking import CompileErrorMask, Fgo, MaskRule
 from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP
 
@@ -199,6 +200,17 @@ def set_renamed_options(args: Any) -> None:
     for name in ("checkpointing", "checkpointing_kwargs"):
         if f"activation_{name}" in names and getattr(args, f"activation_{name}") is None:
             setattr(args, f"activation_{name}", getattr(args, f"gradient_{name}"))
+
+
+def check_config(args: Any, wanted: type) -> None:
+    """Raise a `BadInputError` if a trainer got another configuration than its own, or an argument in its place."""
+    if isinstance(args, wanted):
+        return
+    name, given = wanted.__name__, type(args).__name__
+    found = f"a `{given}`" if dataclasses.is_dataclass(args) else shown(args)
+    raise BadInputError(
+        f"`args` is {found}, but must be a `{name}`: it has the fields of TRL's configuration, and those of StepCoder."
+    )
 
 
 def refuse(name: str, value: Any, allowed: str, fix: str) -> BadInputError:

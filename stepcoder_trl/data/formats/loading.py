@@ -15,7 +15,7 @@ from typing import Any
 from stepcoder_trl.data.formats.apps import read_apps_folder
 from stepcoder_trl.data.formats.common import Format, LeftOut, plain_line_ends
 from stepcoder_trl.data.formats.table import FORMATS
-from stepcoder_trl.data.problems import Problem, check_unique_task_ids
+from stepcoder_trl.data.problems import Problem, check_unique_task_ids, misnamed
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import OnBadText, Row, read_rows, shown
 
@@ -25,6 +25,7 @@ Source = str | os.PathLike[str]
 _FILES = (".parquet", ".jsonl", ".ndjson", ".json", ".jsonl.gz", ".json.gz")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _TOLD_REASONS = 5  # in a warning
+_CLOSEST = 3  # formats that an error names
 _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?")
 
 
@@ -258,9 +259,14 @@ def _recognised(row: Row) -> Format:
     for candidate in FORMATS:
         if candidate.fits(row):
             return candidate
-    tried = "; ".join(f"`{candidate.name}` needs {', '.join(candidate.needs)}" for candidate in FORMATS)
     found = ", ".join(map(str, row.fields)) or "none"
-    raise BadInputError(
-        f"{row.where}: no known format has these fields: {found}. Tried: {tried}. Rename the fields, or write "
-        "rows with `task_id`, `prompt` and `tests`."
-    )
+    other = misnamed(row.fields, "tests")
+    if "prompt" in row.fields and other is not None:
+        hint = f"Rename `{other}` to `tests` if this is a row of your own."
+    else:
+        share = {known.name: len(known.missing_from(row)) / len(known.needs) for known in FORMATS}
+        closest = sorted(FORMATS, key=lambda known: (share[known.name], known.is_published))[:_CLOSEST]
+        lacks = "; ".join(f"`{known.name}` also needs {', '.join(known.missing_from(row))}" for known in closest)
+        hint = f"Of {len(FORMATS)} formats these are the closest: {lacks}. Rename the fields, or write rows with"
+        hint += " `task_id`, `prompt` and `tests`."
+    raise BadInputError(f"{row.where}: no known format has these fields: {found}. {hint}")

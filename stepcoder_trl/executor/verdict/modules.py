@@ -83,8 +83,9 @@ def _translated(tree: ast.Module) -> TranslatedModule:
             own_setup, statements = statements_of_class(node, tests_of(node), classes)
             setup += own_setup
             asserts += statements
-    for node in (*setup, *(ast.parse(text) for text in asserts)):
-        if any(isinstance(part, ast.Name) and part.id == "pytest" for part in ast.walk(node)):
+    whole: list[ast.AST] = [*setup, *map(ast.parse, asserts)]
+    for one in whole:
+        if any(isinstance(part, ast.Name) and part.id == "pytest" for part in ast.walk(one)):
             raise UntranslatableError("it uses pytest in a way that is not known")
     helpers = [text for name, text in _HELPERS.items() if any(f"{name}(" in statement for statement in asserts)]
     return TranslatedModule("".join([ast.unparse(ast.Module(setup, [])), *helpers]), asserts)

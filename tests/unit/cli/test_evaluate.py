@@ -97,6 +97,19 @@ def test_written_samples_are_scored_again_and_compared(tmp_path, problem_file, s
     assert read(tmp_path / "e.jsonl")[0]["solution"] == "def sign(x):" + GOOD
 
 
+def test_each_model_has_a_folder_of_its_own(tmp_path, problem_file, make_policy, tokenizer, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("a", 0), ("b", 1)):
+        make_policy(seed).save_pretrained(name)
+        tokenizer.save_pretrained(name)
+        assert run("--problems", problem_file, "--model", name, "--max-new-tokens", 2, "--max-problems", 1) == 0
+    assert run("--problems", problem_file, "--model", "a", "--max-new-tokens", 3, "--max-problems", 1) == 2
+
+    first, second = sorted(path.parent.name for path in tmp_path.glob("runs/evaluate/*/summary.json"))
+    assert (first[:2], second[:2]) == ("a-", "b-")
+    assert "Name another folder with `--out`" in capsys.readouterr().err
+
+
 def test_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, tokenizer):
     make_policy().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")

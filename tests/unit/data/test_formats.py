@@ -295,11 +295,12 @@ def test_help_lists_the_formats(verb, capsys):
 @pytest.mark.parametrize(
     ("row", "parts"),
     [
-        ({"question": 1, "answer": 2}, ["question, answer", "`apps` needs id|problem_id"]),
-        ({}, ["none", "`stepcoder` needs tests"]),
+        ({"question": 1, "answer": 2}, ["question, answer", "`apps` also needs id|problem_id, input_output"]),
+        ({}, ["none", "`stepcoder` also needs tests"]),
+        ({"task_id": "a", "prompt": "p", "test": "t"}, ["Rename `test` to `tests` if this is a row of your own."]),
     ],
 )
-def test_error_for_unknown_fields_names_all_formats(write_rows, row, parts):
+def test_error_for_unknown_fields_names_the_closest_formats(write_rows, row, parts):
     with pytest.raises(BadInputError) as error:
         load_problems(write_rows(row))
 

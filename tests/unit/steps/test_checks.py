@@ -71,6 +71,16 @@ def test_every_row_is_checked(rows, executor):
     assert (inside.solution, inside.trusted_tests, inside.is_wrong) == ("passed", 0, False)
 
 
+def test_column_that_probably_holds_the_solution_is_named(tmp_path, executor):
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({"task_id": "a", "prompt": "Double.", "solution": DOUBLE, "tests": TESTS}))
+
+    (check,) = check_rows(read_raw_rows(path), executor, QueryRule())
+
+    assert (check.solution, check.is_wrong) == (MISSING, True)
+    assert check.message == "`solution` is not read. Did you mean `canonical_solution`?"
+
+
 def test_id_that_ends_like_a_number_of_ours_is_no_repetition(tmp_path, executor):
     path = tmp_path / "p.jsonl"
     path.write_text("".join(json.dumps({**ROWS[0], "task_id": name}) + "\n" for name in ("a", "a#2")))

@@ -8,9 +8,19 @@ import pickle
 from typing import Literal
 
 import pytest
+from transformers import TrainingArguments
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.trainer.shared_options import Help, SharedOptions, check_options, in_range, option, options_table
+from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
+from stepcoder_trl.trainer.shared_options import (
+    Help,
+    SharedOptions,
+    check_config,
+    check_options,
+    in_range,
+    option,
+    options_table,
+)
 
 
 @dataclasses.dataclass
@@ -84,3 +94,19 @@ def test_shared_options_reach_curriculum_mask_and_executor():
     assert (options.mask_rule(seed=7).fgo, options.mask_rule(seed=7).seed) == ("random", 7)
     assert options.executor_config(8).num_workers == 3
     assert SharedOptions().executor_config(8).num_workers == 8
+
+
+@pytest.mark.parametrize(
+    ("args", "found"),
+    [
+        (TrainingArguments("run", report_to="none"), "a `TrainingArguments`"),
+        ({"output_dir": "run"}, "{'output_dir': 'run'} (dict)"),
+        ("model", "'model' (str)"),
+        (None, "None"),
+    ],
+)
+def test_configuration_of_another_trainer_is_refused(args, found):
+    with pytest.raises(BadInputError) as raised:
+        check_config(args, StepCoderPPOConfig)
+
+    assert str(raised.value).startswith(f"`args` is {found}, but must be a `StepCoderPPOConfig`")
