@@ -83,9 +83,8 @@ def _translated(tree: ast.Module) -> TranslatedModule:
             own_setup, statements = statements_of_class(node, tests_of(node), classes)
             setup += own_setup
             asserts += statements
-    whole: list[ast.AST] = [*setup, *map(ast.parse, asserts)]
-    for one in whole:
-        if any(isinstance(part, ast.Name) and part.id == "pytest" for part in ast.walk(one)):
+    for part in (*setup, *map(ast.parse, asserts)):
+        if any(isinstance(name, ast.Name) and name.id == "pytest" for name in ast.walk(part)):
             raise UntranslatableError("it uses pytest in a way that is not known")
     helpers = [text for name, text in _HELPERS.items() if any(f"{name}(" in statement for statement in asserts)]
     return TranslatedModule("".join([ast.unparse(ast.Module(setup, [])), *helpers]), asserts)
