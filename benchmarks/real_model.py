@@ -74,6 +74,7 @@ def train(arguments: argparse.Namespace) -> None:
     folder = _run_folder(arguments, seed, arm)
     config = StepCoderPPOConfig(
         output_dir=str(folder),
+        overwrite_output_dir=True,  # one that was stopped before its first checkpoint is begun anew
         seed=seed,
         response_length=RESPONSE_LENGTH,
         max_steps=arguments.updates,

@@ -28,7 +28,7 @@ _METHOD = (
 _RUN = (
     ("--save_steps N", "Save a checkpoint every N updates."),
     ("--resume_from_checkpoint true", "Continue from the newest checkpoint."),
-    ("--overwrite_output_dir true", "Delete the checkpoints of another run."),
+    ("--overwrite_output_dir true", "Delete another run in `output_dir`."),
     ("--report_to NAME", "Log to tensorboard, wandb, trackio, ..."),
     ("--accelerate_config NAME", "Train in several processes: ddp, zero2,"),
     ("--num_processes N", "zero3 or the path of a configuration."),

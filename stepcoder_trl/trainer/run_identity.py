@@ -88,7 +88,7 @@ def files_of_run(output_dir: str | os.PathLike[str]) -> list[Path]:
     folder = Path(output_dir)
     if not any((one / RUN_FILE).is_file() for one in (folder, *folder.glob("checkpoint-*"))):
         return []
-    return [path for name in _RESULTS for path in sorted(folder.glob(name))]
+    return [path for name in _RESULTS for path in sorted(folder.glob(name)) if not path.is_dir()]
 
 
 def _delete_run(output_dir: Path, found: Sequence[Path]) -> None:

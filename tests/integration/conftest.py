@@ -13,7 +13,8 @@ from tests.vllm_stand_in import StandInClient
 @pytest.fixture
 def make_args(tmp_path):
     def make(**changes):
-        own = {"output_dir": str(tmp_path / "run"), "max_steps": 2, "save_strategy": "no"}
+        folder = {"output_dir": str(tmp_path / "run"), "overwrite_output_dir": True}
+        own = {**folder, "max_steps": 2, "save_strategy": "no"}
         return StepCoderPPOConfig(**{**SMALL_RUN, **own, **changes})
 
     return make

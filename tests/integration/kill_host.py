@@ -65,7 +65,9 @@ def train(folder: str, out: str, kill_at: int | None) -> None:
     sizes = {"per_device_train_batch_size": 4, "num_mini_batches": 2, "max_steps": UPDATES, "executor_workers": 1}
     saving = {"save_steps": 1, "save_total_limit": 2}
     mix = {"curriculum": "mix", "curriculum_mix_probability": 0.5}
-    args = StepCoderPPOConfig(output_dir=out, **{**SMALL_RUN, **sizes, **saving, **mix})
+    # A run that was killed before its first checkpoint left metrics and a record: it is begun anew in their place.
+    own = {"output_dir": out, "overwrite_output_dir": True}
+    args = StepCoderPPOConfig(**{**SMALL_RUN, **own, **sizes, **saving, **mix})
     moments = Moments(out, kill_at)
 
     def watch(part: Any, name: str) -> None:

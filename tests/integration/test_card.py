@@ -117,7 +117,7 @@ def test_settings_that_nobody_set_are_not_shown(make_args):
 
     changed = {name: value for name, value, _ in changed_settings(facts)}
 
-    assert changed.keys() <= {*SMALL_RUN, "max_steps", "save_strategy"}
+    assert changed.keys() <= {*SMALL_RUN, "max_steps", "overwrite_output_dir", "save_strategy"}
     assert changed["max_steps"] == 7
 
 

@@ -141,7 +141,8 @@ def test_ours_follows_its_options(tokenizer, tmp_path):
 def test_d9_ours_recomputes_activations_of_policy_and_critic(tokenizer, tmp_path):
     calls = {}
     for saving in (False, True):
-        trainer = our_trainer(tokenizer, tmp_path, max_steps=1, num_ppo_epochs=1, gradient_checkpointing=saving)
+        folder = tmp_path / str(saving)
+        trainer = our_trainer(tokenizer, folder, max_steps=1, num_ppo_epochs=1, gradient_checkpointing=saving)
         for part in (trainer.policy_model, trainer.value_model):
             key = (saving, type(part).__name__)
             calls[key] = 0
