@@ -30,8 +30,8 @@ def loading(model: str) -> Iterator[None]:
     except BadInputError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a folder without a tokenizer, or an unknown architecture
-        reason = str(error).partition("\n")[0]
-        raise BadInputError(f"The model {model!r} cannot be loaded: {reason} Check the path.") from error
+        reason = str(error).partition("\n")[0].rstrip(" :.")
+        raise BadInputError(f"The model {model!r} cannot be loaded: {reason}. Check the path.") from error
 
 
 def tokenizer_source(model: str) -> str:
