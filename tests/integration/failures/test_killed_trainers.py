@@ -1,4 +1,4 @@
-"""Trainers that are killed while programs resist: no process and no folder is there three seconds later."""
+"""Trainers that are killed while programs resist: no process and no folder is there soon after."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.processes import kill, soon, with_temporary_folder
 
 pytestmark = MARKS
 
-WITHIN_S = 3.0
+WITHIN_S = 15.0  # a second where nothing else runs
 PLANTS = """
 import os, time
 parent, start = os.getppid(), os.getcwd()
