@@ -326,7 +326,7 @@ def test_command_starts_processes_and_prints_once(command, folder, tmp_path):
 
     assert status == 0, log
     assert (tmp_path / "run" / "model.safetensors").exists()
-    for once in ("'objective/scores'", "1 of 9 problems are left out", "Completions of update 1"):
+    for once in ("update 1 of ", "1 of 9 problems are left out", "Completions of update 1"):
         assert log.count(once) == 1, log
 
 

@@ -161,7 +161,7 @@ def test_d17_upstream_update_depends_on_micro_batches(tokenizer, tmp_path):
 
 
 def test_d17_our_update_does_not_depend_on_micro_batches(tokenizer, tmp_path):
-    alone, together = (one_step(our_trainer, tokenizer, tmp_path, micro) for micro in (1, 4))
+    alone, together = (one_step(our_trainer, tokenizer, tmp_path / str(micro), micro) for micro in (1, 4))
 
     assert together.norm() > 0
     assert (alone - together).norm() < 1e-3 * together.norm()
