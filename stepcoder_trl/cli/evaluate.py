@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="DIR", help="Evaluate the model or PEFT adapter in this folder.")
     add("--samples", metavar="FILE", help="Score the programs of this file. Do not sample.")
     add("--score-only", action="store_true", help="Score --samples or DIR/samples.jsonl. Do not sample.")
-    add("--out", metavar="DIR", help="Write to DIR, or go on there (default: one per model, in runs/evaluate).")
+    add("--out", metavar="DIR", help="Write to DIR, or go on there (default: one per model).")
     add("--max-problems", type=int, metavar="N", help="Use only the first N problems.")
     add = parser.add_argument_group("sampling").add_argument
     add("--num-samples", type=int, default=1, metavar="N", help="Draw N samples per problem (default: 1).")
