@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(900)]
 README = Path(__file__).parents[2] / "README.md"
 SECTION = README.read_text(encoding="utf-8").partition("## Your own problems")[2].partition("\n## ")[0]
 
