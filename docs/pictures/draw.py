@@ -14,10 +14,11 @@ import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from benchmarks.ablation.intervals import estimate
+from benchmarks.ablation.analysis import Runs, curves
+from benchmarks.ablation.intervals import Estimate
+from benchmarks.ablation.settings import MAIN
 from stepcoder_trl import CodeExecutor, Execution, find_conditionals
 from stepcoder_trl.curriculum.cut import curriculum_stages
 from stepcoder_trl.rewards import unit_test_score
@@ -171,15 +172,12 @@ def _legend(baseline: int) -> list[str]:
     return parts
 
 
-def learning_curves(arm: str) -> list[tuple[float, Any]]:
+def learning_curves(arm: str) -> list[tuple[float, Estimate]]:
     """Return the mean held-out pass@1 of an arm over seeds with its interval, by number of rollouts."""
-    runs = json.loads(RESULTS.read_text(encoding="utf-8"))["sparse"]["runs"]
-    start = {run["seed"]: run["points"][0] for run in runs if run["arm"] == "sft"}
-    by_seed = [[start[run["seed"]], *run["points"]] for run in runs if run["arm"] == arm]
-    return [
-        (fmean(point["rollouts"] for point in points), estimate([point["heldout"] for point in points]))
-        for points in zip(*by_seed, strict=True)
-    ]
+    by_arm: dict[str, dict[int, Any]] = {}
+    for run in json.loads(RESULTS.read_text(encoding="utf-8"))[MAIN.name]["runs"]:
+        by_arm.setdefault(run["arm"], {})[run["seed"]] = run
+    return curves(Runs(MAIN, by_arm), arm, "heldout")
 
 
 def draw_learning(path: Path) -> None:
