@@ -17,7 +17,7 @@ from stepcoder_trl.executor import Backend
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.parsing import parse
 from stepcoder_trl.steps.queries import build_query
-from stepcoder_trl.steps.solutions import PATIENCE, needs_its_tests_inside
+from stepcoder_trl.steps.solutions import patient, with_runs_inside
 from stepcoder_trl.types import Execution, Outcome
 
 
@@ -136,21 +136,11 @@ _Run = Execution | SandboxError
 
 def _run_solutions(problems: Sequence[Problem], executor: Backend, show_progress: ShowProgress) -> list[_Run]:
     """Run each canonical solution. Those that may pass with their tests inside are run again so."""
-    tests = [_patient(problem, executor.timeout_s) for problem in problems]
-    futures = [executor.submit(one.canonical_solution, given) for one, given in zip(problems, tests, strict=True)]
-    runs = list(_results(show_progress(futures)))
-    for index, (problem, given) in enumerate(zip(problems, tests, strict=True)):
-        if problem.canonical_solution.strip() and needs_its_tests_inside(given, runs[index]):
-            marked = Tests.parse({**given, "trusted": False})
-            (inside,) = _results([executor.submit(problem.canonical_solution, marked)])
-            if isinstance(inside, Execution) and inside.outcome is Outcome.PASSED:
-                runs[index] = inside
+    solutions = [problem.canonical_solution for problem in problems]
+    tests = [Tests.parse(patient(problem.tests, executor.timeout_s)) for problem in problems]
+    futures = [executor.submit(solution, given) for solution, given in zip(solutions, tests, strict=True)]
+    runs, _ = with_runs_inside(solutions, tests, list(_results(show_progress(futures))), executor)
     return runs
-
-
-def _patient(problem: Problem, timeout_s: float) -> Tests:
-    limit = float(problem.tests.get("timeout_s", timeout_s))
-    return Tests.parse({**problem.tests, "timeout_s": PATIENCE * limit})
 
 
 def _results(futures: Iterable[Future[Execution]]) -> Iterator[_Run]:

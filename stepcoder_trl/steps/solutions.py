@@ -18,7 +18,7 @@ from stepcoder_trl.types import Execution, Outcome
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 10  # multiple of its time limit that a solution gets
+_PATIENCE = 10  # multiple of its time limit that a solution gets
 _STEPS, _LEAST_TOGETHER = 50, 100  # steps of the progress bar at most, solutions in a step at least
 _MARGIN = 4  # multiple of the time of a solution that the programs of its problem get
 
@@ -57,7 +57,7 @@ def check_solutions(
     rows = with_solution(rows)
     tests = [dict(row.tests or {}) for row in rows]
     limits = [float(one.get("timeout_s", executor.timeout_s)) for one in tests]
-    generous = [{**one, "timeout_s": PATIENCE * limit} for one, limit in zip(tests, limits, strict=True)]
+    generous = [patient(one, executor.timeout_s) for one in tests]
     runs: list[Execution | SandboxError] = []
     size = max(_LEAST_TOGETHER, -(-len(rows) // _STEPS))
     for first in range(0, len(rows), size):
@@ -65,7 +65,7 @@ def check_solutions(
         solutions = [row.canonical_solution for row in rows[part]]
         runs += executor.run_many(solutions, generous[part], on_error="return")
         advance(len(solutions))
-    runs, inside = _with_runs_inside(rows, generous, runs, executor)
+    runs, inside = with_runs_inside([row.canonical_solution for row in rows], generous, runs, executor)
     failing: dict[str, str] = {}
     timeouts_s: dict[str, float] = {}
     for row, limit, run in zip(rows, limits, runs, strict=True):
@@ -86,7 +86,12 @@ def check_solutions(
     return SolutionReport(failing, timeouts_s, tuple(rows[index].task_id for index in inside))
 
 
-def needs_its_tests_inside(tests: Mapping[str, Any], run: Execution | SandboxError) -> bool:
+def patient(tests: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+    """Return tests with the time limit of a canonical solution. `timeout_s` is the limit of tests without one."""
+    return {**tests, "timeout_s": _PATIENCE * float(tests.get("timeout_s", timeout_s))}
+
+
+def _needs_its_tests_inside(tests: Mapping[str, Any], run: Execution | SandboxError) -> bool:
     """
     Return whether a canonical solution that failed may pass if its tests run with it.
 
@@ -97,17 +102,24 @@ def needs_its_tests_inside(tests: Mapping[str, Any], run: Execution | SandboxErr
     return is_failing and tests["type"] == "assert" and tests.get("trusted") is not False
 
 
-def _with_runs_inside(
-    rows: Sequence[PromptRow],
+def with_runs_inside(
+    solutions: Sequence[str],
     tests: Sequence[Mapping[str, Any]],
     runs: Sequence[Execution | SandboxError],
     executor: Backend,
 ) -> tuple[list[Execution | SandboxError], list[int]]:
-    """Run failing solutions again with their tests inside. Return the runs that count, and which now pass inside."""
-    again = [index for index, run in enumerate(runs) if needs_its_tests_inside(tests[index], run)]
-    solutions = [rows[index].canonical_solution for index in again]
+    """
+    Run failing solutions again with their tests inside. A blank solution is none.
+
+    Return the runs that count, and the indices of those that pass inside alone.
+    """
+    again = [
+        index
+        for index, run in enumerate(runs)
+        if solutions[index].strip() and _needs_its_tests_inside(tests[index], run)
+    ]
     marked = [{**tests[index], "trusted": False} for index in again]
-    found = executor.run_many(solutions, marked, on_error="return") if again else []
+    found = executor.run_many([solutions[index] for index in again], marked, on_error="return") if again else []
     passing = {
         index: run
         for index, run in zip(again, found, strict=True)
