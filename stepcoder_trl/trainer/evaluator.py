@@ -129,6 +129,13 @@ class Evaluator:
         scored = [replace(sample, score=score) for sample, score in zip(samples, scores, strict=True)]
         return Evaluation(tuple(gather_object(scored[:num_counted])))
 
+    def sets(self, dataset: Any, prefix: str) -> dict[str, list[PromptRow]]:
+        """Return the rows to evaluate, by the prefix of their metrics. `None` means the trainer's `eval_dataset`."""
+        usable = self.trainer.eval_sets
+        if dataset is None and prefix == "eval" and usable:
+            return usable
+        return evaluation_sets(self.trainer.eval_dataset if dataset is None else dataset, prefix)
+
     def measure(self, sets: Mapping[str, Sequence[PromptRow]]) -> dict[str, float]:
         """Compute the metrics of evaluation sets, which are named by the prefix of their metrics."""
         args = self.trainer.args

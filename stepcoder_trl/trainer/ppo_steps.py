@@ -1,17 +1,20 @@
-"""Steps of a PPO update as functions: forward passes in micro-batches, scores, rewards and advantages."""
+"""Steps of a PPO update as functions: sampling, forward passes in micro-batches, scores, rewards and advantages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from stepcoder_trl.evaluation.generation import Generation
+from stepcoder_trl.evaluation.generation import Generation, SamplingConfig, eos_token_ids
+from stepcoder_trl.steps import scores as reward_scores
 from stepcoder_trl.steps.padding import pad_masks
+from stepcoder_trl.steps.programs import Feedback
+from stepcoder_trl.steps.starts import Start, read_completions
 from stepcoder_trl.trainer.batches import join_sequences, micro_batches
-from stepcoder_trl.trainer.models import head_outputs, response_logits
+from stepcoder_trl.trainer.models import head_outputs, policy_for_generation, response_logits
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_math import (
     ReduceSum,
@@ -22,10 +25,33 @@ from stepcoder_trl.trainer.ppo_math import (
     token_log_probs,
     token_rewards,
 )
-from stepcoder_trl.trainer.records import Experience, Rewards, Scores, TokenScores
+from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores
+from stepcoder_trl.trainer.vllm_sampler import send_weights
 
+
+if TYPE_CHECKING:
+    from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 
 Block = Callable[[], AbstractContextManager[Any]]
+
+
+def generate_rollout(
+    trainer: StepCoderPPOTrainer, starts: tuple[Start, ...], sampling: SamplingConfig | None
+) -> Rollout:
+    """Sample a completion for each start, and extract its program. `None` means the sampling settings of training."""
+    args, tokenizer = trainer.args, trainer.processing_class
+    if sampling is None:
+        send_weights(trainer.generate)
+    sampling = sampling or SamplingConfig(args.response_length, args.temperature, args.top_p, trainer.stop_token_id)
+    trainer.model.eval()
+    gather = args.ds3_gather_for_generation and not args.use_vllm
+    checkpointing = args.gradient_checkpointing_kwargs
+    prepared = policy_for_generation(trainer.accelerator, trainer.model, gather, checkpointing)
+    with prepared as policy, trainer.accelerator.autocast():
+        queries, size = [start.query for start in starts], args.local_rollout_forward_batch_size
+        generation = trainer.generate(policy, queries, tokenizer, sampling, size, share_prompts=gather)
+        eos = eos_token_ids(policy, tokenizer)
+    return Rollout(read_completions(starts, generation.completion_ids(), tokenizer, eos), generation)
 
 
 @torch.no_grad()
@@ -65,6 +91,20 @@ def score_sequences(
         last = batch.query_ids.shape[1] + batch.lengths - 1
         scores[rows] = outputs[torch.arange(len(last), device=last.device), last].float()
     return scores
+
+
+def score_completions(trainer: StepCoderPPOTrainer, rollout: Rollout, feedback: Feedback) -> Scores:
+    """Compute the weighted sum of reward functions and reward model, with penalty and clip."""
+    completions, executions = rollout.completions, feedback.executions
+    columns = reward_scores.reward_columns(completions, executions) | trainer.reward_log.keywords(trainer.state)
+    by_source = reward_scores.call_rewards(trainer.reward_funcs, columns)
+    if trainer.reward_model is not None:
+        values = trainer.reward_model_scores(rollout).tolist()
+        by_source["reward_model"] = reward_scores.checked_scores("reward_model", values)
+    combined = reward_scores.combine_scores(by_source, trainer.reward_weights)
+    combined = reward_scores.without_failed_programs(combined, completions, executions)
+    penalty, clip = trainer.args.missing_eos_penalty, trainer.args.reward_clip
+    return Scores(*adjust_scores(combined, rollout.generation.stopped, penalty, clip), by_source)
 
 
 def adjust_scores(

@@ -17,8 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_utils import TrainOutput
 
 from stepcoder_trl.curriculum import Curriculum
-from stepcoder_trl.evaluation.generation import Generation, SamplingConfig, eos_token_ids
-from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
+from stepcoder_trl.evaluation.generation import Generation, SamplingConfig
 from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.steps import scores as reward_scores
@@ -30,16 +29,16 @@ from stepcoder_trl.steps.queries import Query, build_query
 from stepcoder_trl.steps.reward_functions import RewardFunc
 from stepcoder_trl.steps.rows import PromptRow, as_rows, collate, keep_rows, read_dataset
 from stepcoder_trl.steps.solutions import SolutionReport
-from stepcoder_trl.steps.starts import Start, draw_starts, read_completions, report_shares, stage_results
+from stepcoder_trl.steps.starts import Start, draw_starts, report_shares, stage_results
 from stepcoder_trl.trainer import failures, inputs, ppo_steps, processes, setup
 from stepcoder_trl.trainer._trl import PPOTrainer, RewardCarrier
 from stepcoder_trl.trainer.announcements import add_callbacks
 from stepcoder_trl.trainer.batches import PromptSampler
 from stepcoder_trl.trainer.cards import card_facts
 from stepcoder_trl.trainer.checkpoints import save_models
-from stepcoder_trl.trainer.evaluator import Evaluator, evaluation_sets, usable_sets
+from stepcoder_trl.trainer.evaluator import Evaluator, usable_sets
 from stepcoder_trl.trainer.learner import Learner
-from stepcoder_trl.trainer.models import default_models, policy_for_generation, reference_policy
+from stepcoder_trl.trainer.models import default_models, reference_policy
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores, Update
 from stepcoder_trl.trainer.reward_log import RewardLog
@@ -167,20 +166,11 @@ class StepCoderPPOTrainer(PPOTrainer):
                 callbacks=callbacks,
                 peft_config=peft_config,
             )
-        setup.set_sizes(args, self.plan, self.accelerator.num_processes)
-        processes.check_processes(self.accelerator)
-        leave_gloo_at_exit()
-        if self.is_deepspeed_enabled:
-            # With offloading, DeepSpeed replaces the optimizer.
-            self.lr_scheduler.optimizer = self.optimizer.optimizer
         self.train_dataset = train_dataset
         self.data_collator = data_collator or keep_rows  # upstream sets one that pads
-        setup.check_precision(args, self.accelerator)
         if reward_model is None:
             self.reward_model = None
-        for module in (self.ref_model, self.reward_model):
-            if module is not None:
-                module.eval()
+        setup.finish(self)
         self.generate: Callable[..., Generation] = choose_sampler(self)
         self.learner = Learner(args, self.plan, self.accelerator, self.model, self.optimizer)
         self.evaluator = Evaluator(self)
@@ -332,19 +322,7 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def generate_rollout(self, starts: tuple[Start, ...], sampling: SamplingConfig | None = None) -> Rollout:
         """Sample a completion for each start, and extract its program. `sampling` defaults to that of training."""
-        args, tokenizer = self.args, self.processing_class
-        if sampling is None:
-            send_weights(self.generate)
-        sampling = sampling or SamplingConfig(args.response_length, args.temperature, args.top_p, self.stop_token_id)
-        self.model.eval()
-        gather = args.ds3_gather_for_generation and not args.use_vllm
-        checkpointing = args.gradient_checkpointing_kwargs
-        prepared = policy_for_generation(self.accelerator, self.model, gather, checkpointing)
-        with prepared as policy, self.accelerator.autocast():
-            queries, size = [start.query for start in starts], args.local_rollout_forward_batch_size
-            generation = self.generate(policy, queries, tokenizer, sampling, size, share_prompts=gather)
-            eos = eos_token_ids(policy, tokenizer)
-        return Rollout(read_completions(starts, generation.completion_ids(), tokenizer, eos), generation)
+        return ppo_steps.generate_rollout(self, starts, sampling)
 
     def submit_programs(self, rollout: Rollout) -> Runs:
         """Start the programs of rows that have tests, in the background."""
@@ -373,16 +351,7 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def score_completions(self, rollout: Rollout, feedback: Feedback) -> Scores:
         """Compute the weighted sum of reward functions and reward model, with penalty and clip."""
-        completions, executions = rollout.completions, feedback.executions
-        columns = reward_scores.reward_columns(completions, executions) | self.reward_log.keywords(self.state)
-        by_source = reward_scores.call_rewards(self.reward_funcs, columns)
-        if self.reward_model is not None:
-            values = self.reward_model_scores(rollout).tolist()
-            by_source["reward_model"] = reward_scores.checked_scores("reward_model", values)
-        combined = reward_scores.combine_scores(by_source, self.reward_weights)
-        combined = reward_scores.without_failed_programs(combined, completions, executions)
-        penalty, clip = self.args.missing_eos_penalty, self.args.reward_clip
-        return Scores(*ppo_steps.adjust_scores(combined, rollout.generation.stopped, penalty, clip), by_source)
+        return ppo_steps.score_completions(self, rollout, feedback)
 
     def reward_model_scores(self, rollout: Rollout) -> torch.Tensor:
         """Compute the reward model's score of each completion, at its last valid token. Shape `(B,)`."""
@@ -453,10 +422,7 @@ class StepCoderPPOTrainer(PPOTrainer):
             BadInputError: If there is no dataset, or one without rows.
             SandboxError: If the sandbox failed to run more programs than `max_infrastructure_error_rate` allows.
         """
-        sets: dict[str, list[PromptRow]] = self.eval_sets
-        if eval_dataset is not None or metric_key_prefix != "eval" or not sets:
-            sets = evaluation_sets(self.eval_dataset if eval_dataset is None else eval_dataset, metric_key_prefix)
-        metrics = self.evaluator.measure(sets)
+        metrics = self.evaluator.measure(self.evaluator.sets(eval_dataset, metric_key_prefix))
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

@@ -14,12 +14,14 @@ from accelerate import Accelerator
 from transformers.training_args import OptimizerNames
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer.batches import BatchPlan, plan_batches
 from stepcoder_trl.trainer.models import PolicyAndCritic, base_of, disable_dropout, warn_of_lost_steps
 from stepcoder_trl.trainer.ppo_config import EOS, StepCoderPPOConfig, options_without_effect
 from stepcoder_trl.trainer.processes import (
     cast_unsharded,
+    check_processes,
     configure_deepspeed,
     mixed_precision,
     precision_for_accelerate,
@@ -112,6 +114,20 @@ def as_upstream_expects(
         base.generation_config = settings
         for name, value in kept.items():
             setattr(args, name, value)
+
+
+def finish(trainer: StepCoderPPOTrainer) -> None:
+    """Set what upstream's constructor left: sizes, learning-rate schedule, and models that are not trained."""
+    set_sizes(trainer.args, trainer.plan, trainer.accelerator.num_processes)
+    check_processes(trainer.accelerator)
+    leave_gloo_at_exit()
+    if trainer.is_deepspeed_enabled:
+        # With offloading, DeepSpeed replaces the optimizer.
+        trainer.lr_scheduler.optimizer = trainer.optimizer.optimizer
+    check_precision(trainer.args, trainer.accelerator)
+    for module in (trainer.ref_model, trainer.reward_model):
+        if module is not None:
+            module.eval()
 
 
 def check_precision(args: StepCoderPPOConfig, accelerator: Accelerator) -> None:
