@@ -15,11 +15,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import SimpleNamespace
 from typing import Any
 
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.formats import RawRow, read_raw_rows
 from stepcoder_trl.data.prompts import PROMPT_STYLES, style_prompts
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor import ExecutorConfig
+from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.jsonl import write_rows
 from stepcoder_trl.reports.rollouts import visible
 from stepcoder_trl.steps.checks import ProblemCheck, QueryRule, check_rows
@@ -54,6 +56,7 @@ class _Plan:
     model_args: Any = None
     sharding: Any = None
     complaint: str = ""  # about lengths
+    choice: ExecutorChoice = field(default_factory=ExecutorChoice)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="FILE", help="Write one row per problem to this JSONL file (-: standard output).")
     add("--workers", type=int, metavar="N", help="Run N solutions in parallel (default: one per core).")
     add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
+    add_executor_arguments(parser)
     add = parser.add_argument_group("lengths of prompts").add_argument
     add("--model", metavar="DIR", help="Measure prompts with the tokenizer of this folder.")
     add("--prompt-style", choices=PROMPT_STYLES, metavar="STYLE", help="plain (default), chat or deepseek.")
@@ -74,13 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check all rows and the configuration, and return the exit status."""
-    plan = _with_tokenizer(_plan(arguments))
+    plan = _plan(arguments)
+    choice = _choice(arguments, plan)
+    plan = _with_tokenizer(plan)
     bad_text: list[BadInputError] = []
     rows = _styled(read_raw_rows(plan.sources, bad_text.append)[: plan.max_problems], plan)
-    config = ExecutorConfig(
-        num_workers=arguments.workers, timeout_s=arguments.timeout_s, program_timeout_s=math.inf, trace=False
-    )
-    with CodeExecutor(config) as executor:
+    with choice.open() as executor:
         checks = check_rows(rows, executor, plan.rule, lambda futures: progress(futures, "running solutions"))
     checks += [ProblemCheck(0, "", str(error)) for error in bad_text]
     if arguments.out:
@@ -89,6 +92,15 @@ def run(arguments: argparse.Namespace) -> int:
     planned, is_fine = _dry_run(arguments, plan, checks)
     print("\n".join([*lines, *planned]), file=sys.stderr if arguments.out == "-" else sys.stdout)
     return 0 if is_fine and not any(check.is_wrong for check in checks) else 1
+
+
+def _choice(arguments: argparse.Namespace, plan: _Plan) -> ExecutorChoice:
+    """Return the executor of the flags, or that of the configuration where the flags name none."""
+    config = ExecutorConfig(
+        num_workers=arguments.workers, timeout_s=arguments.timeout_s, program_timeout_s=math.inf, trace=False
+    )
+    given = arguments.executor or arguments.executor_urls
+    return executor_choice(arguments, config) if given else replace(plan.choice, config=config)
 
 
 def _plan(arguments: argparse.Namespace) -> _Plan:
@@ -124,6 +136,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         training_args=training,
         model_args=model,
         sharding=Sharding(run.num_processes, run.zero_stage),
+        choice=ExecutorChoice() if is_sft else training.executor_choice(),
     )
 
 

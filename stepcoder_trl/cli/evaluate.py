@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.data.problems import Problem
@@ -21,7 +22,8 @@ from stepcoder_trl.evaluation.sample_files import read_samples, sample_row, weig
 from stepcoder_trl.evaluation.sampling import Sample
 from stepcoder_trl.evaluation.scoring import score_samples
 from stepcoder_trl.evaluation.summary import check_sample_counts, compare_runs, limits_of, result_rows, summarize
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor import ExecutorConfig
+from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.jsonl import make_folder, read_rows, write_json, write_rows, write_text
 from stepcoder_trl.reports.model_card import CARD
 from stepcoder_trl.reports.plots import can_plot, plot_shares
@@ -63,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompt-style",
         choices=("plain", "chat", "deepseek"),
         metavar="STYLE",
-        help="Ask in plain, chat or deepseek style (default: as in training).",
+        help="Ask in plain, chat or deepseek style (as in training).",
     )
     add(
         "--stop-words",
@@ -88,7 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Sample with transformers (default) or vllm.",
     )
     add("--seed", type=int, default=0, help="Set the random seed (default: 0).")
-    add = parser.add_argument_group("scoring").add_argument
+    scoring = parser.add_argument_group("scoring")
+    add = scoring.add_argument
     add("--pass-at", type=int, nargs="+", metavar="K", help="Report pass@K (default: 1, 10, 100 where possible).")
     add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
     add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
@@ -97,10 +100,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=math.inf,
         metavar="S",
-        help="Limit those of all tests together (default: S per test).",
+        help="Limit all tests together (default: S per test).",
     )
     add("--memory-mb", type=int, default=512, metavar="M", help="Limit a program's memory in MiB (default: 512).")
     add("--float-tolerance", type=float, metavar="T", help="Compare words of output that are numbers up to T.")
+    add_executor_arguments(scoring)
     add("--compare", metavar="RESULTS", help="Compare with results.jsonl of another run (McNemar).")
     add(
         "--export",
@@ -108,13 +112,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar=("FORM", "FILE"),
-        help=f"Export for {', '.join(EXPORTS)}",
+        help=f"Export to {', '.join(EXPORTS)}",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Sample, score, summarize, and return the exit status."""
     _check(arguments)
+    choice = _choice(arguments)
     if _only_scores(arguments) and os.environ.get("RANK", "0") != "0":
         return 0  # a launcher started several processes, and the first one scores
     other = _results(arguments.compare) if arguments.compare else None
@@ -127,15 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
     ks = _pass_at(arguments, samples)
     check_sample_counts(ks, samples)
     problems = _with_samples(chosen, samples)
-    config = ExecutorConfig(
-        num_workers=arguments.workers,
-        timeout_s=arguments.timeout_s,
-        program_timeout_s=arguments.program_timeout_s,
-        memory_limit_bytes=arguments.memory_mb * 2**20,
-        float_tolerance=arguments.float_tolerance,
-        trace=False,  # nobody reads the lines, and tracing counts as time of the program
-    )
-    with CodeExecutor(config) as executor:
+    with choice.open() as executor:
         evaluation = score_samples([samples], executor.submit, lambda jobs: progress(jobs, "scoring"))
     write_rows(folder / "results.jsonl", result_rows(evaluation))
     for form, path in arguments.export:
@@ -145,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"None of the {len(samples)} samples could be run: {evaluation.samples[0].error} The samples are kept "
             f"in {folder}. Fix the error, then score them with `--score-only`."
         )
-    summary = {**summarize(evaluation, problems, ks, arguments.seed), "limits": limits_of(config)}
+    summary = {**summarize(evaluation, problems, ks, arguments.seed), "limits": limits_of(choice.config)}
     if other is not None:
         summary["comparison"] = {"with": arguments.compare, **compare_runs(result_rows(evaluation), other)}
     write_json(folder / "summary.json", summary)
@@ -155,6 +152,19 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"Wrote samples, results and summary to {folder}.")
     _add_to_card(arguments, summary)
     return 1 if evaluation.infrastructure_errors else 0
+
+
+def _choice(arguments: argparse.Namespace) -> ExecutorChoice:
+    """Return the executor that scores, and its limits."""
+    config = ExecutorConfig(
+        num_workers=arguments.workers,
+        timeout_s=arguments.timeout_s,
+        program_timeout_s=arguments.program_timeout_s,
+        memory_limit_bytes=arguments.memory_mb * 2**20,
+        float_tolerance=arguments.float_tolerance,
+        trace=False,  # nobody reads the lines, and tracing counts as time of the program
+    )
+    return executor_choice(arguments, config)
 
 
 def _add_to_card(arguments: argparse.Namespace, summary: dict[str, Any]) -> None:

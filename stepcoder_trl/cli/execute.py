@@ -10,11 +10,11 @@ from concurrent.futures import Future
 from statistics import fmean
 from typing import Any
 
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.programs import read_programs
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor import BaseBackend, CodeExecutor, ExecutorConfig, RemoteConfig, RemoteExecutor
-from stepcoder_trl.executor.remote.client import TOKEN_VARIABLE
+from stepcoder_trl.executor import BaseBackend, ExecutorConfig
 from stepcoder_trl.jsonl import write_rows
 from stepcoder_trl.reports.rollouts import visible
 from stepcoder_trl.rewards import unit_test_score
@@ -79,12 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="Compare numbers in standard output with this tolerance (default: compare them as text).",
     )
-    add(
-        "--backend-url",
-        metavar="URL",
-        help="Run the programs in the HTTP sandbox at this address, which must implement SandboxFusion's /run_code. "
-        f"The bearer token is read from {TOKEN_VARIABLE}.",
-    )
+    add_executor_arguments(parser)
     add(
         "--isolation",
         choices=("auto", "strict", "none"),
@@ -137,7 +132,7 @@ def _cell(value: str | int) -> str:
     return visible(" ".join(str(value).split()))[:_CELL_LENGTH]
 
 
-# Flags with the same name as a setting of both executors.
+# Flags with the same name as a setting of the executor.
 _SHARED_SETTINGS = (
     *("timeout_s", "program_timeout_s", "isolation", "stop_on_first_failure"),
     *("fresh_process_per_test", "float_tolerance"),
@@ -145,15 +140,10 @@ _SHARED_SETTINGS = (
 
 
 def _backend(arguments: argparse.Namespace) -> BaseBackend:
-    limits = {
-        **{name: getattr(arguments, name) for name in _SHARED_SETTINGS},
-        "memory_limit_bytes": _bytes(arguments.memory_mb),
-    }
-    if arguments.backend_url is None:
-        return CodeExecutor(ExecutorConfig(num_workers=arguments.workers, **limits))
-    if arguments.workers is not None:
-        limits["num_workers"] = arguments.workers
-    return RemoteExecutor(RemoteConfig(arguments.backend_url, **limits))
+    settings = {name: getattr(arguments, name) for name in _SHARED_SETTINGS}
+    memory = _bytes(arguments.memory_mb)
+    config = ExecutorConfig(num_workers=arguments.workers, memory_limit_bytes=memory, **settings)
+    return executor_choice(arguments, config).open()
 
 
 def _bytes(mebibytes: float) -> int:

@@ -6,10 +6,11 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.tokenizers import load_tokenizer
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import Row, read_rows, write_rows, write_text
 from stepcoder_trl.masking import MaskRule, loss_mask
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--html", metavar="FILE", help="Also write an HTML page that shows the masks in colour.")
     add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
     add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
+    add_executor_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,13 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     if given and all("loss_mask" in row.fields for row in given):
         return _show_recorded(arguments, given)
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
+    choice = executor_choice(arguments, config)
     rollouts = [_parse(row) for row in given]
     if arguments.tokenizer is None:
         raise BadInputError("`--tokenizer` is missing. Name the folder of the model that sampled the completions.")
     tokenizer = load_tokenizer(arguments.tokenizer, "--tokenizer")
     texts = [_tokenize(rollout, tokenizer) for rollout in rollouts]
     programs = [extract_program(text.text, rollout.prefix) for rollout, (_, text) in zip(rollouts, texts, strict=True)]
-    with CodeExecutor(config) as executor:
+    with choice.open() as executor:
         futures = [executor.submit(p.text, r.tests) for p, r in zip(programs, rollouts, strict=True)]
         results: list[Execution | SandboxError] = []
         for future in progress(futures, "executing"):

@@ -10,12 +10,14 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
 from stepcoder_trl.cli.progress_bar import progress_bar
 from stepcoder_trl.data.formats import FORMAT_TITLES, RawRow, load_problems, read_raw_rows
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.refine_rules import RULES
 from stepcoder_trl.data.refine_run import RefinedRow, RefineSettings, refine, summarize_rows
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.jsonl import json_text, make_folder, temporary_path, write_json, write_rows, write_text
 from stepcoder_trl.reports.dataset_card import dataset_card
 from stepcoder_trl.reports.plots import can_plot, plot_histograms
@@ -32,8 +34,7 @@ DIR then holds
   summary.json   rows per rule, histograms of the kept rows
   plots.png      the histograms as plots (with the extra `plots`)
   README.md      dataset card
-  rows.jsonl     finished rows
-After an interruption, run the command again to continue.
+  rows.jsonl     finished rows; to continue, run the same command again
 
 rules (docs/data.md explains them):
 {textwrap.indent(textwrap.fill(", ".join(RULES), 76), "  ")}
@@ -72,18 +73,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default = getattr(RefineSettings, name)
         add(_flag(name), type=type(default), default=default, metavar=metavar, help=text)
     add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    add_executor_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Refine all rows and return the exit status."""
     settings = _settings(arguments)
+    choice = executor_choice(arguments, ExecutorConfig(num_workers=arguments.workers))
     benchmark = [problem for path in arguments.benchmark for problem in load_problems(path)]
     source = Path(arguments.source)
     raw_rows = read_raw_rows(source)
     _check_prompts_are_of_one_kind(raw_rows)
     folder = make_folder(arguments.out)
     with progress_bar("refining", len(raw_rows)) as advance:
-        rows = refine(raw_rows, folder, settings, benchmark, arguments.workers, advance)
+        rows = refine(raw_rows, folder, settings, benchmark, choice, advance)
     summary = summarize_rows(rows)
     problems = [row.problem for row in rows if row.problem is not None]
     write_rows(folder / "log.jsonl", (entry for row in rows for entry in row.log_rows()))

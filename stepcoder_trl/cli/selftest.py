@@ -11,8 +11,9 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
 from stepcoder_trl.cli.progress_bar import progress_bar
-from stepcoder_trl.executor import ExecutorConfig, RemoteConfig, RemoteExecutor
+from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.executor.selftest import Case, SelftestFinding, SelftestReport, check_sandbox, run_selftest
 from stepcoder_trl.executor.selftest.suite import choose
 from stepcoder_trl.jsonl import write_json
@@ -45,11 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Select the isolation layers, as in `execute --help` (default: auto). With none, hostile programs can "
         "damage the machine: use a disposable one.",
     )
-    add(
-        "--backend-url",
-        metavar="URL",
-        help="Test the HTTP sandbox at this address instead. Only outcomes and executed lines are checked.",
-    )
+    add_executor_arguments(parser)
     add("--workers", type=int, default=1, metavar="N", help="Run N programs in parallel (default: 1).")
     add("--only", nargs="+", default=(), metavar="NAME", help="Run only these programs.")
     add("--out", metavar="JSON", help="Write the report to this file (-: standard output).")
@@ -66,12 +63,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace, on_case: Callable[[Case], None]) -> SelftestReport:
-    workers, isolation = arguments.workers, arguments.isolation
-    if arguments.backend_url is None:
-        config = ExecutorConfig(num_workers=workers, isolation=isolation)
+    config = ExecutorConfig(num_workers=arguments.workers, isolation=arguments.isolation)
+    choice = executor_choice(arguments, config)
+    if choice.place == "local":
         return check_sandbox(config, arguments.only, on_case)
-    with RemoteExecutor(RemoteConfig(arguments.backend_url, num_workers=workers, isolation=isolation)) as executor:
-        return run_selftest(executor, arguments.only, at_once=workers, on_case=on_case)
+    with choice.open() as executor:
+        return run_selftest(executor, arguments.only, at_once=arguments.workers, on_case=on_case)
 
 
 def _lines(report: SelftestReport) -> list[str]:

@@ -22,7 +22,7 @@ _METHOD = (
     ("--fgo MODE", "lines, off or random."),
     ("--reward NAME", "stepcoder, ppocoder or rltf."),
     ("--reward_funcs MODULE:FUNCTION", "Use functions of your own instead."),
-    ("--executor_workers N", "Run N programs in parallel."),
+    ("--executor_urls URL...", "Run programs on these hosts."),
     ("--test_timeout_s S", "Limit the CPU seconds per test."),
 )
 _RUN = (

@@ -40,7 +40,8 @@ from stepcoder_trl.data.refine_rules import (
     refine_row,
 )
 from stepcoder_trl.errors import NoTestsError, SandboxError
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor import Backend, BaseBackend
+from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import cut_to_whole_lines
 from stepcoder_trl.types import Execution, Outcome, TestResult
@@ -94,17 +95,19 @@ def refine(
     folder: Path,
     settings: RefineSettings,
     benchmark: Sequence[Problem] = (),
-    num_workers: int | None = None,
+    choice: ExecutorChoice | None = None,
     on_row: Callable[[], None] = lambda: None,
 ) -> list[RefinedRow]:
     """
     Refine a dataset. Finished rows are stored in `folder`, so that an interrupted run can be resumed.
 
-    The rows must not overlap with the problems of `benchmark`. `on_row` is called after each row.
+    The rows must not overlap with the problems of `benchmark`. `on_row` is called after each row. `choice` says where
+    programs run, and how many at once.
     """
+    choice = choice or ExecutorChoice()
     store = _Store(folder / "rows.jsonl", settings)
     with ExitStack() as stack:
-        executors = [stack.enter_context(_executor(settings, number, num_workers)) for number in range(settings.runs)]
+        executors = [stack.enter_context(_executor(settings, number, choice)) for number in range(settings.runs)]
         rows: list[RefinedRow] = []
         for start in range(0, len(raw_rows), WINDOW):
             window = raw_rows[start : start + WINDOW]
@@ -120,22 +123,22 @@ def refine(
     return _compare_rows(rows, benchmark, settings.max_overlap)
 
 
-def _executor(settings: RefineSettings, number: int, num_workers: int | None) -> CodeExecutor:
+def _executor(settings: RefineSettings, number: int, choice: ExecutorChoice) -> BaseBackend:
     # The hash seed differs from run to run, so that answers which depend on the order of a set are found.
-    config = ExecutorConfig(
-        num_workers=num_workers,
+    config = replace(
+        choice.config,
         timeout_s=settings.timeout_s,
         program_timeout_s=math.inf,
         keep_outputs=True,
         hash_seed=number,
     )
-    return CodeExecutor(config)
+    return replace(choice, config=config).open()
 
 
 _Runs = list[list[Future[Execution]]]
 
 
-def _submit(row: RawRow, settings: RefineSettings, executors: Sequence[CodeExecutor]) -> _Runs:
+def _submit(row: RawRow, settings: RefineSettings, executors: Sequence[Backend]) -> _Runs:
     if row.problem is None:
         return []
     tests = row.problem.parsed_tests
@@ -145,7 +148,7 @@ def _submit(row: RawRow, settings: RefineSettings, executors: Sequence[CodeExecu
     ]
 
 
-def _refined(row: RawRow, runs: _Runs, settings: RefineSettings, executors: Sequence[CodeExecutor]) -> RefinedRow:
+def _refined(row: RawRow, runs: _Runs, settings: RefineSettings, executors: Sequence[Backend]) -> RefinedRow:
     if row.problem is None:
         reason = NO_TESTS if isinstance(row.error, NoTestsError) else MALFORMED
         return RefinedRow(row.number, row.task_id, None, (RuleFinding(reason, "drop", str(row.error)),))
@@ -162,7 +165,7 @@ def _refined(row: RawRow, runs: _Runs, settings: RefineSettings, executors: Sequ
 
 
 def _with_tests_inside(
-    row: RawRow, problem: Problem, settings: RefineSettings, executors: Sequence[CodeExecutor]
+    row: RawRow, problem: Problem, settings: RefineSettings, executors: Sequence[Backend]
 ) -> Refined | None:
     """Return the row, marked as untrusted, if its solutions pass only with their tests inside."""
     if problem.tests["type"] != "assert" or problem.tests.get("trusted") is False:
@@ -174,9 +177,7 @@ def _with_tests_inside(
     return refined if refined.problem is not None else None
 
 
-def _extended(
-    refined: Refined, problem: Problem, settings: RefineSettings, executors: Sequence[CodeExecutor]
-) -> Refined:
+def _extended(refined: Refined, problem: Problem, settings: RefineSettings, executors: Sequence[Backend]) -> Refined:
     """Return the row with additional tests: changed inputs on which all correct solutions agree in all runs."""
     tests = problem.tests
     wanted = settings.extend_to - len(tests.get("inputs", ()))

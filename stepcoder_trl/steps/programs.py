@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stepcoder_trl.errors import SandboxError
-from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor import Backend
 from stepcoder_trl.executor.backend import BaseBackend
+from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.types import Execution
 
 
@@ -77,8 +78,8 @@ class ProgramRunner:
     Args:
         executor ([`Backend`] or `None`):
             Executor of the caller, which stays open. `None` makes one when it is needed, and `close` closes it.
-        config ([`ExecutorConfig`], *optional*):
-            Settings of an executor that is made here.
+        choice ([`ExecutorChoice`], *optional*):
+            Kind and settings of an executor that is made here.
 
     Attributes:
         current ([`Backend`] or `None`): Open executor, if there is one.
@@ -86,8 +87,8 @@ class ProgramRunner:
         layers (`Mapping[str, bool]`): Its isolation layers, if it reports them.
     """
 
-    def __init__(self, executor: Backend | None = None, config: ExecutorConfig | None = None) -> None:
-        self.config = config or ExecutorConfig()
+    def __init__(self, executor: Backend | None = None, choice: ExecutorChoice | None = None) -> None:
+        self.choice = choice or ExecutorChoice()
         self.backend: str | None = None
         self.layers: Mapping[str, bool] = {}
         self.current = executor
@@ -97,7 +98,7 @@ class ProgramRunner:
     def executor(self) -> Backend:
         """Return the open executor, or make one."""
         if self.current is None:
-            self.current = CodeExecutor(self.config)
+            self.current = self.choice.open()
         return self.current
 
     def submit(self, programs: Sequence[str], tests: Sequence[Mapping[str, Any] | None]) -> Runs:

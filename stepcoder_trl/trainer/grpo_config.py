@@ -79,6 +79,7 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
         if isinstance(given, bool):  # upstream takes these, too
             self.scale_rewards = "group" if given else "none"
         check_options(self)
+        self.executor_choice()  # checked
         _set_accumulation(self)
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
         choose_devices(self)

@@ -97,7 +97,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         args, self._limit = given.args, grpo_setup.longest_allowed(self.model, given.args)
         self.on_round: Callable[[Round], None] | None = None
         self._round: Round | None = None
-        self.runner = ProgramRunner(executor, args.executor_config(processes.num_cores_per_process()))
+        self.runner = ProgramRunner(executor, args.executor_choice(processes.num_cores_per_process()))
         self.mask_rule = args.mask_rule(args.seed)
         self.training_set = TrainingSet(given.rows, args.curriculum_config(args.seed), self.build_query, self._limit)
         self._table = grpo_setup.RowTable(self.training_set.rows)

@@ -191,6 +191,7 @@ class StepCoderPPOConfig(VLLMOptions, SharedOptions, PPOConfig):  # type: ignore
 
     def __post_init__(self) -> None:
         check_options(self, _INHERITED)
+        self.executor_choice()  # checked
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
         _check_batches(self)
         _check_evaluation(self)

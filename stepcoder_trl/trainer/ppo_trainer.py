@@ -133,7 +133,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         setup.warn_without_effect(args)
         self.args, self.processing_class = args, processing_class
         self.on_update: Callable[[Update], None] | None = None
-        self.runner = ProgramRunner(executor, args.executor_config(processes.num_cores_per_process()))
+        self.runner = ProgramRunner(executor, args.executor_choice(processes.num_cores_per_process()))
         self.mask_rule = args.mask_rule(args.seed)
         rows = as_rows(train_dataset)
         inputs.refuse_reward_models(reward_funcs)

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -21,6 +21,7 @@ from stepcoder_trl.curriculum.config import Mode, RateOf
 from stepcoder_trl.curriculum.cut import Kinds
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor import ExecutorConfig
+from stepcoder_trl.executor.choice import ExecutorChoice, Place
 from stepcoder_trl.jsonl import shown
 from stepcoder_trl.masking import CompileErrorMask, Fgo, MaskRule
 from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP
@@ -131,9 +132,19 @@ class SharedOptions:
     )
     executor_workers: int | None = option(
         None,
-        "Worker processes that run programs. `None` means this process's share of the cores.",
+        "Worker processes that run programs. `None` means this process's share of the cores. For `executor` "
+        '`"remote"` it is the number of parallel requests.',
         interval="[1, inf)",
         source="ours",
+    )
+    executor: Place | None = option(
+        None,
+        'Where programs run: on this machine (`"local"`) or on the hosts of `executor_urls` (`"remote"`). `None` '
+        "means remote where hosts are named, else local. An executor given to the trainer beats it.",
+        source="ours",
+    )
+    executor_urls: list[str] | None = option(
+        None, "Addresses of the hosts that run programs, like `http://sandbox:8080`.", source="ours"
     )
     test_timeout_s: float = option(
         3.0,
@@ -173,9 +184,16 @@ class SharedOptions:
         """Return the rule that selects the tokens of the policy loss."""
         return MaskRule(self.fgo, self.fgo_outside_program, self.compile_error_mask, seed)
 
-    def executor_config(self, num_workers: int) -> ExecutorConfig:
-        """Return the settings of an executor. `executor_workers` overrides `num_workers`."""
-        return ExecutorConfig(num_workers=self.executor_workers or num_workers, timeout_s=self.test_timeout_s)
+    def executor_choice(self, num_cores: int | None = None) -> ExecutorChoice:
+        """
+        Return the executor that these options choose. `num_cores` may be used of this machine.
+
+        Raises a `BadInputError` if options contradict each other, or a package is missing.
+        """
+        urls = [self.executor_urls] if isinstance(self.executor_urls, str) else self.executor_urls or []
+        choice = ExecutorChoice(executor=self.executor, urls=tuple(urls))
+        num_workers = self.executor_workers or (num_cores if choice.place == "local" else None)
+        return replace(choice, config=ExecutorConfig(num_workers=num_workers, timeout_s=self.test_timeout_s))
 
 
 def steps_of_whole_groups(per_device: int, num_generations: int, num_processes: int, parts: int = 1) -> int:

@@ -46,7 +46,7 @@ def test_dropped_trainer_frees_its_models_at_once(make_trainer, no_collection):
 def test_the_executor_has_the_settings_of_the_trainer(make_trainer, workers, expected):
     trainer = make_trainer(keywords={"executor": None}, executor_workers=workers, test_timeout_s=0.7)
 
-    config = trainer.runner.config
+    config = trainer.runner.choice.config
 
     assert (config.num_workers, config.timeout_s) == (expected, 0.7)
 

@@ -6,9 +6,9 @@ from concurrent.futures import Future
 
 import pytest
 
-from stepcoder_trl.cli import evaluate
 from stepcoder_trl.cli.main import main
 from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.executor.choice import ExecutorChoice
 
 
 pytestmark = pytest.mark.sandbox
@@ -210,9 +210,6 @@ def test_pass_at_beyond_sample_count_is_an_error(tmp_path, problem_file, sample_
 class BrokenExecutor:
     """Executor that fails because the disk is full."""
 
-    def __init__(self, config):
-        pass
-
     def __enter__(self):
         return self
 
@@ -226,7 +223,7 @@ class BrokenExecutor:
 
 
 def test_error_without_summary_if_no_sample_could_be_run(tmp_path, problem_file, sample_file, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "CodeExecutor", BrokenExecutor)
+    monkeypatch.setattr(ExecutorChoice, "open", lambda choice: BrokenExecutor())
 
     assert run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "out") == 1
 
@@ -241,7 +238,7 @@ def test_error_without_summary_if_no_sample_could_be_run(tmp_path, problem_file,
 
 def test_only_first_process_scores(tmp_path, problem_file, sample_file, monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr(evaluate, "CodeExecutor", BrokenExecutor)
+    monkeypatch.setattr(ExecutorChoice, "open", lambda choice: BrokenExecutor())
 
     assert run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "out", "--score-only") == 0
     assert capsys.readouterr().out == ""

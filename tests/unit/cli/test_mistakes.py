@@ -43,6 +43,7 @@ FILES = {
     "tracker.yaml": "report_to: tensorbord",
     "no_problems.yaml": "max_steps: 3",
     "dtype.yaml": "dtype: floaty",
+    "remote.yaml": "{problems: p.jsonl, output_dir: r, model_name_or_path: model, executor: remote}",
 }
 RUN = "--problems p.jsonl --output_dir r --model_name_or_path model"
 
@@ -69,7 +70,16 @@ MISTAKES = [
     ("execute p.jsonl --memory-mb 0", "`--memory-mb` is 0.0, but must be at least 1"),
     ("execute p.jsonl --float-tolerance -1", "must be a number of at least 0"),
     ("execute p.jsonl --isolation strickt", "Did you mean `strict`?"),
+    ("execute p.jsonl --executor-urls nonsense", "must be an address"),
     ("execute p.jsonl --backend-url nonsense", "must be an address"),
+    *(
+        (f"{words} --executor remote", "`executor_urls` is missing")
+        for words in (
+            *("execute p.jsonl", "check p.jsonl", "selftest", "mask p.jsonl --out -", "refine p.jsonl --out o"),
+            *("evaluate --problems p.jsonl --samples s.jsonl", f"ppo {RUN}", f"grpo {RUN}"),
+        )
+    ),
+    ("check --config remote.yaml --trainer ppo", "`executor_urls` is missing"),
     ("execute p.jsonl --out folder", "this is a folder. Add the name of a file"),
     ("execute p.jsonl --out none/x", "the file cannot be written"),
     # curriculum, mask, overlap

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.steps.programs import Feedback, ProgramRunner, too_many_failures
 from stepcoder_trl.types import Outcome
 from tests.unit.steps.samples import make_execution
@@ -59,7 +60,7 @@ def test_failures_of_the_sandbox_are_counted_and_named(caplog):
 
 def test_only_an_executor_made_here_is_closed():
     given = Answers()
-    runner, own = ProgramRunner(given), ProgramRunner(config=ExecutorConfig(num_workers=1))
+    runner, own = ProgramRunner(given), ProgramRunner(choice=ExecutorChoice(ExecutorConfig(num_workers=1)))
 
     runner.close()
     assert own.current is None

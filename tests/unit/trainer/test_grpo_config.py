@@ -59,4 +59,4 @@ def test_options_of_curriculum_mask_and_executor_are_those_of_ppo(tmp_path):
     assert isinstance(args, SharedOptions)
     assert not args.curriculum_config(seed=1).leave_solved
     assert make(tmp_path).curriculum_config(seed=1).leave_solved
-    assert (args.executor_config(1).num_workers, args.mask_rule(2).fgo) == (3, "random")
+    assert (args.executor_choice(1).config.num_workers, args.mask_rule(2).fgo) == (3, "random")

@@ -57,6 +57,8 @@ def test_defaults():
         "fgo_outside_program": True,
         "compile_error_mask": "all",
         "executor_workers": None,
+        "executor": None,
+        "executor_urls": None,
         "test_timeout_s": 3.0,
         "untrusted_passes": "accept",
         "eval_num_generations": 1,

@@ -92,8 +92,8 @@ def test_shared_options_reach_curriculum_mask_and_executor():
 
     assert (options.curriculum_config(seed=7).mode, options.curriculum_config(seed=7).seed) == ("mix", 7)
     assert (options.mask_rule(seed=7).fgo, options.mask_rule(seed=7).seed) == ("random", 7)
-    assert options.executor_config(8).num_workers == 3
-    assert SharedOptions().executor_config(8).num_workers == 8
+    assert options.executor_choice(8).config.num_workers == 3
+    assert SharedOptions().executor_choice(8).config.num_workers == 8
 
 
 @pytest.mark.parametrize(

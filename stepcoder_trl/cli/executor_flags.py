@@ -1,0 +1,29 @@
+"""Flags of the verbs that run programs: which executor runs them."""
+
+from __future__ import annotations
+
+import argparse
+
+from stepcoder_trl.executor import ExecutorConfig
+from stepcoder_trl.executor.choice import PLACES, ExecutorChoice
+
+
+def add_executor_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the flags that choose an executor."""
+    parser.add_argument(
+        "--executor",
+        choices=PLACES,
+        metavar="NAME",
+        help="Run programs in local (default) or remote sandboxes.",
+    )
+    parser.add_argument(
+        "--executor-urls", nargs="+", default=(), metavar="URL", help="Name the hosts of remote sandboxes."
+    )
+    parser.add_argument(
+        "--backend-url", dest="executor_urls", nargs="+", default=(), metavar="URL", help=argparse.SUPPRESS
+    )
+
+
+def executor_choice(arguments: argparse.Namespace, config: ExecutorConfig) -> ExecutorChoice:
+    """Return the executor that the flags choose. Raises a `BadInputError` if they contradict each other."""
+    return ExecutorChoice(config, arguments.executor, tuple(arguments.executor_urls))

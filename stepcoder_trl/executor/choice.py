@@ -1,0 +1,75 @@
+"""The option `executor` of trainers and verbs, and the one place that makes an executor of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.backend import BaseBackend
+from stepcoder_trl.executor.local.config import ExecutorConfig
+from stepcoder_trl.executor.remote.config import RemoteConfig
+from stepcoder_trl.executor.verdict.limits import Limits
+
+
+Place = Literal["local", "remote"]
+PLACES: tuple[Place, ...] = get_args(Place)
+
+
+@dataclass(frozen=True)
+class ExecutorChoice:
+    """
+    Choice of the executor that runs programs.
+
+    Args:
+        config (`ExecutorConfig`):
+            Settings. `num_workers` counts fork servers on this machine (`"local"`) or parallel requests (`"remote"`).
+            Without it, an executor takes its own default.
+        executor (`str`, *optional*):
+            `"local"` or `"remote"`. Defaults to `"remote"` where `urls` are given, and else to `"local"`.
+        urls (`tuple[str, ...]`): Addresses of the hosts of `"remote"`.
+
+    Raises:
+        BadInputError: If addresses are missing, invalid or without use.
+    """
+
+    config: ExecutorConfig = field(default_factory=ExecutorConfig)
+    executor: Place | None = None
+    urls: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.executor not in (None, *PLACES):
+            raise BadInputError(f"`executor` is {self.executor!r}, but must be one of {', '.join(PLACES)}.")
+        if self.place == "remote" and not self.urls:
+            raise BadInputError(
+                "`executor` is 'remote', but `executor_urls` is missing. Name the hosts, like http://sandbox:8080."
+            )
+        if self.place != "remote" and self.urls:
+            raise BadInputError(
+                f"`executor` is '{self.place}', which has no use for `executor_urls`. Drop one of the two."
+            )
+        if self.place == "remote":
+            self._remote_config()
+
+    @property
+    def place(self) -> Place:
+        """Return where programs run."""
+        return self.executor or ("remote" if self.urls else "local")
+
+    def open(self) -> BaseBackend:
+        """Return a new executor, which the caller closes."""
+        if self.place == "remote":
+            from stepcoder_trl.executor.remote.executor import RemoteExecutor
+
+            return RemoteExecutor(self._remote_config())
+        from stepcoder_trl.executor.local.executor import CodeExecutor
+
+        return CodeExecutor(self.config)
+
+    def _remote_config(self) -> RemoteConfig:
+        settings: dict[str, Any] = {one.name: getattr(self.config, one.name) for one in fields(Limits)}
+        if self.config.num_workers is not None:
+            settings["num_workers"] = self.config.num_workers
+        if len(self.urls) > 1:
+            raise BadInputError(f"`executor_urls` names {len(self.urls)} hosts, but must name one.")
+        return RemoteConfig(self.urls[0], **settings)

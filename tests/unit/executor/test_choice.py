@@ -1,0 +1,56 @@
+"""The option `executor`: which executor is made, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, RemoteExecutor
+from stepcoder_trl.executor.choice import ExecutorChoice
+
+
+URL = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("executor", "urls", "made"),
+    [
+        (None, (), CodeExecutor),
+        ("local", (), CodeExecutor),
+        (None, (URL,), RemoteExecutor),
+        ("remote", (URL,), RemoteExecutor),
+    ],
+)
+def test_the_option_names_an_executor(executor, urls, made):
+    with ExecutorChoice(executor=executor, urls=urls).open() as backend:
+        assert type(backend) is made
+
+
+def test_a_remote_executor_gets_limits_and_number_of_workers():
+    config = ExecutorConfig(num_workers=3, timeout_s=0.7, trace=False)
+
+    with ExecutorChoice(config, urls=(URL,)).open() as backend:
+        found = backend.config
+
+    assert (found.num_workers, found.timeout_s, found.trace) == (3, 0.7, False)
+
+
+def test_a_remote_executor_has_its_own_number_of_workers_where_none_is_given():
+    with ExecutorChoice(urls=(URL,)).open() as backend, RemoteExecutor(URL) as plain:
+        assert backend.config == plain.config
+
+
+@pytest.mark.parametrize(
+    ("executor", "urls", "message"),
+    [
+        ("remote", (), "`executor_urls` is missing"),
+        ("local", (URL,), "no use for `executor_urls`"),
+        ("remotely", (), "must be one of local, remote"),
+        (None, ("sandbox:8080",), "must be an address"),
+    ],
+)
+def test_contradictions_are_refused_in_one_line(executor, urls, message):
+    with pytest.raises(BadInputError, match=message) as refused:
+        ExecutorChoice(executor=executor, urls=urls)
+
+    assert "\n" not in str(refused.value)
