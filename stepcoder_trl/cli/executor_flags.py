@@ -14,10 +14,10 @@ def add_executor_arguments(parser: argparse._ActionsContainer) -> None:
         "--executor",
         choices=PLACES,
         metavar="NAME",
-        help="Run programs in local (default) or remote sandboxes.",
+        help="Run programs local (default), remote or on ray.",
     )
     parser.add_argument(
-        "--executor-urls", nargs="+", default=(), metavar="URL", help="Name the hosts of remote sandboxes."
+        "--executor-urls", nargs="+", default=(), metavar="URL", help="Name the hosts of --executor remote."
     )
     parser.add_argument(
         "--backend-url", dest="executor_urls", nargs="+", default=(), metavar="URL", help=argparse.SUPPRESS

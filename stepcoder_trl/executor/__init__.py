@@ -50,6 +50,10 @@ Every failure, who raises it, who catches it, and what it becomes. A *message* i
                      `NoThreadError`                       local: the program's future raises it, a `SandboxError`
                      `TemporaryFailure`                    remote: request again; too often -> `SandboxError`
                      report missing or forged              remote: as `ServerLost`
+                     `HostLost`, a node is silent          ray: job again on another node; five times ->
+                                                           `SandboxError`
+                     `SandboxError` of a node              ray: job again on another node; three times -> raised
+                     no node for two minutes               ray: `SandboxError`
                      `ExecutorClosing`                     local: the program's future raises a `SandboxError`
                      executor is closed, new program       `SandboxError`
                      invalid tests or settings             `BadInputError`
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
     from stepcoder_trl.executor.backend import Backend, BaseBackend
     from stepcoder_trl.executor.local.config import ExecutorConfig
     from stepcoder_trl.executor.local.executor import CodeExecutor
+    from stepcoder_trl.executor.ray.executor import RayExecutor
     from stepcoder_trl.executor.remote.config import RemoteConfig
     from stepcoder_trl.executor.remote.executor import RemoteExecutor
 
@@ -76,11 +81,20 @@ _HOME = {
     "BaseBackend": "backend",
     "CodeExecutor": "local.executor",
     "ExecutorConfig": "local.config",
+    "RayExecutor": "ray.executor",
     "RemoteConfig": "remote.config",
     "RemoteExecutor": "remote.executor",
 }
 
-__all__ = ["Backend", "BaseBackend", "CodeExecutor", "ExecutorConfig", "RemoteConfig", "RemoteExecutor"]
+__all__ = [
+    "Backend",
+    "BaseBackend",
+    "CodeExecutor",
+    "ExecutorConfig",
+    "RayExecutor",
+    "RemoteConfig",
+    "RemoteExecutor",
+]
 
 
 def __getattr__(name: str) -> Any:

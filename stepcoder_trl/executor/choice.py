@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -12,7 +13,7 @@ from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.executor.verdict.limits import Limits
 
 
-Place = Literal["local", "remote"]
+Place = Literal["local", "remote", "ray"]
 PLACES: tuple[Place, ...] = get_args(Place)
 
 
@@ -23,19 +24,21 @@ class ExecutorChoice:
 
     Args:
         config (`ExecutorConfig`):
-            Settings. `num_workers` counts fork servers on this machine (`"local"`) or parallel requests (`"remote"`).
-            Without it, an executor takes its own default.
+            Settings. `num_workers` counts fork servers on this machine (`"local"`), parallel requests (`"remote"`) or
+            fork servers on each node (`"ray"`). Without it, an executor takes its own default.
         executor (`str`, *optional*):
-            `"local"` or `"remote"`. Defaults to `"remote"` where `urls` are given, and else to `"local"`.
+            `"local"`, `"remote"` or `"ray"`. Defaults to `"remote"` where `urls` are given, and else to `"local"`.
         urls (`tuple[str, ...]`): Addresses of the hosts of `"remote"`.
+        num_processes (`int`): Processes that make the same choice. They share the nodes of `"ray"`.
 
     Raises:
-        BadInputError: If addresses are missing, invalid or without use.
+        BadInputError: If addresses are missing, invalid or without use, or a package is missing.
     """
 
     config: ExecutorConfig = field(default_factory=ExecutorConfig)
     executor: Place | None = None
     urls: tuple[str, ...] = ()
+    num_processes: int = 1
 
     def __post_init__(self) -> None:
         if self.executor not in (None, *PLACES):
@@ -47,6 +50,10 @@ class ExecutorChoice:
         if self.place != "remote" and self.urls:
             raise BadInputError(
                 f"`executor` is '{self.place}', which has no use for `executor_urls`. Drop one of the two."
+            )
+        if self.place == "ray" and importlib.util.find_spec("ray") is None:
+            raise BadInputError(
+                "`executor` is 'ray', but Ray is not installed. Run `pip install 'stepcoder-trl[ray]'`."
             )
         if self.place == "remote":
             self._remote_config()
@@ -62,6 +69,10 @@ class ExecutorChoice:
             from stepcoder_trl.executor.remote.executor import RemoteExecutor
 
             return RemoteExecutor(self._remote_config())
+        if self.place == "ray":
+            from stepcoder_trl.executor.ray.executor import RayExecutor
+
+            return RayExecutor(self.config, num_drivers=self.num_processes)
         from stepcoder_trl.executor.local.executor import CodeExecutor
 
         return CodeExecutor(self.config)

@@ -16,6 +16,8 @@ from enum import Enum
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from accelerate.utils.environment import get_int_from_env
+
 from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.curriculum.config import Mode, RateOf
 from stepcoder_trl.curriculum.cut import Kinds
@@ -133,14 +135,15 @@ class SharedOptions:
     executor_workers: int | None = option(
         None,
         "Worker processes that run programs. `None` means this process's share of the cores. For `executor` "
-        '`"remote"` it is the number of parallel requests.',
+        '`"remote"` it is the number of parallel requests, for `"ray"` that of workers on each node.',
         interval="[1, inf)",
         source="ours",
     )
     executor: Place | None = option(
         None,
-        'Where programs run: on this machine (`"local"`) or on the hosts of `executor_urls` (`"remote"`). `None` '
-        "means remote where hosts are named, else local. An executor given to the trainer beats it.",
+        'Where programs run: on this machine (`"local"`), on the hosts of `executor_urls` (`"remote"`) or on a Ray '
+        'cluster (`"ray"`). `None` means remote where hosts are named, else local. An executor given to the trainer '
+        "beats it.",
         source="ours",
     )
     executor_urls: list[str] | None = option(
@@ -191,7 +194,8 @@ class SharedOptions:
         Raises a `BadInputError` if options contradict each other, or a package is missing.
         """
         urls = [self.executor_urls] if isinstance(self.executor_urls, str) else self.executor_urls or []
-        choice = ExecutorChoice(executor=self.executor, urls=tuple(urls))
+        num_processes = get_int_from_env(["WORLD_SIZE"], 1)
+        choice = ExecutorChoice(executor=self.executor, urls=tuple(urls), num_processes=num_processes)
         num_workers = self.executor_workers or (num_cores if choice.place == "local" else None)
         return replace(choice, config=ExecutorConfig(num_workers=num_workers, timeout_s=self.test_timeout_s))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from stepcoder_trl.errors import BadInputError
@@ -45,7 +47,8 @@ def test_a_remote_executor_has_its_own_number_of_workers_where_none_is_given():
     [
         ("remote", (), "`executor_urls` is missing"),
         ("local", (URL,), "no use for `executor_urls`"),
-        ("remotely", (), "must be one of local, remote"),
+        ("ray", (URL,), "no use for `executor_urls`"),
+        ("remotely", (), "must be one of local, remote, ray"),
         (None, ("sandbox:8080",), "must be an address"),
     ],
 )
@@ -54,3 +57,10 @@ def test_contradictions_are_refused_in_one_line(executor, urls, message):
         ExecutorChoice(executor=executor, urls=urls)
 
     assert "\n" not in str(refused.value)
+
+
+def test_a_missing_package_is_named_before_anything_runs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+
+    with pytest.raises(BadInputError, match=r"pip install 'stepcoder-trl\[ray\]'"):
+        ExecutorChoice(executor="ray")

@@ -1,0 +1,116 @@
+"""The nodes of a Ray cluster, and actors on them, behind futures of the standard library. Nothing else calls Ray."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.executor.local.config import ExecutorConfig
+from stepcoder_trl.executor.ray.node import NodeExecutor
+
+
+RESOURCE = "stepcoder"  # if a node offers this resource, only those that do run programs
+
+
+@dataclass(frozen=True)
+class Node:
+    """Node that may run programs."""
+
+    id: str
+    address: str
+    cpus: int
+
+
+class HostLost(Exception):
+    """Raised by the future of a call whose actor or node is gone."""
+
+
+class Host:
+    """Actor on one node. Each call returns a future, which raises [`HostLost`] if the actor is gone."""
+
+    def __init__(self, node: Node, config: ExecutorConfig) -> None:
+        place = NodeAffinitySchedulingStrategy(node_id=node.id, soft=False)
+        # No resources are reserved: training has those of its own node, and a sandbox node has no other work.
+        self._actor = ray.remote(NodeExecutor).options(num_cpus=0, scheduling_strategy=place).remote(config)
+
+    def describe(self) -> Future[Any]:
+        """Return the future of the node's facts."""
+        return _future(self._actor.describe.remote())
+
+    def run(self, jobs: Sequence[Any]) -> Future[Any]:
+        """Return the future of a batch's results."""
+        return _future(self._actor.run.remote(jobs))
+
+    def ping(self) -> Future[Any]:
+        """Return the future of a sign of life."""
+        return _future(self._actor.ping.remote())
+
+    def kill(self) -> None:
+        """End the actor, if it still runs."""
+        with _ray_failures():
+            ray.kill(self._actor)
+
+
+class Cluster:
+    """Cluster that this process is connected to."""
+
+    def connect(self) -> None:
+        """
+        Connect to the cluster of `RAY_ADDRESS`, or one that runs on this machine, or start one.
+
+        Raises:
+            SandboxError: If the cluster does not answer.
+        """
+        if ray.is_initialized():
+            return
+        with _ray_failures(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about devices of its own future versions
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that are alive and may run programs. Raises a `SandboxError` if the cluster is gone."""
+        with _ray_failures():
+            alive = [node for node in ray.nodes() if node["Alive"]]
+        chosen = [node for node in alive if node["Resources"].get(RESOURCE)] or alive
+        found = [Node(one["NodeID"], one["NodeManagerAddress"], int(one["Resources"].get("CPU", 0))) for one in chosen]
+        return [node for node in found if node.cpus]
+
+    def start(self, node: Node, config: ExecutorConfig) -> Host:
+        """Start an actor on a node."""
+        with _ray_failures():
+            return Host(node, config)
+
+
+@contextmanager
+def _ray_failures() -> Iterator[None]:
+    """Turn failures of Ray into a `SandboxError`."""
+    try:
+        yield
+    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise SandboxError(f"The Ray cluster does not work ({reason}). `ray status` shows its nodes.") from error
+
+
+def _future(reference: Any) -> Future[Any]:
+    """Return the future of a call. What Ray raises for a lost actor becomes [`HostLost`]."""
+    result: Future[Any] = Future()
+
+    def settle(answered: Future[Any]) -> None:
+        error = answered.exception()
+        if error is None:
+            result.set_result(answered.result())
+        else:
+            result.set_exception(HostLost(" ".join(str(error).split())[:300]))
+
+    reference.future().add_done_callback(settle)
+    return result

@@ -1,0 +1,73 @@
+"""The actor that runs programs on one node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.executor.local.config import ExecutorConfig
+from stepcoder_trl.executor.local.executor import CodeExecutor
+from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.types import Execution
+from stepcoder_trl.versions import versions
+
+
+_MAX_TESTS = 64
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What an actor says of its node when it has started."""
+
+    version: str
+    layers: dict[str, bool]
+    missing: dict[str, str]
+
+
+def own_version() -> str:
+    """Return the version of this package."""
+    return versions().get("stepcoder-trl", "that is not installed")
+
+
+class NodeExecutor:
+    """
+    Actor with a [`CodeExecutor`]. A failure of the sandbox is a result: Ray wraps what is raised.
+
+    Its methods are coroutines, so that one actor has many batches at once, and answers while programs run.
+    """
+
+    def __init__(self, config: ExecutorConfig) -> None:
+        self._executor = CodeExecutor(config)
+        self._tests: dict[int, Tests] = {}
+
+    async def describe(self) -> NodeFacts | SandboxError:
+        """Run a harmless program. Return what the node has, or why it cannot run programs."""
+        loop = asyncio.get_running_loop()
+        try:
+            layers = await loop.run_in_executor(None, lambda: self._executor.layers)
+            return NodeFacts(own_version(), layers, self._executor.missing_layers)
+        except SandboxError as error:
+            return error
+
+    async def run(self, jobs: Sequence[tuple[str, int, Tests]]) -> list[Execution | SandboxError]:
+        """Run programs under their tests, each with the number by which the caller knows them."""
+        futures = [self._executor.submit(program, self._known(key, tests)) for program, key, tests in jobs]
+        return [await _result(asyncio.wrap_future(future)) for future in futures]
+
+    async def ping(self) -> None:
+        """Answer at once."""
+
+    def _known(self, key: int, tests: Tests) -> Tests:
+        """Return the tests that were sent before under this number, because they are prepared already."""
+        if key not in self._tests and len(self._tests) >= _MAX_TESTS:
+            del self._tests[next(iter(self._tests))]
+        return self._tests.setdefault(key, tests)
+
+
+async def _result(future: asyncio.Future[Execution]) -> Execution | SandboxError:
+    try:
+        return await future
+    except SandboxError as error:
+        return error
