@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from stepcoder_trl.data.formats.cases import read_tests, read_unittest
-from stepcoder_trl.data.formats.common import Format, LeftOut, known_difficulty, paragraph, plain_object, records
+from stepcoder_trl.data.formats.common import Format, LeftOut, difficulty, paragraph, plain_object, records
 from stepcoder_trl.data.imports import USUAL_IMPORTS
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
@@ -79,7 +79,7 @@ def _load_livecodebench(row: Row) -> Problem:
         prompt=paragraph(row.text("question_content")),
         starter_code=starter_code,
         tests={**tests, "preamble": USUAL_IMPORTS},
-        difficulty=known_difficulty(row.fields.get("difficulty")),
+        difficulty=difficulty(row, row.fields.get("difficulty")),
         where=row.where,
     )
 
@@ -93,7 +93,7 @@ def _load_kodcode(row: Row) -> Problem:
         prompt=paragraph(row.text("question")),
         canonical_solution=row.text("solution"),
         tests=read_unittest(row, row.text("test")),
-        difficulty=known_difficulty(row.fields.get("gpt_difficulty")),
+        difficulty=difficulty(row, row.fields.get("gpt_difficulty")),
         where=row.where,
     )
 

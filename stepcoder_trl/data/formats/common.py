@@ -141,20 +141,14 @@ def with_plain_line_ends(problem: Problem) -> Problem:
 
 
 def difficulty(row: Row, value: Any) -> str | None:
-    """Return a difficulty as `introductory`, `interview` or `competition`. Raise for a word that is not known."""
-    if value is None:
+    """Return a difficulty in the words of APPS where it is one of theirs or like one, else as it is given."""
+    if value is None or value == "":
         return None
-    if not isinstance(value, str) or value.lower() not in _DIFFICULTIES:
-        allowed = ", ".join(_DIFFICULTIES)
+    if not isinstance(value, str):
         raise BadInputError(
-            f"{row.where}: `difficulty` is {shown(value)}, but must be null or one of {allowed}. Map it."
+            f"{row.where}: `difficulty` is {shown(value)}, but must be a str or null. Write it as text."
         )
-    return _DIFFICULTIES[value.lower()]
-
-
-def known_difficulty(value: Any) -> str | None:
-    """Return a difficulty as `introductory`, `interview` or `competition`, or `None` for anything else."""
-    return _DIFFICULTIES.get(value.lower()) if isinstance(value, str) else None
+    return _DIFFICULTIES.get(value.strip().lower(), value)
 
 
 def paragraph(text: str) -> str:

@@ -14,8 +14,8 @@ from stepcoder_trl.data.formats.common import (
     Format,
     LeftOut,
     code_of_answer,
+    difficulty,
     first_that_parses,
-    known_difficulty,
     paragraph,
     plain_object,
     programs,
@@ -35,7 +35,7 @@ def _load_verl(row: Row) -> Problem:
     if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
         raise BadInputError(f"{row.where}: `reward_model` must be an object with `ground_truth`. Correct it.")
     extra = extra if isinstance(extra, Mapping) else {}
-    name, reference = extra.get("task_id"), extra.get("reference")
+    name, reference, level = extra.get("task_id"), extra.get("reference"), extra.get("difficulty")
     messages = row.get("prompt")
     if row.fields.get("ability") == "math":
         raise LeftOut(row.where, "is about mathematics", "Only code can be run.")
@@ -44,7 +44,7 @@ def _load_verl(row: Row) -> Problem:
         prompt=messages if isinstance(messages, list) else paragraph(row.text("prompt")),
         canonical_solution=code_of_answer(reference) if isinstance(reference, str) else "",
         tests={**_verl_tests(row, reward_model["ground_truth"]), "preamble": USUAL_IMPORTS},
-        difficulty=known_difficulty(extra.get("difficulty")),
+        difficulty=difficulty(row, level if isinstance(level, str) else None),
         where=row.where,
     )
 

@@ -17,9 +17,11 @@ from tests.unit.data.published_rows import (
     HUMANEVAL,
     LEETCODE_2,
     LEETCODE_3,
+    LIVECODEBENCH,
     MBPP,
     MBPP_SANITIZED,
     OURS,
+    TACO,
 )
 
 
@@ -237,6 +239,14 @@ def test_leetcode_without_meta_uses_query(write_rows):
     assert problem.difficulty is None
 
 
+@pytest.mark.parametrize(
+    ("given", "read"), [("Extreme", "Extreme"), ("EASY", "introductory"), ("", None), (None, None)]
+)
+@pytest.mark.parametrize("row", [APPS_PLUS, APPS, TACO, LEETCODE_3, LIVECODEBENCH], ids=lambda row: str(len(row)))
+def test_difficulty_of_published_rows_is_any_text(write_rows, row, given, read):
+    assert load_one(write_rows, {**row, "difficulty": given}).difficulty == read
+
+
 def test_codecontests_prompt_is_the_description(write_rows):
     problem = load_one(write_rows, CODECONTESTS_REPO)
 
@@ -349,7 +359,7 @@ def test_integers_in_tests_may_have_any_length(write_rows):
         ({**APPS_PLUS, "inputs": [[1]], "outputs": [[1, 2]]}, ["`outputs[0]` has 2 entries", "Wrap"]),
         ({**APPS_PLUS, "inputs": [[1]], "outputs": [1]}, ["`outputs[0]` is 1 (int)"]),
         ({**APPS_PLUS, "inputs": {"a": 1}}, ["`inputs` is {'a': 1} (dict)", "list"]),
-        ({**APPS_PLUS, "difficulty": "extreme"}, ["`difficulty` is 'extreme' (str)", "introductory"]),
+        ({**APPS_PLUS, "difficulty": 3}, ["`difficulty` is 3 (int)", "Write it as text"]),
         ({**APPS, "input_output": ""}, ["`input_output` holds no tests", "Drop the row"]),
         ({**APPS, "input_output": "{"}, ["`input_output` is not valid JSON", "column 2"]),
         ({**APPS, "input_output": {"inputs": ["1"]}}, ["lists `inputs` and `outputs`"]),
