@@ -14,7 +14,7 @@ from typing import Protocol
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.verdict.judge import worst_of
-from stepcoder_trl.executor.verdict.limits import Limits
+from stepcoder_trl.executor.verdict.limits import Limits, program_seconds
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS
 from stepcoder_trl.types import Execution, Outcome, TestResult
@@ -34,13 +34,78 @@ def submit_checked(submit: Submit, program: str, tests: Tests, limits: Limits) -
     """
     Run a program in the background, then the checker of its tests on what it printed.
 
-    The checker has the limit of one test for each output. What it takes for one leaves the others their time.
+    The checker has the limit of one test for each output. What it takes for one leaves the others their time. If the
+    limits say to stop at the first failure, each test is checked before the next one runs.
     """
+    if limits.stop_on_first_failure:
+        return _OneByOne(submit, program, tests, replace(limits, stop_on_first_failure=False)).begin()
     judged: Future[Execution] = Future()
     printed = submit(program, tests, limits)
     judged.add_done_callback(lambda future: printed.cancel() if future.cancelled() else None)
     printed.add_done_callback(lambda future: _Check(submit, tests, limits, judged).begin(future))
     return judged
+
+
+class _OneByOne:
+    """Runs and checks one test after the other, and stops at the first that does not pass."""
+
+    def __init__(self, submit: Submit, program: str, tests: Tests, limits: Limits) -> None:
+        self.submit, self.program, self.tests, self.limits = submit, program, tests, limits
+        self.num_tests = len(tests["inputs"])
+        self.timeout_s = float(tests.get("timeout_s", limits.timeout_s))
+        self.left_s = program_seconds(limits.program_timeout_s, self.timeout_s, self.num_tests)
+        self.done: list[Execution] = []
+        self.judged: Future[Execution] = Future()
+
+    def begin(self) -> Future[Execution]:
+        current = self.submit_next()
+        self.judged.add_done_callback(lambda future: current.cancel() if future.cancelled() else None)
+        current.add_done_callback(self.start)
+        return self.judged
+
+    def submit_next(self) -> Future[Execution]:
+        number = len(self.done)
+        one = {name: [self.tests[name][number]] for name in ("inputs", "outputs")}
+        timeout_s = min(self.timeout_s, self.left_s)
+        return submit_checked(
+            self.submit, self.program, Tests({**self.tests, **one, "timeout_s": timeout_s}), self.limits
+        )
+
+    def start(self, current: Future[Execution]) -> None:
+        if current.cancelled():
+            self.judged.cancel()
+        elif self.judged.set_running_or_notify_cancel():
+            self.receive(current)
+
+    def receive(self, current: Future[Execution]) -> None:
+        try:
+            if current.cancelled():
+                raise SandboxError("This executor was closed before all tests had run.")
+            execution = current.result()
+            self.done.append(execution)
+            self.left_s -= execution.time_s
+            if execution.outcome is Outcome.PASSED and len(self.done) < self.num_tests and self.left_s > 0:
+                self.submit_next().add_done_callback(self.receive)
+            else:
+                self.judged.set_result(self.joined())
+        except Exception as error:  # whatever it is, whoever waits for the program has to learn of it
+            self.judged.set_exception(error)
+
+    def joined(self) -> Execution:
+        """Return one execution of all tests. Those that did not run take the outcome of the last one that did."""
+        results = [execution.tests[0] for execution in self.done]
+        num_left = self.num_tests - len(results)
+        left = Outcome.TIMEOUT if results[-1].outcome is Outcome.PASSED else results[-1].outcome
+        results += [TestResult(left, message="not run")] * num_left
+        return Execution(
+            worst_of(results).outcome,
+            tuple(results),
+            executed_lines=frozenset().union(*(one.executed_lines for one in self.done)),
+            kept_lines=frozenset().union(*(one.kept_lines for one in self.done)),
+            time_s=sum(one.time_s for one in self.done),
+            trusted=all(one.trusted for one in self.done),
+            trace_lost=any(one.trace_lost for one in self.done),
+        )
 
 
 class _Check:

@@ -98,7 +98,7 @@ class RemoteExecutor(BaseBackend):
         """Run a program in the background, see [`Backend`]."""
         parsed = self._recent.parse(tests)
         if parsed["type"] == "checker":
-            return submit_checked(self._submit, program, parsed, self._limits)
+            return submit_checked(self._submit, program, parsed, self.config)
         return self._submit(program, parsed, self._limits)
 
     def _submit(self, program: str, tests: Tests, limits: Limits) -> Future[Execution]:

@@ -58,3 +58,10 @@ def check_seconds(name: str, value: float | None) -> None:
     """Check that an option is a positive number of seconds. `None` stands for its default."""
     if value is not None and not (value > 0 and math.isfinite(value)):
         raise BadInputError(f"`{name}` is {value}, but must be a positive number of seconds.")
+
+
+def program_seconds(limit: float | None, timeout_s: float, num_tests: int) -> float:
+    """Return the CPU seconds of all tests together."""
+    if limit is None:
+        return TESTS_PER_PROGRAM_LIMIT * timeout_s
+    return timeout_s * num_tests if limit == math.inf else max(limit, timeout_s)

@@ -7,7 +7,6 @@ judges, on this side.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -29,9 +28,9 @@ from stepcoder_trl.executor.verdict.limits import (
     MIN_KEPT_BYTES,
     MIN_OUTPUT_BYTES,
     SERVER_SLACK_S,
-    TESTS_PER_PROGRAM_LIMIT,
     WALL_PER_CPU,
     Limits,
+    program_seconds,
 )
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.executor.verdict.setups import divided_setup
@@ -97,13 +96,6 @@ def prepare_job(program: str, tests: Tests, limits: Limits, examine: bool = True
     return Job(program, prepared)
 
 
-def _program_seconds(limit: float | None, timeout_s: float, num_tests: int) -> float:
-    """Return the CPU seconds of all tests together."""
-    if limit is None:
-        return TESTS_PER_PROGRAM_LIMIT * timeout_s
-    return timeout_s * num_tests if limit == math.inf else max(limit, timeout_s)
-
-
 def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests:
     """Separate what the program's process may see of the tests from what it must not see."""
     timeout_s = float(tests.get("timeout_s", limits.timeout_s))
@@ -133,7 +125,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         payload = [json_bytes(test) for test in asserts]
     if is_marked:
         judges = [Untrusted(judge) for judge in judges]
-    program_s = _program_seconds(limits.program_timeout_s, timeout_s, len(judges))
+    program_s = program_seconds(limits.program_timeout_s, timeout_s, len(judges))
     # This covers all that may happen for one program: a busy machine, a repetition after a kill, a run for the lines.
     hard_wall_s = STARVED_WALL_FACTOR * WALL_PER_CPU * (program_s + timeout_s)
     around = CodeAround(fn_name=tests.get("fn_name"), preamble=tests.get("preamble", ""), setup=setup)

@@ -81,6 +81,48 @@ def test_checker_has_the_limit_of_a_test_for_each_output(executor):
     assert [test.message for test in execution.tests] == [""] * 12
 
 
+@pytest.fixture(scope="module")
+def stopping():
+    config = ExecutorConfig(num_workers=1, timeout_s=0.5, program_timeout_s=1.0, stop_on_first_failure=True)
+    with CodeExecutor(config) as executor:
+        yield executor
+
+
+THREE = {**TESTS, "inputs": ["5", "7", "9"], "outputs": ["2 3", "3 4", "4 5"]}
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    ("on_second_test", "outcome", "messages"),
+    [
+        ("print(1, n - 1)", "passed", ["", "", ""]),
+        ("print(1, n)", "failed", ["", "the checker rejects the output", "not run"]),
+        ("print(n[0])", "runtime_error", ["", "TypeError: 'int' object is not subscriptable", "not run"]),
+    ],
+)
+def test_test_after_a_rejected_output_is_not_run(stopping, on_second_test, outcome, messages):
+    program = "n = int(input())\nif n == 9:\n    m = n\n"
+    program += f"if n == 7:\n    {on_second_test}\nelse:\n    print(1, n - 1)\n"
+
+    execution = stopping.run(program, THREE)
+
+    assert (execution.outcome, [test.message for test in execution.tests]) == (outcome, messages)
+    assert [test.outcome for test in execution.tests] == ["passed", outcome, outcome]
+    assert (3 in execution.executed_lines) == (outcome == "passed")
+
+
+@pytest.mark.sandbox
+def test_tests_that_are_checked_one_by_one_share_the_time_of_the_program(stopping):
+    program = "import time\nn = int(input())\nend = time.process_time() + 0.4\n"
+    program += "while time.process_time() < end:\n    pass\nprint(1, n - 1)\n"
+    tests = {**TESTS, "inputs": ["5"] * 5, "outputs": ["2 3"] * 5}
+
+    execution = stopping.run(program, tests)
+
+    assert [test.outcome for test in execution.tests] == ["passed", "passed", "timeout", "timeout", "timeout"]
+    assert execution.tests[-1].message == "not run"
+
+
 @pytest.mark.sandbox
 def test_output_that_leaves_no_room_for_the_checker_is_wrong(executor):
     tests = {"type": "checker", "inputs": ["1"], "outputs": ["1"], "checker": "def check(*texts):\n    return True\n"}
