@@ -13,7 +13,7 @@ TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org
 # A machine that does not reach the index falls back on the registry, soon.
 FROM_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1 --timeout 15)
 
-.PHONY: quickstart test test-matrix test-versions test-vllm test-ray lint clean
+.PHONY: quickstart test test-matrix test-versions test-vllm test-ray package lint clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/stepcoder-trl quickstart --out $(RUN)
@@ -36,6 +36,18 @@ test-vllm: .matrix/vllm-$(VLLM_CPU)/.ready
 # Ray itself, with three nodes on this machine, in an environment of its own: 240 MB that no other test needs.
 test-ray: .matrix/ray/.ready
 	$(<D)/bin/python -m pytest -p no:cacheprovider tests/ray
+	touch $@
+
+# What a release uploads, installed into a new environment: its archives are checked, and the installed commands run.
+package: .matrix/build/.ready
+	rm -rf build dist .matrix/installed
+	.matrix/build/bin/python -m build --outdir dist .
+	.matrix/build/bin/python -m twine check --strict dist/*
+	$(PYTHON) -m venv .matrix/installed
+	.matrix/installed/bin/python -m pip --quiet install --constraint constraints.txt $(FROM_INDEX) torch
+	.matrix/installed/bin/python -m pip --quiet install --constraint constraints.txt "$$(echo dist/*.whl)[plots,test]"
+	.matrix/installed/bin/python -m pip check
+	.matrix/installed/bin/python -m pytest -p no:cacheprovider tests/distribution
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -74,6 +86,11 @@ $(VENV)/.matrix: $(VENV)/.test
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt $(FROM_INDEX) torch
 	$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt --editable '.[ray,test]'
+	touch $@
+
+.matrix/build/.ready: constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --quiet install --constraint constraints.txt build twine
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test

@@ -33,12 +33,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 
 PROGRAMS = Path(__file__).parent / "programs"
+ARCHIVE = PROGRAMS.with_suffix(".zip")  # setup.py makes it, and a wheel has it in the place of the folder
+Folder = Path | zipfile.Path
 
 
 @dataclass(frozen=True)
@@ -74,31 +77,44 @@ class Case:
     requirements: Requirements = Requirements()
 
 
-def load(kind: str, folder: Path = PROGRAMS) -> list[Case]:
-    """Load all `"hostile"` or all `"correct"` programs, sorted by name, from a folder that holds both folders."""
-    return [_case(path) for path in sorted((folder / kind).glob("*.txt"))]
+def load(kind: str, programs: Path | None = None) -> list[Case]:
+    """
+    Load all `"hostile"` or all `"correct"` programs, sorted by name.
+
+    `programs` is a folder or a zip archive that holds both folders. The default are those of this package.
+    """
+    programs = programs or (PROGRAMS if PROGRAMS.exists() else ARCHIVE)
+    if programs.is_dir():
+        return _cases(programs, kind)
+    with zipfile.ZipFile(programs) as archive:
+        return _cases(zipfile.Path(archive), kind)
 
 
-def _case(path: Path) -> Case:
-    text = path.read_bytes().decode("utf-8")
+def _cases(folder: Folder, kind: str) -> list[Case]:
+    names = [path.name for path in (folder / kind).iterdir()]
+    return [_case(folder, kind, name.removesuffix(".txt")) for name in sorted(names) if name.endswith(".txt")]
+
+
+def _case(folder: Folder, kind: str, name: str) -> Case:
+    text = (folder / kind / f"{name}.txt").read_bytes().decode("utf-8")
     lines = itertools.takewhile(lambda line: line.startswith("# "), text.split("\n"))
     header = {key: value for key, _, value in (line[2:].partition(": ") for line in lines)}
-    program = _program(header, text, path.parents[1])
+    program = _program(header, text, folder)
     return Case(
-        kind=path.parent.name,
-        name=path.stem,
+        kind=kind,
+        name=name,
         program=program,
         tests=_tests(header),
         expected=frozenset(header["expect"].split("|")),
         note=header.get("note", ""),
-        requirements=_requirements(header, program, path.parents[1]),
+        requirements=_requirements(header, program, folder),
     )
 
 
 # The corpus is part of this package, so its expressions are trusted.
 
 
-def _program(header: dict[str, str], text: str, folder: Path) -> str:
+def _program(header: dict[str, str], text: str, folder: Folder) -> str:
     if "source" in header:
         return str(json.loads(header["source"]))
     if "source_expression" in header:
@@ -125,9 +141,9 @@ def _tests(header: dict[str, str]) -> dict[str, Any]:
     return tests
 
 
-def _requirements(header: dict[str, str], program: str, folder: Path) -> Requirements:
+def _requirements(header: dict[str, str], program: str, folder: Folder) -> Requirements:
     def companions(key: str) -> tuple[Case, ...]:
-        return tuple(_case(folder / "companions" / f"{name}.txt") for name in header.get(key, "").split())
+        return tuple(_case(folder, "companions", name) for name in header.get(key, "").split())
 
     runs, highest_rate = json.loads(header.get("rate", "[1, 0]"))
     return Requirements(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+import zipfile
 from concurrent.futures import Future
 
 import pytest
@@ -155,6 +156,15 @@ def test_bait_tells_who_touched_it():
         assert ctypes.CDLL(None).semop(made.semaphore, take, 1) == 0
 
         assert len(list(made.touched())) == 2  # the look itself has read the message
+
+
+def test_archive_gives_the_same_cases_as_its_folder(tmp_path):
+    files = [path for path in sorted(PROGRAMS.glob("*/*.txt")) if path.parent.name != "correct"]
+    with zipfile.ZipFile(tmp_path / "programs.zip", "w") as archive:
+        for path in files:
+            archive.write(path, path.relative_to(PROGRAMS))
+
+    assert load("hostile", tmp_path / "programs.zip") == load("hostile")
 
 
 def test_all_files_of_the_corpus_are_used():
