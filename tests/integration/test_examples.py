@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 
 pytestmark = pytest.mark.sandbox
@@ -41,7 +42,7 @@ def printed_by(command, places, monkeypatch, capsys):
     return output.splitlines()
 
 
-@pytest.mark.parametrize("name", ["evaluate.py", "refine_apps.py"])
+@pytest.mark.parametrize("name", ["custom_reward.py", "evaluate.py", "refine_apps.py"])
 def test_data_examples_print_documented_lines(name, tmp_path, monkeypatch, capsys):
     command, last_lines = documented_run(name)
 
@@ -88,6 +89,27 @@ def test_grpo_example_prints_pass_rates(tmp_path, monkeypatch, capsys):
     assert [line.rpartition(":")[0] for line in lines[-2:]] == without_numbers
     assert (tmp_path / "out" / "stepcoder_state.json").exists()
     assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_custom_trainer_example_prints_pass_rates(tmp_path, monkeypatch, capsys):
+    command, last_lines = documented_run("custom_trainer.py")
+    short, out = ["--updates", "1", "--sft_steps", "4"], tmp_path / "out"
+
+    threads = torch.get_num_threads()
+    try:
+        lines = printed_by([*command, *short], {"runs/custom_trainer": str(out)}, monkeypatch, capsys)
+    finally:
+        torch.set_num_threads(threads)
+
+    assert [re.sub(r"\d\.\d\d", "0.00", line) for line in lines[-2:]] == [
+        re.sub(r"\d\.\d\d", "0.00", line) for line in last_lines
+    ]
+    assert (out / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_example_is_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 120
 
 
 def test_example_problems_are_solved_by_their_solutions(executor):
