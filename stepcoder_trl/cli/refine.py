@@ -36,7 +36,7 @@ DIR then holds
   README.md      dataset card
   rows.jsonl     finished rows; to continue, run the same command again
 
-rules (docs/data.md explains them):
+rules (docs/refine.md explains them):
 {textwrap.indent(textwrap.fill(", ".join(RULES), 76), "  ")}
 
 example:

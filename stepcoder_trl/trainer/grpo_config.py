@@ -32,7 +32,7 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
     """
     Configuration of [`StepCoderGRPOTrainer`]: the fields below, those of [`SharedOptions`], and upstream's.
 
-    Each field describes itself; docs/grpo.md has a table of them.
+    Each field describes itself; the docs have a table of them.
     """
 
     fgo_denominator: FgoDenominator = option(

@@ -54,7 +54,7 @@ class StepCoderPPOConfig(VLLMOptions, SharedOptions, PPOConfig):  # type: ignore
     Configuration of [`StepCoderPPOTrainer`]: the fields below, those of [`SharedOptions`] and [`VLLMOptions`], and
     upstream's.
 
-    Each field describes itself; docs/trainer.md has a table of them. Batches count completions: per process and update
+    Each field describes itself; the docs have a table of them. Batches count completions: per process and update
     `per_device_train_batch_size * gradient_accumulation_steps` of them. `max_steps`, `save_steps` and `logging_steps`
     count updates.
     """

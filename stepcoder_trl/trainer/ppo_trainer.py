@@ -416,7 +416,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         Measure pass@k from scratch on `eval_dataset`, by default that of the trainer.
 
         Returns:
-            `dict[str, float]`: Metrics of all processes, which docs/trainer.md explains.
+            `dict[str, float]`: Metrics of all processes, which `metric_table.py` explains.
 
         Raises:
             BadInputError: If there is no dataset, or one without rows.

@@ -1,7 +1,7 @@
 """
 Metrics of training: sums of each process, and means over processes and updates.
 
-To add a metric, add its sums with [`add`] or in a function below, and explain it in the table of docs/trainer.md.
+To add a metric, add its sums with [`add`] or in a function below, and explain it in `metric_table.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from stepcoder_trl.steps.programs import Feedback
+from stepcoder_trl.trainer.metric_table import PPO_METRICS
 from stepcoder_trl.trainer.ppo_math import PolicyTerms, ReduceSum, ValueTerms, explained_variance, masked_sum
 from stepcoder_trl.trainer.records import Experience, Rollout, Scores, Update
 from stepcoder_trl.types import Outcome
@@ -23,15 +24,9 @@ Totals = dict[str, tuple[float, float]]  # numerator and denominator of each mea
 
 
 # Counts: summed over processes and updates. `executor/programs_per_s` is summed over processes only.
-_COUNTS = (
-    *("executor/infrastructure_errors", "executor/lost_traces", "executor/untrusted_passes"),
-    "val/num_eos_tokens",
-)
+_COUNTS = {one.name for one in PPO_METRICS if one.over == "sum"}
 # Metrics of which the last value is logged. All others are means.
-_LATEST = (
-    *("curriculum/scratch_share", "curriculum/mean_stage", "curriculum/pass_rate", "curriculum/revealed_share"),
-    *("curriculum/advanced", "lr", "episode", "eps", "epoch"),
-)
+_LATEST = {one.name for one in PPO_METRICS if one.over == "last"}
 
 
 def over_updates(name: str) -> Literal["sum", "last", "mean"]:

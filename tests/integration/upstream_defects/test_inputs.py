@@ -91,6 +91,6 @@ def test_d26_ours_takes_reward_function(tokenizer, tmp_path):
 
 
 def test_docs_list_every_defect():
-    table = (Path(__file__).parents[3] / "docs" / "trainer.md").read_text(encoding="utf-8")
+    table = (Path(__file__).parents[3] / "docs" / "coming_from_trl.md").read_text(encoding="utf-8")
 
     assert all(f"| D{number} |" in table for number in range(1, 29))

@@ -1,17 +1,14 @@
-"""Configuration of the GRPO trainer, and its documentation. Refusals are in tests/integration/grpo."""
+"""Configuration of the GRPO trainer. Refusals are in tests/integration/grpo."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 from trl import GRPOConfig
 
 from stepcoder_trl import StepCoderGRPOConfig
-from stepcoder_trl.trainer.shared_options import SharedOptions, options_table
+from stepcoder_trl.trainer.shared_options import SharedOptions
 
 
-PAGE = (Path(__file__).parents[3] / "docs" / "grpo.md").read_text(encoding="utf-8")
 OWN = list(StepCoderGRPOConfig.__annotations__)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own
@@ -19,12 +16,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpoi
 
 def make(tmp_path, **changes):
     return StepCoderGRPOConfig(output_dir=str(tmp_path), use_cpu=True, report_to="none", **changes)
-
-
-def test_documented_table_equals_the_fields():
-    table = options_table(StepCoderGRPOConfig, OWN)
-
-    assert table in PAGE, table
 
 
 def test_other_defaults_are_those_of_upstream(tmp_path):

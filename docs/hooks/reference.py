@@ -1,0 +1,70 @@
+"""Tables of options and metrics, and the help of every verb, in Markdown."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Mapping
+from unittest import mock
+
+from docs.hooks.memory import memory_table
+from stepcoder_trl import StepCoderGRPOConfig, StepCoderPPOConfig
+from stepcoder_trl.cli.main import VERBS, main
+from stepcoder_trl.trainer.metric_table import EVALUATION_METRICS, GRPO_METRICS, PPO_METRICS, metrics_table
+from stepcoder_trl.trainer.shared_options import SharedOptions, options_table
+from stepcoder_trl.trainer.vllm_options import VLLMOptions
+
+
+HELP_WIDTH = "100"  # columns of the help texts
+
+
+def ppo_options() -> str:
+    """Return the table of the options of PPO that are new or have another default than upstream's."""
+    return options_table(StepCoderPPOConfig, list(StepCoderPPOConfig.__annotations__))
+
+
+def shared_options() -> str:
+    """Return the table of the options of curriculum, mask and executor, which both trainers have."""
+    return options_table(StepCoderPPOConfig, list(SharedOptions.__annotations__))
+
+
+def vllm_options() -> str:
+    """Return the table of the options of vLLM."""
+    return options_table(StepCoderPPOConfig, list(VLLMOptions.__annotations__))
+
+
+def grpo_options() -> str:
+    """Return the table of the options of GRPO that are new or have another default than upstream's."""
+    return options_table(StepCoderGRPOConfig, list(StepCoderGRPOConfig.__annotations__))
+
+
+def verbs() -> str:
+    """Return a section with the help of each verb of the command line."""
+    return "\n".join(f"## {verb}\n\n{summary.capitalize()}.\n\n{_help(verb)}" for verb, (_, summary) in VERBS.items())
+
+
+def _help(verb: str) -> str:
+    """Return the help of a verb as a code block."""
+    text = io.StringIO()
+    with mock.patch.dict(os.environ, {"COLUMNS": HELP_WIDTH}), contextlib.redirect_stdout(text):
+        try:
+            main([verb, "--help"])
+        except SystemExit as done:
+            if done.code:
+                raise RuntimeError(f"`stepcoder-trl {verb} --help` ended with {done.code}.") from done
+    return f"```text\n{text.getvalue().strip()}\n```\n"
+
+
+# Name in `<!-- generated: NAME -->`, and what takes the place of that line.
+PARTS: Mapping[str, Callable[[], str]] = {
+    "ppo_options": ppo_options,
+    "shared_options": shared_options,
+    "vllm_options": vllm_options,
+    "grpo_options": grpo_options,
+    "ppo_metrics": lambda: metrics_table(PPO_METRICS),
+    "grpo_metrics": lambda: metrics_table(GRPO_METRICS),
+    "evaluation_metrics": lambda: metrics_table(EVALUATION_METRICS),
+    "verbs": verbs,
+    "memory": memory_table,
+}
