@@ -29,6 +29,7 @@ VERBS = {
     "ppo": ("ppo", "train a model with StepCoder PPO"),
     "grpo": ("grpo", "train a model with StepCoder on GRPO"),
     "quickstart": ("quickstart", "train and evaluate a tiny model on generated problems, in minutes on a CPU"),
+    "serve": ("serve", "serve the sandbox over HTTP, for trainers on other machines"),
     "selftest": ("selftest", "test the sandbox on this machine with hostile and correct programs"),
     "report": ("report", "write one HTML page about a run: curves, stages, outcomes, rollouts"),
     "plot": ("plot", "plot the learning curves of one or several runs"),

@@ -16,7 +16,7 @@ from stepcoder_trl.executor.local import descriptors, server_process
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.local.workers import CLOSED_MESSAGE, NoThreadError, Task, Workers
 from stepcoder_trl.executor.verdict.limits import Limits
-from stepcoder_trl.executor.verdict.prepare import prepare_job
+from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
 from stepcoder_trl.executor.verdict.recent import RecentTests
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.types import Execution
@@ -69,19 +69,27 @@ class CodeExecutor(BaseBackend):
 
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """Run a program in the background, see [`Backend`]."""
+        return self.submit_with(program, tests, self.config)
+
+    def submit_with(self, program: str, tests: TestsLike, limits: Limits) -> Future[Execution]:
+        """Run a program in the background under other limits. Their `isolation` has no effect."""
         parsed = self._recent.parse(tests)
         if parsed["type"] == "checker":
-            return submit_checked(self._submit, program, parsed, self.config)
-        return self._submit(program, parsed, self.config)
+            return submit_checked(self._submit, program, parsed, limits)
+        return self._submit(program, parsed, limits)
 
-    def _submit(self, program: str, tests: Tests, limits: Limits) -> Future[Execution]:
-        examine = not server_process.PORTABLE
-        task = Task(prepare_job(program, tests, limits, examine), owner=self)
+    def submit_job(self, job: Job) -> Future[Execution]:
+        """Run a prepared program in the background. The outputs of tests with a checker are not checked."""
+        task = Task(job, owner=self)
         try:
             self._running_workers().put(task)
         except NoThreadError as error:
             task.settle(error)
         return task.future
+
+    def _submit(self, program: str, tests: Tests, limits: Limits) -> Future[Execution]:
+        examine = not server_process.PORTABLE
+        return self.submit_job(prepare_job(program, tests, limits, examine))
 
     @property
     def layers(self) -> dict[str, bool]:

@@ -1,0 +1,107 @@
+"""`stepcoder-trl serve`: serve the sandbox of this machine over HTTP.
+
+Trainers on other machines send programs to it: ours with `executor=RemoteExecutor([...])` or `--backend-url`, and
+those that speak SandboxFusion's protocol, such as verl and tinker-cookbook, with the address of `/run_code`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor import ExecutorConfig
+from stepcoder_trl.executor.serve.config import TOKEN_VARIABLE, ServeConfig
+
+
+EPILOG = f"""paths: POST /run_code (SandboxFusion's protocol), POST /v1/problems (ours: many programs with tests),
+GET /metrics (Prometheus), /healthz and /v1/ping. docs/serve.md describes them.
+The environment variable {TOKEN_VARIABLE} holds the token that requests must bring, if there is one.
+SIGTERM and Ctrl-C stop the service: programs that run end, those that wait are given back to the client.
+It needs `pip install 'stepcoder-trl[serve]'`.
+
+examples:
+  stepcoder-trl serve                                  this machine alone, on http://127.0.0.1:8080
+  {TOKEN_VARIABLE}=secret stepcoder-trl serve --host 0.0.0.0 --isolation strict
+"""
+
+_PACKAGES = ("prometheus_client", "starlette", "uvicorn")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    add = parser.add_argument
+    config = ServeConfig()
+    add("--host", default=config.host, metavar="H", help="Listen on this address (default: this machine alone).")
+    add(
+        "--port",
+        type=int,
+        default=config.port,
+        metavar="P",
+        help="Listen on this port (default: 8080; 0: any free).",
+    )
+    add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    add(
+        "--isolation",
+        choices=("auto", "strict", "none"),
+        default="auto",
+        help="Select the isolation layers, as in `execute --help` (default: auto).",
+    )
+    add(
+        "--memory-mb",
+        type=float,
+        default=512.0,
+        metavar="M",
+        help="Give a program whose request names no limit M MiB (default: 512).",
+    )
+    add("--max-memory-mb", type=float, default=4096.0, metavar="M", help="Refuse requests for more (default: 4096).")
+    add(
+        "--max-timeout-s",
+        type=float,
+        default=config.max_timeout_s,
+        metavar="S",
+        help="Refuse requests for more seconds per test (default: 300).",
+    )
+    add("--max-body-mb", type=float, default=64.0, metavar="M", help="Refuse larger requests (default: 64).")
+    add(
+        "--max-waiting",
+        type=int,
+        default=config.max_waiting,
+        metavar="N",
+        help="Refuse programs while N wait for a worker (default: 4096).",
+    )
+    add(
+        "--drain-s",
+        type=float,
+        default=config.drain_s,
+        metavar="S",
+        help="Let programs run for S more seconds when the service is stopped (default: 60).",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until the process is told to stop, and return the exit status."""
+    config = ServeConfig(
+        host=arguments.host,
+        port=arguments.port,
+        executor=ExecutorConfig(
+            num_workers=arguments.workers,
+            isolation=arguments.isolation,
+            memory_limit_bytes=int(arguments.memory_mb * 2**20),
+        ),
+        token=os.environ.get(TOKEN_VARIABLE, ""),
+        max_body_bytes=int(arguments.max_body_mb * 2**20),
+        max_waiting=arguments.max_waiting,
+        max_timeout_s=arguments.max_timeout_s,
+        max_memory_bytes=int(arguments.max_memory_mb * 2**20),
+        drain_s=arguments.drain_s,
+    )
+    try:
+        from stepcoder_trl.executor.serve.main import serve
+    except ModuleNotFoundError as error:
+        if error.name not in _PACKAGES:
+            raise
+        raise BadInputError(f"`serve` needs the package {error.name}. pip install 'stepcoder-trl[serve]'") from None
+    serve(config, announce=lambda line: print(line, file=sys.stderr, flush=True))
+    return 0

@@ -1,0 +1,1 @@
+"""Our sandbox as an HTTP service: SandboxFusion's `/run_code`, and our own protocol for whole problems."""
