@@ -4,6 +4,7 @@ Curriculum of Code Completion Subtasks (CCCS): the model first completes a solut
     cut.py        conditional statements of a solution, and the stages at which it may be cut
     config.py     options
     paper.py      modes `paper` and `mix`: each problem moves through its own stages
+    measured.py   start at the stage where samples tell most, and the file of such a measurement
     adaptive.py   mode `adaptive`: each problem has an interval of the share of its solution that is revealed
     state.py      Curriculum: draws, updates, saves and loads
 

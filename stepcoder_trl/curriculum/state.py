@@ -96,6 +96,20 @@ class Curriculum:
         check("share", share, 0 <= share <= 1, "in [0, 1]: write 0.5 for 50%")
         self._progress.update(task_id, stage.stage if isinstance(stage, Stage) else stage, share)
 
+    def start_at(self, stages: Mapping[str, int]) -> None:
+        """
+        Start problems at other stages than their first ones, as [`best_starts`] chooses them.
+
+        Args:
+            stages (`Mapping[str, int]`): Number of the stage of each problem that is moved. Its pass rate is 0 then.
+
+        Raises:
+            BadInputError: If the mode is `adaptive`, which has no current stage, or a problem has no such stage.
+        """
+        if isinstance(self._progress, Revealed):
+            raise BadInputError("In the mode `adaptive` a problem has an interval, not a stage. Use `paper` or `mix`.")
+        self._progress.start_at(stages)
+
     def summary(self) -> dict[str, float]:
         """
         Return the state of all problems in five numbers.
