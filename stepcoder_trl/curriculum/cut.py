@@ -140,6 +140,16 @@ def find_stage(task_id: str, stages: Sequence[Stage], number: int) -> Stage:
     raise BadInputError(f"`{task_id}` has no stage {number}, but only {[stage.stage for stage in stages]}.")
 
 
+def shown_code(solution: str, starter_code: str, prefix: str) -> str:
+    """
+    Return the code that a prefix of a solution shows beyond the starter code. It is empty from scratch.
+
+    White space at the end of the prefix and of the starter code in it is left out of both, as in queries.
+    """
+    given = solution[: _starter_end(solution, starter_code)].rstrip()
+    return prefix.rstrip()[len(given) :]
+
+
 def cut_at(numbered_lines: Iterable[tuple[int, TLineNo]], solution: str, starter_code: str) -> list[Stage]:
     """Return the stages with these numbers and lines, except on line 1 or inside the starter code, and scratch."""
     spans = line_spans(solution)

@@ -1,7 +1,7 @@
 """
 TRL's `GRPOTrainer`, its stub for the type checker, and checks of the methods that we override.
 
-Four of these methods are not public. A release that renames one, calls it no more or passes it other arguments would
+Eight of these methods are not public. A release that renames one, calls it no more or passes it other arguments would
 train on wrong masks without a word. Therefore signatures are checked when a trainer is made, and calls in each round.
 Only the modules of the GRPO trainer import this one: TRL's GRPO imports more than its PPO.
 """
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
         output_dir: str = ""
         bf16: bool | None = None  # type: ignore[assignment]
+        temperature: float = 1.0
         num_generations: int = 8
         num_generations_eval: int | None = None
         max_completion_length: int = 512
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
         reward_funcs: list[Any]
         reward_weights: torch.Tensor
         callback_handler: CallbackHandler
+        args: Any
+        current_gradient_accumulation_steps: int
         _metrics: dict[str, dict[str, list[float]]]
 
         def __init__(self, **kwargs: Any) -> None: ...
@@ -76,6 +79,17 @@ if TYPE_CHECKING:
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]: ...
         def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]: ...
         def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any: ...
+        def _generate(self, prompts: list[Any]) -> Any: ...
+        def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor: ...
+        def _get_per_token_logps_and_entropies(
+            self,
+            model: Any,
+            input_ids: torch.Tensor,
+            attention_mask: torch.Tensor,
+            logits_to_keep: int,
+            *args: Any,
+            **kwargs: Any,
+        ) -> tuple[Any, ...]: ...
         def _calculate_rewards(
             self,
             inputs: list[dict[str, Any]],
@@ -102,16 +116,19 @@ __all__ = ["GRPOConfig", "GRPOTrainer"]
 # Where `steps_per_generation` is not `gradient_accumulation_steps`, and with the loss `luspo`, which it does not mask.
 SCALES_LOSS_WRONGLY = SpecifierSet("<1.12")
 
-# First parameters of the methods that we override. Upstream may add others behind those of `_generate_single_turn`.
+# First parameters of the methods that we override or call. Upstream may add others to some.
 HOOKS: Mapping[str, tuple[str, ...]] = {
     "_generate_and_score_completions": ("self", "inputs"),
     "_tokenize_prompts": ("self", "prompts"),
     "_generate_single_turn": ("self", "prompt_ids"),
     "_calculate_rewards": ("self", "inputs", "prompts", "completions", "completion_ids_list"),
+    "_generate": ("self", "prompts"),
+    "_compute_loss": ("self", "model", "inputs"),
+    "_get_per_token_logps_and_entropies": ("self", "model", "input_ids", "attention_mask", "logits_to_keep"),
     "_log_completion_extra": ("self", "column", "values"),
     "_save_checkpoint": ("self", "model", "trial"),
 }
-_OPEN_ENDED = {"_generate_single_turn"}
+_OPEN_ENDED = {"_generate_single_turn", "_get_per_token_logps_and_entropies"}
 # Entries of a round's result that we read or replace.
 RESULT = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "num_items_in_batch")
 

@@ -88,6 +88,7 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
             super().__post_init__()
         _check_sampling(self)
         _check_loss(self)
+        _check_imitation(self)
 
     def curriculum_config(self, seed: int) -> CurriculumConfig:
         """Return the settings of the curriculum."""
@@ -145,3 +146,20 @@ def _check_loss(args: StepCoderGRPOConfig) -> None:
                     f"`fgo_denominator` is 'valid', which needs one advantage per token, but `{name}` is {value}, "
                     "which takes one per completion. Choose `fgo_denominator` 'kept'."
                 )
+
+
+def _check_imitation(args: StepCoderGRPOConfig) -> None:
+    """Raise an error for options with which TRL does not compute the log-probabilities of prefixes."""
+    if not args.prefix_imitation:
+        return
+    if args.use_liger_kernel:
+        raise BadInputError(
+            f"`prefix_imitation` is {args.prefix_imitation}, but Liger's loss does not give the log-probabilities of "
+            "prefixes. Turn `use_liger_kernel` off."
+        )
+    if args.temperature != 1.0:
+        raise BadInputError(
+            f"`prefix_imitation` is {args.prefix_imitation}, which imitates at temperature 1, but `temperature` is "
+            f"{args.temperature}, and TRL computes all log-probabilities of a forward pass at it. Set `temperature` "
+            "to 1, or train with PPO."
+        )

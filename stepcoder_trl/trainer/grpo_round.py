@@ -20,6 +20,7 @@ from stepcoder_trl.steps.programs import Feedback, Runs
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.scores import reward_columns, reward_completion
 from stepcoder_trl.steps.starts import Completion, Start, report_shares, stage_results
+from stepcoder_trl.trainer._trl_grpo import changed_upstream
 from stepcoder_trl.trainer.grpo_config import FgoDenominator, StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_groups import (
     Group,
@@ -93,6 +94,13 @@ class Round:
     def views(self) -> list[RolloutView]:
         """Return the completions in the form of the reports, after the masks are made."""
         return completion_views(self.completions, self.executions, self.scores, self.loss_mask)
+
+
+def expected_round(this: Round | None, hook: str, in_order: Callable[[Round], bool]) -> Round:
+    """Return the record of the round that a hook belongs to. Raise an error if TRL calls the hook out of order."""
+    if this is None or not in_order(this):
+        raise changed_upstream(f"`{hook}` was not called once in a round, at its place")
+    return this
 
 
 def prompt_of(row: PromptRow) -> str | list[dict[str, Any]]:

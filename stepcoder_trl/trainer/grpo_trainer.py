@@ -19,7 +19,7 @@ from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.steps.starts import draw_starts, read_completions
-from stepcoder_trl.trainer import grpo_round, grpo_setup, grpo_state, processes
+from stepcoder_trl.trainer import grpo_imitation, grpo_round, grpo_setup, grpo_state, processes
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer._trl_grpo import GRPOTrainer, changed_upstream, check_hooks, check_result
 from stepcoder_trl.trainer.announcements import add_callbacks
@@ -34,7 +34,7 @@ from stepcoder_trl.trainer.training_metrics import execution_totals
 from stepcoder_trl.trainer.training_set import TrainingSet
 
 
-class StepCoderGRPOTrainer(GRPOTrainer):
+class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
     """
     Trainer for GRPO from compiler feedback (StepCoder, arXiv:2402.01391), based on TRL's `GRPOTrainer`.
 
@@ -152,6 +152,7 @@ class StepCoderGRPOTrainer(GRPOTrainer):
         metrics = self._metrics["train" if training else "eval"]
         if training:
             totals |= grpo_round.mask_tokens(this, self.mask_rule, self.args, self.accelerator)
+            grpo_imitation.add_prefix_lengths(this, self.args.prefix_imitation, self.processing_class)
             grpo_round.move_curriculum(this, self.curriculum, metrics, self.accelerator)
             self.run_report.add(this.views)
             self.rounds += 1
@@ -161,15 +162,9 @@ class StepCoderGRPOTrainer(GRPOTrainer):
             self.on_round(this)
         return this.result
 
-    def _this_round(self, hook: str, in_order: Callable[[Round], bool]) -> Round:
-        """Return the record of the round. Raise an error if TRL calls a hook out of order."""
-        if self._round is None or not in_order(self._round):
-            raise changed_upstream(f"`{hook}` was not called once in a round, at its place")
-        return self._round
-
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
         """Return the token ids of the queries, as they are: no template and no special token is added."""
-        this = self._this_round("_tokenize_prompts", lambda one: not one.handed_over)
+        this = grpo_round.expected_round(self._round, "_tokenize_prompts", lambda one: not one.handed_over)
         this.handed_over = True
         if this.prompts != prompts:
             raise changed_upstream("`_tokenize_prompts` got other prompts than those of the round")
@@ -177,7 +172,9 @@ class StepCoderGRPOTrainer(GRPOTrainer):
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
         """Sample, and start the programs: they run while TRL computes log-probabilities."""
-        this = self._this_round("_generate_single_turn", lambda one: one.handed_over and one.runs is None)
+        this = grpo_round.expected_round(
+            self._round, "_generate_single_turn", lambda one: one.handed_over and one.runs is None
+        )
         completion_ids, log_probs = super()._generate_single_turn(prompt_ids, *args, **kwargs)
         this.completions = read_completions(this.starts, completion_ids, self.processing_class)
         programs = [completion.program.text for completion in this.completions]
@@ -186,7 +183,9 @@ class StepCoderGRPOTrainer(GRPOTrainer):
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         """Collect the executions, and return the rewards of all processes, of shape `(N, functions)`."""
-        this = self._this_round("_calculate_rewards", lambda one: one.runs is not None and one.feedback is None)
+        this = grpo_round.expected_round(
+            self._round, "_calculate_rewards", lambda one: one.runs is not None and one.feedback is None
+        )
         assert this.runs is not None
         this.feedback = self.runner.collect(this.runs)
         if self.args.untrusted_passes == "drop":

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from stepcoder_trl.trainer.batches import BatchPlan, by_length, join_sequences
+from stepcoder_trl.trainer.imitation import run_with_prefixes
 from stepcoder_trl.trainer.models import PolicyAndCritic
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_math import (
@@ -20,7 +21,7 @@ from stepcoder_trl.trainer.ppo_math import (
 )
 from stepcoder_trl.trainer.processes import is_deepspeed
 from stepcoder_trl.trainer.records import Experience
-from stepcoder_trl.trainer.training_metrics import LossTerms, Totals, add, add_losses
+from stepcoder_trl.trainer.training_metrics import LossTerms, Totals, add, add_imitation, add_losses
 
 
 class Learner:
@@ -73,21 +74,33 @@ class Learner:
         """
         Add the gradient of one micro-batch, and its losses to the sums for the metrics.
 
-        The losses are divided by the number of tokens of the whole mini-batch, over all processes.
+        The losses are divided by the number of tokens of the whole mini-batch, over all processes, and the imitation
+        of prefixes by the number of its completions.
         """
         ids, mask = join_sequences(batch)
-        logits, values = self.model(ids, mask, batch.response_ids.shape[1])
+        outputs = run_with_prefixes(self.model, ids, mask, batch)
+        logits, values = outputs.logits, outputs.values
         log_probs = token_log_probs(logits, batch.response_ids, self.args.temperature)
         policy = policy_loss_terms(log_probs, batch.log_probs, batch.advantages, self.args.cliprange)
         value = value_loss_terms(values, batch.values, batch.returns, self.args.cliprange_value)
         policy_loss = masked_sum(policy.loss, batch.loss_mask) / policy_tokens
         value_loss = masked_sum(value.loss, batch.valid_mask) / value_tokens
-        loss = policy_loss * (1.0 if self.trains_policy else 0.0) + self.args.vf_coef * value_loss
+        trained = policy_loss
+        if batch.prefix_lengths is not None:
+            completions = self.plan.local_mini_batch_size * self.accelerator.num_processes
+            imitation_loss = -outputs.prefix_means.sum() / completions
+            trained = trained + self.args.prefix_imitation * imitation_loss
+            add_imitation(totals, imitation_loss, outputs.prefix_means, batch.prefix_lengths, self._step_share)
+        loss = trained * (1.0 if self.trains_policy else 0.0) + self.args.vf_coef * value_loss
         # Accelerate will divide by the accumulation steps, and the reduction by the processes.
         self.accelerator.backward(loss * self.accelerator.gradient_accumulation_steps * self.accelerator.num_processes)
         entropy = token_entropy(logits.detach(), self.args.temperature)
-        steps = 1 / (self.plan.accumulation_steps * self.accelerator.num_processes)
-        add_losses(totals, batch, LossTerms(policy_loss, value_loss, policy, value, entropy), steps)
+        add_losses(totals, batch, LossTerms(policy_loss, value_loss, policy, value, entropy), self._step_share)
+
+    @property
+    def _step_share(self) -> float:
+        """Return the share of a micro-batch in an optimizer step of all processes."""
+        return 1 / (self.plan.accumulation_steps * self.accelerator.num_processes)
 
     def clip_gradient(self, totals: Totals) -> None:
         """Clip the gradient norm of policy and critic together, and add it to the sums for the metrics."""

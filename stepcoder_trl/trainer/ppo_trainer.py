@@ -37,6 +37,7 @@ from stepcoder_trl.trainer.batches import PromptSampler
 from stepcoder_trl.trainer.cards import card_facts
 from stepcoder_trl.trainer.checkpoints import save_models
 from stepcoder_trl.trainer.evaluator import Evaluator, usable_sets
+from stepcoder_trl.trainer.imitation import with_prefixes
 from stepcoder_trl.trainer.learner import Learner
 from stepcoder_trl.trainer.models import default_models, reference_policy
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
@@ -374,7 +375,8 @@ class StepCoderPPOTrainer(PPOTrainer):
     ) -> Experience:
         """Compute returns and advantages over all valid tokens. Advantages are whitened over the kept tokens."""
         generation = rollout.generation
-        return ppo_steps.make_experience(generation, tokens, rewards, scores, loss_mask, self.args, self._sum)
+        made = ppo_steps.make_experience(generation, tokens, rewards, scores, loss_mask, self.args, self._sum)
+        return with_prefixes(made, rollout.starts, self.processing_class, self.args.prefix_imitation)
 
     def update_models(self, experience: Experience) -> Totals:
         """Train policy and critic, with one optimizer step per mini-batch. Returns sums for the metrics."""

@@ -98,6 +98,8 @@ class Experience:
         values (`torch.Tensor` of shape `(B, T)`): Values of the critic at the time of the rollout.
         advantages (`torch.Tensor` of shape `(B, T)`): Advantages.
         returns (`torch.Tensor` of shape `(B, T)`): Targets of the critic.
+        prefix_lengths (`torch.Tensor` of shape `(B,)` or `None`): Number of prefix tokens, the last ones of each
+            query. `None` without prefix imitation.
     """
 
     query_ids: torch.Tensor
@@ -110,6 +112,7 @@ class Experience:
     values: torch.Tensor
     advantages: torch.Tensor
     returns: torch.Tensor
+    prefix_lengths: torch.Tensor | None = None
 
     def select(self, indices: torch.Tensor) -> Experience:
         """Return the rows at `indices`, without columns that are only padding."""
@@ -120,6 +123,8 @@ class Experience:
             parts[name] = getattr(self, name)[indices, -query_length:]
         for name in ("response_ids", "valid_mask", "loss_mask", "log_probs", "values", "advantages", "returns"):
             parts[name] = getattr(self, name)[indices, :length]
+        if self.prefix_lengths is not None:
+            parts["prefix_lengths"] = self.prefix_lengths[indices]
         return Experience(**parts)
 
 

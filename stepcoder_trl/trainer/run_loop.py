@@ -191,7 +191,9 @@ class RunLoop:
         logged = [entry for entry in state.log_history if "loss/policy_avg" in entry]
         metrics = dict(logged[-1]) if logged else {}
         metrics["train_runtime"] = time.perf_counter() - self.begun_s
-        return TrainOutput(state.global_step, mean_loss(logged, trainer.args.vf_coef), metrics)
+        return TrainOutput(
+            state.global_step, mean_loss(logged, trainer.args.vf_coef, trainer.args.prefix_imitation), metrics
+        )
 
     def save_interrupted(self, interruption: Interruption) -> None:
         """Write a checkpoint of the completed updates. An interrupted update will be repeated."""
@@ -308,7 +310,8 @@ def best_metric_name(given: str | None, metrics: Mapping[str, float]) -> str | N
     )
 
 
-def mean_loss(entries: Sequence[Mapping[str, float]], vf_coef: float) -> float:
+def mean_loss(entries: Sequence[Mapping[str, float]], vf_coef: float, prefix_imitation: float = 0.0) -> float:
     """Return the mean loss of logged updates, 0 without any."""
-    losses = [entry["loss/policy_avg"] + vf_coef * entry["loss/value_avg"] for entry in entries]
+    weights = {"loss/policy_avg": 1.0, "loss/value_avg": vf_coef, "loss/imitation_avg": prefix_imitation}
+    losses = [sum(weight * entry.get(name, 0.0) for name, weight in weights.items()) for entry in entries]
     return sum(losses) / max(1, len(losses))

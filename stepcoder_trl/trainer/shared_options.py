@@ -116,6 +116,14 @@ class SharedOptions:
     curriculum_mix_probability: float = option(
         0.1, 'Probability that `"mix"` draws a problem from scratch, in [0, 1].', interval="[0, 1]", source="ours"
     )
+    prefix_imitation: float = option(
+        0.0,
+        "Weight of the imitation of prefixes: the mean negative log-probability of the code that the curriculum shows "
+        "beyond the starter code is added to the loss. 0 turns it off.",
+        interval="[0, inf)",
+        source="ours; not in the paper",
+        fix="0 turns it off, and 0.2 was measured.",
+    )
     fgo: Fgo = option(
         "lines",
         'Fine-Grained Optimization: `"lines"` keeps tokens of executed lines in the policy loss, `"off"` keeps all '

@@ -72,6 +72,15 @@ def add_losses(totals: Totals, batch: Experience, terms: LossTerms, steps: float
         add(totals, name, next(parts), next(parts))
 
 
+@torch.no_grad()
+def add_imitation(
+    totals: Totals, loss: torch.Tensor, means: torch.Tensor, prefix_lengths: torch.Tensor, steps: float
+) -> None:
+    """Add the imitation loss of a micro-batch, as in [`add_losses`], and the mean log-probabilities of prefixes."""
+    add(totals, "loss/imitation_avg", loss.item(), steps)
+    add(totals, "curriculum/prefix_log_prob", means.sum().item(), (prefix_lengths > 0).sum().item())
+
+
 def update_totals(update: Update, kl_coef: float, eos_token_id: int | None, with_tests: bool) -> Totals:
     """
     Compute the sums of an update, except those of its losses.

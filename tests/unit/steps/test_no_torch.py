@@ -8,7 +8,9 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["rows", "queries", "starts", "programs", "scores", "masks", "solutions"])
+@pytest.mark.parametrize(
+    "module", ["rows", "queries", "starts", "programs", "scores", "masks", "solutions", "measurement", "prefixes"]
+)
 def test_module_loads_without_torch(module):
     code = f"import sys, stepcoder_trl.steps.{module}; print('torch' in sys.modules, 'transformers' in sys.modules)"
 
