@@ -15,6 +15,7 @@ from stepcoder_trl.trainer.processes import bf16_beside_deepspeed, choose_device
 from stepcoder_trl.trainer.shared_options import (
     SharedOptions,
     check_options,
+    check_start,
     option,
     refuse,
     set_renamed_options,
@@ -80,6 +81,7 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
             self.scale_rewards = "group" if given else "none"
         check_options(self)
         self.executor_choice()  # checked
+        check_start(self)
         _set_accumulation(self)
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
         choose_devices(self)
@@ -89,6 +91,7 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
         _check_sampling(self)
         _check_loss(self)
         _check_imitation(self)
+        _check_measurement(self)
 
     def curriculum_config(self, seed: int) -> CurriculumConfig:
         """Return the settings of the curriculum."""
@@ -162,4 +165,15 @@ def _check_imitation(args: StepCoderGRPOConfig) -> None:
             f"`prefix_imitation` is {args.prefix_imitation}, which imitates at temperature 1, but `temperature` is "
             f"{args.temperature}, and TRL computes all log-probabilities of a forward pass at it. Set `temperature` "
             "to 1, or train with PPO."
+        )
+
+
+def _check_measurement(args: StepCoderGRPOConfig) -> None:
+    """Raise an error for groups of a measurement that a server of vLLM cannot sample."""
+    if args.curriculum_start != "measured" or not (args.use_vllm and args.vllm_mode == "server"):
+        return
+    if args.curriculum_start_samples % args.num_generations:
+        raise BadInputError(
+            f"`curriculum_start_samples` is {args.curriculum_start_samples}, but a server of vLLM samples "
+            f"`num_generations` {args.num_generations} completions of a query. Set it to a multiple of that."
         )

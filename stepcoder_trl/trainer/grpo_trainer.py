@@ -19,7 +19,7 @@ from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.steps.starts import draw_starts, read_completions
-from stepcoder_trl.trainer import grpo_imitation, grpo_round, grpo_setup, grpo_state, processes
+from stepcoder_trl.trainer import grpo_imitation, grpo_measurement, grpo_round, grpo_setup, grpo_state, processes
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer._trl_grpo import GRPOTrainer, changed_upstream, check_hooks, check_result
 from stepcoder_trl.trainer.announcements import add_callbacks
@@ -108,6 +108,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         self.eval_dataset = self._table.add_sets(given.eval_sets, self.build_query, self._limit, args)
         self.training_data_name: str | None = None  # for the model card
         self.run_report = RunReport(self, grpo_facts)
+        self.add_callback(grpo_measurement.measured_start(self))
         add_callbacks(self, args.generation_batch_size or 0, args.num_generations)
 
     @property

@@ -45,6 +45,11 @@ PPO_METRICS = (
     ),
     Metric("loss/policy_avg", "Clipped policy loss of an optimizer step", "optimizer steps"),
     Metric("loss/value_avg", "Clipped value loss of an optimizer step, before `vf_coef`", "optimizer steps"),
+    Metric(
+        "loss/imitation_avg",
+        "Imitation of prefixes of an optimizer step, before its weight; only with `prefix_imitation`",
+        "optimizer steps",
+    ),
     Metric("policy/approxkl_avg", "Half the squared log-ratio of new to old policy", _TOKENS),
     Metric("policy/clipfrac_avg", "Share of tokens whose ratio was clipped", "kept tokens, all passes"),
     Metric("policy/entropy_avg", "Entropy of the distribution at the sampling temperature, without top-p", _TOKENS),
@@ -92,11 +97,20 @@ PPO_METRICS = (
     Metric("curriculum/pass_rate", "Mean moving pass rate", "last"),
     Metric("curriculum/revealed_share", "Mean share of the solution in the current prefix", "last"),
     Metric("curriculum/advanced", "Moves toward scratch since the beginning", "last"),
+    Metric(
+        "curriculum/prefix_log_prob",
+        "Mean log-probability of the prefix tokens of a completion at temperature 1; only with `prefix_imitation`, 0 "
+        "where no prefix is shown",
+        "completions with a prefix",
+    ),
     Metric("lr", "Learning rate of the policy in the update; the critic's keeps its proportion", "last"),
     Metric("episode", "Completions so far", "last"),
     Metric("eps", "Completions per second since training began or went on", "last"),
     Metric("epoch", "Passes over the training set so far", "last"),
 )
+
+
+_OF_STATE = tuple(one.name for one in PPO_METRICS if one.name.startswith("curriculum/") and one.over == "last")
 
 
 def _as_in_ppo(over: str, *names: str) -> tuple[Metric, ...]:
@@ -113,7 +127,12 @@ GRPO_METRICS = (
     Metric("fgo/kept_share", "Kept tokens over tokens of the completions in the loss", "rounds"),
     Metric("fgo/empty_share", "Share of completions of which no token is kept", "rounds"),
     *_as_in_ppo("rounds", *(one.name for one in PPO_METRICS if one.name.startswith("executor/"))),
-    *_as_in_ppo("last round", *(one.name for one in PPO_METRICS if one.name.startswith("curriculum/"))),
+    *_as_in_ppo("last round", *_OF_STATE),
+    Metric(
+        "curriculum/prefix_log_prob",
+        "Mean log-probability of the prefix tokens of a completion; only with `prefix_imitation`, where one is shown",
+        "micro-batches with a prefix",
+    ),
 )
 EVALUATION_METRICS = (
     Metric("eval_pass@1", "Share of samples that pass, per problem", "problems with a sample that was run"),

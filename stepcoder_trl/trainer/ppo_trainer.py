@@ -39,6 +39,7 @@ from stepcoder_trl.trainer.checkpoints import save_models
 from stepcoder_trl.trainer.evaluator import Evaluator, usable_sets
 from stepcoder_trl.trainer.imitation import with_prefixes
 from stepcoder_trl.trainer.learner import Learner
+from stepcoder_trl.trainer.measured_start import measured_start
 from stepcoder_trl.trainer.models import default_models, reference_policy
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores, Update
@@ -179,6 +180,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.reward_log = RewardLog()
         self.run_report = RunReport(self, card_facts)
         self.run = RunLoop(self)
+        self.add_callback(measured_start(self))
         add_callbacks(self, self.plan.batch_size, self.plan.num_generations)
 
     @property

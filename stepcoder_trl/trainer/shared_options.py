@@ -21,6 +21,7 @@ from accelerate.utils.environment import get_int_from_env
 from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.curriculum.config import Mode, RateOf
 from stepcoder_trl.curriculum.cut import Kinds
+from stepcoder_trl.curriculum.measured import CurriculumStart
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.executor.choice import ExecutorChoice, Place
@@ -115,6 +116,18 @@ class SharedOptions:
     )
     curriculum_mix_probability: float = option(
         0.1, 'Probability that `"mix"` draws a problem from scratch, in [0, 1].', interval="[0, 1]", source="ours"
+    )
+    curriculum_start: CurriculumStart = option(
+        "first",
+        'Stage at which a problem starts: its `"first"`, or the one whose pass rate is `"measured"` to be nearest to '
+        "one half, scratch included. The measurement samples each stage before the first update.",
+        source="paper: the first; other ours",
+    )
+    curriculum_start_samples: int = option(
+        4,
+        'Samples of each stage of a problem with `curriculum_start` `"measured"`.',
+        interval="[1, inf)",
+        source="ours",
     )
     prefix_imitation: float = option(
         0.0,
@@ -263,6 +276,15 @@ def check_options(args: Any, inherited: Mapping[str, Help] | None = None) -> Non
         if choices and value not in choices:
             words = ", ".join(repr(choice) for choice in choices)
             raise refuse(one.name, value, f"one of {words}", "Check the spelling.")
+
+
+def check_start(args: SharedOptions) -> None:
+    """Raise a `BadInputError` if stages shall be measured where a problem has none to start at."""
+    if args.curriculum_start == "measured" and args.curriculum not in ("paper", "mix"):
+        raise BadInputError(
+            f"`curriculum_start` is 'measured', but with `curriculum` {args.curriculum!r} problems do not start at a "
+            "stage of their own. Set `curriculum` to 'paper' or 'mix', or leave `curriculum_start` out."
+        )
 
 
 def in_range(value: float, allowed: str) -> bool:
