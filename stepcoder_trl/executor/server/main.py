@@ -46,6 +46,7 @@ def main(requests: int, replies: int, checks: int | None = None) -> None:
     The descriptors are those of the caller's messages, of the answers, and of the checks file if any job has checks.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a caller may block signals, which programs would inherit
     try:
         settings: Settings = read_frame(os.fdopen(os.dup(requests), "rb", buffering=0))
     except EOFError:  # the caller has ended, and the current folder is the one that it made
