@@ -23,7 +23,7 @@ QUICK = Timing(refresh_s=0.2)
 
 def slow_identity(number):
     """Return a program that takes some milliseconds and prints its number, and a test that shows which one ran."""
-    program = f"total = sum(range(200_000))\nprint({number})\n" + "# line\n" * (number % 7)
+    program = f"total = sum(range(200_000))\nprint({number})\n"
     return program, {"type": "stdio", "inputs": [""], "outputs": [str(number if number % 3 else -1)]}
 
 
