@@ -41,6 +41,10 @@ class TestResult:
         message (`str`): Error message in one line. Empty if the test passed.
         error_line (`int` or `None`): Line of the program that raised the error, counted from 1.
         trusted (`bool`): Whether the outcome was decided outside the process that ran the program.
+        executed_lines (`frozenset[int]` or `None`):
+            Lines of every statement that ran for this test, those of the module level included, counted from 1. All
+            tests together have `Execution.executed_lines`. Each test has all of these if the program may remember
+            something between tests. `None` if the lines are not known, or were not recorded.
         output (`Any`): Printed or returned value. Kept only with `ExecutorConfig.keep_outputs`.
     """
 
@@ -52,6 +56,7 @@ class TestResult:
     error_line: TLineNo | None = None
     trusted: bool = True
     output: Any = None
+    executed_lines: frozenset[TLineNo] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from base64 import b64encode
 
 from stepcoder_trl.executor.child.task import ChildTask
 from stepcoder_trl.executor.wire.frames import frame, write_all
+from stepcoder_trl.executor.wire.line_sets import packed
 from stepcoder_trl.executor.wire.messages import CHILD_GO, ChildReport, Result, TestReport
 
 
@@ -29,6 +30,7 @@ class Reporter:
         self._busy = False
         self._traced = False
         self._sent: set[int] = set()
+        self._of_module: frozenset[int] = frozenset()  # lines that ran for all tests of this child
         self._held = b""
 
     def end_at_soft_limit(self) -> None:
@@ -54,9 +56,14 @@ class Reporter:
         self._task.tracer.start()
         self._traced = True
 
+    def keep_module_lines(self) -> None:
+        """Add the lines that ran until now to those of every test."""
+        self._of_module = frozenset(self.trace() or ())
+
     def trace(self) -> list[int] | None:
-        """Return the lines that ran. `None` if the trace was lost. Empty before the program has started."""
-        return self._task.tracer.lines() if self._traced else []
+        """Return the lines that ran for this test. `None` if the trace was lost. Empty before the program starts."""
+        lines = self._task.tracer.lines() if self._traced else []
+        return None if lines is None else [*self._of_module.union(lines)]
 
     def send(self, message: ChildReport) -> None:
         """Send a report, after the one that was held back."""
@@ -93,10 +100,12 @@ class Reporter:
         """
         self._task.tracer.pause()
         lines = self.trace()
+        ran = None
         if lines is not None:
+            ran = packed(lines)
             lines = [line for line in lines if line not in self._sent]
             self._sent.update(lines)
-        message: TestReport = {"test": index, "lines": lines, "result": result}
+        message: TestReport = {"test": index, "lines": lines, "ran": ran, "result": result}
         if is_last and self._gate is None:
             self._held = frame(message)
             return
@@ -104,6 +113,7 @@ class Reporter:
         if self._gate is not None and _read(self._gate, 1) != CHILD_GO:
             self.send({"end": self.trace()})
             _exit(0)
+        self._task.tracer.forget()
         self._task.tracer.resume()
 
     def out_of_memory(self) -> None:

@@ -232,6 +232,7 @@ def _run_in_one_namespace(task: ChildTask, report: Reporter, code: CodeType) -> 
     except BaseException as error:
         report.send({"module_error": describe(error, task.filename)})
         return
+    report.keep_module_lines()
     task.inherited.claims.note("ready")
     folder = FolderState(task.job["folder"]) if len(tests) > 1 else None
     result: Result

@@ -56,6 +56,10 @@ class LineTracer(ABC):
             return None
         return [line for line in set.copy(self._recorded()) if type(line) is int]
 
+    def forget(self) -> None:
+        """Begin again with an empty set of lines. Call it while the recorder is paused."""
+        set.clear(self._recorded())
+
     def pause(self) -> None:
         """Stop recording in this thread until `resume`, while code runs that is not the program's."""
         self._is_paused = True
@@ -92,7 +96,7 @@ class MonitoringTracer(LineTracer):
         self._monitoring = _monitoring()
         events = self._monitoring.events
         self._start_event, self._line_event = events.PY_START, events.LINE
-        self._codes: list[CodeType] = []  # of the file, as far as they were started
+        self._codes: dict[int, CodeType] = {}  # of the file, as far as they were started. Equal ones are others
         self._callbacks: dict[int, Callable[[CodeType, int], object]] = {}
         if self._monitoring.get_tool(self._TOOL) is None:
             self._monitoring.use_tool_id(self._TOOL, self._NAME)
@@ -100,13 +104,12 @@ class MonitoringTracer(LineTracer):
     def _start_recording(self, lines: set[int]) -> None:
         filename, tool, line_event = self.filename, self._TOOL, self._line_event
         note, set_local_events, disable = lines.add, self._monitoring.set_local_events, self._monitoring.DISABLE
-        self._codes = []
-        started = self._codes.append
+        self._codes = codes = {}
 
         def on_start(code: CodeType, offset: int) -> object:
             if code.co_filename == filename:
                 set_local_events(tool, code, line_event)
-                started(code)
+                codes[id(code)] = code
             return disable
 
         def on_line(code: CodeType, line: int) -> object:
@@ -118,6 +121,10 @@ class MonitoringTracer(LineTracer):
             self._monitoring.register_callback(tool, event, callback)
         self._monitoring.set_events(tool, self._start_event)
 
+    def forget(self) -> None:
+        super().forget()
+        self._monitoring.restart_events()
+
     def stop(self) -> None:
         self._monitoring.set_events(self._TOOL, 0)
         for event in self._callbacks:
@@ -128,7 +135,7 @@ class MonitoringTracer(LineTracer):
         return (
             monitoring.get_tool(tool) == self._NAME
             and monitoring.get_events(tool) == self._start_event
-            and all(monitoring.get_local_events(tool, code) == self._line_event for code in self._codes)
+            and all(monitoring.get_local_events(tool, code) == self._line_event for code in self._codes.values())
             and all(monitoring.register_callback(tool, *pair) is pair[1] for pair in self._callbacks.items())
         )
 

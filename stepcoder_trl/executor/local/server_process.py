@@ -116,7 +116,9 @@ class ServerProcess:
             passed = judge_test(job.tests.judges[reply["test"]], reply["result"]).outcome is Outcome.PASSED
             self._send(frame(GO if passed else STOP), deadline)
             reply = self._receive(deadline)
-        return judge_reply(job.program, job.tests.judges, reply, job.tests.header["is_traced"], job.tests.called)
+        tests = job.tests
+        traced = tests.header["is_traced"]
+        return judge_reply(job.program, tests.judges, reply, traced, tests.called, tests.sharing)
 
     def stop(self) -> bool:
         """

@@ -175,7 +175,9 @@ class RemoteExecutor(BaseBackend):
         if self.config.stop_on_first_failure:
             reply = _stopped_at_failure(job, reply)
         try:
-            return judge_reply(job.program, job.tests.judges, reply, job.tests.header["is_traced"], job.tests.called)
+            tests = job.tests
+            traced = tests.header["is_traced"]
+            return judge_reply(job.program, tests.judges, reply, traced, tests.called, tests.sharing)
         except SandboxError as error:  # the disk was full there; it may not be in another try
             raise TemporaryFailure(str(error)) from None
 
@@ -242,4 +244,5 @@ def _stopped_at_failure(job: Job, reply: Reply) -> Reply:
     passed = [judge_test(*one).outcome is Outcome.PASSED for one in zip(job.tests.judges, reply["tests"], strict=True)]
     kept = passed.index(False) + 1 if False in passed else len(passed)
     not_run: Result = {"timeout": True, "not_run": True, "cpu_s": 0.0}
-    return {**reply, "tests": reply["tests"][:kept] + [not_run] * (len(passed) - kept)}
+    tests = reply["tests"][:kept] + [not_run] * (len(passed) - kept)
+    return {**reply, "tests": tests, "ran": [None] * len(tests)}

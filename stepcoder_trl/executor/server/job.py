@@ -49,7 +49,8 @@ def _run_tests(server: ForkServer, state: JobState, first: int) -> int:
         end = Watch(server, child, clock, examination, supervision).until_end()
         without_lines = reports.conclude(end, supervision)
     if without_lines is not None and header["is_traced"]:
-        _add_lines_of_another_run(server, state, without_lines)
+        ended = range(without_lines, max(reports.next, without_lines + 1))
+        _add_lines_of_another_run(server, state, ended)
     return reports.next
 
 
@@ -104,20 +105,20 @@ class _OnlyExaminations:
             self._examination.begin(self._index)
 
 
-def _add_lines_of_another_run(server: ForkServer, state: JobState, index: int) -> None:
-    """Run a test again and add its lines, if the program's limits allow another run."""
+def _add_lines_of_another_run(server: ForkServer, state: JobState, tests: range) -> None:
+    """Run the first of some tests again and add its lines to all of them, if the limits allow another run."""
     if state.lines_again_cpu_s >= state.job.header["program_cpu_s"] or time.monotonic() >= state.hard_deadline:
         state.add_lines(None)
         return
     file = server.system.memory_file("lines")
     try:
         os.ftruncate(file, state.num_lines + 1)
-        _run_for_lines(server, state, index, file)
+        _run_for_lines(server, state, tests.start, file)
         # Read, not mapped: the program may have cut the file.
         lines = [line for line, ran in enumerate(os.pread(file, state.num_lines + 1, 0)) if ran]
     finally:
         os.close(file)
-    state.add_lines(lines or None)
+    state.add_lines(lines or None, tests)
 
 
 def _run_for_lines(server: ForkServer, state: JobState, index: int, file: int) -> None:

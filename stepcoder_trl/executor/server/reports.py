@@ -14,6 +14,7 @@ from stepcoder_trl.executor.server.clock import Clock
 from stepcoder_trl.executor.server.examination import Examination
 from stepcoder_trl.executor.server.fork_server import ForkServer, Job
 from stepcoder_trl.executor.server.supervise import Supervision
+from stepcoder_trl.executor.wire.line_sets import bits_of, packed
 from stepcoder_trl.executor.wire.messages import (
     EXIT_REPORT_FAILED,
     GO,
@@ -70,11 +71,17 @@ class JobState:
         self.num_lines = job.program.count(b"\n") + job.program.count(b"\r") + 2
         self._lines: set[int] = set()
         self._lines_known = True
+        self._ran: list[int | None] = [0] * len(job.tests)  # lines that ran for each test, as bits; `None`: unknown
 
     def reply(self) -> Reply:
         """Return the message to the caller."""
-        lines = sorted(self._lines) if self._lines_known else None
-        return {"tests": self.results, "lines": lines, "cpu_s": self.cpu_s, "disk_full": self.disk_full}
+        return {
+            "tests": self.results,
+            "lines": sorted(self._lines) if self._lines_known else None,
+            "ran": [None if bits is None else f"{bits:x}" for bits in self._ran],
+            "cpu_s": self.cpu_s,
+            "disk_full": self.disk_full,
+        }
 
     @property
     def has_too_much(self) -> bool:
@@ -96,12 +103,25 @@ class JobState:
         for index in range(first, len(self.results)):
             self.results[index] = {**result, "cpu_s": cpu_s if index == first else 0.0}
 
-    def add_lines(self, lines: Any) -> None:
-        """Add lines that ran. If they are not a list of lines of the program, all of its lines are unknown."""
+    def add_lines(self, lines: Any, tests: range = range(0)) -> None:
+        """
+        Add lines that ran, and ran for each of `tests`.
+
+        If they are not a list of lines of the program, all of its lines are unknown.
+        """
         if isinstance(lines, list) and all(type(line) is int and 0 < line <= self.num_lines for line in lines):
             self._lines.update(lines)
+            if tests:
+                ran = packed(lines)
+                for index in tests:
+                    self.add_lines_of_test(index, ran)
         else:
             self._lines_known = False
+
+    def add_lines_of_test(self, index: int, ran: Any) -> None:
+        """Add lines that ran for one test. If they are no set of lines, those of the test are unknown."""
+        bits, before = bits_of(ran), self._ran[index]
+        self._ran[index] = None if bits is None or before is None else before | bits
 
 
 class ProgramPhase(Enum):
@@ -182,11 +202,11 @@ class Reports:
             claim: Result = {"compile_error": _text(report["compile_error"]), "line": _line(report["line"])}
             self._fill_all(claim)
         elif "end" in report:
-            self._end(report["end"])
+            self._end(report["end"], self.next - 1)
         elif "soft_limit" in report:
-            self._end(report["soft_limit"])
+            self._end(report["soft_limit"], self.next)
         elif "exit" in report:
-            self._end(report["exit"])
+            self._end(report["exit"], self.next)
             self._phase = ProgramPhase.EXIT
         else:
             self._receive_failure(report)
@@ -216,8 +236,13 @@ class Reports:
         if self._header["waits_for_verdicts"]:
             self._may_go_on()
 
-    def _end(self, lines: Lines) -> None:
-        self._state.add_lines(lines)
+    def _end(self, lines: Lines, index: int) -> None:
+        """Add the last lines of the child: those of the test `index`, or of the module level."""
+        tests = range(self._first, len(self._state.results))
+        if self._phase not in (ProgramPhase.MODULE, ProgramPhase.FAILED):
+            last = min(max(index, self._first), self._last - 1)
+            tests = range(last, last + 1)
+        self._state.add_lines(lines, tests)
         self._has_ended = True
 
     def _finish_reported_test(self, report: TestReport) -> None:
@@ -228,6 +253,7 @@ class Reports:
             result = self._examined_result(result)
         result = _checked(result, _STDIO_KEYS if self._is_stdio else _VALUE_KEYS)
         self._state.add_lines(report["lines"])
+        self._state.add_lines_of_test(self.next, report.get("ran"))
         if self._is_expired:
             return
         self._finish_test(result, self._clock.begin())

@@ -15,7 +15,9 @@ from typing import Any, Literal
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.verdict.asserts import Split
 from stepcoder_trl.executor.verdict.compare import Tolerance, stdout_matches, values_match
+from stepcoder_trl.executor.verdict.lines_of_tests import NOT_RUN, with_lines_of_tests
 from stepcoder_trl.executor.verdict.plausible import believed_lines
+from stepcoder_trl.executor.verdict.remembering import Sharing
 from stepcoder_trl.executor.verdict.shorten import brief, difference
 from stepcoder_trl.executor.wire.codec import decode
 from stepcoder_trl.executor.wire.messages import Infrastructure, Lines, Reply, Result
@@ -130,7 +132,7 @@ def _early_end(report: Result) -> TestResult | None:
         if key in report:
             line = report.get("line")
             text = "time limit exceeded" if outcome is Outcome.TIMEOUT else str(report[key])
-            message = "not run" if report.get("not_run") else text
+            message = NOT_RUN if report.get("not_run") else text
             return TestResult(outcome, _cpu_s(report), message, line if type(line) is int and line > 0 else None)
     return None
 
@@ -145,11 +147,12 @@ def judge_reply(
     reply: Reply | Infrastructure,
     is_traced: bool = True,
     called: str | None = None,
+    sharing: Sharing = Sharing.NOTHING,
 ) -> Execution:
     """
     Judge a program by the fork server's last message. Raise a `SandboxError` if the server failed to run it.
 
-    `called` is the function that call tests call.
+    `called` is the function that call tests call, and `sharing` what the tests share.
     """
     if "infrastructure" in reply:
         kind = KilledError if reply.get("killed") is True else SandboxError
@@ -159,12 +162,14 @@ def judge_reply(
         not_run = isinstance(report, dict) and report.get("not_run")
         if not_run and results and results[-1].outcome is not Outcome.PASSED:
             trusted = not isinstance(judges[index], Untrusted)
-            results.append(TestResult(results[-1].outcome, message="not run", trusted=trusted))
+            results.append(TestResult(results[-1].outcome, message=NOT_RUN, trusted=trusted))
         else:
             results.append(judge_test(judges[index], report))
     lines = believed_lines(program, reply["lines"], results, called) if is_traced else None
     execution = _execution(program, results, lines, float(reply["cpu_s"]))
-    if not is_traced:
+    if is_traced:
+        execution = with_lines_of_tests(program, execution, lines, reply.get("ran"), sharing)
+    else:
         execution = replace(execution, trace_lost=False)
     if reply.get("disk_full") and execution.outcome is not Outcome.PASSED:
         raise SandboxError("the disk was full, which may be why the program failed")

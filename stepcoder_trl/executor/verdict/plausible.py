@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from types import CodeType
 from typing import NamedTuple
 
@@ -82,6 +83,7 @@ def _is_in_order(units: Sequence[ExecutableUnit], ran: Sequence[bool], silent: S
     return True
 
 
+@lru_cache(maxsize=8)  # the lines of each test are checked after those of all tests
 def _compiles_slowly(program: str) -> bool:
     """
     Return whether compiling a program here could take long. Its own process has a time limit, this one has none.
@@ -119,6 +121,7 @@ def _compiled_size(node: ast.AST) -> _Compiled:
     return _Compiled(nodes, 0 if isinstance(node, _FUNCTIONS) else exits)
 
 
+@lru_cache(maxsize=8)
 def _lines_with_events(program: str) -> frozenset[TLineNo]:
     """Return all lines that may have an event, by the tables of the compiled program. Empty if it does not compile."""
     try:

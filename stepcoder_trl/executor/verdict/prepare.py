@@ -32,6 +32,7 @@ from stepcoder_trl.executor.verdict.limits import (
     Limits,
     program_seconds,
 )
+from stepcoder_trl.executor.verdict.remembering import Sharing, sharing_of
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.executor.verdict.setups import divided_setup
 from stepcoder_trl.executor.wire.codec import encode
@@ -66,6 +67,7 @@ class PreparedTests:
     deadline_s: float  # wall seconds after which a server that has not answered counts as lost
     checks: bytes  # message to the examiner, which the program's process must not see; empty if no test needs one
     called: str | None = None  # function that call tests call
+    sharing: Sharing = Sharing.NOTHING
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         deadline_s=hard_wall_s + SERVER_SLACK_S,
         checks=checks,
         called=tests["fn_name"] if tests["type"] == "call" else None,
+        sharing=sharing_of(tests, len(judges), limits.fresh_process_per_test),
     )
 
 

@@ -163,10 +163,11 @@ class TestAnnounced(TypedDict):
 
 @final
 class Reply(TypedDict):
-    """Results of all tests, the lines that ran in any of them, and the program's CPU seconds."""
+    """Results of all tests, the lines that ran in any of them and in each, and the program's CPU seconds."""
 
     tests: list[Result | None]
     lines: Lines
+    ran: list[str | None]  # for each test a set of lines, see `line_sets.py`. `None`: unknown
     cpu_s: float
     disk_full: bool  # whether the disk was full when a child of the job ended
 
@@ -230,10 +231,11 @@ class ReadyForExaminer(TypedDict):
 
 @final
 class TestReport(TypedDict):
-    """Result of one test, and the lines that no earlier report has."""
+    """Result of one test, the lines that no earlier report has, and all lines that ran for this test."""
 
     test: int
     lines: Lines
+    ran: str | None  # a set of lines, see `line_sets.py`. `None`: unknown, or the module has too many lines
     result: Result
 
 
