@@ -23,7 +23,6 @@ import itertools
 import json
 import os
 import platform
-import random
 import statistics
 import subprocess
 import sys
@@ -38,11 +37,6 @@ TRAINERS = ("ours", "upstream")
 SETTINGS = ("generated", "replayed")
 BATCH, MICRO_BATCH, QUERY_TOKENS = 16, 4, 64
 UPDATES = 3  # per measurement, the first not counted
-SOLUTION = (
-    "def sign(x):\n    if x > 100:\n        return 1\n    for _ in range(2):\n        x += 0\n"
-    "    if x > 0:\n        return 1\n    if x < 0:\n        return -1\n    return 0\n"
-)
-TESTS = {"type": "call", "fn_name": "sign", "inputs": [[5], [-2], [0]], "outputs": [1, -1, 0]}
 
 
 # One measurement
@@ -96,18 +90,6 @@ def _memory(field: str) -> int:
     raise KeyError(field)
 
 
-def _tokenizer(vocabulary: int) -> Any:
-    """Return a tokenizer with one token per byte, filled up to a vocabulary size with unused names."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    names = ["<pad>", "<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    names += [f"w{number}" for number in range(vocabulary - len(names))]
-    bpe = Tokenizer(models.BPE({name: number for number, name in enumerate(names)}, []))
-    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<pad>", eos_token="<eos>", padding_side="left")
-
-
 def _model(arguments: argparse.Namespace, kind: str, size: int = 128, layers: int = 4) -> Any:
     import torch
     import transformers
@@ -148,35 +130,11 @@ def _settings(arguments: argparse.Namespace, folder: str) -> dict[str, Any]:
     }
 
 
-def _prompt() -> str:
-    return "Return the sign of x.\n".ljust(QUERY_TOKENS - len("def sign(x):") - 1, "#") + "\n"
-
-
-def _table(arguments: argparse.Namespace, tokenizer: Any) -> list[list[int]]:
-    """Return completions of different lengths: a right or a wrong body, then statements that never run."""
-    draw = random.Random(0)
-    bodies = ["\n    return (x > 0) - (x < 0)", "\n    return 1"]
-    rows = []
-    for number in range(BATCH):
-        length = draw.randint(arguments.length // 4, arguments.length) - 1
-        rows.append(tokenizer((bodies[number % 2] + "\n    x = x + 1" * arguments.length)[:length])["input_ids"] + [1])
-    return rows
-
-
 def _ours(arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
+    from benchmarks import replay
     from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
 
-    tokenizer = _tokenizer(arguments.vocabulary)
-    problems = [
-        {
-            "task_id": str(number),
-            "prompt": _prompt(),
-            "starter_code": "def sign(x):\n",
-            "canonical_solution": SOLUTION,
-            "tests": TESTS,
-        }
-        for number in range(BATCH)
-    ]
+    tokenizer = replay.byte_tokenizer(arguments.vocabulary)
     trainer = StepCoderPPOTrainer(
         StepCoderPPOConfig(
             **_settings(arguments, folder), num_generations=4, top_p=1.0, temperature=0.7, executor_workers=1
@@ -184,28 +142,13 @@ def _ours(arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
         tokenizer,
         _model(arguments, "LlamaForCausalLM"),
         _model(arguments, "LlamaForCausalLM"),
-        train_dataset=problems,
+        train_dataset=replay.problems(BATCH, QUERY_TOKENS),
         value_model=_model(arguments, "LlamaForSequenceClassification"),
         callbacks=[clock],
     )
     if arguments.setting == "replayed":
-        trainer.generate = _replay(_table(arguments, tokenizer))
+        trainer.generate = replay.replay_for_ppo(replay.completions(BATCH, arguments.length, tokenizer))
     return trainer
-
-
-def _replay(table: list[list[int]]) -> Any:
-    import torch
-
-    from stepcoder_trl.evaluation.generation import Generation
-    from stepcoder_trl.steps.padding import pad_left
-
-    def generate(model: Any, queries: Any, tokenizer: Any, *_: Any, **__: Any) -> Generation:
-        ids, mask = pad_left([query.token_ids for query in queries], 0, model.device)
-        lengths = torch.tensor([len(row) for row in table])
-        rows = torch.tensor([row + [0] * (int(lengths.max()) - len(row)) for row in table])
-        return Generation(ids, mask, rows, lengths, torch.ones(len(table), dtype=torch.bool))
-
-    return generate
 
 
 def _upstream(arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
@@ -214,13 +157,15 @@ def _upstream(arguments: argparse.Namespace, folder: str, clock: Any) -> Any:
     from trl.experimental.ppo import PPOConfig, PPOTrainer
     from trl.experimental.ppo import ppo_trainer as module
 
-    tokenizer = _tokenizer(arguments.vocabulary)
+    from benchmarks import replay
+
+    tokenizer = replay.byte_tokenizer(arguments.vocabulary)
     if arguments.setting == "replayed":
-        table = _table(arguments, tokenizer)
+        table = replay.completions(BATCH, arguments.length, tokenizer)
         rows = torch.tensor([row + [0] * (arguments.length - len(row)) for row in table])
         logits = torch.randn(BATCH, arguments.length, arguments.vocabulary)
         module.batch_generation = lambda model, queries, *_: (torch.cat([queries, rows], 1), logits)
-    ids = tokenizer(_prompt() + "def sign(x):")["input_ids"]
+    ids = tokenizer(replay.prompt(QUERY_TOKENS) + replay.STARTER_CODE.strip())["input_ids"]
     return PPOTrainer(
         PPOConfig(**_settings(arguments, folder), num_sample_generations=0, temperature=0.7, stop_token_id=1),
         tokenizer,

@@ -37,10 +37,11 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2, help="number of runs at a time (default: %(default)s)")
     parser.add_argument("--report", action="store_true", help="report the finished runs and run nothing")
     parser.add_argument("--smoke", action="store_true", help="run one tiny seed of five arms, with results in --work")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the report (%(default)s)")
     chosen = parser.parse_args()
     settings = [SETTINGS[name] for name in chosen.settings]
     reported = [setting for setting in SETTINGS.values() if setting is not SMOKE]
-    arms, seeds, out = chosen.arms, chosen.seeds, OUT
+    arms, seeds, out = chosen.arms, chosen.seeds, chosen.out
     if chosen.smoke:
         settings = reported = [SMOKE]
         arms, seeds, out = ["sft", "imitation", "ppo", "stepcoder", "grpo_stepcoder"], [0], chosen.work / "smoke"

@@ -15,7 +15,7 @@ from statistics import fmean
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.ablation.files import locked
-from benchmarks.ablation.settings import Corpus, Setting, digest
+from benchmarks.ablation.settings import Setting, digest
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.quickstart.problems import noisy_demonstrations, synthetic_problems
 from stepcoder_trl.quickstart.tiny_model import SFTConfig, TinyModelConfig, build_model, build_tokenizer, fine_tune
@@ -43,7 +43,7 @@ class Material:
 def prepare(setting: Setting, seed: int, folder: Path) -> Material:
     """Load the material of a run from the folder, and make the missing parts."""
     problems = _problems(setting, seed, folder)
-    checkpoint = fine_tuned(setting.corpus, seed, folder)
+    checkpoint = fine_tuned(setting, seed, folder)
     rows = [problem.to_row() for problems_ in problems.values() for problem in problems_]
     weights = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint)
@@ -52,7 +52,7 @@ def prepare(setting: Setting, seed: int, folder: Path) -> Material:
         training=[with_first_tests(problem, setting.training_tests) for problem in problems["training"]],
         evaluated=problems,
         tokenizer=tokenizer,
-        model=LlamaForCausalLM.from_pretrained(checkpoint).eval(),
+        model=LlamaForCausalLM.from_pretrained(checkpoint).to(setting.device).eval(),
         response_length=max(len(tokenizer(solution)["input_ids"]) for solution in solutions) + SPARE_TOKENS,
         sft=json.loads((checkpoint / "sft.json").read_text()),
         digest=digest([rows, weights]),
@@ -85,19 +85,21 @@ def _problems(setting: Setting, seed: int, folder: Path) -> dict[str, list[Probl
     }
 
 
-def fine_tuned(corpus: Corpus, seed: int, folder: Path) -> Path:
+def fine_tuned(setting: Setting, seed: int, folder: Path) -> Path:
     """
-    Return the folder of the model that is fine-tuned on a corpus, with its tokenizer and `sft.json`.
+    Return the folder of the model that is fine-tuned on a setting's corpus, with its tokenizer and `sft.json`.
 
     With fewer than three arms the corpus may contain the prompt of a problem. Its programs for such a prompt have as
     many errors as all others.
     """
 
+    corpus, size = setting.corpus, setting.model
+
     def tune(made: Path) -> None:
         noisy = {"easy_accuracy": corpus.easy_accuracy, "hard_accuracy": corpus.hard_accuracy}
         texts = itertools.islice(noisy_demonstrations(seed, corpus.dials, **noisy), TOKENIZER_TEXTS)
         tokenizer = build_tokenizer(one.prompt + one.program for one in texts)
-        model = build_model(tokenizer, TinyModelConfig(), seed)
+        model = build_model(tokenizer, size, seed).to(setting.device)
         settings = SFTConfig(num_steps=corpus.steps, warmup_steps=min(50, corpus.steps // 4))
         steps = fine_tune(model, tokenizer, noisy_demonstrations(seed, corpus.dials, **noisy), settings)
         model.save_pretrained(made)
@@ -106,7 +108,8 @@ def fine_tuned(corpus: Corpus, seed: int, folder: Path) -> Path:
         figures = {"loss": fmean(step.loss for step in last), "floor": fmean(step.floor for step in last)}
         (made / "sft.json").write_text(json.dumps(figures) + "\n")
 
-    return _once(folder / "sft" / f"{digest(asdict(corpus))}-seed{seed}", tune)
+    sized = asdict(corpus) if size == TinyModelConfig() else {**asdict(corpus), "model": asdict(size)}
+    return _once(folder / "sft" / f"{digest(sized)}-seed{seed}", tune)
 
 
 def _once(target: Path, make: Callable[[Path], None]) -> Path:

@@ -9,7 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from stepcoder_trl.quickstart.problems import SyntheticConfig
+from stepcoder_trl.quickstart.tiny_model import TinyModelConfig
 
 
 WORK, OUT = Path("runs/ablation"), Path("docs/results/ablation")  # of the runs, of the results
@@ -41,6 +44,13 @@ class Setting:
     num_generations: int = 4
     evaluate_every: int = 8  # updates
     stop_after: int | None = None  # updates; the schedules do not change
+    model: TinyModelConfig = TinyModelConfig()  # noqa: RUF009 - it is frozen
+    on_gpu: bool = False  # where there is one
+
+    @property
+    def device(self) -> str:
+        """Device of the model."""
+        return "cuda" if self.on_gpu and torch.cuda.is_available() else "cpu"
 
     @property
     def rollouts_per_update(self) -> int:
@@ -165,6 +175,8 @@ class Job:
         """Name of the result. It contains a digest of setting and arm."""
         settings = {**asdict(self.setting), "arm": asdict(ARMS[self.arm]), "common": ARMS[self.arm].common}
         del settings["reason"]
+        if not self.setting.on_gpu:  # the names of runs on CPUs are older than these fields
+            del settings["model"], settings["on_gpu"]
         return f"{self.setting.name}/{self.arm}-{digest(settings)}-seed{self.seed}"
 
     def path(self, folder: Path) -> Path:
@@ -283,6 +295,14 @@ GROUPS = replace(
     ),
     stop_after=MAIN.updates // 2,
 )
+# For a GPU: a model with thirty times as many parameters, which is fine-tuned as long.
+LARGE = replace(
+    MAIN,
+    name="large",
+    reason="The main setting with a model of 10 million parameters, trained on a GPU.",
+    model=TinyModelConfig(hidden_size=384, num_layers=6, num_heads=6),
+    on_gpu=True,
+)
 SMOKE = Setting(
     name="smoke",
     reason="Shows that everything runs. It is too small for conclusions.",
@@ -295,4 +315,4 @@ SMOKE = Setting(
     num_generations=2,
     evaluate_every=1,
 )
-SETTINGS = {setting.name: setting for setting in (MAIN, OWN, FAMILIES, *TESTS, *CHAINS, SPARSER, GROUPS, SMOKE)}
+SETTINGS = {setting.name: setting for setting in (MAIN, OWN, FAMILIES, *TESTS, *CHAINS, SPARSER, GROUPS, LARGE, SMOKE)}

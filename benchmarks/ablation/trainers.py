@@ -87,7 +87,7 @@ def _shared_options(setting: Setting, seed: int, folder: str) -> dict[str, Any]:
         "per_device_train_batch_size": setting.rollouts_per_update // _STEPS,
         "test_timeout_s": 1.0,
         "seed": seed,
-        "use_cpu": True,
+        "use_cpu": setting.device == "cpu",
         "bf16": False,
         "report_to": "none",
         "save_strategy": "no",

@@ -211,6 +211,7 @@ def _completion_loss(model: LlamaForCausalLM, batch: Sequence[_Example], pad: in
         ids[row, : example.length] = torch.tensor(example.query_ids + example.completion_ids)
         labels[row, begin : example.length] = torch.tensor(example.completion_ids)
     # Padding on the right needs no attention mask, because attention is causal.
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    hidden = model.model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state[:, :-1]
+    labels = labels.to(model.device)
     learnt = labels[:, 1:] != _IGNORED
     return torch.nn.functional.cross_entropy(model.lm_head(hidden[learnt]), labels[:, 1:][learnt])
