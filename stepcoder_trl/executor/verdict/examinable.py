@@ -22,6 +22,7 @@ from stepcoder_trl.executor.verdict.asserts import (
     last_name,
     names_class,
 )
+from stepcoder_trl.executor.verdict.origins import compares_results
 from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_used_by
 from stepcoder_trl.executor.wire.messages import candidate_name
 from stepcoder_trl.parsing import syntax_tree
@@ -132,6 +133,8 @@ class _Plan:
             raise _MustRunWithProgram  # e.g. `check(sum)`: Python's `sum`, or the program's?
         names = {candidate_name(number): ast.unparse(node) for number, node in enumerate(candidates.expressions)}
         if any(_combines_results(node, names) for node in ast.walk(statement)):
+            raise _MustRunWithProgram
+        if compares_results(statement, self.functions, names):
             raise _MustRunWithProgram
         self.follow(statement, set(names), depth=0)
         return PlannedCheck(
