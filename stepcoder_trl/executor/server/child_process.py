@@ -53,6 +53,12 @@ class ChildProcess:
         self.folder = ""
         self.free_bytes = scratch.free_bytes(server.folder)
 
+    @property
+    def file_limit_bytes(self) -> int:
+        """Return the largest size of a file of the program."""
+        inputs = self._job.tests[self._tests.start : self._tests.stop]
+        return max(self._job.header["max_output_bytes"] + 1, *map(len, inputs))
+
     def start(self, examination: Examination, lines: int | None = None) -> None:
         """
         Send the job. `lines` is a memory file in which the child marks the lines that run.
@@ -79,7 +85,7 @@ class ChildProcess:
             folder=self.folder,
             memory_limit_bytes=header["memory_limit_bytes"],
             cpu_limit_s=math.ceil(min(header["program_cpu_s"], MAX_CPU_S)) + 2,
-            file_limit_bytes=max(header["max_output_bytes"] + 1, *map(len, tests)),
+            file_limit_bytes=self.file_limit_bytes,
             max_output_bytes=header["max_output_bytes"],
             waits_for_verdicts=header["waits_for_verdicts"] and not files,
             is_traced=header["is_traced"],
@@ -243,6 +249,7 @@ class Watch:
         free_bytes = scratch.free_bytes(folder)
         if self._child.free_bytes - free_bytes <= MAX_SCRATCH_BYTES:
             return DiskUse.HARMLESS
-        if max(system.written_bytes(pid), system.nameless_bytes(pid, folder)) > MAX_SCRATCH_BYTES:
+        nameless_bytes = system.nameless_bytes(pid, folder, self._child.file_limit_bytes)
+        if max(system.written_bytes(pid), nameless_bytes) > MAX_SCRATCH_BYTES:
             return DiskUse.TOO_MUCH
         return DiskUse.UNKNOWN if free_bytes < CRITICAL_FREE_BYTES else DiskUse.HARMLESS

@@ -14,6 +14,7 @@ import select
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 
 from stepcoder_trl.executor.wire.frames import write_all
 
@@ -51,18 +52,26 @@ class System:
         except (OSError, ValueError, KeyError):
             return 0
 
-    def nameless_bytes(self, pid: int, folder: str) -> int:
-        """Return the bytes of files without a name that a process has open on the disk of a folder. 0 if unknown."""
-        total = 0
+    def nameless_bytes(self, pid: int, folder: str, max_file_bytes: int) -> int:
+        """
+        Return the bytes of files without a name that a process holds on the disk of a folder. 0 if unknown.
+
+        The size of one that is mapped but not open cannot be read. It counts as `max_file_bytes`.
+        """
+        sizes: dict[int, int] = {}  # by inode
         try:
             disk = os.stat(folder).st_dev
             for name in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(FileNotFoundError):  # closed meanwhile
                     file = os.stat(f"/proc/{pid}/fd/{name}")
-                    total += 512 * file.st_blocks if file.st_nlink == 0 and file.st_dev == disk else 0
+                    if file.st_nlink == 0 and file.st_dev == disk:
+                        sizes[file.st_ino] = 512 * file.st_blocks
+            with open(f"/proc/{pid}/maps", errors="replace") as maps:
+                for inode in _nameless_inodes(maps, disk):
+                    sizes.setdefault(inode, max_file_bytes)
         except OSError:
             return 0
-        return total
+        return sum(sizes.values())
 
     def num_threads(self, pid: int) -> int:
         """Return the number of threads of a process. 0 if it is unknown."""
@@ -103,7 +112,7 @@ class PortableSystem(System):
         """Return 0: the bytes are unknown."""
         return 0
 
-    def nameless_bytes(self, pid: int, folder: str) -> int:
+    def nameless_bytes(self, pid: int, folder: str, max_file_bytes: int) -> int:
         """Return 0: the bytes are unknown."""
         return 0
 
@@ -118,6 +127,15 @@ class PortableSystem(System):
     def children(self) -> list[int]:
         """Return nothing: the system adopts processes that leave their group."""
         return []
+
+
+def _nameless_inodes(maps: Iterable[str], disk: int) -> Iterator[int]:
+    """Yield the inodes of files without a name on a disk that these lines of `/proc/PID/maps` tell of."""
+    device = f"{os.major(disk):02x}:{os.minor(disk):02x}"
+    for line in maps:
+        _, _, _, file_device, inode, *path = line.split(maxsplit=5)
+        if file_device == device and path and path[0].endswith("(deleted)\n"):
+            yield int(inode)
 
 
 def _filled(descriptor: int, text: str) -> int:
