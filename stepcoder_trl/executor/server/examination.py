@@ -13,13 +13,14 @@ from collections.abc import Sequence
 
 from stepcoder_trl.executor.examiner.process import serve
 from stepcoder_trl.executor.server.hardening.confine import Hardening
-from stepcoder_trl.executor.wire.messages import ExaminationRequest, Verdict
+from stepcoder_trl.executor.wire.messages import GARBAGE, ExaminationRequest, Verdict
 from stepcoder_trl.executor.wire.system import System
 
 
 MAX_CPU_S = 2**31
 _MEMORY_BYTES = 2**30  # 32 MiB of JSON become up to 640 MiB of Python objects
 _VERDICT_BYTES = 2**16
+_END_S = 1.0  # for an examiner that has closed its socket to end
 
 
 class ExaminerLost(Exception):
@@ -85,6 +86,13 @@ class Examiner:
         verdict: Verdict = json.loads(data)
         return verdict
 
+    def has_ended(self) -> bool:
+        """Return whether the examiner is not there any more. One that has ended is reaped."""
+        if self.pid and os.waitpid(self.pid, os.WNOHANG)[0]:
+            self.pid, self.is_busy = 0, False
+            self._socket.close()
+        return not self.pid
+
     def cpu_s(self) -> float:
         """Return the CPU seconds for the current test."""
         return self._cpu_seconds() - self._cpu_start
@@ -98,6 +106,11 @@ class Examiner:
 
     def _lost(self) -> ExaminerLost | OSError:
         """Return the error for an examiner that has ended, or cannot be reached: then it is killed."""
+        end = os.pidfd_open(self.pid)
+        try:
+            select.select([end], [], [], _END_S)
+        finally:
+            os.close(end)
         ended, status = os.waitpid(self.pid, os.WNOHANG)
         if not ended:
             self.kill()
@@ -133,6 +146,7 @@ class Examination:
         self._max_answer_bytes = max_answer_bytes
         self._is_used_up = False
         self._pipes: tuple[int, ...] = ()
+        self._poll: select.poll | None = None
 
     def connect(self, pipes: tuple[int, ...]) -> None:
         """Take the ends of the pipes to and from a new child, which are closed here once the examiner has them."""
@@ -159,13 +173,27 @@ class Examination:
         if self._examiner is None or self._examiner.is_busy or self.verdict is not None:
             raise ValueError("report out of order")
         request = ExaminationRequest(test=index, size=self._checks_bytes, max_bytes=self._max_answer_bytes)
-        self._examiner.begin(request, self._pipes)
+        try:
+            self._examiner.begin(request, self._pipes)
+        except ExaminerLost as error:
+            if error.was_killed or self._pipes:
+                raise
+            raise ValueError("the program's last test has ended the examiner") from None
         self._pipes = _closed(self._pipes)  # so that each side notices when the other ends
 
     def receive_verdict(self, wait_s: float = 0.0) -> None:
         """Receive the verdict, if there is one."""
         assert self._examiner is not None
-        verdict = self._examiner.verdict(wait_s)
+        descriptor = self._examiner.fileno()
+        try:
+            verdict = self._examiner.verdict(wait_s)
+        except ExaminerLost as error:
+            if error.was_killed:
+                raise
+            # Its memory is used up, or an answer was too much for the interpreter. A new try would be a second chance.
+            verdict = {"aborted": GARBAGE}
+            if self._poll is not None:
+                self._poll.unregister(descriptor)
         if verdict is not None:
             self.verdict = verdict
             self._is_used_up |= "memory" in verdict
@@ -192,6 +220,7 @@ class Examination:
         if self._examiner is not None and self._examiner.is_busy:
             poll.unregister(self._examiner)
             self._examiner.kill()
+            self._poll = None
 
     # Events that wake the server
 
@@ -199,6 +228,7 @@ class Examination:
         """Wake the server when the examiner ends."""
         if self._examiner is not None:
             poll.register(self._examiner, 0)
+            self._poll = poll
 
     def watch_for_verdict(self, poll: select.poll) -> None:
         """Wake the server when the examiner has a verdict."""

@@ -105,7 +105,7 @@ class ForkServer:
 
     def new_examination(self, checks_bytes: int, max_answer_bytes: int) -> Examination:
         """Return the examination of a new child. Start the examiner if there are checks and it does not run."""
-        if checks_bytes and (self._examiner is None or not self._examiner.pid):
+        if checks_bytes and (self._examiner is None or self._examiner.has_ended()):
             assert self._checks is not None
             self._examiner = Examiner(
                 self._checks, self.hardening, [self._replies, self.requests.fileno(), self.forker.fileno()]

@@ -313,3 +313,22 @@ def test_changed_arguments_are_changed_in_check(executor, make, change):
     execution = executor.run(f"def f(x):\n    {change}\n", checks(setup))
 
     assert (execution.outcome, execution.trusted) == (Outcome.PASSED, True)
+
+
+def test_examiner_that_ends_by_itself_gives_no_second_try():
+    """A program may bring it there by its answers. Another run would be a second guess."""
+    pytest.importorskip("numpy")
+    setup = (
+        "import numpy\nfrom numpy.lib.stride_tricks import as_strided\n\ndef check(candidate):\n"
+        "    assert candidate(1) == 2\n    as_strided(numpy.zeros(1), (10**9,), (2**20,)).sum()\n"
+    )
+    tests = {"type": "assert", "setup": setup, "asserts": ["check(f)", "check(f)"]}
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+        executor.run("def f(x):\n    return x\n", {"type": "assert", "setup": "", "asserts": ["assert f(1) == 1"]})
+        before = leftovers.children_of_ours()
+        execution = executor.run("def f(x):\n    return x + 1\n", tests)
+
+        assert leftovers.children_of_ours() == before
+
+    assert [test.message for test in execution.tests] == ["the program sent garbage"] * 2
+    assert execution.outcome is Outcome.RUNTIME_ERROR
