@@ -80,8 +80,9 @@ def prepare(*, base: str, readable: Sequence[str], isolation: str, portable: boo
 
     Call it once, single-threaded, after everything is imported and before the first fork. `isolation="auto"` takes the
     layers that this machine has. `"strict"` takes all, or raises. `"none"` takes the portable ones, and so does
-    `portable`, which is the default outside Linux. Programs may read `readable`, the interpreter's files, and the
-    system's libraries and locales. Below the folder `base`, each program reads and changes its own folder alone.
+    `portable`, which is the default outside Linux. Programs may read `readable`, which holds the interpreter's files
+    and the libraries, and the system's locales. Below the folder `base`, each program reads and changes its own folder
+    alone.
 
     Raise ValueError for bad arguments, and IsolationUnavailable if a layer is missing under `"strict"`, or if the
     interpreter's files can be read only with the powers of root.

@@ -11,9 +11,8 @@ from pathlib import Path
 from stepcoder_trl.executor.server.hardening.libc import syscall
 
 
-# Read-only besides the interpreter's own folders.
+# Read-only besides the folders of the interpreter and of libraries.
 _SYSTEM_PATHS = (
-    *("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64"),
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ld.so.preload"),
     *("/etc/localtime", "/etc/timezone", "/usr/share/zoneinfo", "/etc/zoneinfo"),
     *("/etc/locale.alias", "/usr/share/locale", "/usr/share/i18n"),
@@ -58,7 +57,7 @@ def kernel_version() -> int:
 
 class Ruleset:
     """
-    Landlock rules, made once in the fork server and put on by each child. Programs may also read the system's files.
+    Landlock rules, made once in the fork server and put on by each child. Programs also read the system's settings.
 
     They do not confine the server itself, which has to empty the folders below `base`. Creation raises OSError if the
     kernel has no Landlock, or `base` cannot be opened.

@@ -10,15 +10,19 @@ from collections.abc import Iterable, Iterator
 # Names of the folders that installers fill. Other entries of the search path, such as a checkout of an editable
 # installation, may hold anything.
 _INSTALLED = ("site-packages", "dist-packages", "lib-dynload")
+# Folders of the system's libraries. Python packages may be installed there, too.
+_LIBRARIES = (
+    *("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64"),
+)
 
 
 def readable_paths() -> list[str]:
-    """Return the files and folders that programs of this interpreter may read, besides the system's."""
+    """Return the files and folders of the interpreter and of libraries, which its programs may read."""
     package = __name__.partition(".")[0]
     library = os.path.dirname(os.__file__)
     # `__path__` is empty where the package was sent as a script.
     hidden = sys.modules[package].__path__
-    return select([library], sys.path, sys.base_exec_prefix, sys.platlibdir, hidden)
+    return select([library, *_LIBRARIES], sys.path, sys.base_exec_prefix, sys.platlibdir, hidden)
 
 
 def select(

@@ -106,3 +106,16 @@ def test_systems_interpreter_loads_its_library(outside, tmp_path):
 
 def _loads(name: str) -> bool:
     return subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True).returncode == 0
+
+
+def test_package_is_hidden_among_the_systems_libraries(tmp_path, monkeypatch):
+    package = tmp_path / "local" / "lib" / "python3" / "site-packages" / "stepcoder_trl"
+    package.mkdir(parents=True)
+    (package.parent / "other").mkdir()
+    monkeypatch.setattr(readable, "_LIBRARIES", (str(tmp_path / "local" / "lib"),))
+    monkeypatch.setattr(sys.modules["stepcoder_trl"], "__path__", [str(package)])
+
+    paths = [Path(path) for path in readable.readable_paths()]
+
+    assert package.parent / "other" in paths
+    assert not any(package.is_relative_to(path) for path in paths)
