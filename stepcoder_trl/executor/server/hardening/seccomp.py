@@ -24,7 +24,9 @@ DENIED = (
     # what other processes have made, what outlives the process, what is counted by no limit or for the whole machine
     *("shmget", "shmat", "shmctl", "msgget", "msgsnd", "msgrcv", "msgctl", "semget", "semop", "semtimedop", "semctl"),
     *("mq_open", "mq_unlink", "mq_timedsend", "mq_timedreceive", "mq_notify", "mq_getsetattr"),
-    *("memfd_create", "memfd_secret", "keyctl", "add_key", "request_key", "flock"),
+    *("memfd_create", "memfd_secret", "keyctl", "add_key", "request_key"),
+    # what stays with memory that the fork server shares with all programs
+    *("mbind", "set_mempolicy_home_node"),
     *("io_setup", "io_destroy", "io_submit", "io_cancel", "io_getevents", "io_pgetevents"),
     # timers that send any signal, also SIGKILL: setitimer and alarm remain
     "timer_create",
@@ -59,6 +61,7 @@ DENIED = (
 # program writes must survive a loss of power.
 IGNORED = (
     *("setrlimit", "setpriority", "sched_setaffinity", "sync", "syncfs", "fsync", "fdatasync", "sync_file_range"),
+    "flock",
     *("chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "utimensat", "futimesat"),
 )
 # As on file systems that lack them. Landlock does not guard attributes of files. In place of `fallocate`, which takes
@@ -80,8 +83,8 @@ _PRCTL_ALLOWED = (2, 3, 15, 16, 21, 23, 29, 30, 38, 39, 41, 42, 0x53564D41)
 _IOCTL_ALLOWED = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 # fcntl: F_SETOWN, F_SETSIG, F_SETOWN_EX have the kernel send any signal to any process; F_OFD_SETLK and F_OFD_SETLKW
 # lock files that others use; F_SETLEASE and F_NOTIFY watch files; F_SETPIPE_SZ takes pages that are limited for all
-# processes of a user together.
-_FCNTL_DENIED = (8, 10, 15, 37, 38, 1024, 1026, 1031)
+# processes of a user together; F_SET_RW_HINT and F_SET_FILE_RW_HINT stay with files that others use.
+_FCNTL_DENIED = (8, 10, 15, 37, 38, 1024, 1026, 1031, 1036, 1038)
 # fcntl: F_SETLK, F_SETLKW. Such locks never hold up the process that has them, so it cannot tell that there are none.
 _FCNTL_IGNORED = (6, 7)
 # setsockopt: SO_ATTACH_FILTER, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF and _EBPF run programs in the kernel.

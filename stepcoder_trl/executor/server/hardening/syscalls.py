@@ -15,7 +15,8 @@ _UNIFIED = """
     move_mount=429  fsopen=430  fsconfig=431  fsmount=432  fspick=433  pidfd_open=434  clone3=435  close_range=436
     openat2=437  pidfd_getfd=438  process_madvise=440  mount_setattr=442  quotactl_fd=443  landlock_create_ruleset=444
     landlock_add_rule=445  landlock_restrict_self=446  memfd_secret=447  process_mrelease=448  fchmodat2=452
-    statmount=457  listmount=458  lsm_get_self_attr=459  lsm_set_self_attr=460  lsm_list_modules=461
+    set_mempolicy_home_node=450  statmount=457  listmount=458  lsm_get_self_attr=459  lsm_set_self_attr=460
+    lsm_list_modules=461
 """
 _X86_64 = """
     open=2  mmap=9  rt_sigaction=13  ioctl=16  shmget=29  shmat=30  shmctl=31  socket=41  connect=42  accept=43
@@ -32,8 +33,9 @@ _X86_64 = """
     lgetxattr=192  fgetxattr=193  listxattr=194  llistxattr=195  flistxattr=196  removexattr=197
     lremovexattr=198  fremovexattr=199  tkill=200  sched_setaffinity=203  io_setup=206  io_destroy=207
     io_getevents=208  io_submit=209  io_cancel=210  lookup_dcookie=212  remap_file_pages=216  semtimedop=220
-    timer_create=222  clock_settime=227  tgkill=234  utimes=235  mq_open=240  mq_unlink=241  mq_timedsend=242
-    mq_timedreceive=243  mq_notify=244  mq_getsetattr=245  kexec_load=246  add_key=248  request_key=249  keyctl=250
+    timer_create=222  clock_settime=227  tgkill=234  utimes=235  mbind=237  mq_open=240  mq_unlink=241
+    mq_timedsend=242  mq_timedreceive=243  mq_notify=244  mq_getsetattr=245  kexec_load=246  add_key=248
+    request_key=249  keyctl=250
     ioprio_set=251  inotify_init=253  inotify_add_watch=254  migrate_pages=256  openat=257  mkdirat=258  mknodat=259
     fchownat=260  futimesat=261  unlinkat=263  renameat=264  linkat=265  symlinkat=266  fchmodat=268  unshare=272
     get_robust_list=274  sync_file_range=277  move_pages=279  utimensat=280  fallocate=285  accept4=288
@@ -60,8 +62,8 @@ _AARCH64 = """
     msgctl=187  msgrcv=188  msgsnd=189  semget=190  semctl=191  semtimedop=192  semop=193  shmget=194  shmctl=195
     shmat=196  socket=198  socketpair=199  bind=200  listen=201  accept=202  connect=203  setsockopt=208  sendmsg=211
     add_key=217  request_key=218  keyctl=219  clone=220  execve=221  mmap=222  swapon=224  swapoff=225
-    remap_file_pages=234  migrate_pages=238  move_pages=239  rt_tgsigqueueinfo=240  perf_event_open=241  accept4=242
-    prlimit64=261  fanotify_init=262  fanotify_mark=263  name_to_handle_at=264  open_by_handle_at=265
+    remap_file_pages=234  mbind=235  migrate_pages=238  move_pages=239  rt_tgsigqueueinfo=240  perf_event_open=241
+    accept4=242  prlimit64=261  fanotify_init=262  fanotify_mark=263  name_to_handle_at=264  open_by_handle_at=265
     clock_adjtime=266  syncfs=267  setns=268  sendmmsg=269  process_vm_readv=270  process_vm_writev=271  kcmp=272
     finit_module=273  sched_setattr=274  renameat2=276  seccomp=277  memfd_create=279  bpf=280  execveat=281
     userfaultfd=282  io_pgetevents=292  kexec_file_load=294

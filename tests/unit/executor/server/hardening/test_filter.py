@@ -15,10 +15,10 @@ from stepcoder_trl.executor.server.hardening import seccomp, syscalls
 
 # SHA-256 of the instructions as the kernel reads them. A change of the filter changes these, and nothing else does.
 DIGESTS = {
-    ("x86_64", False): "7625db88403560e33de046fad9649a7f5381bb9fc84d186feccebabc74ddf040",
-    ("x86_64", True): "c3b88bad5525da31cb1ee31cfe55c79358ef10c06518cad27d63eac37365eb0b",
-    ("aarch64", False): "d492b79a60a7dfe30d1510f732319db4980c3261456d9d51684d4472efdfe5ed",
-    ("aarch64", True): "bdca6b7120fc2ac5646bbb1e5d50e5c979b8eef56e5d5599aa79c41976f1fc38",
+    ("x86_64", False): "fa9adcbaf2ed90276c58a456dce68b5f0f74ccb7933d50655e9b4eb1dd906b11",
+    ("x86_64", True): "479907f9b732f28f8df79c8f5f546adcb5b615f34e956c2ef433d10de26d1462",
+    ("aarch64", False): "58db0a575b9e4431a4daacfa63f9a79718ee06e6c51b38385ff727bd9ad445fd",
+    ("aarch64", True): "689773bd2458e7a3ecfdfa478815a300346e9ba63be2f7b85c70267193e74ba7",
 }
 
 
