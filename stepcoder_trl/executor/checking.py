@@ -17,6 +17,7 @@ from stepcoder_trl.executor.verdict.judge import worst_of
 from stepcoder_trl.executor.verdict.limits import Limits, program_seconds
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS
+from stepcoder_trl.executor.wire.frames import json_length
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
@@ -27,6 +28,7 @@ class Submit(Protocol):
 
 
 # The answer of a checker may be anything that is true or false.
+_MAX_JSON = 2 * MAX_CHARACTERS  # characters of JSON that are sent to a checker at a time: some have six there
 _JUDGE = "\n\ndef _is_right(*texts):\n    return bool(check(*texts))\n"
 
 
@@ -109,13 +111,14 @@ class _OneByOne:
 
 
 class _Check:
-    """Second half of the work: a checker on the outputs of one program."""
+    """Second half of the work: a checker on the outputs of one program. Large ones are sent one after the other."""
 
     def __init__(self, submit: Submit, tests: Tests, limits: Limits, judged: Future[Execution]) -> None:
         self.submit, self.tests, self.judged = submit, tests, judged
         self.keep_outputs = limits.keep_outputs
         self.limits = replace(limits, program_timeout_s=math.inf)
-        self.checked: list[int] = []  # numbers of the tests whose output is checked
+        self.waiting: list[int] = []  # numbers of the tests whose output has to be checked
+        self.verdicts: dict[int, TestResult] = {}
 
     def begin(self, printed: Future[Execution]) -> None:
         if printed.cancelled():
@@ -125,43 +128,63 @@ class _Check:
             return
         try:
             execution = printed.result()
-            self.checked = [number for number, test in enumerate(execution.tests) if self.can_check(number, test)]
-            if not self.checked:
-                self.end(execution, ())
-                return
-            arguments = [self.arguments(number, execution.tests[number]) for number in self.checked]
-            tests = {**self.tests, "type": "call", "fn_name": "_is_right", "inputs": arguments}
-            tests["outputs"] = [True] * len(arguments)
-            program = tests.pop("checker") + _JUDGE
-            tests.pop("preamble", None)
-            checker = self.submit(program, Tests(tests), self.limits)
-            checker.add_done_callback(lambda future: self.receive(execution, future))
+            self.waiting = [number for number, test in enumerate(execution.tests) if self.can_check(number, test)]
+            self.go_on(execution)
         except Exception as error:  # whatever it is, whoever waits for the program has to learn of it
             self.judged.set_exception(error)
+
+    def go_on(self, execution: Execution) -> None:
+        if not self.waiting:
+            self.end(execution)
+            return
+        numbers = self.next_numbers(execution)
+        arguments = [self.arguments(number, execution.tests[number]) for number in numbers]
+        tests = {**self.tests, "type": "call", "fn_name": "_is_right", "inputs": arguments}
+        tests["outputs"] = [True] * len(arguments)
+        program = tests.pop("checker") + _JUDGE
+        tests.pop("preamble", None)
+        checker = self.submit(program, Tests(tests), self.limits)
+        checker.add_done_callback(lambda future: self.receive(execution, numbers, future))
+
+    def next_numbers(self, execution: Execution) -> list[int]:
+        """Take as many tests off those that wait as may be sent at a time."""
+        numbers: list[int] = []
+        size = 0
+        while self.waiting:
+            size += self.json_length(self.waiting[0], execution.tests[self.waiting[0]])
+            if numbers and size > _MAX_JSON:
+                break
+            numbers.append(self.waiting.pop(0))
+        return numbers
 
     def can_check(self, number: int, test: TestResult) -> bool:
         if test.outcome is not Outcome.PASSED or not isinstance(test.output, str):
             return False
-        return sum(map(len, self.arguments(number, test))) <= MAX_CHARACTERS
+        is_short = sum(map(len, self.arguments(number, test))) <= MAX_CHARACTERS
+        return is_short and self.json_length(number, test) <= _MAX_JSON
+
+    def json_length(self, number: int, test: TestResult) -> int:
+        return sum(map(json_length, self.arguments(number, test)))
 
     def arguments(self, number: int, test: TestResult) -> list[str]:
         printed = str(test.output).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         return [self.tests["inputs"][number], self.tests["outputs"][number], printed]
 
-    def receive(self, execution: Execution, checker: Future[Execution]) -> None:
+    def receive(self, execution: Execution, numbers: list[int], checker: Future[Execution]) -> None:
         try:
             if checker.cancelled():
                 raise SandboxError("This executor was closed before the checker had started.")
-            self.end(execution, checker.result().tests)
+            self.verdicts.update(zip(numbers, checker.result().tests, strict=True))
+            self.go_on(execution)
         except Exception as error:
             self.judged.set_exception(error)
 
-    def end(self, execution: Execution, verdicts: tuple[TestResult, ...]) -> None:
+    def end(self, execution: Execution) -> None:
         results = list(execution.tests)
-        for number, verdict in zip(self.checked, verdicts, strict=True):
+        for number, verdict in self.verdicts.items():
             results[number] = _judged(results[number], verdict)
         for number, result in enumerate(results):
-            if result.outcome is Outcome.PASSED and number not in self.checked:
+            if result.outcome is Outcome.PASSED and number not in self.verdicts:
                 results[number] = replace(result, outcome=Outcome.FAILED, message="too much output for the checker")
         if not self.keep_outputs:
             results = [replace(result, output=None) for result in results]

@@ -14,6 +14,7 @@ from stepcoder_trl.executor.wire.bounds import check_bounds
 READ_BYTES = 2**16  # capacity of a pipe; a larger buffer would be mapped and unmapped for every message
 HEADER = struct.Struct("<I")  # length of the message that follows
 _to_json = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make an encoder for every message
+_CONTROLS, _WIDE = bytes([*range(32), 127]), bytes(range(128, 256))
 _write = os.write  # bound before any program runs, which may replace it in its process
 
 
@@ -26,6 +27,14 @@ class Readable(Protocol):
 def json_bytes(message: Any) -> bytes:
     """Return a message as JSON."""
     return _to_json(message).encode("ascii")
+
+
+def json_length(text: str) -> int:
+    """Return an upper bound of the characters that a text has as JSON, without making it."""
+    data = text.encode("utf-8", "surrogatepass")
+    num_controls = len(data) - len(data.translate(None, _CONTROLS))
+    num_wide = len(data) - len(data.translate(None, _WIDE))
+    return len(data) + data.count(b'"') + data.count(b"\\") + 5 * num_controls + 2 * num_wide + 2
 
 
 def frame(message: Any) -> bytes:
@@ -78,4 +87,4 @@ class FrameBuffer:
             payload = bytes(self._data[HEADER.size : end])
             del self._data[:end]
             check_bounds(payload)
-            yield json.loads(payload)
+            yield json.loads(payload.decode("ascii"))  # bytes could be read in wide characters, which are not counted

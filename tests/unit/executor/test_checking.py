@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import Future
+
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor.verdict.schema import validate_tests
+from stepcoder_trl.executor.checking import submit_checked
+from stepcoder_trl.executor.verdict.limits import Limits
+from stepcoder_trl.executor.verdict.schema import Tests, validate_tests
+from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
 CHECKER = (
@@ -155,3 +161,39 @@ def test_closed_executor_settles_all_programs():
 def test_checker_must_define_check(checker):
     with pytest.raises(BadInputError, match=r"`tests\.checker`"):
         validate_tests({**TESTS, "checker": checker})
+
+
+def test_large_outputs_are_sent_one_after_the_other():
+    """Each character may become six on the way, for all tests together that would be gigabytes of this process."""
+    sent: list[int] = []
+
+    def submit(program: str, tests: Tests, limits: Limits) -> Future[Execution]:
+        future: Future[Execution] = Future()
+        is_checker = tests["type"] == "call"
+        count = len(tests["inputs"])
+        outputs = [None if is_checker else "\x01" * 3_000_000] * count
+        results = tuple(TestResult(Outcome.PASSED, output=output) for output in outputs)
+        if is_checker:
+            sent.append(sum(len(json.dumps(arguments)) for arguments in tests["inputs"]))
+        future.set_result(Execution(Outcome.PASSED, results, frozenset(), frozenset(), 0.0, True))
+        return future
+
+    tests = Tests.parse({**TESTS, "inputs": ["5"] * 4, "outputs": ["2 3"] * 4})
+    execution = submit_checked(submit, "", tests, ExecutorConfig()).result()
+
+    assert execution.outcome is Outcome.PASSED
+    assert len(sent) == 4
+    assert max(sent) < 40_000_000
+
+
+def test_output_that_is_too_long_as_json_is_not_sent():
+    def submit(program: str, tests: Tests, limits: Limits) -> Future[Execution]:
+        assert tests["type"] == "checker"
+        future: Future[Execution] = Future()
+        results = tuple(TestResult(Outcome.PASSED, output="\x01" * 8_000_000) for _ in tests["inputs"])
+        future.set_result(Execution(Outcome.PASSED, results, frozenset(), frozenset(), 0.0, True))
+        return future
+
+    execution = submit_checked(submit, "", Tests.parse(TESTS), ExecutorConfig()).result()
+
+    assert {test.message for test in execution.tests} == {"too much output for the checker"}

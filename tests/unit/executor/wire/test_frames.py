@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from stepcoder_trl.executor.wire.frames import FrameBuffer, frame
+from stepcoder_trl.executor.wire.frames import FrameBuffer, frame, json_length
 
 
 def test_messages_arrive_in_any_pieces():
@@ -27,3 +29,16 @@ def test_message_before_garbage_is_yielded():
     assert next(messages) == 1
     with pytest.raises(OverflowError):
         next(messages)
+
+
+def test_wide_characters_are_garbage():
+    """Their bytes look like other characters, so that brackets would not be counted."""
+    payload = '["\u2200",[],[]]'.encode("utf-16-le")
+
+    with pytest.raises(json.JSONDecodeError):
+        list(FrameBuffer(100).feed(len(payload).to_bytes(4, "little") + payload))
+
+
+@pytest.mark.parametrize("text", ["", "abc", "a\x00\x1f\x7f\n", "äöü", "漢字", "😀", '"\\', "\ud800"])
+def test_length_as_json_is_known_before(text):
+    assert len(json.dumps(text)) <= json_length(text) <= 12 * len(text) + 2
