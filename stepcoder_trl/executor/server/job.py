@@ -10,7 +10,7 @@ from stepcoder_trl.executor.server.child_process import ChildProcess, Watch
 from stepcoder_trl.executor.server.clock import Clock
 from stepcoder_trl.executor.server.examination import Examination
 from stepcoder_trl.executor.server.fork_server import ForkServer, Job
-from stepcoder_trl.executor.server.reports import JobState, Reports
+from stepcoder_trl.executor.server.reports import JobState, Reports, counted_bytes
 from stepcoder_trl.executor.server.supervise import Supervision
 from stepcoder_trl.executor.wire.messages import ChildReport, Reply
 
@@ -88,6 +88,8 @@ class _OnlyExaminations:
         self._index = index
         self._is_examined = index in state.examined
         self._examination = examination
+        self._is_stdio = state.job.header["type"] == "stdio"
+        self._bytes_left = state.job.header["max_kept_bytes"]
 
     def read_progress(self) -> None:
         """Do nothing: the limits count from the start of the child."""
@@ -96,7 +98,10 @@ class _OnlyExaminations:
         """Do nothing: no result counts."""
 
     def count(self, data: bytes) -> None:
-        """Do nothing: reports are not kept."""
+        """Count as for a run whose results count: reports are parsed, too."""
+        self._bytes_left -= counted_bytes(data, self._is_stdio)
+        if self._bytes_left < 0:
+            raise OverflowError("too much in all")
 
     def receive(self, report: ChildReport) -> None:
         if "examine" in report:

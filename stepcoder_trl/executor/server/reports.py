@@ -62,6 +62,7 @@ class JobState:
         self.results: list[Result | None] = [None] * len(job.tests)
         self.kept_bytes = 0  # of all outputs and reports together
         self.cpu_s = 0.0
+        self.compile_s = 0.0  # CPU seconds until a child had compiled the program
         self.lines_again_cpu_s = 0.0  # of runs that are repeated for their lines
         self.disk_full = False
         self.needs_process_per_test = job.header["fresh_process_per_test"]
@@ -80,6 +81,7 @@ class JobState:
             "lines": sorted(self._lines) if self._lines_known else None,
             "ran": [None if bits is None else f"{bits:x}" for bits in self._ran],
             "cpu_s": self.cpu_s,
+            "compile_s": self.compile_s,
             "disk_full": self.disk_full,
         }
 
@@ -168,6 +170,7 @@ class Reports:
     def read_progress(self) -> None:
         if self._phase is ProgramPhase.COMPILE and (moment := self._server.beginning.moment("compiled")):
             self._phase = ProgramPhase.MODULE
+            self._state.compile_s = max(self._state.compile_s, moment[0])
             if self._is_stdio:
                 self._phase = ProgramPhase.TESTS
                 self._clock.begin_then(*moment)
@@ -180,10 +183,7 @@ class Reports:
 
     def count(self, data: bytes) -> None:
         if self._phase is not ProgramPhase.COMPILE:
-            size = len(data) + _CONTAINER_BYTES * (data.count(b"[") + data.count(b"{"))
-            if not self._is_stdio:  # what a stdio test printed is one text, whatever is in it
-                size += _QUOTE_BYTES * data.count(b'"') + _COMMA_BYTES * data.count(b",")
-            self._state.kept_bytes += size * 3 // 4  # of output, base64 makes four bytes of three
+            self._state.kept_bytes += counted_bytes(data, self._is_stdio)
             if self._state.has_too_much:
                 raise OverflowError("too much in all")
 
@@ -322,7 +322,7 @@ class Reports:
         state = self._state
         state.wall_deadline += end.waited_s
         state.cpu_s += end.cpu_s
-        state.disk_full |= end.disk_full
+        state.disk_full |= end.disk_full and not end.filled_disk
         died_at = self.next if self._out_of_memory_at is None else self._out_of_memory_at
         has_said_all = self.is_done and not supervision.expired
         if self.next < self._last and not has_said_all:
@@ -382,6 +382,14 @@ class Reports:
         if size > limit:
             return {"error": f"wrote more than {limit} bytes to standard output"}
         return {"base64": b64encode(os.pread(self._child.stdout, size, 0)).decode()}
+
+
+def counted_bytes(data: bytes, is_stdio: bool) -> int:
+    """Return what a part of a report counts, as output and by the objects that it becomes."""
+    size = len(data) + _CONTAINER_BYTES * (data.count(b"[") + data.count(b"{"))
+    if not is_stdio:  # what a stdio test printed is one text, whatever is in it
+        size += _QUOTE_BYTES * data.count(b'"') + _COMMA_BYTES * data.count(b",")
+    return size * 3 // 4  # of output, base64 makes four bytes of three
 
 
 def _checked(result: Result, allowed: frozenset[str]) -> Result:

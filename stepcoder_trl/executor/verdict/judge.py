@@ -165,7 +165,8 @@ def judge_reply(
             results.append(TestResult(results[-1].outcome, message=NOT_RUN, trusted=trusted))
         else:
             results.append(judge_test(judges[index], report))
-    lines = believed_lines(program, reply["lines"], results, called) if is_traced else None
+    compile_s = reply.get("compile_s", 0.0)
+    lines = believed_lines(program, reply["lines"], results, called, compile_s) if is_traced else None
     execution = _execution(program, results, lines, float(reply["cpu_s"]))
     if is_traced:
         execution = with_lines_of_tests(program, execution, lines, reply.get("ran"), sharing)

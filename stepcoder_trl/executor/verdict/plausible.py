@@ -28,15 +28,19 @@ _REPLACING = ("globals", "setattr", "exec", "__dict__", "__code__", "import *", 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _MAX_FUNCTIONS = 1000  # that are compiled here
 _MAX_COMPILED_NODES = 500_000
+_MAX_COMPILE_S = 0.5  # in which the program's own process compiled it
 
 
-def believed_lines(program: str, lines: Lines, results: Sequence[TestResult], called: str | None = None) -> Lines:
+def believed_lines(
+    program: str, lines: Lines, results: Sequence[TestResult], called: str | None = None, compile_s: float = 0.0
+) -> Lines:
     """
     Return the lines that a program's process reports, or `None` if they cannot be all that ran.
 
-    `called` is the function or method that all tests call, if they are call tests.
+    `called` is the function or method that all tests call, if they are call tests. `compile_s` are the CPU seconds in
+    which the program was compiled there.
     """
-    if lines is None or not is_plausible_trace(program, lines):
+    if lines is None or not is_plausible_trace(program, lines, compile_s):
         return None
     returned = any(result.outcome in (Outcome.PASSED, Outcome.FAILED) for result in results)
     if not lines and (returned or any(result.error_line for result in results)):
@@ -46,17 +50,17 @@ def believed_lines(program: str, lines: Lines, results: Sequence[TestResult], ca
     return lines
 
 
-def is_plausible_trace(program: str, lines: Collection[TLineNo]) -> bool:
+def is_plausible_trace(program: str, lines: Collection[TLineNo], compile_s: float = 0.0) -> bool:
     """
     Return whether just these lines of a program may have run.
 
     Each statement runs after the one before it in its suite, or after the header of the suite. Programs that use the
     means to switch off a trace have no plausible one.
     """
-    return not any(word in program for word in _SWITCHES) and _runs_in_order(program, lines)
+    return not any(word in program for word in _SWITCHES) and _runs_in_order(program, lines, compile_s)
 
 
-def _runs_in_order(program: str, lines: Collection[TLineNo]) -> bool:
+def _runs_in_order(program: str, lines: Collection[TLineNo], compile_s: float) -> bool:
     """Return whether each statement that ran came after the one before it, or after the header of its suite."""
     units = executable_units(program)
     if not units:
@@ -66,7 +70,7 @@ def _runs_in_order(program: str, lines: Collection[TLineNo]) -> bool:
     if _is_in_order(units, ran, [unit.silent for unit in units]):
         return True
     # More statements never have an event: other passive ones, and those that the compiler has left out.
-    if _compiles_slowly(program):
+    if compile_s > _MAX_COMPILE_S or _compiles_slowly(program):
         return False
     known = _lines_with_events(program)
     return _is_in_order(units, ran, [known.isdisjoint(range(unit.first_line, unit.last_line + 1)) for unit in units])

@@ -169,6 +169,7 @@ class Reply(TypedDict):
     lines: Lines
     ran: list[str | None]  # for each test a set of lines, see `line_sets.py`. `None`: unknown
     cpu_s: float
+    compile_s: float  # CPU seconds that its compilation took, which no program can forge
     disk_full: bool  # whether the disk was full when a child of the job ended
 
 

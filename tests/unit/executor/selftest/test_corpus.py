@@ -64,12 +64,14 @@ def test_file_names_what_must_hold(tmp_path):
         growth_mib='{"disk": 600}',
         rate="[100, 0.5]",
         message_not="was changed",
+        untrusted="true",
     )
     needs = one.requirements
 
     assert [companion.name for companion in (*needs.first, *needs.then)] == ["other"] * 3
     assert (needs.config, needs.growth_mib) == ({"stop_on_first_failure": True}, {"disk": 600})
     assert (needs.runs, needs.highest_rate, needs.message_not) == (100, 0.5, "was changed")
+    assert needs.untrusted
     assert needs.needs_own_worker
 
 
@@ -100,6 +102,7 @@ def test_marked_lines_are_numbered_in_the_whole_program(tmp_path):
         ({}, execution(message="\x1b[2J"), "another message"),
         ({}, execution(message="x" * 301), "another message"),
         ({"message_not": "was changed"}, execution(message="the table was changed"), "such a message"),
+        ({"untrusted": "true"}, execution(), "a trusted one"),
         ({}, execution(lines=[1000]), "lines [1000]"),
         ({}, execution(message="worker lost"), "worker lost"),
     ],

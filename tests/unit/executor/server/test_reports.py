@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from stepcoder_trl import Outcome
+from stepcoder_trl.executor.server.child_process import Exit
 from stepcoder_trl.executor.server.fork_server import Job
+from stepcoder_trl.executor.server.job import _OnlyExaminations
 from stepcoder_trl.executor.server.reports import JobState, ProgramPhase, Reports
+from stepcoder_trl.executor.server.supervise import Misuse
 from stepcoder_trl.executor.verdict import prepare
 from stepcoder_trl.executor.wire.codec import encode
 from stepcoder_trl.executor.wire.frames import json_bytes
@@ -148,3 +152,42 @@ def test_output_that_is_no_text_is_garbage(fast_executor):
     )
 
     assert outcomes(fast_executor.run(program, tests)) == ["runtime_error"]
+
+
+def test_reports_of_a_run_for_its_lines_are_counted():
+    state, unused = _state(), cast(Any, None)
+    state.job.header["max_kept_bytes"] = 1000
+    listener = _OnlyExaminations(state, 0, unused)
+
+    listener.count(b'"a",' * 10)
+    with pytest.raises(OverflowError):
+        listener.count(b'"a",' * 30)
+
+
+@pytest.mark.parametrize("filled_disk", [False, True])
+def test_disk_that_the_program_has_filled_is_no_excuse(filled_disk):
+    state, nothing = _state(), SimpleNamespace()
+    server: Any = SimpleNamespace(
+        beginning=SimpleNamespace(moment=lambda step: (0.1, 1.0)),
+        hardening=SimpleNamespace(layers={"seccomp": True}),
+    )
+    clock: Any = SimpleNamespace(cpu_start=0.0, begin=lambda: 0.0)
+    supervision: Any = SimpleNamespace(expired=False, misuse=Misuse.WROTE_TOO_MUCH, lost_disk=False, has_killed=True)
+    reports = Reports(server, state, cast(Any, nothing), clock, cast(Any, SimpleNamespace(verdict=None)), range(1))
+    reports._phase = ProgramPhase.TESTS
+    state.job.header.update(timeout_s=3.0, program_cpu_s=15.0, waits_for_verdicts=False)
+
+    reports.conclude(Exit(9, 0.1, 0.0, filled_disk, disk_full=True), supervision)
+
+    assert state.reply()["disk_full"] is not filled_disk
+
+
+def test_time_of_compilation_is_reported():
+    execution_header = _state()
+    server: Any = SimpleNamespace(beginning=SimpleNamespace(moment=lambda step: (0.75, 1.0)))
+    server.claims = SimpleNamespace(moment=lambda step: None)
+    unused: Any = None
+
+    Reports(server, execution_header, unused, unused, unused, range(3)).read_progress()
+
+    assert execution_header.reply()["compile_s"] == 0.75

@@ -198,3 +198,12 @@ def test_program_that_hides_its_lines_loses_its_trace(fast_executor, hiding):
 
     assert execution.trace_lost
     assert execution.kept_lines == set(range(1, program.count("\n") + 1))
+
+
+def test_program_that_took_long_to_compile_is_not_compiled_here(monkeypatch):
+    """Its own process has measured that, whatever the reason is."""
+    monkeypatch.setattr(plausible, "compile_for_tracing", pytest.fail)
+    program = "first = 1\n" + "[0 for _ in ()]\n" * 5
+
+    assert not is_plausible_trace(program, [6], compile_s=0.6)
+    assert believed_lines(program, [6], [PASSED], compile_s=0.6) is None
