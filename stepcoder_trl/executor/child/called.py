@@ -64,5 +64,7 @@ def _code_of(function: Any) -> CodeType | None:
         if not hasattr(function, "__wrapped__"):
             break
         function = function.__wrapped__
+    if not hasattr(function, "__code__"):  # an object that can be called
+        function = vars(type(function)).get("__call__")
     code = getattr(function, "__code__", None)
     return code if isinstance(code, CodeType) else None
