@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stepcoder_trl.curriculum.measured import MEASUREMENT_FILE, read_measurement
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_text
 from stepcoder_trl.reports.model_card import CARD, CURVE, critic_card, curve_points, model_card
@@ -82,7 +83,9 @@ def write_page(
 ) -> Path:
     """Write the page of a run, by default into its directory. Returns the path."""
     path = Path(path or Path(output_dir) / PAGE)
-    write_text(path, run_page(facts, read_record(output_dir)))
+    is_measured = facts.settings.get("curriculum_start") == "measured"  # else a file there is that of another run
+    measurement = read_measurement(Path(output_dir) / MEASUREMENT_FILE) if is_measured else []
+    write_text(path, run_page(facts, read_record(output_dir), measurement))
     return path
 
 

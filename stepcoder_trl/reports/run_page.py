@@ -6,6 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stepcoder_trl.curriculum.measured import (
+    SUMMARY_HEADER,
+    StageRate,
+    by_problem,
+    summarize_stages,
+    summary_cells,
+)
 from stepcoder_trl.reports.html import rollout_html, rollouts_section
 from stepcoder_trl.reports.page import details, document, facts, table, text
 from stepcoder_trl.reports.rollouts import RolloutView, evenly_spaced
@@ -27,17 +34,18 @@ _GROUPS = {
 _GROUP_COLORS = {_GROUPS["all"]: "f-passed", _GROUPS["some"]: "f0", _GROUPS["none"]: "f-compile_error"}
 
 
-def run_page(run: RunFacts, record: RunRecord) -> str:
+def run_page(run: RunFacts, record: RunRecord, measurement: Sequence[StageRate] = ()) -> str:
     """
     Render a run as one HTML page that asks nothing of the network.
 
+    `measurement` has the samples of the stages that were measured before the first update.
     Rollouts are those of the record, at most 200 of them and 3 million characters of HTML. If there are more, evenly
     spaced ones are shown, and the page says so.
     """
     sections = {
         "Summary": _summary(run),
         "Learning curves": _curves(run.history),
-        "Stages": _stages(run.history, record),
+        "Stages": _stages(run.history, record) + _measurement(measurement),
         "Outcomes": _outcomes(run.history),
         "Groups": _groups(run.history, record),
         "Rollouts": _rollouts(record),
@@ -134,6 +142,20 @@ def _stages(history: Sequence[Mapping[str, Any]], record: RunRecord) -> str:
     charts.append(line_chart(Chart("Mean stage", "stage", means, note="0 is from scratch.")))
     shown = [chart for chart in charts if chart]
     return _charts(shown) if shown else ""
+
+
+def _measurement(rates: Sequence[StageRate]) -> str:
+    """Return a table of the problems by stage and pass rate, as they were measured before the first update."""
+    summaries = summarize_stages(rates)
+    if not summaries:
+        return ""
+    note = (
+        f"Problems by stage and by the pass rate of their samples there, before the first update: "
+        f"{len(by_problem(rates)):,} problems, {sum(one.scored for one in rates):,} samples. A problem starts where "
+        "its rate is nearest to one half. Scratch is stage 0."
+    )
+    shown = table(SUMMARY_HEADER, map(summary_cells, summaries), numbers=True)
+    return f'<h3>Measured before training</h3>\n<p class="soft">{text(note)}</p>\n{shown}'
 
 
 def _at_stage(stages: Mapping[int, int], stage: int) -> int:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from stepcoder_trl.curriculum.measured import MEASUREMENT_FILE, MeasurementFile, StageRate
 from stepcoder_trl.reports import run_page as module
 from stepcoder_trl.reports.rollouts import FailingTest, choose_rollouts, failing_test, read_rollout, rollout_row
 from stepcoder_trl.reports.run_facts import PassRate, read_facts, write_facts
@@ -72,6 +73,22 @@ def test_page_without_log_and_record_says_so():
     assert "were not evaluated" in page
     assert "<script" not in page
     assert 'id="rollouts"' not in page
+
+
+def test_page_shows_measured_stages_of_a_run_that_measured(tmp_path):
+    identity = {"model": "m"}
+    rates = [StageRate("a", 1, 3, 4), StageRate("a", 0, 1, 4), StageRate("b", 1, 0, 4), StageRate("b", 0, 0, 4)]
+    MeasurementFile(tmp_path / MEASUREMENT_FILE, identity).write(rates)
+    measured = replace(FACTS, settings={**FACTS.settings, "curriculum_start": "measured"})
+
+    page = write_page(measured, tmp_path).read_text()
+    other = write_page(FACTS, tmp_path).read_text()
+
+    assert "2 problems, 16 samples" in page
+    rows = [re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", row) for row in page.split("<tr>")]
+    assert ["1", "2", "0.375", "1", "0", "1", "0", "2"] in rows
+    assert ["scratch", "2", "0.125", "1", "1", "0", "0", "0"] in rows
+    assert "16 samples" not in other
 
 
 def test_text_of_strangers_is_escaped():
