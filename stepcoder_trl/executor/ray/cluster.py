@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -71,11 +72,9 @@ class Cluster:
         Raises:
             SandboxError: If the cluster does not answer.
         """
-        if ray.is_initialized():
-            return
-        with _ray_failures(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about devices of its own future versions
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        if not ray.is_initialized():
+            with _ray_failures():
+                _init()
 
     def nodes(self) -> list[Node]:
         """Return the nodes that are alive and may run programs. Raises a `SandboxError` if the cluster is gone."""
@@ -89,6 +88,25 @@ class Cluster:
         """Start an actor on a node."""
         with _ray_failures():
             return Host(node, config)
+
+
+def _init() -> None:
+    """Connect in a thread that never ends: the processes of a cluster end with the thread that started them."""
+    connected: Future[None] = Future()
+
+    def connect() -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about devices of its own future versions
+                ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:
+            connected.set_exception(error)
+            return
+        connected.set_result(None)
+        threading.Event().wait()
+
+    threading.Thread(target=connect, name="stepcoder-ray-start", daemon=True).start()
+    connected.result()
 
 
 @contextmanager
