@@ -56,6 +56,25 @@ def test_grpo_recipes_are_read(name):
     assert args.use_vllm == given.get("use_vllm", False)
 
 
+@pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own settings
+@pytest.mark.parametrize("name", ["small_gpu", "small_cpu"])
+def test_small_recipes_train_adapters_on_whole_groups(name):
+    from trl import ModelConfig, TrlParser
+
+    from stepcoder_trl import StepCoderGRPOConfig
+    from stepcoder_trl.trainer.entry import PPOScriptArguments
+
+    parser = TrlParser((PPOScriptArguments, StepCoderGRPOConfig, ModelConfig))
+    flags = ["--config", str(RECIPES / f"{name}.yaml"), "--bf16", "false", "--use_cpu", "true", "--report_to", "none"]
+    _, args, model = parser.parse_args_and_config(flags)
+
+    given = read(name)
+    completions = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    assert completions % args.num_generations == 0
+    assert (model.use_peft, model.lora_r) == (True, given["lora_r"])
+    assert (args.curriculum, args.fgo) == ("paper", "lines")
+
+
 def test_grpo_recipes_share_all_other_settings_with_those_of_ppo():
     own = {"max_completion_length", "learning_rate"}
     shared = [
