@@ -19,7 +19,7 @@ import base64, importlib.abc, importlib.util, json, os, sys, zlib
 
 if sys.version_info < (3, 10):
     sys.exit("this sandbox has Python %d.%d, but 3.10 or newer is needed" % sys.version_info[:2])
-SOURCES = json.loads(zlib.decompress(base64.b64decode("{payload}")))
+SOURCES = json.loads(zlib.decompress(base64.b85decode("{payload}")))
 
 
 class Sent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -45,7 +45,7 @@ def server_script() -> str:
     """Return a script in ASCII that runs one job, see `once.py`. It needs only Python 3.10 or newer."""
     sources: dict[str, str | None] = {}
     _collect(_ENTRY, sources)
-    payload = base64.b64encode(zlib.compress(json.dumps(sources).encode("ascii"), 9)).decode("ascii")
+    payload = base64.b85encode(zlib.compress(json.dumps(sources).encode("ascii"), 9)).decode("ascii")
     return _SCRIPT.format(payload=payload, entry=_ENTRY)
 
 
