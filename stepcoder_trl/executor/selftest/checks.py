@@ -65,6 +65,8 @@ def check_execution(case: Case, execution: Execution) -> Iterator[SelftestFindin
         yield finding(f"messages of one line and {MAX_MESSAGE_CHARACTERS} printable characters", "another message")
     if case.requirements.message_not and any(case.requirements.message_not in message for message in messages):
         yield finding(f"no message with {case.requirements.message_not!r}", "such a message")
+    if case.requirements.untrusted and execution.trusted:
+        yield finding("an untrusted result", "a trusted one")
     num_lines = len(line_spans(case.program))
     beyond = [line for line in execution.executed_lines | execution.kept_lines if not 1 <= line <= num_lines]
     if beyond:

@@ -17,6 +17,7 @@ A file begins with comments that describe the test:
     # config: {"option": true}          optional: settings of the executor
     # growth_mib: {"disk": 600}         optional: the most by which a measure of `growth.py` may grow meanwhile
     # rate: [100, 0.63]                 optional: number of runs, and the highest share of them that may pass
+    # untrusted: true                   optional: the result must say that it is not trusted
     # message_not: was changed          optional: text that no message of a test may hold
 
 A line of the program that ends with `# ran` must be among the executed lines, and one that ends with `# not run` must
@@ -55,6 +56,7 @@ class Requirements:
     runs: int = 1
     highest_rate: float = 0.0  # share of the runs that may pass, if there are several
     message_not: str = ""
+    untrusted: bool = False  # whether the result must not be trusted
     ran: frozenset[int] = frozenset()  # lines that must be among the executed ones, unless the trace was lost
     not_run: frozenset[int] = frozenset()  # lines that must not
 
@@ -154,6 +156,7 @@ def _requirements(header: dict[str, str], program: str, folder: Folder) -> Requi
         runs=runs,
         highest_rate=highest_rate,
         message_not=header.get("message_not", ""),
+        untrusted=json.loads(header.get("untrusted", "false")),
         ran=_lines_with(program, "# ran"),
         not_run=_lines_with(program, "# not run"),
     )
