@@ -1,7 +1,8 @@
 """`stepcoder-trl check`: check problems, and a configuration, before training.
 
 Reads every row, runs the canonical solutions, counts tests and stages, measures prompts for a tokenizer, and says what
-training would leave out. With --config it also plans the run: batches, and an estimate of memory. Nothing is trained.
+training would leave out. With --config it also plans the run: batches, and an estimate of memory. With
+--measure-stages the model answers from each stage. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from types import SimpleNamespace
 from typing import Any
 
 from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.measure_stages import add_measurement_arguments, measured_lines
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.formats import RawRow, read_raw_rows
 from stepcoder_trl.data.prompts import PROMPT_STYLES, style_prompts
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor import ExecutorConfig
+from stepcoder_trl.executor import Backend, ExecutorConfig
 from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.jsonl import write_rows
 from stepcoder_trl.reports.rollouts import visible
 from stepcoder_trl.steps.checks import ProblemCheck, QueryRule, check_rows
+from stepcoder_trl.types import Outcome
 
 
 EPILOG = """rows of --out, one per row: {"row", "task_id", "error", "skipped", "difficulty", "tests", "trusted_tests",
@@ -36,6 +39,7 @@ examples:
   stepcoder-trl check mine.jsonl
   stepcoder-trl check mine.jsonl --model runs/sft --out checked.jsonl
   stepcoder-trl check --config run.yaml --trainer grpo
+  stepcoder-trl check mine.jsonl --model runs/sft --measure-stages stages.jsonl
 """
 _SHOWN = 20
 _LINE_LENGTH = 300
@@ -71,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("lengths of prompts").add_argument
     add("--model", metavar="DIR", help="Measure prompts with the tokenizer of this folder.")
     add("--prompt-style", choices=PROMPT_STYLES, metavar="STYLE", help="plain (default), chat or deepseek.")
+    add_measurement_arguments(parser)
     add = parser.add_argument_group("dry run").add_argument
     add("--config", metavar="YAML", help="Plan the run of this file, as sft, ppo and grpo read it.")
     add("--trainer", choices=("ppo", "grpo", "sft"), default="ppo", help="Verb that the file is for (default: ppo).")
@@ -85,13 +90,33 @@ def run(arguments: argparse.Namespace) -> int:
     rows = _styled(read_raw_rows(plan.sources, bad_text.append)[: plan.max_problems], plan)
     with choice.open() as executor:
         checks = check_rows(rows, executor, plan.rule, lambda futures: progress(futures, "running solutions"))
+        measured = _measured(arguments, plan, rows, checks, executor)
     checks += [ProblemCheck(0, "", str(error)) for error in bad_text]
     if arguments.out:
         write_rows(arguments.out, map(asdict, checks))
     lines = [*_summary(checks, plan), *filter(None, [plan.complaint]), *_complaints(checks, plan)]
     planned, is_fine = _dry_run(arguments, plan, checks)
-    print("\n".join([*lines, *planned]), file=sys.stderr if arguments.out == "-" else sys.stdout)
+    print("\n".join([*lines, *measured, *planned]), file=sys.stderr if arguments.out == "-" else sys.stdout)
     return 0 if is_fine and not any(check.is_wrong for check in checks) else 1
+
+
+def _measured(
+    arguments: argparse.Namespace,
+    plan: _Plan,
+    rows: Sequence[RawRow],
+    checks: Sequence[ProblemCheck],
+    executor: Backend,
+) -> list[str]:
+    """Return the lines about the pass rates of the stages, none if they are not measured."""
+    if arguments.measure_stages is None:
+        return []
+    pairs = zip(rows, checks[: len(rows)], strict=True)
+    usable = [
+        row.problem
+        for row, found in pairs
+        if row.problem is not None and found.solution == Outcome.PASSED and not (found.error or found.left_out)
+    ]
+    return measured_lines(arguments, plan.model, plan.training_args, plan.rule, usable, executor)
 
 
 def _choice(arguments: argparse.Namespace, plan: _Plan) -> ExecutorChoice:

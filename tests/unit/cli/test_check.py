@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
 from stepcoder_trl.cli.main import main
+from stepcoder_trl.curriculum.measured import StageRate, read_measurement
+from stepcoder_trl.evaluation.measured_stages import StageSampling, measure_model
+from stepcoder_trl.evaluation.sampling import GeneratedText
 from tests.conftest import tiny_config
+from tests.integration.helpers import RIGHT, WRONG
 
 
 pytestmark = pytest.mark.sandbox
@@ -106,3 +111,66 @@ def test_response_that_leaves_no_room_is_named(problem_file, tmp_path, tokenizer
 
     printed = capsys.readouterr().out
     assert "A response of 1024 tokens leaves no room for a query in the model's 256 positions" in printed
+
+
+@pytest.fixture
+def trained_folder(tmp_path, tokenizer, make_policy):
+    folder = tmp_path / "trained"
+    tokenizer.save_pretrained(folder)
+    make_policy().save_pretrained(folder)
+    return folder
+
+
+def test_stages_are_measured_with_a_model(problem_file, trained_folder, tmp_path, capsys, monkeypatch):
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"problems: {problem_file}\nmodel_name_or_path: {trained_folder}\nresponse_length: 4\nseed: 3\nuse_cpu: true\n"
+        f"output_dir: {tmp_path / 'run'}\nper_device_train_batch_size: 2\nnum_generations: 2\nreport_to: none\n"
+    )
+    flags = ("--config", config, "--measure-stages", tmp_path / "stages.jsonl", "--samples", 2)
+    asked = []
+    monkeypatch.setattr(
+        "stepcoder_trl.evaluation.measured_stages.transformers_engine",
+        lambda *given: (
+            lambda queries, seed: (
+                asked.append(seed)
+                or [GeneratedText(RIGHT if "1." in query.text else WRONG, 4, True) for query in queries]
+            )
+        ),
+    )
+
+    assert check(*flags) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert check(*flags) == 0
+
+    table = first[first.index("Problems by stage and pass rate, 2 with more than one stage:") + 1 :]
+    assert [line.split() for line in table[1:3]] == [
+        ["1", "2", "0.500", "1", "0", "0", "1", "1"],
+        ["scratch", "2", "0.500", "1", "0", "0", "1", "1"],
+    ]
+    assert read_measurement(tmp_path / "stages.jsonl")[0] == StageRate("sign/0", 1, 0, 2)
+    assert asked == [3]  # the second time nothing is left to sample
+
+
+def test_stages_cannot_be_measured_without_a_model(problem_file, tmp_path, capsys):
+    assert check(problem_file, "--measure-stages", tmp_path / "stages.jsonl") == 2
+    assert "Name a model with `--model`" in capsys.readouterr().err
+
+
+def test_model_answers_from_each_stage(problems, trained_folder, tokenizer, executor, tmp_path):
+    sampling = StageSampling(samples=2, max_new_tokens=4, temperature=1.0, top_p=1.0, seed=0)
+    path, steps = tmp_path / "stages.jsonl", []
+
+    rates = measure_model(
+        problems[:1],
+        str(trained_folder),
+        tokenizer,
+        sampling,
+        executor,
+        path,
+        lambda total: nullcontext(lambda: steps.append(total)),
+    )
+
+    assert rates == [StageRate("sign/0", 1, 0, 2), StageRate("sign/0", 0, 0, 2)]
+    assert read_measurement(path) == rates
+    assert steps == [2, 2]

@@ -25,4 +25,3 @@ def test_digest_depends_on_problems_and_weights(tmp_path):
 
     assert once == again != other
     assert prepare(tiny, 0, tmp_path).digest not in (once, other)
-
