@@ -89,7 +89,7 @@ def main(path: str) -> None:
         "wrapper": type(trainer.model_wrapped).__name__,
         "num_processes": trainer.accelerator.num_processes,
         "curriculum": trainer.curriculum.digest(),
-        "workers": trainer.runner.config.num_workers,
+        "workers": trainer.runner.choice.config.num_workers,
         "results": [this.results for this in rounds],
         "queries": [[start.query.text for start in this.starts] for this in rounds],
         "history": [entry for entry in trainer.state.log_history if "reward" in entry],

@@ -142,7 +142,7 @@ def main(path: str) -> None:
         "dtype": str(next(bare.parameters()).dtype),
         "optimizer": type(inner_optimizer(trainer)).__name__,
         "curriculum": trainer.curriculum.digest(),
-        "workers": trainer.runner.config.num_workers,
+        "workers": trainer.runner.choice.config.num_workers,
         "rates": rates.seen,
         "evaluations": [entry["eval_pass@1"] for entry in trainer.state.log_history if "eval_pass@1" in entry],
         "best": trainer.state.best_global_step,
