@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.jsonl import shown
 from stepcoder_trl.rewards import REWARDS
 
 
@@ -64,8 +65,15 @@ def find_reward(name: str) -> RewardFunc:
 
 
 def named_reward(func: str | RewardFunc) -> RewardFunc:
-    """Return a reward function, which may be given by its name."""
-    return find_reward(func) if isinstance(func, str) else func
+    """Return a reward function, which may be given by its name. Raise a `BadInputError` for anything else."""
+    if isinstance(func, str):
+        return find_reward(func)
+    if not callable(func):
+        raise BadInputError(
+            f"`reward_funcs` has {shown(func)}, but must have functions such as `def f(completions, **columns)`, or "
+            "their names. Pass functions."
+        )
+    return func
 
 
 def takes_columns(func: RewardFunc, columns: Collection[str]) -> RewardFunc:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+import os
+import traceback
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.errors import BadInputError, StepCoderError
+from stepcoder_trl.jsonl import shown
 from stepcoder_trl.rewards import unit_test_reward
 from stepcoder_trl.steps.reward_functions import RewardFunc, call_all, named_reward, reward_name, takes_columns
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.starts import Completion
 from stepcoder_trl.types import Execution
+
+
+_SHOWN_FRAMES = 3  # of the code in which a reward function failed
 
 
 def reward_completion(completion: Completion) -> str | list[dict[str, str]]:
@@ -38,19 +47,91 @@ def reward_columns(completions: Sequence[Completion], executions: Sequence[Execu
     }
 
 
-def checked_scores(name: str, values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Return the scores of reward function `name`, with `None` for NaN, as in TRL. Refuses infinite scores."""
+def checked_scores(name: str, values: Any, num_completions: int) -> tuple[float | None, ...]:
+    """
+    Return the scores of reward `name`, with `None` for NaN, as in TRL.
+
+    Raises:
+        BadInputError: If they are not one finite number or `None` per completion.
+    """
     try:
-        scores = [math.nan if value is None else float(value) for value in values]
-    except (TypeError, ValueError) as error:
-        raise BadInputError(f"`{name}` gave a score that is no number: {error}. Return numbers or `None`.") from error
+        given = list(_not_text(values))
+    except TypeError as error:
+        raise BadInputError(
+            f"Reward `{name}` returned {shown(values)}, but must return a list with one number per completion, `None` "
+            "for one without a score."
+        ) from error
+    scores = []
+    for value in given:
+        try:
+            scores.append(math.nan if value is None else float(_not_text(value)))
+        except (TypeError, ValueError) as error:
+            raise BadInputError(
+                f"Reward `{name}` gave the score {shown(value)}, which is no number. Return numbers or `None`."
+            ) from error
+    if len(scores) != num_completions:
+        raise BadInputError(
+            f"Reward `{name}` returned {len(scores)} values for {num_completions} completions. Return one per "
+            "completion, `None` for one without a score."
+        )
     for number, score in enumerate(scores):
         if math.isinf(score):
             raise BadInputError(
-                f"`{name}` gave {score} for completion {number}, but a score must be finite. Return `None` for a "
-                "completion without a score."
+                f"Reward `{name}` gave {score} for completion {number}, but a score must be finite. Return `None` for "
+                "a completion without a score."
             )
     return tuple(None if math.isnan(score) else score for score in scores)
+
+
+def _not_text(value: Any) -> Any:
+    """Return a value. Raise a `TypeError` for text, which would be read as a number or as a list of letters."""
+    if isinstance(value, (str, bytes)):
+        raise TypeError("text")
+    return value
+
+
+def guarded(func: RewardFunc) -> RewardFunc:
+    """
+    Return a reward function whose scores are checked.
+
+    An error in it becomes a `BadInputError` that names the function and the lines of the caller's code.
+    """
+    name = reward_name(func)
+
+    async def awaited(answer: Awaitable[Any], num_completions: int) -> tuple[float | None, ...]:
+        with _named_errors(name):
+            values = await answer
+        return checked_scores(name, values, num_completions)
+
+    def called(**given: Any) -> Any:
+        num_completions = len(given["completions"])
+        with _named_errors(name):
+            answer = func(**given)
+        if inspect.isawaitable(answer):
+            return awaited(answer, num_completions)
+        return checked_scores(name, answer, num_completions)
+
+    async def called_async(**given: Any) -> Any:
+        return await called(**given)
+
+    wrapper = called_async if inspect.iscoroutinefunction(func) else called
+    functools.update_wrapper(wrapper, func)
+    wrapper.__name__ = name
+    return wrapper
+
+
+@contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    """Let an error of a reward function name the function and the last lines of the code that raised it."""
+    try:
+        yield
+    except StepCoderError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:][-_SHOWN_FRAMES:]
+        places = ", ".join(f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames)
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BadInputError(f"The reward function `{name}` raised {what} ({places}). Correct it.") from error
 
 
 def combine_scores(by_source: Mapping[str, Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:
@@ -114,14 +195,10 @@ def call_rewards(funcs: Sequence[RewardFunc], columns: Mapping[str, Any]) -> dic
         BadInputError: If a function does not return one finite value per completion.
     """
     by_source: dict[str, tuple[float | None, ...]] = {}
-    for number, (func, given) in enumerate(zip(funcs, call_all(funcs, columns), strict=True)):
-        name, values = reward_name(func), list(given)
-        if len(values) != len(columns["completions"]):
-            raise BadInputError(
-                f"The reward function `{name}` returned {len(values)} values for {len(columns['completions'])} "
-                "completions. Return one per completion, `None` for one without a score."
-            )
-        by_source[f"{name}_{number}" if name in by_source else name] = checked_scores(name, values)
+    answers = call_all([guarded(func) for func in funcs], columns)
+    for number, (func, values) in enumerate(zip(funcs, answers, strict=True)):
+        name = reward_name(func)
+        by_source[f"{name}_{number}" if name in by_source else name] = tuple(values)
     return by_source
 
 

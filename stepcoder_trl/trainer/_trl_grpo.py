@@ -116,6 +116,9 @@ __all__ = ["GRPOConfig", "GRPOTrainer"]
 # Where `steps_per_generation` is not `gradient_accumulation_steps`, and with the loss `luspo`, which it does not mask.
 SCALES_LOSS_WRONGLY = SpecifierSet("<1.12")
 
+# Losses whose terms and divisors are known here. Upstream refuses other names only when it computes the loss.
+LOSS_TYPES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo")
+
 # First parameters of the methods that we override or call. Upstream may add others to some.
 HOOKS: Mapping[str, tuple[str, ...]] = {
     "_generate_and_score_completions": ("self", "inputs"),

@@ -10,7 +10,7 @@ from accelerate.utils.environment import get_int_from_env
 from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
-from stepcoder_trl.trainer._trl_grpo import SCALES_LOSS_WRONGLY, GRPOConfig, trl_version
+from stepcoder_trl.trainer._trl_grpo import LOSS_TYPES, SCALES_LOSS_WRONGLY, GRPOConfig, trl_version
 from stepcoder_trl.trainer.processes import bf16_beside_deepspeed, choose_devices
 from stepcoder_trl.trainer.shared_options import (
     SharedOptions,
@@ -124,6 +124,10 @@ def _check_sampling(args: StepCoderGRPOConfig) -> None:
 
 def _check_loss(args: StepCoderGRPOConfig) -> None:
     """Raise an error for options with which the loss would be wrong."""
+    if args.loss_type not in LOSS_TYPES:
+        raise BadInputError(
+            f"`loss_type` is {args.loss_type!r}, but must be one of {', '.join(LOSS_TYPES)}. Check the spelling."
+        )
     version, steps = trl_version(), args.steps_per_generation
     is_old = SCALES_LOSS_WRONGLY.contains(version, prereleases=True)
     if args.loss_type == "luspo" and is_old:

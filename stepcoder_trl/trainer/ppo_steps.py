@@ -100,7 +100,7 @@ def score_completions(trainer: StepCoderPPOTrainer, rollout: Rollout, feedback: 
     by_source = reward_scores.call_rewards(trainer.reward_funcs, columns)
     if trainer.reward_model is not None:
         values = trainer.reward_model_scores(rollout).tolist()
-        by_source["reward_model"] = reward_scores.checked_scores("reward_model", values)
+        by_source["reward_model"] = reward_scores.checked_scores("reward_model", values, len(values))
     combined = reward_scores.combine_scores(by_source, trainer.reward_weights)
     combined = reward_scores.without_failed_programs(combined, completions, executions)
     penalty, clip = trainer.args.missing_eos_penalty, trainer.args.reward_clip

@@ -158,6 +158,7 @@ MISTAKES = [
     (f"ppo {RUN} --accelerate_config ddp --learning_rte 1", "Did you mean `learning_rate`?"),
     (f"ppo {RUN} --load_best_model_at_end true", "requires the save and eval strategy to match"),
     (f"grpo {RUN} --num_generations 1", "at least 2 generations"),
+    (f"grpo {RUN} --loss_type dapoo", "`loss_type` is 'dapoo', but must be one of"),
     # sft, ppo, grpo: YAML
     (f"ppo {RUN} --config", "`--config` needs the path of a YAML file"),
     (f"ppo {RUN} --config none.yaml", "none.yaml: there is no such file"),

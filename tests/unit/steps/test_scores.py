@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import math
 
 import pytest
 import torch
 
-from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.steps.scores import call_rewards, choose_rewards, combine_scores, reward_columns
+from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.steps.scores import call_rewards, choose_rewards, combine_scores, guarded, reward_columns
 from tests.unit.steps.samples import make_completion, make_execution
 
 
@@ -41,6 +43,77 @@ def test_an_infinite_score_is_refused(value):
 
     with pytest.raises(ValueError, match=rf"`judge` gave {value} for completion 1"):
         call_rewards([judge], {"completions": ["a", "b"]})
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("good", r"Reward `judge` returned 'good' \(str\), but must return a list"),
+        (1.0, r"Reward `judge` returned 1.0 \(float\)"),
+        (None, "Reward `judge` returned None, but must return a list"),
+        (torch.tensor(1.0), "Reward `judge` returned tensor"),
+        (["0.5", 1.0], r"Reward `judge` gave the score '0.5' \(str\), which is no number"),
+        ([[1], 1.0], r"Reward `judge` gave the score \[1\] \(list\)"),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_answer_that_is_no_list_of_numbers_is_refused(answer, message, is_async):
+    def judge(completions):
+        return answer
+
+    async def later(completions):
+        return answer
+
+    later.__name__ = "judge"
+
+    with pytest.raises(BadInputError, match=message):
+        call_rewards([later if is_async else judge], {"completions": ["a", "b"]})
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_error_in_a_reward_function_names_it_and_its_lines(is_async):
+    def share(text):
+        return 1 / len(text)
+
+    def judge(completions):
+        return [share(text) for text in completions]
+
+    async def later(completions):
+        return judge(completions)
+
+    name = "later" if is_async else "judge"
+    with pytest.raises(BadInputError) as error:
+        call_rewards([later if is_async else judge], {"completions": ["a", ""]})
+
+    message = str(error.value)
+    assert message.startswith(f"The reward function `{name}` raised ZeroDivisionError: division by zero (test_scores")
+    assert message.endswith(" in share). Correct it.")
+    assert " in judge" in message
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+
+def test_failure_of_the_sandbox_in_a_reward_function_stays():
+    def judge(completions):
+        raise SandboxError("disk full")
+
+    with pytest.raises(SandboxError, match="disk full"):
+        call_rewards([judge], {"completions": ["a"]})
+
+
+def test_guarded_function_is_async_for_trl_if_it_was():
+    async def judge(completions):
+        return [math.nan for _ in completions]
+
+    func = guarded(judge)
+
+    assert inspect.iscoroutinefunction(func)
+    assert func.__name__ == "judge"
+    assert asyncio.run(func(completions=["a"])) == (None,)
+
+
+def test_object_that_is_no_function_is_refused():
+    with pytest.raises(BadInputError, match=r"`reward_funcs` has 3 \(int\), but must have functions"):
+        choose_rewards([], [3], None, False)
 
 
 def test_columns_of_a_reward_function():

@@ -6,6 +6,7 @@ import pytest
 from trl import GRPOConfig
 
 from stepcoder_trl import StepCoderGRPOConfig
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer.shared_options import SharedOptions
 
 
@@ -51,3 +52,8 @@ def test_options_of_curriculum_mask_and_executor_are_those_of_ppo(tmp_path):
     assert not args.curriculum_config(seed=1).leave_solved
     assert make(tmp_path).curriculum_config(seed=1).leave_solved
     assert (args.executor_choice(1).config.num_workers, args.mask_rule(2).fgo) == (3, "random")
+
+
+def test_unknown_loss_is_refused_before_training(tmp_path):
+    with pytest.raises(BadInputError, match="`loss_type` is 'dapoo', but must be one of grpo, dr_grpo, dapo"):
+        make(tmp_path, loss_type="dapoo")
