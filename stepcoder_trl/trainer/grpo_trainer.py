@@ -28,6 +28,7 @@ from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
 from stepcoder_trl.trainer.failures import check_infrastructure
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_round import Round
+from stepcoder_trl.trainer.inputs import check_types
 from stepcoder_trl.trainer.run_report import RunReport
 from stepcoder_trl.trainer.signals import Interruption
 from stepcoder_trl.trainer.training_metrics import execution_totals
@@ -82,6 +83,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         check_hooks(GRPOTrainer)
         grpo_setup.refuse_unsupported(tools, rollout_func, environment_factory)
         processes.quiet_unless_first()
+        check_types(processing_class=processing_class, peft_config=peft_config, executor=executor)
         given = grpo_setup.prepare(model, reward_funcs, args, train_dataset, eval_dataset, peft_config)
         options = {"processing_class": processing_class, "reward_processing_classes": reward_processing_classes}
         options |= {"callbacks": callbacks, "optimizers": optimizers, "peft_config": peft_config}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from peft import PeftConfig
@@ -11,7 +11,46 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.engines import loading
+from stepcoder_trl.jsonl import shown
 from stepcoder_trl.trainer.models import base_of, refuse_virtual_tokens
+
+
+@runtime_checkable
+class _Submits(Protocol):
+    """What a trainer needs of an executor."""
+
+    def submit(self, program: str, tests: Any) -> Any:
+        """Run a program in the background."""
+
+
+_CRITIC = "`AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)`"
+_MODELS = {
+    "ref_model": "`AutoModelForCausalLM.from_pretrained(path)`",
+    "reward_model": _CRITIC,
+    "value_model": _CRITIC,
+}
+
+
+def check_types(*, processing_class: Any = None, peft_config: Any = None, executor: Any = None, **models: Any) -> None:
+    """
+    Check the types of objects that a trainer got: one clear sentence instead of an error deep inside.
+
+    Raises:
+        BadInputError: If an argument is of another type. The message names it and shows how such an object is made.
+    """
+    if isinstance(processing_class, (str, os.PathLike, type)):
+        raise _wrong("processing_class", processing_class, "a tokenizer", "`AutoTokenizer.from_pretrained(path)`")
+    if peft_config is not None and not isinstance(peft_config, PeftConfig):
+        raise _wrong("peft_config", peft_config, "an object of `peft`", '`LoraConfig(task_type="CAUSAL_LM")`')
+    if isinstance(executor, type) or not (executor is None or isinstance(executor, _Submits)):
+        raise _wrong("executor", executor, "an executor", "`CodeExecutor(ExecutorConfig())`, or leave it out")
+    for name, value in models.items():
+        if value is not None and not isinstance(value, torch.nn.Module):
+            raise _wrong(name, value, "a model", _MODELS[name])
+
+
+def _wrong(name: str, value: Any, wanted: str, example: str) -> BadInputError:
+    return BadInputError(f"`{name}` is {shown(value)}, but must be {wanted}. Pass {example}.")
 
 
 def load(model: Any, processing_class: Any, peft_config: PeftConfig | None) -> tuple[Any, Any]:
@@ -30,8 +69,10 @@ def load_model(model: Any, peft_config: PeftConfig | None = None) -> Any:
     refuse_virtual_tokens(model, peft_config)
     if model is None:
         raise BadInputError("`model` is missing. Pass a causal language model, its name on the Hub, or its folder.")
-    if not isinstance(model, (str, os.PathLike)):
+    if isinstance(model, torch.nn.Module):
         return model
+    if not isinstance(model, (str, os.PathLike)):
+        raise _wrong("model", model, "a causal language model, its name on the Hub, or its folder", "one of them")
     with loading(os.fspath(model)):
         return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
 

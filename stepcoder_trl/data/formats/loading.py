@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,12 @@ def _raw_row(chosen: Format, row: Row, number: int, seen: set[str]) -> RawRow:
 def read_sources(path: Source | Sequence[Source], on_bad_text: OnBadText | None = None) -> Iterator[list[Row]]:
     """Yield the rows of each file, folder in the layout of APPS, or split on the Hub."""
     if not isinstance(path, (str, os.PathLike)):
+        if isinstance(path, Mapping) or not isinstance(path, Iterable):
+            raise BadInputError(
+                f"A source of problems is {shown(path)}, but must be the path of a file or folder, or a name on the "
+                "Hub. Write rows that you have in Python as `[Problem.from_row(row) for row in rows]`."
+            )
+        path = list(path)
         if not path:
             raise BadInputError("No file of problems is named. Name at least one.")
         for one in path:

@@ -292,3 +292,9 @@ def test_net_that_is_missing_ends_the_search_at_once(monkeypatch):
     load_problems("owner/problems")
 
     assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize("source", [[OURS], OURS, 7])
+def test_rows_in_place_of_files_get_one_line(source):
+    with pytest.raises(BadInputError, match=r"must be the path of a file .*Problem.from_row"):
+        load_problems(source)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from peft import LoraConfig
 
-from stepcoder_trl import StepCoderPPOConfig, StepCoderPPOTrainer
+from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderGRPOTrainer, StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_rows
-from stepcoder_trl.trainer.inputs import load_model, load_tokenizer
+from stepcoder_trl.trainer.inputs import check_types, load_model, load_tokenizer
 
 
 def test_model_is_loaded_by_name_in_float32_and_its_tokenizer_with_it(make_policy, tokenizer, tmp_path):
@@ -30,6 +31,36 @@ def test_missing_model_and_tokenizer_are_one_line(make_policy):
         load_model("nowhere")
     with pytest.raises(BadInputError, match="`processing_class` is missing, and the model has no name"):
         load_tokenizer(None, make_policy())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"peft_config": "lora"}, r"`peft_config` is 'lora' \(str\), .* Pass `LoraConfig"),
+        ({"peft_config": LoraConfig}, "`peft_config` is <class .*must be an object of `peft`"),
+        ({"value_model": "critic"}, r"`value_model` is 'critic' \(str\), but must be a model. Pass `AutoModelForSeq"),
+        ({"ref_model": "policy"}, "`ref_model` is 'policy' .*Pass `AutoModelForCausalLM"),
+        ({"processing_class": "policy"}, "`processing_class` is 'policy' .*Pass `AutoTokenizer"),
+        ({"executor": ExecutorConfig()}, "`executor` is ExecutorConfig.*must be an executor. Pass `CodeExecutor"),
+        ({"executor": CodeExecutor}, "`executor` is <class .*Pass `CodeExecutor"),
+    ],
+)
+def test_argument_of_another_type_is_one_clear_sentence(given, message):
+    with pytest.raises(BadInputError, match=message) as error:
+        check_types(**given)
+
+    assert "\n" not in str(error.value)
+
+
+def test_both_trainers_check_types(tmp_path, problems):
+    rows, args = [problem.to_row() for problem in problems], StepCoderPPOConfig(str(tmp_path), use_cpu=True)
+
+    with pytest.raises(BadInputError, match="`executor` is 3"):
+        StepCoderPPOTrainer(args, model="m", train_dataset=rows, executor=3)
+    with pytest.raises(BadInputError, match="`model` is 7"):
+        StepCoderPPOTrainer(args, model=7, train_dataset=rows)
+    with pytest.raises(BadInputError, match="`executor` is 3"):
+        StepCoderGRPOTrainer("m", train_dataset=rows, executor=3)
 
 
 def test_ppo_trainer_takes_paths_and_defaults(make_policy, tokenizer, problems, tmp_path):
