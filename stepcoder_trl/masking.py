@@ -9,6 +9,7 @@ Paper: StepCoder (arXiv:2402.01391), section 3.2.
 
 from __future__ import annotations
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
@@ -21,7 +22,7 @@ from stepcoder_trl.types import CharSpan, Execution, Outcome, Program, TLineNo
 from stepcoder_trl.units import executable_units
 
 
-Fgo = Literal["lines", "off", "random"]
+Fgo = Literal["lines", "off", "random", "tests", "tests_random"]
 CompileErrorMask = Literal["all", "up_to_error_line"]
 
 
@@ -250,13 +251,30 @@ class MaskRule:
     Rule that decides which tokens take part in the policy loss.
 
     `fgo="lines"` keeps tokens of executed lines, `"off"` keeps all tokens, `"random"` keeps as many tokens of the
-    program as `"lines"`, drawn uniformly with `seed`.
+    program as `"lines"`, drawn uniformly with `seed`. `"tests"` and its control `"tests_random"` keep the tokens of
+    `"lines"`, and give each token the credit of the tests that ran it, see [`masks_of_tests`].
     """
 
     fgo: Fgo = "lines"
     outside_program: bool = True  # whether EOS, the closing fence and text outside the program are kept
     compile_error_mask: CompileErrorMask = "all"  # lines kept if the program does not compile
     seed: int = 0
+
+    @property
+    def is_per_test(self) -> bool:
+        """Return whether a token gets the credit of single tests."""
+        return self.fgo in ("tests", "tests_random")
+
+    def lines_of_tests(self, execution: Execution) -> list[frozenset[TLineNo]]:
+        """
+        Return for each test the lines of an executed program whose tokens are kept.
+
+        They are those of the whole program if its lines are not known, and `lines` if it does not compile.
+        """
+        every = self.lines(execution)
+        if execution.outcome is Outcome.COMPILE_ERROR or execution.trace_lost:
+            return [every] * len(execution.tests)
+        return [every if test.executed_lines is None else test.executed_lines for test in execution.tests]
 
     def lines(self, execution: Execution) -> frozenset[TLineNo]:
         """Return the lines of an executed program whose tokens are kept."""
@@ -304,3 +322,70 @@ def loss_mask(
     if rule.fgo == "random":
         return random_token_mask(mask, token_spans, program, seed=rule.seed, task_id=task_id, step=step, sample=sample)
     return mask
+
+
+# FGO per test
+
+
+def masks_of_tests(
+    token_spans: Sequence[CharSpan],
+    completion: str,
+    program: Program,
+    execution: Execution,
+    rule: MaskRule,
+    *,
+    task_id: str = "",
+    step: int = 0,
+    sample: int = 0,
+) -> list[list[bool]]:
+    """
+    Mark for each test the tokens of a completion that it ran. Together they are the tokens that `"lines"` keeps.
+
+    Tokens that `"lines"` always keeps, such as those outside the program, ran in every test. With `"tests_random"` the
+    kept tokens of the program are permuted, the same way for all tests: a control, seeded by `rule.seed`, `task_id`,
+    `step` and `sample`. Other arguments are those of [`loss_mask`].
+
+    Returns:
+        `list[list[bool]]`: Shape `(J, T)` for `J` tests and `T` tokens.
+    """
+    by_lines: dict[frozenset[TLineNo], list[bool]] = {}
+    masks = []
+    for lines in rule.lines_of_tests(execution):
+        if lines not in by_lines:
+            by_lines[lines] = completion_loss_mask(
+                token_spans, completion, program, lines, outside_program=rule.outside_program
+            )
+        masks.append(by_lines[lines])
+    if rule.fgo != "tests_random":
+        return masks
+    inside = _overlaps(token_spans, _merge([program.span]))
+    kept = [index for index, mark in enumerate(inside) if mark and any(mask[index] for mask in masks)]
+    drawn = kept.copy()
+    random.Random(f"{rule.seed}|{step}|{sample}|{task_id}").shuffle(drawn)
+    origin = dict(zip(kept, drawn, strict=True))
+    return [[mask[origin.get(index, index)] for index in range(len(mask))] for mask in masks]
+
+
+def credit_of_tests(masks: Sequence[Sequence[bool]], deviations: Sequence[float]) -> tuple[list[float], list[float]]:
+    """
+    Compute for each token the share of tests that ran it, and the mean over all tests of the deviations of these.
+
+    `kappa_t = (1 / J) sum_j c_jt` and `d_t = (1 / J) sum_j c_jt x_j`, with `c_jt = 1` if test `j` ran token `t`.
+
+    Args:
+        masks (`Sequence[Sequence[bool]]` of shape `(J, T)`): Tokens that each test ran, `c_jt`.
+        deviations (`Sequence[float]` of length `J`):
+            Deviation `x_j` of each test's reward from the mean over the tests. Their sum is 0, and so is `d_t` where
+            every test ran the token.
+
+    Returns:
+        `tuple[list[float], list[float]]`: `kappa` and `d`, both of length `T`.
+    """
+    shares, credits = [], []
+    for column in zip(*masks, strict=True):
+        ran = sum(column)
+        partly = 0 < ran < len(column)
+        shares.append(ran / len(column))
+        parts = (value for value, mark in zip(deviations, column, strict=True) if mark)
+        credits.append(math.fsum(parts) / len(column) if partly else 0.0)
+    return shares, credits

@@ -8,6 +8,7 @@ its help from there.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -33,6 +34,16 @@ SCORES: dict[Outcome, float] = {
 def unit_test_score(execution: Execution) -> float:
     """Return the score of a program's compiler feedback: Eq. 3 of StepCoder."""
     return SCORES[execution.outcome]
+
+
+def scores_of_tests(execution: Execution) -> list[float]:
+    """Return Eq. 3 of StepCoder for each test alone, in test order."""
+    return [SCORES[test.outcome] for test in execution.tests]
+
+
+def mean_test_score(execution: Execution) -> float:
+    """Return the mean over the tests of Eq. 3 of StepCoder. With one test it is `unit_test_score`."""
+    return math.fsum(scores_of_tests(execution)) / len(execution.tests)
 
 
 def adaptive_score(execution: Execution) -> float:
@@ -91,6 +102,9 @@ def close_executor() -> None:
     old.close()
 
 
+ScoreTests = Literal["worst", "mean"]
+
+
 def unit_test_reward(
     completions: Sequence[Any],
     execution: Sequence[Execution | None] | None = None,
@@ -129,6 +143,19 @@ def unit_test_reward(
         None if result is None or (drop and result.is_untrusted_pass) else unit_test_score(result)
         for result in execution
     ]
+
+
+def mean_test_reward(
+    completions: Sequence[Any], execution: Sequence[Execution | None] | None = None, **columns: Any
+) -> list[float | None]:
+    """
+    Score by compiler feedback of each test alone, averaged over the tests. `score_tests="mean"` selects it.
+
+    Arguments and errors are those of [`unit_test_reward`], which scores by the worst test.
+    """
+    if execution is None:
+        execution = _execute(completions, **columns)
+    return [None if result is None else mean_test_score(result) for result in execution]
 
 
 def ppocoder_reward(

@@ -85,6 +85,11 @@ class BaseBackend(Backend):
         """Return the isolation layers by name, `True` where active. Empty if the backend does not report them."""
         return {}
 
+    @property
+    def stops_on_first_failure(self) -> bool:
+        """Return whether tests after the first failure are not run."""
+        return False
+
     def __enter__(self: _Self) -> _Self:
         return self
 

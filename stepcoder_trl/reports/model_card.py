@@ -227,7 +227,7 @@ def _method(facts: RunFacts) -> str:
     )
 
 
-_TEST_REWARDS = {"unit_test_reward"}
+_TEST_REWARDS = {"unit_test_reward", "mean_test_reward"}
 _COMPILER_FEEDBACK = (
     "each program is run against the tests of its problem. The score is 1 if all pass, -0.3 for a wrong answer, -0.6 "
     "for a runtime error, timeout or memory limit, and -1 for a compile error"
@@ -240,6 +240,8 @@ _FGO = {
     "lines": "the policy loss leaves out tokens of lines that no test ran.",
     "off": "not used. The policy loss counts every token.",
     "random": "as a control, the policy loss leaves out as many tokens as lines that no test ran have, at random.",
+    "tests": "the policy loss gives each token the credit of the tests that ran its line.",
+    "tests_random": "as a control, the credit of the tests is permuted among the tokens that a test ran.",
 }
 
 
@@ -249,6 +251,7 @@ def _rewards(facts: RunFacts) -> str:
         return ""
     known = {func.__name__: (inspect.getdoc(func) or "").partition("\n")[0] for func in REWARDS.values()}
     known["unit_test_reward"] = _COMPILER_FEEDBACK
+    known["mean_test_reward"] = f"the mean over the tests, each by itself: {_COMPILER_FEEDBACK}"
     known["reward_model"] = "score of a reward model"
     items = []
     for name, weight in facts.rewards:

@@ -142,17 +142,29 @@ def _check_loss(args: StepCoderGRPOConfig) -> None:
             "`pip install 'trl>=1.12'`."
         )
     if args.fgo_denominator == "valid":
-        reasons = {
-            "importance_sampling_level": (args.importance_sampling_level == "sequence", "'sequence'"),
-            "loss_type": (args.loss_type == "vespo", "'vespo'"),
-            "use_liger_kernel": (bool(args.use_liger_kernel), "on"),
-        }
-        for name, (unfit, value) in reasons.items():
-            if unfit:
-                raise BadInputError(
-                    f"`fgo_denominator` is 'valid', which needs one advantage per token, but `{name}` is {value}, "
-                    "which takes one per completion. Choose `fgo_denominator` 'kept'."
-                )
+        _check_token_advantages(args, "fgo_denominator", "kept")
+    if args.fgo in ("tests", "tests_random"):
+        _check_token_advantages(args, "fgo", "lines")
+        if vars(args).get("multi_objective_aggregation", "sum_then_normalize") != "sum_then_normalize":  # new in 1.6
+            raise BadInputError(
+                f"`fgo` is {args.fgo!r}, which takes one deviation for the sum of all rewards, but "
+                "`multi_objective_aggregation` divides each reward by its own. Leave it out."
+            )
+
+
+def _check_token_advantages(args: StepCoderGRPOConfig, option_name: str, otherwise: str) -> None:
+    """Raise an error if an option needs one advantage per token, and another takes one per completion."""
+    reasons = {
+        "importance_sampling_level": (args.importance_sampling_level == "sequence", "'sequence'"),
+        "loss_type": (args.loss_type == "vespo", "'vespo'"),
+        "use_liger_kernel": (bool(args.use_liger_kernel), "on"),
+    }
+    for name, (unfit, value) in reasons.items():
+        if unfit:
+            raise BadInputError(
+                f"`{option_name}` is {vars(args)[option_name]!r}, which needs one advantage per token, but `{name}` "
+                f"is {value}, which takes one per completion. Choose `{option_name}` {otherwise!r}."
+            )
 
 
 def _check_imitation(args: StepCoderGRPOConfig) -> None:

@@ -74,6 +74,25 @@ def fill_unscored(rewards: torch.Tensor, unscored: torch.Tensor, size: int) -> t
     return torch.where(unscored[:, None], means, rewards)
 
 
+def advantage_scales(groups: Sequence[Sequence[float | None]], scale_rewards: str) -> list[float]:
+    """
+    Return what TRL divides the advantages of each group by, from the scores of its completions.
+
+    It is the standard deviation of the group or of the batch, plus 1e-4, or 1 with `"none"`. `None` counts as the mean
+    of its group, as in [`fill_unscored`].
+    """
+    if scale_rewards == "none":
+        return [1.0] * len(groups)
+    filled = []
+    for group in groups:
+        scores = [score for score in group if score is not None]
+        mean = math.fsum(scores) / len(scores) if scores else 0.0
+        filled.append([mean if score is None else score for score in group])
+    rewards = torch.tensor(filled)
+    deviations = rewards.std(1) if scale_rewards == "group" else rewards.std().expand(len(groups))
+    return (deviations + 1e-4).tolist()
+
+
 def make_groups(
     results: Sequence[tuple[str, int, bool | None]], scores: Sequence[float], size: int
 ) -> tuple[Group, ...]:

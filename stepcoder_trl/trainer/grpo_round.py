@@ -14,6 +14,8 @@ from accelerate.utils import gather_object
 from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.masking import MaskRule
 from stepcoder_trl.reports.rollouts import RolloutView
+from stepcoder_trl.rewards import scores_of_tests
+from stepcoder_trl.steps.credit import Credit, deviations_from_group, tests_credit
 from stepcoder_trl.steps.masks import loss_masks
 from stepcoder_trl.steps.padding import pad_masks
 from stepcoder_trl.steps.programs import Feedback, Runs
@@ -24,6 +26,7 @@ from stepcoder_trl.trainer._trl_grpo import changed_upstream
 from stepcoder_trl.trainer.grpo_config import FgoDenominator, StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_groups import (
     Group,
+    advantage_scales,
     evaluation_metrics,
     fill_unscored,
     make_groups,
@@ -32,7 +35,7 @@ from stepcoder_trl.trainer.grpo_groups import (
 )
 from stepcoder_trl.trainer.processes import check_identical
 from stepcoder_trl.trainer.rollout_log import completion_views
-from stepcoder_trl.trainer.training_metrics import Totals, reduce_totals
+from stepcoder_trl.trainer.training_metrics import Totals, credit_totals, reduce_totals
 from stepcoder_trl.types import Execution
 
 
@@ -176,10 +179,11 @@ def judge(
     return fill_unscored(rewards, scores.isnan(), size)
 
 
-def mask_tokens(this: Round, rule: MaskRule, args: StepCoderGRPOConfig, process: Accelerator) -> Totals:
+def mask_tokens(this: Round, rule: MaskRule, args: StepCoderGRPOConfig, weight: float, process: Accelerator) -> Totals:
     """
     Take the tokens that did not run, unscored completions and dropped groups out of the loss of `this.result`.
 
+    With FGO per test, advantages become those of the tests that ran each token. `weight` is that of compiler feedback.
     Returns the sums of its metrics.
     """
     number, size = len(this.starts), len(this.results) // len(this.groups)
@@ -192,11 +196,39 @@ def mask_tokens(this: Round, rule: MaskRule, args: StepCoderGRPOConfig, process:
     used = torch.tensor(this.used, device=kept.device)
     valid = this.result["completion_mask"].bool() & used[:, None]
     this.loss_mask = kept = kept & valid
+    credit = add_credit(this, rule, args, weight, process) if rule.is_per_test else None
     mask_result(this.result, used, kept, args.fgo_denominator, lambda mask: process.gather(mask.sum()).sum())
     return {
         "fgo/kept_share": (kept.sum().item(), valid.sum().item()),
         "fgo/empty_share": ((valid.any(1) & ~kept.any(1)).sum().item(), valid.any(1).sum().item()),
+        **credit_totals(credit, kept),
     }
+
+
+def add_credit(this: Round, rule: MaskRule, args: StepCoderGRPOConfig, weight: float, process: Accelerator) -> Credit:
+    """
+    Replace the advantages of `this.result`, of shape `(B,)`, by those of the tests that ran each token, `(B, T)`.
+
+    `A_it = kappa_it A_i + d_it`, which is `(1 / J) sum_j c_ijt (r_ij - m_j)` where compiler feedback is the only
+    reward. `m_j` is the mean of test `j` over the scored completions of the group.
+    """
+    number, size = len(this.starts), len(this.results) // len(this.groups)
+    pairs = zip(this.scores, this.executions, strict=True)
+    mine = [(score, None if score is None or run is None else scores_of_tests(run)) for score, run in pairs]
+    everywhere: list[tuple[float | None, list[float] | None]] = gather_object(mine)
+    groups = [everywhere[first : first + size] for first in range(0, len(everywhere), size)]
+    scales = advantage_scales([[score for score, _ in group] for group in groups], args.scale_rewards or "none")
+    found = [
+        values
+        for group, scale in zip(groups, scales, strict=True)
+        for values in deviations_from_group([scores for _, scores in group], weight, scale)
+    ]
+    first = process.process_index * number
+    executions = [None if score is None else run for score, run in zip(this.scores, this.executions, strict=True)]
+    like = this.result["completion_ids"]
+    credit = tests_credit(this.completions, executions, found[first : first + number], rule, this.number, like)
+    this.result["advantages"] = this.result["advantages"][:, None] * credit.shares + credit.deviations
+    return credit
 
 
 def note_metrics(
@@ -257,6 +289,8 @@ def mask_result(
     mask = kept if denominator == "kept" else valid & used[:, None]
     result["tool_mask"] = mask.to(result["completion_mask"].dtype)
     result["num_items_in_batch"] = count(mask).clamp(min=1)
-    result["advantages"] = result["advantages"].masked_fill(~used, 0.0)
+    advantages = result["advantages"]
+    per_token = advantages.dim() == 2
+    result["advantages"] = advantages.masked_fill(~used[:, None] if per_token else ~used, 0.0)
     if denominator == "valid":
-        result["advantages"] = result["advantages"][:, None] * kept
+        result["advantages"] = (result["advantages"] if per_token else result["advantages"][:, None]) * kept

@@ -14,8 +14,10 @@ from transformers import ProcessorMixin
 
 from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor import Backend
 from stepcoder_trl.rewards import REWARDS, unit_test_reward
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
+from stepcoder_trl.steps.credit import choose_test_score
 from stepcoder_trl.steps.queries import Query, build_query
 from stepcoder_trl.steps.reward_functions import named_reward, takes_columns
 from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows, read_dataset
@@ -66,6 +68,7 @@ def prepare(
     train_dataset: Any,
     eval_dataset: Any,
     peft_config: PeftConfig | None,
+    executor: Backend | None = None,
 ) -> Given:
     """Check the arguments of a trainer, and fill in the defaults."""
     refuse_virtual_tokens(model, peft_config)
@@ -76,6 +79,7 @@ def prepare(
     rows = read_rows(train_dataset, "train_dataset")
     funcs = choose_rewards(rows, reward_funcs, args.reward_weights)
     set_scale(args, funcs)
+    funcs = choose_test_score(funcs, rows, args.score_tests, args.fgo, executor)
     return Given(args, funcs, rows, read_eval_sets(eval_dataset))
 
 

@@ -14,6 +14,7 @@ from transformers.trainer_utils import TrainOutput
 from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.executor import Backend
+from stepcoder_trl.steps.credit import feedback_weight
 from stepcoder_trl.steps.programs import ProgramRunner
 from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import PromptRow
@@ -84,7 +85,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         grpo_setup.refuse_unsupported(tools, rollout_func, environment_factory)
         processes.quiet_unless_first()
         check_types(processing_class=processing_class, peft_config=peft_config, executor=executor)
-        given = grpo_setup.prepare(model, reward_funcs, args, train_dataset, eval_dataset, peft_config)
+        given = grpo_setup.prepare(model, reward_funcs, args, train_dataset, eval_dataset, peft_config, executor)
         options = {"processing_class": processing_class, "reward_processing_classes": reward_processing_classes}
         options |= {"callbacks": callbacks, "optimizers": optimizers, "peft_config": peft_config}
         options |= {} if quantization_config is None else {"quantization_config": quantization_config}  # new in 1.12
@@ -154,7 +155,8 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         totals = execution_totals(this.feedback) if self._table.has_tests else {}
         metrics = self._metrics["train" if training else "eval"]
         if training:
-            totals |= grpo_round.mask_tokens(this, self.mask_rule, self.args, self.accelerator)
+            weight = feedback_weight(self.reward_funcs, self.reward_weights.tolist())
+            totals |= grpo_round.mask_tokens(this, self.mask_rule, self.args, weight, self.accelerator)
             grpo_imitation.add_prefix_lengths(this, self.args.prefix_imitation, self.processing_class)
             grpo_round.move_curriculum(this, self.curriculum, metrics, self.accelerator)
             self.run_report.add(this.views)

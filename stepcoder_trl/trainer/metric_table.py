@@ -68,6 +68,7 @@ PPO_METRICS = (
     Metric("completions/stopped", "Share that ended by itself, by stop token or closing fence", "completions"),
     Metric("fgo/kept_share", "Kept tokens over valid tokens", "valid tokens of scored completions"),
     Metric("fgo/empty_share", "Share of completions of which no token is kept", "scored completions"),
+    Metric("fgo/test_share", 'With `fgo="tests"`: mean share of the tests that ran a kept token', "kept tokens"),
     Metric("executor/passed", "Share of programs that passed every test", _RUN),
     Metric("executor/failed", "Share with a wrong answer", _RUN),
     Metric("executor/runtime_error", "Share that raised or crashed", _RUN),
@@ -126,6 +127,7 @@ GRPO_METRICS = (
     Metric("groups/stage_N", 'Share drawn at stage N; not with `curriculum="adaptive"`', "groups"),
     Metric("fgo/kept_share", "Kept tokens over tokens of the completions in the loss", "rounds"),
     Metric("fgo/empty_share", "Share of completions of which no token is kept", "rounds"),
+    Metric("fgo/test_share", 'With `fgo="tests"`: mean share of the tests that ran a kept token', "rounds"),
     *_as_in_ppo("rounds", *(one.name for one in PPO_METRICS if one.name.startswith("executor/"))),
     *_as_in_ppo("last round", *_OF_STATE),
     Metric(

@@ -209,6 +209,55 @@ def masked_whiten(
     return whitened if shift_mean else whitened + mean
 
 
+def per_test_advantages(
+    advantages: torch.Tensor, shares: torch.Tensor, deviations: torch.Tensor, lengths: torch.Tensor, decay: float
+) -> torch.Tensor:
+    """
+    Compute `kappa_t A_t + decay^(L - 1 - t) d_t`: the advantages of Fine-Grained Optimization per test.
+
+    Generalized advantages are linear in the rewards, and a test's reward differs from the score at the last token
+    alone. So its advantage differs by that much, times a power of `decay`, which is `gamma lambda`.
+
+    Args:
+        advantages (`torch.Tensor` of shape `(B, T)`): Generalized advantages `A_t` of the score.
+        shares (`torch.Tensor` of shape `(B, T)`): Share `kappa_t` of the tests that ran the token.
+        deviations (`torch.Tensor` of shape `(B, T)`):
+            `d_t = (1 / J) sum_j c_jt (r_j - R)`, over the tests `j` that ran the token, with their rewards `r_j` and
+            the score `R`.
+        lengths (`torch.Tensor` of shape `(B,)`): Number of valid tokens `L`.
+        decay (`float`): `gamma lambda`.
+
+    Returns:
+        `torch.Tensor`: Shape `(B, T)`.
+    """
+    places = torch.arange(advantages.shape[1], device=advantages.device)
+    behind = (lengths[:, None] - 1 - places).clamp(min=0)
+    return shares * advantages + torch.pow(decay, behind) * deviations
+
+
+def whiten_tests(
+    advantages: torch.Tensor, shares: torch.Tensor, mask: torch.Tensor, reduce: ReduceSum = _one_process
+) -> torch.Tensor:
+    """
+    Compute `(A - kappa c) / sqrt(variance + 1e-8)` with `c = sum A / sum kappa`: every test's advantage moves by `c`.
+
+    Where one test ran every marked token it is [`masked_whiten`].
+
+    Args:
+        advantages (`torch.Tensor`): Advantages `A`, of any shape. All are shifted and scaled, marked or not.
+        shares (`torch.Tensor`): Share `kappa` of the tests that ran the token. Same shape.
+        mask (`torch.Tensor`): Marked tokens, over which sums and unbiased variance are taken. Boolean, same shape.
+        reduce (`Callable`, *optional*): Sum of a tensor over all processes.
+
+    Returns:
+        `torch.Tensor`: Same shape. `advantages` unchanged if fewer than two tokens are marked.
+    """
+    total, weight = reduce(torch.stack([masked_sum(advantages, mask), masked_sum(shares, mask)]))
+    shifted = advantages - shares * (total / weight.clamp(min=1e-8))
+    squares, count = reduce(torch.stack([masked_sum(shifted**2, mask), mask.sum().to(shifted.dtype)]))
+    return advantages if count < 2 else shifted * torch.rsqrt(squares / (count - 1) + 1e-8)
+
+
 @dataclass(frozen=True)
 class PolicyTerms:
     """

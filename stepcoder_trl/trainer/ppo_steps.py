@@ -10,6 +10,7 @@ import torch
 
 from stepcoder_trl.evaluation.generation import Generation, SamplingConfig, eos_token_ids
 from stepcoder_trl.steps import scores as reward_scores
+from stepcoder_trl.steps.credit import Credit, deviations_from_mean, feedback_weight, tests_credit
 from stepcoder_trl.steps.padding import pad_masks
 from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.steps.starts import Start, read_completions
@@ -22,8 +23,10 @@ from stepcoder_trl.trainer.ppo_math import (
     kl_divergence,
     length_mask,
     masked_whiten,
+    per_test_advantages,
     token_log_probs,
     token_rewards,
+    whiten_tests,
 )
 from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores
 from stepcoder_trl.trainer.vllm_sampler import send_weights
@@ -146,6 +149,17 @@ def reward_tokens(
     return Rewards(kl, rewards)
 
 
+def compute_credit(trainer: StepCoderPPOTrainer, rollout: Rollout, feedback: Feedback) -> Credit | None:
+    """Compute the part of each test in the advantages, or return `None` without FGO per test."""
+    rule, executions = trainer.mask_rule, feedback.executions
+    if not rule.is_per_test:
+        return None
+    weight = feedback_weight(trainer.reward_funcs, trainer.reward_weights)
+    deviations = [deviations_from_mean(execution, weight) for execution in executions]
+    step, like = trainer.state.global_step, rollout.generation.response_ids
+    return tests_credit(rollout.completions, executions, deviations, rule, step, like)
+
+
 def make_experience(
     generation: Generation,
     tokens: TokenScores,
@@ -154,12 +168,22 @@ def make_experience(
     loss_mask: torch.Tensor,
     args: StepCoderPPOConfig,
     reduce: ReduceSum,
+    credit: Credit | None = None,
 ) -> Experience:
-    """Compute returns and advantages over all valid tokens. Advantages are whitened over the kept tokens."""
+    """
+    Compute returns and advantages over all valid tokens. Advantages are whitened over the kept tokens.
+
+    With `credit`, a token has the advantages of the tests that ran it. The targets of the critic stay as they are.
+    """
     valid = length_mask(generation.lengths, loss_mask.shape[1])
     advantages = generalized_advantages(rewards.rewards, tokens.values, valid, args.gamma, args.lam)
     returns = advantages + tokens.values
-    if args.whiten_advantages:
+    if credit is not None:
+        decay = args.gamma * args.lam
+        advantages = per_test_advantages(advantages, credit.shares, credit.deviations, generation.lengths, decay)
+    if args.whiten_advantages and credit is not None:
+        advantages = whiten_tests(advantages, credit.shares, loss_mask, reduce)
+    elif args.whiten_advantages:
         advantages = masked_whiten(advantages, loss_mask, reduce)
     return Experience(
         query_ids=generation.query_ids,

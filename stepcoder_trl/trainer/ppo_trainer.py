@@ -22,6 +22,7 @@ from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.steps import scores as reward_scores
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
+from stepcoder_trl.steps.credit import Credit, choose_test_score
 from stepcoder_trl.steps.masks import error_masks, loss_masks
 from stepcoder_trl.steps.padding import pad_masks
 from stepcoder_trl.steps.programs import Feedback, ProgramRunner, Runs
@@ -145,6 +146,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.reward_funcs, self.reward_weights = reward_scores.choose_rewards(
             rows, reward_funcs, weights, reward_model is not None
         )
+        self.reward_funcs = choose_test_score(self.reward_funcs, rows, args.score_tests, args.fgo, executor)
         limit = setup.query_limit(model, args.max_prompt_length, args.response_length)
         self.training_set = TrainingSet(rows, args.curriculum_config(args.seed), self.build_query, limit)
         has_problems = self.training_set.has_problems
@@ -294,7 +296,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         # 8. mask the tokens of lines that did not run
         loss_mask = self.build_loss_mask(rollout, feedback, scores)
         # 9. compute advantages and returns
-        experience = self.compute_advantages(rollout, tokens, rewards, scores, loss_mask)
+        credit = ppo_steps.compute_credit(self, rollout, feedback)
+        experience = self.compute_advantages(rollout, tokens, rewards, scores, loss_mask, credit)
         # 10. train policy and critic
         totals = self.update_models(experience)
         # 11. update the curriculum
@@ -303,7 +306,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         step = self.state.global_step
         update = Update(step, rollout, tokens, feedback, scores, rewards, loss_mask, experience, metrics={})
         eos, with_tests = self.processing_class.eos_token_id, self.training_set.has_tests
-        totals.update(update_totals(update, self.args.kl_coef, eos, with_tests))
+        totals.update(update_totals(update, self.args.kl_coef, eos, with_tests, credit))
         update.metrics.update(self.metrics(totals, experience))
         self.run_report.add(lambda: rollout_views(rollout, feedback, scores, loss_mask))
         if self.args.log_completions:
@@ -375,11 +378,17 @@ class StepCoderPPOTrainer(PPOTrainer):
         return pad_masks(masks, rollout.generation.response_ids) & scores.scored[:, None]
 
     def compute_advantages(
-        self, rollout: Rollout, tokens: TokenScores, rewards: Rewards, scores: Scores, loss_mask: torch.Tensor
+        self,
+        rollout: Rollout,
+        tokens: TokenScores,
+        rewards: Rewards,
+        scores: Scores,
+        loss_mask: torch.Tensor,
+        credit: Credit | None = None,
     ) -> Experience:
         """Compute returns and advantages over all valid tokens. Advantages are whitened over the kept tokens."""
         generation = rollout.generation
-        made = ppo_steps.make_experience(generation, tokens, rewards, scores, loss_mask, self.args, self._sum)
+        made = ppo_steps.make_experience(generation, tokens, rewards, scores, loss_mask, self.args, self._sum, credit)
         return with_prefixes(made, rollout.starts, self.processing_class, self.args.prefix_imitation)
 
     def update_models(self, experience: Experience) -> Totals:

@@ -27,6 +27,7 @@ from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.executor.choice import ExecutorChoice, Place
 from stepcoder_trl.jsonl import shown
 from stepcoder_trl.masking import CompileErrorMask, Fgo, MaskRule
+from stepcoder_trl.rewards import ScoreTests
 from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP
 
 
@@ -140,7 +141,9 @@ class SharedOptions:
     fgo: Fgo = option(
         "lines",
         'Fine-Grained Optimization: `"lines"` keeps tokens of executed lines in the policy loss, `"off"` keeps all '
-        'tokens, `"random"` keeps as many tokens at random, as a control.',
+        'tokens, `"random"` keeps as many tokens at random, as a control. `"tests"` gives each token the credit of '
+        'the tests that ran its line, and needs `score_tests` `"mean"` or one test each. `"tests_random"` permutes '
+        "this credit among the kept tokens, as a control.",
         source="paper, 3.2; control ours",
     )
     fgo_outside_program: bool = option(
@@ -152,6 +155,12 @@ class SharedOptions:
         "all",
         'Lines kept of a program that does not compile: `"all"` or those `"up_to_error_line"`.',
         source="paper silent; a literal mask leaves no gradient",
+    )
+    score_tests: ScoreTests = option(
+        "worst",
+        'Score of a program by its tests: Eq. 3 of the `"worst"` test, or the `"mean"` over the tests of Eq. 3 of '
+        "each. The curriculum counts a pass only if all tests passed.",
+        source="paper, Eq. 3; mean ours",
     )
     executor_workers: int | None = option(
         None,

@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 
+from stepcoder_trl.steps.credit import Credit
 from stepcoder_trl.steps.programs import Feedback
 from stepcoder_trl.trainer.metric_table import PPO_METRICS
 from stepcoder_trl.trainer.ppo_math import PolicyTerms, ReduceSum, ValueTerms, explained_variance, masked_sum
@@ -81,7 +82,9 @@ def add_imitation(
     add(totals, "curriculum/prefix_log_prob", means.sum().item(), (prefix_lengths > 0).sum().item())
 
 
-def update_totals(update: Update, kl_coef: float, eos_token_id: int | None, with_tests: bool) -> Totals:
+def update_totals(
+    update: Update, kl_coef: float, eos_token_id: int | None, with_tests: bool, credit: Credit | None = None
+) -> Totals:
     """
     Compute the sums of an update, except those of its losses.
 
@@ -91,7 +94,13 @@ def update_totals(update: Update, kl_coef: float, eos_token_id: int | None, with
     if with_tests:
         totals.update(execution_totals(update.feedback))
     totals.update(_token_totals(update, kl_coef))
+    totals.update(credit_totals(credit, update.loss_mask))
     return totals
+
+
+def credit_totals(credit: Credit | None, kept: torch.Tensor) -> Totals:
+    """Compute the sums of FGO per test, over the `kept` tokens. None without it."""
+    return {} if credit is None else {"fgo/test_share": (masked_sum(credit.shares, kept).item(), kept.sum().item())}
 
 
 def _completion_totals(rollout: Rollout, scores: Scores, eos_token_id: int | None) -> Totals:

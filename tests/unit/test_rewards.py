@@ -10,6 +10,8 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.rewards import (
     adaptive_score,
     error_lines,
+    mean_test_reward,
+    mean_test_score,
     ppocoder_reward,
     ppocoder_score,
     rltf_reward,
@@ -45,6 +47,20 @@ def execution(*outcomes):
 )
 def test_scores_equal_those_of_paper(outcome, score):
     assert unit_test_score(execution(Outcome(outcome))) == score
+
+
+def test_mean_score_by_hand():
+    run = execution(Outcome.PASSED, Outcome.FAILED, Outcome.TIMEOUT)
+
+    assert mean_test_score(run) == pytest.approx((1 - 0.3 - 0.6) / 3)
+    assert unit_test_score(run) == -0.6
+    assert mean_test_reward(["a", "b"], execution=[run, None]) == [mean_test_score(run), None]
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_mean_score_of_equal_outcomes_is_that_of_paper(outcome):
+    assert mean_test_score(execution(outcome)) == unit_test_score(execution(outcome))
+    assert mean_test_score(execution(outcome, outcome)) == pytest.approx(unit_test_score(execution(outcome)))
 
 
 def test_program_that_was_not_run_has_no_score():

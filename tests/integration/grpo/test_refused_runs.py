@@ -80,6 +80,11 @@ def test_problems_that_are_too_long_are_left_out(make_trainer, caplog):
         ({"fgo_denominator": "valid", "importance_sampling_level": "sequence"}, "`importance_sampling_level` is 'seq"),
         ({"fgo_denominator": "valid", "loss_type": "vespo"}, "`loss_type` is 'vespo'"),
         ({"fgo_denominator": "valid", "use_liger_kernel": True}, "`use_liger_kernel` is on"),
+        ({"fgo": "tests", "use_liger_kernel": True}, "Choose `fgo` 'lines'"),
+        (
+            {"fgo": "tests_random", "loss_type": "vespo"},
+            "`fgo` is 'tests_random', which needs one advantage per token",
+        ),
         ({"curriculum_momentum": 0}, "`curriculum_momentum` is 0"),
     ],
 )

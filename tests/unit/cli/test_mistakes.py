@@ -168,7 +168,10 @@ MISTAKES = [
     (f"ppo {RUN} --config list.yaml", "must be settings such as `max_steps: 100`"),
     (f"ppo {RUN} --config env.yaml", "`env` is 3 (int), but must be a mapping"),
     (f"ppo {RUN} --config choice.yaml", "choice.yaml: `curriculum` is 'true', but must be one of paper"),
-    (f"ppo {RUN} --config near.yaml", "near.yaml: `fgo` is 'line', but must be one of lines, off, random. Did you"),
+    (
+        f"ppo {RUN} --config near.yaml",
+        "`fgo` is 'line', but must be one of lines, off, random, tests, tests_random. Did you",
+    ),
     (f"ppo {RUN} --config word.yaml", "word.yaml: `max_steps` is 'ten', but must be a whole number"),
     (f"ppo {RUN} --config fraction.yaml", "fraction.yaml: `max_steps` is '2.5'"),
     (f"ppo {RUN} --config several.yaml", "`max_steps` is [1, 2] (list), but must be a single value"),

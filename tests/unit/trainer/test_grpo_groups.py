@@ -9,6 +9,7 @@ import torch
 
 from stepcoder_trl.trainer.grpo_groups import (
     Group,
+    advantage_scales,
     evaluation_metrics,
     fill_unscored,
     make_groups,
@@ -89,3 +90,13 @@ def test_metrics_have_one_value_per_group():
 
 def test_evaluation_without_verdicts_has_no_values():
     assert evaluation_metrics([Group(0, (), False)], 1) == {"pass@1": []}
+
+
+def test_scales_of_advantages_are_those_of_trl():
+    groups = [[1.0, -0.3, None], [0.5, 0.5, 0.5]]
+
+    assert advantage_scales(groups, "none") == [1.0, 1.0]
+    # The unscored one counts as the mean, 0.35: the variance is (0.65^2 + 0.65^2) / 2.
+    assert advantage_scales(groups, "group") == pytest.approx([0.65 + 1e-4, 1e-4])
+    batch = torch.tensor([1.0, -0.3, 0.35, 0.5, 0.5, 0.5]).std().item() + 1e-4
+    assert advantage_scales(groups, "batch") == pytest.approx([batch, batch])

@@ -59,6 +59,7 @@ def test_defaults():
         "fgo": "lines",
         "fgo_outside_program": True,
         "compile_error_mask": "all",
+        "score_tests": "worst",
         "executor_workers": None,
         "executor": None,
         "executor_urls": None,

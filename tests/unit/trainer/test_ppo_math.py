@@ -202,3 +202,49 @@ def test_explained_variance():
     assert ppo_math.explained_variance(returns, returns, mask) == 1
     assert ppo_math.explained_variance(torch.full((4,), 5.0), returns, mask) == 0
     assert ppo_math.explained_variance(returns, torch.ones(4), mask) == 0  # constant returns
+
+
+@pytest.mark.parametrize(("gamma", "lam"), [(1.0, 0.95), (0.9, 0.5), (1.0, 1.0)])
+def test_per_test_advantages_are_those_of_each_test_by_itself(gamma, lam):
+    # Two completions of five and three tokens, three tests. The slow way: one advantage for each test's reward.
+    torch.manual_seed(0)
+    lengths, values, kl = torch.tensor([5, 3]), torch.randn(2, 5), torch.randn(2, 5)
+    rewards, ran = torch.tensor([[1.0, -0.3, -0.6], [-1.0, 1.0, 1.0]]), torch.rand(2, 3, 5) < 0.6
+    valid, scores = ppo_math.length_mask(lengths, 5), rewards.mean(1)
+
+    def advantages(score):
+        return ppo_math.generalized_advantages(
+            ppo_math.token_rewards(kl, score, lengths, 0.1), values, valid, gamma, lam
+        )
+
+    each = torch.stack([advantages(rewards[:, test]) for test in range(3)], 1)
+    expected = (each * ran).mean(1)
+
+    deviations = ((rewards - scores[:, None])[..., None] * ran).mean(1) * valid
+    shares = ran.float().mean(1)
+    found = ppo_math.per_test_advantages(advantages(scores), shares, deviations, lengths, gamma * lam)
+
+    torch.testing.assert_close(found, expected)
+
+
+def test_whitening_moves_every_test_alike_by_hand():
+    # sum A = 3 and sum kappa = 2, so c = 1.5, and A - kappa c = (0.5, -0.25, -0.25).
+    advantages, shares = torch.tensor([2.0, 0.5, 0.5, 9.0]), torch.tensor([1.0, 0.5, 0.5, 1.0])
+    mask = torch.tensor([True, True, True, False])
+
+    found = ppo_math.whiten_tests(advantages, shares, mask)
+
+    # Squares: 0.25 + 0.0625 + 0.0625 = 0.375, divided by 2; its root is 0.4330127.
+    torch.testing.assert_close(found[:3], torch.tensor([0.5, -0.25, -0.25]) / 0.4330127)
+    torch.testing.assert_close(found[:3].sum(), torch.tensor(0.0))
+
+
+def test_whitening_of_one_test_is_the_plain_one():
+    torch.manual_seed(0)
+    advantages, mask = torch.randn(3, 7), torch.rand(3, 7) < 0.5
+
+    assert torch.equal(
+        ppo_math.whiten_tests(advantages, mask.float(), mask)[mask], ppo_math.masked_whiten(advantages, mask)[mask]
+    )
+    alone = torch.tensor([True, False])
+    assert ppo_math.whiten_tests(torch.ones(2), torch.ones(2), alone).tolist() == [1.0, 1.0]
