@@ -1,6 +1,7 @@
 # Two commands do everything on a bare machine: `make quickstart` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
+DOCS_VENV ?= .venv-docs
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/quickstart
@@ -15,7 +16,7 @@ TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org
 # A machine that does not reach the index falls back on the registry, soon.
 FROM_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1 --timeout 15)
 
-.PHONY: quickstart test test-matrix test-versions test-vllm test-ray package lint clean
+.PHONY: quickstart test test-matrix test-versions test-vllm test-ray package lint docs clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/stepcoder-trl quickstart --out $(RUN)
@@ -55,6 +56,16 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site, in build/site. Warnings, dead links and dead anchors fail. An environment of its own.
+docs: $(DOCS_VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict
+
+$(DOCS_VENV)/.docs: setup.cfg pyproject.toml constraints.txt
+	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt $(FROM_INDEX) torch
+	$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 # torch first and pinned, so that nothing after it asks for another build.
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
@@ -99,4 +110,4 @@ $(VENV)/.dev: $(VENV)/.test
 	touch $@
 
 clean:
-	rm -rf $(VENV) .matrix build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DOCS_VENV) .matrix build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import operator
 import os
 from collections.abc import Callable, Mapping
 from unittest import mock
 
+import stepcoder_trl
+import stepcoder_trl.executor
 from docs.hooks.memory import memory_table
 from stepcoder_trl import StepCoderGRPOConfig, StepCoderPPOConfig
 from stepcoder_trl.cli.main import VERBS, main
@@ -56,6 +59,29 @@ def _help(verb: str) -> str:
     return f"```text\n{text.getvalue().strip()}\n```\n"
 
 
+# Public names by section, and those of the executor that a backend of one's own needs.
+API: Mapping[str, tuple[str, ...]] = {
+    "Trainers": ("StepCoderPPOTrainer", "StepCoderPPOConfig", "StepCoderGRPOTrainer", "StepCoderGRPOConfig"),
+    "Problems": ("load_problems", "Problem"),
+    "Sandbox": ("CodeExecutor", "ExecutorConfig", "Execution", "Outcome"),
+    "Other sandboxes": ("executor.RemoteExecutor", "executor.RemoteConfig", "executor.BaseBackend"),
+    "Rewards and metrics": ("unit_test_reward", "pass_at_k"),
+    "Curriculum": ("find_conditionals", "curriculum_starts", "Curriculum", "CurriculumConfig"),
+    "Masks": ("extract_program", "executed_token_mask"),
+    "Errors": ("BadInputError", "SandboxError", "IsolationError"),
+}
+
+
+def api() -> str:
+    """Return the sections of the API, in the language of mkdocstrings: a line for each object."""
+    sections = []
+    for title, names in API.items():
+        found = [operator.attrgetter(name)(stepcoder_trl) for name in names]
+        lines = "\n\n".join(f"::: {one.__module__}.{one.__qualname__}" for one in found)
+        sections.append(f"## {title}\n\n{lines}\n")
+    return "\n".join(sections)
+
+
 # Name in `<!-- generated: NAME -->`, and what takes the place of that line.
 PARTS: Mapping[str, Callable[[], str]] = {
     "ppo_options": ppo_options,
@@ -67,4 +93,5 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "evaluation_metrics": lambda: metrics_table(EVALUATION_METRICS),
     "verbs": verbs,
     "memory": memory_table,
+    "api": api,
 }

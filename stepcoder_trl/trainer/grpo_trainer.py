@@ -47,9 +47,10 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
             As upstream. `None` means compiler feedback from the tests. Functions also get the lists `prefix`,
             `program`, `execution`, `task_id` and every column of the dataset.
         args ([`StepCoderGRPOConfig`], *optional*): Configuration.
-        train_dataset, eval_dataset ([`~datasets.Dataset`] or sequence of [`Problem`] or mappings):
+        train_dataset ([`~datasets.Dataset`] or sequence of [`Problem`] or mappings):
             Problems: `task_id`, `prompt`, `starter_code`, `canonical_solution`, `tests`. Rows with a `prompt` alone
-            are trained as by upstream. `eval_dataset` may be a `dict` of such sets by name.
+            are trained as by upstream.
+        eval_dataset (as `train_dataset`, or a `dict` of such sets by name, *optional*): Problems to evaluate on.
         executor ([`Backend`], *optional*):
             Executor of the programs. It stays open. `None` makes one when it is needed, and closes it after training.
 
