@@ -9,8 +9,8 @@ million parameters on two CPU cores:
         --per_device_train_batch_size 4 --gradient_accumulation_steps 2 --num_generations 4 --response_length 96 \
         --max_steps 4 --logging_steps 1 --gradient_checkpointing false --bf16 false --use_cpu --report_to none
 
-All flags of `stepcoder-trl ppo --help` and `--config file.yaml` work. docs/ppo_mbpp.md has the log of this run. The
-last lines name the folder of the adapter and the share of problems that start from scratch:
+All flags of `stepcoder-trl ppo --help` and `--config file.yaml` work. docs/ppo_mbpp.md says where to get the model.
+The last lines name the folder of the adapter and the share of problems that start from scratch:
 
     saved to runs/mbpp
     problems from scratch: 64%
