@@ -24,6 +24,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from stepcoder_trl.curriculum.measured import MEASUREMENT_FILE, read_measurement
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from tests.integration.helpers import TIMES
 from tests.matrix.worker import MAX_GRAD_NORM, TABLED_UPDATES, UPDATES
@@ -132,6 +133,8 @@ def launch(mode: str, *settings: Path, module: str = "tests.matrix.worker") -> l
 
 
 KINDS = {"full": False, "lora": True}
+# Options of the runs with LoRA that sample before the first update, and add to the loss.
+MORE = {"prefix_imitation": 0.2, "curriculum_start": "measured", "curriculum_start_samples": 2}
 
 
 def launch_both(folder: Path, mode: str, suffix: str, more: Callable[[bool], dict[str, Any]]) -> dict[bool, Run]:
@@ -143,7 +146,7 @@ def launch_both(folder: Path, mode: str, suffix: str, more: Callable[[bool], dic
 @pytest.fixture(scope="module")
 def trained(folder):
     """Runs of a mode, full and LoRA."""
-    runs = lru_cache(lambda mode: launch_both(folder, mode, "", lambda lora: {}))
+    runs = lru_cache(lambda mode: launch_both(folder, mode, "", lambda lora: {"args": MORE if lora else {}}))
     return lambda mode, lora: runs(mode)[lora]
 
 
@@ -154,7 +157,9 @@ def resumed(folder, trained):
     @lru_cache
     def runs(mode):
         middle = {lora: str(trained(mode, lora).out / f"checkpoint-{TABLED_UPDATES}") for lora in KINDS.values()}
-        return launch_both(folder, mode, "-resumed", lambda lora: {"resume": middle[lora]})
+        return launch_both(
+            folder, mode, "-resumed", lambda lora: {"args": MORE if lora else {}, "resume": middle[lora]}
+        )
 
     return lambda mode, lora: runs(mode)[lora]
 
@@ -350,3 +355,11 @@ def test_missing_compiler_error_names_packages_to_install(command, tmp_path):
     assert status == 2
     assert "stepcoder-trl: DeepSpeed could not compile `deepspeed_shm_comm`" in log
     assert "`apt install g++`, `pip install ninja`" in log
+
+
+@pytest.mark.parametrize("mode", ["ddp", "zero3"])
+def test_two_processes_measure_the_same_stages_as_one(trained, mode):
+    one, two = (trained(name, True).out / MEASUREMENT_FILE for name in ("one", mode))
+
+    assert read_measurement(one) == read_measurement(two) != []
+    assert {stage.passed for stage in read_measurement(one)} >= {0, 1}
