@@ -1,0 +1,55 @@
+"""Hooks that build the documentation site."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs.hooks import pages
+from stepcoder_trl.errors import BadInputError
+
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_links_out_of_docs_lead_to_pages_with_the_files():
+    text = "[a](../examples/ppo.py) [b](trainer.md#batches) [c](https://example.org/../x) [d](pictures/stages.svg)"
+
+    assert list(pages.repository_links("processes.md", text)) == ["examples/ppo.py"]
+    assert pages.link_to_pages("processes.md", text) == text.replace(
+        "../examples/ppo.py", "repository/examples/ppo.py.md"
+    )
+    assert pages.link_to_pages("results/x/README.md", "[a](../../../Makefile)") == "[a](../../repository/Makefile.md)"
+
+
+def test_page_of_a_file_has_its_text():
+    text = pages.repository_page(ROOT, "examples/ppo.py")
+
+    assert text.startswith("# examples/ppo.py\n\n~~~~~~python\n")
+    assert (ROOT / "examples" / "ppo.py").read_text().rstrip() in text
+
+
+def test_link_to_a_missing_file_is_an_error():
+    with pytest.raises(BadInputError, match="links to examples/none"):
+        pages.repository_page(ROOT, "examples/none.py")
+
+
+def test_unknown_part_is_an_error():
+    with pytest.raises(BadInputError, match="no generated part 'nothing'"):
+        pages.fill_in("text\n<!-- generated: nothing -->\n")
+
+
+def test_part_takes_the_place_of_its_line():
+    text = pages.fill_in("before\n\n<!-- generated: vllm_options -->\n\nafter\n")
+
+    assert re.match(r"before\n\n\| option \|.*`use_vllm`.*\n\nafter\n$", text, re.DOTALL)
+
+
+def test_types_lose_the_marks_of_docstrings():
+    html = "<code>[`~peft.PeftConfig`], *optional*</code> <code>`str` or [`Problem`]</code> [<code>Backend</code>]"
+
+    found = pages.plain_types(html)
+
+    assert found == "<code>PeftConfig, optional</code> <code>str or Problem</code> <code>Backend</code>"
