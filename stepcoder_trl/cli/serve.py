@@ -12,7 +12,8 @@ import sys
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor import ExecutorConfig
-from stepcoder_trl.executor.serve.config import TOKEN_VARIABLE, ServeConfig
+from stepcoder_trl.executor.serve.config import ServeConfig
+from stepcoder_trl.executor.wire.problems import TOKEN_VARIABLE
 
 
 EPILOG = f"""paths: POST /run_code (SandboxFusion's protocol), POST /v1/problems (ours: many programs with tests),

@@ -81,6 +81,4 @@ class ExecutorChoice:
         settings: dict[str, Any] = {one.name: getattr(self.config, one.name) for one in fields(Limits)}
         if self.config.num_workers is not None:
             settings["num_workers"] = self.config.num_workers
-        if len(self.urls) > 1:
-            raise BadInputError(f"`executor_urls` names {len(self.urls)} hosts, but must name one.")
-        return RemoteConfig(self.urls[0], **settings)
+        return RemoteConfig(self.urls, **settings)

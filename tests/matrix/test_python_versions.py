@@ -34,6 +34,8 @@ PACKAGES = (
 )
 # For tests of masks. They double the installation.
 TOKENIZERS = ("sentencepiece>=0.2", "tokenizers", "transformers>=5.0")
+# For tests of the HTTP service and its client.
+SERVICE = ("httpx2>=2.0", "prometheus-client>=0.20", "starlette>=0.40", "uvicorn>=0.30")
 TESTS = (
     *("tests/unit/executor", "tests/unit/test_parsing.py", "tests/unit/masking", "tests/unit/test_metrics.py"),
     *("tests/unit/curriculum", "tests/unit/test_rewards.py", "tests/unit/cli/test_main.py"),
@@ -120,7 +122,7 @@ def test_parsing_and_hostile_programs_pass_on_other_python(version):
 @pytest.mark.long
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version != HERE])
 def test_torch_free_tests_pass_on_other_python(version):
-    python = environment(version, *TOKENIZERS)
+    python = environment(version, *TOKENIZERS, *SERVICE)
 
     run(python, "-c", "import importlib.util; assert importlib.util.find_spec('torch') is None")
     run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS)

@@ -1,130 +1,169 @@
-"""
-HTTP client of a sandbox service: JSON requests and answers, on connections that stay open.
-
-It uses the standard library, because `huggingface_hub` depends on a different HTTP library in each of its major
-versions, and because aborting a request from another thread needs its socket.
-"""
+"""HTTP client of one sandbox service: JSON requests and answers, on connections that are kept."""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import socket
 import threading
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+
+import httpx2
 
 from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.executor.wire.problems import TOKEN_VARIABLE
 
 
-TOKEN_VARIABLE = "STEPCODER_BACKEND_TOKEN"
 MAX_RESPONSE_BYTES = 64 * 2**20
+_CONNECT_S = 10.0
+_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=60.0)
 
 
 class TemporaryFailure(Exception):
-    """Raised for a failure that is worth a retry. `wait_s` is the wait that the service asked for."""
+    """
+    Raised for a failure that is worth a retry.
 
-    def __init__(self, message: str, wait_s: float | None = None) -> None:
+    `wait_s` is the wait that the service asked for. `is_gone` says that the service did not answer at all.
+    """
+
+    def __init__(self, message: str, wait_s: float | None = None, is_gone: bool = False) -> None:
         super().__init__(message)
         self.wait_s = wait_s
+        self.is_gone = is_gone
 
 
 class ServiceClient:
-    """Client of the service at one address, for several threads. Each thread has one connection."""
+    """Client of the service at one address, for several threads."""
 
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self._closing = False
-        self._connections: dict[int, http.client.HTTPConnection] = {}  # by thread
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._lock = threading.Lock()
+        self._sockets: set[socket.socket] = set()
+        self._client = httpx2.Client(base_url=url, limits=_LIMITS, follow_redirects=False, trust_env=False)
+        self._aborted = False
 
-    def post(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    def probe(self, path: str) -> tuple[int, Any]:
+        """Return the status and the JSON at a path; `None` if it is no JSON. Raise TemporaryFailure without answer."""
+        with self._request("GET", path, None, _CONNECT_S) as response:
+            content = self._content(response)
+        try:
+            return response.status_code, json.loads(content)
+        except (ValueError, RecursionError):
+            return response.status_code, None
+
+    def post(self, path: str, body: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """
         Post a JSON object and return the answer. `timeout_s` are wall seconds without a byte from the service.
 
         Raises a [`TemporaryFailure`], or a `SandboxError` if the service refuses the request.
         """
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if token := os.environ.get(TOKEN_VARIABLE):
-            headers["Authorization"] = f"Bearer {token}"
-        connection = self._connection()
-        connection.timeout = timeout_s
+        with self._request("POST", path, json.dumps(body).encode("ascii"), timeout_s) as response:
+            content = self._content(response)
+        self._check(response, content)
         try:
-            if connection.sock is not None:
-                connection.sock.settimeout(timeout_s)
-            response = self._send(connection, json.dumps(body).encode("ascii"), headers)
-            content = response.read(MAX_RESPONSE_BYTES + 1)
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise TemporaryFailure(f"the request failed ({type(error).__name__}: {error})") from None
-        if len(content) > MAX_RESPONSE_BYTES:
-            connection.close()
-            raise TemporaryFailure(f"the answer has more than {MAX_RESPONSE_BYTES} bytes")
-        return self._answer(response, content)
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            raise TemporaryFailure(f"the answer is not JSON ({_text(content)})") from None
+        if not isinstance(answer, dict):
+            raise TemporaryFailure(f"the answer is not a JSON object ({_text(content)})")
+        return answer
+
+    def post_for_lines(self, path: str, body: bytes, timeout_s: float) -> Iterator[dict[str, Any]]:
+        """Post JSON and yield the objects of the answer, one a line. Raises as `post`. Empty lines are left out."""
+        with self._request("POST", path, body, timeout_s) as response:
+            if response.status_code != 200:
+                self._check(response, self._content(response))
+            for line in _lines_of(response):
+                try:
+                    yield json.loads(line)
+                except (ValueError, RecursionError):
+                    raise TemporaryFailure(f"a line of the answer is not JSON ({_text(line)})") from None
 
     def abort(self) -> None:
         """Make running requests fail at once."""
-        self._closing = True
-        for connection in tuple(self._connections.values()):
-            if (sock := connection.sock) is not None:
+        with self._lock:
+            self._aborted = True
+            for sock in self._sockets:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close all connections. No request may be running."""
-        for connection in self._connections.values():
-            connection.close()
+        self._client.close()
 
-    def failure(self, problem: str) -> SandboxError:
+    def failure(self, path: str, problem: str) -> SandboxError:
         """Return an error that names the address of the service."""
-        return SandboxError(f"{self.endpoint}: {problem}.")
+        return SandboxError(f"{self.url}{path}: {problem}.")
 
-    def _send(
-        self, connection: http.client.HTTPConnection, data: bytes, headers: dict[str, str]
-    ) -> http.client.HTTPResponse:
-        """Send a request, on a new connection if the service has closed an idle one."""
-        was_idle = connection.sock is not None
+    @contextlib.contextmanager
+    def _request(self, method: str, path: str, data: bytes | None, timeout_s: float) -> Iterator[httpx2.Response]:
+        headers = {"Content-Type": "application/json", "Accept": "*/*"}
+        if token := os.environ.get(TOKEN_VARIABLE):
+            headers["Authorization"] = f"Bearer {token}"
+        timeout = httpx2.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s))
         try:
-            connection.request("POST", urlsplit(self.endpoint).path, data, headers)
-            return connection.getresponse()
-        except ConnectionError:
-            connection.close()
-            if not was_idle or self._closing:
-                raise
-            return self._send(connection, data, headers)
+            with self._client.stream(
+                method, path, content=data, headers=headers, timeout=timeout, extensions={"trace": self._note}
+            ) as response:
+                yield response
+        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+            problem = f"the request failed ({type(error).__name__}: {error})"
+            raise TemporaryFailure(problem, is_gone=True) from None
 
-    def _answer(self, response: http.client.HTTPResponse, content: bytes) -> dict[str, Any]:
-        text = shorten(content.decode("utf-8", "replace"))
-        answered = f"the service answered {response.status} ({text})"
-        if response.status == 429 or response.status >= 500:
-            raise TemporaryFailure(answered, _retry_after_s(response.getheader("Retry-After")))
-        if response.status in (401, 403):
-            raise self.failure(f"{answered}. Set the environment variable {TOKEN_VARIABLE} to its bearer token")
-        if response.status != 200:
-            raise self.failure(f"{answered}. Check the address")
-        try:
-            answer = json.loads(content)
-        except (ValueError, RecursionError):
-            raise TemporaryFailure(f"the answer is not JSON ({text})") from None
-        if not isinstance(answer, dict):
-            raise TemporaryFailure(f"the answer is not a JSON object ({text})")
-        return answer
+    def _note(self, event: str, info: Mapping[str, Any]) -> None:
+        """Keep the sockets of connections: shutting them down wakes the threads that read from them."""
+        if event not in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            return
+        sock = info["return_value"].get_extra_info("socket")
+        with self._lock:
+            self._sockets = {one for one in self._sockets if one.fileno() >= 0} | {sock}
+            if self._aborted:
+                sock.shutdown(socket.SHUT_RDWR)
 
-    def _connection(self) -> http.client.HTTPConnection:
-        """Return the connection of this thread."""
-        thread = threading.get_ident()
-        if thread not in self._connections:
-            parts = urlsplit(self.endpoint)
-            kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-            self._connections[thread] = kind(str(parts.hostname), parts.port)
-        return self._connections[thread]
+    def _content(self, response: httpx2.Response) -> bytes:
+        content = bytearray()
+        for part in response.iter_bytes():
+            content += part
+            if len(content) > MAX_RESPONSE_BYTES:
+                raise TemporaryFailure(f"the answer has more than {MAX_RESPONSE_BYTES} bytes")
+        return bytes(content)
+
+    def _check(self, response: httpx2.Response, content: bytes) -> None:
+        """Raise an exception if the status says that the request was not served."""
+        status, path = response.status_code, response.request.url.path
+        answered = f"the service answered {status} ({_text(content)})"
+        if status == 429 or status >= 500:
+            raise TemporaryFailure(answered, _retry_after_s(response.headers.get("Retry-After")))
+        if status in (401, 403):
+            raise self.failure(path, f"{answered}. Set the environment variable {TOKEN_VARIABLE} to its bearer token")
+        if status != 200:
+            raise self.failure(path, f"{answered}. Check the address")
 
 
 def shorten(value: Any) -> str:
     """Return the text of a value for an error message: in one line, and only its end if it is long."""
     text = " ".join(str(value).split())
     return text if len(text) <= 200 else "..." + text[-197:]
+
+
+def _lines_of(response: httpx2.Response) -> Iterator[bytes]:
+    """Yield the lines of an answer that are not empty, as they arrive. Raise TemporaryFailure for one without end."""
+    rest = bytearray()
+    for part in response.iter_bytes():
+        *lines, last = part.split(b"\n")
+        for line in lines:
+            whole, rest = bytes(rest + line), bytearray()
+            if whole:
+                yield whole
+        rest += last
+        if len(rest) > MAX_RESPONSE_BYTES:
+            raise TemporaryFailure(f"a line of the answer has more than {MAX_RESPONSE_BYTES} bytes")
+
+
+def _text(content: bytes) -> str:
+    return shorten(content.decode("utf-8", "replace"))
 
 
 def _retry_after_s(header: str | None) -> float | None:

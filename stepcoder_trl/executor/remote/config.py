@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from stepcoder_trl.executor.verdict.limits import Limits, check_seconds
 class _FirstFields:
     """Fields before those of `Limits`. A dataclass starts with the fields of its last base."""
 
-    url: str
+    url: str | Sequence[str]
     num_workers: int = 8
 
 
@@ -22,19 +23,20 @@ class RemoteConfig(Limits, _FirstFields):
     """
     Settings of a [`RemoteExecutor`]. The bearer token, if the service needs one, is read from the environment.
 
-    The limits of a program, `isolation` and the options of its tests are those of [`ExecutorConfig`], applied on the
-    remote machine. The remote sandbox runs the tests after the first failure even with `stop_on_first_failure`; they
-    are reported as not run.
+    The limits of a program and the options of its tests are those of [`ExecutorConfig`], applied on the remote
+    machine. The isolation of a service of ours is that of its command line; `"strict"` refuses one that lacks a layer.
 
     Args:
-        url (`str`): Address of the service, e.g. `"http://sandbox:8080"`. `/run_code` is appended.
-        num_workers (`int`, *optional*, defaults to `8`): Maximum number of parallel requests.
-        max_attempts (`int`, *optional*, defaults to `5`): Maximum number of attempts per request.
+        url (`str` or `Sequence[str]`):
+            Addresses of the services, e.g. `"http://sandbox:8080"`, several in a list or separated by commas. Programs
+            go to the one that is free. A trailing `/run_code` is ignored.
+        num_workers (`int`, *optional*, defaults to `8`): Maximum number of parallel requests to each address.
+        max_attempts (`int`, *optional*, defaults to `5`): Maximum number of attempts per program.
         backoff_s (`float`, *optional*, defaults to `0.5`):
             Maximum wait before the second attempt. It doubles with each further attempt. `Retry-After` takes
-            precedence.
+            precedence. A program whose service is gone goes to another one without a wait.
         queue_timeout_s (`float`, *optional*, defaults to `60.0`):
-            Wall seconds that a request may wait in the service's queue, in addition to the program's limits.
+            Wall seconds that a service may be silent, in addition to the limits of the programs that it runs.
     """
 
     max_attempts: int = 5
@@ -43,9 +45,12 @@ class RemoteConfig(Limits, _FirstFields):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise BadInputError(f"`url` is {self.url!r}, but must be an address like 'http://sandbox:8080'.")
+        if not self.urls:
+            raise BadInputError("`url` is empty, but must be an address like 'http://sandbox:8080'.")
+        for url in self.urls:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise BadInputError(f"`url` is {url!r}, but must be an address like 'http://sandbox:8080'.")
         for name, number in (("num_workers", self.num_workers), ("max_attempts", self.max_attempts)):
             if number < 1:
                 raise BadInputError(f"`{name}` is {number}, but must be at least 1.")
@@ -53,7 +58,7 @@ class RemoteConfig(Limits, _FirstFields):
         check_seconds("queue_timeout_s", self.queue_timeout_s)
 
     @property
-    def endpoint(self) -> str:
-        """Return the address that requests are posted to."""
-        url = self.url.rstrip("/")
-        return url if url.endswith("/run_code") else f"{url}/run_code"
+    def urls(self) -> tuple[str, ...]:
+        """Return the addresses, each once, without the path of a protocol."""
+        given = self.url.split(",") if isinstance(self.url, str) else self.url
+        return tuple(dict.fromkeys(url.strip().rstrip("/").removesuffix("/run_code") for url in given if url.strip()))

@@ -18,16 +18,21 @@ from starlette.routing import Route
 
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.serve import run_code
-from stepcoder_trl.executor.serve.config import TOKEN_VARIABLE
 from stepcoder_trl.executor.serve.problems import Asked, parse_problems
 from stepcoder_trl.executor.serve.run_code import RunJob, RunRequest
 from stepcoder_trl.executor.serve.service import Overloaded, SandboxService, Stopping
 from stepcoder_trl.executor.wire.frames import json_bytes
-from stepcoder_trl.executor.wire.problems import PROBLEMS_PATH, SERVICE_PATH, ProblemResult, execution_to_json
+from stepcoder_trl.executor.wire.problems import (
+    HEARTBEAT_S,
+    PROBLEMS_PATH,
+    SERVICE_PATH,
+    TOKEN_VARIABLE,
+    ProblemResult,
+    execution_to_json,
+)
 from stepcoder_trl.jsonl import parse_json
 
 
-HEARTBEAT_S = 10.0  # an empty line is sent while nothing has ended for so long
 _LARGE_BYTES = 2**18  # of a body that is read in a thread, so that other requests go on meanwhile
 
 _Result = TypeVar("_Result")

@@ -10,9 +10,6 @@ from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.verdict.limits import check_seconds
 
 
-TOKEN_VARIABLE = "STEPCODER_BACKEND_TOKEN"  # the client reads it, too
-
-
 @dataclass(frozen=True)
 class ServeConfig:
     """

@@ -11,8 +11,9 @@ import uvicorn
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.serve.app import make_app
-from stepcoder_trl.executor.serve.config import TOKEN_VARIABLE, ServeConfig
+from stepcoder_trl.executor.serve.config import ServeConfig
 from stepcoder_trl.executor.serve.service import SandboxService
+from stepcoder_trl.executor.wire.problems import TOKEN_VARIABLE
 
 
 class _Server(uvicorn.Server):

@@ -15,12 +15,13 @@ import pytest
 from stepcoder_trl.cli.main import main
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.remote.bundle import server_script
-from stepcoder_trl.executor.remote.client import TOKEN_VARIABLE
 from stepcoder_trl.executor.remote.config import RemoteConfig
-from stepcoder_trl.executor.remote.executor import RemoteExecutor, _unpacked
+from stepcoder_trl.executor.remote.executor import RemoteExecutor
+from stepcoder_trl.executor.remote.fusion import _unpacked
 from stepcoder_trl.executor.selftest import load, run_selftest
 from stepcoder_trl.executor.server.once import MAX_REPORT_CHARACTERS, report_text
 from stepcoder_trl.executor.verdict import prepare
+from stepcoder_trl.executor.wire.problems import TOKEN_VARIABLE
 from stepcoder_trl.types import Outcome
 from tests.unit.executor.remote.run_code_server import RunCodeServer
 
@@ -225,7 +226,7 @@ def test_token_is_read_from_environment(remote, service, monkeypatch):
 
 def test_unreachable_service_raises_and_names_address():
     with RemoteExecutor(RemoteConfig("http://127.0.0.1:9", max_attempts=2, backoff_s=0.01)) as executor:
-        with pytest.raises(SandboxError, match=r"http://127.0.0.1:9/run_code: the request failed .*Refused"):
+        with pytest.raises(SandboxError, match=r"http://127.0.0.1:9/run_code: the request failed .*refused"):
             executor.run(SQUARE, SQUARE_TESTS)
 
 
