@@ -81,4 +81,4 @@ class ExecutorChoice:
         settings: dict[str, Any] = {one.name: getattr(self.config, one.name) for one in fields(Limits)}
         if self.config.num_workers is not None:
             settings["num_workers"] = self.config.num_workers
-        return RemoteConfig(self.urls, **settings)
+        return RemoteConfig(",".join(self.urls), **settings)

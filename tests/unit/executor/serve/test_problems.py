@@ -14,8 +14,8 @@ import pytest
 from stepcoder_trl import CodeExecutor, ExecutorConfig
 from stepcoder_trl.executor import RemoteConfig, RemoteExecutor
 from stepcoder_trl.executor.selftest import load, run_selftest
+from stepcoder_trl.executor.wire import problems as wire
 from stepcoder_trl.executor.wire.codec import Unserializable
-from stepcoder_trl.executor.wire.problems import execution_from_json, execution_to_json, tests_from_json, tests_to_json
 from stepcoder_trl.types import Execution, Outcome, TestResult
 from tests.unit.executor.serve.conftest import Served
 
@@ -120,7 +120,7 @@ def test_any_execution_survives_json():
         Outcome.TIMEOUT, tests, frozenset({1, 2}), frozenset({1, 2, 3}), 0.75, False, trace_lost=True
     )
 
-    found = execution_from_json(json.loads(json.dumps(execution_to_json(execution))))
+    found = wire.execution_from_json(json.loads(json.dumps(wire.execution_to_json(execution))))
 
     assert repr(found) == repr(execution)
 
@@ -128,12 +128,12 @@ def test_any_execution_survives_json():
 @pytest.mark.parametrize("given", [{}, {"tests": None}, {"tests": [{"outcome": "odd"}]}, {"tests": [], "colour": 1}])
 def test_malformed_execution_raises(given):
     with pytest.raises(ValueError, match=r"malformed|odd"):
-        execution_from_json(given)
+        wire.execution_from_json(given)
 
 
 def test_tests_of_others_are_plain_json():
-    assert tests_from_json(SQUARE_TESTS) == SQUARE_TESTS
-    assert tests_from_json(json.loads(json.dumps(tests_to_json(SQUARE_TESTS)))) == SQUARE_TESTS
+    assert wire.tests_from_json(SQUARE_TESTS) == SQUARE_TESTS
+    assert wire.tests_from_json(json.loads(json.dumps(wire.tests_to_json(SQUARE_TESTS)))) == SQUARE_TESTS
 
 
 def post(served: Served, body: Any) -> httpx2.Response:
