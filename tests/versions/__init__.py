@@ -1,0 +1,1 @@
+"""Which versions of Python and of our dependencies the tests pass with."""
