@@ -1,0 +1,29 @@
+"""
+GRPO with programs that run on other hosts.
+
+    stepcoder-trl serve --host 0.0.0.0                                        # on each host
+    python examples/trl_grpo_remote.py MODEL PROBLEMS OUT http://sandbox-1:8080 http://sandbox-2:8080
+"""
+
+from __future__ import annotations
+
+import sys
+
+from stepcoder_trl import StepCoderGRPOConfig, StepCoderGRPOTrainer, load_problems
+from stepcoder_trl.executor import RemoteExecutor
+
+
+def main(model: str, problems: str, out: str, *urls: str) -> None:
+    """Train a model on problems. The hosts at `urls` run its programs."""
+    with RemoteExecutor(urls) as executor:
+        trainer = StepCoderGRPOTrainer(
+            model=model,
+            args=StepCoderGRPOConfig(output_dir=out),
+            train_dataset=load_problems(problems),
+            executor=executor,
+        )
+        trainer.train()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
