@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
-from docs.hooks.reference import ppo_options
+from docs.hooks.reference import ppo_options, shared_options
 from stepcoder_trl.trainer._trl import PPOConfig
 from tests.integration.helpers import BRANCH, RIGHT, UNPARSABLE, WRONG, kept_text, log_probs, logged, parameters
 
@@ -37,7 +37,7 @@ def test_two_updates_change_policy_and_critic(make_trainer):
 
 def test_every_option_of_upstream_is_documented():
     table = (Path(__file__).parents[2] / "docs" / "reference" / "options.md").read_text(encoding="utf-8")
-    table += ppo_options()
+    table += ppo_options() + shared_options()
 
     for name in PPOConfig.__annotations__:
         assert f"`{name}`" in table, name
