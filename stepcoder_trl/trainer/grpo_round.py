@@ -18,11 +18,12 @@ from stepcoder_trl.rewards import scores_of_tests
 from stepcoder_trl.steps.credit import Credit, deviations_from_group, tests_credit
 from stepcoder_trl.steps.masks import loss_masks
 from stepcoder_trl.steps.padding import pad_masks
-from stepcoder_trl.steps.programs import Feedback, Runs
+from stepcoder_trl.steps.programs import Feedback, ProgramRunner, Runs
 from stepcoder_trl.steps.rows import PromptRow
 from stepcoder_trl.steps.scores import reward_columns, reward_completion
 from stepcoder_trl.steps.starts import Completion, Start, report_shares, stage_results
-from stepcoder_trl.trainer._trl_grpo import changed_upstream
+from stepcoder_trl.trainer._trl_grpo import changed_upstream, check_result
+from stepcoder_trl.trainer.failures import check_infrastructure
 from stepcoder_trl.trainer.grpo_config import FgoDenominator, StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_groups import (
     Group,
@@ -99,11 +100,42 @@ class Round:
         return completion_views(self.completions, self.executions, self.scores, self.loss_mask)
 
 
-def expected_round(this: Round | None, hook: str, in_order: Callable[[Round], bool]) -> Round:
+# Hooks of a round, and when TRL calls each.
+_PLACES: dict[str, Callable[[Round], bool]] = {
+    "_tokenize_prompts": lambda this: not this.handed_over,
+    "_generate_single_turn": lambda this: this.handed_over and this.runs is None,
+    "_calculate_rewards": lambda this: this.runs is not None and this.feedback is None,
+}
+
+
+def expected_round(this: Round | None, hook: str) -> Round:
     """Return the record of the round that a hook belongs to. Raise an error if TRL calls the hook out of order."""
-    if this is None or not in_order(this):
+    if this is None or not _PLACES[hook](this):
         raise changed_upstream(f"`{hook}` was not called once in a round, at its place")
     return this
+
+
+def collect(this: Round, runner: ProgramRunner, args: StepCoderGRPOConfig, process: Accelerator) -> Feedback:
+    """
+    Return the results of the programs of a round, without untrusted passes if they are to be dropped.
+
+    Raises:
+        SandboxError: If the sandbox failed to run more programs of all processes than is allowed.
+    """
+    assert this.runs is not None
+    feedback = runner.collect(this.runs)
+    if args.untrusted_passes == "drop":
+        feedback = feedback.without_untrusted_passes()
+    check_infrastructure([feedback], args.max_infrastructure_error_rate, process)
+    return feedback
+
+
+def checked_feedback(this: Round) -> Feedback:
+    """Return the results of a round's programs. Raise an error if TRL's result is not that of its completions."""
+    if this.feedback is None:
+        raise changed_upstream("`_calculate_rewards` was not called in a round")
+    check_result(this.result, this.query_ids, [completion.token_ids for completion in this.completions])
+    return this.feedback
 
 
 def prompt_of(row: PromptRow) -> str | list[dict[str, Any]]:

@@ -22,11 +22,10 @@ from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.steps.starts import draw_starts, read_completions
 from stepcoder_trl.trainer import grpo_imitation, grpo_measurement, grpo_round, grpo_setup, grpo_state, processes
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
-from stepcoder_trl.trainer._trl_grpo import GRPOTrainer, changed_upstream, check_hooks, check_result
+from stepcoder_trl.trainer._trl_grpo import GRPOTrainer, changed_upstream, check_hooks
 from stepcoder_trl.trainer.announcements import add_callbacks
 from stepcoder_trl.trainer.cards import grpo_facts
 from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
-from stepcoder_trl.trainer.failures import check_infrastructure
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_round import Round
 from stepcoder_trl.trainer.inputs import check_types
@@ -150,10 +149,8 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         starts = draw_starts(rows, self.curriculum if training else None, self.rounds, self.build_query, first)
         self._round = this = Round(self.rounds, training, starts, random_state())
         this.result = super()._generate_and_score_completions([{"prompt": prompt} for prompt in this.prompts])
-        if this.feedback is None:
-            raise changed_upstream("`_calculate_rewards` was not called in a round")
-        check_result(this.result, this.query_ids, [completion.token_ids for completion in this.completions])
-        totals = execution_totals(this.feedback) if self._table.has_tests else {}
+        feedback = grpo_round.checked_feedback(this)
+        totals = execution_totals(feedback) if self._table.has_tests else {}
         metrics = self._metrics["train" if training else "eval"]
         if training:
             weight = feedback_weight(self.reward_funcs, self.reward_weights.tolist())
@@ -170,7 +167,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], Any, dict[str, Any]]:
         """Return the token ids of the queries, as they are: no template and no special token is added."""
-        this = grpo_round.expected_round(self._round, "_tokenize_prompts", lambda one: not one.handed_over)
+        this = grpo_round.expected_round(self._round, "_tokenize_prompts")
         this.handed_over = True
         if this.prompts != prompts:
             raise changed_upstream("`_tokenize_prompts` got other prompts than those of the round")
@@ -178,9 +175,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
         """Sample, and start the programs: they run while TRL computes log-probabilities."""
-        this = grpo_round.expected_round(
-            self._round, "_generate_single_turn", lambda one: one.handed_over and one.runs is None
-        )
+        this = grpo_round.expected_round(self._round, "_generate_single_turn")
         completion_ids, log_probs = super()._generate_single_turn(prompt_ids, *args, **kwargs)
         this.completions = read_completions(this.starts, completion_ids, self.processing_class)
         programs = [completion.program.text for completion in this.completions]
@@ -189,14 +184,8 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         """Collect the executions, and return the rewards of all processes, of shape `(N, functions)`."""
-        this = grpo_round.expected_round(
-            self._round, "_calculate_rewards", lambda one: one.runs is not None and one.feedback is None
-        )
-        assert this.runs is not None
-        this.feedback = self.runner.collect(this.runs)
-        if self.args.untrusted_passes == "drop":
-            this.feedback = this.feedback.without_untrusted_passes()
-        check_infrastructure([this.feedback], self.args.max_infrastructure_error_rate, self.accelerator)
+        this = grpo_round.expected_round(self._round, "_calculate_rewards")
+        this.feedback = grpo_round.collect(this, self.runner, self.args, self.accelerator)
         columns = grpo_round.reward_rows(this.completions, this.executions)
         texts = grpo_round.reward_texts(this.completions, completions)
         for column, values in grpo_round.logged_columns(this).items():
