@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
@@ -17,6 +18,8 @@ from stepcoder_trl.masking import MaskRule, loss_mask
 from stepcoder_trl.parsing import extract_program
 from stepcoder_trl.reports.html import rollouts_page
 from stepcoder_trl.reports.rollouts import RolloutView, failing_test, read_rollout
+from stepcoder_trl.reports.run_files import run_directory
+from stepcoder_trl.reports.run_record import FOLDER, ROLLOUTS
 from stepcoder_trl.rewards import unit_test_score
 from stepcoder_trl.tokens import TokenizedText, token_texts
 from stepcoder_trl.types import Execution, Program
@@ -26,12 +29,12 @@ EPILOG = """rows of ROLLOUTS: {"id", "prefix", "completion" or "completion_ids",
 The program is prefix + completion exactly as given, or the code in the completion's code fence.
 rows of MASKS: {"id", "token_ids", "tokens", "loss_mask": [0 or 1], "outcome", "score"}. A token with 1 takes part in
 the policy loss: part of its text is on a line that the tests ran.
-Rollouts that training wrote (RUN/record/rollouts.jsonl) are shown as they were trained on. They are not run again,
-and need no tokenizer.
+Rollouts that training wrote (RUN/record/rollouts.jsonl, or RUN for short) are shown as they were trained on. They
+are not run again, and need no tokenizer.
 
 example:
   stepcoder-trl mask rollouts.jsonl --tokenizer runs/sft --out masks.jsonl --html masks.html
-  stepcoder-trl mask runs/ppo/record/rollouts.jsonl --out masks.jsonl --html masks.html
+  stepcoder-trl mask runs/ppo --out masks.jsonl --html masks.html
 """
 
 
@@ -50,7 +53,7 @@ class _Rollout:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     add = parser.add_argument
-    add("rollouts", metavar="ROLLOUTS", help="Read rollouts from this JSONL file (-: standard input).")
+    add("rollouts", metavar="ROLLOUTS", help="Read this JSONL file (-: standard input) or run directory.")
     add("--tokenizer", metavar="DIR", help="Load the Hugging Face tokenizer from this folder.")
     add("--out", required=True, metavar="MASKS", help="Write masks to this JSONL file (-: standard output).")
     add("--html", metavar="FILE", help="Also write an HTML page that shows the masks in colour.")
@@ -61,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Mask all rows and return the exit status."""
-    given = read_rows(arguments.rollouts)
+    given = read_rows(_rollouts_file(arguments.rollouts))
     if given and all("loss_mask" in row.fields for row in given):
         return _show_recorded(arguments, given)
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
@@ -97,6 +100,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(row["outcome"] is None for row in rows) else 0
 
 
+def _rollouts_file(path: str) -> str:
+    """Return the file of rollouts at a path: the file itself, or the one that training wrote into a run directory."""
+    if not Path(path).is_dir():
+        return path
+    file = run_directory(Path(path)) / FOLDER / ROLLOUTS
+    if not file.is_file():
+        raise BadInputError(
+            f"{path}: the folder has no {FOLDER}/{ROLLOUTS}. Pass the run directory of `ppo` or `grpo`, or a file."
+        )
+    return str(file)
+
+
 def _show_recorded(arguments: argparse.Namespace, given: list[Row]) -> int:
     """Write masks and page of rollouts that training recorded, and return the exit status."""
     views = []
@@ -127,8 +142,10 @@ def _show_recorded(arguments: argparse.Namespace, given: list[Row]) -> int:
 
 
 def _parse(row: Row) -> _Rollout:
-    if ("completion" in row.fields) == ("completion_ids" in row.fields):
-        raise BadInputError(f"{row.where}: must have exactly one of `completion` and `completion_ids`.")
+    num_completions = ("completion" in row.fields) + ("completion_ids" in row.fields)
+    if num_completions != 1:
+        fix = "" if num_completions else " A problem has no tokens to mask: pass rollouts, or the directory of a run."
+        raise BadInputError(f"{row.where}: must have exactly one of `completion` and `completion_ids`.{fix}")
     ids = row.fields.get("completion_ids")
     if ids is not None and not (isinstance(ids, list) and all(type(i) is int and i >= 0 for i in ids)):
         raise BadInputError(f"{row.where}: field `completion_ids` must be a list of token ids, e.g. [12, 7].")

@@ -92,13 +92,15 @@ def test_page_says_what_came_instead_of_the_expected(tokenizer_folder, tmp_path)
     assert "wrong standard output" in text
 
 
-def test_rollouts_that_training_wrote_are_shown_as_they_were(tmp_path):
+@pytest.mark.parametrize("of_run", [False, True])
+def test_rollouts_that_training_wrote_are_shown_as_they_were(tmp_path, of_run):
     rows = [rollout_row(3, view(token_ids=tuple(range(8))))]
-    path, out, page = (tmp_path / name for name in ("rollouts.jsonl", "masks.jsonl", "page.html"))
+    path, out, page = (tmp_path / name for name in ("record/rollouts.jsonl", "masks.jsonl", "page.html"))
+    path.parent.mkdir()
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     with pytest.raises(SystemExit) as stop:
-        main(["mask", str(path), "--out", str(out), "--html", str(page)])
+        main(["mask", str(tmp_path if of_run else path), "--out", str(out), "--html", str(page)])
 
     assert stop.value.code == 0
     (row,) = [json.loads(line) for line in out.read_text().splitlines()]
@@ -108,9 +110,18 @@ def test_rollouts_that_training_wrote_are_shown_as_they_were(tmp_path):
     assert 'data-update="3"' in page.read_text()
 
 
+def test_folder_without_rollouts_is_one_error(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["mask", str(tmp_path), "--out", str(tmp_path / "masks.jsonl")])
+
+    assert stop.value.code == 2
+    assert "the folder has no record/rollouts.jsonl. Pass the run directory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
+        ({"task_id": "a", "prompt": "p", "tests": TESTS}, "A problem has no tokens to mask: pass rollouts"),
         ({"loss_mask": [1]}, "is not a rollout that training wrote"),
         ({"id": 1, "completion": "", "tests": TESTS}, "`--tok"),
     ],
