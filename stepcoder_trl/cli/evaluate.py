@@ -273,7 +273,8 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
     from stepcoder_trl.evaluation import engines, sample_files
     from stepcoder_trl.evaluation.generation import SamplingConfig
     from stepcoder_trl.evaluation.process_group import join_processes
-    from stepcoder_trl.evaluation.sampling import ending_at
+    from stepcoder_trl.evaluation.sampling import build_requests, ending_at, positions_warning
+    from stepcoder_trl.evaluation.tokenizers import num_positions
 
     prompts = _prompt_settings(arguments)
     names = ("model", "num_samples", "batch_size", "max_new_tokens", "temperature", "top_p", "dtype", "engine", "seed")
@@ -291,6 +292,11 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
     with engines.loading(plan.model):
         tokenizer = AutoTokenizer.from_pretrained(engines.tokenizer_source(plan.model), padding_side="left")
         styled = style_prompts(problems, plan.prompt_style, tokenizer)
+        if state.is_main_process:
+            requests = build_requests(styled, 1, tokenizer, plan.chat_template_kwargs)
+            warning = positions_warning(requests, plan.max_new_tokens, num_positions(plan.model))
+            if warning is not None:
+                print(f"stepcoder-trl: `--max-new-tokens`: {warning}", file=sys.stderr)
         stop_token_id, words = next(iter(prompts.stop_token_ids), tokenizer.eos_token_id), tuple(plan.stop_words)
         sampling = SamplingConfig(plan.max_new_tokens, plan.temperature, plan.top_p, stop_token_id, words)
         if plan.engine == "vllm":

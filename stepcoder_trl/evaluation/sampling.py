@@ -66,6 +66,22 @@ def build_requests(
     return requests
 
 
+def positions_warning(requests: Sequence[Request], max_new_tokens: int, positions: int | None) -> str | None:
+    """Return a warning if the longest query and `max_new_tokens` exceed a model's `positions`, otherwise `None`."""
+    if positions is None or not requests:
+        return None
+    longest = max(requests, key=lambda one: len(one.query.token_ids))
+    length = len(longest.query.token_ids)
+    if length + max_new_tokens <= positions:
+        return None
+    room = positions - length
+    fix = f"Lower it to {room}" if room > 0 else "Leave the problem out"
+    return (
+        f"The query of problem {longest.task_id!r} has {length} tokens. With {max_new_tokens} new tokens that is more "
+        f"than the {positions} positions of the model, beyond which its text is poor. {fix}."
+    )
+
+
 def ending_at(engine: Engine, stop_words: Sequence[str]) -> Engine:
     """Return an engine whose completions end before the first stop word."""
 

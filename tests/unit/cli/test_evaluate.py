@@ -151,6 +151,21 @@ def test_model_is_sampled_and_scored(tmp_path, problem_file, make_policy, tokeni
     assert len((tmp_path / "out" / "drawn" / "part-0.jsonl").read_text().splitlines()) == 6
 
 
+@pytest.mark.parametrize(("positions", "is_warned"), [(60, True), (512, False)])
+def test_more_tokens_than_positions_are_one_warning(
+    tmp_path, problem_file, make_policy, tokenizer, capsys, positions, is_warned
+):
+    model = make_policy()
+    model.config.max_position_embeddings = positions
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    names = ["--problems", problem_file, "--model", tmp_path / "model", "--out", tmp_path / "out"]
+
+    assert run(*names, "--max-new-tokens", 60, "--num-samples", 2, "--stop-words", "e") == 0
+
+    assert capsys.readouterr().err.count(f"more than the {positions} positions of the model") == is_warned
+
+
 def test_card_that_cannot_be_written_is_a_warning(tmp_path, problem_file, make_policy, tokenizer, capsys):
     make_policy().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
