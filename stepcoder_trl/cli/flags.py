@@ -22,6 +22,9 @@ _OPTION = re.compile(r"argument (--[\w-]+)(?:/--[\w-]+)*: ")
 _INVALID = re.compile(r"invalid (?P<kind>\S+?)(?: value)?: '(?P<value>.*?)'")
 _KINDS = {"int": "a whole number", "float": "a number"}
 _OFF_WORDS = ("no", "off", "none")  # choices that YAML 1.1 reads as False, or that stand for null
+# Options that one trainer calls otherwise than the other.
+_SYNONYMS = {"max_completion_length": "response_length", "response_length": "max_completion_length"}
+_EXAMPLES = {"DIR": "refined", "MASKS": "masks.jsonl", "STAGES": "stages.jsonl"}  # by metavar
 _NULL_WORDS = {"report_to": "none"}
 
 
@@ -85,8 +88,10 @@ def read_yaml(path: str) -> dict[str, Any]:
 
 
 def did_you_mean(name: str, known: Iterable[str], fix: str) -> str:
-    """Return the end of a message about an unknown name: the known name that is closest, or else `fix`."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    """Return the end of a message about an unknown name: its synonym, the known name that is closest, or `fix`."""
+    known = list(known)
+    synonyms = [one for one in [_SYNONYMS.get(name)] if one in known]
+    close = synonyms or difflib.get_close_matches(name, known, n=1)
     return f"Did you mean `{close[0]}`?" if close else fix
 
 
@@ -172,13 +177,21 @@ def _as_words(path: str, action: argparse.Action, value: Any, is_nullable: bool)
     return [f"--{name}={text}"]
 
 
+def _missing(names: Sequence[str], actions: Mapping[str, argparse.Action]) -> str:
+    """Return the message about required options that are missing, with an example of `--out`. Empty without names."""
+    if not names:
+        return ""
+    metavar = str(actions["out"].metavar) if "--out" in names else ""
+    fix = f"Write for example `--out {_EXAMPLES[metavar]}`." if metavar in _EXAMPLES else "Add what the help says."
+    return f"{' and '.join(f'`{name}`' for name in names)} missing. {fix}"
+
+
 def _place(settings: Settings, message: str, actions: Mapping[str, argparse.Action]) -> str:
     """Return argparse's message with the option, its source and the choice that is closest."""
     found = _OPTION.match(message)
     if found is None:
         missing = message.partition("the following arguments are required: ")[2].split(", ")
-        names = [f"`{name.partition('/')[0]}`" for name in missing if name]
-        return f"{' and '.join(names)} missing. Add what the help says." if names else f"{message}."
+        return _missing([name.partition("/")[0] for name in missing if name], actions) or f"{message}."
     option, reason = found[1], message[found.end() :]
     name = _name(option)
     flags = {_name(word) for word in settings.words if word.startswith("-")}

@@ -83,10 +83,10 @@ MISTAKES = [
     ("execute p.jsonl --out folder", "this is a folder. Add the name of a file"),
     ("execute p.jsonl --out none/x", "the file cannot be written"),
     # curriculum, mask, overlap
-    ("curriculum p.jsonl", "`--out` missing"),
+    ("curriculum p.jsonl", "`--out` missing. Write for example `--out stages.jsonl`."),
     ("curriculum p.jsonl --out - --kinds statement", "Did you mean `statements`?"),
     ("curriculum number.jsonl --out -", "field `canonical_solution` is 7 (int)"),
-    ("mask p.jsonl", "`--out` missing"),
+    ("mask p.jsonl", "`--out` missing. Write for example `--out masks.jsonl`."),
     ("mask p.jsonl --out - --tokenizer model", "exactly one of `completion` and `completion_ids`"),
     ("overlap p.jsonl", "`--train` missing"),
     ("overlap p.jsonl --train none", "none: there is no such file"),
@@ -159,6 +159,8 @@ MISTAKES = [
     (f"ppo {RUN} --load_best_model_at_end true", "requires the save and eval strategy to match"),
     (f"grpo {RUN} --num_generations 1", "at least 2 generations"),
     (f"grpo {RUN} --loss_type dapoo", "`loss_type` is 'dapoo', but must be one of"),
+    (f"grpo {RUN} --response_length 8", "Did you mean `max_completion_length`?"),
+    (f"ppo {RUN} --max_completion_length 8", "Did you mean `response_length`?"),
     # sft, ppo, grpo: YAML
     (f"ppo {RUN} --config", "`--config` needs the path of a YAML file"),
     (f"ppo {RUN} --config none.yaml", "none.yaml: there is no such file"),
