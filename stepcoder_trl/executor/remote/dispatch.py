@@ -29,6 +29,7 @@ from stepcoder_trl.types import Execution
 CLOSED_MESSAGE = "This executor is closed. Create a new one."
 _ENDED_MESSAGE = "This executor was closed before the program had run."
 _MAX_WAIT_S = 60.0
+_PATIENCE_S = 600.0  # with services that answer, but ask for another attempt later
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,9 @@ class Item:
     tests: Tests
     owner: object  # the executor, which must not be collected before its programs have run
     future: Future[Execution] = field(default_factory=Future)
-    failures: int = 0  # attempts; above 0, the program has been taken from the queue before
+    is_taken: bool = False  # it has been taken from the queue before, and cannot be cancelled any more
+    failures: int = 0  # attempts
+    refused_at: float | None = None  # monotonic time at which a service first asked for patience
     losses: int = 0  # reports that were missing, see `fusion.py`
     ready_at: float = 0.0  # monotonic time before which it is not tried again
 
@@ -57,10 +60,25 @@ class Item:
 
     def give_back(self) -> None:
         """Cancel the program. One that was tried before cannot be cancelled any more, and fails."""
-        if self.failures:
+        if self.is_taken:
             self.settle(SandboxError(_ENDED_MESSAGE))
         else:
             self.future.cancel()
+
+    def take(self) -> bool:
+        """Note that the program is on its way. Return `False` if it was cancelled before."""
+        if not self.is_taken:
+            self.is_taken = self.future.set_running_or_notify_cancel()
+        return self.is_taken
+
+    def counts(self, is_refusal: bool) -> bool:
+        """Note a failed attempt. Return whether it counts: a refusal does not, for some minutes."""
+        now = time.monotonic()
+        self.refused_at = self.refused_at or now
+        if is_refusal and now - self.refused_at < _PATIENCE_S:
+            return False
+        self.failures += 1
+        return True
 
 
 class Service(Protocol):
@@ -101,6 +119,7 @@ class _Host:
         self.service = service
         self.is_up = False
         self.failures = 0  # in a row, while it is not up
+        self.faults = 0  # programs in a row that it could not run, while it is up
         self.problem: SandboxError | None = None  # why it refuses to work; another attempt soon is of no use
         self.retry_at = 0.0  # monotonic time before which it gets nothing
         self.threads: list[threading.Thread] = []
@@ -156,6 +175,8 @@ class Dispatcher:
         """Take programs to a service until the executor is closed."""
         while self._is_ready(host):
             left = dict.fromkeys(self._take(host))
+            if not left:  # another lane was faster
+                continue
             try:
                 for item, result in host.service.run(tuple(left)):
                     del left[item]
@@ -195,6 +216,9 @@ class Dispatcher:
         except (TemporaryFailure, SandboxError) as error:
             self._failed(host, error, ())
             return
+        except Exception as error:  # a defect of ours, which must not end the only lane that asks
+            self._failed(host, host.service.failure(f"It could not be asked what it speaks: {error!r}"), ())
+            return
         with self._changed:
             host.is_up, host.failures, host.problem, host.retry_at = True, 0, None, 0.0
             while len(host.threads) < host.service.lanes and not self._closed:
@@ -213,41 +237,55 @@ class Dispatcher:
                 item = self._queue.popleft()
                 (taken if item.ready_at <= now else later).append(item)
             self._queue.extendleft(reversed(later))
-        return [item for item in taken if item.failures or item.future.set_running_or_notify_cancel()]
+        return [item for item in taken if item.take()]
 
     def _receive(self, host: _Host, item: Item, result: Execution | Exception) -> None:
-        if isinstance(result, TemporaryFailure):
-            self._try_again(host, (item,), str(result), self._backoff_s(item.failures + 1))
-        else:
+        if not isinstance(result, TemporaryFailure):
+            host.faults = 0
             item.settle(result)
+            return
+        with self._changed:
+            host.faults += 1
+            if self._is_other_up(host):  # a service that fails fast would take the programs of those that work
+                host.retry_at = time.monotonic() + self._backoff_s(host.faults)
+        self._try_again(host, (item,), str(result), self._backoff_s(item.failures + 1))
 
     def _failed(self, host: _Host, error: TemporaryFailure | SandboxError, left: Sequence[Item]) -> None:
         """Note a failure of a service. Programs without a result go to others, or are tried again later."""
+        asked_s = error.wait_s if isinstance(error, TemporaryFailure) else None
         with self._changed:
-            wait_s = self._backoff_s(host.failures + 1 if not left else left[0].failures + 1)
+            was_up = host.is_up
             if isinstance(error, SandboxError):
                 host.is_up, host.problem = False, error
             elif error.is_gone:
                 host.is_up = False
-            if not host.is_up:
+            # The lanes of a service that went away all fail, but it failed once.
+            is_news = was_up or not left
+            if is_news and not host.is_up:
                 host.failures += 1
-            if isinstance(error, TemporaryFailure) and error.wait_s is not None:
-                wait_s = min(error.wait_s, _MAX_WAIT_S)
-            host.retry_at = time.monotonic() + wait_s
+            wait_s = self._backoff_s(max(1, host.failures) if not left else left[0].failures + 1)
+            if asked_s is not None:
+                wait_s = min(asked_s, _MAX_WAIT_S)
+            if is_news:
+                host.retry_at = time.monotonic() + wait_s
             self._changed.notify_all()
-        self._try_again(host, left, str(error), wait_s)
+        self._try_again(host, left, str(error), wait_s, is_refusal=asked_s is not None)
         self._give_up(str(error))
 
-    def _try_again(self, host: _Host, items: Sequence[Item], problem: str, wait_s: float) -> None:
+    def _is_other_up(self, host: _Host) -> bool:
+        return any(other.is_up for other in self._hosts if other is not host)
+
+    def _try_again(
+        self, host: _Host, items: Sequence[Item], problem: str, wait_s: float, is_refusal: bool = False
+    ) -> None:
         """Put programs back into the queue. Those that were tried too often fail."""
         again = []
         with self._changed:
-            is_other_up = any(other.is_up for other in self._hosts if other is not host)
-            ready_at = 0.0 if is_other_up else time.monotonic() + wait_s
+            ready_at = 0.0 if self._is_other_up(host) else time.monotonic() + wait_s
             for item in items:
-                item.failures += 1
                 item.ready_at = ready_at
-                if item.failures < self._max_attempts and not self._closed:
+                is_over = item.counts(is_refusal) and item.failures >= self._max_attempts
+                if not (is_over or self._closed):
                     again.append(item)
             self._queue.extendleft(reversed(again))
             self._changed.notify_all()
@@ -263,7 +301,7 @@ class Dispatcher:
                 return
             waiting, self._queue = tuple(self._queue), deque()
         for item in waiting:
-            if item.failures or item.future.set_running_or_notify_cancel():
+            if item.take():
                 last = hopeless[-1]
                 item.settle(last.problem or self._tried(last, problem))
 
