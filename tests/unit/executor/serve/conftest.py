@@ -48,9 +48,9 @@ class Served:
         return status
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served() -> Iterator[Served]:
-    """Service with two workers."""
+    """Service with two workers. Its processes must be gone where other tests look for what is left."""
     service = Served("--workers", "2", "--max-body-mb", "1", "--max-timeout-s", "20")
     yield service
     service.stop()
