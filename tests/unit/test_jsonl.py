@@ -61,7 +61,7 @@ def test_shown_gives_value_and_type(value, text):
 def test_every_kind_of_file_gives_same_rows(tmp_path):
     lines = "".join(json.dumps(fields) + "\n" for fields in FIELDS).encode()
     array = json.dumps(FIELDS, indent=2).encode()
-    contents = {"a.jsonl": lines, "b.json": array, "c.jsonl.gz": gzip.compress(lines), "d.txt": gzip.compress(array)}
+    contents = {"a.jsonl": lines, "b.json": array, "c.jsonl.gz": gzip.compress(lines, mtime=0), "d.txt": gzip.compress(array)}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
 
@@ -83,7 +83,7 @@ def test_parquet_gives_same_rows(tmp_path):
 
 def test_rows_have_place_source_and_number(tmp_path):
     path = tmp_path / "plus.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"a": 1}\n\n{"a": 2}\n'))
+    path.write_bytes(gzip.compress(b'{"a": 1}\n\n{"a": 2}\n', mtime=0))
 
     first, second = read_rows(str(path))
 
@@ -128,7 +128,7 @@ def test_dash_reads_standard_input(monkeypatch):
         (b"[" * 100_000, ["rows.jsonl", "nested too deeply"]),
         (b'{"a": ' + b"[" * 100_000, ["rows.jsonl:1", "nested too deeply"]),
         (b'{"a": "\xff"}', ["rows.jsonl:1", "byte 8", "not UTF-8"]),
-        (gzip.compress(b"{}")[:-4], ["rows.jsonl", "gzip", "damaged"]),
+        (gzip.compress(b"{}", mtime=0)[:-4], ["rows.jsonl", "gzip", "damaged"]),
         (b"PAR1nope", ["rows.jsonl", "parquet", "damaged"]),
     ],
     ids=str,
