@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.ray.node import NodeExecutor
+from stepcoder_trl.executor.verdict.schema import Tests
 
 
 RESOURCE = "stepcoder"  # if a node offers this resource, only those that do run programs
@@ -48,9 +49,9 @@ class Host:
         """Return the future of the node's facts."""
         return _future(self._actor.describe.remote())
 
-    def run(self, jobs: Sequence[Any]) -> Future[Any]:
-        """Return the future of a batch's results."""
-        return _future(self._actor.run.remote(jobs))
+    def run(self, program: str, key: int, tests: Tests) -> Future[Any]:
+        """Return the future of a program's result. `key` is a number of its tests."""
+        return _future(self._actor.run.remote(program, key, tests))
 
     def ping(self) -> Future[Any]:
         """Return the future of a sign of life."""

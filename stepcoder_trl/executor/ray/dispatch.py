@@ -31,7 +31,7 @@ from stepcoder_trl.types import Execution
 CLOSED_MESSAGE = "This executor is closed. Create a new one."
 _MAX_LOSSES = 5  # hosts that may be lost under a program
 _MAX_FAILURES = 3  # hosts whose sandbox may fail to run a program
-_LONGEST_REST_S = 60.0
+_MOST_RESTS = 9  # each twice as long as the last, up to 51 seconds
 
 logger = logging.getLogger(__name__)
 _numbers = itertools.count()
@@ -41,7 +41,7 @@ class HostLike(Protocol):
     """Actor on a node, see `cluster.Host`."""
 
     def describe(self) -> Future[Any]: ...
-    def run(self, jobs: list[tuple[str, int, Tests]]) -> Future[Any]: ...
+    def run(self, program: str, key: int, tests: Tests) -> Future[Any]: ...
     def ping(self) -> Future[Any]: ...
     def kill(self) -> None: ...
 
@@ -108,14 +108,14 @@ class _Slot:
     host: HostLike
     num_workers: int
     ready: bool = False
-    batches: dict[int, list[Job]] = field(default_factory=dict)
+    jobs: set[Job] = field(default_factory=set)
     failures: int = 0  # in a row
     rests_until_s: float = 0.0
     pinged_s: float | None = None  # when a sign of life was asked for that has not come
 
     @property
     def load(self) -> int:
-        return sum(map(len, self.batches.values()))
+        return len(self.jobs)
 
 
 class Dispatcher:
@@ -269,46 +269,41 @@ class Dispatcher:
         """Give programs to the least busy hosts, as long as one has room."""
         ready = [slot for slot in self._slots.values() if slot.ready]
         awake = [slot for slot in ready if slot.rests_until_s <= now_s] or ready
-        total = sum(slot.num_workers for slot in ready)
         while self._waiting:
-            size = policy.batch_size(len(self._waiting), total)
             index = policy.least_busy((slot.load, slot.num_workers) for slot in awake)
-            if index is None or not policy.has_room(awake[index].load, awake[index].num_workers, size):
+            if index is None or not policy.has_room(awake[index].load, awake[index].num_workers):
                 return
-            jobs = [self._waiting.popleft() for _ in range(min(size, len(self._waiting)))]
-            self._send(awake[index], [job for job in jobs if job.starts()])
+            job = self._waiting.popleft()
+            if job.starts():
+                self._send(awake[index], job)
 
-    def _send(self, slot: _Slot, jobs: list[Job]) -> None:
-        if not jobs:
-            return
-        number = next(_numbers)
-        slot.batches[number] = jobs
+    def _send(self, slot: _Slot, job: Job) -> None:
+        slot.jobs.add(job)
         # The number of the tests is kept with them, so that a host prepares them once for all their programs.
-        content = [(job.program, job.tests.prepared.setdefault("ray", next(_numbers)), job.tests) for job in jobs]
-        self._then(slot.host.run(content), partial(self._ran, slot, number))
+        key = job.tests.prepared.setdefault("ray", next(_numbers))
+        self._then(slot.host.run(job.program, key, job.tests), partial(self._ran, slot, job))
 
-    def _ran(self, slot: _Slot, number: int, answer: Future[Any]) -> None:
-        """Settle a batch, or let it wait again."""
+    def _ran(self, slot: _Slot, job: Job, answer: Future[Any]) -> None:
+        """Settle a program, or let it wait again."""
         if (error := answer.exception()) is not None:
             self._lose(slot, str(error))
             return
-        if number not in slot.batches:  # the host was given up in the meantime
+        if job not in slot.jobs:  # the host was given up in the meantime
             return
-        jobs = slot.batches.pop(number)
-        again: list[Job] = []
-        for job, result in zip(jobs, answer.result(), strict=True):
-            job.failures += isinstance(result, SandboxError)
-            is_curable = isinstance(result, SandboxError) and not isinstance(result, IsolationError)
-            if is_curable and job.failures < _MAX_FAILURES:
-                again.append(job)
-            else:
-                job.settle(result)
-        self._wait_again(again)
-        if again and len(again) == len(jobs):  # so that a broken host, which is quick, does not get all programs
-            slot.failures += 1
-            slot.rests_until_s = time.monotonic() + min(_LONGEST_REST_S, 0.1 * 2**slot.failures)
-        else:
+        slot.jobs.remove(job)
+        result = answer.result()
+        if not isinstance(result, SandboxError):
             slot.failures = 0
+            job.settle(result)
+            return
+        # A broken host is quick, so it rests, or it would get all programs.
+        slot.failures = min(slot.failures + 1, _MOST_RESTS)
+        slot.rests_until_s = time.monotonic() + 0.1 * 2**slot.failures
+        job.failures += 1
+        if job.failures < _MAX_FAILURES and not isinstance(result, IsolationError):
+            self._waiting.appendleft(job)
+        else:
+            job.settle(result)
 
     def _lose(self, slot: _Slot, problem: str) -> None:
         """Give up a host. Its programs wait again. Its node gets another actor if it is still there."""
@@ -317,8 +312,8 @@ class Dispatcher:
         del self._slots[slot.node.id]
         self._problem = f"node {slot.node.address}: {problem}"
         logger.warning("%s is lost, and its %d programs run again.", self._problem.rstrip("."), slot.load)
-        jobs = [job for batch in slot.batches.values() for job in batch]
-        slot.batches.clear()
+        jobs = list(slot.jobs)
+        slot.jobs.clear()
         for job in jobs:
             job.losses += 1
             if job.losses >= _MAX_LOSSES:
@@ -352,6 +347,6 @@ class Dispatcher:
             if not job.future.cancel():
                 job.settle(SandboxError("This executor was closed before the program had ended."))
         for slot in self._slots.values():
-            for job in itertools.chain.from_iterable(slot.batches.values()):
+            for job in slot.jobs:
                 job.settle(SandboxError("This executor was closed before the program had ended."))
             self._kill(slot)

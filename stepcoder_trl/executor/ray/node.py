@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stepcoder_trl.errors import SandboxError
@@ -35,7 +34,7 @@ class NodeExecutor:
     """
     Actor with a [`CodeExecutor`]. A failure of the sandbox is a result: Ray wraps what is raised.
 
-    Its methods are coroutines, so that one actor has many batches at once, and answers while programs run.
+    Its methods are coroutines, so that one actor has many programs at once, and answers while they run.
     """
 
     def __init__(self, config: ExecutorConfig) -> None:
@@ -51,10 +50,12 @@ class NodeExecutor:
         except SandboxError as error:
             return error
 
-    async def run(self, jobs: Sequence[tuple[str, int, Tests]]) -> list[Execution | SandboxError]:
-        """Run programs under their tests, each with the number by which the caller knows them."""
-        futures = [self._executor.submit(program, self._known(key, tests)) for program, key, tests in jobs]
-        return [await _result(asyncio.wrap_future(future)) for future in futures]
+    async def run(self, program: str, key: int, tests: Tests) -> Execution | SandboxError:
+        """Run a program under its tests, which the caller knows by this number."""
+        try:
+            return await asyncio.wrap_future(self._executor.submit(program, self._known(key, tests)))
+        except SandboxError as error:
+            return error
 
     async def ping(self) -> None:
         """Answer at once."""
@@ -64,10 +65,3 @@ class NodeExecutor:
         if key not in self._tests and len(self._tests) >= _MAX_TESTS:
             del self._tests[next(iter(self._tests))]
         return self._tests.setdefault(key, tests)
-
-
-async def _result(future: asyncio.Future[Execution]) -> Execution | SandboxError:
-    try:
-        return await future
-    except SandboxError as error:
-        return error

@@ -1,28 +1,16 @@
-"""How programs are spread over hosts: who gets the next batch, and how large it is. benchmarks/scaling.py chose it."""
+"""Spreading programs over hosts: one at a time, to the least busy. benchmarks/scaling.py compares other ways."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 
-MAX_BATCH = 64
-_BATCHES_PER_WORKER = 8
 _QUEUED_PER_WORKER = 2
 
 
-def batch_size(num_waiting: int, num_workers: int) -> int:
-    """
-    Return how many programs the next batch has, given the workers of all hosts.
-
-    Batches are large while much waits, which saves messages, and single programs at the end, so that no host still has
-    a queue when the others have none.
-    """
-    return min(MAX_BATCH, max(1, num_waiting // (_BATCHES_PER_WORKER * max(1, num_workers))))
-
-
-def has_room(num_running: int, num_workers: int, size: int) -> bool:
-    """Whether a host gets another batch of `size`: its workers have too little to run until the next one arrives."""
-    return num_running < _QUEUED_PER_WORKER * num_workers + size
+def has_room(num_running: int, num_workers: int) -> bool:
+    """Whether a host gets another program: its workers would have too little to run until the next one arrives."""
+    return num_running < _QUEUED_PER_WORKER * num_workers
 
 
 def least_busy(loads: Iterable[tuple[int, int]]) -> int | None:
