@@ -377,6 +377,8 @@ def report(rows: Sequence[dict[str, Any]], measured: dict[str, Any], arguments: 
         "    python benchmarks/scaling.py measure --out docs/results/scaling/measured.json",
         "    python benchmarks/scaling.py simulate docs/results/scaling/measured.json --out docs/results/scaling",
         "",
+        "![Simulated step time against hosts](steps.svg)",
+        "",
         "This page is written by the second command. No cluster was used: service times and the costs of messages are",
         "measured on one machine, the rest is a model, which `benchmarks/scaling.py` describes.",
         "",

@@ -1,6 +1,6 @@
 """`stepcoder-trl serve`: serve the sandbox of this machine over HTTP.
 
-Trainers on other machines send programs to it: ours with `executor=RemoteExecutor([...])` or `--backend-url`, and
+Trainers on other machines send programs to it: ours with `executor=RemoteExecutor([...])` or `--executor-urls`, and
 those that speak SandboxFusion's protocol, such as verl and tinker-cookbook, with the address of `/run_code`.
 """
 
