@@ -61,7 +61,12 @@ def test_shown_gives_value_and_type(value, text):
 def test_every_kind_of_file_gives_same_rows(tmp_path):
     lines = "".join(json.dumps(fields) + "\n" for fields in FIELDS).encode()
     array = json.dumps(FIELDS, indent=2).encode()
-    contents = {"a.jsonl": lines, "b.json": array, "c.jsonl.gz": gzip.compress(lines, mtime=0), "d.txt": gzip.compress(array)}
+    contents = {
+        "a.jsonl": lines,
+        "b.json": array,
+        "c.jsonl.gz": gzip.compress(lines, mtime=0),
+        "d.txt": gzip.compress(array),
+    }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
 

@@ -60,6 +60,11 @@ class RayExecutor(BaseBackend):
         return type(self), (self.config,)
 
     @property
+    def stops_on_first_failure(self) -> bool:
+        """Return whether tests after the first failure are not run."""
+        return self.config.stop_on_first_failure
+
+    @property
     def timeout_s(self) -> float:
         """Return the default CPU seconds of one test."""
         return self.config.timeout_s

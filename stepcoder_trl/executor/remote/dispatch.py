@@ -29,7 +29,6 @@ from stepcoder_trl.types import Execution
 CLOSED_MESSAGE = "This executor is closed. Create a new one."
 _ENDED_MESSAGE = "This executor was closed before the program had run."
 _MAX_WAIT_S = 60.0
-_PATIENCE_S = 600.0  # with services that answer, but ask for another attempt later
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,6 @@ class Item:
     future: Future[Execution] = field(default_factory=Future)
     is_taken: bool = False  # it has been taken from the queue before, and cannot be cancelled any more
     failures: int = 0  # attempts
-    refused_at: float | None = None  # monotonic time at which a service first asked for patience
     losses: int = 0  # reports that were missing, see `fusion.py`
     ready_at: float = 0.0  # monotonic time before which it is not tried again
 
@@ -70,15 +68,6 @@ class Item:
         if not self.is_taken:
             self.is_taken = self.future.set_running_or_notify_cancel()
         return self.is_taken
-
-    def counts(self, is_refusal: bool) -> bool:
-        """Note a failed attempt. Return whether it counts: a refusal does not, for some minutes."""
-        now = time.monotonic()
-        self.refused_at = self.refused_at or now
-        if is_refusal and now - self.refused_at < _PATIENCE_S:
-            return False
-        self.failures += 1
-        return True
 
 
 class Service(Protocol):
@@ -269,23 +258,21 @@ class Dispatcher:
             if is_news:
                 host.retry_at = time.monotonic() + wait_s
             self._changed.notify_all()
-        self._try_again(host, left, str(error), wait_s, is_refusal=asked_s is not None)
+        self._try_again(host, left, str(error), wait_s)
         self._give_up(str(error))
 
     def _is_other_up(self, host: _Host) -> bool:
         return any(other.is_up for other in self._hosts if other is not host)
 
-    def _try_again(
-        self, host: _Host, items: Sequence[Item], problem: str, wait_s: float, is_refusal: bool = False
-    ) -> None:
+    def _try_again(self, host: _Host, items: Sequence[Item], problem: str, wait_s: float) -> None:
         """Put programs back into the queue. Those that were tried too often fail."""
         again = []
         with self._changed:
             ready_at = 0.0 if self._is_other_up(host) else time.monotonic() + wait_s
             for item in items:
+                item.failures += 1
                 item.ready_at = ready_at
-                is_over = item.counts(is_refusal) and item.failures >= self._max_attempts
-                if not (is_over or self._closed):
+                if item.failures < self._max_attempts and not self._closed:
                     again.append(item)
             self._queue.extendleft(reversed(again))
             self._changed.notify_all()

@@ -180,7 +180,7 @@ def _unpacked(text: str, num_tests: int) -> list[Any]:
             raise TypeError("malformed results")
         if lines is not None and not (isinstance(lines, list) and all(type(line) is int for line in lines)):
             raise TypeError("malformed lines")
-        if not 0 <= float(cpu_s) < math.inf:
+        if not all(0 <= float(seconds) < math.inf for seconds in (cpu_s, reply["compile_s"])):
             raise ValueError("malformed time")
     return [greeting, reply]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 from collections.abc import Callable
@@ -59,7 +60,7 @@ def serve(config: ServeConfig, announce: Callable[[str], None] = print) -> None:
                 log_level="warning",
                 lifespan="off",
                 limit_concurrency=config.max_connections,
-                timeout_graceful_shutdown=int(config.drain_s),
+                timeout_graceful_shutdown=math.ceil(config.drain_s),
                 server_header=False,
             ),
             service,

@@ -66,10 +66,12 @@ class Bounds:
     def check(self, timeout_s: Any, memory_bytes: Any) -> None:
         """Raise a `BadInputError` if a program may not have so many seconds or bytes. What is no number passes."""
         if isinstance(timeout_s, (int, float)) and timeout_s > self.max_timeout_s:
-            raise BadInputError(f"{timeout_s:g} seconds are more than the {self.max_timeout_s:g} that a test may have")
+            raise BadInputError(
+                f"{shown(timeout_s)} seconds are more than the {self.max_timeout_s:g} that a test may have"
+            )
         if isinstance(memory_bytes, (int, float)) and memory_bytes > self.max_memory_bytes:
             most = self.max_memory_bytes // 2**20
-            raise BadInputError(f"{memory_bytes / 2**20:.0f} MiB of memory are more than the {most} MiB allowed")
+            raise BadInputError(f"{shown(memory_bytes)} bytes of memory are more than the {most} MiB allowed")
 
 
 def parse_problems(body: Any, bounds: Bounds) -> Iterator[Asked | BadInputError]:

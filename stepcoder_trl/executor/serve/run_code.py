@@ -29,6 +29,7 @@ from stepcoder_trl.types import Execution, Outcome, TestResult
 MAX_ERROR_BYTES = 2**20  # of standard error that are returned: the last ones
 MAX_FETCHED_BYTES = 8 * 2**20  # of all files together
 _MAX_FILES = 1000
+_MOST = 1e9  # of a number: mebibytes or seconds beyond any machine
 _PYTHON = ("python", "python3")
 _KILLED = re.compile(r"killed by (SIG\w+)")
 
@@ -186,8 +187,8 @@ def _number(body: dict[str, Any], name: str, default: float) -> float:
     value = body.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise BadInputError(f"`{name}` is {shown(value)}, but must be a number")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _MOST:
+        raise BadInputError(f"`{name}` is {shown(value)}, but must be a number below {_MOST:g}")
     return float(value)
 
 

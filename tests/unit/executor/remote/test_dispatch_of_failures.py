@@ -1,0 +1,75 @@
+"""Hosts that go away for a moment, and hosts that are broken, without any network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.executor.remote.client import TemporaryFailure
+from stepcoder_trl.executor.remote.dispatch import Dispatcher, Item
+
+
+class FakeService:
+    """Service whose programs take some milliseconds, or fail as it is told."""
+
+    lanes, max_batch = 8, 1
+
+    def __init__(self, down_s: float = 0.0, is_broken: bool = False) -> None:
+        self.up_at = time.monotonic() + down_s
+        self.is_broken = is_broken
+        self.runs = 0
+
+    def connect(self) -> None: ...
+
+    def run(self, items: Sequence[Item]) -> Iterator[tuple[Item, Any]]:
+        self.runs += 1
+        time.sleep(0.01)
+        if time.monotonic() < self.up_at:
+            raise TemporaryFailure("connection reset", is_gone=True)
+        for item in items:
+            yield item, TemporaryFailure("the disk is full") if self.is_broken else "done"
+
+    def failure(self, problem: str) -> SandboxError:
+        return SandboxError(problem)
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def run_on():
+    made: list[Dispatcher] = []
+
+    def run(*services: Any) -> list[Any]:
+        made.append(Dispatcher(services, max_attempts=5, backoff_s=0.05))
+        items = [Item("x", None, None) for _ in range(50)]  # type: ignore[arg-type]
+        for item in items:
+            made[-1].put(item)
+        return [item.future.exception(timeout=60) or item.future.result() for item in items]
+
+    yield run
+    for dispatcher in made:
+        dispatcher.close()
+
+
+def test_host_that_is_away_for_a_moment_loses_nothing(run_on):
+    assert run_on(FakeService(down_s=0.03)) == ["done"] * 50
+
+
+def test_broken_host_leaves_the_programs_to_the_others(run_on):
+    broken, good = FakeService(is_broken=True), FakeService()
+
+    assert run_on(broken, good) == ["done"] * 50
+    assert broken.runs < good.runs
+
+
+def test_service_that_cannot_be_asked_is_an_error(run_on):
+    service = FakeService()
+    service.connect = lambda: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+
+    assert all(isinstance(result, SandboxError) for result in run_on(service))
