@@ -24,7 +24,7 @@ DENIED = (
     # what other processes have made, what outlives the process, what is counted by no limit or for the whole machine
     *("shmget", "shmat", "shmctl", "msgget", "msgsnd", "msgrcv", "msgctl", "semget", "semop", "semtimedop", "semctl"),
     *("mq_open", "mq_unlink", "mq_timedsend", "mq_timedreceive", "mq_notify", "mq_getsetattr"),
-    *("memfd_create", "memfd_secret", "keyctl", "add_key", "request_key"),
+    *("memfd_create", "memfd_secret", "keyctl", "add_key", "request_key", "flock"),
     # what stays with memory that the fork server shares with all programs
     *("mbind", "set_mempolicy_home_node"),
     *("io_setup", "io_destroy", "io_submit", "io_cancel", "io_getevents", "io_pgetevents"),
@@ -61,7 +61,6 @@ DENIED = (
 # program writes must survive a loss of power.
 IGNORED = (
     *("setrlimit", "setpriority", "sched_setaffinity", "sync", "syncfs", "fsync", "fdatasync", "sync_file_range"),
-    "flock",
     *("chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "utimensat", "futimesat"),
 )
 # As on file systems that lack them. Landlock does not guard attributes of files. In place of `fallocate`, which takes

@@ -9,6 +9,7 @@ import random
 import subprocess
 import tempfile
 import threading
+import urllib.request
 from pathlib import Path
 
 

@@ -15,10 +15,10 @@ from stepcoder_trl.executor.server.hardening import seccomp, syscalls
 
 # SHA-256 of the instructions as the kernel reads them. A change of the filter changes these, and nothing else does.
 DIGESTS = {
-    ("x86_64", False): "fa9adcbaf2ed90276c58a456dce68b5f0f74ccb7933d50655e9b4eb1dd906b11",
-    ("x86_64", True): "479907f9b732f28f8df79c8f5f546adcb5b615f34e956c2ef433d10de26d1462",
-    ("aarch64", False): "58db0a575b9e4431a4daacfa63f9a79718ee06e6c51b38385ff727bd9ad445fd",
-    ("aarch64", True): "689773bd2458e7a3ecfdfa478815a300346e9ba63be2f7b85c70267193e74ba7",
+    ("x86_64", False): "8d4679088e3fc918125de3ffefd2d6f6619e9a05aa80ad75a4d5837f9a9622e5",
+    ("x86_64", True): "a0a29750823c0ab04d4a7af64a4e4946c964a1b3c92a2ea4cb5bea84057486a6",
+    ("aarch64", False): "6b09cd293c72801849a491a46236318f8c3336cc122a03fcb54d01698332e454",
+    ("aarch64", True): "1b99f5fc23c2db1b456987f05ac2d210663f6ebf398a54ee3742f2f062c20399",
 }
 
 

@@ -75,6 +75,8 @@ DENIED_PROBES = {
     "signal of a message queue": "syscall('mq_notify', 0, 0)",
     "asynchronous requests": "syscall('io_setup', 60000, ctypes.addressof(ctypes.c_long()))",
     "ask asynchronously": "syscall('io_submit', 0, 0, 0)",
+    "lock a file of the library": "fcntl.flock(open('/dev/zero'), fcntl.LOCK_EX)",
+    "share a lock of the library": "fcntl.flock(open('/dev/zero'), fcntl.LOCK_SH)",
     "hint at the use of a file": "fcntl.fcntl(open('/dev/zero'), 1036, bytes(8))",
     "place pages of shared memory": "syscall('mbind', 0, 0, 0, 0, 0, 0)",
     "place pages by number": "syscall('set_mempolicy_home_node', 0, 0, 0, 0)",
@@ -124,8 +126,6 @@ HANDLER_PROBES = {
 }
 IGNORED_PROBES = {
     "change the mode of a file outside": "os.chmod(outside + '/token', 0o777)",
-    "lock a file of the library": "[fcntl.flock(open('/dev/zero'), fcntl.LOCK_EX) for _ in 'ab']; value = None",
-    "share a lock of the library": "fcntl.flock(open('/dev/zero'), fcntl.LOCK_SH)",
     "change the time of a file outside": "os.utime(outside + '/token', (0, 0))",
 }
 # Every way to send a signal, or to have one sent. The last one shows that others arrive.
