@@ -23,7 +23,8 @@ quickstart: $(VENV)/.installed
 	$(BIN)/stepcoder-trl quickstart --out $(RUN)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/adversarial
+	$(BIN)/python -m pytest tests/adversarial
 
 # Several processes; verdicts of other harnesses; the same numbers and verdicts on other releases of TRL and Python.
 test-matrix: $(VENV)/.matrix
