@@ -200,6 +200,8 @@ class Watch:
         if descriptor == self._exit_fd:
             self._poll.unregister(descriptor)
             return self._supervision.child_exited()
+        if descriptor != self._child.reports:  # the examiner's, whose end was noticed while a report was read
+            return Action.WAIT
         try:
             data = os.read(descriptor, READ_BYTES)
         except BlockingIOError:
