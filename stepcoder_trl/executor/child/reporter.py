@@ -63,8 +63,9 @@ class Reporter:
     def trace(self) -> list[int] | None:
         """Return the lines that ran for this test. `None` if the trace was lost. Empty before the program starts."""
         tracer = self._task.tracer
-        # By the class: a program that finds the tracer may have put a function of its own in the method's place.
-        lines = type(tracer).lines(tracer) if self._traced else []
+        if "lines" in vars(tracer):  # a program has found it, and put a function of its own in the method's place
+            return None
+        lines = tracer.lines() if self._traced else []
         return None if lines is None else [*self._of_module.union(lines)]
 
     def send(self, message: ChildReport) -> None:
