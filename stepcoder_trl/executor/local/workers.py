@@ -13,8 +13,7 @@ import queue
 import select
 import threading
 from collections import Counter
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from stepcoder_trl.errors import IsolationError, SandboxError
@@ -23,6 +22,7 @@ from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS
 from stepcoder_trl.executor.local import descriptors
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.local.server_process import ExecutorClosing, ServerLost, ServerProcess
+from stepcoder_trl.executor.pending import Pending
 from stepcoder_trl.executor.verdict.judge import KilledError, worker_lost
 from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
@@ -49,23 +49,12 @@ class NoThreadError(SandboxError):
     """Raised if the system allows no thread, or no descriptor for it."""
 
 
-@dataclass
-class Task:
+@dataclass(eq=False)
+class Task(Pending):
     """Program in the queue."""
 
     job: Job
     owner: object  # the executor, which must not be collected before its programs have run
-    future: Future[Execution] = field(default_factory=Future)
-
-    def settle(self, result: Execution | Exception) -> None:
-        """Set the result. A callback that fails does not end the thread, which serves other programs too."""
-        try:
-            if isinstance(result, Exception):
-                self.future.set_exception(result)
-            else:
-                self.future.set_result(result)
-        except BaseException:
-            logger.exception("A callback of a program's future failed.")
 
 
 class Workers:
@@ -163,7 +152,7 @@ class _Worker:
             while (task := self._workers.queue.get()) is not None:
                 if self._workers.closed:
                     task.future.cancel()
-                if task.future.set_running_or_notify_cancel():
+                if task.starts():
                     task.settle(self._result(task.job))
                 del task  # it references the executor, which may be collected now
         finally:

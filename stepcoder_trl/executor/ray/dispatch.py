@@ -22,10 +22,10 @@ from typing import Any, Protocol
 from stepcoder_trl.errors import IsolationError, SandboxError
 from stepcoder_trl.executor.announce import announce
 from stepcoder_trl.executor.local.config import ExecutorConfig
+from stepcoder_trl.executor.pending import Pending
 from stepcoder_trl.executor.ray import policy
 from stepcoder_trl.executor.ray.node import own_version
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.types import Execution
 
 
 CLOSED_MESSAGE = "This executor is closed. Create a new one."
@@ -75,29 +75,14 @@ class Timing:
 
 
 @dataclass(eq=False)
-class Job:
+class Job(Pending):
     """Program that waits or runs."""
 
     program: str
     tests: Tests
     owner: object  # the executor, which must not be collected before its programs have run
-    future: Future[Execution] = field(default_factory=Future)
     losses: int = 0
     failures: int = 0
-
-    def starts(self) -> bool:
-        """Whether it is to be run: nobody has cancelled it."""
-        return self.future.running() or self.future.set_running_or_notify_cancel()
-
-    def settle(self, result: Execution | Exception) -> None:
-        """Set the result."""
-        try:
-            if isinstance(result, Exception):
-                self.future.set_exception(result)
-            else:
-                self.future.set_result(result)
-        except BaseException:  # of a callback; this thread serves other programs, too
-            logger.exception("A callback of a program's future failed.")
 
 
 @dataclass(eq=False)

@@ -8,7 +8,6 @@ and its programs go to the others.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import random
@@ -16,11 +15,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.executor.pending import Pending
 from stepcoder_trl.executor.remote.client import TemporaryFailure
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.types import Execution
@@ -30,44 +29,24 @@ CLOSED_MESSAGE = "This executor is closed. Create a new one."
 _ENDED_MESSAGE = "This executor was closed before the program had run."
 _MAX_WAIT_S = 60.0
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(eq=False)
-class Item:
+class Item(Pending):
     """Program on its way."""
 
     program: str
     tests: Tests
     owner: object  # the executor, which must not be collected before its programs have run
-    future: Future[Execution] = field(default_factory=Future)
-    is_taken: bool = False  # it has been taken from the queue before, and cannot be cancelled any more
     failures: int = 0  # attempts
     losses: int = 0  # reports that were missing, see `fusion.py`
     ready_at: float = 0.0  # monotonic time before which it is not tried again
 
-    def settle(self, result: Execution | Exception) -> None:
-        """Set the result. A callback that fails does not end the lane, which serves other programs too."""
-        try:
-            if isinstance(result, Exception):
-                self.future.set_exception(result)
-            else:
-                self.future.set_result(result)
-        except BaseException:
-            logger.exception("A callback of a program's future failed.")
-
     def give_back(self) -> None:
         """Cancel the program. One that was tried before cannot be cancelled any more, and fails."""
-        if self.is_taken:
+        if self.future.running():
             self.settle(SandboxError(_ENDED_MESSAGE))
         else:
             self.future.cancel()
-
-    def take(self) -> bool:
-        """Note that the program is on its way. Return `False` if it was cancelled before."""
-        if not self.is_taken:
-            self.is_taken = self.future.set_running_or_notify_cancel()
-        return self.is_taken
 
 
 class Service(Protocol):
@@ -226,7 +205,7 @@ class Dispatcher:
                 item = self._queue.popleft()
                 (taken if item.ready_at <= now else later).append(item)
             self._queue.extendleft(reversed(later))
-        return [item for item in taken if item.take()]
+        return [item for item in taken if item.starts()]
 
     def _receive(self, host: _Host, item: Item, result: Execution | Exception) -> None:
         if not isinstance(result, TemporaryFailure):
@@ -288,7 +267,7 @@ class Dispatcher:
                 return
             waiting, self._queue = tuple(self._queue), deque()
         for item in waiting:
-            if item.take():
+            if item.starts():
                 last = hopeless[-1]
                 item.settle(last.problem or self._tried(last, problem))
 
