@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.types import Execution
 
 
@@ -150,6 +151,26 @@ class BaseBackend(Backend):
                 future.cancel()
             raise
         return results
+
+
+class ConfiguredBackend(BaseBackend):
+    """Base class of the executors of this package. Each is made from its settings, `config`."""
+
+    config: Limits
+
+    def __reduce__(self) -> tuple[type[ConfiguredBackend], tuple[Limits]]:
+        """Pickle the settings alone: a spawned process creates its own executor from them."""
+        return type(self), (self.config,)
+
+    @property
+    def stops_on_first_failure(self) -> bool:
+        """Return whether tests after the first failure are not run."""
+        return self.config.stop_on_first_failure
+
+    @property
+    def timeout_s(self) -> float:
+        """Return the default CPU seconds of one test."""
+        return self.config.timeout_s
 
 
 def _result(future: Future[Execution], end: float | None = None) -> Execution:

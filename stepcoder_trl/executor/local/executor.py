@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from stepcoder_trl.errors import SandboxError
-from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend, TestsLike
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, ConfiguredBackend, TestsLike
 from stepcoder_trl.executor.checking import submit_checked
 from stepcoder_trl.executor.local import descriptors, server_process
 from stepcoder_trl.executor.local.config import ExecutorConfig
@@ -22,7 +22,7 @@ from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.types import Execution
 
 
-class CodeExecutor(BaseBackend):
+class CodeExecutor(ConfiguredBackend):
     """
     Executor that runs untrusted Python programs under unit tests, and records the lines that run.
 
@@ -46,6 +46,8 @@ class CodeExecutor(BaseBackend):
     ```
     """
 
+    config: ExecutorConfig
+
     def __init__(self, config: ExecutorConfig | None = None) -> None:
         self.config = config or ExecutorConfig()
         # The first call takes a lock while it tries folders. A process that is forked meanwhile would wait for it for
@@ -57,20 +59,6 @@ class CodeExecutor(BaseBackend):
         self._closed = False
         self._finalizer: weakref.finalize[..., Any] | None = None
         _executors.add(self)
-
-    def __reduce__(self) -> tuple[type[CodeExecutor], tuple[ExecutorConfig]]:
-        """Pickle the settings alone: a spawned process creates its own executor from them."""
-        return type(self), (self.config,)
-
-    @property
-    def stops_on_first_failure(self) -> bool:
-        """Return whether tests after the first failure are not run."""
-        return self.config.stop_on_first_failure
-
-    @property
-    def timeout_s(self) -> float:
-        """Return the default CPU seconds of one test."""
-        return self.config.timeout_s
 
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """Run a program in the background, see [`Backend`]."""

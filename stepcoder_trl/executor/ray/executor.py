@@ -8,14 +8,14 @@ import weakref
 from concurrent.futures import Future
 
 from stepcoder_trl.errors import SandboxError
-from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend, TestsLike
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, ConfiguredBackend, TestsLike
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.ray.dispatch import CLOSED_MESSAGE, ClusterLike, Dispatcher, Job, Timing
 from stepcoder_trl.executor.verdict.recent import RecentTests
 from stepcoder_trl.types import Execution
 
 
-class RayExecutor(BaseBackend):
+class RayExecutor(ConfiguredBackend):
     """
     Executor that runs untrusted Python programs on the nodes of a Ray cluster.
 
@@ -33,6 +33,8 @@ class RayExecutor(BaseBackend):
         cluster (*optional*): Cluster; by default the one that Ray finds.
         timing ([`Timing`], *optional*): Intervals in which nodes are looked after.
     """
+
+    config: ExecutorConfig
 
     def __init__(
         self,
@@ -54,20 +56,6 @@ class RayExecutor(BaseBackend):
         self._dispatcher: Dispatcher | None = None
         self._closed = False
         self._pid = os.getpid()
-
-    def __reduce__(self) -> tuple[type[RayExecutor], tuple[ExecutorConfig]]:
-        """Pickle the settings alone: a spawned process creates its own executor from them."""
-        return type(self), (self.config,)
-
-    @property
-    def stops_on_first_failure(self) -> bool:
-        """Return whether tests after the first failure are not run."""
-        return self.config.stop_on_first_failure
-
-    @property
-    def timeout_s(self) -> float:
-        """Return the default CPU seconds of one test."""
-        return self.config.timeout_s
 
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """Run a program in the background, see [`Backend`]."""

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, BaseBackend, TestsLike
+from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, ConfiguredBackend, TestsLike
 from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.executor.remote.dispatch import Dispatcher, Item
 from stepcoder_trl.executor.remote.service import RemoteService
@@ -16,7 +16,7 @@ from stepcoder_trl.executor.wire.messages import Greeting
 from stepcoder_trl.types import Execution
 
 
-class RemoteExecutor(BaseBackend):
+class RemoteExecutor(ConfiguredBackend):
     """
     Executor that runs untrusted Python programs in HTTP sandboxes on other machines.
 
@@ -42,6 +42,8 @@ class RemoteExecutor(BaseBackend):
     ```
     """
 
+    config: RemoteConfig
+
     def __init__(self, config: RemoteConfig | str | Sequence[str]) -> None:
         self.config = config if isinstance(config, RemoteConfig) else RemoteConfig(config)
         self._recent = RecentTests()
@@ -53,20 +55,6 @@ class RemoteExecutor(BaseBackend):
         self._services = [RemoteService(url, config) for url in config.urls]
         self._dispatcher = Dispatcher(self._services, config.max_attempts, config.backoff_s)
         self._finalizer = weakref.finalize(self, self._dispatcher.close)
-
-    def __reduce__(self) -> tuple[type[RemoteExecutor], tuple[RemoteConfig]]:
-        """Pickle only the settings. A spawned process creates its own executor from them."""
-        return type(self), (self.config,)
-
-    @property
-    def stops_on_first_failure(self) -> bool:
-        """Return whether tests after the first failure are not run."""
-        return self.config.stop_on_first_failure
-
-    @property
-    def timeout_s(self) -> float:
-        """Return the default CPU seconds of one test."""
-        return self.config.timeout_s
 
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:
         """Run a program in the background, see [`Backend`]."""

@@ -9,7 +9,15 @@ from concurrent.futures import Future
 import pytest
 
 from stepcoder_trl.errors import BadInputError, SandboxError
-from stepcoder_trl.executor import Backend, BaseBackend, CodeExecutor, ExecutorConfig, RemoteExecutor
+from stepcoder_trl.executor import (
+    Backend,
+    BaseBackend,
+    CodeExecutor,
+    ExecutorConfig,
+    RayExecutor,
+    RemoteConfig,
+    RemoteExecutor,
+)
 from stepcoder_trl.types import Execution, Outcome
 
 
@@ -123,3 +131,13 @@ def test_cancelled_programs_are_not_run():
     assert first.result().outcome is after.outcome is Outcome.PASSED
     assert any(future.cancelled() for future in rest)
     assert all(future.cancelled() or future.result().outcome is Outcome.PASSED for future in rest)
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_every_executor_says_what_its_settings_say(stops):
+    config = ExecutorConfig(timeout_s=7.0, stop_on_first_failure=stops)
+    remote = RemoteConfig("http://127.0.0.1:9", timeout_s=7.0, stop_on_first_failure=stops)
+
+    for executor in (CodeExecutor(config), RayExecutor(config, cluster=object()), RemoteExecutor(remote)):
+        with executor:
+            assert (executor.timeout_s, executor.stops_on_first_failure) == (7.0, stops)
