@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -98,11 +97,11 @@ def test_missing_temporary_folder_raises(monkeypatch, tmp_path):
 
 def test_missing_interpreter_raises(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    before = set(Path(tempfile.gettempdir()).glob("stepcoder-*"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # other tests use the common one at the same time
     with CodeExecutor(ExecutorConfig(num_workers=1)) as executor, pytest.raises(SandboxError, match="python"):
         executor.run("print(1)", ONE)
 
-    assert set(Path(tempfile.gettempdir()).glob("stepcoder-*")) <= before
+    assert list(tmp_path.glob("stepcoder-*")) == []
 
 
 def test_batch_ends_at_its_time_limit():

@@ -81,9 +81,12 @@ def test_stopped_service_without_another_is_an_error_and_no_score():
     config = RemoteConfig(stopped.url, max_attempts=2, backoff_s=0.05)
     with RemoteExecutor(config) as executor:
         tests = {"type": "stdio", "inputs": [""], "outputs": ["1"]}
-        futures = [executor.submit("import time\ntime.sleep(1)\nprint(1)", tests) for _ in range(4)]
+        program = "import time\ntime.sleep(2)\nprint(1)"
+        futures = [executor.submit(program, tests)]
         while not futures[0].running():
             time.sleep(0.01)
+        time.sleep(0.5)  # the service runs it, and each request after it waits there
+        futures += [executor.submit(program, tests) for _ in range(3)]
         time.sleep(0.5)
         stopped.stop()
 
