@@ -120,10 +120,10 @@ class _Answers:
             return JSONResponse(run_code.sandbox_error(sentence, self.pod))
         wait_s = self.config.queue_timeout_s + asked.compile_timeout_s
         try:
-            execution = await _while_connected(request, self.service.run_script(run, wait_s))
+            answer = await _while_connected(request, self.service.run_script(asked, run, self.pod, wait_s))
         except SandboxError as error:
-            return JSONResponse(run_code.sandbox_error(str(error), self.pod))
-        return JSONResponse(run_code.answer(asked, run, execution, self.pod))
+            answer = run_code.sandbox_error(str(error), self.pod)
+        return JSONResponse(answer)
 
     async def problems(self, request: Request) -> Response:
         """Run programs under their tests. Each result is sent as a line of JSON as soon as it is there."""

@@ -115,6 +115,13 @@ def answer(request: RunRequest, run: RunJob, execution: Execution, pod: str) -> 
     return _response("Failed", _result("Finished", test.time_s, _status_of_death(test), stdout, stderr), pod)
 
 
+def outcome_of(answer: dict[str, Any], execution: Execution) -> Outcome:
+    """Return the outcome of a script. The program that ran it passes also where the script failed."""
+    if answer["status"] == "Success":
+        return Outcome.PASSED
+    return Outcome.RUNTIME_ERROR if execution.outcome is Outcome.PASSED else execution.outcome
+
+
 def sandbox_error(message: str, pod: str) -> dict[str, Any]:
     """Return the answer to a request that could not be run."""
     return {**_response("SandboxError", None, pod), "message": message}

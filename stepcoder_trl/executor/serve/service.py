@@ -11,16 +11,21 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.local.executor import CodeExecutor
+from stepcoder_trl.executor.serve import run_code
 from stepcoder_trl.executor.serve.config import ServeConfig
 from stepcoder_trl.executor.serve.metrics import Metrics
 from stepcoder_trl.executor.serve.problems import Asked, Bounds
-from stepcoder_trl.executor.serve.run_code import RunJob
+from stepcoder_trl.executor.serve.run_code import RunJob, RunRequest
 from stepcoder_trl.executor.wire.problems import PROTOCOL, Service
 from stepcoder_trl.executor.wire.system import num_cores
-from stepcoder_trl.types import Execution
+from stepcoder_trl.types import Execution, Outcome
+
+
+_Result = TypeVar("_Result")
 
 
 class Overloaded(Exception):
@@ -74,15 +79,24 @@ class SandboxService:
 
     async def run_problem(self, asked: Asked) -> Execution:
         """Return the execution of a program. Raise a `BadInputError`, a `SandboxError` or Stopping."""
-        return await self._run("problems", lambda: self.executor.submit_with(asked.program, asked.tests, asked.limits))
+        return await self._run(
+            "problems",
+            lambda: self.executor.submit_with(asked.program, asked.tests, asked.limits),
+            lambda execution: (execution, execution.outcome),
+        )
 
-    async def run_script(self, run: RunJob, wait_s: float) -> Execution:
+    async def run_script(self, asked: RunRequest, run: RunJob, pod: str, wait_s: float) -> dict[str, Any]:
         """
-        Return the execution of a script. Raise a `SandboxError` or Stopping.
+        Return the answer to a script. Raise a `SandboxError` or Stopping.
 
         Raise Overloaded if it has waited so many wall seconds for a worker.
         """
-        return await self._run("run_code", lambda: self.executor.submit_job(run.job), wait_s)
+
+        def answered(execution: Execution) -> tuple[dict[str, Any], Outcome]:
+            found = run_code.answer(asked, run, execution, pod)
+            return found, run_code.outcome_of(found, execution)
+
+        return await self._run("run_code", lambda: self.executor.submit_job(run.job), answered, wait_s)
 
     def stop(self) -> None:
         """Give back all programs that wait. Those that run go on."""
@@ -95,8 +109,13 @@ class SandboxService:
         self.executor.close()
 
     async def _run(
-        self, protocol: str, submit: Callable[[], Future[Execution]], wait_s: float | None = None
-    ) -> Execution:
+        self,
+        protocol: str,
+        submit: Callable[[], Future[Execution]],
+        finish: Callable[[Execution], tuple[_Result, Outcome]],
+        wait_s: float | None = None,
+    ) -> _Result:
+        """Run a program and count it. `finish` makes the result of its execution, and says what the outcome was."""
         if self.stopping.is_set():
             raise Stopping("the service stops")
         began = time.monotonic()
@@ -106,9 +125,10 @@ class SandboxService:
         outcome = "given_back"
         try:
             execution = await _started_in_time(future, wait_s)
-            outcome = execution.outcome.value
             self.metrics.cpu.inc(execution.time_s)
-            return execution
+            result, found = finish(execution)
+            outcome = found.value
+            return result
         except asyncio.CancelledError:
             if future.cancelled() and self.stopping.is_set():
                 raise Stopping("the service stops") from None

@@ -246,3 +246,15 @@ def test_client_of_tinker_cookbook(served):
 
 def test_ping(served):
     assert httpx2.get(f"{served.url}/v1/ping").json() == "pong"
+
+
+def test_failed_script_is_counted_as_such(served):
+    def count(outcome: str) -> float:
+        line = f'stepcoder_programs_total{{outcome="{outcome}",protocol="run_code"}} '
+        text = httpx2.get(f"{served.url}/metrics").text
+        return sum(float(one.removeprefix(line)) for one in text.splitlines() if one.startswith(line))
+
+    before = count("passed"), count("runtime_error")
+    post(served, code="import sys\nsys.exit(3)")
+
+    assert (count("passed"), count("runtime_error")) == (before[0], before[1] + 1)
