@@ -19,7 +19,7 @@ _DATA = (
 )
 _METHOD = (
     ("--curriculum MODE", "paper, mix, adaptive or off."),
-    ("--fgo MODE", "lines, off or random."),
+    ("--fgo MODE", "lines, off, random, tests or tests_random."),
     ("--reward NAME", "stepcoder, ppocoder or rltf."),
     ("--reward_funcs MODULE:FUNCTION", "Use functions of your own instead."),
     ("--executor_urls URL...", "Run programs on these hosts."),
