@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
 from stepcoder_trl.cli.progress_bar import progress_bar
-from stepcoder_trl.curriculum.measured import SUMMARY_HEADER, StageRate, by_problem, summarize_stages, summary_cells
+from stepcoder_trl.curriculum.measured import (
+    SUMMARY_HEADER,
+    StageRate,
+    by_problem,
+    is_measurement,
+    summarize_stages,
+    summary_cells,
+)
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor import Backend
@@ -40,6 +48,11 @@ def measured_lines(
         raise BadInputError("`--measure-stages` samples as PPO or GRPO. Name a model with `--model`, and drop `sft`.")
     if arguments.samples < 1:
         raise BadInputError(f"`--samples` is {arguments.samples}, but must be at least 1.")
+    if os.path.exists(arguments.measure_stages) and not is_measurement(arguments.measure_stages):
+        raise BadInputError(
+            f"`--measure-stages` names {arguments.measure_stages}, which holds something else. Name a file that may "
+            "be written."
+        )
     from stepcoder_trl.cli.training import training_classes
     from stepcoder_trl.evaluation.measured_stages import StageSampling, measure_model
     from stepcoder_trl.trainer.dry_run import completion_length

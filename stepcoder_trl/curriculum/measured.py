@@ -183,6 +183,11 @@ class MeasurementFile:
         write_rows(self.path, [self._header, *map(asdict, rates)])
 
 
+def is_measurement(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file holds a measurement."""
+    return bool(_read(Path(path))[0])
+
+
 def read_measurement(path: str | os.PathLike[str]) -> list[StageRate]:
     """Return the stages in the file of any measurement. It is empty for no file, or one of another kind."""
     return _read(Path(path))[1]

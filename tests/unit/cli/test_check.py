@@ -157,6 +157,14 @@ def test_stages_cannot_be_measured_without_a_model(problem_file, tmp_path, capsy
     assert "Name a model with `--model`" in capsys.readouterr().err
 
 
+def test_measurement_overwrites_no_other_file(problem_file, trained_folder, capsys):
+    before = problem_file.read_bytes()
+
+    assert check(problem_file, "--model", trained_folder, "--measure-stages", problem_file) == 2
+    assert "holds something else" in capsys.readouterr().err
+    assert problem_file.read_bytes() == before
+
+
 def test_model_answers_from_each_stage(problems, trained_folder, tokenizer, executor, tmp_path):
     sampling = StageSampling(samples=2, max_new_tokens=4, temperature=1.0, top_p=1.0, seed=0)
     path, steps = tmp_path / "stages.jsonl", []
