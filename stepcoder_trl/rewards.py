@@ -8,8 +8,8 @@ its help from there.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any, Literal
 
 from stepcoder_trl.code_match import ppocoder_matches
@@ -43,7 +43,7 @@ def scores_of_tests(execution: Execution) -> list[float]:
 
 def mean_test_score(execution: Execution) -> float:
     """Return the mean over the tests of Eq. 3 of StepCoder. With one test it is `unit_test_score`."""
-    return math.fsum(scores_of_tests(execution)) / len(execution.tests)
+    return fmean(scores_of_tests(execution))
 
 
 def adaptive_score(execution: Execution) -> float:

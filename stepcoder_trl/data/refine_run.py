@@ -42,7 +42,7 @@ from stepcoder_trl.data.refine_rules import (
 from stepcoder_trl.errors import NoTestsError, SandboxError
 from stepcoder_trl.executor import Backend, BaseBackend
 from stepcoder_trl.executor.choice import ExecutorChoice
-from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.executor.verdict.schema import Tests, count_tests
 from stepcoder_trl.jsonl import cut_to_whole_lines
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
@@ -304,15 +304,11 @@ def summarize_rows(rows: Sequence[RefinedRow]) -> dict[str, Any]:
         "kept": len(kept),
         "rules": {f"{action}/{rule}": count for (action, rule), count in sorted(rules.items())},
         "difficulty": _histogram(problem.difficulty or "unknown" for problem in problems),
-        "tests": _histogram(_count_bar(_num_tests(problem)) for problem in problems),
+        "tests": _histogram(_count_bar(count_tests(problem.tests)) for problem in problems),
         "conditionals": _histogram(_count_bar(len(find_conditionals(solution))) for solution, _ in solutions),
         "stages": _histogram(_count_bar(len(curriculum_stages(*texts))) for texts in solutions),
         "unexecuted": _histogram(_share_bar(row.unexecuted) for row in kept if row.unexecuted is not None),
     }
-
-
-def _num_tests(problem: Problem) -> int:
-    return len(problem.tests["asserts" if problem.tests["type"] == "assert" else "inputs"])
 
 
 def _count_bar(number: int) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.backend import Backend, BaseBackend
+from stepcoder_trl.executor.verdict.schema import count_tests
 from stepcoder_trl.masking import Fgo, MaskRule, credit_of_tests, masks_of_tests
 from stepcoder_trl.rewards import ScoreTests, mean_test_reward, scores_of_tests, unit_test_reward
 from stepcoder_trl.steps.reward_functions import RewardFunc
@@ -80,7 +82,7 @@ def deviations_from_mean(execution: Execution | None, weight: float) -> list[flo
     if execution is None:
         return []
     scores = scores_of_tests(execution)
-    mean = math.fsum(scores) / len(scores)
+    mean = fmean(scores)
     return [weight * (score - mean) for score in scores]
 
 
@@ -99,11 +101,11 @@ def deviations_from_group(group: Sequence[Sequence[float] | None], weight: float
     counted = [scores for scores in group if scores is not None]
     if not counted:
         return [[] for _ in group]
-    of_tests = [math.fsum(column) / len(counted) for column in zip(*counted, strict=True)]
-    overall = math.fsum(math.fsum(scores) / len(scores) for scores in counted) / len(counted)
+    of_tests = [fmean(column) for column in zip(*counted, strict=True)]
+    overall = fmean(map(fmean, counted))
     found: list[list[float]] = []
     for scores in group:
-        mean = 0.0 if scores is None else math.fsum(scores) / len(scores)
+        mean = 0.0 if scores is None else fmean(scores)
         pairs = zip(scores or (), of_tests if scores else (), strict=True)
         found.append([weight * ((score - average) - (mean - overall)) / scale for score, average in pairs])
     return found
@@ -143,7 +145,7 @@ def choose_test_score(
             "`score_tests` is 'mean', which needs the outcome of every test, but the executor stops at the first "
             "failure. Leave `stop_on_first_failure` out."
         )
-    if per_test and score_tests == "worst" and any(_num_tests(row) > 1 for row in rows):
+    if per_test and score_tests == "worst" and any(row.tests and count_tests(row.tests) > 1 for row in rows):
         raise BadInputError(
             f"`fgo` is {fgo!r}, which gives each test its own part of the score, but `score_tests` is 'worst', by "
             "which one test decides alone. Set `score_tests` to 'mean'."
@@ -151,8 +153,3 @@ def choose_test_score(
     if score_tests == "worst":
         return list(reward_funcs)
     return [mean_test_reward if func is unit_test_reward else func for func in reward_funcs]
-
-
-def _num_tests(row: PromptRow) -> int:
-    tests: Any = row.tests or {}
-    return len(tests.get("inputs", tests.get("asserts", ())))

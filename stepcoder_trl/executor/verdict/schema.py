@@ -98,6 +98,11 @@ def validate_tests(tests: Mapping[str, Any] | str, where: str = "`tests`") -> di
     return _TestsChecker(where).tests(tests)
 
 
+def count_tests(tests: Mapping[str, Any]) -> int:
+    """Return the number of tests that [`validate_tests`] returned."""
+    return len(tests["asserts" if tests["type"] == "assert" else "inputs"])
+
+
 class _TestsChecker:
     """Check the fields of tests. Error messages name the place `where`."""
 
