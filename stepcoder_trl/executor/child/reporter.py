@@ -62,10 +62,14 @@ class Reporter:
 
     def trace(self) -> list[int] | None:
         """Return the lines that ran for this test. `None` if the trace was lost. Empty before the program starts."""
+        if not self._traced:
+            return []
         tracer = self._task.tracer
-        if "lines" in vars(tracer):  # a program has found it, and put a function of its own in the method's place
+        lines = tracer.lines()
+        # A program that finds the tracer can put a function in the method's place. It cannot hide what ran behind the
+        # lines of the module.
+        if not lines and type(tracer).lines(tracer):
             return None
-        lines = tracer.lines() if self._traced else []
         return None if lines is None else [*self._of_module.union(lines)]
 
     def send(self, message: ChildReport) -> None:
