@@ -375,13 +375,15 @@ def _decoded_complex(decoder: Decoder, body: Any) -> complex:
     return complex(real, imaginary)
 
 
+# Code of arrays of characters. Python 3.13 has another one for the same four bytes, and warns of the old one.
+_CHARACTER = "u" if sys.version_info < (3, 13) else "w"
 # Decoders by tag.
 DECODERS: dict[str, Callable[[Decoder, Any], Any]] = {
     "i": lambda decoder, body: int(body, 16),
     "c": _decoded_complex,
     "b": lambda decoder, body: bytes.fromhex(body),
     "B": lambda decoder, body: bytearray.fromhex(body),
-    "A": lambda decoder, body: array(body[:1], bytes.fromhex(body[1:])),
+    "A": lambda decoder, body: array(body[:1].replace("u", _CHARACTER), bytes.fromhex(body[1:])),
     "t": lambda decoder, body: tuple(decoder.all(body)),
     "s": lambda decoder, body: set(decoder.keys(body)),
     "z": lambda decoder, body: frozenset(decoder.keys(body)),
