@@ -10,12 +10,13 @@ from __future__ import annotations
 import ast
 import builtins
 import symtable
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from stepcoder_trl.executor.verdict.asserts import PLAIN_ATTRIBUTES, last_name, names_class
+from stepcoder_trl.executor.verdict.wholes import COPIES, OF_SEQUENCES, holds_all, is_sequence
 from stepcoder_trl.parsing import syntax_tree
 
 
@@ -23,14 +24,9 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised fo
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _BUILTIN_NAMES = frozenset(dir(builtins))
-_WHOLES = (ast.Expr, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Starred, ast.BinOp, ast.UnaryOp)
-# Functions whose result holds all that their arguments hold, or that take numbers. Classes are others.
-_COPIES = frozenset(
-    (
-        *("list", "tuple", "set", "frozenset", "dict", "sorted", "copy", "deepcopy", "range"),
-        *("int", "float", "complex", "str", "bytes", "bytearray"),
-    )
-)
+_WHOLES = (ast.Expr, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.UnaryOp)
+_CONVERSIONS = frozenset(("int", "float", "complex", "str", "bytes", "bytearray", "range"))
+_NONE = frozenset[str]()
 _OF_NUMBERS = (ast.Constant, ast.UnaryOp, ast.BinOp, ast.operator, ast.unaryop)
 
 
@@ -41,7 +37,8 @@ class _Statement(NamedTuple):
     uses: frozenset[str]
     value: str  # source of the value that it assigns, or ""
     only_defines: bool
-    only_assigns: bool
+    only_assigns: bool  # a value that holds all that its source says
+    replaces: frozenset[str]  # names that it binds to another object
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ class Setup:
     code: str  # all but comments and texts, which may tell about results
     harmless: str  # imports, and calls of imported functions with numbers
     rest: tuple[_Statement, ...]
+    sequences: frozenset[str] = frozenset()  # names of sequences and sets
 
     def is_needed_by(self, code: str) -> bool:
         """Return whether an expression or statement needs more than the harmless part."""
@@ -65,17 +63,31 @@ class Setup:
         """
         if not all(statement.only_assigns for statement in self.rest):
             return False
+        if sum(len(each.replaces) for each in self.rest) > len(_NONE.union(*(each.replaces for each in self.rest))):
+            return False  # the first value of a name is in no argument
         # Attributes of a named tuple are parts like elements. Those of objects of the program's classes are arguments.
         own_classes = names_bound_by(self.harmless).union(*(statement.defines for statement in self.rest))
         by_attribute = any(own_classes & _classes_used_by(statement.value) for statement in self.rest)
-        needed = frozenset[str]().union(*map(names_used_by, expressions))
-        taken_apart = frozenset[str]().union(*(_names_taken_apart(each, by_attribute) for each in expressions))
+        needed = _NONE.union(*map(names_used_by, expressions))
+        taken_apart = _NONE.union(*(self._taken_apart(each, by_attribute) for each in expressions))
         for statement in reversed(self.rest):
             if not statement.defines <= needed or statement.defines & taken_apart:
                 return False
             needed |= statement.uses
-            taken_apart |= _names_of_parts(statement.value, by_attribute)
+            taken_apart |= self._left_out_by(statement.value, by_attribute)
         return True
+
+    def _taken_apart(self, expression: str, by_attribute: bool) -> frozenset[str]:
+        """Return the names of which a call of the program gets a part: `f(cases[0][0])`, `f(min(cases))`."""
+        return names_used_by(expression) - self._whole(_arguments_of_program(syntax_tree(expression)), by_attribute)
+
+    def _left_out_by(self, value: str, by_attribute: bool) -> frozenset[str]:
+        """Return the names of which an assigned value holds a part: `table` in `given = table[0]`."""
+        return names_used_by(value) - self._whole(syntax_tree(value).body, by_attribute)
+
+    def _whole(self, nodes: Iterable[ast.AST], by_attribute: bool) -> frozenset[str]:
+        """Return the names whose values are in the values of expressions, with all that they hold."""
+        return frozenset(name for node in nodes for name in _names_taken_whole(node, by_attribute, self.sequences))
 
 
 @lru_cache(maxsize=1024)
@@ -92,11 +104,28 @@ def divided_setup(source: str) -> Setup:
     return Setup(
         code=ast.unparse(ast.Module(list(code), [])),
         harmless=ast.unparse(ast.Module(list(harmless), [])),
-        rest=tuple(map(_statement, rest)),
+        rest=tuple(_statement(node, imported) for node in rest),
+        sequences=_sequences(rest),
     )
 
 
-def _statement(node: ast.stmt) -> _Statement:
+def _sequences(body: Sequence[ast.stmt]) -> frozenset[str]:
+    """Return the names to which statements assign sequences and sets, and nothing else."""
+    found: set[str] = set()
+    for node in body:
+        bound = names_bound_by(ast.unparse(node))
+        if isinstance(node, ast.Assign) and is_sequence(node.value, found) and _is_named(node):
+            found |= bound
+        else:
+            found -= bound
+    return frozenset(found)
+
+
+def _is_named(node: ast.Assign) -> bool:
+    return all(isinstance(target, ast.Name) for target in node.targets)
+
+
+def _statement(node: ast.stmt, imported: frozenset[str]) -> _Statement:
     text = ast.unparse(node)
     defines = set(names_bound_by(text))
     targets = node.targets if isinstance(node, ast.Assign) else []
@@ -106,15 +135,14 @@ def _statement(node: ast.stmt) -> _Statement:
             root = root.value
         if isinstance(root, ast.Name):
             defines.add(root.id)
-    leaves_out = any(map(_leaves_out, ast.walk(node)))
     changes = any(not isinstance(target, (ast.Name, ast.Tuple, ast.List)) for target in targets)
-    has_code = any(isinstance(part, (ast.Lambda, ast.NamedExpr)) for part in ast.walk(node))
     return _Statement(
         frozenset(defines),
         names_used_by(text),
         ast.unparse(node.value) if isinstance(node, ast.Assign) else "",
         only_defines=isinstance(node, (*_DEFINITIONS, ast.Assign, ast.AnnAssign)) and not changes,
-        only_assigns=isinstance(node, ast.Assign) and not has_code and not leaves_out,
+        only_assigns=isinstance(node, ast.Assign) and holds_all(node.value, imported),
+        replaces=names_bound_by(text),
     )
 
 
@@ -124,32 +152,10 @@ def names_used_by(source: str) -> frozenset[str]:
     return frozenset(_globals_of(symtable.symtable(source, "<tests>", "exec")))
 
 
-def _names_taken_apart(expression: str, by_attribute: bool) -> frozenset[str]:
-    """Return the names of which a call of the program gets a part: `cases` in `f(cases[0][0])` and `f(min(cases))`."""
-    arguments = _arguments_of_program(syntax_tree(expression))
-    whole = {name for argument in arguments for name in _names_taken_whole(argument, by_attribute)}
-    return names_used_by(expression) - whole
-
-
-def _names_of_parts(value: str, by_attribute: bool) -> frozenset[str]:
-    """Return the names of which an assigned value holds a part: `table` in `given = table[0]`."""
-    whole = {name for node in syntax_tree(value).body for name in _names_taken_whole(node, by_attribute)}
-    return names_used_by(value) - whole
-
-
 def _classes_used_by(value: str) -> frozenset[str]:
     """Return the names of the classes of which a value makes objects."""
     calls = (node for node in ast.walk(syntax_tree(value)) if isinstance(node, ast.Call) and names_class(node.func))
     return frozenset(name for call in calls for name in names_used_by(ast.unparse(call.func)))
-
-
-def _leaves_out(node: ast.AST) -> bool:
-    """Return whether the value of an expression may be without one of its constants: `7 if x else 8`, `min(7, 8)`."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return node.func.id in _BUILTIN_NAMES - _COPIES
-    return isinstance(node, (ast.IfExp, ast.BoolOp, ast.Compare)) or (
-        isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
-    )
 
 
 def _arguments_of_program(node: ast.AST) -> Iterator[ast.expr]:
@@ -162,20 +168,26 @@ def _arguments_of_program(node: ast.AST) -> Iterator[ast.expr]:
         yield from _arguments_of_program(part)
 
 
-def _names_taken_whole(node: ast.AST, by_attribute: bool) -> Iterator[str]:
+def _names_taken_whole(node: ast.AST, by_attribute: bool, sequences: frozenset[str]) -> Iterator[str]:
     """Yield the names whose values are in the value of an expression, with all that they hold."""
     parts: list[ast.AST] = []
     match node:
         case ast.Name(id=name):
             yield name
-        case ast.Call(func=function) if last_name(function) in _COPIES or names_class(function):
+        case ast.Call(func=function) if last_name(function) in OF_SEQUENCES:
+            parts += [argument for argument in node.args if is_sequence(argument, sequences)]
+        case ast.Call(func=function) if last_name(function) in COPIES | _CONVERSIONS or names_class(function):
             parts += _arguments(node)
         case ast.Attribute(value=value, attr=name) if not by_attribute and name not in PLAIN_ATTRIBUTES:
             parts.append(value)
+        case ast.Starred(value=value) if is_sequence(value, sequences):
+            parts.append(value)
+        case ast.BinOp(left=left, op=op, right=right):
+            parts += [left, right] if isinstance(op, ast.Add) or ast.Constant in (type(left), type(right)) else []
         case _ if isinstance(node, _WHOLES):
             parts += ast.iter_child_nodes(node)
     for part in parts:
-        yield from _names_taken_whole(part, by_attribute)
+        yield from _names_taken_whole(part, by_attribute, sequences)
 
 
 def _arguments(call: ast.Call) -> list[ast.expr]:

@@ -1,0 +1,70 @@
+"""Test what of a setup a program may have while its tests stay trusted."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepcoder_trl.executor.verdict.judge import Untrusted
+from stepcoder_trl.executor.verdict.limits import Limits
+from stepcoder_trl.executor.verdict.prepare import prepare_job
+from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.executor.verdict.setups import divided_setup
+
+
+@pytest.mark.parametrize(
+    ("setup", "expression"),
+    [
+        ("root = TreeNode(1)\nroot.left = TreeNode(2)", "solve(root).val"),
+        ("xs = [1, 2]\nys = (3, xs)", "F(ys).total()"),
+        ("n = 10**5\nxs = [i * 2 for i in range(100)]", "F(n, xs).total()"),
+        ("grid = [[0] * 3 for _ in range(3)]", "F(grid).total()"),
+        ("letters = list('abc')", "F(letters).total()"),
+        ("table = {1: 2}", "F(table).total()"),
+        ("table = {1: 2}", "F(**table).total()"),
+        ("xs = [3, 1]", "F(sorted(xs), *xs).total()"),
+        ("words = 'a b'.split()", "F(words).total()"),
+        ("import datetime\nday = datetime.date(2020, 1, 2)", "F(day).total()"),
+        ("import numpy as np\nxs = np.array([1, 2])", "F(xs).total()"),
+        ("head = build([1, 2, 3])", "F(head).total()"),
+        ("n = 5\nname = f'{n}-a'", "F(name, n - 1).total()"),
+    ],
+)
+def test_values_that_are_given_whole_are_arguments(setup, expression):
+    assert divided_setup(setup).only_builds_arguments_of([expression])
+
+
+@pytest.mark.parametrize(
+    ("setup", "expression"),
+    [
+        ("table = {1: 2}", "F(list(table)).total()"),
+        ("table = {1: 2}", "F(sorted(table)).total()"),
+        ("table = {1: 2}", "F(*table).total()"),
+        ("table = {1: 2}", "F([*table]).total()"),
+        ("table = dict(a=1)\nsame = table", "F(tuple(same)).total()"),
+        ("table = {1: 2}\nxs = frozenset(table)", "F(xs).total()"),
+        ("xs = list({1: 2})", "F(xs).total()"),
+        ("xs = {1: 2}.get(1)", "F(xs).total()"),
+        ("xs = {1: 2}.keys()", "F(xs).total()"),
+        ("xs = [key for key, value in [(1, 2)]]", "F(xs).total()"),
+        ("xs = [7 for _ in {3, 4}]", "F(xs).total()"),
+        ("every = {1, 2, 3}\nsome = {3}", "F(every - some).total()"),
+        ("xs = 17 % 10", "F(xs).total()"),
+        ("xs = [7] * 0", "F(xs).total()"),
+        ("xs = {1: 5, 1: 6}", "F(xs).total()"),
+        ("xs = 1\nxs = 2", "F(xs).total()"),
+        ("xs = [1]\nxs = {1: 2}", "F(list(xs)).total()"),
+        ("import random\nxs = random.choice([1, 2])", "F(xs).total()"),
+        ("from operator import itemgetter\nxs = itemgetter(0)([1, 2])", "F(xs).total()"),
+        ("from collections import deque\ntable = {1: 2}\nxs = deque(table)", "F(xs).total()"),
+    ],
+)
+def test_values_of_which_a_part_is_left_out_may_be_results(setup, expression):
+    assert not divided_setup(setup).only_builds_arguments_of([expression])
+
+
+def test_row_whose_setup_tells_more_than_its_arguments_is_untrusted():
+    tests = {"type": "assert", "setup": "prices = {2: 4}", "asserts": ["assert Shop(list(prices)).total() == 4"]}
+
+    job = prepare_job("", Tests.parse(tests), Limits())
+
+    assert isinstance(job.tests.judges[0], Untrusted)
