@@ -25,5 +25,13 @@ def add_executor_arguments(parser: argparse._ActionsContainer) -> None:
 
 
 def executor_choice(arguments: argparse.Namespace, config: ExecutorConfig) -> ExecutorChoice:
-    """Return the executor that the flags choose. Raises a `BadInputError` if they contradict each other."""
-    return ExecutorChoice(config, arguments.executor, tuple(arguments.executor_urls))
+    """
+    Return the executor that the flags choose, whose hosts answer.
+
+    Raises:
+        BadInputError: If the flags contradict each other.
+        SandboxError: If no host answers.
+    """
+    choice = ExecutorChoice(config, arguments.executor, tuple(arguments.executor_urls))
+    choice.probe()
+    return choice

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.backend import BaseBackend
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.executor.verdict.limits import Limits
 
+
+logger = logging.getLogger("stepcoder_trl.executor")
 
 Place = Literal["local", "remote", "ray"]
 PLACES: tuple[Place, ...] = get_args(Place)
@@ -62,6 +65,26 @@ class ExecutorChoice:
     def place(self) -> Place:
         """Return where programs run."""
         return self.executor or ("remote" if self.urls else "local")
+
+    def probe(self) -> None:
+        """
+        Ask each host of `"remote"` whether it is there. Warn of those that are not.
+
+        Raises:
+            SandboxError: If none is. The message names each host, why it cannot be used, and the fix.
+        """
+        if self.place != "remote":
+            return
+        from stepcoder_trl.executor.remote.probe import refusals
+
+        found = refusals(self._remote_config())
+        missing = ", ".join(f"{url} ({reason})" for url, reason in found.items() if reason)
+        if all(found.values()):
+            raise SandboxError(
+                f"No sandbox can be used at {missing}. Run `stepcoder-trl serve` there, or correct the address."
+            )
+        if missing:
+            logger.warning("No sandbox can be used at %s. The other hosts get all programs.", missing)
 
     def open(self) -> BaseBackend:
         """Return a new executor, which the caller closes."""

@@ -12,8 +12,9 @@ from typing import Any
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import Backend
-from stepcoder_trl.executor.backend import BaseBackend
+from stepcoder_trl.executor.backend import BaseBackend, ConfiguredBackend
 from stepcoder_trl.executor.choice import ExecutorChoice
+from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.types import Execution
 
 
@@ -31,6 +32,7 @@ class Feedback:
         wait_s (`float`): Seconds that training waited for results.
         programs_per_s (`float`): Programs per second from the submission to the last result.
         first_error (`str`): Message of the first infrastructure error, or empty.
+        advice (`str`): What to look at after infrastructure errors, or empty.
         dropped_passes (`int`): Number of passes that were dropped because their verdict could have been forged.
     """
 
@@ -39,6 +41,7 @@ class Feedback:
     wait_s: float = 0.0
     programs_per_s: float = 0.0
     first_error: str = ""
+    advice: str = ""
     dropped_passes: int = 0
 
     def without_untrusted_passes(self) -> Feedback:
@@ -51,9 +54,8 @@ def too_many_failures(errors: int, programs: int, limit: float, message: str) ->
     """Return the error for a batch in which the sandbox failed to run too many programs, one with `message`."""
     return SandboxError(
         f"{errors} of {programs} programs could not be run for a reason that is not theirs, more than "
-        f"`max_infrastructure_error_rate` {limit} allows. One of them: {message} Check free disk space, memory and "
-        "the number of processes allowed; `stepcoder-trl selftest` shows whether the sandbox works. No weight was "
-        "changed by the samples of this batch: fix the cause, then resume from the newest checkpoint."
+        f"`max_infrastructure_error_rate` {limit} allows. One of them: {message} No weight was changed by the "
+        "samples of this batch: fix the cause, then resume from the newest checkpoint."
     )
 
 
@@ -101,6 +103,22 @@ class ProgramRunner:
             self.current = self.choice.open()
         return self.current
 
+    def probe(self) -> None:
+        """Raise a `SandboxError` if an executor that is to be made here would have no host."""
+        if self.current is None:
+            self.choice.probe()
+
+    @property
+    def _advice(self) -> str:
+        """Return what to look at when programs could not be run."""
+        config = self.executor.config if isinstance(self.executor, ConfiguredBackend) else None
+        if isinstance(config, RemoteConfig):
+            return f"See whether `stepcoder-trl serve` still runs at {', '.join(config.urls)}."
+        return (
+            "Check free disk space, memory and the number of processes allowed; `stepcoder-trl selftest` shows "
+            "whether the sandbox works."
+        )
+
     def submit(self, programs: Sequence[str], tests: Sequence[Mapping[str, Any] | None]) -> Runs:
         """Start the programs in the background. A program without tests is not run."""
         pairs = zip(programs, tests, strict=True)
@@ -128,6 +146,7 @@ class ProgramRunner:
             wait_s=time.perf_counter() - begun_s,
             programs_per_s=done / max(runs.finished_s - runs.submitted_s, 1e-9) if done else 0.0,
             first_error=str(errors[0]) if errors else "",
+            advice=self._advice if errors else "",
         )
 
     def close(self) -> None:

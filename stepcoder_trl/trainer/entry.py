@@ -196,6 +196,7 @@ def run_ppo(
         BadInputError: If the problems cannot be used, or no model is named.
     """
     _check_folder(training_args, training_args.overwrite_output_dir)
+    training_args.executor_choice().probe()  # before a model is loaded, which may take minutes
     check_merge(script_args.merge_adapter, model_args.use_peft)
     if problems is None:
         problems = load_problems(script_args.problems)
@@ -245,6 +246,7 @@ def run_grpo(
     from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer
 
     _check_folder(training_args, training_args.overwrite_output_dir)
+    training_args.executor_choice().probe()  # before a model is loaded, which may take minutes
     check_merge(script_args.merge_adapter, model_args.use_peft)
     problems = _first(load_problems(script_args.problems) if problems is None else problems, script_args)
     tokenizer, load = _loaders(model_args)

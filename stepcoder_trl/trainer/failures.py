@@ -22,5 +22,5 @@ def check_infrastructure(feedback: Sequence[Feedback], limit: float, accelerator
     total = accelerator.reduce(torch.tensor(counts, device=accelerator.device), "sum")
     errors, programs = total.tolist()
     if errors > limit * programs:
-        messages = gather_object([one.first_error for one in feedback if one.first_error])
+        messages = gather_object([f"{one.first_error} {one.advice}" for one in feedback if one.first_error])
         raise Interruption(too_many_failures(errors, programs, limit, messages[0]))

@@ -203,6 +203,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
             BadInputError: If the checkpoint is missing, or is one of another run.
             SandboxError: If the sandbox failed to run more programs than `max_infrastructure_error_rate` allows.
         """
+        self.runner.probe()
         try:
             with renamed_attributes_allowed():
                 return super().train(grpo_state.begin(self, resume_from_checkpoint), *args, **kwargs)

@@ -252,6 +252,7 @@ class StepCoderPPOTrainer(PPOTrainer):
             BadInputError: If the checkpoint is missing, or is one of another run.
             SandboxError: If the sandbox failed to run more programs than `max_infrastructure_error_rate` allows.
         """
+        self.runner.probe()
         with StopSignals(repeats_end=self.accelerator.num_processes == 1) as self.signals:
             try:
                 self.run.begin(resume_from_checkpoint or None)

@@ -8,6 +8,7 @@ and its programs go to the others.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import random
@@ -24,6 +25,8 @@ from stepcoder_trl.executor.remote.client import TemporaryFailure
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.types import Execution
 
+
+logger = logging.getLogger("stepcoder_trl.executor")
 
 CLOSED_MESSAGE = "This executor is closed. Create a new one."
 _ENDED_MESSAGE = "This executor was closed before the program had run."
@@ -51,6 +54,10 @@ class Item(Pending):
 
 class Service(Protocol):
     """Service at one address."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
 
     @property
     def lanes(self) -> int:
@@ -86,6 +93,7 @@ class _Host:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.is_up = False
+        self.is_missed = False  # whether a warning has said that it does not answer
         self.failures = 0  # in a row, while it is not up
         self.faults = 0  # programs in a row that it could not run, while it is up
         self.problem: SandboxError | None = None  # why it refuses to work; another attempt soon is of no use
@@ -182,16 +190,29 @@ class Dispatcher:
         try:
             host.service.connect()
         except (TemporaryFailure, SandboxError) as error:
+            self._miss(host, error)
             self._failed(host, error, ())
             return
         except Exception as error:  # a defect of ours, which must not end the only lane that asks
             self._failed(host, host.service.failure(f"It could not be asked what it speaks: {error!r}"), ())
             return
+        if host.is_missed:
+            logger.warning("Sandbox %s answers again, and gets programs.", host.service.url)
         with self._changed:
             host.is_up, host.failures, host.problem, host.retry_at = True, 0, None, 0.0
+            host.is_missed = False
             while len(host.threads) < host.service.lanes and not self._closed:
                 self._start_lane(host)
             self._changed.notify_all()
+
+    def _miss(self, host: _Host, error: TemporaryFailure | SandboxError) -> None:
+        """Warn once of a service that does not answer."""
+        with self._changed:
+            is_news = not host.is_missed and not self._closed
+            host.is_missed = True
+        if is_news:
+            others = "Its programs go to the other hosts, and it" if len(self._hosts) > 1 else "It"
+            logger.warning("Sandbox %s does not answer: %s. %s is asked again.", host.service.url, error, others)
 
     def _take(self, host: _Host) -> list[Item]:
         """Take a fair share of the programs that are ready."""

@@ -24,7 +24,7 @@ class RemoteService:
 
     def __init__(self, url: str, config: RemoteConfig) -> None:
         self.greeting: Greeting | None = None  # layers in force, as the service reports them
-        self._url, self._config = url, config
+        self.url, self._config = url, config
         self._client = ServiceClient(url)
         self._protocol: OwnProtocol | FusionProtocol | None = None
 
@@ -60,7 +60,7 @@ class RemoteService:
         except (ValueError, LookupError, TypeError) as error:
             raise TemporaryFailure(f"the service describes itself wrongly ({error})", is_gone=True) from None
         if config.isolation == "strict" and greeting["missing"]:
-            raise start_failure(Refusal(infrastructure=self._url, refused=greeting["missing"]))
+            raise start_failure(Refusal(infrastructure=self.url, refused=greeting["missing"]))
         self._greet(greeting)
         self._protocol = OwnProtocol(self._client, workers, config, config.num_workers, config.queue_timeout_s)
 
@@ -86,4 +86,4 @@ class RemoteService:
     def _greet(self, greeting: Greeting) -> None:
         if self.greeting is None:
             self.greeting = greeting
-            announce(greeting["layers"], greeting["missing"], self._config.isolation, self._url)
+            announce(greeting["layers"], greeting["missing"], self._config.isolation, self.url)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, RemoteExecutor
 from stepcoder_trl.executor.choice import ExecutorChoice
 
@@ -57,6 +57,27 @@ def test_contradictions_are_refused_in_one_line(executor, urls, message):
         ExecutorChoice(executor=executor, urls=urls)
 
     assert "\n" not in str(refused.value)
+
+
+def test_a_host_that_does_not_answer_is_named(monkeypatch, caplog):
+    found = {"http://a": "", "http://b": "refused"}
+    monkeypatch.setattr("stepcoder_trl.executor.remote.probe.refusals", lambda config: found)
+    choice = ExecutorChoice(urls=tuple(found))
+
+    choice.probe()
+    found["http://a"] = "refused, too"
+
+    assert [record.message for record in caplog.records] == [
+        "No sandbox can be used at http://b (refused). The other hosts get all programs."
+    ]
+    with pytest.raises(SandboxError, match=r"at http://a \(refused, too\), http://b \(refused\)\. Run `stepcoder"):
+        choice.probe()
+    ExecutorChoice().probe()
+
+
+def test_hosts_are_asked_without_running_a_program():
+    with pytest.raises(SandboxError, match=rf"{URL} \(the request failed \(ConnectError.*refused"):
+        ExecutorChoice(urls=(URL,)).probe()
 
 
 def test_a_missing_package_is_named_before_anything_runs(monkeypatch):

@@ -6,12 +6,18 @@ import logging
 from concurrent.futures import Future
 from dataclasses import replace
 
+import pytest
+
 from stepcoder_trl.errors import SandboxError
-from stepcoder_trl.executor import CodeExecutor, ExecutorConfig
+from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, RemoteExecutor
 from stepcoder_trl.executor.choice import ExecutorChoice
+from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.steps.programs import Feedback, ProgramRunner, too_many_failures
 from stepcoder_trl.types import Outcome
 from tests.unit.steps.samples import make_execution
+
+
+STDIO = {"type": "stdio", "inputs": [""], "outputs": ["2"]}
 
 
 class Answers:
@@ -75,8 +81,27 @@ def test_only_an_executor_made_here_is_closed():
 def test_error_says_how_many_programs_failed():
     error = too_many_failures(3, 8, 0.1, "disk full.")
 
-    for part in ("3 of 8", "`max_infrastructure_error_rate` 0.1", "disk full.", "stepcoder-trl selftest"):
+    for part in ("3 of 8", "`max_infrastructure_error_rate` 0.1", "disk full.", "resume"):
         assert part in str(error)
+
+
+def test_advice_is_about_the_machine_that_failed():
+    with RemoteExecutor(RemoteConfig("http://127.0.0.1:9", max_attempts=1, backoff_s=0.01)) as remote:
+        runner = ProgramRunner(remote)
+        feedback = runner.collect(runner.submit(["print(2)"], [STDIO]))
+    local = ProgramRunner(Answers(SandboxError("disk full")))
+    here = local.collect(local.submit([""], [STDIO]))
+
+    assert feedback.advice == "See whether `stepcoder-trl serve` still runs at http://127.0.0.1:9."
+    assert "stepcoder-trl selftest" in here.advice
+
+
+def test_runner_asks_for_hosts_before_it_makes_an_executor():
+    runner = ProgramRunner(choice=ExecutorChoice(urls=("http://127.0.0.1:9",)))
+
+    with pytest.raises(SandboxError, match=r"No sandbox can be used at http://127.0.0.1:9 .*stepcoder-trl serve"):
+        runner.probe()
+    ProgramRunner(Answers()).probe()
 
 
 def test_untrusted_passes_are_left_out_and_counted():

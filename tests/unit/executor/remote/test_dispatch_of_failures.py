@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from stepcoder_trl.executor.remote.dispatch import Dispatcher, Item
 class FakeService:
     """Service whose programs take some milliseconds, or fail as it is told."""
 
-    lanes, max_batch = 8, 1
+    lanes, max_batch, url = 8, 1, "http://sandbox"
 
     def __init__(self, down_s: float = 0.0, is_broken: bool = False) -> None:
         self.up_at = time.monotonic() + down_s
@@ -45,12 +45,20 @@ class FakeService:
 def run_on():
     made: list[Dispatcher] = []
 
-    def run(*services: Any) -> list[Any]:
+    def run(*services: Any, until: Callable[[], bool] = lambda: True) -> list[Any]:
+        """Run 50 programs, and go on with others until something has happened. Return the results of the 50."""
         made.append(Dispatcher(services, max_attempts=5, backoff_s=0.05))
-        items = [Item("x", None, None) for _ in range(50)]  # type: ignore[arg-type]
-        for item in items:
-            made[-1].put(item)
-        return [item.future.exception(timeout=60) or item.future.result() for item in items]
+
+        def results() -> list[Any]:
+            items = [Item("x", None, None) for _ in range(50)]  # type: ignore[arg-type]
+            for item in items:
+                made[-1].put(item)
+            return [item.future.exception(timeout=60) or item.future.result() for item in items]
+
+        first, deadline = results(), time.monotonic() + 30
+        while not until() and time.monotonic() < deadline:
+            results()
+        return first
 
     yield run
     for dispatcher in made:
@@ -66,6 +74,27 @@ def test_broken_host_leaves_the_programs_to_the_others(run_on):
 
     assert run_on(broken, good) == ["done"] * 50
     assert broken.runs < good.runs
+
+
+def test_host_that_goes_away_and_comes_back_is_named_once_each(run_on, caplog):
+    def connect() -> None:
+        asked.append(time.monotonic())
+        if len(asked) in (2, 3):
+            raise TemporaryFailure("connection refused", is_gone=True)
+
+    asked: list[float] = []
+    away, steady = FakeService(down_s=0.03), FakeService()
+    away.connect = connect  # type: ignore[method-assign]
+    steady.url = "http://steady"
+
+    assert run_on(away, steady, until=lambda: len(asked) > 3) == ["done"] * 50
+
+    lines = [record.message for record in caplog.records]
+    assert lines == [
+        "Sandbox http://sandbox does not answer: connection refused. Its programs go to the other hosts, and it is "
+        "asked again.",
+        "Sandbox http://sandbox answers again, and gets programs.",
+    ]
 
 
 def test_service_that_cannot_be_asked_is_an_error(run_on):
