@@ -18,15 +18,16 @@ from typing import Any
 
 from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
 from stepcoder_trl.cli.measure_stages import add_measurement_arguments, measured_lines
+from stepcoder_trl.cli.outputs import check_outputs, files_of
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.formats import RawRow, read_raw_rows
 from stepcoder_trl.data.prompts import PROMPT_STYLES, style_prompts
-from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import Backend, ExecutorConfig
 from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.jsonl import write_rows
 from stepcoder_trl.reports.rollouts import visible
-from stepcoder_trl.steps.checks import ProblemCheck, QueryRule, check_rows
+from stepcoder_trl.steps.checks import NOT_RUN, ProblemCheck, QueryRule, check_rows
 from stepcoder_trl.types import Outcome
 
 
@@ -84,12 +85,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check all rows and the configuration, and return the exit status."""
     plan = _plan(arguments)
+    check_outputs(
+        {"--out": arguments.out, "--measure-stages": arguments.measure_stages},
+        [*plan.sources, *files_of(plan.model), arguments.config],
+    )
     choice = _choice(arguments, plan)
     plan = _with_tokenizer(plan)
     bad_text: list[BadInputError] = []
     rows = _styled(read_raw_rows(plan.sources, bad_text.append)[: plan.max_problems], plan)
     with choice.open() as executor:
         checks = check_rows(rows, executor, plan.rule, lambda futures: progress(futures, "running solutions"))
+        _check_that_some_ran(checks)
         measured = _measured(arguments, plan, rows, checks, executor)
     checks += [ProblemCheck(0, "", str(error)) for error in bad_text]
     if arguments.out:
@@ -98,6 +104,13 @@ def run(arguments: argparse.Namespace) -> int:
     planned, is_fine = _dry_run(arguments, plan, checks)
     print("\n".join([*lines, *measured, *planned]), file=sys.stderr if arguments.out == "-" else sys.stdout)
     return 0 if is_fine and not any(check.is_wrong for check in checks) else 1
+
+
+def _check_that_some_ran(checks: Sequence[ProblemCheck]) -> None:
+    """Raise a `SandboxError` if the sandbox failed to run every solution: there is nothing to report."""
+    messages = [check.message for check in checks if check.solution == NOT_RUN and check.message]
+    if messages and all(check.solution == NOT_RUN for check in checks):
+        raise SandboxError(f"None of the {len(messages)} solutions could be run: {messages[0]}")
 
 
 def _measured(
@@ -125,7 +138,11 @@ def _choice(arguments: argparse.Namespace, plan: _Plan) -> ExecutorChoice:
         num_workers=arguments.workers, timeout_s=arguments.timeout_s, program_timeout_s=math.inf, trace=False
     )
     given = arguments.executor or arguments.executor_urls
-    return executor_choice(arguments, config) if given else replace(plan.choice, config=config)
+    if given:
+        return executor_choice(arguments, config)
+    choice = replace(plan.choice, config=config)
+    choice.probe()
+    return choice
 
 
 def _plan(arguments: argparse.Namespace) -> _Plan:
@@ -208,12 +225,13 @@ def _summary(checks: Sequence[ProblemCheck], plan: _Plan) -> list[str]:
     skipped = sum(bool(check.skipped) for check in checks)
     readable = [check for check in checks if not check.error and not check.skipped]
     solutions = Counter(check.solution for check in readable)
-    stages = Counter(check.stages for check in readable)
+    ran = [check for check in readable if check.solution != NOT_RUN]
+    stages = Counter(check.stages for check in ran)
     figures = {
         "rows": f"{len(checks)}, of which {len(checks) - len(readable) - skipped} cannot be used",
         **({"skipped rows": f"{skipped} that are no problems in Python"} if skipped else {}),
         "solutions": ", ".join(f"{count} {name}" for name, count in solutions.most_common()),
-        "tests": f"{sum(c.tests for c in readable)}, of which {sum(c.trusted_tests for c in readable)} trusted",
+        "tests": f"{sum(c.tests for c in ran)}, of which {sum(c.trusted_tests for c in ran)} trusted",
         "stages": ", ".join(f"{number} in {count} problems" for number, count in sorted(stages.items())),
     }
     lengths = [check.query_tokens for check in readable if check.query_tokens is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from stepcoder_trl.cli.outputs import check_outputs
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
 from stepcoder_trl.data.programs import SolutionRow, read_solutions
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the stages of all rows and return the exit status."""
+    check_outputs({"--out": arguments.out}, [arguments.solutions])
     rows = read_solutions(arguments.solutions)
     write_rows(arguments.out, (_stages(row, arguments.kinds) for row in progress(rows, "cutting")))
     return 0

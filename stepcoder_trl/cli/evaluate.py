@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.outputs import check_output_folder, check_outputs, files_of
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.data.problems import Problem
@@ -42,6 +43,9 @@ exit status: 0 done, 1 some samples could not be run (null), 2 bad input
 example:
   stepcoder-trl evaluate --problems humaneval.jsonl --model runs/ppo
 """
+
+SAMPLES = "samples.jsonl"
+_RESULTS = ("results.jsonl", "summary.json", "outcomes.png")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Sample, score, summarize, and return the exit status."""
     _check(arguments)
     choice = _choice(arguments)
+    _check_outputs(arguments)
     if _only_scores(arguments) and os.environ.get("RANK", "0") != "0":
         return 0  # a launcher started several processes, and the first one scores
     other = _results(arguments.compare) if arguments.compare else None
@@ -237,6 +242,16 @@ def _check(arguments: argparse.Namespace) -> None:
         raise BadInputError(f"`--top-p` is {arguments.top_p}, but must be in (0, 1]. Write 0.95 for 95%.")
 
 
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Raise a `BadInputError` if a file would be overwritten that is read."""
+    read = [*arguments.problems, arguments.compare, *files_of(arguments.model)]
+    folder = arguments.out or _default_folder(arguments.model)
+    check_output_folder("--out", folder, (SAMPLES, *_RESULTS), read)
+    check_output_folder("--out", folder, _RESULTS, [arguments.samples])
+    exports = {f"--export {form}": path for form, path in arguments.export}
+    check_outputs(exports, [*read, arguments.samples, *(Path(folder) / name for name in (SAMPLES, *_RESULTS))])
+
+
 def _results(path: str) -> list[dict[str, Any]]:
     """Read the fields of another run's results that are compared."""
     return [{name: row.get(name) for name in ("task_id", "sample", "passed")} for row in read_rows(path)]
@@ -245,7 +260,7 @@ def _results(path: str) -> list[dict[str, Any]]:
 def _samples(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Path) -> list[Sample] | None:
     """Read or draw the samples to score, and write them to the folder. `None` on a process that only samples."""
     chosen = problems[: arguments.max_problems]
-    path = folder / "samples.jsonl"
+    path = folder / SAMPLES
     if _only_scores(arguments):
         source = Path(arguments.samples or path)
         task_ids = {problem.task_id for problem in chosen}

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.outputs import check_outputs
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.programs import read_programs
 from stepcoder_trl.errors import BadInputError, SandboxError
@@ -91,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Execute all rows and return the exit status."""
+    check_outputs({"--out": arguments.out}, [arguments.programs])
     backend = _backend(arguments)
     jobs = read_programs(arguments.programs)
     done: list[dict[str, Any]] = []

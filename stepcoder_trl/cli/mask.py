@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.outputs import check_outputs, files_of
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.tokenizers import load_tokenizer
@@ -64,7 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Mask all rows and return the exit status."""
-    given = read_rows(_rollouts_file(arguments.rollouts))
+    source = _rollouts_file(arguments.rollouts)
+    check_outputs({"--out": arguments.out, "--html": arguments.html}, [source, *files_of(arguments.tokenizer)])
+    given = read_rows(source)
     if given and all("loss_mask" in row.fields for row in given):
         return _show_recorded(arguments, given)
     config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)

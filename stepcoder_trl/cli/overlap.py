@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from stepcoder_trl.cli.outputs import check_outputs
 from stepcoder_trl.data.formats import FORMAT_TITLES, load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
@@ -48,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare all solutions and return the exit status."""
     if arguments.histogram and not Path(arguments.histogram).parent.is_dir():
         raise BadInputError(f"`--histogram` is {arguments.histogram!r}, but its folder does not exist. Create it.")
+    outputs = {_flag(name): vars(arguments)[name] for name in ("out", "train_out", "summary", "histogram")}
+    check_outputs(outputs, [arguments.benchmark, *arguments.train])
     benchmark = load_problems(arguments.benchmark)
     train = [problem for path in arguments.train for problem in load_problems(path)]
     found = line_overlaps([_solution(problem) for problem in benchmark], [_solution(problem) for problem in train])
@@ -69,6 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
     for name, figures in summary.items():
         print(_summary_text(name, figures), file=sys.stderr)
     return 0
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _solution(problem: Problem) -> str:

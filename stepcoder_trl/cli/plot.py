@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stepcoder_trl.cli.outputs import check_outputs, files_of
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.reports.plots import MISSING, can_plot, plot_curves
 from stepcoder_trl.reports.run_history import PANELS, Panel, curve_of, read_history
@@ -50,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out or (first if first.is_dir() else first.parent) / "curves.png")
     if not out.parent.is_dir():
         raise BadInputError(f"{out}: the folder does not exist. Create it, or choose another one by `--out`.")
+    read = [path for run in map(Path, arguments.runs) for path in (run, *files_of(run), *run.glob("*.jsonl"))]
+    check_outputs({"--out": out}, read)
     plot_curves(curves, out, {panel.title: panel.unit for panel in panels})
     print(f"Wrote {_count(len(curves), 'panel')} of {_count(len(histories), 'run')} to {out}.")
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.outputs import check_output_folder
 from stepcoder_trl.cli.progress_bar import progress_bar
 from stepcoder_trl.data.formats import FORMAT_TITLES, RawRow, load_problems, read_raw_rows
 from stepcoder_trl.data.problems import Problem
@@ -42,6 +43,9 @@ rules (docs/refine.md explains them):
 example:
   stepcoder-trl refine APPS/train --out apps_plus --benchmark humaneval.jsonl
 """
+_FILES = (
+    *("problems.jsonl", "problems.parquet", "log.jsonl", "summary.json", "plots.png", "README.md", "rows.jsonl"),
+)
 PLOTTED = {
     "difficulty": "Rows kept per difficulty",
     "tests": "Tests per row",
@@ -80,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Refine all rows and return the exit status."""
     settings = _settings(arguments)
     choice = executor_choice(arguments, ExecutorConfig(num_workers=arguments.workers))
+    check_output_folder("--out", arguments.out, _FILES, [arguments.source, *arguments.benchmark])
     benchmark = [problem for path in arguments.benchmark for problem in load_problems(path)]
     source = Path(arguments.source)
     raw_rows = read_raw_rows(source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from stepcoder_trl.cli.outputs import check_outputs, files_of
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.reports.run_files import PAGE, read_run, run_directory, write_page
 
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise BadInputError(f"{folder}: is not a folder. Pass a run directory.")
     source = run_directory(folder)
+    check_outputs({"--out": arguments.out}, [folder, *files_of(source), *source.glob("*.jsonl")])
     facts = read_run(source)
     path = write_page(facts, source, arguments.out or folder / PAGE)
     print(f"Wrote the page of {facts.update} of {facts.num_updates} updates to {path}.")

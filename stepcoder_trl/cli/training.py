@@ -88,7 +88,7 @@ def parse_settings(verb: str, settings: Settings) -> tuple[Any, Any, Any]:
     check_packages(training, model)
     _check_evaluation(script, training)
     _check_checkpoint(training.resume_from_checkpoint)
-    _check_output_dir(training.output_dir)
+    _check_output_dir(training.output_dir, model.model_name_or_path)
     return script, training, model
 
 
@@ -178,14 +178,19 @@ def _check_checkpoint(flag: str | bool | None) -> None:
         )
 
 
-def _check_output_dir(folder: str | None) -> None:
-    """Raise a `BadInputError` if a run cannot write to its folder."""
+def _check_output_dir(folder: str | None, model: str | None) -> None:
+    """Raise a `BadInputError` if a run cannot write to its folder, or would overwrite the model it begins with."""
     path = Path(folder or "trainer_output").absolute()
     existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
     if not existing.is_dir():
         raise BadInputError(f"`output_dir` is {folder!r}, but {existing} is a file. Choose another folder.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise BadInputError(f"`output_dir` is {folder!r}, but {existing} cannot be written to. Choose another folder.")
+    if model is not None and path.is_dir() and os.path.isdir(model) and path.samefile(model):
+        raise BadInputError(
+            f"`output_dir` is {folder!r}, and so is `model_name_or_path`: the model would be overwritten. Choose "
+            "another folder."
+        )
 
 
 @dataclass(frozen=True)

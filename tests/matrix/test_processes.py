@@ -166,13 +166,9 @@ def resumed(folder, trained):
 
 @pytest.fixture(scope="module")
 def in_bfloat16(folder):
-    """Runs of a mode in bfloat16, full and LoRA, with the options of `trained`."""
+    """Runs of a mode in bfloat16, full and LoRA."""
     args = {"bf16": True, "save_strategy": "no"}
-
-    @lru_cache
-    def runs(mode):
-        return launch_both(folder, mode, "-bf16", lambda lora: {"args": {**args, **(MORE if lora else {})}})
-
+    runs = lru_cache(lambda mode: launch_both(folder, mode, "-bf16", lambda lora: {"args": args}))
     return lambda mode, lora: runs(mode)[lora]
 
 

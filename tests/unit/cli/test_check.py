@@ -158,11 +158,12 @@ def test_stages_cannot_be_measured_without_a_model(problem_file, tmp_path, capsy
 
 
 def test_measurement_overwrites_no_other_file(problem_file, trained_folder, capsys):
-    before = problem_file.read_bytes()
+    other = problem_file.with_name("other.jsonl")
+    other.write_bytes(problem_file.read_bytes())
 
-    assert check(problem_file, "--model", trained_folder, "--measure-stages", problem_file) == 2
+    assert check(problem_file, "--model", trained_folder, "--measure-stages", other) == 2
     assert "holds something else" in capsys.readouterr().err
-    assert problem_file.read_bytes() == before
+    assert other.read_bytes() == problem_file.read_bytes()
 
 
 def test_model_answers_from_each_stage(problems, trained_folder, tokenizer, executor, tmp_path):

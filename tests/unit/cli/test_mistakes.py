@@ -17,6 +17,8 @@ TESTS = {"type": "stdio", "inputs": [""], "outputs": ["2"]}
 PROBLEM = {"task_id": "a", "prompt": "Print 2.", "canonical_solution": "print(2)", "tests": TESTS}
 FILES = {
     "p.jsonl": json.dumps(PROBLEM),
+    "s2.jsonl": json.dumps({"id": "a", "program": "print(2)", "tests": TESTS}),
+    "masked.jsonl": json.dumps({"id": "a", "prefix": "", "completion": "print(2)", "tests": TESTS}),
     "s.jsonl": json.dumps({"task_id": "a", "program": "print(2)"}),
     "bad.jsonl": "{",
     "empty.jsonl": "",
@@ -82,6 +84,35 @@ MISTAKES = [
     ("check --config remote.yaml --trainer ppo", "`executor_urls` is missing"),
     ("execute p.jsonl --out folder", "this is a folder. Add the name of a file"),
     ("execute p.jsonl --out none/x", "the file cannot be written"),
+    # an output that is an input, or another output
+    *(
+        (command, "is an input of this command")
+        for command in (
+            *(
+                "check p.jsonl --out p.jsonl",
+                "check link.jsonl --out ./p.jsonl",
+                "check p.jsonl --out folder/../p.jsonl",
+            ),
+            *("check p.jsonl s.jsonl --out s.jsonl", "check p.jsonl --model plain --measure-stages plain/config.json"),
+            *("execute s.jsonl --out link_s.jsonl", "curriculum p.jsonl --out link.jsonl"),
+            *("mask s.jsonl --out s.jsonl", "mask s.jsonl --out - --html s.jsonl"),
+            *("overlap p.jsonl --train s.jsonl --out p.jsonl", "overlap p.jsonl --train s.jsonl --train-out s.jsonl"),
+            *(
+                "overlap p.jsonl --train p.jsonl --summary p.jsonl",
+                "overlap p.jsonl --train p.jsonl --histogram link.jsonl",
+            ),
+            *("refine run/problems.jsonl --out run", "refine p.jsonl --out run --benchmark run/problems.jsonl"),
+            "evaluate --problems p.jsonl --samples s.jsonl --export human-eval s.jsonl",
+            "evaluate --problems p.jsonl --model plain --export evalplus plain/config.json",
+            "evaluate --problems p.jsonl --samples s.jsonl --compare run/results.jsonl --out run",
+            *("report run --out run/metrics.jsonl", "plot run --out run/metrics.jsonl"),
+        )
+    ),
+    ("mask s.jsonl --out m.jsonl --html ./m.jsonl", "`--out` is the same file"),
+    *(
+        (f"{verb} --problems p.jsonl --model_name_or_path model --output_dir {folder}", "would be overwritten")
+        for verb, folder in (("sft", "model"), ("ppo", "./model"), ("grpo", "link_model"))
+    ),
     # curriculum, mask, overlap
     ("curriculum p.jsonl", "`--out` missing. Write for example `--out stages.jsonl`."),
     ("curriculum p.jsonl --out - --kinds statement", "Did you mean `statements`?"),
@@ -207,6 +238,12 @@ def place(tmp_path_factory):
         (folder / name).write_text(f"{text}\n" if text else "")
     (folder / "latin.yaml").write_bytes("run_name: Zürich".encode("latin-1"))
     (folder / "folder").mkdir()
+    for name, target in (("link.jsonl", "p.jsonl"), ("link_s.jsonl", "s.jsonl"), ("link_model", "model")):
+        (folder / name).symlink_to(target)
+    (folder / "run").mkdir()
+    for name in ("problems.jsonl", "results.jsonl"):
+        (folder / "run" / name).write_text(json.dumps(PROBLEM) + "\n")
+    (folder / "run" / "metrics.jsonl").write_text('{"step": 1, "reward": 0.5}\n')
     tokenizer = make_tokenizer()
     for name, template in (
         ("model", tokenizer.chat_template),
@@ -237,6 +274,31 @@ def test_mistake_gives_one_line(command, part, place, monkeypatch, capsys):
     assert printed.err.count("\n") == 1
     assert part in printed.err
     assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("execute s2.jsonl", "check p.jsonl", "mask masked.jsonl --tokenizer model --out m.jsonl", "selftest"),
+        *("refine p.jsonl --out refined", "evaluate --problems p.jsonl --samples s.jsonl --out evaluated"),
+        *(f"ppo {RUN}", f"grpo {RUN}"),
+    ],
+)
+def test_host_that_does_not_answer_gives_one_line(command, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    before = sorted(place.iterdir())
+    flag = "--executor_urls" if command.startswith(("ppo", "grpo")) else "--executor-urls"
+
+    with pytest.raises(SystemExit) as ended:
+        main([*shlex.split(command), flag, "http://127.0.0.1:9"])
+
+    printed = capsys.readouterr()
+    assert ended.value.code == 1
+    assert printed.err.startswith("stepcoder-trl: No sandbox can be used at http://127.0.0.1:9 (the request failed")
+    assert printed.err.endswith("Run `stepcoder-trl serve` there, or correct the address.\n")
+    assert (printed.err.count("\n"), printed.out) == (1, "")
+    assert sorted(place.iterdir()) == before
 
 
 @pytest.mark.parametrize(
