@@ -161,12 +161,17 @@ def _need(module: str, what: str, package: str) -> None:
 
 
 def _check_evaluation(script_args: Any, training_args: Any) -> None:
-    """Raise a `BadInputError` if evaluations are asked for without problems."""
+    """Raise a `BadInputError` if evaluations are asked for without problems, or problems without evaluations."""
     strategy = str(training_args.eval_strategy.value)
     problems = vars(script_args).get("eval_problems")  # fine-tuning has none
     if strategy != "no" and not problems:
         fix = "Add `eval_problems`" if "eval_problems" in vars(script_args) else "`sft` does not evaluate"
         raise BadInputError(f"`eval_strategy` is {strategy!r}, but there are no problems to evaluate on. {fix}.")
+    if strategy == "no" and problems and not training_args.eval_on_start:
+        raise BadInputError(
+            "`eval_problems` is given, but `eval_strategy` is 'no'. Add `--eval_strategy steps --eval_steps 10`, or "
+            "leave it out."
+        )
 
 
 def _check_checkpoint(flag: str | bool | None) -> None:

@@ -30,6 +30,7 @@ from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_l
 from stepcoder_trl.trainer.run_identity import RunFileCallback, RunIdentity, refuse_other_run
 from stepcoder_trl.trainer.run_report import SFTReport
 from stepcoder_trl.trainer.sft import sft_dataset
+from stepcoder_trl.trainer.shared_options import HUB_RECORD_HELP
 
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class SFTScriptArguments(ScriptArguments):
         default=False,
         metadata={"help": "Whether a new run deletes another run in `output_dir` and its checkpoints."},
     )
+    hub_record: bool = field(default=False, metadata={"help": HUB_RECORD_HELP})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,6 +110,8 @@ class PPOScriptArguments(ScriptArguments):
             self.eval_problems = _as_list(self.eval_problems)
         if self.reward not in REWARDS:
             raise BadInputError(f"`reward` is {self.reward!r}, but must be one of {', '.join(REWARDS)}.")
+        if self.reward_funcs and self.reward != "stepcoder":
+            raise BadInputError(f"`reward` is {self.reward!r}, but `reward_funcs` replaces it. Drop one of the two.")
 
     def rewards(self) -> list[Any]:
         """Return the reward functions, or their names."""
@@ -129,7 +133,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     Raises:
         BadInputError: If the problems cannot be used, or no model is named.
     """
-    from trl import SFTTrainer
+    from stepcoder_trl.trainer.sft_trainer import StepCoderSFTTrainer
 
     _check_folder(training_args, script_args.overwrite_output_dir)
     check_merge(script_args.merge_adapter, model_args.use_peft)
@@ -139,12 +143,13 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     template_kwargs = read_template_kwargs(script_args.chat_template_kwargs)
     dataset, left_out = sft_dataset(problems, tokenizer, template_kwargs)
     with _setting_up(), renamed_attributes_allowed():
-        trainer = SFTTrainer(
+        trainer = StepCoderSFTTrainer(
             load(),
             training_args,
             train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=get_peft_config(model_args),
+            hub_record=script_args.hub_record,
         )
     check_processes(trainer.accelerator)
     leave_gloo_at_exit()
@@ -162,6 +167,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     report = SFTReport(trainer, lambda trained: sft_facts(trained, tokenizer, problems[0], data, template_kwargs))
     trainer.add_callback(RunFileCallback(identity))
     trainer.add_callback(report)
+    trainer.report = report
     with renamed_attributes_allowed(), _advice_when_interrupted(trainer):
         trainer.train(resume_from_checkpoint=None if source is None else str(source))
     if is_main:

@@ -14,8 +14,8 @@ from stepcoder_trl.trainer._trl_grpo import LOSS_TYPES, SCALES_LOSS_WRONGLY, GRP
 from stepcoder_trl.trainer.processes import bf16_beside_deepspeed, choose_devices
 from stepcoder_trl.trainer.shared_options import (
     SharedOptions,
+    check_needed_options,
     check_options,
-    check_start,
     option,
     refuse,
     set_renamed_options,
@@ -81,7 +81,7 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
             self.scale_rewards = "group" if given else "none"
         check_options(self)
         self.executor_choice()  # checked
-        check_start(self)
+        check_needed_options(self)
         _set_accumulation(self)
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
         choose_devices(self)

@@ -28,6 +28,7 @@ from stepcoder_trl.trainer.cards import grpo_facts
 from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_round import Round
+from stepcoder_trl.trainer.hub import CheckpointUploads, push
 from stepcoder_trl.trainer.inputs import check_types
 from stepcoder_trl.trainer.run_report import RunReport
 from stepcoder_trl.trainer.signals import Interruption
@@ -110,7 +111,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         self.train_dataset = self._table.training_set()
         self.eval_dataset = self._table.add_sets(given.eval_sets, self.build_query, self._limit, args)
         self.training_data_name: str | None = None  # for the model card
-        self.run_report = RunReport(self, grpo_facts)
+        self.run_report, self.uploads = RunReport(self, grpo_facts), CheckpointUploads(args)
         self.add_callback(grpo_measurement.measured_start(self))
         add_callbacks(self, args.generation_batch_size or 0, args.num_generations)
 
@@ -206,7 +207,9 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         self.runner.probe()
         try:
             with renamed_attributes_allowed():
-                return super().train(grpo_state.begin(self, resume_from_checkpoint), *args, **kwargs)
+                result = super().train(grpo_state.begin(self, resume_from_checkpoint), *args, **kwargs)
+            self.uploads.wait()
+            return result
         except Interruption as interruption:  # the interrupted round will be repeated
             if self._round is not None:
                 set_random_state(self._round.random_state)
@@ -235,6 +238,14 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         if self.args.should_save:
             grpo_state.save_state(Path(output_dir or self.args.output_dir), self)
             self.run_report.write_card(output_dir or self.args.output_dir)
+
+    def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
+        """Save the model and upload it to the Hub, see [`~transformers.Trainer.push_to_hub`] and `hub_record`."""
+        self.uploads.wait()  # two commits at once would conflict
+        return push(self, *args, hub_record=self.args.hub_record, **kwargs)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        self.uploads.push_checkpoint(self, checkpoint_folder)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write the model card to `args.output_dir`. Arguments are those of upstream."""

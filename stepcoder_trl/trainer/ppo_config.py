@@ -15,8 +15,8 @@ from stepcoder_trl.trainer.processes import bf16_beside_deepspeed, choose_device
 from stepcoder_trl.trainer.shared_options import (
     Help,
     SharedOptions,
+    check_needed_options,
     check_options,
-    check_start,
     option,
     refuse,
     set_renamed_options,
@@ -193,7 +193,7 @@ class StepCoderPPOConfig(VLLMOptions, SharedOptions, PPOConfig):  # type: ignore
     def __post_init__(self) -> None:
         check_options(self, _INHERITED)
         self.executor_choice()  # checked
-        check_start(self)
+        check_needed_options(self)
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
         _check_batches(self)
         _check_evaluation(self)

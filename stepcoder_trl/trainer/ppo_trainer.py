@@ -38,6 +38,7 @@ from stepcoder_trl.trainer.batches import PromptSampler
 from stepcoder_trl.trainer.cards import card_facts
 from stepcoder_trl.trainer.checkpoints import save_models
 from stepcoder_trl.trainer.evaluator import Evaluator, usable_sets
+from stepcoder_trl.trainer.hub import push
 from stepcoder_trl.trainer.imitation import with_prefixes
 from stepcoder_trl.trainer.learner import Learner
 from stepcoder_trl.trainer.measured_start import measured_start
@@ -471,9 +472,9 @@ class StepCoderPPOTrainer(PPOTrainer):
             self.push_to_hub(commit_message="Model save")
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
-        """Save the model and upload it to the Hub, as [`~transformers.Trainer.push_to_hub`] does."""
+        """Save the model and upload it to the Hub, see [`~transformers.Trainer.push_to_hub`] and `hub_record`."""
         self.run.uploads.wait()  # two commits at once would conflict
-        return super().push_to_hub(*args, **kwargs)
+        return push(self, *args, hub_record=self.args.hub_record, **kwargs)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write the model card to `args.output_dir`. Arguments are those of upstream."""

@@ -26,6 +26,7 @@ from stepcoder_trl.trainer.processes import (
     mixed_precision,
     precision_for_accelerate,
 )
+from stepcoder_trl.trainer.shared_options import idle_settings
 
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ logger = logging.getLogger(__name__)
 
 def warn_without_effect(args: StepCoderPPOConfig) -> None:
     """Warn of options that are set but have no effect in this trainer."""
-    if idle := options_without_effect(args):
-        logger.warning(f"Without effect in this trainer: {', '.join(f'`{name}`' for name in idle)}.")
+    if idle := [*(f"`{name}`" for name in options_without_effect(args)), *idle_settings(args)]:
+        logger.warning(f"Without effect in this trainer: {', '.join(idle)}.")
 
 
 def query_limit(

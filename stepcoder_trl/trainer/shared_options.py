@@ -31,6 +31,12 @@ from stepcoder_trl.rewards import ScoreTests
 from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP
 
 
+HUB_RECORD_HELP = (
+    "Whether `push_to_hub` also uploads what shows the training data and how training went: recorded rollouts, "
+    "completions, the page, and logs."
+)
+
+
 class Help(str):
     """
     Help text with the source of the default, the interval of the values, and the fix for a value outside it.
@@ -199,6 +205,7 @@ class SharedOptions:
         source="ours",
     )
 
+    hub_record: bool = option(False, HUB_RECORD_HELP, source="ours")
     chat_template_kwargs: dict[str, Any] | str | None = option(None, CHAT_TEMPLATE_KWARGS_HELP, source="as TRL's GRPO")
 
     def curriculum_config(self, seed: int) -> CurriculumConfig:
@@ -287,13 +294,50 @@ def check_options(args: Any, inherited: Mapping[str, Help] | None = None) -> Non
             raise refuse(one.name, value, f"one of {words}", "Check the spelling.")
 
 
-def check_start(args: SharedOptions) -> None:
-    """Raise a `BadInputError` if stages shall be measured where a problem has none to start at."""
+_STAGED, _ON = ("paper", "mix"), ("paper", "mix", "adaptive")
+_MASKED = ("lines", "random", "tests", "tests_random")
+# Options that select what another one switches off: the other one, and its values with which they have an effect.
+_NEEDED = {"prefix_imitation": ("curriculum", _ON), "curriculum_rate_of": ("curriculum", _STAGED)}
+# The same for options that only set how something works.
+_SETTINGS = {
+    **{f"curriculum_{name}": ("curriculum", _ON) for name in ("kinds", "pass_rate", "momentum", "pass_score")},
+    "curriculum_mix_probability": ("curriculum", ("mix",)),
+    "curriculum_start_samples": ("curriculum_start", ("measured",)),
+    **dict.fromkeys(("fgo_outside_program", "compile_error_mask"), ("fgo", _MASKED)),
+}
+
+
+def check_needed_options(args: SharedOptions) -> None:
+    """Raise a `BadInputError` for an option that selects what another one switches off."""
+    for name, (other, values) in _idle(args, _NEEDED).items():
+        raise BadInputError(
+            f"`{name}` is {vars(args)[name]!r}, which has no effect with `{other}` {vars(args)[other]!r}. Set "
+            f"`{other}` to {' or '.join(map(repr, values))}, or leave `{name}` out."
+        )
     if args.curriculum_start == "measured" and args.curriculum not in ("paper", "mix"):
         raise BadInputError(
             f"`curriculum_start` is 'measured', but with `curriculum` {args.curriculum!r} problems do not start at a "
             "stage of their own. Set `curriculum` to 'paper' or 'mix', or leave `curriculum_start` out."
         )
+
+
+def idle_settings(args: SharedOptions) -> list[str]:
+    """Return the options that are set but have no effect, with the option that is the reason, for a message."""
+    found = _idle(args, _SETTINGS)
+    return [f"`{name}` (with `{other}` {vars(args)[other]!r})" for name, (other, _) in found.items()]
+
+
+_Needs = tuple[str, tuple[str, ...]]
+
+
+def _idle(args: SharedOptions, needs: Mapping[str, _Needs]) -> dict[str, _Needs]:
+    """Return the options among `needs` that are not at their default and have no effect."""
+    defaults = {one.name: one.default for one in dataclasses.fields(args)}
+    return {
+        name: (other, values)
+        for name, (other, values) in needs.items()
+        if vars(args)[name] != defaults[name] and vars(args)[other] not in values
+    }
 
 
 def in_range(value: float, allowed: str) -> bool:

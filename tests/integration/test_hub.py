@@ -10,13 +10,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from datasets import Dataset
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.utils import filter_repo_objects
+from trl import SFTConfig
 
+from stepcoder_trl import StepCoderGRPOConfig, StepCoderGRPOTrainer
+from stepcoder_trl.trainer.sft_trainer import StepCoderSFTTrainer
 from tests.integration.helpers import RIGHT, WRONG
 
 
-pytestmark = pytest.mark.sandbox
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning"),  # TRL's own
+]
+PRIVATE = {"record", "report.html", "metrics.jsonl"}  # in the folder of a run
 
 
 class Hub:
@@ -91,6 +99,52 @@ def test_checkpoints_and_final_model_are_pushed(make, hub):
 
     assert hub.commits[2:] == [("Model save", None)]
     assert not {"training_state", "checkpoint-1", "checkpoint-2"} & names(hub.root)
+    folder = names(Path(trainer.args.output_dir))
+    assert folder >= PRIVATE
+    assert not names(hub.root) & {*PRIVATE, "trainer_state.json"}
+
+
+def test_record_of_a_run_is_pushed_where_it_is_asked_for(make, hub):
+    trainer = make(hub_record=True, hub_strategy="end")
+    trainer.train()
+
+    trainer.push_to_hub()
+
+    assert names(hub.root) >= {*PRIVATE, "model.safetensors"}
+    assert (hub.root / "record" / "rollouts.jsonl").is_file()
+
+
+def test_grpo_and_fine_tuning_push_no_training_data(hub, problems, tokenizer, make_policy, tmp_path):
+    options = {"push_to_hub": True, "use_cpu": True, "report_to": "none", "max_steps": 2, "save_steps": 1}
+    options |= {"hub_always_push": True, "save_total_limit": 1, "per_device_train_batch_size": 2, "bf16": False}
+
+    def score(completions, **columns):
+        return [float(len(completion)) for completion in completions]
+
+    args = StepCoderGRPOConfig(
+        str(tmp_path / "run"), num_generations=2, max_completion_length=4, log_completions=True, **options
+    )
+    StepCoderGRPOTrainer(make_policy(), [score], args, problems[:2], processing_class=tokenizer).train()
+    grpo = names(hub.root)
+    shutil.rmtree(hub.root)
+    rows = Dataset.from_list([{"text": RIGHT}] * 4)
+    tuned = StepCoderSFTTrainer(
+        make_policy(),
+        SFTConfig(str(tmp_path / "sft" / "run"), **options),
+        train_dataset=rows,
+        processing_class=tokenizer,
+    )
+    tuned.train()
+    tuned.save_model()
+
+    assert (tmp_path / "run" / "record" / "rollouts.jsonl").is_file()
+    assert [message for message, _ in hub.commits] == [
+        *(f"Training in progress, update {number}" for number in (1, 2) * 2),
+        "Model save",
+    ]
+    for pushed in (grpo, names(hub.root)):
+        assert {"model.safetensors", "README.md", "tokenizer.json"} <= pushed
+        assert not pushed & {*PRIVATE, "optimizer.pt", "trainer_state.json", "checkpoint-2"}
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_weights_of_a_problem_from_scratch_are_those_without_imitation(make_trai
     weights = []
     for weight in (0.0, 0.5):
         script(RIGHT, WRONG)
-        trainer = make_trainer(max_steps=1, curriculum="off", prefix_imitation=weight)
+        trainer = make_trainer(max_steps=1, curriculum="mix", curriculum_mix_probability=1.0, prefix_imitation=weight)
         trainer.train()
         weights.append([p.detach() for p in trainer.model.parameters()])
 

@@ -83,7 +83,8 @@ def test_nothing_is_imitated_from_scratch_and_in_evaluations(make_trainer, probl
     for weight in (0.0, 0.5):
         trainer = make_trainer(
             texts=[RIGHT, WRONG],
-            curriculum="off",
+            curriculum="mix",
+            curriculum_mix_probability=1.0,
             prefix_imitation=weight,
             keywords={"eval_dataset": problems[:4]},
             max_steps=1,

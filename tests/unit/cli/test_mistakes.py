@@ -188,6 +188,13 @@ MISTAKES = [
     (f"ppo {RUN} --accelerate_config zero4", "must be one of single, ddp"),
     (f"ppo {RUN} --accelerate_config ddp --learning_rte 1", "Did you mean `learning_rate`?"),
     (f"ppo {RUN} --load_best_model_at_end true", "requires the save and eval strategy to match"),
+    *(
+        (f"{verb} {RUN} --curriculum off {words}", "no effect with `curriculum` 'off'")
+        for verb in ("ppo", "grpo")
+        for words in ("--prefix_imitation 0.2", "--curriculum_rate_of stage")
+    ),
+    (f"ppo {RUN} --reward rltf --reward_funcs stepcoder", "`reward_funcs` replaces it"),
+    (f"grpo {RUN} --eval_problems p.jsonl", "`eval_strategy` is 'no'"),
     (f"grpo {RUN} --num_generations 1", "at least 2 generations"),
     (f"grpo {RUN} --loss_type dapoo", "`loss_type` is 'dapoo', but must be one of"),
     (f"grpo {RUN} --response_length 8", "Did you mean `max_completion_length`?"),

@@ -13,7 +13,7 @@ from trl import TrlParser
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_config import WITHOUT_EFFECT, options_without_effect
-from stepcoder_trl.trainer.shared_options import SharedOptions, options_table
+from stepcoder_trl.trainer.shared_options import SharedOptions, idle_settings, options_table
 from stepcoder_trl.trainer.vllm_options import VLLMOptions
 
 
@@ -56,6 +56,7 @@ def test_defaults():
         "curriculum_start": "first",
         "curriculum_start_samples": 4,
         "prefix_imitation": 0.0,
+        "hub_record": False,
         "fgo": "lines",
         "fgo_outside_program": True,
         "compile_error_mask": "all",
@@ -151,6 +152,15 @@ def test_command_line_overrides_configuration_file(tmp_path):
         ({"curriculum_mix_probability": -1.0}, ["`curriculum_mix_probability` is -1.0", "[0, 1]"]),
         ({"curriculum_start": "best"}, ["`curriculum_start` is 'best'", "'first', 'measured'"]),
         ({"curriculum_start": "measured", "curriculum": "adaptive"}, ["'adaptive'", "'paper' or 'mix'"]),
+        ({"curriculum_start": "measured", "curriculum": "off"}, ["'off'", "'paper' or 'mix'"]),
+        (
+            {"prefix_imitation": 0.2, "curriculum": "off"},
+            [
+                "`prefix_imitation` is 0.2, which has no effect with `curriculum` 'off'",
+                "or leave `prefix_imitation` out",
+            ],
+        ),
+        ({"curriculum_rate_of": "stage", "curriculum": "adaptive"}, ["no effect", "'paper' or 'mix'"]),
         ({"curriculum_start_samples": 0}, ["`curriculum_start_samples` is 0", "at least 1"]),
         ({"prefix_imitation": -0.1}, ["`prefix_imitation` is -0.1", "at least 0", "0.2 was measured"]),
         ({"top_p": 90.0}, ["`top_p` is 90.0", "(0, 1]", "0.9 for 90%"]),
@@ -184,6 +194,19 @@ def test_error_names_wrong_value_and_allowed_values(changes, parts):
 def test_bf16_is_off_by_default_on_the_cpu():
     assert make().bf16 is False
     assert make(bf16=True).bf16 is True
+
+
+def test_settings_of_what_is_off_are_named():
+    assert idle_settings(make(curriculum="off", fgo="off")) == []
+    assert idle_settings(make(curriculum_momentum=0.1, compile_error_mask="up_to_error_line")) == []
+    assert idle_settings(make(curriculum="off", curriculum_momentum=0.1)) == [
+        "`curriculum_momentum` (with `curriculum` 'off')"
+    ]
+    found = idle_settings(make(fgo="off", fgo_outside_program=False, curriculum_mix_probability=0.5))
+    assert found == [
+        "`curriculum_mix_probability` (with `curriculum` 'paper')",
+        "`fgo_outside_program` (with `fgo` 'off')",
+    ]
 
 
 @pytest.mark.parametrize("value", [True, False])
