@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from stepcoder_trl.data.formats.apps import apps_tests
@@ -143,22 +143,67 @@ def read_module(code: str) -> dict[str, Any]:
     """
     Return the tests of code that runs after the program and raises an error if it is wrong.
 
-    Its asserts and its calls of its own functions are a test each, if nothing but them and imports follows the first
-    of them.
+    See [`split_module`]. Code without a test that can be told apart is one test.
+    """
+    setup, tests = split_module(code)
+    return {"type": "assert", "setup": setup, "asserts": tests} if tests else _one_test(code)
+
+
+def _one_test(code: str) -> dict[str, Any]:
+    return {"type": "assert", "setup": "", "asserts": [code]}
+
+
+def split_module(code: str, entry_point: str = "") -> tuple[str, list[str]]:
+    """
+    Return what a module defines, and what it tests when it runs: an error there is a wrong answer.
+
+    A statement tests if it asserts, or if it calls a function of the module or the one under test. If only such
+    asserts and calls follow the first one, each is a test. Otherwise all that follows is one test. A module that
+    tests nothing is returned unchanged.
+
+    Args:
+        code (`str`): Module, with or without `if __name__ == "__main__":`.
+        entry_point (`str`, *optional*): Function under test, such as `"inc"` or `"Solution().inc"`.
     """
     tree = parse(code)
-    body = tree.body if tree is not None else []
-    functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
-    first = next((number for number, node in enumerate(body) if _is_test(node, functions)), None)
-    tests = [node for node in body if _is_test(node, functions)]
-    imports = [node for node in body[first:] if isinstance(node, (ast.Import, ast.ImportFrom))]
-    if first is None or len(tests) + len(imports) < len(body[first:]):
-        return {"type": "assert", "setup": "", "asserts": [code]}
-    setup = ast.unparse(ast.Module([*body[:first], *imports], []))
-    return {"type": "assert", "setup": setup, "asserts": list(map(ast.unparse, tests))}
+    body = [part for node in (tree.body if tree is not None else []) for part in _without_main(node)]
+    functions = {node.name for node in body if isinstance(node, _FUNCTIONS)} | {entry_point.partition("(")[0]}
+    first = next((number for number, node in enumerate(body) if _tests_something(node, functions)), None)
+    if first is None:
+        return code, []
+    rest = [node for node in body[first:] if not isinstance(node, _DEFINITIONS)]
+    defined = [node.name for node in body if isinstance(node, (*_FUNCTIONS, ast.ClassDef))]
+    if len(set(defined)) < len(defined):  # a later definition must not replace the one that an earlier test needs
+        setup, rest = body[:0], body
+    else:
+        setup = body[:first] + [node for node in body[first:] if isinstance(node, _DEFINITIONS)]
+    are_plain = all(_is_test(node, functions) for node in rest)
+    tests = list(map(ast.unparse, rest)) if are_plain else [ast.unparse(ast.Module(rest, []))]
+    return ast.unparse(ast.Module(setup, [])), tests
 
 
-def _is_test(node: ast.stmt, functions: set[str]) -> bool:
-    call = node.value if isinstance(node, ast.Expr) else None
-    is_call = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in functions
-    return isinstance(node, ast.Assert) or is_call
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom)
+
+
+def _without_main(node: ast.stmt) -> list[ast.stmt]:
+    """Return the statements of `if __name__ == "__main__":`. Any other statement is returned alone."""
+    is_main = isinstance(node, ast.If) and ast.unparse(node.test) in _IS_MAIN and not node.orelse
+    return node.body if is_main else [node]  # type: ignore[attr-defined]
+
+
+_IS_MAIN = ("__name__ == '__main__'", "'__main__' == __name__")
+
+
+def _tests_something(node: ast.stmt, functions: Collection[str]) -> bool:
+    if isinstance(node, _DEFINITIONS):
+        return False
+    return any(isinstance(part, ast.Assert) or _calls(part, functions) for part in ast.walk(node))
+
+
+def _is_test(node: ast.stmt, functions: Collection[str]) -> bool:
+    return isinstance(node, ast.Assert) or (isinstance(node, ast.Expr) and _calls(node.value, functions))
+
+
+def _calls(node: ast.AST, functions: Collection[str]) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions

@@ -270,6 +270,10 @@ SELF_CALLING = {
     "in the main block": f'{CHECK}\nif __name__ == "__main__":\n    check(inc)\n',
     "twice": f"{CHECK}def check_zero(f):\n    assert f(0) == 1\n\ncheck(inc); check_zero(inc)\n",
     "its own parameter's name": CHECK.replace("candidate", "inc") + "\ncheck(inc)",
+    "and asserts more": f"{CHECK}\ncheck(inc)\nassert inc(5) == 6\n",
+    "in a loop": f"{CHECK}\nfor _ in (1, 2):\n    check(inc)\n",
+    "and keeps the result": f"{CHECK}\nfound = check(inc)\nprint(found)\n",
+    "in two versions": f"{CHECK}\ncheck(inc)\ndef check(f):\n    assert f(0) == 1\n\ncheck(inc)\n",
 }
 
 
@@ -280,10 +284,18 @@ def test_wrong_answer_fails_a_check_that_calls_itself(untraced, write_rows, row,
     test = SELF_CALLING[name]
     wrong = "def inc(x):\n    return 2\n"
     if row is LEETCODE_2:
-        test = re.sub(r"(?<!def )(check\w*)\(inc\)", r"\1(Solution().inc)", test)
+        test = re.sub(r"(?<!def )(check\w*)\(inc\)", r"\1(Solution().inc)", test).replace(
+            "assert inc", "assert Solution().inc"
+        )
         wrong = "class Solution:\n    def inc(self, x):\n        return 2\n"
 
     assert outcomes(untraced, write_rows({**row, "test": test}), wrong) == ["passed", "failed"]
+
+
+def test_check_that_its_module_does_not_call_is_called_beside_its_asserts(write_rows):
+    (problem,) = load_problems(write_rows({**HUMANEVAL, "test": f"{CHECK}\nassert inc(5) == 6\n"}))
+
+    assert problem.tests["asserts"] == ["check(inc)", "assert inc(5) == 6"]
 
 
 # CodeContests
