@@ -74,8 +74,9 @@ def apps_tests(row: Row, starter_code: str, field: str = "input_output", tests: 
     inputs, outputs = tests["inputs"], tests.get("outputs")
     if not isinstance(inputs, list) or not isinstance(outputs, list):
         raise BadInputError(f"{row.where}: `{field}` must hold lists `inputs` and `outputs`. Correct it.")
-    others = [name for name, value in tests.items() if name not in ("inputs", "outputs") and isinstance(value, list)]
-    if any(tests[name] for name in others):
+    others = [name for name in tests if name not in ("inputs", "outputs") and isinstance(tests[name], (list, dict))]
+    others = [name for name in others if tests[name]]
+    if others:
         raise BadInputError(
             f"{row.where}: `{field}` holds `{others[0]}` beside `inputs` and `outputs`. No test may be left out: add "
             "them to these lists, or drop the field."

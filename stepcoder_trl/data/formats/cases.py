@@ -139,18 +139,28 @@ def read_unittest(row: Row, code: str) -> dict[str, Any]:
     return {"type": "unittest", "code": code}
 
 
-def read_module(code: str) -> dict[str, Any]:
+def read_module(row: Row, code: str, field: str = "functional") -> dict[str, Any]:
     """
-    Return the tests of code that runs after the program and raises an error if it is wrong.
+    Return the tests of code that runs after the program and raises an error if it is wrong. See [`split_module`].
 
-    See [`split_module`]. Code without a test that can be told apart is one test.
+    If nothing runs, the module must have test functions of pytest or classes of unittest.
+
+    Raises:
+        BadInputError: If it tests nothing.
     """
     setup, tests = split_module(code)
-    return {"type": "assert", "setup": setup, "asserts": tests} if tests else _one_test(code)
-
-
-def _one_test(code: str) -> dict[str, Any]:
-    return {"type": "assert", "setup": "", "asserts": [code]}
+    if tests or parse(code) is None:  # the error says where it does not parse
+        return {"type": "assert", "setup": setup, "asserts": tests or [code]}
+    try:
+        has_functions = len(asserts_of_module(code).asserts) > 0
+    except UntranslatableError:
+        has_functions = True  # they are refused with their own reason
+    if has_functions:
+        return read_unittest(row, code)
+    raise BadInputError(
+        f"{row.where}: `{field}` is {shown(code)}, which tests nothing when it runs. Call its functions at its "
+        "end, or drop the row."
+    )
 
 
 def split_module(code: str, entry_point: str = "") -> tuple[str, list[str]]:

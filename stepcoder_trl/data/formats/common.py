@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,13 +31,17 @@ _DIFFICULTIES = {
     "hard": "competition",
     "very_hard": "competition",
 }
-# A word in the name of a field that holds tests: `hidden_tests`, `testcases`, not `contest_id`.
-_TEST_WORD = re.compile(r"(?<![a-z])(?:unit|py)?tests?(?:cases?)?(?![a-z])")
+# A word in the name of a field that holds tests: `hidden_tests`, `testcases`, `checker`, not `contest_id`.
+_TEST_WORD = re.compile(
+    r"(?<![a-z])((unit|py)?tests?(cases?)?|cases|asserts?|assertions?|checks|checkers?|judge"
+    r"|(hidden|private|secret|extra|plus|more|additional|generated)_?(inputs?|outputs?))(?![a-z])"
+)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of `testCases`
 BASE_TESTS = "num_base_tests"  # column of problems whose first tests are those of the benchmark that others extend
 # Fields that hold tests in a published format under other names.
 _TEST_FIELDS = frozenset(
     (
-        *("asserts", "assertion", "assertions", "base_input", "plus_input", "input_output", "inputs", "outputs"),
+        *("base_input", "plus_input", "plus", "input_output", "inputs", "outputs"),
         *("verification_info", "reward_model"),
     )
 )
@@ -88,14 +92,19 @@ class Format:
     def unread_tests(self, row: Row) -> list[str]:
         """Return the fields that seem to hold tests and that this format does not read."""
         known = {name for names in (*self.needs, *self.knows) for name in names.split("|")}
-        return [
-            name
-            for name, value in row.fields.items()
-            if name not in known
-            and (name in _TEST_FIELDS or _TEST_WORD.search(str(name).lower()) is not None)
-            and isinstance(value, (str, list, dict))
-            and len(value) > 0
-        ]
+        return tests_beside(row.fields, known)
+
+
+def tests_beside(fields: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """Return the names of other fields than the known ones that seem to hold tests."""
+    return [
+        name
+        for name, value in fields.items()
+        if name not in known
+        and (name in _TEST_FIELDS or _TEST_WORD.search(_CAMEL.sub("_", str(name)).lower()) is not None)
+        and isinstance(value, (str, list, dict))
+        and len(value) > 0
+    ]
 
 
 class LeftOut(BadInputError):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from stepcoder_trl.data.formats.cases import read_module
 from stepcoder_trl.data.formats.common import BASE_TESTS, Format
-from stepcoder_trl.data.formats.evalplus import unrolled
+from stepcoder_trl.data.formats.evalplus import Cases, unrolled
 from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.executor.verdict.modules import asserts_of_module
 from stepcoder_trl.jsonl import Row
 from stepcoder_trl.parsing import parse
 
@@ -24,12 +26,24 @@ def _load_mbpp_sanitized(row: Row) -> Problem:
 
 
 def _load_mbpp_plus(row: Row) -> Problem:
-    cases = unrolled(row.text("test"))
+    cases = _extended(row, row.text("test"))
     imports = "\n".join(row.texts("test_imports"))
     setup = "\n".join(part for part in (imports, cases.setup) if part.strip())
     known = set(map(_normal, row.texts("test_list")))
     others = [statement for statement in cases.statements if _normal(statement) not in known]
     return _mbpp_problem(row, row.text("prompt"), setup, others, shown_setup=imports)
+
+
+def _extended(row: Row, test: str) -> Cases:
+    """Return the tests of `test`. A module that tests nothing when it runs is refused."""
+    cases = unrolled(test)
+    if cases.statements != (test,) or parse(test) is None:
+        return cases
+    tests = read_module(row, test, "test")
+    if tests["type"] != "assert":
+        translated = asserts_of_module(test)
+        return Cases(translated.setup, tuple(translated.asserts))
+    return Cases(tests["setup"], tuple(tests["asserts"]))
 
 
 def _normal(statement: str) -> str:

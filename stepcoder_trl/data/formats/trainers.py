@@ -20,6 +20,7 @@ from stepcoder_trl.data.formats.common import (
     plain_object,
     programs,
     task_id,
+    tests_beside,
 )
 from stepcoder_trl.data.imports import USUAL_IMPORTS
 from stepcoder_trl.data.problems import Problem
@@ -54,6 +55,9 @@ _GROUND_TRUTH = (
 )
 
 
+_FORMS = ("functional", "pytest", "assert_case", "inputs")
+
+
 def _verl_tests(row: Row, truth: Any) -> dict[str, Any]:
     field = "reward_model.ground_truth"
     value: Any = truth
@@ -63,9 +67,15 @@ def _verl_tests(row: Row, truth: Any) -> dict[str, Any]:
         except ValueError:
             value = None
     if isinstance(value, Mapping):
+        forms = [name for name in _FORMS if value.get(name)]
+        if len(forms) > 1:
+            raise BadInputError(
+                f"{row.where}: `{field}` holds both `{forms[0]}` and `{forms[1]}`, but must hold tests of one form. "
+                "Split the row."
+            )
         for name in ("functional", "pytest"):
             if isinstance(code := value.get(name), str):
-                return read_module(code) if name == "functional" else read_unittest(row, code)
+                return read_module(row, code) if name == "functional" else read_unittest(row, code)
         if isinstance(value.get("assert_case"), list):
             return read_tests(row, field, value["assert_case"])
     if not isinstance(value, (Mapping, list)):
@@ -177,6 +187,11 @@ def _load_verification_info(row: Row) -> Problem:
         raise LeftOut(row.where, f"`verification_info.language` is {shown(language)}", "Only Python can be run.")
     if "test_cases" not in info:
         raise LeftOut(row.where, "has no `test_cases` in `verification_info`", "Only code with tests can be run.")
+    for name in tests_beside(info, ("test_cases",)):
+        raise BadInputError(
+            f"{row.where}: `verification_info` seems to hold tests in `{name}` beside `test_cases`. No test may be "
+            "left out: add them to `test_cases`, or drop the field."
+        )
     cases = info["test_cases"]
     cases = parse_json(cases) if isinstance(cases, str) and cases.strip().startswith(("[", "{")) else cases
     return Problem(

@@ -21,6 +21,8 @@ from tests.unit.data.published_rows import (
     MBPP,
     MBPP_PLUS,
     TACO,
+    VERIFICATION_INFO,
+    VERL,
 )
 
 
@@ -42,6 +44,10 @@ EXTENDED = {
     "zip without counter": MBPP_PLUS["test"].replace("i, (inp, exp)", "inp, exp").replace("enumerate(", "(", 1),
     "reference": f"{REFERENCE}{TABLES}for inp in inputs:\n    assertion(half(*inp), ref_func(*inp), 0)\n",
     "another loop": f"{REFERENCE}{TABLES}n = 0\nwhile n < 2:\n    assert half(*inputs[n]) == results[n]\n    n += 1\n",
+    "two tables": f"{REFERENCE}{TABLES}{LOOP}{TABLES.replace('[[3]]', '[[9]]').replace('1.5', '4.5')}{LOOP}",
+    "functions of pytest": "from solution import half\n\ndef test_half():\n    assert half([3]) == 1.5\n",
+    "a class of unittest": "import unittest\n\nclass TestHalf(unittest.TestCase):\n    def test_half(self):\n"
+    "        self.assertEqual(half([3]), 1.5)\n",
     "own comparison": f"def assertion(out, exp, atol):\n    assert [out] == [exp]\n\n{TABLES}{LOOP}",
 }
 
@@ -118,10 +124,26 @@ def test_inputs_of_humaneval_plus_are_tests_of_their_own(untraced, write_rows):
     assert outcomes(untraced, path, "def inc(x):\n    return abs(x) + 1\n") == ["passed", "failed"]
 
 
+@pytest.mark.parametrize("test", ["", "# none", "x = 1", "def check(f):\n    assert f([3]) == 1.5\n"])
+@pytest.mark.parametrize("row", ["mbpp_plus", "verl"])
+def test_module_that_tests_nothing_when_it_runs_is_refused(write_rows, row, test):
+    truth = json.dumps({"functional": test or "pass"})
+    rows = {"mbpp_plus": {**MBPP_PLUS, "test": test}, "verl": {**VERL, "reward_model": {"ground_truth": truth}}}
+
+    with pytest.raises(BadInputError, match="which tests nothing when it runs"):
+        load_problems(write_rows(rows[row]))
+
+
 @pytest.mark.parametrize(
     ("row", "field"),
     [
         ({**HUMANEVAL, "plus_input": [[1]]}, "plus_input"),
+        ({**HUMANEVAL, "hidden_input": [[1]]}, "hidden_input"),
+        ({**HUMANEVAL, "plus": "assert inc(2) == 3"}, "plus"),
+        ({**MBPP, "extra_asserts": ["assert inc(3) == 4"]}, "extra_asserts"),
+        ({**MBPP, "hiddenCases": [[3, 4]]}, "hiddenCases"),
+        ({**APPS, "checker": "def check(): ..."}, "checker"),
+        ({**CODECONTESTS, "special_judge": "int main() {}"}, "special_judge"),
         ({**HUMANEVAL, "test_code": "assert inc(1) == 2"}, "test_code"),
         ({**MBPP, "test": "assert inc(3) == 4"}, "test"),
         ({**MBPP, "plus_input": [[3]]}, "plus_input"),
@@ -134,7 +156,7 @@ def test_row_with_tests_of_another_format_is_refused(write_rows, row, field):
 
 
 def test_names_that_only_look_like_tests_are_no_reason(write_rows):
-    row = {**MBPP, "contest": "a", "num_tests": 3, "latest": "x", "test_note": "", "unit_tests": []}
+    row = {**MBPP, "contest": "a", "num_tests": 3, "latest": "x", "test_note": "", "unit_tests": [], "use_case": "x"}
 
     assert len(load_problems(write_rows(row))) == 1
 
@@ -380,11 +402,26 @@ def test_apps_has_either_name_of_its_id(write_rows, name):
     assert problem.task_id == "rows/12"
 
 
-def test_lists_of_tests_beside_inputs_and_outputs_are_refused(write_rows):
-    tests = {"inputs": ["1"], "outputs": ["1"], "plus_inputs": ["2"]}
+@pytest.mark.parametrize("more", [["2"], {"inputs": ["2"], "outputs": ["2"]}])
+def test_tests_beside_inputs_and_outputs_are_refused(write_rows, more):
+    tests = {"inputs": ["1"], "outputs": ["1"], "plus": more}
 
-    with pytest.raises(BadInputError, match="`input_output` holds `plus_inputs` beside `inputs`"):
+    with pytest.raises(BadInputError, match="`input_output` holds `plus` beside `inputs`"):
         load_problems(write_rows({**APPS, "input_output": tests}))
+
+
+def test_ground_truth_in_two_forms_is_refused(write_rows):
+    truth = json.dumps({"functional": "assert inc(1) == 2", "inputs": ["1"], "outputs": ["2"]})
+
+    with pytest.raises(BadInputError, match="holds both `functional` and `inputs`"):
+        load_problems(write_rows({**VERL, "reward_model": {"ground_truth": truth}}))
+
+
+def test_tests_beside_test_cases_of_verification_info_are_refused(write_rows):
+    info = {"language": "python", "test_cases": ["assert inc(1) == 2"], "hidden_tests": ["assert inc(2) == 3"]}
+
+    with pytest.raises(BadInputError, match="seems to hold tests in `hidden_tests` beside `test_cases`"):
+        load_problems(write_rows({**VERIFICATION_INFO, "verification_info": info}))
 
 
 # LeetCodeDataset
