@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -118,6 +119,35 @@ def quiet_parser() -> Iterator[None]:
     with _parser_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def any_digits() -> Iterator[None]:
+    """
+    Lift Python's limit on the digits of integers in the block. For tests, which may have an integer of any length.
+
+    The limit is one for all threads. It comes back when the last block of this kind ends. It stays where a model's
+    program is parsed: there a long literal would cost minutes.
+    """
+    if sys.version_info < (3, 10, 7):
+        yield
+        return
+    with _parser_lock:
+        if not _digit_limits:
+            _digit_limits.append(sys.get_int_max_str_digits())
+            sys.set_int_max_str_digits(0)
+        else:
+            _digit_limits.append(_digit_limits[-1])
+    try:
+        yield
+    finally:
+        with _parser_lock:
+            limit = _digit_limits.pop()
+            if not _digit_limits:
+                sys.set_int_max_str_digits(limit)
+
+
+_digit_limits: list[int] = []  # the limit to come back, once for each block of `any_digits`
 
 
 def syntax_tree(source: str) -> ast.Module:

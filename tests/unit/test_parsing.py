@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepcoder_trl.parsing import (
+    any_digits,
     compile_for_tracing,
     extract_program,
     find_closing_fence,
@@ -323,3 +324,29 @@ def test_suite_of_an_annotation_gets_an_event_after_any_gap(gap, annotation):
 
     suite = 2 + gap.count("\n") + gap.count("\r") - gap.count("\r\n")
     assert suite in lines
+
+
+# Integers with many digits
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10, 7), reason="this Python has no limit")
+def test_limit_on_digits_comes_back_when_the_last_block_ends():
+    limit, text = sys.get_int_max_str_digits(), "9" * 5000
+    inside, go_on = threading.Event(), threading.Event()
+
+    def other():
+        with any_digits():
+            inside.set()
+            go_on.wait(60)
+
+    thread = threading.Thread(target=other)
+    with any_digits():
+        thread.start()
+        assert inside.wait(60)
+    found = parse(text)
+    go_on.set()
+    thread.join(60)
+
+    assert found is not None
+    assert sys.get_int_max_str_digits() == limit > 0
+    assert parse(text) is None

@@ -17,7 +17,7 @@ from typing import Any
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import Row, parse_json, shown
-from stepcoder_trl.parsing import extract_program, parse
+from stepcoder_trl.parsing import any_digits, extract_program, parse
 
 
 _DIFFICULTIES = {
@@ -73,6 +73,7 @@ class Format:
         """Return the required fields that the row does not have, e.g. `["id|problem_id"]`."""
         return [names for names in self.needs if not any(name in row.fields for name in names.split("|"))]
 
+    @any_digits()
     def problem(self, row: Row) -> Problem:
         """Return the problem of a row, with the line ends of Python. Raise a `BadInputError` if it cannot be used."""
         for names in self.missing_from(row):

@@ -49,6 +49,7 @@ from stepcoder_trl.executor.wire.messages import (
     JobMessage,
     SplitTest,
 )
+from stepcoder_trl.parsing import any_digits
 
 
 # Of returned values: their parts count more than their text, and a tuple is sent with its tag.
@@ -98,6 +99,7 @@ def prepare_job(program: str, tests: Tests, limits: Limits, examine: bool = True
     return Job(program, prepared)
 
 
+@any_digits()
 def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests:
     """Separate what the program's process may see of the tests from what it must not see."""
     timeout_s = float(tests.get("timeout_s", limits.timeout_s))

@@ -19,7 +19,7 @@ from stepcoder_trl.executor.verdict.modules import asserts_of_module
 from stepcoder_trl.executor.verdict.untranslatable import UntranslatableError
 from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS, MAX_DEPTH, MAX_ITEMS
 from stepcoder_trl.jsonl import parse_json, shown
-from stepcoder_trl.parsing import syntax_tree
+from stepcoder_trl.parsing import any_digits, syntax_tree
 
 
 OPTIONAL_FIELDS = ("preamble", "timeout_s", "memory_limit_bytes", "float_tolerance", "trusted")
@@ -71,6 +71,7 @@ class Tests(Mapping[str, Any]):
         return Tests, (self._fields,)
 
 
+@any_digits()
 def validate_tests(tests: Mapping[str, Any] | str, where: str = "`tests`") -> dict[str, Any]:
     """
     Check the tests of one problem and normalize them.

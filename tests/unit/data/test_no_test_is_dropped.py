@@ -11,6 +11,7 @@ import pytest
 from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.errors import BadInputError
 from tests.unit.data.published_rows import (
+    ACECODE,
     APPS,
     CODECONTESTS,
     EVALPLUS,
@@ -453,3 +454,35 @@ def test_check_with_lists_and_trees_stays_one_test(write_rows):
     (problem,) = load_problems(write_rows({**LEETCODE_2, "test": test}))
 
     assert problem.tests["asserts"] == ["check(Solution().inc)"]
+
+
+# Integers of any length
+
+LONG = "9" * 5000
+LATER = "1" + "0" * 5000
+WITH_LONG_INTEGERS: dict[str, dict[str, Any]] = {
+    "mbpp": {**MBPP, "test_list": [f"assert inc({LONG}) == {LATER}", "assert inc(1) == 2"]},
+    "humaneval": {**HUMANEVAL, "test": f"def check(f):\n    assert f(1) == 2\n    assert f({LONG}) == {LATER}\n"},
+    "acecode": {**ACECODE, "test_cases": ["assert inc(1) == 2", f"assert inc({LONG}) == {LATER}"]},
+    "leetcode": {**LEETCODE_2, "input_output": [{"input": f"x = {LONG}", "output": LATER}]},
+    "verl": {**VERL, "reward_model": {"ground_truth": json.dumps({"functional": f"assert inc({LONG}) == {LATER}"})}},
+}
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("name", WITH_LONG_INTEGERS)
+def test_asserts_may_have_integers_of_any_length(untraced, write_rows, name):
+    wrong = "def inc(x):\n    return 2\n"
+    if name == "leetcode":
+        wrong = "class Solution:\n    def inc(self, x):\n        return 2\n"
+
+    assert outcomes(untraced, write_rows(WITH_LONG_INTEGERS[name]), wrong) == ["passed", "failed"]
+
+
+def test_inputs_of_evalplus_may_have_any_length(write_rows):
+    path = write_rows(EVALPLUS)
+    path.write_text(path.read_text().replace("[[1], [2]]", f"[[1], [{LONG}]]"))
+
+    (problem,) = load_problems(path)
+
+    assert f"inc({LONG})" in problem.tests["asserts"][2]
