@@ -234,6 +234,10 @@ def end_completions(
     return _padded(queries, completions, stopped, pad_token_id(tokenizer), device)
 
 
+# transformers 5.24 renamed the argument with keys and values of a model.
+_CACHE_ARGUMENTS = ("cache", "past_key_values")
+
+
 def _shared_prompts(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
     """
     Compute the keys and values of equal queries once. Return them as an argument of `model.generate`, which is empty
@@ -242,7 +246,8 @@ def _shared_prompts(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tenso
     unique, places = torch.unique(torch.cat([ids, mask], 1), dim=0, return_inverse=True)
     base = _without_adapter(model)
     parameters = inspect.signature(base.forward).parameters
-    if len(unique) == len(ids) or ids.shape[1] < 2 or not {"past_key_values", "position_ids"} <= parameters.keys():
+    names = [name for name in _CACHE_ARGUMENTS if name in parameters]
+    if len(unique) == len(ids) or ids.shape[1] < 2 or not names or "position_ids" not in parameters:
         return {}
     if not base._supports_default_dynamic_cache():  # e.g. state-space models
         return {}
@@ -256,12 +261,12 @@ def _shared_prompts(model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tenso
         input_ids=unique_ids,
         attention_mask=unique_mask,
         position_ids=(unique_mask.cumsum(1) - 1).clamp(min=0),
-        past_key_values=cache,
         use_cache=True,
+        **{names[0]: cache},
         **({"logits_to_keep": 1} if "logits_to_keep" in parameters else {}),
     )
     cache.batch_select_indices(places)
-    return {"past_key_values": cache}
+    return {names[0]: cache}
 
 
 def _chunks(queries: Sequence[Query], size: int) -> Iterator[list[int]]:
