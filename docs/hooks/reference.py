@@ -19,7 +19,7 @@ from stepcoder_trl.trainer.shared_options import SharedOptions, options_table
 from stepcoder_trl.trainer.vllm_options import VLLMOptions
 
 
-HELP_WIDTH = "100"  # columns of the help texts
+HELP_WIDTH = "90"  # columns of the help texts, as many as the site shows beside its menus
 
 
 def ppo_options() -> str:
