@@ -218,7 +218,8 @@ _INHERITED = {"missing_eos_penalty": Help("", interval="(0, inf)", fix="It is su
 WITHOUT_EFFECT = {
     *("auto_find_batch_size", "bf16_full_eval", "data_seed", "dataloader_num_workers", "fp16_full_eval"),
     *("ddp_broadcast_buffers", "ddp_bucket_cap_mb", "ddp_find_unused_parameters", "ddp_static_graph"),
-    *("enable_jit_checkpoint", "full_determinism", "include_num_input_tokens_seen", "label_smoothing_factor"),
+    *("enable_jit_checkpoint", "full_determinism", "group_by_length"),
+    *("include_num_input_tokens_seen", "label_smoothing_factor"),
     *("neftune_noise_alpha", "parallelism_config", "save_on_each_node", "torch_compile", "torch_empty_cache_steps"),
     *("train_sampling_strategy", "use_liger_kernel"),
 }

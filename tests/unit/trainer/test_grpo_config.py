@@ -7,10 +7,15 @@ from trl import GRPOConfig
 
 from stepcoder_trl import StepCoderGRPOConfig
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.trainer._trl_grpo import SCALES_LOSS_WRONGLY, trl_version
 from stepcoder_trl.trainer.shared_options import SharedOptions
 
 
 OWN = list(StepCoderGRPOConfig.__annotations__)
+NEEDS_RIGHT_SCALE = pytest.mark.skipif(
+    SCALES_LOSS_WRONGLY.contains(trl_version(), prereleases=True),
+    reason="this TRL scales the loss wrongly where steps per generation are not the accumulated ones: that is refused",
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own
 
@@ -38,7 +43,7 @@ def test_other_defaults_are_those_of_upstream(tmp_path):
         ({"num_generations": 12, "per_device_train_batch_size": 8}, 3),
         ({"num_generations": 4}, 1),
         ({"num_generations": 16, "gradient_accumulation_steps": 6}, 6),
-        ({"num_generations": 16, "generation_batch_size": 32}, 1),
+        pytest.param({"num_generations": 16, "generation_batch_size": 32}, 1, marks=NEEDS_RIGHT_SCALE),
     ],
 )
 def test_update_is_whole_groups_where_accumulation_is_not_given(tmp_path, given, steps):

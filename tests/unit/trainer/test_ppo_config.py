@@ -262,6 +262,7 @@ USED = {
     *("restore_callback_states_from_checkpoint", "resume_from_checkpoint", "run_name", "save_only_model"),
     *("save_steps", "save_strategy", "save_total_limit", "seed", "tf32", "trackio_bucket_id", "trackio_space_id"),
     *("trackio_static_space_id", "use_cpu", "warmup_steps", "weight_decay"),
+    *("logging_dir", "warmup_ratio"),  # of transformers 5.0 and 5.1 alone
 }
 
 
