@@ -173,9 +173,13 @@ class MeasurementFile:
         self._header = json.loads(json.dumps({"version": _VERSION, "identity": dict(identity)}, default=str))
 
     def read(self) -> list[StageRate]:
-        """Return the stages that were measured. It is empty for no file, and for one of another measurement."""
+        """
+        Return the stages that were measured. It is empty for no file, and for one of another measurement.
+
+        A stage without a judged sample is left out: the sandbox had failed, and the stage has to be measured again.
+        """
         header, rates = _read(self.path)
-        return rates if header == self._header else []
+        return [one for one in rates if one.scored] if header == self._header else []
 
     def write(self, rates: Iterable[StageRate]) -> None:
         """Write all stages that were measured. The file is never seen half-written."""

@@ -130,6 +130,14 @@ def test_file_is_read_by_the_same_measurement_only(tmp_path):
     assert json.loads(path.read_text().splitlines()[1]) == {"task_id": "a", "stage": 1, "passed": 4, "scored": 4}
 
 
+def test_stage_without_a_judged_sample_is_measured_again(tmp_path):
+    file = MeasurementFile(tmp_path / "stages.jsonl", {"model": "m"})
+
+    file.write([StageRate("a", 1, 2, 4), StageRate("a", 0, 0, 0)])
+
+    assert file.read() == [StageRate("a", 1, 2, 4)]
+
+
 @pytest.mark.parametrize(
     "text", ["", "{}\n", '{"version": 9, "identity": {}}\n', '{"version": 1, "identity": {}}\n{"x": 1}\n']
 )

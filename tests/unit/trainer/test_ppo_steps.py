@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from stepcoder_trl.evaluation.generation import Generation
+from stepcoder_trl.steps.credit import Credit
 from stepcoder_trl.trainer import ppo_steps
 from stepcoder_trl.trainer.records import Scores, TokenScores
 
@@ -65,3 +67,21 @@ def test_completions_without_a_score_are_not_valid():
 
     assert experience.valid_mask.tolist() == [[True, True], [False, False]]
     torch.testing.assert_close(experience.advantages[0], torch.tensor([0.95, 1.0]))  # discounted sums
+
+
+def test_clip_acts_on_the_score_and_not_on_the_part_of_each_test():
+    """Tests of 1 and -0.6 have the mean 0.2, which is clipped to 0.1. The first token ran in the first test alone."""
+    generation = replace(GENERATION, lengths=torch.tensor([2, 2]), stopped=torch.tensor([True, True]))
+    tokens = TokenScores(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 2))
+    values, scored = ppo_steps.adjust_scores([0.2, 0.2], generation.stopped, None, 0.1)
+    scores = Scores(values, scored, {})
+    rewards = ppo_steps.reward_tokens(generation, tokens, scores, None, ARGS, lambda tensor: tensor)
+    kept = torch.ones(2, 2, dtype=torch.bool)
+    credit = Credit(torch.tensor([[0.5, 1.0], [1.0, 1.0]]), torch.tensor([[0.4, 0.0], [0.0, 0.0]]))
+
+    found = ppo_steps.make_experience(
+        generation, tokens, rewards, scores, kept, ARGS, lambda tensor: tensor, credit
+    ).advantages
+
+    # 0.5 * 0.1 + 0.5 * (1 - 0.2); a token that both tests ran has the clipped score.
+    torch.testing.assert_close(found, torch.tensor([[0.45, 0.1], [0.1, 0.1]]))
