@@ -64,7 +64,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="Refuse requests for more seconds per test (default: 300).",
     )
+    add(
+        "--max-program-timeout-s",
+        type=float,
+        default=config.max_program_timeout_s,
+        metavar="S",
+        help="Refuse requests for more seconds per program (default: 3600).",
+    )
     add("--max-body-mb", type=float, default=64.0, metavar="M", help="Refuse larger requests (default: 64).")
+    add(
+        "--max-bodies-mb",
+        type=float,
+        default=512.0,
+        metavar="M",
+        help="Refuse requests while those before hold M MiB (default: 512).",
+    )
     add(
         "--max-waiting",
         type=int,
@@ -93,8 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
         ),
         token=os.environ.get(TOKEN_VARIABLE, ""),
         max_body_bytes=int(arguments.max_body_mb * 2**20),
+        max_bodies_bytes=int(arguments.max_bodies_mb * 2**20),
         max_waiting=arguments.max_waiting,
         max_timeout_s=arguments.max_timeout_s,
+        max_program_timeout_s=arguments.max_program_timeout_s,
         max_memory_bytes=int(arguments.max_memory_mb * 2**20),
         drain_s=arguments.drain_s,
     )

@@ -25,13 +25,17 @@ class TemporaryFailure(Exception):
     """
     Raised for a failure that is worth a retry.
 
-    `wait_s` is the wait that the service asked for. `is_gone` says that the service did not answer at all.
+    `wait_s` is the wait that the service asked for. `is_gone` says that the service did not answer at all, and
+    `is_busy` that it works but has no room now, which is no fault.
     """
 
-    def __init__(self, message: str, wait_s: float | None = None, is_gone: bool = False) -> None:
+    def __init__(
+        self, message: str, wait_s: float | None = None, is_gone: bool = False, is_busy: bool = False
+    ) -> None:
         super().__init__(message)
         self.wait_s = wait_s
         self.is_gone = is_gone
+        self.is_busy = is_busy
 
 
 class ServiceClient:
@@ -45,9 +49,14 @@ class ServiceClient:
         self._aborted = False
 
     def probe(self, path: str) -> tuple[int, Any]:
-        """Return the status and the JSON at a path; `None` if it is no JSON. Raise TemporaryFailure without answer."""
+        """
+        Return the status and the JSON at a path; `None` if it is no JSON.
+
+        Raise a [`TemporaryFailure`] without answer, and if the service is busy.
+        """
         with self._request("GET", path, None, _CONNECT_S) as response:
             content = self._content(response)
+        _check_room(response, content)
         try:
             return response.status_code, json.loads(content)
         except (ValueError, RecursionError):
@@ -133,8 +142,9 @@ class ServiceClient:
     def _check(self, response: httpx2.Response, content: bytes) -> None:
         """Raise an exception if the status says that the request was not served."""
         status, path = response.status_code, response.request.url.path
-        answered = f"the service answered {status} ({_text(content)})"
-        if status == 429 or status >= 500:
+        answered = _answered(response, content)
+        _check_room(response, content)
+        if status >= 500:
             raise TemporaryFailure(answered, _retry_after_s(response.headers.get("Retry-After")))
         if status in (401, 403):
             raise self.failure(path, f"{answered}. Set the environment variable {TOKEN_VARIABLE} to its bearer token")
@@ -160,6 +170,22 @@ def _lines_of(response: httpx2.Response) -> Iterator[bytes]:
         rest += last
         if len(rest) > MAX_RESPONSE_BYTES:
             raise TemporaryFailure(f"a line of the answer has more than {MAX_RESPONSE_BYTES} bytes")
+
+
+def _check_room(response: httpx2.Response, content: bytes) -> None:
+    """
+    Raise TemporaryFailure if the service is busy.
+
+    It says so by 429, and by 504 with `Retry-After`. A 504 without it is a proxy that waited in vain, and a 503 a
+    service that does not work now: both are failures.
+    """
+    asked = response.headers.get("Retry-After")
+    if response.status_code == 429 or (response.status_code == 504 and asked is not None):
+        raise TemporaryFailure(_answered(response, content), _retry_after_s(asked), is_busy=True)
+
+
+def _answered(response: httpx2.Response, content: bytes) -> str:
+    return f"the service answered {response.status_code} ({_text(content)})"
 
 
 def _text(content: bytes) -> str:

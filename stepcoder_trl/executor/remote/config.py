@@ -31,17 +31,22 @@ class RemoteConfig(Limits, _FirstFields):
             Addresses of the services, e.g. `"http://sandbox:8080"`, several in a list or separated by commas. Programs
             go to the one that is free. A trailing `/run_code` is ignored.
         num_workers (`int`, *optional*, defaults to `8`): Maximum number of parallel requests to each address.
-        max_attempts (`int`, *optional*, defaults to `5`): Maximum number of attempts per program.
+        max_attempts (`int`, *optional*, defaults to `5`):
+            Maximum number of attempts per program. A service that is busy is no attempt.
         backoff_s (`float`, *optional*, defaults to `0.5`):
             Maximum wait before the second attempt. It doubles with each further attempt. `Retry-After` takes
             precedence. A program whose service is gone goes to another one without a wait.
         queue_timeout_s (`float`, *optional*, defaults to `60.0`):
             Wall seconds that a service may be silent, in addition to the limits of the programs that it runs.
+        busy_timeout_s (`float`, *optional*, defaults to `1800.0`):
+            Wall seconds without a result after which programs fail that no service takes because all are busy. Such a
+            service answers 429, or 504 with `Retry-After`. The first such answer is logged as a warning.
     """
 
     max_attempts: int = 5
     backoff_s: float = 0.5
     queue_timeout_s: float = 60.0
+    busy_timeout_s: float = 1800.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,6 +61,7 @@ class RemoteConfig(Limits, _FirstFields):
                 raise BadInputError(f"`{name}` is {number}, but must be at least 1.")
         check_seconds("backoff_s", self.backoff_s)
         check_seconds("queue_timeout_s", self.queue_timeout_s)
+        check_seconds("busy_timeout_s", self.busy_timeout_s)
 
     @property
     def urls(self) -> tuple[str, ...]:

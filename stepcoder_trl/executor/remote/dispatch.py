@@ -32,6 +32,8 @@ CLOSED_MESSAGE = "This executor is closed. Create a new one."
 _ENDED_MESSAGE = "This executor was closed before the program had run."
 _MAX_WAIT_S = 60.0
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(eq=False)
 class Item(Pending):
@@ -96,6 +98,7 @@ class _Host:
         self.is_missed = False  # whether a warning has said that it does not answer
         self.failures = 0  # in a row, while it is not up
         self.faults = 0  # programs in a row that it could not run, while it is up
+        self.refusals = 0  # in a row, because it was busy
         self.problem: SandboxError | None = None  # why it refuses to work; another attempt soon is of no use
         self.retry_at = 0.0  # monotonic time before which it gets nothing
         self.threads: list[threading.Thread] = []
@@ -104,9 +107,14 @@ class _Host:
 class Dispatcher:
     """Queue and lanes of one executor, in one process. They hold no reference to the executor."""
 
-    def __init__(self, services: Sequence[Service], max_attempts: int, backoff_s: float) -> None:
+    def __init__(
+        self, services: Sequence[Service], max_attempts: int, backoff_s: float, busy_timeout_s: float
+    ) -> None:
         self.pid = os.getpid()
         self._max_attempts, self._first_backoff_s = max_attempts, backoff_s
+        self._busy_timeout_s = busy_timeout_s
+        self._busy_since: float | None = None  # monotonic time of the first refusal after the last result
+        self._has_warned = False
         self._hosts = [_Host(service) for service in services]
         self._queue: deque[Item] = deque()
         self._changed = threading.Condition()
@@ -230,7 +238,8 @@ class Dispatcher:
 
     def _receive(self, host: _Host, item: Item, result: Execution | Exception) -> None:
         if not isinstance(result, TemporaryFailure):
-            host.faults = 0
+            host.faults = host.refusals = 0
+            self._busy_since = None
             item.settle(result)
             return
         with self._changed:
@@ -242,6 +251,9 @@ class Dispatcher:
     def _failed(self, host: _Host, error: TemporaryFailure | SandboxError, left: Sequence[Item]) -> None:
         """Note a failure of a service. Programs without a result go to others, or are tried again later."""
         asked_s = error.wait_s if isinstance(error, TemporaryFailure) else None
+        if isinstance(error, TemporaryFailure) and error.is_busy:
+            self._refused(host, str(error), asked_s, left)
+            return
         with self._changed:
             was_up = host.is_up
             if isinstance(error, SandboxError):
@@ -260,6 +272,34 @@ class Dispatcher:
             self._changed.notify_all()
         self._try_again(host, left, str(error), wait_s)
         self._give_up(str(error))
+
+    def _refused(self, host: _Host, problem: str, asked_s: float | None, left: Sequence[Item]) -> None:
+        """
+        Give a service that is busy nothing for a while. Its programs go to others, or wait, which is no attempt.
+
+        If there was no result for too long, all programs fail that no service has taken.
+        """
+        now, most_s = time.monotonic(), self._busy_timeout_s
+        with self._changed:
+            host.refusals += 1
+            host.retry_at = now + (self._backoff_s(host.refusals) if asked_s is None else min(asked_s, _MAX_WAIT_S))
+            self._busy_since = now if self._busy_since is None else self._busy_since
+            given_up: tuple[Item, ...] = ()
+            if self._closed:
+                given_up = tuple(left)
+            elif now - self._busy_since >= most_s:
+                given_up, self._queue, self._busy_since = (*left, *self._queue), deque(), None
+            else:
+                self._queue.extendleft(reversed(left))
+            self._changed.notify_all()
+            warns, self._has_warned = not self._has_warned, True
+        if warns:
+            fix = f"Programs wait up to {most_s:g} seconds for a result (`busy_timeout_s`). Add hosts if this lasts."
+            logger.warning("%s %s", host.service.failure(problem), fix)
+        tired = f"{problem}, and no result came for {most_s:g} seconds. Add hosts, or send fewer programs at a time"
+        for item in given_up:
+            if item.starts():
+                item.settle(SandboxError(_ENDED_MESSAGE) if self._closed else host.service.failure(tired))
 
     def _is_other_up(self, host: _Host) -> bool:
         return any(other.is_up for other in self._hosts if other is not host)

@@ -28,7 +28,7 @@ class RemoteExecutor(ConfiguredBackend):
     compressed, is not returned (`runtime_error`).
 
     Several services share the work. Programs of one that is gone go to the others. A failure of a service is never an
-    outcome: it is tried again, then the future raises a `SandboxError`.
+    outcome: it is tried again, then the future raises a `SandboxError`. Programs wait for services that are busy.
 
     Args:
         config (`RemoteConfig`, `str` or `Sequence[str]`): Settings, or the addresses.
@@ -53,7 +53,7 @@ class RemoteExecutor(ConfiguredBackend):
         """Create the threads and connections of this process. A forked process cannot use those of its parent."""
         config = self.config
         self._services = [RemoteService(url, config) for url in config.urls]
-        self._dispatcher = Dispatcher(self._services, config.max_attempts, config.backoff_s)
+        self._dispatcher = Dispatcher(self._services, config.max_attempts, config.backoff_s, config.busy_timeout_s)
         self._finalizer = weakref.finalize(self, self._dispatcher.close)
 
     def submit(self, program: str, tests: TestsLike) -> Future[Execution]:

@@ -10,7 +10,7 @@ from stepcoder_trl.executor.remote.client import ServiceClient, TemporaryFailure
 from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.executor.remote.dispatch import Item
 from stepcoder_trl.executor.remote.fusion import RUN_CODE_PATH, FusionProtocol
-from stepcoder_trl.executor.remote.ours import OwnProtocol
+from stepcoder_trl.executor.remote.ours import OwnProtocol, Room
 from stepcoder_trl.executor.wire.messages import Greeting, Refusal
 from stepcoder_trl.executor.wire.problems import PROBLEMS_PATH, PROTOCOL, SERVICE_PATH, TOKEN_VARIABLE
 from stepcoder_trl.types import Execution
@@ -55,14 +55,14 @@ class RemoteService:
         if answer.get("protocol") != PROTOCOL:
             raise self._client.failure(SERVICE_PATH, "the service is of another release. Install the same one here")
         try:
-            workers = int(answer["workers"])
+            room = Room(*(max(1, int(answer[name])) for name in ("workers", "max_programs", "max_body_bytes")))
             greeting = Greeting(layers=dict(answer["layers"]), missing=dict(answer["missing"]))
         except (ValueError, LookupError, TypeError) as error:
             raise TemporaryFailure(f"the service describes itself wrongly ({error})", is_gone=True) from None
         if config.isolation == "strict" and greeting["missing"]:
             raise start_failure(Refusal(infrastructure=self.url, refused=greeting["missing"]))
         self._greet(greeting)
-        self._protocol = OwnProtocol(self._client, workers, config, config.num_workers, config.queue_timeout_s)
+        self._protocol = OwnProtocol(self._client, room, config, config.num_workers, config.queue_timeout_s)
 
     def run(self, items: Sequence[Item]) -> Iterator[tuple[Item, Execution | Exception]]:
         """Run programs, see `dispatch.Service`."""

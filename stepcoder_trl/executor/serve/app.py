@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.serve import run_code
+from stepcoder_trl.executor.serve.admission import OVERLOADED, BoundedBodies, Refused, too_large
 from stepcoder_trl.executor.serve.problems import Asked, parse_problems
 from stepcoder_trl.executor.serve.run_code import RunJob, RunRequest
 from stepcoder_trl.executor.serve.service import Overloaded, SandboxService, Stopping
@@ -33,28 +35,25 @@ from stepcoder_trl.executor.wire.problems import (
 from stepcoder_trl.jsonl import parse_json
 
 
+_PATHS = ("/run_code", PROBLEMS_PATH, SERVICE_PATH, "/metrics", "/v1/ping", "/healthz")
 _LARGE_BYTES = 2**18  # of a body that is read in a thread, so that other requests go on meanwhile
 
 _Result = TypeVar("_Result")
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class _Refused(Exception):
-    """Raised for a request that gets no other answer than this one."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-    def response(self) -> Response:
-        """Return the answer. Who may come again is told when."""
-        return JSONResponse({"detail": str(self)}, self.status, {"Retry-After": "1"} if self.status >= 500 else None)
-
-
 def make_app(service: SandboxService) -> Starlette:
     """Return the application of a service."""
     answers = _Answers(service)
     return Starlette(
+        middleware=[
+            Middleware(
+                BoundedBodies,
+                max_body_bytes=service.config.max_body_bytes,
+                max_total_bytes=service.config.max_bodies_bytes,
+                count=answers.count,
+            )
+        ],
         routes=[
             Route("/run_code", answers.guarded(answers.run_code), methods=["POST"]),
             Route(PROBLEMS_PATH, answers.guarded(answers.problems), methods=["POST"]),
@@ -62,7 +61,7 @@ def make_app(service: SandboxService) -> Starlette:
             Route("/metrics", answers.guarded(answers.metrics)),
             Route("/v1/ping", answers.guarded(answers.ping, is_open=True)),
             Route("/healthz", answers.guarded(answers.health, is_open=True)),
-        ]
+        ],
     )
 
 
@@ -82,18 +81,24 @@ class _Answers:
                 if not is_open:
                     self._check_token(request)
                 response = await answer(request)
-            except _Refused as refusal:
+            except Refused as refusal:
                 response = refusal.response()
             except BadInputError as error:
-                response = _Refused(422, f"{str(error).rstrip('.')}.").response()
+                response = Refused(422, f"{str(error).rstrip('.')}.").response()
             except (Overloaded, Stopping) as error:
-                response = _Refused(504, f"The service is busy: {error}. Try again later.").response()
+                response = Refused(OVERLOADED, f"The service is busy: {error}. Try again later.").response()
             except ClientDisconnect:
                 response = Response(status_code=499)  # nobody reads it
-            self.service.metrics.requests.labels(request.url.path, response.status_code).inc()
+            except Exception as error:  # a defect of ours, which must not look like an outcome
+                response = Refused(500, self.service.report_defect(error)).response()
+            self.count(request.url.path, response.status_code)
             return response
 
         return endpoint
+
+    def count(self, path: str, status: int) -> None:
+        """Count a request. All paths that lead to nothing count as one."""
+        self.service.metrics.requests.labels(path if path in _PATHS else "other", status).inc()
 
     async def ping(self, request: Request) -> Response:
         """Answer as SandboxFusion does."""
@@ -118,7 +123,7 @@ class _Answers:
         if run is None:
             sentence = f"This sandbox runs Python only, not {asked.language!r}."
             return JSONResponse(run_code.sandbox_error(sentence, self.pod))
-        wait_s = self.config.queue_timeout_s + asked.compile_timeout_s
+        wait_s = self.config.queue_timeout_s + min(asked.compile_timeout_s, self.config.max_timeout_s)
         try:
             answer = await _while_connected(request, self.service.run_script(asked, run, self.pod, wait_s))
         except SandboxError as error:
@@ -129,6 +134,13 @@ class _Answers:
         """Run programs under their tests. Each result is sent as a line of JSON as soon as it is there."""
         self.service.check_room(1)
         asked = await self._parsed(request, lambda body: list(parse_problems(body, self.service.bounds)))
+        most = self.service.max_programs
+        if len(asked) > most:
+            raise Refused(
+                413,
+                f"The request has {len(asked)} programs, but this service takes {most} at a time. "
+                "Send fewer in a request, or start the service with a larger `--max-waiting`.",
+            )
         self.service.check_room(len(asked))
         return StreamingResponse(_lines(self.service, asked), media_type="application/x-ndjson")
 
@@ -140,12 +152,12 @@ class _Answers:
     async def _parsed(self, request: Request, parse: Callable[[Any], _Result]) -> _Result:
         """Return what `parse` makes of the JSON of a request."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise _Refused(415, "The body must be JSON. Send the header `Content-Type: application/json`.")
+            raise Refused(415, "The body must be JSON. Send the header `Content-Type: application/json`.")
         body = bytearray()
         async for part in request.stream():
             body += part
             if len(body) > self.config.max_body_bytes:
-                raise _Refused(413, f"The body has more than {self.config.max_body_bytes} bytes. Send less at a time.")
+                raise too_large(self.config.max_body_bytes)
         if len(body) > _LARGE_BYTES:
             return await asyncio.to_thread(lambda: parse(_value_of(bytes(body))))
         return parse(_value_of(bytes(body)))
@@ -154,7 +166,7 @@ class _Answers:
         expected = f"Bearer {self.config.token}".encode()
         given = request.headers.get("authorization", "").encode()
         if self.config.token and not hmac.compare_digest(given, expected):
-            raise _Refused(401, f"The token is missing or wrong. Send the one of the service's {TOKEN_VARIABLE}.")
+            raise Refused(401, f"The token is missing or wrong. Send the one of the service's {TOKEN_VARIABLE}.")
 
 
 def _value_of(body: bytes) -> Any:
@@ -166,7 +178,7 @@ def _value_of(body: bytes) -> Any:
     try:
         return parse_json(body.decode("utf-8"))
     except ValueError as error:
-        raise _Refused(400, f"The body is not JSON: {error}.") from None
+        raise Refused(400, f"The body is not JSON: {error}.") from None
 
 
 async def _while_connected(request: Request, result: Coroutine[Any, Any, _Result]) -> _Result:
@@ -207,8 +219,12 @@ async def _lines(service: SandboxService, asked: list[Asked | BadInputError]) ->
 async def _answer(
     service: SandboxService, index: int, asked: Asked | BadInputError, ready: asyncio.Queue[bytes]
 ) -> None:
-    """Put the line of one program into the queue."""
-    ready.put_nowait(json_bytes(await _result(service, index, asked)) + b"\n")
+    """Put the line of one program into the queue. Whatever goes wrong, there is a line."""
+    try:
+        line = json_bytes(await _result(service, index, asked))
+    except Exception as error:  # a defect of ours, which must not look like an outcome
+        line = json_bytes(ProblemResult(index=index, error=service.report_defect(error), why="sandbox"))
+    ready.put_nowait(line + b"\n")
 
 
 async def _result(service: SandboxService, index: int, asked: Asked | BadInputError) -> ProblemResult:

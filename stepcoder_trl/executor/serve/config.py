@@ -21,10 +21,18 @@ class ServeConfig:
         executor ([`ExecutorConfig`]): Settings of the executor: workers, isolation, and the limits of programs that
             come without any.
         token (`str`): Bearer token that requests must bring. Empty: none.
-        max_body_bytes (`int`): Size of a request.
-        max_waiting (`int`): Programs that may wait for a worker. One more is refused, with status 504.
+        max_body_bytes (`int`): Size of the body of a request. A larger one is refused, with status 413.
+        max_bodies_bytes (`int`):
+            Size of the bodies of all requests that are served at a time. One more is refused, with status 504, before
+            it is read.
+        max_waiting (`int`):
+            Programs that may wait for a worker. One more is refused, with status 504. A request that has more programs
+            than may wait and run is refused with status 413.
         max_connections (`int`): Connections at a time. One more is refused, with status 503.
-        max_timeout_s (`float`): CPU seconds of one test that a request may ask for.
+        max_timeout_s (`float`): CPU seconds of one test, or of a script, that a request may ask for.
+        max_program_timeout_s (`float`):
+            CPU seconds of all tests of a program together. A request that asks for more is refused. Without a limit of
+            its own, a program has this one.
         max_memory_bytes (`int`): Memory of a program that a request may ask for.
         queue_timeout_s (`float`):
             Wall seconds that a script of `/run_code` may wait for a worker, beside its `compile_timeout`, which Python
@@ -37,9 +45,11 @@ class ServeConfig:
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     token: str = field(default="", repr=False)
     max_body_bytes: int = 64 * 2**20
+    max_bodies_bytes: int = 512 * 2**20
     max_waiting: int = 4096
     max_connections: int = 2048
     max_timeout_s: float = 300.0
+    max_program_timeout_s: float = 3600.0
     max_memory_bytes: int = 4 * 2**30
     queue_timeout_s: float = 10.0
     drain_s: float = 60.0
@@ -48,8 +58,14 @@ class ServeConfig:
         for name in ("max_body_bytes", "max_waiting", "max_connections", "max_memory_bytes"):
             if getattr(self, name) < 1:
                 raise BadInputError(f"`{name}` is {getattr(self, name)}, but must be at least 1.")
-        for name in ("max_timeout_s", "queue_timeout_s", "drain_s"):
+        for name in ("max_timeout_s", "max_program_timeout_s", "queue_timeout_s", "drain_s"):
             check_seconds(name, getattr(self, name))
+        for name, least in (("max_bodies_bytes", "max_body_bytes"), ("max_program_timeout_s", "max_timeout_s")):
+            if getattr(self, name) < getattr(self, least):
+                raise BadInputError(
+                    f"`{name}` is {getattr(self, name):g}, but must be at least `{least}`, "
+                    f"which is {getattr(self, least):g}. Raise the first or lower the second."
+                )
         if not 0 <= self.port < 2**16:
             raise BadInputError(f"`port` is {self.port}, but must be from 0 to 65535.")
 

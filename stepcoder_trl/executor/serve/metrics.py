@@ -32,6 +32,9 @@ class Metrics:
         self.requests = Counter(
             "stepcoder_requests", "Requests by path and status.", ("path", "status"), registry=self.registry
         )
+        self.defects = Counter(
+            "stepcoder_defects", "Requests and programs that an error of the service stopped.", registry=self.registry
+        )
         Gauge("stepcoder_workers", "Programs that run at a time.", registry=self.registry).set(workers)
 
     def text(self) -> bytes:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.serve.run_code import RunRequest
-from stepcoder_trl.executor.verdict.limits import Limits
+from stepcoder_trl.executor.verdict.limits import Limits, program_seconds
+from stepcoder_trl.executor.verdict.schema import count_tests
 from stepcoder_trl.executor.wire.problems import tests_from_json
 from stepcoder_trl.jsonl import shown
 
 
 _FIELDS = {field.name: field.type for field in dataclasses.fields(Limits) if field.name != "isolation"}
 _FLAGS = {name for name, kind in _FIELDS.items() if kind == "bool"}
+_OPTIONAL = {name for name, kind in _FIELDS.items() if "None" in str(kind)}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One program of a request, with its tests and limits. Its tests are not checked yet."""
+    """One program of a request, with its tests and limits. Its tests are not checked yet, nor what they ask for."""
 
     program: str
     tests: Any
@@ -28,11 +31,22 @@ class Asked:
 
 
 class Bounds:
-    """Limits of programs that come without any, and how far a request may go."""
+    """
+    Limits of programs that come without any, and how far a request may go.
 
-    def __init__(self, default: Limits, max_timeout_s: float, max_memory_bytes: int) -> None:
+    Args:
+        default (`Limits`): Limits of a program whose request names none.
+        max_timeout_s (`float`): CPU seconds of one test.
+        max_program_timeout_s (`float`): CPU seconds of all tests of a program together.
+        max_memory_bytes (`int`): Memory of a program.
+    """
+
+    def __init__(
+        self, default: Limits, max_timeout_s: float, max_program_timeout_s: float, max_memory_bytes: int
+    ) -> None:
         self.default = Limits(**{field.name: getattr(default, field.name) for field in dataclasses.fields(Limits)})
-        self.max_timeout_s, self.max_memory_bytes = max_timeout_s, max_memory_bytes
+        self.max_timeout_s, self.max_program_timeout_s = max_timeout_s, max_program_timeout_s
+        self.max_memory_bytes = max_memory_bytes
 
     def limits(self, given: Any, default: Limits) -> Limits:
         """Return the limits of an object of JSON, or the default. Raise a `BadInputError` that names the field."""
@@ -43,33 +57,45 @@ class Bounds:
         for name, value in given.items():
             if name not in _FIELDS:
                 raise BadInputError(f"`limits.{name}` is not a limit. There are {', '.join(sorted(_FIELDS))}")
-            if (name in _FLAGS) is not isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
+            is_right = isinstance(value, (int, float)) and (name in _FLAGS) is isinstance(value, bool)
+            if not is_right and not (value is None and name in _OPTIONAL):
                 kind = "true or false" if name in _FLAGS else "a number"
                 raise BadInputError(f"`limits.{name}` is {shown(value)}, but must be {kind}")
-        try:
-            return self.within(replace(default, **given))
-        except TypeError:
-            raise BadInputError("`limits` holds null where a number must be") from None
+        self.check(given.get("timeout_s", 0), given.get("memory_limit_bytes", 0))
+        of_program = given.get("program_timeout_s") or 0
+        if not (of_program <= self.max_program_timeout_s or of_program == math.inf):
+            raise BadInputError(
+                f"{shown(of_program)} seconds are more than the {self.max_program_timeout_s:g} "
+                "that all tests of a program together may have"
+            )
+        return replace(default, **given)
 
     def of_run(self, request: RunRequest) -> Limits:
         """Return the limits of a script. Raise a `BadInputError` if it asks for too much."""
-        self.check(request.run_timeout_s, request.memory_limit_bytes)
+        self.check(request.run_timeout_s, request.memory_limit_bytes or 0)
         memory = request.memory_limit_bytes or self.default.memory_limit_bytes
         timeout_s = request.run_timeout_s
         return Limits(timeout_s, timeout_s, memory, trace=False, keep_outputs=True)
 
-    def within(self, limits: Limits) -> Limits:
-        """Return limits. Raise a `BadInputError` if they go too far."""
-        self.check(limits.timeout_s, limits.memory_limit_bytes)
-        return limits
+    def of_tests(self, tests: Mapping[str, Any], limits: Limits) -> Limits:
+        """
+        Return the limits of a program under these tests. Raise a `BadInputError` if the tests ask for too much.
 
-    def check(self, timeout_s: Any, memory_bytes: Any) -> None:
-        """Raise a `BadInputError` if a program may not have so many seconds or bytes. What is no number passes."""
-        if isinstance(timeout_s, (int, float)) and timeout_s > self.max_timeout_s:
+        Where the limit of all tests together is not given, it is cut to the largest one.
+        """
+        self.check(tests.get("timeout_s", 0), tests.get("memory_limit_bytes", 0))
+        timeout_s = float(tests.get("timeout_s", limits.timeout_s))
+        if program_seconds(limits.program_timeout_s, timeout_s, count_tests(tests)) <= self.max_program_timeout_s:
+            return limits
+        return replace(limits, program_timeout_s=self.max_program_timeout_s)
+
+    def check(self, timeout_s: float, memory_bytes: float) -> None:
+        """Raise a `BadInputError` if a program may not have so many seconds or bytes. NaN is refused, too."""
+        if not timeout_s <= self.max_timeout_s:
             raise BadInputError(
                 f"{shown(timeout_s)} seconds are more than the {self.max_timeout_s:g} that a test may have"
             )
-        if isinstance(memory_bytes, (int, float)) and memory_bytes > self.max_memory_bytes:
+        if not memory_bytes <= self.max_memory_bytes:
             most = self.max_memory_bytes // 2**20
             raise BadInputError(f"{shown(memory_bytes)} bytes of memory are more than the {most} MiB allowed")
 
@@ -101,8 +127,6 @@ def _asked(
             tests = decoded[tests]
         else:
             tests = _decoded(tests)
-        if isinstance(tests, dict):
-            bounds.check(tests.get("timeout_s"), tests.get("memory_limit_bytes"))
         return Asked(problem["program"], tests, bounds.limits(problem.get("limits"), default))
     except BadInputError as error:
         return error

@@ -7,6 +7,7 @@ Coroutines call it on the event loop. A program waits, runs, and has a result; `
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -20,11 +21,15 @@ from stepcoder_trl.executor.serve.config import ServeConfig
 from stepcoder_trl.executor.serve.metrics import Metrics
 from stepcoder_trl.executor.serve.problems import Asked, Bounds
 from stepcoder_trl.executor.serve.run_code import RunJob, RunRequest
+from stepcoder_trl.executor.verdict.recent import RecentTests
 from stepcoder_trl.executor.wire.problems import PROTOCOL, Service
 from stepcoder_trl.executor.wire.system import num_cores
 from stepcoder_trl.types import Execution, Outcome
 
 
+_MAX_DEFECTS = 100  # kinds of errors that are logged, as their texts may hold what clients send
+
+logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
@@ -43,12 +48,17 @@ class SandboxService:
         self.config = config
         self.executor = CodeExecutor(config.executor)
         self.workers = config.executor.num_workers or num_cores()
-        self.bounds = Bounds(config.executor, config.max_timeout_s, config.max_memory_bytes)
+        self.max_programs = self.workers + config.max_waiting
+        self.bounds = Bounds(
+            config.executor, config.max_timeout_s, config.max_program_timeout_s, config.max_memory_bytes
+        )
         self.metrics = Metrics(self.workers)
         self.metrics.running.set_function(lambda: min(len(self._futures), self.workers))
         self.metrics.waiting.set_function(lambda: self.waiting)
         self.stopping = threading.Event()
         self._futures: set[Future[Execution]] = set()
+        self._recent = RecentTests()
+        self._defects: set[str] = set()
 
     @property
     def waiting(self) -> int:
@@ -65,6 +75,8 @@ class SandboxService:
             service="stepcoder-trl",
             protocol=PROTOCOL,
             workers=self.workers,
+            max_programs=self.max_programs,
+            max_body_bytes=self.config.max_body_bytes,
             isolation=self.config.executor.isolation,
             layers=self.executor.layers,
             missing=self.executor.missing_layers,
@@ -74,14 +86,25 @@ class SandboxService:
         """Raise Overloaded if so many programs more would wait too long, and Stopping if the service stops."""
         if self.stopping.is_set():
             raise Stopping("the service stops")
-        if self.waiting + programs - 1 >= self.config.max_waiting:
+        if len(self._futures) + programs > self.max_programs:
             raise Overloaded(f"{self.waiting} programs wait already, of {self.config.max_waiting} that may")
+
+    def report_defect(self, error: Exception) -> str:
+        """Log an error that this service did not expect, each kind once. Return what to tell the client."""
+        kind = f"{type(error).__name__}: {error}"
+        if kind not in self._defects and len(self._defects) < _MAX_DEFECTS:
+            self._defects.add(kind)
+            logger.error("The service failed to serve a request. It goes on.", exc_info=error)
+        self.metrics.defects.inc()
+        return f"The service failed for a reason that it did not expect ({type(error).__name__}). Its log has more."
 
     async def run_problem(self, asked: Asked) -> Execution:
         """Return the execution of a program. Raise a `BadInputError`, a `SandboxError` or Stopping."""
+        tests = self._recent.parse(asked.tests)
+        limits = self.bounds.of_tests(tests, asked.limits)
         return await self._run(
             "problems",
-            lambda: self.executor.submit_with(asked.program, asked.tests, asked.limits),
+            lambda: self.executor.submit_with(asked.program, tests, limits),
             lambda execution: (execution, execution.outcome),
         )
 

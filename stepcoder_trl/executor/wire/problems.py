@@ -29,6 +29,8 @@ class Service(TypedDict):
     service: Literal["stepcoder-trl"]
     protocol: int
     workers: int  # programs that run at a time
+    max_programs: int  # of all requests, those that wait included
+    max_body_bytes: int
     isolation: str
     layers: dict[str, bool]
     missing: dict[str, str]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,9 +20,10 @@ class FakeService:
 
     lanes, max_batch, url = 8, 1, "http://sandbox"
 
-    def __init__(self, down_s: float = 0.0, is_broken: bool = False) -> None:
+    def __init__(self, down_s: float = 0.0, is_broken: bool = False, refusals: float = 0) -> None:
         self.up_at = time.monotonic() + down_s
         self.is_broken = is_broken
+        self.refusals = refusals  # requests that find it busy
         self.runs = 0
 
     def connect(self) -> None: ...
@@ -30,6 +33,8 @@ class FakeService:
         time.sleep(0.01)
         if time.monotonic() < self.up_at:
             raise TemporaryFailure("connection reset", is_gone=True)
+        if self.runs <= self.refusals:
+            raise TemporaryFailure("the service answered 504", wait_s=0.001, is_busy=True)
         for item in items:
             yield item, TemporaryFailure("the disk is full") if self.is_broken else "done"
 
@@ -45,9 +50,9 @@ class FakeService:
 def run_on():
     made: list[Dispatcher] = []
 
-    def run(*services: Any, until: Callable[[], bool] = lambda: True) -> list[Any]:
+    def run(*services: Any, until: Callable[[], bool] = lambda: True, busy_timeout_s: float = 60.0) -> list[Any]:
         """Run 50 programs, and go on with others until something has happened. Return the results of the 50."""
-        made.append(Dispatcher(services, max_attempts=5, backoff_s=0.05))
+        made.append(Dispatcher(services, max_attempts=5, backoff_s=0.05, busy_timeout_s=busy_timeout_s))
 
         def results() -> list[Any]:
             items = [Item("x", None, None) for _ in range(50)]  # type: ignore[arg-type]
@@ -102,3 +107,39 @@ def test_service_that_cannot_be_asked_is_an_error(run_on):
     service.connect = lambda: 1 / 0  # type: ignore[assignment, method-assign, return-value]
 
     assert all(isinstance(result, SandboxError) for result in run_on(service))
+
+
+def test_busy_service_is_waited_for_with_one_warning(run_on, caplog):
+    """Each program is refused more often than it may be tried."""
+    with caplog.at_level(logging.WARNING):
+        assert run_on(FakeService(refusals=100)) == ["done"] * 50
+
+    assert len(caplog.records) == 1
+    assert "busy_timeout_s" in caplog.text
+
+
+def test_programs_that_a_busy_service_refuses_go_to_the_others(run_on):
+    busy, good = FakeService(refusals=math.inf), FakeService()
+
+    assert run_on(busy, good) == ["done"] * 50
+
+
+def test_service_that_is_busy_for_too_long_is_an_error_for_all(run_on):
+    results = run_on(FakeService(refusals=math.inf), busy_timeout_s=0.1)
+
+    assert {str(result) for result in results} == {
+        "the service answered 504, and no result came for 0.1 seconds. Add hosts, or send fewer programs at a time"
+    }
+
+
+def test_service_that_is_too_busy_to_say_what_it_speaks_is_waited_for(run_on):
+    service = FakeService()
+    answers = [TemporaryFailure("429", wait_s=0.001, is_busy=True)] * 20
+
+    def connect() -> None:
+        if answers:
+            raise answers.pop()
+
+    service.connect = connect  # type: ignore[method-assign]
+
+    assert run_on(service) == ["done"] * 50

@@ -167,6 +167,8 @@ def test_service_that_lacks_a_layer_is_refused_where_all_are_asked_for(monkeypat
         "service": "stepcoder-trl",
         "protocol": 1,
         "workers": 1,
+        "max_programs": 1,
+        "max_body_bytes": 1,
         "layers": {"seccomp": False},
         "missing": {"seccomp": "system calls"},
     }
