@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 import psutil
@@ -13,6 +14,7 @@ from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import Backend, CodeExecutor, ExecutorConfig, RayExecutor
 from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.executor.ray.dispatch import Timing
+from stepcoder_trl.executor.verdict.schema import Tests
 from tests.fixed_verdicts import differences, samples, verdicts
 
 
@@ -87,6 +89,20 @@ def test_a_killed_or_stopped_actor_loses_doubles_and_reorders_nothing(cluster, n
         wait_until(lambda: len(actors()) == 3)  # its node has another
 
     assert sorted(settled) == list(range(COUNT))
+
+
+def test_a_program_that_fails_unexpectedly_costs_no_other(cluster):
+    """One fails on the node, one cannot be sent there. Neither is a lost actor, nor an outcome."""
+    odd = [("x", Tests({"type": "odd"})), ("x", Tests({"type": "stdio", "inputs": [threading.Lock()]}))]
+    with RayExecutor(timing=QUICK) as executor:
+        wait_until(lambda: executor.layers and len(actors()) == 3)
+        before = {one.pid for one in actors()}
+        programs, tests = zip(*odd, *map(slow_identity, range(20)), strict=True)
+        results = executor.run_many(programs, tests, on_error="return")
+
+        assert {one.pid for one in actors()} == before
+    assert all(isinstance(one, SandboxError) for one in results[:2])
+    assert [str(one.outcome) for one in results[2:]] == [expected(number) for number in range(20)]
 
 
 def test_a_killed_node_loses_nothing_and_a_new_one_is_used(cluster):

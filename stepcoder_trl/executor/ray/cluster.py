@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.local.config import ExecutorConfig
-from stepcoder_trl.executor.ray.node import NodeExecutor
+from stepcoder_trl.executor.ray.node import NodeExecutor, defect
 from stepcoder_trl.executor.verdict.schema import Tests
 
 
@@ -121,13 +121,20 @@ def _ray_failures() -> Iterator[None]:
 
 
 def _future(reference: Any) -> Future[Any]:
-    """Return the future of a call. What Ray raises for a lost actor becomes [`HostLost`]."""
+    """
+    Return the future of a call. What Ray raises for a lost actor becomes [`HostLost`].
+
+    What the call itself raised, as for an argument that cannot be read there, is a `SandboxError` as a result: the
+    actor goes on.
+    """
     result: Future[Any] = Future()
 
     def settle(answered: Future[Any]) -> None:
         error = answered.exception()
         if error is None:
             result.set_result(answered.result())
+        elif isinstance(error, RayTaskError) and not isinstance(error, RayActorError):
+            result.set_result(defect(error))
         else:
             result.set_exception(HostLost(" ".join(str(error).split())[:300]))
 

@@ -24,7 +24,7 @@ from stepcoder_trl.executor.announce import announce
 from stepcoder_trl.executor.local.config import ExecutorConfig
 from stepcoder_trl.executor.pending import Pending
 from stepcoder_trl.executor.ray import policy
-from stepcoder_trl.executor.ray.node import own_version
+from stepcoder_trl.executor.ray.node import defect, own_version
 from stepcoder_trl.executor.verdict.schema import Tests
 
 
@@ -266,7 +266,12 @@ class Dispatcher:
         slot.jobs.add(job)
         # The number of the tests is kept with them, so that a host prepares them once for all their programs.
         key = job.tests.prepared.setdefault("ray", next(_numbers))
-        self._then(slot.host.run(job.program, key, job.tests), partial(self._ran, slot, job))
+        try:
+            answer = slot.host.run(job.program, key, job.tests)
+        except Exception as error:  # it could not be sent, which must not end this thread
+            answer = Future()
+            answer.set_result(defect(error))
+        self._then(answer, partial(self._ran, slot, job))
 
     def _ran(self, slot: _Slot, job: Job, answer: Future[Any]) -> None:
         """Settle a program, or let it wait again."""

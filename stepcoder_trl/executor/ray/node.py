@@ -30,6 +30,12 @@ def own_version() -> str:
     return versions().get("stepcoder-trl", "that is not installed")
 
 
+def defect(error: Exception) -> SandboxError:
+    """Return the failure of one program for a reason that nobody expected."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return SandboxError(f"A program could not be executed for a reason that was not expected ({reason}).")
+
+
 class NodeExecutor:
     """
     Actor with a [`CodeExecutor`]. A failure of the sandbox is a result: Ray wraps what is raised.
@@ -56,6 +62,8 @@ class NodeExecutor:
             return await asyncio.wrap_future(self._executor.submit(program, self._known(key, tests)))
         except SandboxError as error:
             return error
+        except Exception as error:  # a defect, which must cost neither the other programs of this node nor a score
+            return defect(error)
 
     async def ping(self) -> None:
         """Answer at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from concurrent.futures import Future
@@ -12,12 +13,14 @@ import pytest
 from stepcoder_trl.errors import IsolationError, SandboxError
 from stepcoder_trl.executor import ExecutorConfig, RayExecutor
 from stepcoder_trl.executor.ray.dispatch import Timing
-from stepcoder_trl.executor.ray.node import NodeFacts, own_version
+from stepcoder_trl.executor.ray.node import NodeExecutor, NodeFacts, own_version
+from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.types import Execution, Outcome
 
 
 TESTS = {"type": "stdio", "inputs": [""], "outputs": ["1"]}
 LAYERS = {"seccomp": True, "landlock": True}
+ODD = None  # program that cannot be sent to a host
 QUICK = Timing(refresh_s=0.01, patience_s=0.2, silence_s=0.1)
 
 
@@ -62,6 +65,8 @@ class Host:
 
     def run(self, program, key, tests):
         self.seen.append(program)
+        if program == ODD:
+            raise TypeError("it cannot be sent")
         if self.kind == "dies":
             self.cluster.kinds.pop(self.node.id, None)  # its successor is good
             return done(error=Gone("the actor died"))
@@ -114,6 +119,24 @@ def test_results_are_in_order_and_every_host_works():
     assert is_whole(*run(cluster))
     assert all(host.seen for host in cluster.hosts)
     assert all(host.killed for host in cluster.hosts)
+
+
+def test_program_that_cannot_be_sent_costs_no_other(monkeypatch):
+    monkeypatch.setattr("tests.unit.executor.ray.test_dispatch.ODD", "xxx")
+
+    programs, results = run(Cluster(a="good"), count=20)
+
+    assert isinstance(results.pop(2), SandboxError)
+    assert is_whole(programs[:2] + programs[3:], results)
+
+
+def test_unexpected_error_of_one_program_on_a_node_is_its_result():
+    node = NodeExecutor(ExecutorConfig(num_workers=1))
+
+    found = asyncio.run(node.run("x", 1, Tests({"type": "odd"})))
+
+    assert isinstance(found, SandboxError)
+    assert "KeyError" in str(found)
 
 
 @pytest.mark.parametrize("kind", ["dies", "always dies", "silent", "broken"])
