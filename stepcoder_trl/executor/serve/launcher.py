@@ -1,11 +1,12 @@
 """
 Run a script as `python solution.py` would, inside the sandbox.
 
-The service sends the source of this file as the program, followed by a call of `_launch` with the script. So this code
-is as untrusted as the script that shares its process: the script can only forge what it may print anyway.
+The program of each request (`run_code.py`) loads this file, compiled, and calls `_launch`. So this code is as
+untrusted as the script that shares its process: the script can only forge what it may print anyway.
 
-Standard input holds a header, then what the script reads. Standard output gets what the script prints, then a mark and
-a report as JSON. The environment names the folder of the script as home and for temporary files.
+Standard input holds a header with this file and the script, then what the script reads. Standard output gets what the
+script prints, then a mark and a report as JSON. The environment names the folder of the script as home and for
+temporary files.
 """
 
 from __future__ import annotations
@@ -23,10 +24,8 @@ from types import ModuleType
 from typing import Any
 
 
-def _launch(script: str) -> None:
-    size, _, rest = os.pread(0, os.fstat(0).st_size, 0).partition(b"\n")
-    header, stdin = json.loads(rest[: int(size)]), rest[int(size) :]
-    del rest
+def _launch(header: dict[str, Any], stdin: bytes) -> None:
+    script = header["script"]
     os.ftruncate(0, 0)
     os.lseek(0, 0, os.SEEK_SET)
     _write(0, stdin)
