@@ -1,4 +1,4 @@
-"""Problems, intervals, reports and continuation of benchmarks/real_model.py. `stepcoder-trl ppo` does the training."""
+"""Problems, intervals, reports and continuation of training. `stepcoder-trl ppo` does the training itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import real_model
+from benchmarks.real_model import train as real_model
 from stepcoder_trl import Problem
 from stepcoder_trl.errors import BadInputError
 

@@ -1,7 +1,7 @@
 """
 PPO and StepCoder on a pretrained model: train LoRA on some of MBPP's training problems, compare pass@1.
 
-    python benchmarks/real_model.py --model smollm2 --mbpp mbpp.jsonl --work runs/real --out docs/results/real_model
+    python -m benchmarks.real_model.train --model smollm2 --mbpp mbpp.jsonl --work runs/real --out results
 
 Two thirds of MBPP's solutions have no conditional to start from, so each seed draws 16 from the other third. They are
 few, so that each is visited several times: the curriculum advances with visits. Both arms of a seed have the
@@ -153,7 +153,7 @@ def run_all(arguments: argparse.Namespace) -> None:
                     f"{_updates(folder)}."
                 )
             if _updates(folder) < arguments.updates:
-                _call(__file__, *sys.argv[1:], "--one", arm, str(seed))
+                _call("-m", "benchmarks.real_model.train", *sys.argv[1:], "--one", arm, str(seed))
             # Evaluate the checkpoint: a later command may continue the run.
             model = folder / f"checkpoint-{arguments.updates}"
             _evaluate(str(model), _evaluation_folder(folder, arguments.updates), evaluated)

@@ -1,0 +1,1 @@
+"""StepCoder on a pretrained code model: pass rates of the stages, gradients, and training with LoRA."""

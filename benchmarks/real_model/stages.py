@@ -1,0 +1,168 @@
+"""
+Samples of each stage of real problems, without training.
+
+Each problem is sampled from every stage of its curriculum, and the programs are run. The file has a line for each
+problem, so that a measurement that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.real_model.problems import Task
+from benchmarks.real_model.samplers import Sampler
+from stepcoder_trl.evaluation.sampling import split_batches
+from stepcoder_trl.executor import Backend
+from stepcoder_trl.jsonl import whole_rows, write_rows
+from stepcoder_trl.masking import MaskRule
+from stepcoder_trl.rewards import mean_test_score
+from stepcoder_trl.steps.masks import loss_masks
+from stepcoder_trl.steps.solutions import check_solutions, use_solutions
+from stepcoder_trl.steps.starts import Completion, Start, read_completions
+from stepcoder_trl.types import Execution
+
+
+Row = dict[str, Any]
+
+
+class SampleFile:
+    """
+    File of samples. The first line has the settings, and each other line a problem.
+
+        {"settings": {"samples": 4, ...}}
+        {"set": "MBPP", "task_id": "MBPP/601", "stages": [{"stage": 1, "outcomes": ["passed", "failed"], ...}, ...]}
+
+    Args:
+        path (`Path`): File. It need not exist.
+        settings (`Mapping`): Settings of the measurement. A file with others is refused.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self.path, self._header = path, {"settings": json.loads(json.dumps(settings))}
+        rows = whole_rows(path) if path.is_file() else [self._header]
+        if rows[:1] != [self._header]:
+            raise SystemExit(f"{path} holds a measurement with other settings. Move it away, or name another file.")
+        self.rows: list[Row] = rows[1:]
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Write more problems. The file is never seen half-written."""
+        self.rows += rows
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_rows(self.path, [self._header, *self.rows])
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """
+    What samples the stages, and judges the samples.
+
+    Attributes:
+        sample (`Callable`): Samples queries.
+        tokenizer (tokenizer): Tokenizer of the model.
+        eos_token_ids (`Sequence[int]`): EOS tokens, which have no text.
+        executor (`Backend`): Runs the programs.
+        samples (`int`): Samples of each stage.
+        scratch_only (`bool`): Whether to leave the other stages out.
+    """
+
+    sample: Sampler
+    tokenizer: Any
+    eos_token_ids: Sequence[int]
+    executor: Backend
+    samples: int
+    scratch_only: bool = False
+
+    def measure(self, tasks: Sequence[Task], number: int) -> list[Row]:
+        """
+        Sample the stages of some problems at the same time. `number` is the seed.
+
+        Problems whose solution fails its tests are not sampled: their curriculum would be cut from a wrong program.
+        """
+        rows = [task.row for task in tasks]
+        report = check_solutions(rows, self.executor)
+        tasks = [replace(task, row=row) for task, row in zip(tasks, use_solutions(rows, report), strict=True)]
+        sound = [task for task in tasks if task.row.task_id not in report.failing]
+        found = iter(self._sampled(sound, number)) if sound else iter(())
+        return [
+            {"set": task.set_name, "task_id": task.row.task_id, "failing": str(report.failing[task.row.task_id])}
+            if task.row.task_id in report.failing
+            else {"set": task.set_name, "task_id": task.row.task_id, "stages": next(found)}
+            for task in tasks
+        ]
+
+    def _sampled(self, tasks: Sequence[Task], number: int) -> Iterator[list[Row]]:
+        """Yield the samples of all stages of each problem."""
+        places = [(task, stage) for task in tasks for stage in task.stages[-1 if self.scratch_only else 0 :]]
+        starts = [
+            Start(task.row, stage, task.query(stage, self.tokenizer), number)
+            for number, (task, stage) in enumerate(places)
+            for _ in range(self.samples)
+        ]
+        generation = self.sample([start.query for start in starts], number)
+        completions = read_completions(starts, generation.completion_ids(), self.tokenizer, self.eos_token_ids)
+        executions = self._run(completions)
+        masks = loss_masks(completions, executions, MaskRule(), step=0)
+        judged = list(zip(completions, executions, masks, generation.stopped.tolist(), strict=True))
+        groups = iter(split_batches(judged, self.samples))
+        for task in tasks:
+            count = 1 if self.scratch_only else len(task.stages)
+            yield [_stage_row(next(groups)) for _ in range(count)]
+
+    def _run(self, completions: Sequence[Completion]) -> list[Execution | None]:
+        programs = [one.program.text for one in completions]
+        runs = self.executor.run_many(programs, [one.start.row.tests or {} for one in completions], on_error="return")
+        return [run if isinstance(run, Execution) else None for run in runs]
+
+
+def _stage_row(group: Sequence[tuple[Completion, Execution | None, list[bool], bool]]) -> Row:
+    """Return the samples of a stage, a list for each figure. A sample that could not be run has no outcome."""
+    stage = group[0][0].start.stage
+    assert stage is not None
+    return {
+        "stage": stage.stage,
+        "line": stage.line,
+        "outcomes": [None if run is None else str(run.outcome) for _, run, _, _ in group],
+        "mean_scores": [None if run is None else round(mean_test_score(run), 4) for _, run, _, _ in group],
+        "tokens": [len(mask) for _, _, mask, _ in group],
+        "kept": [sum(mask) for _, _, mask, _ in group],
+        "ended": [ended for _, _, _, ended in group],
+    }
+
+
+def measure_all(
+    tasks: Sequence[Task],
+    file: SampleFile,
+    measurement: Measurement,
+    batch_size: int,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[list[Row]]:
+    """
+    Measure the problems that the file does not have, in order, and write each batch. Yields the batches.
+
+    It stops before a batch that would not be done in time if it took as long as the longest so far.
+
+    Args:
+        tasks (`Sequence[Task]`): All problems.
+        file ([`SampleFile`]): File of the samples.
+        measurement ([`Measurement`]): What samples and judges.
+        batch_size (`int`): Problems at a time.
+        seconds (`float`): Time for all of it.
+        clock (`Callable`, *optional*): Clock in seconds.
+    """
+    known = {row["task_id"] for row in file.rows}
+    numbered = [(number, task) for number, task in enumerate(tasks) if task.row.task_id not in known]
+    begun_s, longest_s = clock(), 0.0
+    for batch in split_batches(numbered, batch_size):
+        start_s = clock()
+        if start_s - begun_s + longest_s > seconds:
+            return
+        rows = measurement.measure([task for _, task in batch], batch[0][0])
+        file.add(rows)
+        longest_s = max(longest_s, clock() - start_s)
+        yield rows
