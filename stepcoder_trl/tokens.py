@@ -55,6 +55,18 @@ def token_texts(token_ids: Sequence[int], tokenizer: Any, eos_token_ids: Collect
     return _join(pieces)
 
 
+def without_added_space(tokens: TokenizedText, text: str) -> TokenizedText:
+    """
+    Return the tokens of `text` without the space that SentencePiece adds before a text. Other tokens are unchanged.
+
+    A first token that is only this space gets the span of the first character: white space goes with the next text.
+    """
+    if tokens.text != f" {text}" or not text:
+        return tokens
+    spans = (span if span == (0, 1) else (max(span[0] - 1, 0), max(span[1] - 1, 0)) for span in tokens.spans)
+    return TokenizedText(text, tuple(spans))
+
+
 def _special_ids(tokenizer: Any) -> frozenset[int]:
     added = tokenizer.added_tokens_decoder.items()
     return frozenset(tokenizer.all_special_ids) | {token_id for token_id, token in added if token.special}

@@ -22,7 +22,7 @@ from stepcoder_trl.reports.rollouts import RolloutView, failing_test, read_rollo
 from stepcoder_trl.reports.run_files import run_directory
 from stepcoder_trl.reports.run_record import FOLDER, ROLLOUTS
 from stepcoder_trl.rewards import unit_test_score
-from stepcoder_trl.tokens import TokenizedText, token_texts
+from stepcoder_trl.tokens import TokenizedText, token_texts, without_added_space
 from stepcoder_trl.types import Execution, Program
 
 
@@ -173,7 +173,7 @@ def _tokenize(rollout: _Rollout, tokenizer: Any) -> tuple[list[int], TokenizedTe
     text = rollout.completion or ""
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
     ids = encoding["input_ids"]
-    sampled = token_texts(ids, tokenizer)
+    sampled = without_added_space(token_texts(ids, tokenizer), text)
     if sampled.text == text or not tokenizer.is_fast:
         return ids, sampled
     return ids, TokenizedText(text, tuple((start, end) for start, end in encoding["offset_mapping"]))

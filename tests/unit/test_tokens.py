@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepcoder_trl.tokens import token_texts
+from stepcoder_trl.tokens import token_texts, without_added_space
 from tests.unit.tokenizers_by_kind import (
     BYTE_EXACT,
     TEXTS,
@@ -167,3 +167,12 @@ def test_no_tokens_give_empty_text(any_tokenizer):
     tokenized = token_texts([], any_tokenizer)
 
     assert (tokenized.text, tokenized.spans) == ("", ())
+
+
+@pytest.mark.parametrize("text", [text for text in TEXTS if text])
+def test_space_that_the_tokenizer_adds_before_a_text_is_removed(byte_exact, text):
+    tokens = without_added_space(token_texts(encode(byte_exact, text), byte_exact), text)
+
+    assert tokens.text == text
+    assert tokens.spans[0][0] == 0 < tokens.spans[0][1]
+    assert tokens.spans[-1][1] == len(text)

@@ -59,6 +59,21 @@ def byte_fallback_tokenizer() -> Any:
     return wrap(backend)
 
 
+def unigram_byte_fallback_tokenizer() -> Any:
+    """Tokenizer that gives all bytes of a run the offsets of the whole run."""
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    tokens = ["<eos>", "<pad>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokens += [*map(chr, range(33, 127)), "\u2581"]
+    backend = Tokenizer(models.Unigram([(token, -1.0) for token in tokens], unk_id=2, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    backend.add_special_tokens(["<eos>", "<pad>"])
+    return wrap(backend)
+
+
 def metaspace_tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -142,6 +157,7 @@ class SlowSentencePiece:
 BYTE_EXACT = {
     "byte-level": byte_level_tokenizer,
     "byte-fallback": byte_fallback_tokenizer,
+    "unigram-byte-fallback": unigram_byte_fallback_tokenizer,
     "sentencepiece": sentencepiece_tokenizer,
 }
 

@@ -9,6 +9,7 @@ import pytest
 from stepcoder_trl.cli.main import main
 from stepcoder_trl.reports.rollouts import rollout_row
 from tests.unit.reports.test_html import Page, view
+from tests.unit.tokenizers_by_kind import unigram_byte_fallback_tokenizer
 
 
 pytestmark = pytest.mark.sandbox
@@ -150,3 +151,15 @@ def test_invalid_row_is_an_error(tokenizer_folder, tmp_path, capsys, row, compla
 
     assert (status, rows) == (2, [])
     assert complaint in capsys.readouterr().err
+
+
+def test_byte_tokens_around_a_line_end_go_with_their_own_lines(tmp_path):
+    folder = tmp_path / "tokenizer"
+    unigram_byte_fallback_tokenizer().save_pretrained(folder)
+    completion = "if n > 9: # \u6f22\n    print(1)\nprint(2 * n)\n"  # three bytes, then that of the line end
+
+    status, (row,) = mask(folder, tmp_path, {"id": 1, "prefix": PREFIX, "completion": completion, "tests": TESTS})
+
+    line_end = row["tokens"].index("\n")
+    assert status == 0
+    assert row["loss_mask"][line_end - 1 : line_end + 1] == [1, 0]
