@@ -8,7 +8,7 @@ untrusted. Names are followed without regard to order and scope: too much may be
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
 _Origins = frozenset[str]  # functions of the program
@@ -16,7 +16,15 @@ _NONE: _Origins = frozenset()
 # Functions whose results are plain, whatever the program returned.
 _PLAIN = frozenset(("len", "str", "repr", "int", "float", "bool", "abs", "round", "isinstance", "type", "print"))
 _STORING = frozenset(("append", "extend", "insert"))  # methods that compare nothing
+# Functions that gather what they get, or compare it by order, which objects of the program do not have here.
+_GATHERING = frozenset(
+    (
+        *("list", "tuple", "set", "frozenset", "dict", "zip", "enumerate", "reversed", "iter"),
+        *("sorted", "min", "max", "sum", "all", "any"),
+    )
+)
 _FUNCTIONS = (ast.FunctionDef, ast.Lambda)
+_Function = ast.FunctionDef | ast.Lambda
 
 
 def compares_results(code: ast.AST, functions: Mapping[str, ast.FunctionDef], names: _Names) -> bool:
@@ -28,8 +36,8 @@ def compares_results(code: ast.AST, functions: Mapping[str, ast.FunctionDef], na
     """
     if len(set(names.values())) < 2:
         return False
-    flow = _Flow(functions, names)
     trees = [code, *functions.values()]
+    flow = _Flow(_functions_in(trees), names)
     known = -1
     while (found := sum(map(len, flow.origins.values()))) > known:
         known = found
@@ -42,24 +50,38 @@ def compares_results(code: ast.AST, functions: Mapping[str, ast.FunctionDef], na
 _Names = Mapping[str, str]
 
 
+def _functions_in(trees: Sequence[ast.AST]) -> dict[str, list[_Function]]:
+    """Return all functions of trees by name, nested ones and lambdas included."""
+    found: dict[str, list[_Function]] = {}
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.FunctionDef):
+            found.setdefault(node.name, []).append(node)
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+            for name in (name for target in node.targets for name in _names_in(target)):
+                found.setdefault(name, []).append(node.value)
+    return found
+
+
 class _Flow:
     """Names of a test, and the functions of the program whose results each may hold."""
 
-    def __init__(self, functions: Mapping[str, ast.FunctionDef], names: _Names) -> None:
+    def __init__(self, functions: Mapping[str, Sequence[_Function]], names: _Names) -> None:
         self._functions = functions
+        self._candidates = set(names)  # names of functions of the program
         self.origins = {name: frozenset({function}) for name, function in names.items()}
 
     def of(self, node: ast.AST) -> _Origins:
         """Return the functions whose results the value of an expression may hold."""
         if isinstance(node, ast.Name):
-            return self.origins.get(node.id, _NONE)
+            inside = (name for each in self._functions.get(node.id, ()) for name in _names_in(each))
+            return self.origins.get(node.id, _NONE).union(*(self.origins.get(name, _NONE) for name in inside))
         if isinstance(node, ast.Call):
             called = node.func
             if isinstance(called, ast.Name) and called.id in _PLAIN:
                 return _NONE
-            if isinstance(called, ast.Name) and called.id in self.origins and called.id not in self._functions:
+            if isinstance(called, ast.Name) and called.id in self._candidates:
                 return self.origins[called.id]  # a call of the program, whose arguments only the program sees
-        if isinstance(node, (ast.Compare, *_FUNCTIONS)) and not isinstance(node, ast.Lambda):
+        if isinstance(node, (ast.Compare, ast.FunctionDef)):
             return _NONE
         return _NONE.union(*map(self.of, ast.iter_child_nodes(node)))
 
@@ -68,20 +90,25 @@ class _Flow:
         match node:
             case ast.Assign(targets=targets, value=value):
                 self._put(targets, self.of(value))
-            case ast.AugAssign(target=target, value=ast.expr() as value):
+            case (
+                ast.AugAssign(target=target, value=ast.expr() as value)
+                | ast.AnnAssign(target=target, value=ast.expr() as value)
+                | ast.NamedExpr(target=target, value=value)
+                | ast.For(target=target, iter=value)
+                | ast.comprehension(target=target, iter=value)
+                | ast.withitem(optional_vars=ast.expr() as target, context_expr=value)
+            ):
                 self._put([target], self.of(value))
-            case ast.AnnAssign(target=target, value=ast.expr() as value):
-                self._put([target], self.of(value))
-            case ast.NamedExpr(target=target, value=value):
-                self._put([target], self.of(value))
-            case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
-                self._put([target], self.of(value))
+            case ast.Match(subject=subject):
+                self._put_names(_names_of_patterns(node), self.of(subject))
+            case ast.FunctionDef(args=arguments) | ast.Lambda(args=arguments):
+                for parameter, default in _defaults(arguments):
+                    self._put_names([parameter.arg], self.of(default))
             case ast.Call(func=ast.Name(id=name)) if name in self._functions:
-                self._pass(node, self._functions[name])
+                for function in self._functions[name]:
+                    self._pass(node, function)
             case ast.Call(func=ast.Attribute(value=receiver)):
                 self._put([receiver], _NONE.union(*map(self.of, _arguments(node))))
-            case ast.Return(value=ast.expr()):
-                pass  # a call of a function of the setup holds what its arguments hold
 
     def combines(self, node: ast.AST) -> bool:
         """Return whether a comparison, or a call that may compare, gets results of two functions of the program."""
@@ -89,22 +116,26 @@ class _Flow:
             return _differ([self.of(side) for side in (node.left, *node.comparators)])
         if not isinstance(node, ast.Call):
             return False
-        called = node.func
+        called, given = node.func, [self.of(argument) for argument in _arguments(node)]
         if isinstance(called, ast.Name):
-            if called.id in self._functions or called.id in self.origins or called.id in _PLAIN:
+            if called.id in self._functions or called.id in self._candidates or called.id in _PLAIN:
                 return False
-            return _differ([self.of(argument) for argument in _arguments(node)])
-        if isinstance(called, ast.Attribute) and called.attr not in _STORING:
-            return _differ([self.of(operand) for operand in (called.value, *_arguments(node))])
-        return False
+            gathers = called.id in _GATHERING and not node.keywords
+            return _differ([self.of(called), *given]) or (not gathers and _is_mixed(given))
+        if isinstance(called, ast.Attribute):
+            stores = called.attr in _STORING
+            return not stores and (_differ([self.of(called.value), *given]) or _is_mixed(given))
+        return _is_mixed([_NONE.union(self.of(called), *given)])
 
     def _put(self, targets: Sequence[ast.AST], origins: _Origins) -> None:
-        for name in (name for target in targets for name in _names_in(target)):
-            self.origins[name] = self.origins.get(name, _NONE) | origins
-            if not self.origins[name]:
-                del self.origins[name]
+        self._put_names((name for target in targets for name in _names_in(target)), origins)
 
-    def _pass(self, call: ast.Call, function: ast.FunctionDef) -> None:
+    def _put_names(self, names: Iterable[str], origins: _Origins) -> None:
+        if origins:
+            for name in names:
+                self.origins[name] = self.origins.get(name, _NONE) | origins
+
+    def _pass(self, call: ast.Call, function: _Function) -> None:
         """Note what a function of the setup gets."""
         given = function.args
         parameters = [*given.posonlyargs, *given.args]
@@ -113,15 +144,39 @@ class _Flow:
         is_open = any(isinstance(argument, ast.Starred) for argument in call.args)
         for place, argument in enumerate(call.args):
             takers = by_name.values() if is_open else parameters[place : place + 1]
-            self._put_arguments([*takers, *rest], self.of(argument))
+            self._put_arguments([*takers, *rest], argument)
         for word in call.keywords:
             takers = by_name.values() if word.arg is None else [by_name[word.arg]] if word.arg in by_name else []
-            self._put_arguments([*takers, *rest], self.of(word.value))
+            self._put_arguments([*takers, *rest], word.value)
 
-    def _put_arguments(self, parameters: Sequence[ast.arg], origins: _Origins) -> None:
-        for parameter in parameters:
-            if origins:
-                self.origins[parameter.arg] = self.origins.get(parameter.arg, _NONE) | origins
+    def _put_arguments(self, parameters: Sequence[ast.arg], argument: ast.expr) -> None:
+        names = {parameter.arg for parameter in parameters}
+        self._put_names(names, self.of(argument))
+        if isinstance(argument, ast.Name) and argument.id in self._candidates:
+            self._candidates |= names
+
+
+def _is_mixed(operands: Sequence[_Origins]) -> bool:
+    """Return whether one operand may hold results of several functions: `groupby([moved(1), Point(2)])`."""
+    return any(len(operand) > 1 for operand in operands)
+
+
+def _defaults(arguments: ast.arguments) -> Iterator[tuple[ast.arg, ast.expr]]:
+    """Yield the parameters that have a default."""
+    positional = [*arguments.posonlyargs, *arguments.args]
+    yield from zip(reversed(positional), reversed(arguments.defaults), strict=False)
+    for parameter, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if default is not None:
+            yield parameter, default
+
+
+def _names_of_patterns(match: ast.Match) -> Iterator[str]:
+    """Yield the names that the patterns of a statement bind."""
+    for node in (node for case in match.cases for node in ast.walk(case.pattern)):
+        if isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name is not None:
+            yield node.name
+        elif isinstance(node, ast.MatchMapping) and node.rest is not None:
+            yield node.rest
 
 
 def _differ(sides: Sequence[_Origins]) -> bool:

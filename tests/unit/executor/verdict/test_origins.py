@@ -13,6 +13,8 @@ HELPERS = (
     "    found = []\n    for n in range(3):\n        found.append(move(n))\n"
     "    assert found == [make(n) for n in range(3)]\n"
     "def check_each(move, make):\n    assert all(map(lambda a, b: a == b, [move(1)], [make(2)]))\n"
+    "def all_equal(xs):\n    from itertools import groupby\n    return len(list(groupby(xs))) == 1\n"
+    "def equals(x):\n    def inner(y):\n        return x == y\n    return inner\n"
     "def check_one(move):\n    assert move(1) == 2 and move(2) == move(2)\n"
 )
 COMPARING = {
@@ -31,6 +33,30 @@ COMPARING = {
     "functions passed on": "check(moved, Point)",
     "functions passed on to a lambda": "check_each(moved, Point)",
     "keyword": "check(make=Point, move=moved)",
+    "groups": "from itertools import groupby\nassert len(list(groupby([moved(1), Point(2)]))) == 1",
+    "groups in a function": "assert all_equal([moved(1), Point(2)])",
+    "lambda": "assert (lambda a, b: a == b)(moved(1), Point(2))",
+    "lambda with a default": "assert (lambda a, b=Point(2): a == b)(moved(1))",
+    "named lambda with a default": "same_here = lambda a, b=Point(2): a == b\nassert same_here(moved(1))",
+    "named lambda": "same_here = lambda a, b: a == b\nassert same_here(*(moved(1), Point(2)))",
+    "lambda over pairs": "assert all(map(lambda p: p[0] == p[1], [(moved(1), Point(2))]))",
+    "nested function": (
+        "def run(p=moved(1)):\n    def eq(q):\n        return p == q\n    return eq(Point(2))\nassert run()"
+    ),
+    "nested function passed on": (
+        "def run():\n    p = moved(1)\n    def eq(q):\n        return p == q\n    return all(map(eq, [Point(2)]))\n"
+        "assert run()"
+    ),
+    "function that is returned": "assert equals(moved(1))(Point(2))",
+    "partial function": "import functools, operator\nassert functools.partial(operator.eq, moved(1))(Point(2))",
+    "named partial": (
+        "from functools import partial\nimport operator\nf = partial(operator.eq, moved(1))\nassert f(Point(2))"
+    ),
+    "starred": "import operator\nassert operator.eq(*[moved(1), Point(2)])",
+    "starmap": "import itertools as it, operator\nassert all(it.starmap(operator.eq, [(moved(1), Point(2))]))",
+    "guard": "match moved(1):\n    case x if x == Point(2):\n        pass\n    case _:\n        assert False",
+    "pattern": "match (moved(1), Point(2)):\n    case (a, *b):\n        assert a == b[0]",
+    "key": "assert sorted([1, 2], key=lambda n: [moved(1)].count(Point(2))) == [1, 2]",
 }
 PLAIN = {
     "literals": "assert moved(1) == 2 and Point(2) == 3",
@@ -39,6 +65,9 @@ PLAIN = {
     "same function": "assert [moved(1)] == [moved(1)]",
     "lengths": "assert len(moved(1)) == len(other(1))",
     "one function passed on": "check_one(moved)",
+    "gathered": "assert sorted([moved(1), other(2)]) == [2, 3] and sum([moved(1), other(2)]) == 5",
+    "conditions": "assert all([moved(1) == 2, other(2) == 3])",
+    "items": "found = {1: moved(1), 2: other(2)}\nfor key, value in found.items():\n    assert value > 0",
 }
 
 
