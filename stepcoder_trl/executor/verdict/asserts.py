@@ -9,6 +9,7 @@ has no effect. An assert that cannot be split runs in the program's process and 
 from __future__ import annotations
 
 import ast
+import builtins
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -30,6 +31,8 @@ _BUILTINS: dict[str, Any] = {
 _WRAPPERS = frozenset({"set", "list", "sorted", "tuple", "len", "str", "round", "frozenset", "dict", "sum", "bool"})
 # Functions that are cheap on any value of the program, and so may run outside.
 _SAFE_OUTSIDE = frozenset({"abs", "round", "float", "len", "bool"})
+_BUILTIN_NAMES = frozenset(dir(builtins))
+_OTHER_BUILTINS = _BUILTIN_NAMES - _WRAPPERS
 _MAX_POWER = 10_000
 _MAX_SIZE = 1_000_000  # elements of what a test's own literals make here
 PLAIN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range)
@@ -96,6 +99,47 @@ def _asks_answer(node: ast.AST, truth: bool) -> bool:
         answer = answer.value
     is_answer = isinstance(answer, ast.Call) and not names_class(answer.func)
     return is_answer and node.func.attr in PLAIN_ATTRIBUTES and bool(truth or node.args or node.keywords)
+
+
+@lru_cache(maxsize=1024)
+def is_judged_inside(expression: str, helpers: frozenset[str]) -> bool:
+    """
+    Return whether an expression gives an answer of the program and something else to a helper of the test.
+
+    So `np.allclose(f(1), [2])` shows the program what is expected, and a program that replaces the helper decides
+    the test. `helpers` are names that the tests import.
+    """
+    calls = (node for node in ast.walk(syntax_tree(expression)) if isinstance(node, ast.Call))
+    return any(_is_helper(call.func, helpers) and _mixes_answers(call, helpers) for call in calls)
+
+
+def _is_helper(function: ast.expr, helpers: frozenset[str]) -> bool:
+    """Return whether a function seems to belong to the test: `allclose`, or `np.allclose` also if not imported."""
+    name = root_name(function)
+    is_of_module = isinstance(function, ast.Attribute) and not name[:1].isupper() and name != ""
+    return name in helpers or name in _OTHER_BUILTINS or is_of_module
+
+
+def _mixes_answers(call: ast.Call, helpers: frozenset[str]) -> bool:
+    """Return whether the arguments of a call are more than one answer of the program."""
+    arguments = [*call.args, *(word.value for word in call.keywords)]
+    calls = [part for argument in arguments for part in ast.walk(argument) if isinstance(part, ast.Call)]
+    has_answer = any(root_name(part.func) not in helpers | _BUILTIN_NAMES | {"math"} for part in calls)
+    return has_answer and not (len(arguments) == 1 and _is_answer(arguments[0]))
+
+
+def _is_answer(node: ast.expr) -> bool:
+    """Return whether an expression is the result of a call, or a part of it: `f(1)[0]`."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return isinstance(node, ast.Call)
+
+
+def root_name(node: ast.expr) -> str:
+    """Return the first name of a dotted name: `np` for `np.linalg.norm`."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def names_class(function: ast.expr) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from stepcoder_trl.executor.verdict.asserts import split_assert
+from stepcoder_trl.executor.verdict.asserts import is_judged_inside, split_assert
 from stepcoder_trl.executor.verdict.compare import DEFAULT_TOLERANCE, Tolerance
 from stepcoder_trl.executor.verdict.examinable import plan_check, share_names
 from stepcoder_trl.executor.verdict.judge import (
@@ -34,7 +34,7 @@ from stepcoder_trl.executor.verdict.limits import (
 )
 from stepcoder_trl.executor.verdict.remembering import Sharing, sharing_of
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.executor.verdict.setups import divided_setup
+from stepcoder_trl.executor.verdict.setups import divided_setup, names_imported_by
 from stepcoder_trl.executor.wire.codec import encode
 from stepcoder_trl.executor.wire.frames import json_bytes
 from stepcoder_trl.executor.wire.jobs import compact, joined, text_bytes
@@ -183,6 +183,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     """
     preamble, source = tests.get("preamble", ""), tests["setup"]
     setup = divided_setup(source)
+    helpers = setup.imported | names_imported_by(preamble)
     # Every examined test runs in the examiner, so a later test would not find a name that it binds.
     examine = examine and not share_names(tuple(tests["asserts"]))
     payload: list[AssertTest] = []
@@ -193,7 +194,8 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     for number, statement in enumerate(tests["asserts"]):
         split = split_assert(statement)
         needs_setup = setup.is_needed_by(statement if split is None else split.expression)
-        needs_examiner = split is None or needs_setup or split.asks_answer
+        is_decided_inside = split is not None and (split.asks_answer or is_judged_inside(split.expression, helpers))
+        needs_examiner = split is None or needs_setup or is_decided_inside
         planned = plan_check(statement, source, preamble) if examine and needs_examiner else None
         if planned is not None:
             payload.append(ExaminedTest(candidates=list(planned.candidates)))
@@ -211,7 +213,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
         else:
             payload.append(SplitTest(expression=split.expression, truth=split.truth))
             judge: Judge = partial(judge_split_assert, split, statement)
-            judges.append(Untrusted(judge) if split.asks_answer else judge)
+            judges.append(Untrusted(judge) if is_decided_inside else judge)
             expressions += [split.expression] if needs_setup else []
     checks = json_bytes(Checks(preamble=preamble, setup=source, tests=examined)) if examined else b""
     if not (shown or expressions):

@@ -48,6 +48,7 @@ class Setup:
     code: str  # all but comments and texts, which may tell about results
     harmless: str  # imports, and calls of imported functions with numbers
     rest: tuple[_Statement, ...]
+    imported: frozenset[str] = frozenset()  # names that it imports
     sequences: frozenset[str] = frozenset()  # names of sequences and sets
 
     def is_needed_by(self, code: str) -> bool:
@@ -97,7 +98,7 @@ def divided_setup(source: str) -> Setup:
         body = syntax_tree(source).body
     except UNREADABLE:  # it fails in the program's process, and so does every test
         return Setup(source, source, ())
-    imported = frozenset(name for node in body if _imports(node) for name in names_bound_by(ast.unparse(node)))
+    imported = _names_imported_by(body)
     harmless = [node for node in body if _is_harmless(node, imported)]
     code = [node for node in body if not _is_text(node)]
     rest = [node for node in code if not _is_harmless(node, imported)]
@@ -105,8 +106,22 @@ def divided_setup(source: str) -> Setup:
         code=ast.unparse(ast.Module(list(code), [])),
         harmless=ast.unparse(ast.Module(list(harmless), [])),
         rest=tuple(_statement(node, imported) for node in rest),
+        imported=imported,
         sequences=_sequences(rest),
     )
+
+
+@lru_cache(maxsize=1024)
+def names_imported_by(source: str) -> frozenset[str]:
+    """Return the names that a module imports. Empty if Python cannot parse it."""
+    try:
+        return _names_imported_by(syntax_tree(source).body)
+    except UNREADABLE:
+        return _NONE
+
+
+def _names_imported_by(body: Sequence[ast.stmt]) -> frozenset[str]:
+    return frozenset(name for node in body if _imports(node) for name in names_bound_by(ast.unparse(node)))
 
 
 def _sequences(body: Sequence[ast.stmt]) -> frozenset[str]:

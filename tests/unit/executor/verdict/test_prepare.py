@@ -207,3 +207,44 @@ def test_executor_prepares_parsed_tests_once(monkeypatch: pytest.MonkeyPatch) ->
 
     assert [result.outcome for result in results] == [Outcome.PASSED, Outcome.FAILED]
     assert len(prepared) == 1
+
+
+@pytest.mark.parametrize(
+    ("setup", "statement"),
+    [
+        ("import numpy as np", "assert np.allclose(f(1), [2]) == True"),
+        ("import numpy as np", "assert np.allclose(f(1), [2]) is True"),
+        ("from numpy import linalg", "assert linalg.norm(np.array(f(1)) - [2]) < 1e-6"),
+        ("import operator", "assert operator.eq(f(1), g(2)) == True"),
+        ("", "assert all(x == 2 for x in f(1)) == True"),
+        ("", "assert isinstance(f(1), str) == True"),
+        ("", "assert np.allclose(f(1), [2]) == True"),
+    ],
+)
+def test_helper_of_a_test_gets_answer_and_expected_value_outside_of_the_program(setup, statement):
+    tests = Tests.parse({"type": "assert", "setup": setup, "asserts": [statement]})
+
+    job = prepare_job("", tests, Limits())
+
+    assert job.tests.header["examined"] == [0] or isinstance(job.tests.judges[0], Untrusted)
+
+
+@pytest.mark.parametrize(
+    ("setup", "statement"),
+    [
+        ("", "assert decode(encode('a')) == 'a'"),
+        ("import numpy as np", "assert f(np.array([1, 2])) == 3"),
+        ("import numpy as np", "assert np.sum(f(1)) == 3"),
+        ("", "assert repr(f(1)[0]) == '3'"),
+        ("", "assert list(map(f, [1, 2])) == [3, 4]"),
+        ("", "assert round(f(1), 2) == 3.14"),
+        ("", "assert Solution().solve(build([1, 2]), 3) == 4"),
+    ],
+)
+def test_expression_that_shows_arguments_alone_runs_with_the_program(setup, statement):
+    tests = Tests.parse({"type": "assert", "setup": setup, "asserts": [statement]})
+
+    job = prepare_job("", tests, Limits())
+
+    assert job.tests.header["examined"] == []
+    assert not isinstance(job.tests.judges[0], Untrusted)
