@@ -36,7 +36,9 @@ def _approx(actual, expected, rel=1e-06, abs_=1e-12):
         return pairs and all(_approx(a, b, rel, abs_) for a, b in zip(actual, expected))
     if isinstance(actual, (list, tuple, dict, str)) or isinstance(expected, str):
         return actual == expected
-    return actual == expected or abs(actual - expected) <= max(rel * abs(expected), abs_)
+    if actual == expected or abs(expected) == float("inf"):
+        return actual == expected
+    return abs(actual - expected) <= max(rel * abs(expected), abs_)
 """
 _SAME_ITEMS = """
 def _same_items(first, second):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from stepcoder_trl.errors import BadInputError, NoTestsError
@@ -59,6 +61,22 @@ def test_approx_becomes_closeness():
     code = "import pytest\ndef test_a():\n    assert f(1) == pytest.approx(0.5, abs=1e-3)\n"
 
     assert asserts(code) == ["assert math.isclose(f(1), 0.5, rel_tol=1e-06, abs_tol=0.001)"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"), [(5, "math.inf"), ([5], "[math.inf]"), (-1e308, "-math.inf"), ([1, 5], "[1, math.inf]")]
+)
+def test_nothing_but_infinity_is_close_to_infinity(answer, expected):
+    module = asserts_of_module(
+        f"import math\nimport pytest\ndef test_a():\n    assert f(1) == pytest.approx({expected})\n"
+    )
+
+    def run(value):
+        exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: value})
+
+    run(eval(expected, {"math": math}))
+    with pytest.raises(AssertionError):
+        run(answer)
 
 
 @pytest.mark.parametrize(
