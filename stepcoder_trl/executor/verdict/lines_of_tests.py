@@ -14,6 +14,7 @@ from stepcoder_trl.masking import executed_lines
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
+_MAX_CHECKED_LINES = 500_000  # of a program, once for each set of lines: checking more would take seconds
 NOT_RUN = "not run"  # message of a test that was not reached
 
 
@@ -23,6 +24,7 @@ def with_lines_of_tests(program: str, execution: Execution, lines: Lines, ran: o
 
     A test that was not reached has the lines of the one before it, whose outcome it has. A test gets the lines of all
     tests if its own are missing or cannot be all that ran, or if the program may remember something between tests.
+    So does each test of a long program whose many tests ran many sets of lines.
 
     Args:
         program (`str`): Text of the program.
@@ -50,6 +52,8 @@ def _believed(program: str, every: int, claims: list[int | None], sharing: Shari
     if all(bits == every for bits in sets) or reduce(or_, sets) != every:
         return [every] * len(sets)
     if sharing is Sharing.OBJECTS or (sharing is Sharing.MODULE and remembers(program)):
+        return [every] * len(sets)
+    if len(set(sets)) * (program.count("\n") + 1) > _MAX_CHECKED_LINES:
         return [every] * len(sets)
     plausible = {bits: is_plausible_trace(program, lines_of(bits)) for bits in set(sets) - {every}}
     return [bits if plausible.get(bits, True) else every for bits in sets]

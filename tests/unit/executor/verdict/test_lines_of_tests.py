@@ -55,3 +55,17 @@ def test_test_that_was_not_run_has_lines_of_the_one_before() -> None:
     failed, not_run = TestResult(Outcome.FAILED), TestResult(Outcome.FAILED, message=NOT_RUN)
 
     assert lines_of(["16", "0", "0"], tests=(failed, not_run, not_run))[1:] == [[1, 2, 4]] * 2
+
+
+def test_many_sets_of_lines_of_a_long_program_are_not_checked() -> None:
+    program = PROGRAM + "x = 1\n" * 4000
+    every = range(1, 4005)
+    execution = Execution(
+        Outcome.PASSED, (TestResult(Outcome.PASSED),) * 200, frozenset(every), frozenset(every), 0.0, True
+    )
+    full = sum(1 << line for line in every)
+    ran = [f"{full & ((1 << (3806 + number)) - 1):x}" for number in range(200)]  # each without the last lines
+
+    found = with_lines_of_tests(program, execution, list(every), ran, Sharing.NOTHING)
+
+    assert {test.executed_lines for test in found.tests} == {frozenset(every)}
