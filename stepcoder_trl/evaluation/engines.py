@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
+import huggingface_hub
 import torch
+from huggingface_hub import constants
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import SamplingConfig, end_completions, eos_token_ids, generate
@@ -19,19 +25,58 @@ from stepcoder_trl.steps.queries import FENCE, Query
 from stepcoder_trl.tokens import token_texts
 
 
+_PATIENCE_S = 5.0  # seconds to connect to the Hub
 VLLM_RANKS = (8, 16, 32, 64, 128, 256)  # values of `max_lora_rank` that every release of vLLM accepts
 
 
 @contextmanager
 def loading(model: str) -> Iterator[None]:
-    """Report a model that transformers cannot load in one line. The messages of its errors have many."""
+    """
+    Report a model that transformers cannot load in one line. The messages of its errors have many.
+
+    A folder that is not there is reported at once, and so is a Hub that cannot be reached.
+    """
     try:
+        base = (_adapter_settings(model) or {}).get("base_model_name_or_path")
+        for name in filter(None, (model, base)):
+            _check_place(name)
         yield
     except BadInputError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a folder without a tokenizer, or an unknown architecture
         reason = str(error).partition("\n")[0].rstrip(" :.")
         raise BadInputError(f"The model {model!r} cannot be loaded: {reason}. Check the path.") from error
+
+
+def _check_place(model: str) -> None:
+    """Raise a `BadInputError` for a folder that is not there, and for a name if the Hub cannot be reached."""
+    if os.path.isdir(model):
+        return
+    if os.path.exists(model):
+        raise BadInputError(f"The model {model!r} cannot be loaded: it is a file. Name its folder.")
+    if _is_path(model):
+        raise BadInputError(f"The model {model!r} cannot be loaded: there is no such folder. Check the path.")
+    is_cached = isinstance(huggingface_hub.try_to_load_from_cache(model, "config.json"), str)
+    if is_cached or constants.HF_HUB_OFFLINE or getproxies():  # behind a proxy only a request can tell
+        return
+    hub = urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection(
+            (hub.hostname, hub.port or (443 if hub.scheme == "https" else 80)), _PATIENCE_S
+        ).close()
+    except OSError as error:  # transformers would try again for a minute, twice
+        raise BadInputError(
+            f"The model {model!r} cannot be loaded: there is no such folder, and the Hub, {hub.hostname}, cannot be "
+            f"reached ({error.strerror or error}). Check the path."
+        ) from None
+
+
+def _is_path(model: str) -> bool:
+    """Return whether a text can only be a path: a name on the Hub is `owner/name`, or an old one without owner."""
+    parts = model.split("/")
+    return (
+        model[:1] in (".", "/", "~") or "\\" in model or len(parts) > 2 or (len(parts) > 1 and os.path.isdir(parts[0]))
+    )
 
 
 def tokenizer_source(model: str) -> str:

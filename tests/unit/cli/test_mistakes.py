@@ -223,6 +223,15 @@ MISTAKES = [
     (f"sft {RUN} --model_name_or_path none", "The model 'none' cannot be loaded"),
     ("ppo --problems p.jsonl --output_dir r", "`model_name_or_path` is missing"),
     (f"ppo {RUN}", "The model 'model' cannot be loaded"),
+    *(
+        (
+            f"{verb} {RUN} --model_name_or_path {folder}",
+            f"The model '{folder}' cannot be loaded: there is no such folder",
+        )
+        for verb, folder in (("ppo", "./none"), ("grpo", "folder/none"), ("sft", "runs/sft/checkpoint-1"))
+    ),
+    ("evaluate --problems p.jsonl --model runs/ppo/ --out e", "there is no such folder. Check the path."),
+    ("evaluate --problems p.jsonl --model lost_adapter --out e", "'/none/base' cannot be loaded: there is no such"),
     (f"sft {RUN} --model_name_or_path plain --prompt_style chat", "The tokenizer has no chat template"),
     (f"sft {RUN} --model_name_or_path strict --prompt_style chat", "The chat template cannot render the messages: No"),
     # plot, quickstart, selftest
@@ -245,6 +254,8 @@ def place(tmp_path_factory):
         (folder / name).write_text(f"{text}\n" if text else "")
     (folder / "latin.yaml").write_bytes("run_name: Zürich".encode("latin-1"))
     (folder / "folder").mkdir()
+    (folder / "lost_adapter").mkdir()
+    (folder / "lost_adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "/none/base"}')
     for name, target in (("link.jsonl", "p.jsonl"), ("link_s.jsonl", "s.jsonl"), ("link_model", "model")):
         (folder / name).symlink_to(target)
     (folder / "run").mkdir()

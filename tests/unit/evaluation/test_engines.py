@@ -164,3 +164,21 @@ def test_adapter_without_tokenizer_uses_tokenizer_source_base_model(tmp_path, to
 
     assert engines.tokenizer_source(folder) == folder
     assert engines.tokenizer_source("a-name/on-the-hub") == "a-name/on-the-hub"
+
+
+def test_hub_that_cannot_be_reached_is_one_line_at_once(monkeypatch):
+    asked = []
+
+    def connect(address, timeout):
+        asked.append((address, timeout))
+        raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(engines, "getproxies", dict)
+    monkeypatch.setattr("socket.create_connection", connect)
+
+    with pytest.raises(BadInputError, match=r"no such folder, and the Hub, \S+, cannot be reached \(Name or service"):
+        with engines.loading("someone/model"):
+            pytest.fail("asked the Hub")
+
+    assert asked == [(("huggingface.co", 443), 5.0)]
