@@ -19,10 +19,14 @@ _DATA = (
 )
 _METHOD = (
     ("--curriculum MODE", "paper, mix, adaptive or off."),
+    ("--curriculum_start WHERE", "first, or measured with the model."),
+    ("--prefix_imitation W", "Also imitate the code shown (0: off)."),
     ("--fgo MODE", "lines, off, random, tests or tests_random."),
     ("--reward NAME", "stepcoder, ppocoder or rltf."),
+    ("--score_tests HOW", "By the worst test, or by the mean."),
     ("--reward_funcs MODULE:FUNCTION", "Use functions of your own instead."),
-    ("--executor_urls URL...", "Run programs on these hosts."),
+    ("--executor NAME", "Run programs local, remote or on ray."),
+    ("--executor_urls URL...", "Hosts of remote (stepcoder-trl serve)."),
     ("--test_timeout_s S", "Limit the CPU seconds per test."),
 )
 _RUN = (
@@ -34,9 +38,8 @@ _RUN = (
     ("--num_processes N", "zero3 or the path of a configuration."),
 )
 _EVALUATION = (
-    ("--eval_problems FILE...", "Evaluate on these problems,"),
-    ("--eval_strategy steps", "at regular steps,"),
-    ("--eval_steps N", "every N updates."),
+    ("--eval_problems FILE...", "Evaluate on these problems, with"),
+    ("--eval_strategy steps", "and --eval_steps N: every N updates."),
 )
 _UPDATES = (
     ("--max_steps N", "Do N updates."),
@@ -82,7 +85,7 @@ def help_text(verb: str) -> str:
         **({} if is_sft else {"StepCoder": _METHOD}),
         "run": _RUN if is_sft else (*_EVALUATION, *_RUN),
     }
-    lines = [f"usage: stepcoder-trl {verb} [--config YAML] --problems FILE... [options]", "", _SENTENCES[verb]]
+    lines = [f"usage: stepcoder-trl {verb} [--config YAML] --problems FILE... [options]", _SENTENCES[verb]]
     lines.append("YAML has the names of the flags, and flags beat it. --help-all lists all options")
     lines.append("with their defaults. Formats of problems:")
     lines += textwrap.wrap(
@@ -90,7 +93,7 @@ def help_text(verb: str) -> str:
         _WIDTH,
         initial_indent="  ",
         subsequent_indent="  ",
-        max_lines=4,
+        max_lines=None if is_sft else 2,
         placeholder=" and those of docs/data.md.",
     )
     for title, options in groups.items():

@@ -170,6 +170,58 @@ class Announcer(PrinterCallback):
         self._bar, self.speaks = None, False
 
 
+class SFTAnnouncer(PrinterCallback):
+    """
+    Prints a summary before the first step of fine-tuning, and a line at each log.
+
+    Args:
+        num_solutions (`int`): Number of solutions that are trained on.
+        num_left_out (`int`): Number of problems without a solution that can be learnt from.
+    """
+
+    def __init__(self, num_solutions: int, num_left_out: int) -> None:
+        self.num_solutions, self.num_left_out = num_solutions, num_left_out
+        self._logged_at, self._logged_s = 0, 0.0
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Print the summary."""
+        self._logged_at, self._logged_s = state.global_step, time.perf_counter()
+        if state.is_world_process_zero and speaks(args):
+            left_out = f"; problems left out: {self.num_left_out}" if self.num_left_out else ""
+            size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+            done = f", of which {state.global_step} are done" if state.global_step else ""
+            say(f"Solutions    {self.num_solutions}{left_out}")
+            say(f"Steps        {state.max_steps}{done}; {size} solutions each, {state.num_train_epochs} epochs")
+            say(f"Writes to    {args.output_dir}: {METRICS}, checkpoints and the model")
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Print the line of a log."""
+        if state.is_world_process_zero and speaks(args) and logs and "loss" in logs:
+            now, step = time.perf_counter(), state.global_step
+            say(step_line(step, state.max_steps, logs, (now - self._logged_s) / max(1, step - self._logged_at)))
+            self._logged_at, self._logged_s = step, now
+
+
+def step_line(step: int, total: int, logs: Mapping[str, Any], seconds: float) -> str:
+    """Return the line of a step of fine-tuning: loss, tokens that were predicted right, and seconds per step."""
+    parts = [
+        f"loss {logs['loss']:.3f}",
+        *(f"{value:.0%} of the tokens predicted right" for value in _given(logs, "mean_token_accuracy")),
+        f"{seconds:.1f} s a step",
+    ]
+    return f"step {step} of {total}: {', '.join(parts)}"
+
+
+def add_sft_callbacks(trainer: Any, num_solutions: int, num_left_out: int) -> None:
+    """Print lines in place of all metrics of TRL's `SFTTrainer`, and write the metrics to a file."""
+    for callback in [one for one in trainer.callback_handler.callbacks if type(one) in _DEFAULTS]:
+        trainer.remove_callback(callback)
+    trainer.add_callback(MetricsFile())
+    trainer.add_callback(SFTAnnouncer(num_solutions, num_left_out))
+
+
 # Lines of updates
 
 

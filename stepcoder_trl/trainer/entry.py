@@ -20,7 +20,7 @@ from stepcoder_trl.rewards import REWARDS, describe_rewards
 from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP, read_template_kwargs
 from stepcoder_trl.steps.prompt_settings import PromptSettings, style_of
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
-from stepcoder_trl.trainer.announcements import farewell, say, speaks
+from stepcoder_trl.trainer.announcements import add_sft_callbacks, farewell, say, speaks
 from stepcoder_trl.trainer.cards import sft_facts
 from stepcoder_trl.trainer.checkpoints import checkpoints, newest_checkpoint
 from stepcoder_trl.trainer.merged import check_merge, save_merged
@@ -168,6 +168,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     trainer.add_callback(RunFileCallback(identity))
     trainer.add_callback(report)
     trainer.report = report
+    add_sft_callbacks(trainer, len(dataset), len(left_out))
     with renamed_attributes_allowed(), _advice_when_interrupted(trainer):
         trainer.train(resume_from_checkpoint=None if source is None else str(source))
     if is_main:

@@ -149,6 +149,8 @@ def quiet_libraries() -> None:
     """Silence libraries below us: warnings about each other, and their progress bars outside a terminal."""
     # DeepSpeed calls functions of torch by their old names.
     warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)
+    # The default of transformers is for GPUs.
+    warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true", category=UserWarning)
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
         datasets.disable_progress_bars()

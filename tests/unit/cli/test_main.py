@@ -265,4 +265,6 @@ def test_short_help_names_existing_options(verb, capsys):
 
     named = set(re.findall(r"--[\w-]+", short)) - {"--config", "--help-all"}
     assert len(named) > 10
+    if verb != "sft":
+        assert named >= {"--score_tests", "--prefix_imitation", "--curriculum_start", "--executor", "--executor_urls"}
     assert named <= options

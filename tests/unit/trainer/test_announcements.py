@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,14 @@ from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import as_rows
 from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.trainer import announcements
-from stepcoder_trl.trainer.announcements import Announcer, MetricsFile, farewell, summary, update_line
+from stepcoder_trl.trainer.announcements import (
+    Announcer,
+    MetricsFile,
+    SFTAnnouncer,
+    farewell,
+    summary,
+    update_line,
+)
 from stepcoder_trl.trainer.training_set import TrainingSet
 
 
@@ -191,3 +199,18 @@ def test_farewell_says_where_everything_lies_and_what_is_next(tmp_path):
         f"Page of the run: {tmp_path}/report.html.",
         "Next: stepcoder-trl evaluate --model 'my runs'",
     ]
+
+
+def test_fine_tuning_prints_a_line_per_log(args, capsys):
+    args.train_batch_size, args.gradient_accumulation_steps, args.world_size = 8, 4, 2
+    announcer, control = SFTAnnouncer(100, 3), None
+    state = state_of(0)
+    state.num_train_epochs = 3
+    announcer.on_train_begin(args, state, control)
+    announcer.on_log(args, state_of(2), control, {"loss": 1.2345, "mean_token_accuracy": 0.5})
+    announcer.on_log(args, state_of(9), control, {"train_runtime": 3.0, "train_loss": 1.0})
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["Solutions    100; problems left out: 3", "Steps        9; 64 solutions each, 3 epochs"]
+    assert re.fullmatch(r"step 2 of 9: loss 1\.234, 50% of the tokens predicted right, \d+\.\d s a step", lines[3])
+    assert len(lines) == 4
