@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,14 @@ from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.tokenizers import load_tokenizer
 from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.jsonl import Row, read_rows, write_rows, write_text
+from stepcoder_trl.jsonl import STANDARD_STREAM, Row, read_rows, write_rows, write_text
 from stepcoder_trl.masking import MaskRule, loss_mask
 from stepcoder_trl.parsing import extract_program
 from stepcoder_trl.reports.html import rollouts_page
 from stepcoder_trl.reports.rollouts import RolloutView, failing_test, read_rollout
 from stepcoder_trl.reports.run_files import run_directory
 from stepcoder_trl.reports.run_record import FOLDER, ROLLOUTS
+from stepcoder_trl.reports.terminal import rollouts_text
 from stepcoder_trl.rewards import unit_test_score
 from stepcoder_trl.tokens import TokenizedText, token_texts, without_added_space
 from stepcoder_trl.types import Execution, Program
@@ -39,6 +42,7 @@ example:
 """
 
 
+_SHOWN = 3
 _TITLE = "Fine-Grained Optimization: tokens trained on"
 
 
@@ -58,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tokenizer", metavar="DIR", help="Load the Hugging Face tokenizer from this folder.")
     add("--out", required=True, metavar="MASKS", help="Write masks to this JSONL file (-: standard output).")
     add("--html", metavar="FILE", help="Also write an HTML page that shows the masks in colour.")
+    add("--show", type=int, metavar="N", help="Show the first N in colour (default: 3 in a terminal, else 0).")
     add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
     add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
     add_executor_arguments(parser)
@@ -98,8 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
             row |= {"loss_mask": None, "outcome": None, "score": None, "error": str(result)}
         rows.append(row)
     write_rows(arguments.out, rows)
+    views = _views(rollouts, programs, rows, results)
     if arguments.html:
-        write_text(arguments.html, _page(rollouts, programs, rows, results))
+        write_text(arguments.html, rollouts_page(views, _TITLE))
+    _show(arguments, views)
     return 1 if any(row["outcome"] is None for row in rows) else 0
 
 
@@ -141,7 +148,19 @@ def _show_recorded(arguments: argparse.Namespace, given: list[Row]) -> int:
     if arguments.html:
         updates = [update if isinstance(update := row.fields.get("update"), int) else None for row in given]
         write_text(arguments.html, rollouts_page(views, _TITLE, updates))
+    _show(arguments, views)
     return 0
+
+
+def _show(arguments: argparse.Namespace, views: Sequence[RolloutView]) -> None:
+    """Print the first rollouts with their tokens in colour, unless standard output gets the masks."""
+    number = arguments.show
+    if number is None:
+        number = _SHOWN if sys.stdout.isatty() else 0
+    if number > 0 and views and arguments.out != STANDARD_STREAM:
+        from rich.console import Console
+
+        Console().print(rollouts_text(views[:number]))
 
 
 def _parse(row: Row) -> _Rollout:
@@ -179,8 +198,10 @@ def _tokenize(rollout: _Rollout, tokenizer: Any) -> tuple[list[int], TokenizedTe
     return ids, TokenizedText(text, tuple((start, end) for start, end in encoding["offset_mapping"]))
 
 
-def _page(rollouts: list[_Rollout], programs: list[Program], rows: list[dict[str, Any]], results: list[Any]) -> str:
-    views = [
+def _views(
+    rollouts: list[_Rollout], programs: list[Program], rows: list[dict[str, Any]], results: list[Any]
+) -> list[RolloutView]:
+    return [
         RolloutView(
             task_id=str(rollout.id),
             prompt="",
@@ -199,4 +220,3 @@ def _page(rollouts: list[_Rollout], programs: list[Program], rows: list[dict[str
         for rollout, program, row, result in zip(rollouts, programs, rows, results, strict=True)
         if isinstance(result, Execution)
     ]
-    return rollouts_page(views, _TITLE)

@@ -94,16 +94,19 @@ def test_page_says_what_came_instead_of_the_expected(tokenizer_folder, tmp_path)
 
 
 @pytest.mark.parametrize("of_run", [False, True])
-def test_rollouts_that_training_wrote_are_shown_as_they_were(tmp_path, of_run):
+def test_rollouts_that_training_wrote_are_shown_as_they_were(tmp_path, of_run, capsys):
     rows = [rollout_row(3, view(token_ids=tuple(range(8))))]
     path, out, page = (tmp_path / name for name in ("record/rollouts.jsonl", "masks.jsonl", "page.html"))
     path.parent.mkdir()
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     with pytest.raises(SystemExit) as stop:
-        main(["mask", str(tmp_path if of_run else path), "--out", str(out), "--html", str(page)])
+        main(["mask", str(tmp_path if of_run else path), "--out", str(out), "--html", str(page), "--show", "1"])
 
     assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert "trained on" in shown.splitlines()[0]
+    assert "task/1" in shown
     (row,) = [json.loads(line) for line in out.read_text().splitlines()]
     assert row["token_ids"] == list(range(8))
     assert row["loss_mask"] == [1, 1, 1, 0, 0, 1, 1, 1]
