@@ -14,7 +14,7 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.trainer.ppo_math import length_mask
 from stepcoder_trl.trainer.records import Experience
-from stepcoder_trl.trainer.shared_options import steps_of_whole_groups
+from stepcoder_trl.trainer.shared_options import sizes_that_fit, steps_of_whole_groups
 
 
 class PromptSampler(Sampler[list[int]]):
@@ -79,9 +79,10 @@ def plan_batches(args: Any, num_rows: int, num_generations: int, num_processes: 
     if total % num_generations:
         below, above = total // num_generations * num_generations, -(-total // num_generations) * num_generations
         nearest = f"{below} and {above}" if below else str(above)
+        fix = sizes_that_fit(per_device, num_generations, num_processes, steps, args.num_mini_batches)
         raise BadInputError(
             f"{sizes} per update, which is not a multiple of `num_generations`, {num_generations}. The nearest that "
-            f"fit: {nearest}. Change one of the three."
+            f"fit: {nearest}. {fix}"
         )
     prompts = total // num_generations
     if num_rows < prompts:

@@ -19,6 +19,7 @@ from stepcoder_trl.trainer.shared_options import (
     option,
     refuse,
     set_renamed_options,
+    sizes_that_fit,
     steps_of_whole_groups,
 )
 from stepcoder_trl.trainer.vllm_options import check_generation_kwargs
@@ -83,6 +84,8 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
         self.executor_choice()  # checked
         check_needed_options(self)
         _set_accumulation(self)
+        if self.num_generations > 1:  # TRL refuses 1
+            _check_groups(self)
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
         choose_devices(self)
         set_renamed_options(self)
@@ -106,6 +109,19 @@ def _set_accumulation(args: StepCoderGRPOConfig) -> None:
         size = args.per_device_train_batch_size
         args.gradient_accumulation_steps = (
             1 if given else steps_of_whole_groups(size, args.num_generations, num_processes)
+        )
+
+
+def _check_groups(args: StepCoderGRPOConfig) -> None:
+    """Raise an error if an update is not whole groups. Other sizes of a batch than an update's are left to TRL."""
+    given, num_processes = args.generation_batch_size, get_int_from_env(["WORLD_SIZE"], 1)
+    size, steps = args.per_device_train_batch_size, args.gradient_accumulation_steps or 1
+    total = size * steps * num_processes
+    if given is None and args.steps_per_generation is None and total % args.num_generations:
+        raise BadInputError(
+            f"`per_device_train_batch_size` {size} x `gradient_accumulation_steps` {steps} x {num_processes} "
+            f"processes = {total} completions per update, which is not a multiple of `num_generations`, "
+            f"{args.num_generations}. {sizes_that_fit(size, args.num_generations, num_processes, steps)}"
         )
 
 

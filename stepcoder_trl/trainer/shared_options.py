@@ -247,6 +247,17 @@ def steps_of_whole_groups(per_device: int, num_generations: int, num_processes: 
     return math.lcm(steps, parts)
 
 
+def sizes_that_fit(per_device: int, num_generations: int, num_processes: int, steps: int, parts: int = 1) -> str:
+    """Return the fix for an update that is not whole groups: values of single options with which it is."""
+    total = per_device * steps * num_processes
+    whole = steps_of_whole_groups(per_device, num_generations, num_processes, parts)
+    groups = [str(size) for size in range(2, total + 1) if total % size == 0]
+    fixes = [f"`gradient_accumulation_steps` to a multiple of {whole}"]
+    if groups:
+        fixes.append(f"`num_generations` to {groups[0] if len(groups) == 1 else 'one of ' + ', '.join(groups[-8:])}")
+    return f"Set {' or '.join(fixes)}."
+
+
 # Checks
 
 

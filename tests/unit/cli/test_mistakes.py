@@ -195,6 +195,10 @@ MISTAKES = [
     ),
     (f"ppo {RUN} --reward rltf --reward_funcs stepcoder", "`reward_funcs` replaces it"),
     (f"grpo {RUN} --eval_problems p.jsonl", "`eval_strategy` is 'no'"),
+    (
+        f"grpo {RUN} --num_generations 3 --per_device_train_batch_size 8 --gradient_accumulation_steps 2",
+        "Set `gradient_accumulation_steps` to a multiple of 3 or `num_generations` to one of 2, 4, 8, 16.",
+    ),
     (f"grpo {RUN} --num_generations 1", "at least 2 generations"),
     (f"grpo {RUN} --loss_type dapoo", "`loss_type` is 'dapoo', but must be one of"),
     (f"grpo {RUN} --response_length 8", "Did you mean `max_completion_length`?"),
