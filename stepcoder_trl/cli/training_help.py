@@ -89,7 +89,7 @@ def help_text(verb: str) -> str:
     lines.append("YAML has the names of the flags, and flags beat it. --help-all lists all options")
     lines.append("with their defaults. Formats of problems:")
     lines += textwrap.wrap(
-        FORMAT_TITLES + ".",
+        " ".join(FORMAT_TITLES.split()) + ".",
         _WIDTH,
         initial_indent="  ",
         subsequent_indent="  ",

@@ -1,18 +1,19 @@
-"""Reads LiveCodeBench, BigCodeBench, KodCode and open-r1's Codeforces problems."""
+"""Reads LiveCodeBench, BigCodeBench, ClassEval, KodCode and open-r1's Codeforces problems."""
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import pickle
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from stepcoder_trl.data.formats.cases import read_tests, read_unittest
 from stepcoder_trl.data.formats.common import Format, LeftOut, difficulty, paragraph, plain_object, records
-from stepcoder_trl.data.imports import USUAL_IMPORTS
+from stepcoder_trl.data.imports import USUAL_IMPORTS, explicit_imports
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import Row, parse_json, shown
@@ -84,7 +85,7 @@ def _load_livecodebench(row: Row) -> Problem:
     )
 
 
-# KodCode and BigCodeBench
+# KodCode, BigCodeBench and ClassEval
 
 
 def _load_kodcode(row: Row) -> Problem:
@@ -102,9 +103,7 @@ def _load_bigcodebench(row: Row) -> Problem:
     libraries = plain_object(row, "libs") or []
     if not isinstance(libraries, list) or not all(isinstance(name, str) for name in libraries):
         raise BadInputError(f"{row.where}: `libs` is {shown(libraries)}, but must be a list of names. Correct it.")
-    others = sorted({name for name in libraries if name.partition(".")[0] not in sys.stdlib_module_names})
-    if others:
-        raise LeftOut(row.where, f"needs {', '.join(others)}", "Only the standard library is there.")
+    _refuse_other_libraries(row, libraries)
     stub = row.text("complete_prompt")
     return Problem(
         task_id=row.text("task_id"),
@@ -116,6 +115,36 @@ def _load_bigcodebench(row: Row) -> Problem:
     )
 
 
+def _load_classeval(row: Row) -> Problem:
+    imports, solution, test = "\n".join(row.texts("import_statement")), row.text("solution_code"), row.text("test")
+    _refuse_other_libraries(row, [name for code in (imports, solution, test) for name in _imported(code)])
+    # Its harness runs the imports, the class and the tests as one module.
+    preamble = explicit_imports(imports) if imports.strip() else ""
+    return Problem(
+        task_id=row.text("task_id"),
+        prompt=f"Complete the class `{row.text('class_name')}`.\n\n```python\n{row.text('skeleton').strip()}\n```\n",
+        canonical_solution=solution,
+        tests={**read_unittest(row, test), "preamble": preamble},
+        where=row.where,
+    )
+
+
+def _refuse_other_libraries(row: Row, names: Sequence[str]) -> None:
+    others = sorted({name for name in names if name.partition(".")[0] not in sys.stdlib_module_names})
+    if others:
+        raise LeftOut(row.where, f"needs {', '.join(others)}", "Only the standard library is there.")
+
+
+def _imported(code: str) -> Iterator[str]:
+    """Yield the names of the modules that code imports."""
+    tree = parse(code)
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
 # open-r1/codeforces
 
 
@@ -124,8 +153,12 @@ def _load_codeforces(row: Row) -> Problem:
         raise LeftOut(row.where, "is interactive", "Only standard output can be judged.")
     if row.text("input_mode", "stdio") != "stdio":
         raise LeftOut(row.where, "reads a file", "Only standard input can be tested.")
+    if row.text("language", "python").lower() not in ("python", "python3"):  # prompts of a problem differ by it
+        raise LeftOut(row.where, "is for another language", "Only Python can be run.")
     cases: dict[str, Any] = {}
-    for field in ("examples", "official_tests"):
+    for field in ("examples", "official_tests", "generated_tests"):
+        if isinstance(row.fields.get(field), int):
+            continue  # the number of the tests that the dataset has in files of their own
         for case in records(row, field, row.json(field)):
             cases.setdefault(str(case.get("input")).strip(), case)
     parts = [("", row.text("description"))]
@@ -211,14 +244,25 @@ BIGCODEBENCH = Format(
     reads="rows that need only the standard library; each method of the `unittest` class is a test",
     refuses="rows that need other libraries are left out and counted",
 )
+CLASSEVAL = Format(
+    "classeval",
+    "ClassEval",
+    ("task_id", "skeleton", "test", "solution_code", "class_name"),
+    _load_classeval,
+    licence="MIT",
+    reads="classes that need only the standard library; each method of the `unittest` classes is a test; "
+    "`import_statement` runs before the program",
+    refuses="rows that need other libraries are left out and counted",
+    knows=("test_classes",),
+)
 CODEFORCES = Format(
     "codeforces",
     "Codeforces (open-r1)",
     ("id", "description", "official_tests", "input_mode|generated_checker|contest_id"),
     _load_codeforces,
     licence="CC BY 4.0",
-    reads="`examples` and `official_tests`, judged by `generated_checker` if there is one; limits. There are no "
-    "solutions",
-    refuses="interactive problems and those that read files are left out and counted",
+    reads="`examples` and `official_tests`, and `generated_tests` where they are joined to the row, judged by "
+    "`generated_checker` if there is one; limits. There are no solutions",
+    refuses="interactive problems, those that read files, and prompts for other languages are left out and counted",
     knows=("generated_checker", "generated_tests", "official_tests_complete", "examples"),
 )

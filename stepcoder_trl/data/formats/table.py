@@ -6,15 +6,21 @@ import textwrap
 from collections.abc import Sequence
 
 from stepcoder_trl.data.formats.apps import APPS, APPS_PLUS, TACO
-from stepcoder_trl.data.formats.benchmarks import BIGCODEBENCH, CODEFORCES, KODCODE, LIVECODEBENCH
-from stepcoder_trl.data.formats.codecontests import CODECONTESTS, CODECONTESTS_REPO
+from stepcoder_trl.data.formats.benchmarks import BIGCODEBENCH, CLASSEVAL, CODEFORCES, KODCODE, LIVECODEBENCH
+from stepcoder_trl.data.formats.codecontests import (
+    CODECONTESTS,
+    CODECONTESTS_O,
+    CODECONTESTS_PLUS,
+    CODECONTESTS_REPO,
+)
 from stepcoder_trl.data.formats.common import Format
 from stepcoder_trl.data.formats.evalplus import EVALPLUS
 from stepcoder_trl.data.formats.humaneval import HUMANEVAL, HUMANEVAL_PACK
 from stepcoder_trl.data.formats.leetcode import LEETCODE
 from stepcoder_trl.data.formats.mbpp import MBPP, MBPP_PLUS, MBPP_SANITIZED
 from stepcoder_trl.data.formats.own import OWN
-from stepcoder_trl.data.formats.trainers import ACECODE, DEEPCODER, RSTAR, VERIFICATION_INFO, VERL
+from stepcoder_trl.data.formats.rstar import RSTAR
+from stepcoder_trl.data.formats.trainers import ACECODE, DEEPCODER, VERIFICATION_INFO, VERL
 
 
 # The order decides: the first entry whose required fields a row has is taken. An entry with more required fields must
@@ -33,6 +39,8 @@ FORMATS: Sequence[Format] = (
     HUMANEVAL,
     LEETCODE,
     CODECONTESTS,
+    CODECONTESTS_PLUS,
+    CODECONTESTS_O,
     CODECONTESTS_REPO,
     VERL,
     ACECODE,
@@ -41,6 +49,7 @@ FORMATS: Sequence[Format] = (
     LIVECODEBENCH,
     KODCODE,
     BIGCODEBENCH,
+    CLASSEVAL,
     CODEFORCES,
 )
 

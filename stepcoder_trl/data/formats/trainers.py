@@ -203,26 +203,6 @@ def _load_verification_info(row: Row) -> Problem:
     )
 
 
-# rStar-Coder
-
-
-def _load_rstar(row: Row) -> Problem:
-    starter_code = row.text("starter_code", "")
-    value = {"inputs": plain_object(row, "inputs"), "outputs": plain_object(row, "outputs")}
-    given = row.text("code", "") or row.text("response", "")
-    return Problem(
-        task_id=str(row.identifier("question_id")),
-        prompt=paragraph(row.text("question")),
-        starter_code=starter_code,
-        canonical_solution=code_of_answer(given) if given else "",
-        tests={
-            **read_tests(row, "inputs", value, row.text("func_name", "") or None, starter_code),
-            "preamble": USUAL_IMPORTS,
-        },
-        where=row.where,
-    )
-
-
 VERL = Format(
     "verl",
     "verl's schema",
@@ -262,14 +242,4 @@ VERIFICATION_INFO = Format(
     reads="verifiable-coding-problems (also open-r1's) and SYNTHETIC-1 and -2: `verification_info` as an object, "
     "as JSON or as Python's text; `gold_standard_solution`",
     refuses="rows without `test_cases`, and other languages, are left out and counted",
-)
-RSTAR = Format(
-    "rstar_coder",
-    "rStar-Coder",
-    ("question_id", "question", "inputs", "outputs"),
-    _load_rstar,
-    licence="CC BY 4.0",
-    reads="`seed_testcase` and `synthetic_rl_testcase`; `func_name` makes `call` tests. Join `code` or `response` of "
-    "the other configurations by `question_id` for solutions",
-    knows=("test_case_type",),
 )

@@ -1,4 +1,4 @@
-"""The verbs `check` and `overlap` read problems of every format."""
+"""All verbs that take problems read every format."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ import json
 import pytest
 
 from stepcoder_trl.cli.main import main
+from stepcoder_trl.curriculum import CurriculumConfig
+from stepcoder_trl.data.formats import load_problems
+from stepcoder_trl.steps.queries import Query
+from stepcoder_trl.steps.rows import as_rows, read_dataset
+from stepcoder_trl.trainer.training_set import TrainingSet
 from tests.unit.data.published_rows import EVERY_FORMAT
 
 
+WITHOUT_SOLUTION = [name for name, example in EVERY_FORMAT.items() if example.solution is not None]
+
+
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """Return a file of one row for each format."""
+def folder(tmp_path_factory):
+    """Return a folder with a file of one row for each format."""
     folder = tmp_path_factory.mktemp("formats")
     for name, example in EVERY_FORMAT.items():
-        (folder / f"{name}.jsonl").write_text(json.dumps(example.row) + "\n", encoding="utf-8")
+        row = {**example.row, "prompt": "Add one."} if name == "verl" else example.row  # all prompts are text
+        (folder / f"{name}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(folder):
     return sorted(map(str, folder.iterdir()))
 
 
@@ -35,14 +49,54 @@ def test_check_reads_every_format(files, capsys):
 
 
 @pytest.mark.parametrize("name", EVERY_FORMAT)
-def test_overlap_reads_every_format(files, name, capsys):
-    path = next(file for file in files if file.endswith(f"/{name}.jsonl"))
+def test_overlap_reads_every_format(folder, name, capsys):
+    path = folder / f"{name}.jsonl"
 
     status, printed = run("overlap", path, "--train", path), capsys.readouterr()
 
-    if EVERY_FORMAT[name].solution is None:
+    if name not in WITHOUT_SOLUTION:
         assert status == 0
         assert printed.out
     else:  # the dataset has no solutions to compare
         assert status == 2
         assert "no solution has a counted line" in printed.err
+
+
+@pytest.mark.sandbox
+def test_evaluate_reads_every_format(folder, files, tmp_path):
+    samples, expected = [], []
+    for path in files:
+        (problem,) = load_problems(path)
+        example = EVERY_FORMAT[path.removeprefix(f"{folder}/").removesuffix(".jsonl")]
+        right = problem.canonical_solution if example.solution is None else example.solution
+        samples += [{"task_id": problem.task_id, "program": program} for program in (right, example.wrong)]
+        expected += ["passed", "failed"]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples), encoding="utf-8")
+
+    given = ("--samples", tmp_path / "samples.jsonl", "--out", tmp_path / "out", "--workers", 1)
+    assert run("evaluate", "--problems", *files, *given) == 0
+
+    rows = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert [row["outcome"] for row in rows] == expected
+
+
+@pytest.mark.sandbox
+def test_refine_reads_every_format(folder, tmp_path):
+    assert run("refine", folder, "--out", tmp_path / "out", "--runs", 1, "--workers", 1) == 0
+
+    log = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    kept = [json.loads(line)["task_id"] for line in (tmp_path / "out" / "problems.jsonl").read_text().splitlines()]
+    dropped = {entry["task_id"]: entry["rule"] for entry in log if entry["action"] == "drop"}
+    assert len(kept) + len(dropped) == len(EVERY_FORMAT)
+    assert set(dropped.values()) == {"no_solution", "duplicate"}  # some rows are about the same problem
+
+
+@pytest.mark.parametrize("name", EVERY_FORMAT)
+def test_training_reads_every_format(folder, name):
+    rows = as_rows(read_dataset([str(folder / f"{name}.jsonl")]))
+
+    training_set = TrainingSet(rows, CurriculumConfig(), lambda row, prefix: Query("", prefix, (1,)), limit=10.0)
+
+    assert training_set.rows == rows
+    assert training_set.has_tests
+    assert (rows[0].canonical_solution == "") == (name in WITHOUT_SOLUTION)

@@ -198,6 +198,38 @@ CODECONTESTS: dict[str, Any] = {
     "input_file": "",
     "output_file": "",
 }
+CODECONTESTS_PLUS: dict[str, Any] = {
+    "source": "Codeforces",
+    "id": "1_A",
+    "title": "Doubling",
+    "description": "Print it doubled.\n",
+    "time_limit": 2000,
+    "memory_limit": 256,
+    "validator": "#include <testlib.h>",
+    "generator": "#include <testlib.h>",
+    "generator_cmd": "./gen -n 1",
+    "checker": "",
+    "correct_submissions": [
+        {"code": "int main(){}", "language": "cpp"},
+        {"code": "print 1", "language": "py2"},
+        {"code": "print(int(input()) * 2)\n", "language": "py3"},
+    ],
+    "incorrect_submissions": [{"code": "print(0)\n", "language": "py3"}],
+    "test_cases": [{"input": "1\n", "output": "2\n"}, {"input": "-3\n", "output": "-6\n"}],
+    "true_positive_rate": 1.0,
+    "true_negative_rate": 1.0,
+}
+_CORNER_CASES = [{"input": {"stdin": f"{n}\n"}, "output": {"stdout": f"{2 * n}\n"}} for n in (1, -3)]
+CODECONTESTS_O: dict[str, Any] = {
+    "name": "2_A. Doubling",
+    "description": "Print it doubled.\n",
+    "corner_cases": _CORNER_CASES,
+    "commands": ["./gen -n 1"],
+    "generator": "#include <testlib.h>",
+    "checker": None,
+    "input_constraints_summary": "One number.",
+    "results": [{"corner_cases": _CORNER_CASES[:1], "generate_commands": ["./gen -n 1"]}],
+}
 CODECONTESTS_REPO: dict[str, Any] = {
     "id": "1_a_add_one",
     "problem_md": (
@@ -316,6 +348,31 @@ BIGCODEBENCH: dict[str, Any] = {
     "doc_struct": "{}",
     "libs": "['json']",
 }
+CLASSEVAL: dict[str, Any] = {
+    "task_id": "ClassEval_0",
+    "skeleton": (
+        "import math\n\nclass Circle:\n    def __init__(self, radius):\n        self.radius = radius\n\n"
+        '    def area(self):\n        """\n        Return the area.\n        """\n'
+    ),
+    "test": (
+        "import unittest\n\nclass CircleTestArea(unittest.TestCase):\n"
+        "    def test_area_1(self):\n        self.assertAlmostEqual(Circle(1).area(), math.pi)\n\n"
+        "    def test_area_2(self):\n        self.assertEqual(Circle(0).area(), 0)\n\n\n"
+        "class CircleTest(unittest.TestCase):\n    def test_circle(self):\n        circle = Circle(2)\n"
+        "        circle.radius = 3\n        self.assertAlmostEqual(circle.area(), 9 * math.pi)\n"
+    ),
+    "solution_code": (
+        "class Circle:\n    def __init__(self, radius):\n        self.radius = radius\n\n"
+        "    def area(self):\n        return math.pi * self.radius ** 2\n"
+    ),
+    "import_statement": ["import math"],
+    "class_description": '    """A circle."""\n',
+    "class_name": "Circle",
+    "test_classes": ["CircleTestArea", "CircleTest"],
+    "class_constructor": "class Circle:\n    def __init__(self, radius):\n        self.radius = radius\n",
+    "fields": ["self.radius"],
+    "methods_info": [{"method_name": "area", "test_class": "CircleTestArea", "test_code": "class ..."}],
+}
 CODEFORCES: dict[str, Any] = {
     "id": "1/A",
     "contest_id": "1",
@@ -358,6 +415,17 @@ EVERY_FORMAT: dict[str, Example] = {
     "codecontests": Example(
         CODECONTESTS, "print(abs(int(input())) * 2)\n", {"public_tests": {"input": 1}}, "`public_tests` is", 3
     ),
+    "codecontests_plus": Example(
+        CODECONTESTS_PLUS, "print(2)\n", {"checker": "#include <testlib.h>"}, "has a checker in C++", 2
+    ),
+    "codecontests_o": Example(
+        CODECONTESTS_O,
+        "print(2)\n",
+        {"corner_cases": [{"input": "1", "output": "2"}]},
+        "must have `input.stdin`",
+        2,
+        solution="print(2 * int(input()))\n",
+    ),
     "codecontests_repo": Example(CODECONTESTS_REPO, "print(1)\n", {"outputs": []}, "`tests.outputs` is empty"),
     "verl": Example(
         VERL, _INC, {"reward_model": {"ground_truth": "42"}}, "`reward_model.ground_truth` that is not tests", 2
@@ -386,6 +454,15 @@ EVERY_FORMAT: dict[str, Example] = {
         {"libs": "['json', 'pandas']"},
         "needs pandas",
         2,
+        trusted=False,
+    ),
+    "classeval": Example(
+        CLASSEVAL,
+        "class Circle:\n    def __init__(self, radius):\n        self.radius = 1\n\n"
+        "    def area(self):\n        return math.pi * self.radius ** 2\n",
+        {"import_statement": ["import math", "import numpy as np"]},
+        "needs numpy",
+        3,
         trusted=False,
     ),
     "codeforces": Example(

@@ -17,7 +17,10 @@ from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from tests.unit.data.published_rows import (
     BIGCODEBENCH,
+    CLASSEVAL,
     CODECONTESTS,
+    CODECONTESTS_O,
+    CODECONTESTS_PLUS,
     CODEFORCES,
     DEEPCODER_LCB,
     DEEPCODER_PRIME,
@@ -27,6 +30,7 @@ from tests.unit.data.published_rows import (
     LIVECODEBENCH,
     MBPP,
     OURS,
+    RSTAR,
     VERIFICATION_INFO,
     VERL,
 )
@@ -109,6 +113,21 @@ def test_missing_source_gives_one_line(monkeypatch, name):
     [
         (BIGCODEBENCH, {"task_id": "b", "libs": ["pandas", "json"]}, r"needs pandas \(1\)"),
         (CODEFORCES, {"id": "b", "interaction_format": "Ask."}, r"is interactive \(1\)"),
+        (CODEFORCES, {"language": "cpp"}, r"is for another language \(1\)"),
+        (CLASSEVAL, {"task_id": "b", "test": "from PIL import Image\n"}, r"needs PIL \(1\)"),
+        (CODECONTESTS_PLUS, {"id": "b", "checker": "int main() {}"}, r"has a checker in C\+\+ \(1\)"),
+        (CODECONTESTS_O, {"name": "b", "checker": "int main() {}"}, r"has a checker in C\+\+ \(1\)"),
+        (
+            RSTAR,
+            {
+                "question_id": "b",
+                "func_name": "f",
+                "starter_code": "def f(x):",
+                "inputs": ["[1, 2]"],
+                "outputs": ["3"],
+            },
+            r"has calls in a form that is not known \(1\)",
+        ),
         (VERL, {"reward_model": {"ground_truth": "42"}}, r"that is not tests of code \(1\)"),
         (VERL, {"ability": "math"}, r"is about mathematics \(1\)"),
         (KODCODE, {"question_id": "b", "test": "def test_a(x):\n    pass\n"}, r"tests that cannot be run \(1\)"),
@@ -144,9 +163,58 @@ def test_checkers_of_codeforces_judge(untraced, write_rows, ending):
     assert found[1].tests[0].message == "the checker rejects the output"
 
 
+def test_generated_tests_of_codeforces_that_are_joined_to_the_row_are_read(write_rows):
+    (problem,) = load_problems(write_rows({**CODEFORCES, "generated_tests": [{"input": "5", "output": "10"}]}))
+
+    assert problem.tests["inputs"] == ["1", "3\n", "5"]
+
+
 def test_checker_that_is_not_python_is_refused(write_rows):
     with pytest.raises(BadInputError, match="`generated_checker` is '#include"):
         load_problems(write_rows({**CODEFORCES, "generated_checker": "#include <x>\nint main() {}"}))
+
+
+# rStar-Coder
+
+METHOD = "class Solution:\n    def f(self, xs: List[int], y: int = 1) -> int:\n        "
+
+
+@pytest.mark.parametrize(
+    ("starter_code", "text", "arguments"),
+    [
+        (METHOD, '{"y": 2, "xs": [1]}', [[1], 2]),
+        (METHOD, "[[1], 2]", [[1], 2]),
+        (METHOD, "xs = [1], y = 2", [[1], 2]),
+        (METHOD, "y = 2\nxs = [1]", [[1], 2]),
+        ("def f(x):", '{"x": "a"}', ["a"]),
+        ("def f(\n    x,\n):\n", "x = None", [None]),
+        ("def f(x):", "7", [7]),
+    ],
+)
+def test_calls_of_rstar_are_text(write_rows, starter_code, text, arguments):
+    row = {**RSTAR, "func_name": "f", "starter_code": starter_code, "inputs": [text], "outputs": ["[3]"]}
+
+    (problem,) = load_problems(write_rows(row))
+
+    assert problem.tests["type"] == "call"
+    assert (problem.tests["inputs"], problem.tests["outputs"]) == ([arguments], [[3]])
+
+
+@pytest.mark.parametrize("text", ["[1]", "[1, 2, 3]", '{"x": 1}', "xs = [1]", "xs = [1], z = 2", "a b"])
+def test_calls_of_rstar_that_are_not_clear_are_left_out(write_rows, text):
+    starter_code = "def f(x):" if text == "[1]" else METHOD
+    row = {**RSTAR, "func_name": "f", "starter_code": starter_code, "inputs": [text], "outputs": ["3"]}
+
+    with pytest.raises(BadInputError, match="calls in a form that is not known"):
+        load_problems(write_rows(row))
+
+
+def test_asserts_of_rstar_are_asserts(write_rows):
+    row = {**RSTAR, "func_name": "f", "inputs": ["assert f(1) == 2"], "outputs": ["None"]}
+
+    (problem,) = load_problems(write_rows(row))
+
+    assert problem.tests["asserts"] == ["assert f(1) == 2"]
 
 
 # LiveCodeBench
