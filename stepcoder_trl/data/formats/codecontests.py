@@ -35,7 +35,7 @@ def _load_published(row: Row) -> Problem:
     for name in ("input_file", "output_file"):
         if file := row.text(name, ""):
             raise LeftOut(row.where, f"uses the file {file}", "Only standard input and output can be tested.")
-    cases = [case for name in _GROUPS for case in records(row, name, row.fields.get(name))]
+    cases = [case for name in _GROUPS for case in records(row, name, row.json(name))]
     return Problem(
         task_id=row.text("name"),
         prompt=paragraph(row.text("description")),
@@ -87,7 +87,7 @@ _PLUS = ("correct_submissions", "code")
 def _python_solutions(row: Row, name: str = "solutions", text: str = "solution") -> list[str]:
     """Return the solutions in Python 3."""
     found = []
-    for entry in records(row, name, row.fields.get(name)):
+    for entry in records(row, name, row.json(name)):
         if entry.get("language") in _PYTHON_3:
             solution = entry.get(text)
             if not isinstance(solution, str):
@@ -117,7 +117,7 @@ def _limits(row: Row) -> dict[str, Any]:
 CODECONTESTS = Format(
     "codecontests",
     "CodeContests",
-    ("name", "description", "|".join(_GROUPS), "solutions"),
+    ("name", "description", "|".join(_GROUPS)),
     _load_published,
     licence="CC BY 4.0",
     reads="the tests of all three groups; the first solution in Python 3, all of them for `refine`; `time_limit` and "

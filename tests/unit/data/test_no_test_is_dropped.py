@@ -326,7 +326,7 @@ def test_check_that_its_module_does_not_call_is_called_beside_its_asserts(write_
 GROUPS = ("public_tests", "private_tests", "generated_tests")
 
 
-@pytest.mark.parametrize("form", ["lists", "objects", "one group", "names of languages"])
+@pytest.mark.parametrize("form", ["lists", "objects", "one group", "names of languages", "text"])
 def test_tests_of_all_groups_of_codecontests_are_read(write_rows, form):
     row = dict(CODECONTESTS)
     if form == "objects":
@@ -336,6 +336,8 @@ def test_tests_of_all_groups_of_codecontests_are_read(write_rows, form):
     if form == "one group":
         tests = {kind: [text for name in GROUPS for text in row[name][kind]] for kind in ("input", "output")}
         row = {**row, **dict.fromkeys(GROUPS), "generated_tests": tests}
+    if form == "text":
+        row = {**row, **{name: json.dumps(row[name]) for name in (*GROUPS, "solutions")}}
     if form == "names of languages":
         row["solutions"] = {"language": ["CPP", "PYTHON3"], "solution": ["int main(){}", "print(int(input()) * 2)\n"]}
 
