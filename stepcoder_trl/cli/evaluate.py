@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Limit all tests together (default: S per test).",
     )
     add("--memory-mb", type=int, default=512, metavar="M", help="Limit a program's memory in MiB (default: 512).")
-    add("--float-tolerance", type=float, metavar="T", help="Compare words of output that are numbers up to T.")
+    add("--float-tolerance", type=float, metavar="T", help="Compare printed numbers and returned floats up to T.")
     add_executor_arguments(scoring)
     add("--compare", metavar="RESULTS", help="Compare with results.jsonl of another run (McNemar).")
     add(

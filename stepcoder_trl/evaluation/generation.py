@@ -163,15 +163,11 @@ def _generation_config(sampling: SamplingConfig, stops: list[int], pad: int) -> 
     return GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
         eos_token_id=stops or None,
+        stop_strings=list(sampling.stop_words) or None,
         pad_token_id=pad,
         use_cache=True,
         **choice,
     )
-
-
-def _stop_strings(sampling: SamplingConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Return the arguments of `model.generate` with which stop words end generation early."""
-    return {"stop_strings": list(sampling.stop_words), "tokenizer": tokenizer} if sampling.stop_words else {}
 
 
 def _unpadded(row: list[int], pad: int) -> list[int]:
@@ -325,7 +321,7 @@ def generate(
             criteria = StoppingCriteriaList([fences] if any(fences.inside_fence) else [])
             sequences = model.generate(
                 input_ids=ids,
-                **_stop_strings(sampling, tokenizer),
+                **({"tokenizer": tokenizer} if sampling.stop_words else {}),  # to find stop words
                 attention_mask=mask.long(),
                 generation_config=config,
                 stopping_criteria=criteria,

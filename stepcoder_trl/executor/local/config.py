@@ -38,8 +38,8 @@ class ExecutorConfig(Limits, _FirstFields):
         stop_on_first_failure (`bool`, *optional*, defaults to `False`):
             Report the tests after the first failure as not run, and do not run them.
         float_tolerance (`float`, *optional*):
-            Absolute and relative tolerance for words of standard output that are numbers. By default words are
-            compared as text.
+            Absolute and relative tolerance for words of standard output that are numbers, and for expected floats of
+            calls. By default words are compared as text, and floats within 1e-6.
         fresh_process_per_test (`bool`, *optional*, defaults to `False`):
             Fork a new process for every test, so that no test sees the state that another left in imported modules.
         trace (`bool`, *optional*, defaults to `True`):

@@ -117,7 +117,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         output_bytes = [len(text_bytes(text)) for text in tests["outputs"]]
     elif tests["type"] == "call":
         payload = [json_bytes(encode(list(arguments))) for arguments in tests["inputs"]]
-        given = tests.get("float_tolerance")
+        given = tests.get("float_tolerance", limits.float_tolerance)
         tolerance = DEFAULT_TOLERANCE if given is None else Tolerance(given, given)
         kept_bytes = _KEPT_PER_BYTE * sum(len(json_bytes(encode(value))) for value in tests["outputs"])
         judges = [partial(judge_returned, value, tolerance, limits.keep_outputs) for value in tests["outputs"]]

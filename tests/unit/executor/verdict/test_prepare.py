@@ -195,6 +195,20 @@ def test_tolerance_of_a_row_comes_before_that_of_the_executor(
     assert judge_test(job.tests.judges[0], {**report, "cpu_s": 0.0}).outcome.value == outcome
 
 
+@pytest.mark.parametrize(("tolerance", "outcome"), [(0.1, "passed"), (0.01, "failed"), (None, "failed")])
+@pytest.mark.parametrize(
+    ("tests", "report"),
+    [({**STDIO, "outputs": ["1.0"]}, {"output": "1.04"}), ({**CALL, "outputs": [1.0]}, {"value": 1.04})],
+    ids=["stdio", "call"],
+)
+def test_tolerance_of_the_executor_holds_for_rows_without_one(
+    tests: dict[str, Any], report: dict[str, Any], tolerance: float | None, outcome: str
+) -> None:
+    job = prepare_job("", Tests.parse(tests), replace(LIMITS, float_tolerance=tolerance))
+
+    assert judge_test(job.tests.judges[0], {**report, "cpu_s": 0.0}).outcome.value == outcome
+
+
 @pytest.mark.sandbox
 def test_executor_prepares_parsed_tests_once(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = []
