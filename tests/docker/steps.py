@@ -33,6 +33,7 @@ class Image:
     """What the steps have said so far."""
 
     folder: Path
+    host: dict[str, str] = field(default_factory=dict)
     arguments: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     user: str = "root"
@@ -63,8 +64,7 @@ class Image:
 
     def run(self, command: list[str], namespaces: tuple[str, ...] = ()) -> None:
         """Run a command in the folder, with the image's environment, user and working directory."""
-        kept = {name: text for name, text in os.environ.items() if name.startswith("PIP_") or "proxy" in name.lower()}
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **kept, **self.arguments, **self.environment}
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **self.host, **self.arguments, **self.environment}
         identity = self._identity() if self.user != "root" else []
         inside = [CHROOT, str(self.folder), "env", "-C", self.workdir, *identity, *command]
         mount = f'mount -t proc proc {self.folder}/proc && exec "$@"'
@@ -93,10 +93,27 @@ def mount(folder: Path) -> None:
         subprocess.run(["mount", "--rbind", f"/{name}", folder / name], check=True)
 
 
+def host_settings(folder: Path) -> dict[str, str]:
+    """Return this machine's settings of pip and of proxies. Certificates and wheels that they name come along."""
+    found = {name: text for name, text in os.environ.items() if name.startswith("PIP_") or "proxy" in name.lower()}
+    for name, text in found.items():
+        source, target = Path(text), folder / "mnt" / name
+        if source.is_absolute() and source.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["mount", "--bind", source, target], check=True)
+        elif source.is_absolute() and source.is_file():
+            shutil.copy(source, target)
+        else:
+            continue
+        found[name] = f"/mnt/{name}"
+    return found
+
+
 def main(folder: Path, command: list[str]) -> None:
-    image = Image(folder.resolve(), {"DEBIAN_FRONTEND": "noninteractive"})
+    folder = folder.resolve()
+    mount(folder)
+    image = Image(folder, host_settings(folder), {"DEBIAN_FRONTEND": "noninteractive"})
     image.arguments.update({name: os.environ[name] for name in ("TORCH_INDEX", "EXTRAS") if name in os.environ})
-    mount(image.folder)
     for name, value in instructions((ROOT / "Dockerfile").read_text(encoding="utf-8")):
         print(f"{name} {value}", flush=True)
         image.step(name, value)
