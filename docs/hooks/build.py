@@ -13,7 +13,16 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from docs.hooks.pages import FOLDER, fill_in, link_to_pages, plain_types, repository_links, repository_page
+from docs.hooks.pages import (
+    FOLDER,
+    fill_in,
+    link_to_pages,
+    loaded_from_network,
+    plain_types,
+    repository_links,
+    repository_page,
+)
+from stepcoder_trl.errors import BadInputError
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -37,3 +46,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return a page whose types and names are without the marks that docstrings put around them."""
     return plain_types(html)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Return a finished page. Raises a `BadInputError` if it would fetch something from the network."""
+    if found := loaded_from_network(output):
+        raise BadInputError(f"{page.file.src_uri} would load {found[0]}. Put the file into docs.")
+    return output

@@ -14,6 +14,7 @@ from stepcoder_trl.errors import BadInputError
 FOLDER = "repository"  # of the pages with files of the repository
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".md": "markdown", ".json": "json", ".jsonl": "json"}
 
+_LOADED = re.compile(r"""<(?:script|link|img)\b[^>]*?\b(?:src|href)="?(https?:[^"\s>]+)""")
 _GENERATED = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 _LINK = re.compile(r"\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
 
@@ -27,6 +28,11 @@ def _plain_type(code: re.Match[str]) -> str:
     """Return a type of a docstring, such as "[`~peft.PeftConfig`], *optional*", as `PeftConfig, optional`."""
     short = re.sub(r"\[`(?:~[\w.]*\.)?([^`]+)`\]", r"\1", code[0])
     return re.sub(r"`([^`]*)`", r"\1", short).replace("*optional*", "optional")
+
+
+def loaded_from_network(html: str) -> list[str]:
+    """Return the addresses of scripts, styles and pictures that a browser would fetch for a page."""
+    return _LOADED.findall(html)
 
 
 def fill_in(markdown: str) -> str:

@@ -114,16 +114,17 @@ class Curriculum:
         """
         Return the state of all problems in five numbers.
 
-        Returns:
-            `dict[str, float]`:
-                - `curriculum/scratch_share`: share of the problems whose current stage is scratch.
-                - `curriculum/mean_stage`: mean number of the current stage; 0 is scratch.
-                - `curriculum/pass_rate`: mean over problems of the moving average of passing samples.
-                - `curriculum/revealed_share`: mean share of the solution's characters in the current prefix.
-                - `curriculum/advanced`: moves toward scratch since the beginning, over all problems (`adaptive`:
-                  groups that lowered the upper end of an interval).
+        - `curriculum/scratch_share`: share of the problems whose current stage is scratch.
+        - `curriculum/mean_stage`: mean number of the current stage; 0 is scratch.
+        - `curriculum/pass_rate`: mean over problems of the moving average of passing samples.
+        - `curriculum/revealed_share`: mean share of the solution's characters in the current prefix.
+        - `curriculum/advanced`: moves toward scratch since the beginning, over all problems (`adaptive`: groups that
+          lowered the upper end of an interval).
 
-            Means over no problems are 0.
+        Means over no problems are 0.
+
+        Returns:
+            `dict[str, float]`: The numbers by name.
         """
         current = {task_id: self._progress.current(task_id) for task_id in self._lengths}
         count = max(1, len(current))

@@ -53,3 +53,12 @@ def test_types_lose_the_marks_of_docstrings():
     found = pages.plain_types(html)
 
     assert found == "<code>PeftConfig, optional</code> <code>str or Problem</code> <code>Backend</code>"
+
+
+def test_scripts_styles_and_pictures_of_the_network_are_found():
+    html = (
+        '<link rel="stylesheet" href="site.css"><a href="https://arxiv.org/abs/2402.01391"><img src="a.svg"></a>'
+        '<script src="https://unpkg.com/x"></script><img alt="b" src="http://example.org/b.png"><link href=https://c/d>'
+    )
+
+    assert pages.loaded_from_network(html) == ["https://unpkg.com/x", "http://example.org/b.png", "https://c/d"]
