@@ -20,6 +20,8 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 # Flags of accelerate, Docker and Ray in the prose. Their commands stand in code blocks, which are not checked.
 OTHERS = {"--config_file", "--num-cpus", "--resources", "--runtime"}
 
+UPSTREAM = {"every_save", "frac_reward_zero_std"}  # a strategy of uploads, and a metric of TRL's GRPO
+
 
 @cache
 def flags_of(verb: str) -> frozenset[str]:
@@ -67,6 +69,21 @@ def test_flags_in_the_prose_are_those_of_some_command(page):
     known = frozenset().union(*map(flags_of, VERBS)) | flags_of_benchmarks() | OTHERS
 
     assert named - known == set()
+
+
+@cache
+def words_of_the_source() -> frozenset[str]:
+    files = [path for folder in ("stepcoder_trl", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")]
+    words = (word for path in files for word in re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    inherited = (flag.removeprefix("--") for verb in ("sft", "ppo", "grpo") for flag in flags_of(verb))
+    return frozenset(words) | frozenset(inherited)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "results" not in page.parts], ids=name_of)
+def test_options_and_columns_exist(page):
+    named = set(re.findall(r"`(?:--)?([a-z]+(?:_[a-z0-9]+)+)(?:=[^`]*)?`", page.read_text(encoding="utf-8")))
+
+    assert named - words_of_the_source() - UPSTREAM == set()
 
 
 def test_commands_of_a_text_are_found():

@@ -14,12 +14,42 @@ from stepcoder_trl import CodeExecutor, Outcome, load_problems
 DOCS = Path(__file__).parents[3] / "docs"
 
 
-def test_start_answers_ten_questions_with_one_link_each():
-    page = (DOCS / "index.md").read_text(encoding="utf-8")
+# Words of each question on the page, and of its answer.
+QUESTIONS = {
+    "my tests look": '"type": "unittest"',
+    "reward `None`": "The *sandbox* failed, not the program",
+    "memory": "GiB",
+    "resume": "resume_from_checkpoint",
+    "learnt": "stepcoder-trl check",
+    "reward of my own": "reward_funcs=[",
+    "vLLM": "use_vllm=True",
+    "several GPUs": "--accelerate_config zero3",
+    "safe": "What is not stopped",
+    "evaluate": "stepcoder-trl evaluate --model",
+    "publish": "push_to_hub=True",
+}
 
-    rows = re.findall(r"^\| (.+\?.*) \| (.*) \|$", page, re.MULTILINE)
-    assert len(rows) >= 10
-    assert all(len(re.findall(r"\]\([^)]+\)", answer)) == 1 for _, answer in rows)
+
+def section(target: str) -> str:
+    """Return the text to which a link leads: a page, or the part of it below a heading."""
+    name, _, anchor = target.partition("#")
+    page = (DOCS / name).read_text(encoding="utf-8")
+    if not anchor:
+        return page
+    for mark, title in re.findall(r"^(#+) (.+)$", page, re.MULTILINE):
+        if re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") == anchor:
+            text = page.partition(f"\n{mark} {title}\n")[2]
+            return re.split(rf"^#{{1,{len(mark)}}} ", text, flags=re.MULTILINE)[0]
+    raise AssertionError(f"{name} has no heading {anchor}")
+
+
+@pytest.mark.parametrize(("question", "answer"), QUESTIONS.items())
+def test_one_click_from_the_start_answers_the_question(question, answer):
+    start = (DOCS / "index.md").read_text(encoding="utf-8")
+
+    (link,) = re.findall(rf"^\| [^|]*{re.escape(question)}[^|]*\? .*\| \[[^]]*\]\(([^)]+)\) \|$", start, re.MULTILINE)
+
+    assert answer in section(link)
 
 
 @pytest.mark.sandbox
