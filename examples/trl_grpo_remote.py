@@ -3,6 +3,10 @@ GRPO with programs that run on other hosts.
 
     stepcoder-trl serve --host 0.0.0.0                                        # on each host
     python examples/trl_grpo_remote.py MODEL PROBLEMS OUT http://sandbox-1:8080 http://sandbox-2:8080
+
+docs/serve.md says how to protect the service. The last line names the folder of the model:
+
+    saved to OUT
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ def main(model: str, problems: str, out: str, *urls: str) -> None:
             executor=executor,
         )
         trainer.train()
+    trainer.save_model()
+    print(f"saved to {out}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def indented_blocks(name):
 def documented_run(name):
     """Return the documented command of an example, without `python`, and the documented last lines."""
     blocks = indented_blocks(name)
-    command = next(block for block in blocks if block.lstrip().startswith(f"python examples/{name}"))
+    commands = (line.strip() for block in blocks for line in block.splitlines())
+    command = next(line for line in commands if line.startswith(f"python examples/{name}"))
     return shlex.split(command)[1:], [line[4:] for line in blocks[-1].splitlines()]
 
 

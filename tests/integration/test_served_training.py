@@ -1,12 +1,16 @@
-"""Two updates of each trainer, against two served hosts and in this process: the same numbers."""
+"""Training against two served hosts: the same numbers as in this process, and the example."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
+import stepcoder_trl
+from tests.integration.grpo.helpers import SMALL
 from tests.integration.same_numbers import assert_same_numbers, grpo, ppo, two_updates
+from tests.integration.test_examples import ROOT, documented_run, printed_by
 from tests.unit.executor.serve.conftest import Served
 
 
@@ -30,3 +34,20 @@ def test_training_against_served_hosts_gives_the_same_numbers(hosts, make, token
         trainers[-1].train()
 
     assert_same_numbers(*trainers)
+
+
+def test_example_trains_with_the_programs_on_served_hosts(
+    hosts, tokenizer, make_policy, tmp_path, monkeypatch, capsys
+):
+    make_policy().save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    short = partial(stepcoder_trl.StepCoderGRPOConfig, **{**SMALL, "max_steps": 1, "save_strategy": "no"})
+    monkeypatch.setattr(stepcoder_trl, "StepCoderGRPOConfig", short)
+    command, last_lines = documented_run("trl_grpo_remote.py")
+    places = {"MODEL": str(tmp_path / "model"), "PROBLEMS": str(ROOT / "examples/data/problems.jsonl")}
+    places |= {"OUT": str(tmp_path / "out"), "http://sandbox-1:8080": hosts[0], "http://sandbox-2:8080": hosts[1]}
+
+    lines = printed_by(command, places, monkeypatch, capsys)
+
+    assert lines[-1:] == last_lines
+    assert (tmp_path / "out" / "model.safetensors").exists()
