@@ -27,6 +27,17 @@ def test_citation_names_the_version_of_the_package():
     assert citation["repository-code"] == config["metadata"]["url"]
 
 
+def test_page_about_compatibility_has_every_extra():
+    config = configparser.RawConfigParser()
+    config.read(SETUP, encoding="utf-8")
+    page = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+
+    cells = re.findall(r"^\| (`.*?) \|", page.partition("## Extras")[2], re.MULTILINE)
+
+    named = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(named) == sorted(config["options.extras_require"])
+
+
 def test_addresses_of_the_repository_are_those_of_setup_cfg():
     config = configparser.RawConfigParser()
     config.read(SETUP, encoding="utf-8")
