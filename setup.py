@@ -2,7 +2,8 @@
 Steps of the build. Everything else about the package stands in setup.cfg and pyproject.toml.
 
 The programs of the self-test are hundreds of small files. A wheel holds them as one archive. The README's links to
-files of the repository become absolute, so that they work on the page of a package index.
+files of the repository become absolute, so that they work on the page of a package index. The address of the
+repository stands in setup.cfg alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 SELFTEST = Path("stepcoder_trl/executor/selftest")
+PAPER = "https://arxiv.org/abs/2402.01391"
+PAGES = {"Documentation": "tree/main/docs", "Changelog": "blob/main/CHANGELOG.md", "Issues": "issues"}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)")
 
 
@@ -33,12 +36,17 @@ def absolute_links(text: str, repository: str, revision: str) -> str:
     return LINK.sub(absolute, text)
 
 
-def readme() -> str:
-    """Return the README as a package index shows it, with links to the tag of this release."""
+def metadata() -> configparser.SectionProxy:
+    """Return the section of setup.cfg with the version and the address of the repository."""
     config = configparser.RawConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
+    return config["metadata"]
+
+
+def readme() -> str:
+    """Return the README as a package index shows it, with links to the tag of this release."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return absolute_links(text, config["metadata"]["url"], f"v{config['metadata']['version']}")
+    return absolute_links(text, metadata()["url"], f"v{metadata()['version']}")
 
 
 def pack(programs: Path, archive: Path) -> None:
@@ -62,6 +70,7 @@ class BuildWithArchive(build_py):
 if __name__ == "__main__":
     setup(
         long_description=readme(),
+        project_urls={**{name: f"{metadata()['url']}/{page}" for name, page in PAGES.items()}, "Paper": PAPER},
         long_description_content_type="text/markdown",
         cmdclass={"build_py": BuildWithArchive},
     )

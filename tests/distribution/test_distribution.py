@@ -96,7 +96,8 @@ def test_readme_of_the_package_has_only_absolute_links(metadata, config):
 def test_metadata_has_the_version_the_extras_and_the_addresses(metadata, config):
     assert metadata["Version"] == config["metadata"]["version"]
     assert set(metadata.get_all("Provides-Extra", [])) == set(config["options.extras_require"])
-    assert len(metadata.get_all("Project-URL", [])) >= 4
+    addresses = [line.partition(", ")[2] for line in metadata.get_all("Project-URL", [])]
+    assert sum(address.startswith(f"{config['metadata']['url']}/") for address in addresses) == 3
 
 
 def test_installed_package_is_the_wheel_and_loads_all_programs(tmp_path):
