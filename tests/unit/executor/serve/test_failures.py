@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from stepcoder_trl.errors import IsolationError, SandboxError
 from stepcoder_trl.executor import RemoteConfig, RemoteExecutor
 from stepcoder_trl.executor.remote.service import RemoteService
 from stepcoder_trl.executor.serve.config import ServeConfig
-from stepcoder_trl.executor.serve.main import where_it_listens
+from stepcoder_trl.executor.serve.main import _listen, where_it_listens
 from stepcoder_trl.executor.wire.problems import TOKEN_VARIABLE
 from stepcoder_trl.types import Outcome
 from tests.unit.executor.serve.conftest import Served
@@ -93,6 +94,52 @@ def test_stopped_service_without_another_is_an_error_and_no_score():
         assert futures[0].result(timeout=60).outcome is Outcome.PASSED
         with pytest.raises(SandboxError, match=stopped.url):
             futures[3].result(timeout=60)
+
+
+def test_programs_that_run_longer_than_a_stopped_service_waits_are_given_back():
+    service = Served("--workers", "2", "--drain-s", "0.2")
+    program = "import time\ntime.sleep(9)\nprint(1)"
+    tests = {"type": "stdio", "inputs": [""], "outputs": ["1"], "timeout_s": 20}
+    requests = [
+        ("/run_code", {"code": program, "language": "python"}),
+        ("/v1/problems", {"problems": [{"program": program, "tests": tests}]}),
+    ]
+    answers: dict[str, httpx2.Response] = {}
+
+    def post(path: str, body: dict[str, object]) -> None:
+        answers[path] = httpx2.post(f"{service.url}{path}", json=body, timeout=60)
+
+    threads = [threading.Thread(target=post, args=request) for request in requests]
+    for thread in threads:
+        thread.start()
+    while "stepcoder_programs_running 2.0" not in httpx2.get(f"{service.url}/metrics").text:
+        time.sleep(0.05)
+    status = service.stop()
+    for thread in threads:
+        thread.join()
+
+    assert status == 0
+    assert answers["/run_code"].status_code == 504
+    assert answers["/v1/problems"].json()["why"] == "stopping"
+    assert "Traceback" not in "".join(service.announced)
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_port_in_use_is_one_line(host, shown):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        taken = socket.create_server((host, 0), family=family)
+    except OSError as error:
+        pytest.skip(f"this machine has no {host}: {error}")
+    with taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SandboxError) as caught:
+            _listen(ServeConfig(host=host, port=port))
+
+    assert str(caught.value) == (
+        f"{shown}:{port}: the service cannot listen there (Address already in use). "
+        "Choose another `--host` or `--port`."
+    )
 
 
 def test_overload_is_504_which_clients_try_again():
