@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+import httpx2
 import pytest
 
 import stepcoder_trl
@@ -23,6 +24,12 @@ def hosts() -> Iterator[list[str]]:
     yield [service.url for service in services]
     for service in services:
         service.stop()
+
+
+def programs_of(hosts: list[str]) -> float:
+    """Return the number of programs that hosts have run."""
+    lines = [line for host in hosts for line in httpx2.get(f"{host}/metrics").text.splitlines()]
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("stepcoder_programs_total"))
 
 
 @pytest.mark.parametrize("make", [ppo, grpo])
@@ -47,7 +54,9 @@ def test_example_trains_with_the_programs_on_served_hosts(
     places = {"MODEL": str(tmp_path / "model"), "PROBLEMS": str(ROOT / "examples/data/problems.jsonl")}
     places |= {"OUT": str(tmp_path / "out"), "http://sandbox-1:8080": hosts[0], "http://sandbox-2:8080": hosts[1]}
 
+    before = programs_of(hosts)
     lines = printed_by(command, places, monkeypatch, capsys)
 
     assert lines[-1:] == last_lines
     assert (tmp_path / "out" / "model.safetensors").exists()
+    assert programs_of(hosts) >= before + 8  # those of the update; the solutions were run before it
