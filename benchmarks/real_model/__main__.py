@@ -1,7 +1,11 @@
 """
-StepCoder on a pretrained code model: pass rates of the stages, without training.
+StepCoder on a pretrained code model.
 
     python -m benchmarks.real_model stages --model qwen --data DATA --minutes 60
+    python -m benchmarks.real_model gradients --model qwen --data DATA --minutes 60
+
+`stages` samples each stage of real problems, without training: pass rates, groups that carry a signal, and the share
+of tokens that FGO leaves out. `gradients` measures signal and noise of the policy gradient with and without each part.
 
 DATA is a folder with `mbpp.jsonl` and `apps_plus_valid.jsonl`. Problems come in a random order that is fixed, the sets
 in turn. So a measurement that stops at any time is one of a random sample, and the same command goes on with it.
@@ -17,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.real_model.problems import FILES, load_tasks
+from benchmarks.real_model import gradients
+from benchmarks.real_model.problems import FILES, Task, load_tasks
 from benchmarks.real_model.samplers import load_sampler
 from benchmarks.real_model.stages import Measurement, SampleFile, measure_all
 from benchmarks.real_model.summary import summarize, tables
@@ -34,33 +39,65 @@ from stepcoder_trl.versions import versions
 SETTINGS = ("sets", "samples", "prompt_tokens", "solution_tokens", "new_tokens", "temperature", "top_p", "dtype")
 
 
-def measure_stages(arguments: argparse.Namespace) -> None:
-    """Sample the stages of the next problems."""
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings on which the samples depend."""
+    chosen = {name: getattr(arguments, name) for name in SETTINGS}
+    return {"model": Path(arguments.model).resolve().name, **chosen}
+
+
+def prepare(arguments: argparse.Namespace, executor: CodeExecutor) -> tuple[list[Task], Measurement]:
+    """Load the problems and the model."""
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
-    settings: dict[str, Any] = {name: getattr(arguments, name) for name in SETTINGS}
-    settings["model"] = Path(arguments.model).resolve().name
-    file = SampleFile(arguments.out / "stages.jsonl", settings)
     lengths = arguments.prompt_tokens, arguments.solution_tokens
     tasks = load_tasks(arguments.data, arguments.sets, tokenizer, *lengths)
-    print(f"{len(tasks)} problems, {len(file.rows)} of them measured", flush=True)
     sampling = SamplingConfig(arguments.new_tokens, arguments.temperature, arguments.top_p, tokenizer.eos_token_id)
-    sample, eos = load_sampler(
-        arguments.model, tokenizer, sampling, arguments.batch_size, arguments.dtype, sum(lengths)
-    )
-    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
-        measurement = Measurement(sample, tokenizer, eos, executor, arguments.samples)
-        for _ in measure_all(tasks, file, measurement, arguments.problems, 60 * arguments.minutes):
-            print(f"{len(file.rows)} problems measured", flush=True)
-    report_stages(file, settings, arguments.out)
+    size, dtype = arguments.batch_size, arguments.dtype
+    sample, eos = load_sampler(arguments.model, tokenizer, sampling, size, dtype, sum(lengths))
+    return tasks, Measurement(sample, tokenizer, eos, executor, arguments.samples)
 
 
-def report_stages(file: SampleFile, settings: Mapping[str, Any], out: Path) -> None:
-    """Write `stages.json` and `stages.md`, and print the tables."""
+def measure_stages(arguments: argparse.Namespace) -> None:
+    """Sample the stages of the next problems, and write `stages.jsonl`, `stages.json` and `stages.md`."""
+    file = SampleFile(arguments.out / "stages.jsonl", settings_of(arguments))
+    if arguments.minutes > 0:
+        with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+            tasks, measurement = prepare(arguments, executor)
+            for _ in measure_all(tasks, file, measurement, arguments.problems, 60 * arguments.minutes):
+                print(f"{len(file.rows)} of {len(tasks)} problems measured", flush=True)
     found = summarize(file.rows)
+    write(arguments, "stages", found, tables(found, settings_of(arguments)))
+
+
+def measure_gradients(arguments: argparse.Namespace) -> None:
+    """Measure the gradients of the next batches, and write `gradients.json` and `gradients.md`."""
+    from peft import LoraConfig, get_peft_model
+
+    name = "-".join(str(value) for value in (arguments.problems, *settings_of(arguments).values()))
+    folder = arguments.work / "gradients" / name.replace("/", "_")
+    if arguments.minutes > 0:
+        base = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=getattr(torch, arguments.dtype))
+        torch.manual_seed(0)
+        model = get_peft_model(base, LoraConfig(r=arguments.lora_rank, task_type="CAUSAL_LM")).eval()
+        with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+            tasks, measurement = prepare(arguments, executor)
+            probe = gradients.Probe(model, measurement, arguments.temperature, arguments.problems, arguments.micro)
+            measured = gradients.measure_batches(probe, tasks, folder, arguments.batches, 60 * arguments.minutes)
+            for number in measured:
+                print(f"{number + 1} of {arguments.batches} batches measured", flush=True)
+    paths = sorted(folder.glob("*.pt"))
+    if len(paths) < gradients.FEWEST:
+        print(f"{len(paths)} batches are measured. Intervals need {gradients.FEWEST}.")
+        return
+    found = gradients.summarize(gradients.load_batches(paths))
+    write(arguments, "gradients", {"problems": arguments.problems, "ways": found}, gradients.table(found))
+
+
+def write(arguments: argparse.Namespace, name: str, found: Mapping[str, Any], text: str) -> None:
+    """Write results with their settings and a table, and print the table."""
     machine = f"{platform.platform()}, {os.cpu_count()} cores"
-    write_json(out / "stages.json", {"settings": settings, "versions": versions(), "machine": machine, **found})
-    text = tables(found, settings)
-    write_text(out / "stages.md", text)
+    begin = {"settings": settings_of(arguments), "versions": versions(), "machine": machine}
+    write_json(arguments.out / f"{name}.json", {**begin, **found})
+    write_text(arguments.out / f"{name}.md", text)
     print(text)
 
 
@@ -72,12 +109,29 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    add = verbs.add_parser("stages", help="sample each stage of real problems, without training").add_argument
-    data = os.environ.get("STEPCODER_DATA")
+    stages = verbs.add_parser("stages", help="sample each stage of real problems, without training")
+    add_arguments(stages, problems=4)
+    probe = verbs.add_parser("gradients", help="measure signal and noise of the policy gradient")
+    add_arguments(probe, problems=8)
+    probe.add_argument("--work", type=Path, default=Path("runs/real_model"), help="folder of gradients (%(default)s)")
+    probe.add_argument("--batches", type=int, default=16, help="batches in all (16)")
+    probe.add_argument("--micro", type=int, default=2, help="completions in a forward pass (2)")
+    probe.add_argument("--lora-rank", type=int, default=8, help="rank of the adapter (8)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        {"stages": measure_stages, "gradients": measure_gradients}[arguments.verb](arguments)
+    except BadInputError as error:
+        parser.error(str(error))
+
+
+def add_arguments(parser: argparse.ArgumentParser, problems: int) -> None:
+    """Add the arguments of both verbs. `problems` is the number of problems at a time."""
+    add, data = parser.add_argument, os.environ.get("STEPCODER_DATA")
     add("--model", required=True, help="folder of a pretrained model with a chat template")
     add("--data", type=Path, default=data, required=data is None, help="folder of problems (STEPCODER_DATA)")
     add("--out", type=Path, default=Path("docs/results/real_model"), help="folder of results (%(default)s)")
-    add("--minutes", type=float, default=60.0, help="time of this sitting (60)")
+    add("--minutes", type=float, default=60.0, help="time of this sitting, 0 for the report alone (60)")
     add("--sets", nargs="+", choices=FILES, default=list(FILES), help="sets of problems (all)")
     add("--samples", type=int, default=4, help="samples of each stage (4)")
     add("--new-tokens", type=int, default=256, help="most tokens of a completion (256)")
@@ -86,14 +140,8 @@ def main() -> None:
     add("--temperature", type=float, default=0.8, help="temperature (0.8)")
     add("--top-p", type=float, default=0.9, help="nucleus probability (0.9)")
     add("--dtype", default="bfloat16", help="data type of the weights (bfloat16)")
-    add("--problems", type=int, default=4, help="problems at a time (4)")
+    add("--problems", type=int, default=problems, help="problems at a time (%(default)s)")
     add("--batch-size", type=int, default=64, help="completions at a time (64)")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    try:
-        measure_stages(arguments)
-    except BadInputError as error:
-        parser.error(str(error))
 
 
 if __name__ == "__main__":

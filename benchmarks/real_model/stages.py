@@ -8,14 +8,16 @@ problem, so that a measurement that was stopped goes on.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.real_model.problems import Task
 from benchmarks.real_model.samplers import Sampler
+from benchmarks.real_model.sitting import in_time
+from stepcoder_trl.curriculum import Stage
+from stepcoder_trl.evaluation.generation import Generation
 from stepcoder_trl.evaluation.sampling import split_batches
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.jsonl import whole_rows, write_rows
@@ -54,6 +56,15 @@ class SampleFile:
         self.rows += rows
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_rows(self.path, [self._header, *self.rows])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples of some stages, those of a stage together. A program that could not be run has no execution."""
+
+    generation: Generation
+    completions: Sequence[Completion]
+    executions: Sequence[Execution | None]
 
 
 @dataclass(frozen=True)
@@ -97,26 +108,27 @@ class Measurement:
 
     def _sampled(self, tasks: Sequence[Task], number: int) -> Iterator[list[Row]]:
         """Yield the samples of all stages of each problem."""
-        places = [(task, stage) for task in tasks for stage in task.stages[-1 if self.scratch_only else 0 :]]
+        stages = [task.stages[-1:] if self.scratch_only else task.stages for task in tasks]
+        drawn = self.draw([(task, stage) for task, some in zip(tasks, stages, strict=True) for stage in some], number)
+        masks = loss_masks(drawn.completions, drawn.executions, MaskRule(), step=0)
+        judged = zip(drawn.completions, drawn.executions, masks, drawn.generation.stopped.tolist(), strict=True)
+        groups = iter(split_batches(list(judged), self.samples))
+        for some in stages:
+            yield [_stage_row(next(groups)) for _ in some]
+
+    def draw(self, places: Sequence[tuple[Task, Stage]], number: int) -> Drawn:
+        """Sample each stage of a problem `samples` times, and run the programs. `number` is the seed."""
+        queries = [task.query(stage, self.tokenizer) for task, stage in places]
         starts = [
-            Start(task.row, stage, task.query(stage, self.tokenizer), number)
-            for number, (task, stage) in enumerate(places)
+            Start(task.row, stage, query, place)
+            for place, ((task, stage), query) in enumerate(zip(places, queries, strict=True))
             for _ in range(self.samples)
         ]
         generation = self.sample([start.query for start in starts], number)
         completions = read_completions(starts, generation.completion_ids(), self.tokenizer, self.eos_token_ids)
-        executions = self._run(completions)
-        masks = loss_masks(completions, executions, MaskRule(), step=0)
-        judged = list(zip(completions, executions, masks, generation.stopped.tolist(), strict=True))
-        groups = iter(split_batches(judged, self.samples))
-        for task in tasks:
-            count = 1 if self.scratch_only else len(task.stages)
-            yield [_stage_row(next(groups)) for _ in range(count)]
-
-    def _run(self, completions: Sequence[Completion]) -> list[Execution | None]:
         programs = [one.program.text for one in completions]
-        runs = self.executor.run_many(programs, [one.start.row.tests or {} for one in completions], on_error="return")
-        return [run if isinstance(run, Execution) else None for run in runs]
+        runs = self.executor.run_many(programs, [start.row.tests or {} for start in starts], on_error="return")
+        return Drawn(generation, completions, [run if isinstance(run, Execution) else None for run in runs])
 
 
 def _stage_row(group: Sequence[tuple[Completion, Execution | None, list[bool], bool]]) -> Row:
@@ -135,34 +147,21 @@ def _stage_row(group: Sequence[tuple[Completion, Execution | None, list[bool], b
 
 
 def measure_all(
-    tasks: Sequence[Task],
-    file: SampleFile,
-    measurement: Measurement,
-    batch_size: int,
-    seconds: float,
-    clock: Callable[[], float] = time.monotonic,
+    tasks: Sequence[Task], file: SampleFile, measurement: Measurement, batch_size: int, seconds: float
 ) -> Iterator[list[Row]]:
     """
     Measure the problems that the file does not have, in order, and write each batch. Yields the batches.
-
-    It stops before a batch that would not be done in time if it took as long as the longest so far.
 
     Args:
         tasks (`Sequence[Task]`): All problems.
         file ([`SampleFile`]): File of the samples.
         measurement ([`Measurement`]): What samples and judges.
         batch_size (`int`): Problems at a time.
-        seconds (`float`): Time for all of it.
-        clock (`Callable`, *optional*): Clock in seconds.
+        seconds (`float`): Time of this sitting, see [`in_time`].
     """
     known = {row["task_id"] for row in file.rows}
     numbered = [(number, task) for number, task in enumerate(tasks) if task.row.task_id not in known]
-    begun_s, longest_s = clock(), 0.0
-    for batch in split_batches(numbered, batch_size):
-        start_s = clock()
-        if start_s - begun_s + longest_s > seconds:
-            return
+    for batch in in_time(split_batches(numbered, batch_size), seconds):
         rows = measurement.measure([task for _, task in batch], batch[0][0])
         file.add(rows)
-        longest_s = max(longest_s, clock() - start_s)
         yield rows

@@ -8,26 +8,18 @@ import pytest
 import torch
 
 from benchmarks.real_model import summary
-from benchmarks.real_model.problems import Task, alternate, load_tasks, shuffled
+from benchmarks.real_model.problems import alternate, load_tasks, shuffled
 from benchmarks.real_model.samplers import nucleus, transformers_sampler
+from benchmarks.real_model.sitting import in_time
 from benchmarks.real_model.stages import Measurement, SampleFile, measure_all
-from stepcoder_trl import CodeExecutor, ExecutorConfig, Problem
-from stepcoder_trl.curriculum.cut import curriculum_stages
-from stepcoder_trl.evaluation.generation import SamplingConfig, end_completions
-from stepcoder_trl.steps.rows import PromptRow
+from stepcoder_trl import Problem
+from stepcoder_trl.evaluation.generation import SamplingConfig
 from tests.conftest import SIGN
-
-
-ASSERTS = {"type": "assert", "setup": "", "asserts": ["assert sign(3) == 1", "assert sign(-2) == -1"]}
-
-
-def task(name, solution=SIGN, set_name="MBPP"):
-    row = PromptRow(name, [{"role": "user", "content": "Write sign."}], "", solution, ASSERTS)
-    return Task(set_name, row, tuple(curriculum_stages(solution)))
+from tests.unit.benchmarks.real_model.conftest import ASSERTS, Recited, sign_task
 
 
 def test_order_depends_on_the_names_alone_and_the_sets_take_turns():
-    mbpp, apps = [[task(f"{name}/{number}") for number in range(6)] for name in ("MBPP", "APPS")]
+    mbpp, apps = [[sign_task(f"{name}/{number}") for number in range(6)] for name in ("MBPP", "APPS")]
 
     order = shuffled(mbpp)
 
@@ -57,34 +49,11 @@ def test_nucleus_is_exact_even_if_it_is_larger_than_the_likeliest_tokens(monkeyp
     assert kept.tolist() == [[True, False, True, False], [True] * 4, [True, False, False, False]]
 
 
-class Recited:
-    """Sampler that writes the rest of the solution, for the first sample of each stage, and nonsense after it."""
+def test_samples_of_all_stages_are_judged(tokenizer, one_worker):
+    measurement = Measurement(Recited(tokenizer), tokenizer, (), one_worker, samples=2)
+    broken = sign_task("broken", SIGN.replace("return 1", "return 2"))
 
-    def __init__(self, tokenizer):
-        self.tokenizer, self.seeds = tokenizer, []
-
-    def __call__(self, queries, seed):
-        self.seeds.append(seed)
-        texts = []
-        for number, query in enumerate(queries):
-            known = SIGN.rstrip() if number % 2 == 0 else "def sign(x):\n    if x == 9:\n        return 8"
-            rest = known[len(query.prefix) :] if known.startswith(query.prefix) else "\n    return 7"
-            texts.append(f"{rest}\n```\nDone.")
-        ids = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-        return end_completions(queries, ids, self.tokenizer, [], torch.device("cpu"))
-
-
-@pytest.fixture(scope="module")
-def executor():
-    with CodeExecutor(ExecutorConfig(num_workers=1)) as one:
-        yield one
-
-
-def test_samples_of_all_stages_are_judged(tokenizer, executor):
-    measurement = Measurement(Recited(tokenizer), tokenizer, (), executor, samples=2)
-    broken = task("broken", SIGN.replace("return 1", "return 2"))
-
-    rows = measurement.measure([task("sign"), broken], number=5)
+    rows = measurement.measure([sign_task("sign"), broken], number=5)
 
     assert rows[1] == {"set": "MBPP", "task_id": "broken", "failing": "failed"}
     first, scratch = rows[0]["stages"]
@@ -96,18 +65,30 @@ def test_samples_of_all_stages_are_judged(tokenizer, executor):
     assert scratch["ended"] == [True, True]
 
 
-def test_measurement_stops_in_time_and_goes_on(tmp_path, tokenizer, executor):
-    tasks = [task(str(number)) for number in range(5)]
+def test_sitting_ends_before_an_item_that_would_not_fit():
+    now = [0.0]
+
+    def work(seconds):
+        for item in in_time([3.0, 5.0, 1.0, 1.0], seconds, clock=lambda: now[0]):
+            now[0] += item
+            yield item
+
+    assert list(work(13.9)) == [3.0, 5.0, 1.0]  # 9 seconds are gone, and the longest took 5
+    assert list(work(12.9)) == [3.0, 5.0]
+    assert list(work(0.0)) == [3.0]
+
+
+def test_measurement_goes_on_where_it_stopped(tmp_path, tokenizer, one_worker):
+    tasks = [sign_task(str(number)) for number in range(5)]
     sampler = Recited(tokenizer)
-    measurement = Measurement(sampler, tokenizer, (), executor, samples=1)
-    times = iter(range(0, 1000, 10))  # each batch takes ten seconds, each look ten more
+    measurement = Measurement(sampler, tokenizer, (), one_worker, samples=1)
     file = SampleFile(tmp_path / "stages.jsonl", {"samples": 1})
 
-    done = list(measure_all(tasks, file, measurement, 2, seconds=35, clock=lambda: next(times)))
+    first = next(measure_all(tasks, file, measurement, 2, seconds=1e9))
 
-    assert [[row["task_id"] for row in rows] for rows in done] == [["0", "1"]]
+    assert [row["task_id"] for row in first] == ["0", "1"]
     again = SampleFile(file.path, {"samples": 1})
-    assert again.rows == file.rows
+    assert again.rows == file.rows == first
     list(measure_all(tasks, again, measurement, 2, seconds=1e9))
     assert [row["task_id"] for row in again.rows] == list("01234")
     assert sampler.seeds == [0, 2, 4]
@@ -115,10 +96,10 @@ def test_measurement_stops_in_time_and_goes_on(tmp_path, tokenizer, executor):
         SampleFile(file.path, {"samples": 2})
 
 
-def test_scratch_can_be_sampled_alone(tokenizer, executor):
-    measurement = Measurement(Recited(tokenizer), tokenizer, (), executor, samples=8, scratch_only=True)
+def test_scratch_can_be_sampled_alone(tokenizer, one_worker):
+    measurement = Measurement(Recited(tokenizer), tokenizer, (), one_worker, samples=8, scratch_only=True)
 
-    (row,) = measurement.measure([task("sign")], number=0)
+    (row,) = measurement.measure([sign_task("sign")], number=0)
 
     assert [stage["stage"] for stage in row["stages"]] == [0]
     assert row["stages"][0]["outcomes"].count("passed") == 4
@@ -127,7 +108,7 @@ def test_scratch_can_be_sampled_alone(tokenizer, executor):
 def test_sampler_of_transformers_returns_tokens(make_policy, tokenizer):
     sampling = SamplingConfig(6, 0.8, 0.9, tokenizer.eos_token_id)
     sample = transformers_sampler(make_policy().eval(), tokenizer, sampling, batch_size=4)
-    query = task("sign").query(task("sign").stages[0], tokenizer)
+    query = sign_task("sign").query(sign_task("sign").stages[0], tokenizer)
 
     once, again, other = sample([query] * 2, 1), sample([query] * 2, 1), sample([query] * 2, 2)
 
