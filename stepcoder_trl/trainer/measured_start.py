@@ -18,9 +18,17 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from stepcoder_trl.curriculum import Curriculum
-from stepcoder_trl.curriculum.measured import MEASUREMENT_FILE, MeasurementFile, StageRate, best_starts
+from stepcoder_trl.curriculum.measured import (
+    MEASUREMENT_FILE,
+    MeasurementFile,
+    StageRate,
+    best_starts,
+    read_measurement,
+)
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.sampling import seeded
 from stepcoder_trl.steps.measurement import (
+    Group,
     groups_digest,
     groups_to_measure,
     measure_groups,
@@ -101,6 +109,8 @@ class MeasuredStart(TrainerCallback):
         trainer = self.trainer
         args, process, build_query = trainer.args, trainer.accelerator, trainer.build_query
         groups = groups_to_measure(trainer.training_set.rows, curriculum)
+        if args.curriculum_start_file is not None:
+            return self._read(args.curriculum_start_file, groups)
         identity = {
             "model": weights_digest(self.parts.policy()),
             "problems": groups_digest(groups, build_query),
@@ -119,6 +129,19 @@ class MeasuredStart(TrainerCallback):
                 if process.is_main_process:
                     file.write(rates)
                 advance(len(batch) * size)
+        return rates
+
+    def _read(self, path: str, groups: Sequence[Group]) -> list[StageRate]:
+        """Return the counts in a file of the stages of the training set, and save them beside the run."""
+        wanted = {(group.row.task_id, group.stage.stage) for group in groups}
+        rates = [one for one in read_measurement(path) if (one.task_id, one.stage) in wanted]
+        problems = len({task_id for task_id, _ in wanted})
+        found = len({one.task_id for one in rates})
+        if groups and not rates:
+            raise BadInputError(f"`curriculum_start_file` {path!r} has no stage of these problems. Measure them anew.")
+        if self.trainer.accelerator.is_main_process:
+            say(f"Starts of {found} of {problems} problems with several stages come from {path}.")
+            MeasurementFile(Path(self.trainer.args.output_dir) / MEASUREMENT_FILE, {"file": path}).write(rates)
         return rates
 
     def _sample_groups(self, starts: Sequence[Start], number: int) -> list[list[bool | None]]:

@@ -21,7 +21,7 @@ from accelerate.utils.environment import get_int_from_env
 from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.curriculum.config import Mode, RateOf
 from stepcoder_trl.curriculum.cut import Kinds
-from stepcoder_trl.curriculum.measured import CurriculumStart
+from stepcoder_trl.curriculum.measured import CurriculumStart, is_measurement
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.executor.choice import ExecutorChoice, Place
@@ -134,6 +134,12 @@ class SharedOptions:
         4,
         'Samples of each stage of a problem with `curriculum_start` `"measured"`.',
         interval="[1, inf)",
+        source="ours",
+    )
+    curriculum_start_file: str | None = option(
+        None,
+        "With `curriculum_start` `measured`: file of a measurement, as `check --measure-stages FILE` writes it. "
+        "Problems start by its counts, and nothing is measured.",
         source="ours",
     )
     prefix_imitation: float = option(
@@ -308,7 +314,11 @@ def check_options(args: Any, inherited: Mapping[str, Help] | None = None) -> Non
 _STAGED, _ON = ("paper", "mix"), ("paper", "mix", "adaptive")
 _MASKED = ("lines", "random", "tests", "tests_random")
 # Options that select what another one switches off: the other one, and its values with which they have an effect.
-_NEEDED = {"prefix_imitation": ("curriculum", _ON), "curriculum_rate_of": ("curriculum", _STAGED)}
+_NEEDED = {
+    "curriculum_start_file": ("curriculum_start", ("measured",)),
+    "prefix_imitation": ("curriculum", _ON),
+    "curriculum_rate_of": ("curriculum", _STAGED),
+}
 # The same for options that only set how something works.
 _SETTINGS = {
     **{f"curriculum_{name}": ("curriculum", _ON) for name in ("kinds", "pass_rate", "momentum", "pass_score")},
@@ -324,6 +334,11 @@ def check_needed_options(args: SharedOptions) -> None:
         raise BadInputError(
             f"`{name}` is {vars(args)[name]!r}, which has no effect with `{other}` {vars(args)[other]!r}. Set "
             f"`{other}` to {' or '.join(map(repr, values))}, or leave `{name}` out."
+        )
+    if args.curriculum_start_file is not None and not is_measurement(args.curriculum_start_file):
+        raise BadInputError(
+            f"`curriculum_start_file` is {args.curriculum_start_file!r}, which holds no measurement. Write one by "
+            "`stepcoder-trl check PROBLEMS --model DIR --measure-stages FILE`."
         )
     if args.curriculum_start == "measured" and args.curriculum not in ("paper", "mix"):
         raise BadInputError(

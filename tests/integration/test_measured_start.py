@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stepcoder_trl.curriculum.measured import MEASUREMENT_FILE, StageRate, read_measurement
+from stepcoder_trl.curriculum.measured import MEASUREMENT_FILE, MeasurementFile, StageRate, read_measurement
 from stepcoder_trl.errors import SandboxError
 from tests.integration.helpers import DISK_FULL, RIGHT, WRONG, Answers
 
@@ -44,6 +44,19 @@ def test_problems_start_where_half_of_the_samples_pass(make_trainer, script, pro
     ]
     assert sorted(stages) == [0, 0, 1, 1]
     assert trainer.curriculum.summary()["curriculum/advanced"] == 0
+
+
+def test_starts_come_from_the_file_of_another_measurement(make_trainer, problems, tmp_path):
+    rates = [StageRate("sign/0", 1, 2, 2), StageRate("sign/0", 0, 1, 2), StageRate("other", 0, 1, 2)]
+    path = tmp_path / "stages.jsonl"
+    MeasurementFile(path, {"model": "another"}).write(rates)
+    trainer = make_trainer(dataset=problems[:2], curriculum_start_file=str(path), **MEASURED)
+
+    trainer.train()
+
+    assert len(trainer.seen) == 1  # nothing was sampled beside the update
+    assert stages_of(trainer) == [0, 1]
+    assert file_of(trainer) == rates[:2]
 
 
 def test_training_draws_the_same_with_and_without_a_measurement(make_trainer, problems):
