@@ -16,13 +16,20 @@ from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_ch
 from stepcoder_trl.cli.outputs import check_output_folder, check_outputs, files_of
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.formats import load_problems
-from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.data.problems import Problem, check_unique_task_ids
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
 from stepcoder_trl.evaluation.sample_files import read_samples, sample_row, weights_digest
 from stepcoder_trl.evaluation.sampling import Sample
 from stepcoder_trl.evaluation.scoring import score_samples
-from stepcoder_trl.evaluation.summary import check_sample_counts, compare_runs, limits_of, result_rows, summarize
+from stepcoder_trl.evaluation.summary import (
+    check_sample_counts,
+    compare_runs,
+    figures_by_file,
+    limits_of,
+    result_rows,
+    summarize,
+)
 from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.jsonl import make_folder, read_rows, write_json, write_rows, write_text
@@ -128,8 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
     if _only_scores(arguments) and os.environ.get("RANK", "0") != "0":
         return 0  # a launcher started several processes, and the first one scores
     other = _results(arguments.compare) if arguments.compare else None
-    since, until = arguments.dates or (None, None)
-    problems = load_problems(arguments.problems, since=since, until=until)
+    problems, files = _read_problems(arguments)
     folder = make_folder(arguments.out or _default_folder(arguments.model))
     samples = _samples(arguments, problems, folder)
     if samples is None:  # the first process scores
@@ -149,6 +155,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"in {folder}. Fix the error, then score them with `--score-only`."
         )
     summary = {**summarize(evaluation, problems, ks, arguments.seed), "limits": limits_of(choice.config)}
+    if len(arguments.problems) > 1:
+        summary["files"] = figures_by_file(evaluation, problems, files, ks, arguments.seed)
     if other is not None:
         summary["comparison"] = {"with": arguments.compare, **compare_runs(result_rows(evaluation), other)}
     write_json(folder / "summary.json", summary)
@@ -158,6 +166,15 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"Wrote samples, results and summary to {folder}.")
     _add_to_card(arguments, summary)
     return 1 if evaluation.infrastructure_errors else 0
+
+
+def _read_problems(arguments: argparse.Namespace) -> tuple[list[Problem], dict[str, str]]:
+    """Return the problems of all files, and the file of each `task_id`."""
+    since, until = arguments.dates or (None, None)
+    parts = [(str(file), load_problems(file, since=since, until=until)) for file in arguments.problems]
+    problems = [problem for _, part in parts for problem in part]
+    check_unique_task_ids(problems, [file for file, part in parts for _ in part])
+    return problems, {problem.task_id: file for file, part in parts for problem in part}
 
 
 def _choice(arguments: argparse.Namespace) -> ExecutorChoice:
@@ -370,6 +387,27 @@ def _difficulties(summary: dict[str, Any]) -> Any:
     return table
 
 
+def _files(figures: dict[str, Any]) -> Any:
+    """Return a table with a column for each file, side by side."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Files of problems")
+    table.add_column("figure")
+    for file in figures:
+        table.add_column(Text(visible(Path(file).name)), justify="right")
+    table.add_row("problems", *(str(part["problems"]) for part in figures.values()))
+    for name in (name for name in next(iter(figures.values())) if name.startswith("pass@")):
+        for label, parts in (
+            (f"{name}, base tests", [part.get("base", {}) for part in figures.values()]),
+            (name, list(figures.values())),
+        ):
+            if any(part.get(name) is not None for part in parts):
+                found = [part.get(name) for part in parts]
+                table.add_row(label, *("" if one is None else f"{one['value']:.3f}" for one in found))
+    return table
+
+
 def _show(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -387,6 +425,8 @@ def _show(summary: dict[str, Any]) -> None:
         if summary[name] is not None:
             figures.add_row(name.replace("_", " "), *([""] if base else []), f"{summary[name]:.3f}", "")
     console.print(figures)
+    if "files" in summary:
+        console.print(_files(summary["files"]))
     console.print(_difficulties(summary))
     limits = summary["limits"]
     console.print(

@@ -50,6 +50,25 @@ def summarize(evaluation: Evaluation, problems: Sequence[Problem], ks: Sequence[
     }
 
 
+def figures_by_file(
+    evaluation: Evaluation, problems: Sequence[Problem], files: Mapping[str, str], ks: Sequence[int], seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """
+    Return the number of `problems` and `pass@k` of each file of problems, with those under `base` tests if it has any.
+
+    `files` names the file of each `task_id`. A file without a sample is left out. See [`summarize`].
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for file in dict.fromkeys(files.values()):
+        part = [problem for problem in problems if files[problem.task_id] == file]
+        of_part = Evaluation(tuple(sample for sample in evaluation.samples if files[sample.task_id] == file))
+        counts = of_part.counts()
+        if counts:
+            found[file] = {"problems": len(counts), **{f"pass@{k}": _pass_at_k(counts, k, seed) for k in ks}}
+            found[file].update(_base(of_part, part, ks, seed))
+    return found
+
+
 def limits_of(config: ExecutorConfig) -> dict[str, Any]:
     """Return the limits under which programs were run, as JSON values. They belong to every figure."""
     program_s = config.program_timeout_s

@@ -94,6 +94,30 @@ def test_evalplus_has_columns_for_base_and_all_tests(tmp_path, capsys):
     assert "all tests" in printed
 
 
+def test_figures_of_several_files_stand_side_by_side(tmp_path, capsys):
+    files = [write(tmp_path / "plus.jsonl", [EVALPLUS]), write(tmp_path / "lcb.jsonl", [LIVECODEBENCH])]
+    programs = {"HumanEval/900": "def inc(x):\n    return x + 1\n", "3000": "def inc(x):\n    return x + 1\n"}
+    sample_file = write(tmp_path / "s.jsonl", [{"task_id": name, "program": code} for name, code in programs.items()])
+
+    assert run("--problems", *files, "--samples", sample_file, "--out", tmp_path / "out") == 0
+
+    figures = json.loads((tmp_path / "out" / "summary.json").read_text())["files"]
+    assert [figure["pass@1"]["value"] for figure in figures.values()] == [0.0, 1.0]
+    assert ["base" in figure for figure in figures.values()] == [True, False]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "│ figure ┃ plus.jsonl ┃ lcb.jsonl ┃".replace("│", "┃") in printed
+    assert "│ pass@1, base tests │ 1.000 │ │" in printed
+    assert "│ pass@1 │ 0.000 │ 1.000 │" in printed
+
+
+def test_two_files_with_the_same_problem_are_an_error(tmp_path, capsys):
+    files = [write(tmp_path / name, [EVALPLUS]) for name in ("a.jsonl", "b.jsonl")]
+
+    assert run("--problems", *files, "--samples", files[0], "--out", tmp_path / "out") == 2
+
+    assert "b.jsonl: `task_id` 'HumanEval/900' (str) is already used by" in capsys.readouterr().err
+
+
 def test_problems_of_livecodebench_are_chosen_by_date(tmp_path, capsys):
     days = ("2024-05-01", "2024-09-01")
     rows = [{**LIVECODEBENCH, "question_id": day, "contest_date": f"{day}T00:00:00"} for day in days]
