@@ -9,6 +9,7 @@ import pytest
 from stepcoder_trl.cli.main import main
 from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.data.formats import load_problems
+from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.steps.queries import Query
 from stepcoder_trl.steps.rows import as_rows, read_dataset
 from stepcoder_trl.trainer.training_set import TrainingSet
@@ -78,6 +79,22 @@ def test_evaluate_reads_every_format(folder, files, tmp_path):
 
     rows = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
     assert [row["outcome"] for row in rows] == expected
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(("verb", "is_traced"), [("check", False), ("evaluate", False), ("execute", True)])
+def test_lines_are_traced_only_where_a_verb_reads_them(folder, tmp_path, monkeypatch, verb, is_traced):
+    configs = []
+    open_executor = ExecutorChoice.open
+    monkeypatch.setattr(ExecutorChoice, "open", lambda choice: configs.append(choice.config) or open_executor(choice))
+    path = folder / "stepcoder.jsonl"
+    samples = tmp_path / "samples.jsonl"
+    samples.write_text(json.dumps({"task_id": "a", "program": EVERY_FORMAT["stepcoder"].row["canonical_solution"]}))
+    given = {"evaluate": ("--problems", path, "--samples", samples, "--out", tmp_path / "out")}
+
+    assert run(verb, *given.get(verb, (path,)), "--workers", 1) == 0
+
+    assert [config.trace for config in configs] == [is_traced]
 
 
 @pytest.mark.sandbox

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from transformers import DataCollatorWithPadding
 
 from stepcoder_trl.data.formats import load_problems
@@ -44,10 +44,26 @@ def test_files_of_problems_are_loaded(problems, tmp_path):
     assert len(read_dataset(paths[0])) == 3
 
 
-def test_streamed_rows_are_read_once():
-    stream = Dataset.from_list([{"prompt": "a"}, {"prompt": "b"}]).to_iterable_dataset()
+def streamed():
+    yield {"prompt": "a"}
+    yield {"prompt": "b"}
 
-    assert [row["prompt"] for row in read_dataset(stream)] == ["a", "b"]
+
+STREAMS = {
+    "streamed dataset": lambda: Dataset.from_list(list(streamed())).to_iterable_dataset(),
+    "dataset of a generator": lambda: IterableDataset.from_generator(streamed),
+    "mapped dataset": lambda: IterableDataset.from_generator(streamed).map(lambda row: {"tests": None}),
+    "generator": streamed,
+    "iterator": lambda: iter(list(streamed())),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_streamed_rows_are_read_once(name):
+    rows = read_dataset(STREAMS[name]())
+
+    assert len(rows) == 2
+    assert [row.prompt for row in as_rows(rows)] == [row.prompt for row in as_rows(rows)] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
