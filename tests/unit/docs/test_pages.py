@@ -62,3 +62,11 @@ def test_scripts_styles_and_pictures_of_the_network_are_found():
     )
 
     assert pages.loaded_from_network(html) == ["https://unpkg.com/x", "http://example.org/b.png", "https://c/d"]
+
+
+def test_index_of_results_has_every_page():
+    folder = ROOT / "docs" / "results"
+
+    linked = set(re.findall(r"\]\((\w+)/README\.md\)", (folder / "README.md").read_text()))
+
+    assert linked == {page.parent.name for page in folder.glob("*/README.md")}
