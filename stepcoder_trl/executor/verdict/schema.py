@@ -188,6 +188,8 @@ class _TestsChecker:
             if not text:
                 self.wrong(field, statement, "a Python statement", "Remove the empty one.")
             asserts.append(self.code(field, text))
+            if "assert" not in text and _only_compares(text):
+                self.wrong(field, text, "a statement that can fail", "Write `assert` before it.")
         return {"setup": setup, "asserts": asserts}
 
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -363,3 +365,9 @@ def _syntax_error(text: str) -> str | None:
     except (ValueError, RecursionError, MemoryError) as error:
         return str(error) or "it is nested too deeply"
     return None
+
+
+def _only_compares(statement: str) -> bool:
+    """Return whether a statement is a bare comparison, whose value nobody reads: every program would pass."""
+    body = syntax_tree(statement).body
+    return len(body) == 1 and isinstance(body[0], ast.Expr) and isinstance(body[0].value, (ast.Compare, ast.BoolOp))

@@ -116,6 +116,8 @@ def nested(levels: int) -> Any:
         ({**ASSERT, "asserts": []}, ["`tests.asserts` is empty"]),
         ({**ASSERT, "asserts": "assert x"}, ["`tests.asserts` is 'assert x' (str)"]),
         ({**ASSERT, "asserts": [" "]}, ["`tests.asserts[0]`", "Remove the empty one"]),
+        ({**ASSERT, "asserts": ["f(1) == 2"]}, ["`tests.asserts[0]`", "that can fail", "Write `assert` before it"]),
+        ({**ASSERT, "asserts": ["f(1) == 2 and f(2)"]}, ["`tests.asserts[0]`", "that can fail"]),
         ({**ASSERT, "asserts": ["assert ("]}, ["`tests.asserts[0]`", "must be Python", "line 1"]),
         ({**ASSERT, "setup": 1}, ["`tests.setup` is 1 (int)"]),
         ({**ASSERT, "setup": "a b"}, ["`tests.setup`", "invalid syntax"]),
