@@ -118,7 +118,7 @@ class RawRow:
     """Row that may be unusable, with all its solutions."""
 
     number: int  # position in the input, counted from 1
-    task_id: str  # made of the file's name and the row's number if the row has none
+    task_id: str  # of a row that cannot be used: its own id, or the file's name and the row's number; not unique
     problem: Problem | None  # `None` if the row cannot be used
     error: BadInputError | None  # reason why the row cannot be used
     solutions: tuple[str, ...]  # without duplicates and blank ones
@@ -130,8 +130,8 @@ def read_raw_rows(path: Source | Sequence[Source], on_bad_text: OnBadText | None
     """
     Read the rows of files, folders or the Hub, with all their solutions.
 
-    A row that cannot be used raises no error. A task id that occurs again gets a number. A line that is no object in
-    JSON is left out and handed to `on_bad_text`. Without it, it raises a `BadInputError`.
+    A row that cannot be used raises no error. A task id that an earlier usable row has gets a number. A line that is
+    no object in JSON is left out and handed to `on_bad_text`. Without it, it raises a `BadInputError`.
     """
     seen: set[str] = set()
     raw: list[RawRow] = []
@@ -153,14 +153,26 @@ def _raw_row(chosen: Format, row: Row, number: int, seen: set[str]) -> RawRow:
         solutions = tuple(dict.fromkeys(solution for solution in given if solution.strip()))
     except BadInputError as reason:
         error = reason
-    task_id = f"{row.source}/{row.number}" if problem is None else problem.task_id
-    own = task_id
+    if problem is None:
+        return RawRow(number, _name_of_unusable(row, chosen), None, error, solutions, row.fields)
+    own = task_id = problem.task_id
     while task_id in seen:
         task_id = f"{task_id}#{number}"
     seen.add(task_id)
-    if problem is not None and task_id != problem.task_id:
-        problem = replace(problem, task_id=task_id)
-    return RawRow(number, task_id, problem, error, solutions, row.fields, own if task_id != own else None)
+    if task_id == own:
+        return RawRow(number, task_id, problem, error, solutions, row.fields)
+    return RawRow(number, task_id, replace(problem, task_id=task_id), error, solutions, row.fields, repeated_id=own)
+
+
+def _name_of_unusable(row: Row, chosen: Format) -> str:
+    """Return the own id of a row that cannot be used, else a name with its number. A usable row may have the same."""
+    for name in ("task_id", "id", "problem_id"):
+        value = row.fields.get(name)
+        if isinstance(value, str) and value and (name == "task_id" or not chosen.is_published):
+            return value
+        if isinstance(value, (str, int)) and value != "":
+            return f"{row.source}/{value}"
+    return f"{row.source}/{row.number}"
 
 
 # Sources

@@ -366,3 +366,17 @@ def test_net_that_is_missing_ends_the_search_at_once(monkeypatch):
 def test_rows_in_place_of_files_get_one_line(source):
     with pytest.raises(BadInputError, match=r"must be the path of a file .*Problem.from_row"):
         load_problems(source)
+
+
+def test_rows_that_cannot_be_used_take_no_id_from_others(tmp_path):
+    path = tmp_path / "apps.jsonl"
+    tests = json.dumps({"inputs": ["1\n"], "outputs": ["1\n"]})
+    rows = [{"problem_id": n, "question": f"Do {n}.", "solutions": "[]", "input_output": tests} for n in range(4)]
+    rows[2]["input_output"] = ""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    raw = read_raw_rows(path)
+
+    assert [row.task_id for row in raw] == ["apps/0", "apps/1", "apps/2", "apps/3"]
+    assert [row.error is None for row in raw] == [True, True, False, True]
+    assert [row.repeated_id for row in raw] == [None] * 4
