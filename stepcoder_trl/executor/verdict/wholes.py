@@ -71,7 +71,7 @@ def _parts_of_call(call: ast.Call, imported: Collection[str]) -> list[ast.expr] 
     root: ast.expr = call.func
     while isinstance(root, ast.Attribute):
         root = root.value
-    owner = [root] if isinstance(call.func, ast.Attribute) else []
+    owner = [] if isinstance(call.func, ast.Name) else [root]
     if name in OF_SEQUENCES:
         known = all(isinstance(argument, ast.Name) or is_sequence(argument, ()) for argument in call.args)
         return arguments if known else None

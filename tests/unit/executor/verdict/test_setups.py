@@ -26,7 +26,7 @@ from stepcoder_trl.executor.verdict.setups import divided_setup
         ("import datetime\nday = datetime.date(2020, 1, 2)", "F(day).total()"),
         ("import numpy as np\nxs = np.array([1, 2])", "F(xs).total()"),
         ("head = build([1, 2, 3])", "F(head).total()"),
-        ("n = 5\nname = f'{n}-a'", "F(name, n - 1).total()"),
+        ("n = 5\nname = f'{5}-a'", "F(name, n - 1).total()"),
     ],
 )
 def test_values_that_are_given_whole_are_arguments(setup, expression):
