@@ -21,7 +21,7 @@ from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
 from stepcoder_trl.evaluation.sample_files import read_samples, sample_row, weights_digest
 from stepcoder_trl.evaluation.sampling import Sample
-from stepcoder_trl.evaluation.scoring import score_samples
+from stepcoder_trl.evaluation.scoring import score_samples, with_tests_inside
 from stepcoder_trl.evaluation.summary import (
     check_sample_counts,
     compare_runs,
@@ -146,6 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
     problems = _with_samples(chosen, samples)
     with choice.open() as executor:
         evaluation = score_samples([samples], executor.submit, lambda jobs: progress(jobs, "scoring"))
+        evaluation = with_tests_inside(evaluation, samples, chosen, executor)
     write_rows(folder / "results.jsonl", result_rows(evaluation))
     for form, path in arguments.export:
         write_text(path, export_samples(samples, chosen, form))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
+from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.evaluation.results import EvaluatedSample, Evaluation
 from stepcoder_trl.evaluation.sampling import Sample
+from stepcoder_trl.executor import Backend
+from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.steps.solutions import needs_its_tests_inside, patient, with_runs_inside
 from stepcoder_trl.types import Execution
 
 
@@ -49,6 +54,34 @@ def collect_samples(submitted: Iterable[Submitted], show_progress: ShowProgress 
         for _, future in pending:
             if future is not None:
                 future.cancel()
+
+
+def with_tests_inside(
+    evaluation: Evaluation, samples: Sequence[Sample], problems: Sequence[Problem], executor: Backend
+) -> Evaluation:
+    """
+    Score samples again whose tests have to run with the program, as the canonical solution of their problem shows.
+
+    The solution decides, as before training, and never a sample. It is run only where a sample failed.
+    """
+    failed = {
+        sample.task_id
+        for sample, one in zip(samples, evaluation.samples, strict=True)
+        if one.execution is not None and needs_its_tests_inside(sample.tests or {}, one.execution)
+    }
+    doubtful = [problem for problem in problems if problem.task_id in failed and problem.canonical_solution.strip()]
+    solutions = [problem.canonical_solution for problem in doubtful]
+    tests = [patient(problem.tests or {}, executor.timeout_s) for problem in doubtful]
+    runs = executor.run_many(solutions, tests, on_error="return")
+    _, inside = with_runs_inside(solutions, tests, runs, executor)
+    untrusted = {doubtful[index].task_id for index in inside}
+    marked = [
+        replace(sample, tests=Tests.parse({**(sample.tests or {}), "trusted": False}))
+        for sample in samples
+        if sample.task_id in untrusted
+    ]
+    again = iter(score_samples([marked], executor.submit).samples)
+    return Evaluation(tuple(next(again) if one.task_id in untrusted else one for one in evaluation.samples))
 
 
 def _evaluated(sample: Sample, future: Future[Execution] | None) -> EvaluatedSample:

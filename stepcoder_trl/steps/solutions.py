@@ -91,7 +91,7 @@ def patient(tests: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
     return {**tests, "timeout_s": _PATIENCE * float(tests.get("timeout_s", timeout_s))}
 
 
-def _needs_its_tests_inside(tests: Mapping[str, Any], run: Execution | SandboxError) -> bool:
+def needs_its_tests_inside(tests: Mapping[str, Any], run: Execution | SandboxError) -> bool:
     """
     Return whether a canonical solution that failed may pass if its tests run with it.
 
@@ -116,7 +116,7 @@ def with_runs_inside(
     again = [
         index
         for index, run in enumerate(runs)
-        if solutions[index].strip() and _needs_its_tests_inside(tests[index], run)
+        if solutions[index].strip() and needs_its_tests_inside(tests[index], run)
     ]
     marked = [{**tests[index], "trusted": False} for index in again]
     found = executor.run_many([solutions[index] for index in again], marked, on_error="return") if again else []

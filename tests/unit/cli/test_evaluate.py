@@ -317,3 +317,19 @@ def test_scoring_first_problems_keeps_other_samples(tmp_path, problem_file, samp
     assert run("--problems", problem_file, "--score-only", "--out", tmp_path / "out", "--max-problems", 1) == 0
     assert len(read(tmp_path / "out" / "results.jsonl")) == 1
     assert len(read(tmp_path / "out" / "samples.jsonl")) == 3
+
+
+def test_solution_decides_whether_tests_run_with_the_program(tmp_path, capsys):
+    # The names of a setup that no assert uses stay out of the program, unless the solution needs them.
+    solution = "def g():\n    return helper(2)\n"
+    tests = {"type": "assert", "setup": "def helper(x):\n    return x * 10\n", "asserts": ["assert g() == 20"]}
+    problem = {"task_id": "a", "prompt": "p", "canonical_solution": solution, "tests": tests}
+    write(tmp_path / "problems.jsonl", [problem, {**problem, "task_id": "b", "canonical_solution": ""}])
+    programs = {"a": [solution, "def g():\n    return helper(3)\n"], "b": [solution]}
+    samples = [{"task_id": name, "completion": text} for name, texts in programs.items() for text in texts]
+    write(tmp_path / "samples.jsonl", samples)
+
+    run("--problems", tmp_path / "problems.jsonl", "--samples", tmp_path / "samples.jsonl", "--out", tmp_path / "out")
+
+    outcomes = [row["outcome"] for row in read(tmp_path / "out" / "results.jsonl")]
+    assert outcomes == ["passed", "failed", "runtime_error"]
