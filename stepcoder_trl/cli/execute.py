@@ -13,12 +13,13 @@ from typing import Any
 from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
 from stepcoder_trl.cli.outputs import check_outputs
 from stepcoder_trl.cli.progress_bar import progress
-from stepcoder_trl.data.programs import read_programs
+from stepcoder_trl.data.programs import ProgramRow, read_programs
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import BaseBackend, ExecutorConfig
 from stepcoder_trl.jsonl import write_rows
 from stepcoder_trl.reports.rollouts import visible
 from stepcoder_trl.rewards import unit_test_score
+from stepcoder_trl.steps.solutions import with_runs_inside
 from stepcoder_trl.types import Execution, Outcome
 
 
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         with backend:
             futures = [backend.submit(job.program, job.tests) for job in jobs]
             for job, future in zip(jobs, progress(futures, "executing"), strict=True):
-                row = _result(job.id, future)
+                row = _result(job, future, backend)
                 done.append(row)
                 yield row
 
@@ -154,13 +155,19 @@ def _bytes(mebibytes: float) -> int:
     return int(mebibytes * 2**20)
 
 
-def _result(identifier: str | int, future: Future[Execution]) -> dict[str, Any]:
+def _result(job: ProgramRow, future: Future[Execution], backend: BaseBackend) -> dict[str, Any]:
+    """Return a row of the results. The tests run with a canonical solution where it passes only so, as in training."""
     try:
-        execution = future.result()
+        runs: list[Execution | SandboxError] = [future.result()]
     except SandboxError as error:
-        return {"id": identifier, "outcome": None, "score": None, "error": str(error)}
+        runs = [error]
+    if job.is_solution:
+        runs, _ = with_runs_inside([job.program], [job.tests], runs, backend)
+    execution = runs[0]
+    if isinstance(execution, SandboxError):
+        return {"id": job.id, "outcome": None, "score": None, "error": str(execution)}
     return {
-        "id": identifier,
+        "id": job.id,
         "outcome": execution.outcome.value,
         "score": unit_test_score(execution),
         "passed": execution.num_passed,

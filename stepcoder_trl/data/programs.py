@@ -20,11 +20,12 @@ _OWN = "stepcoder"  # format of rows whose columns are used as they are
 
 @dataclass(frozen=True)
 class ProgramRow:
-    """Program with its tests."""
+    """Program with its tests. The canonical solution of its problem may be the program."""
 
     id: str | int
     program: str
     tests: Tests
+    is_solution: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,10 @@ def _usable(source: str, read: Callable[[Row], T]) -> list[T]:
 def _program_row(row: Row) -> ProgramRow:
     problem = None if "program" in row.fields else _published_problem(row)
     if problem is not None:
-        return ProgramRow(problem.task_id, problem.canonical_solution, problem.parsed_tests)
+        return ProgramRow(problem.task_id, problem.canonical_solution, problem.parsed_tests, True)
     has_solution = "program" not in row.fields and "canonical_solution" in row.fields
     program = row.text("canonical_solution" if has_solution else "program")
-    return ProgramRow(row.id, program, Tests.parse(row.get("tests"), row.where))
+    return ProgramRow(row.id, program, Tests.parse(row.get("tests"), row.where), has_solution)
 
 
 def _solution_row(row: Row) -> SolutionRow:

@@ -108,6 +108,17 @@ def test_execute_runs_solutions_of_problems(tmp_path, capsys):
 
 
 @pytest.mark.sandbox
+def test_execute_runs_tests_with_a_solution_that_needs_it(tmp_path):
+    program = "def g():\n    return helper(2)\n"
+    tests = {"type": "assert", "setup": "def helper(x):\n    return x * 10\n", "asserts": ["assert g() == 20"]}
+    rows = [{"id": name, name: program, "tests": tests} for name in ("canonical_solution", "program")]
+
+    run("execute", write(tmp_path / "rows.jsonl", *rows), "--out", tmp_path / "out.jsonl", "--workers", 1)
+
+    assert [row["outcome"] for row in read(tmp_path / "out.jsonl")] == ["passed", "runtime_error"]
+
+
+@pytest.mark.sandbox
 def test_execute_reads_and_writes_standard_streams(monkeypatch, capsys):
     row = json.dumps({"id": 1, "program": "print(2 * int(input()))", "tests": DOUBLE})
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(row.encode())))
