@@ -24,9 +24,8 @@ from stepcoder_trl.reports.dataset_card import dataset_card
 from stepcoder_trl.reports.plots import can_plot, plot_histograms
 
 
-EPILOG = f"""APPS is a folder with one folder per problem, or a file with the Hub's columns
-(problem_id, question, solutions, input_output, difficulty, starter_code), or a
-file in another format that the package reads:
+EPILOG = f"""APPS is a folder with one folder per problem, or a file in a format that the
+package reads:
   {FORMAT_TITLES}
 
 DIR then holds
