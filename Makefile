@@ -51,7 +51,7 @@ VERSION_TESTS := tests/integration/test_updates.py tests/integration/test_reward
 	tests/integration/test_model_kinds.py tests/integration/grpo tests/unit/trainer tests/unit/steps tests/unit/masking \
 	tests/unit/curriculum tests/unit/evaluation tests/unit/reports tests/unit/executor/verdict
 NOT_ON_LOWEST := --ignore tests/unit/steps/test_chat_templates.py --deselect \
-	tests/integration/grpo/test_refused_runs.py::test_import_without_requests_names_the_extra
+	tests/integration/grpo/test_refused_runs.py::test_import_without_requests_names_the_fix
 RECORD := -m pytest -q -p no:cacheprovider -W default -p tests.versions.record --versions-as
 
 test-lowest: .matrix/lowest/.ready

@@ -5,7 +5,8 @@ A failure of a *program* is an [`Outcome`], never an exception.
 
     StepCoderError
     ├── BadInputError (also a ValueError)   a row, a flag or a file is invalid; the message names the place and the fix
-    │   └── NoTestsError                    a problem has no tests
+    │   ├── NoTestsError                    a problem has no tests
+    │   └── ParentImportError (also an ImportError)   TRL's trainer cannot be imported
     └── SandboxError (also a RuntimeError)  the sandbox failed to run a program; never counted as a score
         └── IsolationError                  `isolation="strict"`, but an isolation layer is missing
 """
@@ -21,6 +22,10 @@ class BadInputError(StepCoderError, ValueError):
 
 class NoTestsError(BadInputError):
     """Raised for a problem without tests."""
+
+
+class ParentImportError(BadInputError, ImportError):
+    """Raised if TRL's trainer cannot be imported. The message names the reason and the fix."""
 
 
 class SandboxError(StepCoderError, RuntimeError):

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from packaging.specifiers import SpecifierSet
 
+from stepcoder_trl.errors import ParentImportError
+
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -28,12 +30,12 @@ WITH_PPO_TRAINER = SpecifierSet("<1.13")
 
 
 def check_trl_version(installed: str | None) -> str:
-    """Return the installed version of TRL. Raises an `ImportError` if it is missing or outside the supported range."""
+    """Return the installed version of TRL. Raises a `ParentImportError` if it is missing or not supported."""
     fix = "Run `pip install 'trl>=1.0'`."
     if installed is None:
-        raise ImportError(f"stepcoder-trl's trainer needs trl>=1.0, but TRL is not installed. {fix}")
+        raise ParentImportError(f"stepcoder-trl's trainer needs trl>=1.0, but TRL is not installed. {fix}")
     if not SUPPORTED_TRL.contains(installed, prereleases=True):
-        raise ImportError(
+        raise ParentImportError(
             f"stepcoder-trl's trainer needs trl>=1.0, but trl {installed} is installed: it lacks what the trainer "
             f"builds on. {fix}"
         )

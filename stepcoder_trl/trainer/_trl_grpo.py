@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import SpecifierSet
 
+from stepcoder_trl.errors import ParentImportError
 from stepcoder_trl.trainer._trl import check_trl_version
 
 
@@ -105,9 +106,9 @@ else:
         from trl import GRPOConfig, GRPOTrainer
     except (ImportError, RuntimeError) as error:  # TRL turns the one into the other
         _reason = str(error).splitlines()[-1]
-        raise ImportError(
+        raise ParentImportError(
             f"`GRPOTrainer` of trl {_version} cannot be imported: {_reason}. Up to 1.13 it needs `pip install "
-            "'stepcoder-trl[grpo]'`. With a release of vLLM that it does not know it fails too: uninstall that one."
+            "requests`. With a release of vLLM that it does not know it fails too: uninstall that one."
         ) from error
 
 

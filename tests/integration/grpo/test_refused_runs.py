@@ -110,7 +110,7 @@ def test_scale_takes_upstreams_booleans(make_args, given, meant):
     assert make_args(scale_rewards=given).scale_rewards == meant
 
 
-def test_import_without_requests_names_the_extra():
+def test_import_without_requests_names_the_fix():
     import subprocess
     import sys
 
@@ -124,12 +124,12 @@ def test_import_without_requests_names_the_extra():
         "except ImportError as error:\n"
         "    print(error)\n"
         "else:\n"
-        "    print('stepcoder-trl[grpo]' if Version(m.version('trl')) >= Version('1.14') else 'imported')\n"
+        "    print('pip install requests' if Version(m.version('trl')) >= Version('1.14') else 'imported')\n"
     )
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert "stepcoder-trl[grpo]" in done.stdout
+    assert "pip install requests" in done.stdout
 
 
 # What upstream may change
