@@ -430,9 +430,13 @@ def _show(summary: dict[str, Any]) -> None:
         console.print(_files(summary["files"]))
     console.print(_difficulties(summary))
     limits = summary["limits"]
+    together = limits["program_timeout_s"]
+    tolerance = limits["float_tolerance"]
     console.print(
-        f"Limits: {limits['timeout_s']:g} CPU seconds a test, {limits['program_timeout_s']} together, "
-        f"{limits['memory_limit_bytes'] // 2**20} MiB, float tolerance {limits['float_tolerance']}.",
+        f"Limits: {limits['timeout_s']:g} CPU seconds a test, "
+        f"{'no further limit' if isinstance(together, str) else f'{together:g}'} together, "
+        f"{limits['memory_limit_bytes'] // 2**20} MiB, "
+        f"{'no float tolerance' if tolerance is None else f'float tolerance {tolerance:g}'}.",
         markup=False,
     )
     if summary["infrastructure_errors"]:

@@ -138,6 +138,7 @@ def launch_module(module: str, arguments: list[str], launch: LaunchArguments) ->
     import torch
     from accelerate.commands.launch import launch_command, launch_command_parser
     from accelerate.utils import is_deepspeed_available
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     flags = accelerate_arguments(launch, torch.cuda.device_count())
@@ -157,6 +158,8 @@ def launch_module(module: str, arguments: list[str], launch: LaunchArguments) ->
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         return exit_status(rank, int(failure.exitcode))
+    except SignalException as error:  # the processes have said at which update they stop
+        return 128 + int(error.sigval)
     except subprocess.CalledProcessError as error:  # raised for the single process of `single`
         return error.returncode
     return 0

@@ -60,9 +60,14 @@ class CurriculumConfig:
         check("mode", self.mode, self.mode in modes, f"one of {', '.join(modes)}")
         check("kinds", self.kinds, self.kinds in kinds, f"one of {', '.join(kinds)}")
         check("rate_of", self.rate_of, self.rate_of in rates, f"one of {', '.join(rates)}")
-        check("pass_rate", self.pass_rate, 0 <= self.pass_rate <= 1, "in [0, 1]: write 0.5 for 50%")
-        check("momentum", self.momentum, 0 < self.momentum <= 1, "in (0, 1]: write 0.5 for 50%")
-        check("mix_probability", self.mix_probability, 0 <= self.mix_probability <= 1, "in [0, 1]: write 0.5 for 50%")
+        check("pass_rate", self.pass_rate, _is_share(self.pass_rate), "in [0, 1]: write 0.5 for 50%")
+        is_rate = _is_share(self.momentum) and self.momentum > 0
+        check("momentum", self.momentum, is_rate, "in (0, 1]: write 0.5 for 50%")
+        check("mix_probability", self.mix_probability, _is_share(self.mix_probability), "in [0, 1]: write 0.5 for 50%")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 1
 
 
 def check(name: str, value: object, valid: bool, allowed: str) -> None:

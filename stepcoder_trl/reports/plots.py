@@ -8,6 +8,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.errors import BadInputError
@@ -53,7 +54,7 @@ def plot_curves(
         unused.set_visible(False)
     if len(names) > 1:
         _legend(figure, panels[: len(curves)])
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def plot_histograms(
@@ -69,7 +70,7 @@ def plot_histograms(
         panel.bar_label(bars, fontsize="small")
         _label(panel, title, "", y_label)
         panel.margins(y=0.15)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def plot_shares(shares: Mapping[str, Mapping[str, float]], path: str | PathLike[str], title: str) -> None:
@@ -88,7 +89,7 @@ def plot_shares(shares: Mapping[str, Mapping[str, float]], path: str | PathLike[
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     _label(panel, title, "share of programs", "")
     _legend(figure, [panel])
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def _label(panel: Any, title: str, x_label: str, y_label: str) -> None:
@@ -109,6 +110,14 @@ def _legend(figure: Any, panels: Sequence[Any]) -> None:
     names = [name if len(name) < room - 8 else "..." + name[len(name) - int(room) + 11 :] for name in handles]
     columns = max(1, int(room // (max(map(len, names)) + 8)))  # a line and gaps take as much as 8 letters
     figure.legend(handles.values(), names, fontsize="small", ncols=columns, loc="outside lower center")
+
+
+def _save(figure: Any, path: str | PathLike[str]) -> None:
+    """Save a figure in the format that the path ends in."""
+    suffix, formats = Path(path).suffix[1:], figure.canvas.get_supported_filetypes()
+    if suffix and suffix.lower() not in formats:
+        raise BadInputError(f"{path}: `.{suffix}` is no format of pictures. Let it end in .png, .svg or .pdf.")
+    figure.savefig(path)
 
 
 def _figure(width: float, height: float) -> Any:

@@ -49,8 +49,13 @@ class RunFile:
 
 
 def style_of(prompts: Iterable[Prompt], tokenizer: Any) -> str:
-    """Return the prompt style of a training set: messages are those of `chat`, or of `deepseek` with its template."""
-    if all(isinstance(prompt, str) for prompt in prompts):
+    """
+    Return the prompt style of a training set: messages are those of `chat`, or of `deepseek` with its template.
+
+    Only `plain` leaves text as it is, so one text among messages is enough. It leaves messages as they are, too.
+    """
+    prompts = list(prompts)
+    if not prompts or any(isinstance(prompt, str) for prompt in prompts):
         return "plain"
     return "deepseek" if tokenizer.chat_template == DEEPSEEK_TEMPLATE else "chat"
 

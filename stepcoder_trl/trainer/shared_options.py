@@ -302,9 +302,11 @@ def check_options(args: Any, inherited: Mapping[str, Help] | None = None) -> Non
         value = getattr(args, one.name)
         choices, optional = _choices(types[one.name])
         if isinstance(text, Help) and text.interval is not None:
+            words = _words(text.interval) + (" or `None`" if optional else "")
+            if value is not None and not isinstance(value, (int, float)):
+                raise refuse(one.name, value, f"a number {words}", "Write it without quotes.")
             inside = optional if value is None else in_range(value, text.interval)
             if not inside:
-                words = _words(text.interval) + (" or `None`" if optional else "")
                 raise refuse(one.name, value, words, text.fix or _fix(value, text.interval))
         if choices and value not in choices:
             words = ", ".join(repr(choice) for choice in choices)

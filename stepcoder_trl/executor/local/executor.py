@@ -9,7 +9,7 @@ import weakref
 from concurrent.futures import Future
 from typing import Any
 
-from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, ConfiguredBackend, TestsLike
 from stepcoder_trl.executor.checking import submit_checked
 from stepcoder_trl.executor.local import descriptors, server_process
@@ -19,6 +19,7 @@ from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import Job, prepare_job
 from stepcoder_trl.executor.verdict.recent import RecentTests
 from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.jsonl import shown
 from stepcoder_trl.types import Execution
 
 
@@ -49,6 +50,10 @@ class CodeExecutor(ConfiguredBackend):
     config: ExecutorConfig
 
     def __init__(self, config: ExecutorConfig | None = None) -> None:
+        if config is not None and not isinstance(config, ExecutorConfig):
+            raise BadInputError(
+                f"`config` is {shown(config)}, but must be an `ExecutorConfig`. Pass its fields to one."
+            )
         self.config = config or ExecutorConfig()
         # The first call takes a lock while it tries folders. A process that is forked meanwhile would wait for it for
         # ever, so it comes before there are threads.
@@ -66,6 +71,10 @@ class CodeExecutor(ConfiguredBackend):
 
     def submit_with(self, program: str, tests: TestsLike, limits: Limits) -> Future[Execution]:
         """Run a program in the background under other limits. Their `isolation` has no effect."""
+        if not isinstance(program, str):
+            raise BadInputError(
+                f"`program` is {shown(program)}, but must be a string. Pass the source of the program."
+            )
         parsed = self._recent.parse(tests)
         if parsed["type"] == "checker":
             return submit_checked(self._submit, program, parsed, limits)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
+from torch.distributed.elastic.multiprocessing.api import SignalException
 
 from stepcoder_trl.cli import launch, ppo
 from stepcoder_trl.cli import main as entry_point
@@ -162,3 +164,13 @@ def test_error_is_said_by_the_first_process(monkeypatch, capsys, local_rank, wai
     assert entry_point.report(fail) == 2
     assert capsys.readouterr().err == "stepcoder-trl: wrong\n"
     assert slept == waits
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_to_the_launcher_is_its_exit_status(monkeypatch, number, status):
+    def stopped(parsed):
+        raise SignalException("Process 7 got a signal", number)
+
+    monkeypatch.setattr("accelerate.commands.launch.launch_command", stopped)
+
+    assert launch.launch_module("module", [], LaunchArguments(accelerate_config="ddp", num_processes=2)) == status

@@ -240,6 +240,7 @@ MISTAKES = [
     (f"sft {RUN} --model_name_or_path strict --prompt_style chat", "The chat template cannot render the messages: No"),
     # plot, quickstart, selftest
     ("plot none", "none: there is neither"),
+    ("plot run --out curves.xyz", "`.xyz` is no format of pictures. Let it end in .png"),
     ("plot bad.jsonl", "bad.jsonl:1: invalid JSON"),
     ("quickstart --out p.jsonl", "cannot be made (File exists)"),
     ("quickstart --updates -1 --out q", "`updates` is -1, but must be at least 1"),

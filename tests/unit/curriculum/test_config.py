@@ -18,6 +18,8 @@ from stepcoder_trl.errors import BadInputError
         ({"pass_rate": 50}, "`pass_rate` is 50, but must be in .*write 0.5 for 50%"),
         ({"momentum": 0.0}, "`momentum` is 0.0"),
         ({"mix_probability": -0.1}, "`mix_probability` is -0.1"),
+        ({"pass_rate": "0.5"}, "`pass_rate` is '0.5', but must be in"),
+        ({"momentum": "0.5"}, "`momentum` is '0.5', but must be in"),
         ({"pass_rate": math.nan}, "`pass_rate` is nan"),
     ],
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import stepcoder_trl
-from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
+from stepcoder_trl import BadInputError, CodeExecutor, ExecutorConfig, Outcome, SandboxError
 from stepcoder_trl.executor.selftest.leftovers import children_of_ours
 from tests.processes import soon, with_temporary_folder
 from tests.unit.executor.samples import DOUBLE
@@ -28,6 +28,13 @@ def test_results_are_in_the_order_of_the_programs(fast_executor):
     tests = [{"type": "stdio", "inputs": [""], "outputs": [str(i)]} for i in range(30)]
 
     assert {e.outcome for e in fast_executor.run_many(programs, tests)} == {Outcome.PASSED}
+
+
+def test_wrong_types_are_named(fast_executor):
+    with pytest.raises(BadInputError, match="`program` is null, but must be a string|`program` is None, but must be"):
+        fast_executor.run(None, {"type": "stdio", "inputs": [""], "outputs": [""]})
+    with pytest.raises(BadInputError, match=r"`config` is 3 .*but must be an `ExecutorConfig`"):
+        CodeExecutor(3)
 
 
 def test_folder_holds_the_program_alone(fast_executor):
