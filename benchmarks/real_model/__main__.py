@@ -31,7 +31,7 @@ from benchmarks.real_model.summary import summarize, tables
 from stepcoder_trl import CodeExecutor, ExecutorConfig
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import SamplingConfig
-from stepcoder_trl.jsonl import write_json, write_text
+from stepcoder_trl.jsonl import write_json
 from stepcoder_trl.versions import versions
 
 
@@ -57,7 +57,7 @@ def prepare(arguments: argparse.Namespace, executor: CodeExecutor) -> tuple[list
 
 
 def measure_stages(arguments: argparse.Namespace) -> None:
-    """Sample the stages of the next problems, and write `stages.jsonl`, `stages.json` and `stages.md`."""
+    """Sample the stages of the next problems, and write `stages.jsonl` and `stages.json`."""
     file = SampleFile(arguments.out / "stages.jsonl", settings_of(arguments))
     if arguments.minutes > 0:
         with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
@@ -69,7 +69,7 @@ def measure_stages(arguments: argparse.Namespace) -> None:
 
 
 def measure_gradients(arguments: argparse.Namespace) -> None:
-    """Measure the gradients of the next batches, and write `gradients.json` and `gradients.md`."""
+    """Measure the gradients of the next batches, and write `gradients.json`."""
     from peft import LoraConfig, get_peft_model
 
     name = "-".join(str(value) for value in (arguments.problems, *settings_of(arguments).values()))
@@ -93,11 +93,11 @@ def measure_gradients(arguments: argparse.Namespace) -> None:
 
 
 def write(arguments: argparse.Namespace, name: str, found: Mapping[str, Any], text: str) -> None:
-    """Write results with their settings and a table, and print the table."""
+    """Write results with their settings, and print them as a table."""
     machine = f"{platform.platform()}, {os.cpu_count()} cores"
     begin = {"settings": settings_of(arguments), "versions": versions(), "machine": machine}
+    arguments.out.mkdir(parents=True, exist_ok=True)
     write_json(arguments.out / f"{name}.json", {**begin, **found})
-    write_text(arguments.out / f"{name}.md", text)
     print(text)
 
 
