@@ -70,6 +70,8 @@ def with_tests_inside(
         if one.execution is not None and needs_its_tests_inside(sample.tests or {}, one.execution)
     }
     doubtful = [problem for problem in problems if problem.task_id in failed and problem.canonical_solution.strip()]
+    if not doubtful:
+        return evaluation
     solutions = [problem.canonical_solution for problem in doubtful]
     tests = [patient(problem.tests or {}, executor.timeout_s) for problem in doubtful]
     runs = executor.run_many(solutions, tests, on_error="return")
