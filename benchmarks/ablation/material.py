@@ -43,8 +43,7 @@ class Material:
 def prepare(setting: Setting, seed: int, folder: Path) -> Material:
     """Load the material of a run from the folder, and make the missing parts."""
     problems = _problems(setting, seed, folder)
-    model_seed = seed if setting.model_seed is None else setting.model_seed
-    checkpoint = fine_tuned(setting, model_seed, folder)
+    checkpoint = fine_tuned(setting, seed, folder)
     rows = [problem.to_row() for problems_ in problems.values() for problem in problems_]
     weights = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint)

@@ -44,7 +44,6 @@ class Setting:
     num_generations: int = 4
     evaluate_every: int = 8  # updates
     stop_after: int | None = None  # updates; the schedules do not change
-    model_seed: int | None = None  # of the fine-tuned model; `None` takes the run's
     model: TinyModelConfig = TinyModelConfig()  # noqa: RUF009 - it is frozen
     on_gpu: bool = False  # where there is one
 
@@ -178,8 +177,6 @@ class Job:
         del settings["reason"]
         if not self.setting.on_gpu:  # the names of runs on CPUs are older than these fields
             del settings["model"], settings["on_gpu"]
-        if self.setting.model_seed is None:  # runs had names before it was there
-            del settings["model_seed"]
         return f"{self.setting.name}/{self.arm}-{digest(settings)}-seed{self.seed}"
 
     def path(self, folder: Path) -> Path:
@@ -287,19 +284,16 @@ SPARSER = replace(
     prompts_per_update=32,
     evaluate_every=5,
 )
-# The main setting for the arms by GRPO, cut to what a CPU hour allows: one fine-tuned model for all seeds, and runs
-# that stop half-way. That model was fine-tuned on another machine, where rounding differs.
+# The main setting for the arms by GRPO, which has them compared in as many CPU hours as there are.
 GROUPS = replace(
     MAIN,
     name="groups",
     reason=(
-        "The main setting for GRPO, stopped half-way, with one fine-tuned model for all seeds. Of groups of eight "
-        "completions from scratch one in nine sees a pass, near the end nine in ten. Where none passes, the division "
-        "by the group's standard deviation makes a full advantage of the difference between a wrong answer and a "
-        "runtime error."
+        "The main setting for GRPO, stopped half-way. Of groups of eight completions from scratch one in nine sees a "
+        "pass, near the end nine in ten. Where none passes, the division by the group's standard deviation makes a "
+        "full advantage of the difference between a wrong answer and a runtime error."
     ),
     stop_after=MAIN.updates // 2,
-    model_seed=0,
 )
 # For a GPU: a model with thirty times as many parameters, which is fine-tuned as long.
 LARGE = replace(

@@ -25,13 +25,3 @@ def test_digest_depends_on_problems_and_weights(tmp_path):
 
     assert once == again != other
     assert prepare(tiny, 0, tmp_path).digest not in (once, other)
-
-
-def test_seeds_can_share_a_model_but_not_problems(tmp_path):
-    tiny = dataclasses.replace(SMOKE, corpus=dataclasses.replace(SMOKE.corpus, steps=1), num_heldout=2)
-    shared = dataclasses.replace(tiny, model_seed=0)
-    own, other = prepare(tiny, 0, tmp_path), prepare(shared, 1, tmp_path)
-
-    assert prepare(shared, 0, tmp_path).digest == own.digest
-    assert [path.name.rpartition("-")[2] for path in tmp_path.glob("sft/*") if path.is_dir()] == ["seed0"]
-    assert other.training != own.training

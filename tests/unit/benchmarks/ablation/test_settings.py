@@ -29,12 +29,6 @@ def test_changed_setting_has_another_file(tmp_path):
     assert Job(reworded, "ppo", 0).path(tmp_path) == Job(MAIN, "ppo", 0).path(tmp_path)
 
 
-def test_setting_with_one_model_has_another_file(tmp_path):
-    one_model = dataclasses.replace(MAIN, model_seed=0)
-
-    assert Job(one_model, "ppo", 0).path(tmp_path) != Job(MAIN, "ppo", 0).path(tmp_path)
-
-
 def test_changed_arm_has_another_file(tmp_path, monkeypatch):
     before = Job(MAIN, "ppo", 0).path(tmp_path)
     monkeypatch.setitem(ARMS, "ppo", dataclasses.replace(ARMS["ppo"], options={"curriculum": "off"}))
