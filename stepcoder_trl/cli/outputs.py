@@ -24,7 +24,7 @@ def check_outputs(outputs: Mapping[str, _PathLike | None], inputs: Iterable[_Pat
     Args:
         outputs (`Mapping[str, str]`): Path by option. An option that is not given is `None`.
         inputs (`Iterable[str]`):
-            Paths of files, and of folders whose subfolders are read. Other names, such as those of the Hub, are no
+            Paths of files, and of folders all of whose files are read. Other names, such as those of the Hub, are no
             paths.
     """
     sources = _existing(inputs)
@@ -69,9 +69,9 @@ def _is_stream(path: _PathLike) -> bool:
 
 
 def _is_read(path: _PathLike, source: _PathLike) -> bool:
-    """Return whether a path is a file that is read, or lies in a subfolder of a folder that is read."""
+    """Return whether a path is a file that is read, or lies in a folder that is read."""
     if not os.path.isfile(path):
         return False
     if not os.path.isdir(source):
         return os.path.samefile(path, source)
-    return Path(source).resolve() in Path(path).resolve().parents[1:]
+    return Path(source).resolve() in Path(path).resolve().parents

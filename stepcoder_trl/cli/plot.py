@@ -51,7 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out or (first if first.is_dir() else first.parent) / "curves.png")
     if not out.parent.is_dir():
         raise BadInputError(f"{out}: the folder does not exist. Create it, or choose another one by `--out`.")
-    read = [path for run in map(Path, arguments.runs) for path in (run, *files_of(run), *run.glob("*.jsonl"))]
+    read = [
+        path
+        for run in map(Path, arguments.runs)
+        for path in (run, *files_of(run), *run.glob("*.jsonl"))
+        if path.is_file()
+    ]
     check_outputs({"--out": out}, read)
     plot_curves(curves, out, {panel.title: panel.unit for panel in panels})
     print(f"Wrote {_count(len(curves), 'panel')} of {_count(len(histories), 'run')} to {out}.")

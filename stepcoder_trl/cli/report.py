@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise BadInputError(f"{folder}: is not a folder. Pass a run directory.")
     source = run_directory(folder)
-    check_outputs({"--out": arguments.out}, [folder, *files_of(source), *source.glob("*.jsonl")])
+    check_outputs({"--out": arguments.out}, [*files_of(source), *source.glob("*.jsonl"), source / "record"])
     facts = read_run(source)
     path = write_page(facts, source, arguments.out or folder / PAGE)
     print(f"Wrote the page of {facts.update} of {facts.num_updates} updates to {path}.")

@@ -73,10 +73,7 @@ def _check_place(model: str) -> None:
 
 def _is_path(model: str) -> bool:
     """Return whether a text can only be a path: a name on the Hub is `owner/name`, or an old one without owner."""
-    parts = model.split("/")
-    return (
-        model[:1] in (".", "/", "~") or "\\" in model or len(parts) > 2 or (len(parts) > 1 and os.path.isdir(parts[0]))
-    )
+    return model[:1] in (".", "/", "~") or "\\" in model or model.count("/") > 1
 
 
 def tokenizer_source(model: str) -> str:

@@ -106,6 +106,7 @@ MISTAKES = [
             "evaluate --problems p.jsonl --model plain --export evalplus plain/config.json",
             "evaluate --problems p.jsonl --samples s.jsonl --compare run/results.jsonl --out run",
             *("report run --out run/metrics.jsonl", "plot run --out run/metrics.jsonl"),
+            "check rows --out rows/p.jsonl",
         )
     ),
     ("mask s.jsonl --out m.jsonl --html ./m.jsonl", "`--out` is the same file"),
@@ -232,7 +233,7 @@ MISTAKES = [
             f"{verb} {RUN} --model_name_or_path {folder}",
             f"The model '{folder}' cannot be loaded: there is no such folder",
         )
-        for verb, folder in (("ppo", "./none"), ("grpo", "folder/none"), ("sft", "runs/sft/checkpoint-1"))
+        for verb, folder in (("ppo", "./none"), ("grpo", "folder/none/x"), ("sft", "runs/sft/checkpoint-1"))
     ),
     ("evaluate --problems p.jsonl --model runs/ppo/ --out e", "there is no such folder. Check the path."),
     ("evaluate --problems p.jsonl --model lost_adapter --out e", "'/none/base' cannot be loaded: there is no such"),
@@ -263,6 +264,8 @@ def place(tmp_path_factory):
     (folder / "lost_adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "/none/base"}')
     for name, target in (("link.jsonl", "p.jsonl"), ("link_s.jsonl", "s.jsonl"), ("link_model", "model")):
         (folder / name).symlink_to(target)
+    (folder / "rows").mkdir()
+    (folder / "rows" / "p.jsonl").write_text(json.dumps(PROBLEM) + "\n")
     (folder / "run").mkdir()
     for name in ("problems.jsonl", "results.jsonl"):
         (folder / "run" / name).write_text(json.dumps(PROBLEM) + "\n")

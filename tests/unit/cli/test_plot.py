@@ -88,6 +88,13 @@ def test_plot_is_written_and_counted(tmp_path, capsys):
     assert "Wrote 2 panels of 1 run to " in capsys.readouterr().out
 
 
+def test_plot_in_a_subfolder_of_the_run_is_replaced(tmp_path):
+    run = make_run(tmp_path / "run", 2)
+    (run / "plots").mkdir()
+
+    assert [plot(run, "--out", run / "plots" / "x.png") for _ in range(2)] == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

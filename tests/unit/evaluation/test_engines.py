@@ -182,3 +182,12 @@ def test_hub_that_cannot_be_reached_is_one_line_at_once(monkeypatch):
             pytest.fail("asked the Hub")
 
     assert asked == [(("huggingface.co", 443), 5.0)]
+
+
+def test_folder_with_the_name_of_an_owner_leaves_models_of_the_hub_alone(tmp_path, monkeypatch):
+    (tmp_path / "someone").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: "config.json")
+
+    with engines.loading("someone/model"):
+        pass
