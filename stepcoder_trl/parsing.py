@@ -126,7 +126,7 @@ def any_digits() -> Iterator[None]:
     """
     Lift Python's limit on the digits of integers in the block. For tests, which may have an integer of any length.
 
-    The limit is one for all threads. It comes back when the last block of this kind ends. So keep the blocks short, and
+    The limit is one for all threads. It comes back when the last block of this kind ends. Keep the blocks short, and
     parse no program of a model in one: there a long literal would cost minutes.
     """
     if sys.version_info < (3, 10, 7):
