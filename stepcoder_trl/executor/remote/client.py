@@ -38,6 +38,11 @@ class TemporaryFailure(Exception):
         self.is_busy = is_busy
 
 
+def is_busy(error: Exception) -> bool:
+    """Return whether an error says that the service works but has no room now."""
+    return isinstance(error, TemporaryFailure) and error.is_busy
+
+
 class ServiceClient:
     """Client of the service at one address, for several threads."""
 

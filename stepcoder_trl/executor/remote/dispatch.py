@@ -21,18 +21,16 @@ from typing import Protocol
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.pending import Pending
-from stepcoder_trl.executor.remote.client import TemporaryFailure
+from stepcoder_trl.executor.remote.client import TemporaryFailure, is_busy
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.types import Execution
 
 
-logger = logging.getLogger("stepcoder_trl.executor")
+logger = logging.getLogger(__name__)
 
 CLOSED_MESSAGE = "This executor is closed. Create a new one."
 _ENDED_MESSAGE = "This executor was closed before the program had run."
 _MAX_WAIT_S = 60.0
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -198,7 +196,8 @@ class Dispatcher:
         try:
             host.service.connect()
         except (TemporaryFailure, SandboxError) as error:
-            self._miss(host, error)
+            if not is_busy(error):
+                self._miss(host, error)
             self._failed(host, error, ())
             return
         except Exception as error:  # a defect of ours, which must not end the only lane that asks
@@ -238,8 +237,9 @@ class Dispatcher:
 
     def _receive(self, host: _Host, item: Item, result: Execution | Exception) -> None:
         if not isinstance(result, TemporaryFailure):
-            host.faults = host.refusals = 0
-            self._busy_since = None
+            with self._changed:
+                host.faults = host.refusals = 0
+                self._busy_since = None
             item.settle(result)
             return
         with self._changed:
@@ -251,7 +251,7 @@ class Dispatcher:
     def _failed(self, host: _Host, error: TemporaryFailure | SandboxError, left: Sequence[Item]) -> None:
         """Note a failure of a service. Programs without a result go to others, or are tried again later."""
         asked_s = error.wait_s if isinstance(error, TemporaryFailure) else None
-        if isinstance(error, TemporaryFailure) and error.is_busy:
+        if is_busy(error):
             self._refused(host, str(error), asked_s, left)
             return
         with self._changed:
@@ -314,6 +314,8 @@ class Dispatcher:
                 item.ready_at = ready_at
                 if item.failures < self._max_attempts and not self._closed:
                     again.append(item)
+            if len(again) < len(items):
+                self._busy_since = None
             self._queue.extendleft(reversed(again))
             self._changed.notify_all()
         for item in items:
@@ -326,7 +328,7 @@ class Dispatcher:
             hopeless = [one for one in self._hosts if one.problem or one.failures >= self._max_attempts]
             if len(hopeless) < len(self._hosts):
                 return
-            waiting, self._queue = tuple(self._queue), deque()
+            waiting, self._queue, self._busy_since = tuple(self._queue), deque(), None
         for item in waiting:
             if item.starts():
                 last = hopeless[-1]

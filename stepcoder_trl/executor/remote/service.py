@@ -44,7 +44,7 @@ class RemoteService:
         if status in (401, 403):
             fix = f"Set the environment variable {TOKEN_VARIABLE} to its bearer token"
             raise self._client.failure(SERVICE_PATH, f"the service answered {status}. {fix}")
-        if status == 429 or (status >= 500 and status not in _OTHER_SERVICE):
+        if status >= 500 and status not in _OTHER_SERVICE:
             raise TemporaryFailure(f"the service answered {status}", is_gone=True)
         config = self._config
         if not isinstance(answer, dict) or answer.get("service") != "stepcoder-trl":

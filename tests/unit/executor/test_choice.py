@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 
+import httpx2
 import pytest
 
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import CodeExecutor, ExecutorConfig, RemoteExecutor
 from stepcoder_trl.executor.choice import ExecutorChoice
+from stepcoder_trl.executor.remote.config import RemoteConfig
+from stepcoder_trl.executor.remote.probe import refusals
 
 
 URL = "http://127.0.0.1:9"
@@ -78,6 +81,21 @@ def test_a_host_that_does_not_answer_is_named(monkeypatch, caplog):
 def test_hosts_are_asked_without_running_a_program():
     with pytest.raises(SandboxError, match=rf"{URL} \(the request failed \(ConnectError.*refused"):
         ExecutorChoice(urls=(URL,)).probe()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "refusal"),
+    [(429, {}, ""), (504, {"Retry-After": "1"}, ""), (504, {}, "the service answered 504"), (200, {}, "")],
+)
+def test_a_host_that_is_busy_can_be_used(status, headers, refusal, monkeypatch):
+    def connection(**settings):
+        answer = httpx2.Response(status, headers=headers, text="")
+        return plain(base_url=URL, transport=httpx2.MockTransport(lambda request: answer))
+
+    plain = httpx2.Client
+    monkeypatch.setattr(httpx2, "Client", connection)
+
+    assert refusals(RemoteConfig(URL)) == {URL: refusal}
 
 
 def test_a_missing_package_is_named_before_anything_runs(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -132,7 +133,7 @@ def test_service_that_is_busy_for_too_long_is_an_error_for_all(run_on):
     }
 
 
-def test_service_that_is_too_busy_to_say_what_it_speaks_is_waited_for(run_on):
+def test_service_that_is_too_busy_to_say_what_it_speaks_is_waited_for(run_on, caplog):
     service = FakeService()
     answers = [TemporaryFailure("429", wait_s=0.001, is_busy=True)] * 20
 
@@ -143,3 +144,48 @@ def test_service_that_is_too_busy_to_say_what_it_speaks_is_waited_for(run_on):
     service.connect = connect  # type: ignore[method-assign]
 
     assert run_on(service) == ["done"] * 50
+    assert "does not answer" not in caplog.text
+
+
+@pytest.fixture
+def dispatcher():
+    one = Dispatcher([FakeService()], max_attempts=5, backoff_s=0.001, busy_timeout_s=0.1)  # type: ignore[list-item]
+    yield one
+    one.close()
+
+
+def test_result_changes_nothing_while_another_lane_notes_a_refusal(dispatcher):
+    (host,), since = dispatcher._hosts, time.monotonic()
+    dispatcher._busy_since, host.refusals = since, 3
+    lane = threading.Thread(target=dispatcher._receive, args=(host, Item("x", None, None), "done"))  # type: ignore[arg-type]
+
+    with dispatcher._changed:
+        lane.start()
+        lane.join(0.1)
+        during = (dispatcher._busy_since, host.refusals)
+    lane.join()
+
+    assert during == (since, 3)
+    assert (dispatcher._busy_since, host.refusals) == (None, 0)
+
+
+@pytest.mark.parametrize("errors", [[SandboxError("no")], [TemporaryFailure("reset")] * 5], ids=["given_up", "tired"])
+def test_refusals_before_programs_failed_do_not_count(dispatcher, errors):
+    """The first program is refused, then fails. The second one is refused much later, which is its first wait."""
+    busy = TemporaryFailure("the service answered 504", wait_s=0.001, is_busy=True)
+    answers = [busy, *errors, busy]
+
+    def run(items: Sequence[Item]) -> Iterator[tuple[Item, Any]]:
+        if answers:
+            raise answers.pop(0)
+        yield from ((item, "done") for item in items)
+
+    dispatcher._hosts[0].service.run = run
+    first, second = (Item("x", None, None) for _ in range(2))  # type: ignore[arg-type]
+    dispatcher.put(first)
+    failure = first.future.exception(timeout=60)
+    time.sleep(0.15)
+    dispatcher.put(second)
+
+    assert isinstance(failure, SandboxError)
+    assert second.future.result(timeout=60) == "done"
