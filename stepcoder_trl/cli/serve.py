@@ -67,17 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-program-timeout-s",
         type=float,
-        default=config.max_program_timeout_s,
         metavar="S",
-        help="Refuse requests for more seconds per program (default: 3600).",
+        help="Refuse requests for more seconds per program (default: 3600, or --max-timeout-s if that is more).",
     )
     add("--max-body-mb", type=float, default=64.0, metavar="M", help="Refuse larger requests (default: 64).")
     add(
         "--max-bodies-mb",
         type=float,
-        default=512.0,
         metavar="M",
-        help="Refuse requests while those before hold M MiB (default: 512).",
+        help="Limit the bodies of all requests together to M MiB (default: 512, or --max-body-mb if that is more).",
     )
     add(
         "--max-waiting",
@@ -97,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until the process is told to stop, and return the exit status."""
+    bodies_mb = arguments.max_bodies_mb
     config = ServeConfig(
         host=arguments.host,
         port=arguments.port,
@@ -107,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
         ),
         token=os.environ.get(TOKEN_VARIABLE, ""),
         max_body_bytes=int(arguments.max_body_mb * 2**20),
-        max_bodies_bytes=int(arguments.max_bodies_mb * 2**20),
+        max_bodies_bytes=None if bodies_mb is None else int(bodies_mb * 2**20),
         max_waiting=arguments.max_waiting,
         max_timeout_s=arguments.max_timeout_s,
         max_program_timeout_s=arguments.max_program_timeout_s,

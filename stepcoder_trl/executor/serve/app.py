@@ -50,7 +50,7 @@ def make_app(service: SandboxService) -> Starlette:
             Middleware(
                 BoundedBodies,
                 max_body_bytes=service.config.max_body_bytes,
-                max_total_bytes=service.config.max_bodies_bytes,
+                max_total_bytes=service.config.bodies_bytes,
                 count=answers.count,
             )
         ],

@@ -49,9 +49,7 @@ class SandboxService:
         self.executor = CodeExecutor(config.executor)
         self.workers = config.executor.num_workers or num_cores()
         self.max_programs = self.workers + config.max_waiting
-        self.bounds = Bounds(
-            config.executor, config.max_timeout_s, config.max_program_timeout_s, config.max_memory_bytes
-        )
+        self.bounds = Bounds(config.executor, config.max_timeout_s, config.program_seconds, config.max_memory_bytes)
         self.metrics = Metrics(self.workers)
         self.metrics.running.set_function(lambda: min(len(self._futures), self.workers))
         self.metrics.waiting.set_function(lambda: self.waiting)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from stepcoder_trl.cli.main import main
 from stepcoder_trl.errors import BadInputError
 
 
@@ -201,10 +202,36 @@ def test_program_without_a_limit_has_that_of_the_service(program_timeout_s, coun
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"max_bodies_bytes": 10}, "`max_bodies_bytes` is 10, but must be at least `max_body_bytes`"),
-        ({"max_timeout_s": 4000.0}, "`max_program_timeout_s` is 3600, but must be at least `max_timeout_s`"),
+        (
+            {"max_bodies_bytes": 10 * 2**20},
+            "`--max-bodies-mb` is 10 MiB, but must be at least `--max-body-mb`, which is 64.",
+        ),
+        (
+            {"max_timeout_s": 4000.0, "max_program_timeout_s": 3600.0},
+            "`--max-program-timeout-s` is 3600 seconds, but must be at least `--max-timeout-s`, which is 4000.",
+        ),
     ],
 )
 def test_limits_that_contradict_each_other_are_refused(change, words):
     with pytest.raises(BadInputError, match=words):
         ServeConfig(**change)
+
+
+@pytest.mark.parametrize(
+    ("flags", "bodies_mb", "program_s"),
+    [
+        ([], 512, 3600),
+        (["--max-body-mb", "1024", "--max-timeout-s", "7200"], 1024, 7200),
+        (["--max-bodies-mb", "100", "--max-program-timeout-s", "400"], 100, 400),
+    ],
+)
+def test_limits_of_all_together_are_at_least_those_of_one(flags, bodies_mb, program_s, monkeypatch):
+    configs: list[ServeConfig] = []
+    monkeypatch.setattr("stepcoder_trl.executor.serve.main.serve", lambda config, announce: configs.append(config))
+
+    with pytest.raises(SystemExit) as end:
+        main(["serve", *flags])
+
+    bounds = SandboxService(configs[0]).bounds
+    assert end.value.code == 0
+    assert (configs[0].bodies_bytes, bounds.max_program_timeout_s) == (bodies_mb * 2**20, program_s)
