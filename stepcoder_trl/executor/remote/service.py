@@ -53,7 +53,8 @@ class RemoteService:
             )
             return
         if answer.get("protocol") != PROTOCOL:
-            raise self._client.failure(SERVICE_PATH, "the service is of another release. Install the same one here")
+            problem = f"the service is of another release (protocol {answer.get('protocol')}, here {PROTOCOL})"
+            raise self._client.failure(SERVICE_PATH, f"{problem}. Install the same release there and here")
         try:
             room = Room(*(max(1, int(answer[name])) for name in ("workers", "max_programs", "max_body_bytes")))
             greeting = Greeting(layers=dict(answer["layers"]), missing=dict(answer["missing"]))

@@ -15,7 +15,7 @@ from stepcoder_trl.executor.wire.codec import Encoder, Unserializable, decode
 from stepcoder_trl.types import Execution, Outcome, TestResult
 
 
-PROTOCOL = 1  # of the service that `SERVICE_PATH` describes; a client of another number speaks `/run_code` instead
+PROTOCOL = 2  # of the service that `SERVICE_PATH` describes; a client of another number refuses to use it
 SERVICE_PATH, PROBLEMS_PATH = "/v1/service", "/v1/problems"
 TOKEN_VARIABLE = "STEPCODER_BACKEND_TOKEN"  # holds the bearer token, on both sides
 HEARTBEAT_S = 10.0  # an empty line is sent while no program has ended for so long

@@ -11,8 +11,10 @@ import pytest
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.remote.client import ServiceClient, TemporaryFailure
+from stepcoder_trl.executor.remote.config import RemoteConfig
 from stepcoder_trl.executor.remote.dispatch import Item
 from stepcoder_trl.executor.remote.ours import OwnProtocol, Room
+from stepcoder_trl.executor.remote.service import RemoteService
 from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.schema import Tests
 
@@ -87,3 +89,12 @@ def test_overload_is_no_failure(status, headers, is_busy, wait_s):
 
     client.close()
     assert (caught.value.is_busy, caught.value.wait_s) == (is_busy, wait_s)
+
+
+def test_service_of_another_release_is_refused(monkeypatch):
+    """The first release said neither how many programs nor how large requests it takes."""
+    answer = {"service": "stepcoder-trl", "protocol": 1, "workers": 1, "layers": {}, "missing": {}}
+    monkeypatch.setattr(ServiceClient, "probe", lambda self, path: (200, answer))
+
+    with pytest.raises(SandboxError, match=r"another release .protocol 1, here 2.. Install the same release"):
+        RemoteService("http://sandbox", RemoteConfig("http://sandbox")).connect()

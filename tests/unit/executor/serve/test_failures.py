@@ -18,7 +18,7 @@ from stepcoder_trl.executor import RemoteConfig, RemoteExecutor
 from stepcoder_trl.executor.remote.service import RemoteService
 from stepcoder_trl.executor.serve.config import ServeConfig
 from stepcoder_trl.executor.serve.main import _listen, where_it_listens
-from stepcoder_trl.executor.wire.problems import TOKEN_VARIABLE
+from stepcoder_trl.executor.wire.problems import PROTOCOL, TOKEN_VARIABLE
 from stepcoder_trl.types import Outcome
 from tests.unit.executor.serve.conftest import Served
 
@@ -212,7 +212,7 @@ def test_token_is_asked_for(monkeypatch):
 def test_service_that_lacks_a_layer_is_refused_where_all_are_asked_for(monkeypatch):
     answer = {
         "service": "stepcoder-trl",
-        "protocol": 1,
+        "protocol": PROTOCOL,
         "workers": 1,
         "max_programs": 1,
         "max_body_bytes": 1,
