@@ -15,7 +15,7 @@ from typing import Any
 from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
 from stepcoder_trl.cli.outputs import check_output_folder, check_outputs, files_of
 from stepcoder_trl.cli.progress_bar import progress
-from stepcoder_trl.data.formats import load_problems
+from stepcoder_trl.data.formats.loading import load_with_places
 from stepcoder_trl.data.problems import Problem, check_unique_task_ids
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
@@ -172,10 +172,16 @@ def run(arguments: argparse.Namespace) -> int:
 def _read_problems(arguments: argparse.Namespace) -> tuple[list[Problem], dict[str, str]]:
     """Return the problems of all files, and the file of each `task_id`."""
     since, until = arguments.dates or (None, None)
-    parts = [(str(file), load_problems(file, since=since, until=until)) for file in arguments.problems]
-    problems = [problem for _, part in parts for problem in part]
-    check_unique_task_ids(problems, [file for file, part in parts for _ in part])
-    return problems, {problem.task_id: file for file, part in parts for problem in part}
+    problems: list[Problem] = []
+    places: list[str] = []
+    files: dict[str, str] = {}
+    for file in arguments.problems:
+        found, rows = load_with_places(file, since=since, until=until)
+        problems += found
+        places += rows
+        files |= {problem.task_id: str(file) for problem in found}
+    check_unique_task_ids(problems, places)
+    return problems, files
 
 
 def _choice(arguments: argparse.Namespace) -> ExecutorChoice:

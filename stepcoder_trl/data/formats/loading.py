@@ -63,6 +63,13 @@ def load_problems(
     'apps_plus_valid/58'
     ```
     """
+    return load_with_places(path, format, since=since, until=until)[0]
+
+
+def load_with_places(
+    path: Source | Sequence[Source], format: str | None = None, *, since: str | None = None, until: str | None = None
+) -> tuple[list[Problem], list[str]]:
+    """Return the problems of [`load_problems`], and the place of each for messages, e.g. `"problems.jsonl:3"`."""
     problems: list[Problem] = []
     places: list[str] = []
     for rows in read_sources(path):
@@ -71,7 +78,7 @@ def load_problems(
             problems.append(problem)
             places.append(row.where)
     check_unique_task_ids(problems, places)
-    return problems
+    return problems, places
 
 
 def _problems(chosen: Format, rows: Sequence[Row]) -> Iterator[tuple[Row, Problem]]:
@@ -91,7 +98,7 @@ def _problems(chosen: Format, rows: Sequence[Row]) -> Iterator[tuple[Row, Proble
         told = ", ".join(f"{reason} ({count})" for reason, count in reasons[:_TOLD_REASONS])
         others = ", and others" if len(reasons) > _TOLD_REASONS else ""
         warnings.warn(
-            f"{rows[0].source}: {len(left_out)} of {len(rows)} rows are left out: {told}{others}", stacklevel=3
+            f"{rows[0].source}: {len(left_out)} of {len(rows)} rows are left out: {told}{others}", stacklevel=4
         )
 
 

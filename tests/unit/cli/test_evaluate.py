@@ -115,7 +115,9 @@ def test_two_files_with_the_same_problem_are_an_error(tmp_path, capsys):
 
     assert run("--problems", *files, "--samples", files[0], "--out", tmp_path / "out") == 2
 
-    assert "b.jsonl: `task_id` 'HumanEval/900' (str) is already used by" in capsys.readouterr().err
+    error = " ".join(capsys.readouterr().err.split())
+    assert "b.jsonl:1: `task_id` 'HumanEval/900' (str) is already used by" in error
+    assert "a.jsonl:1. Give" in error
 
 
 def test_problems_of_livecodebench_are_chosen_by_date(tmp_path, capsys):
