@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from stepcoder_trl.data.formats.apps import apps_tests
@@ -167,36 +167,34 @@ def split_module(code: str, entry_point: str = "") -> tuple[str, list[str]]:
     """
     Return what a module defines, and what it tests when it runs: an error there is a wrong answer.
 
-    A statement tests if it asserts, or if it calls a function of the module or the one under test. If only such
-    asserts and calls follow the first one, each is a test. Otherwise all that follows is one test. A module that
-    tests nothing is returned unchanged.
+    A statement tests if it asserts, or if it calls a function of the module or the one under test and is no
+    assignment. If only such asserts and calls, and imports, follow the first one, each is a test. Otherwise all that
+    follows is one test, in its order. A module that tests nothing is returned unchanged.
 
     Args:
         code (`str`): Module, with or without `if __name__ == "__main__":`.
         entry_point (`str`, *optional*): Function under test, such as `"inc"` or `"Solution().inc"`.
     """
     tree = parse(code)
-    body = [part for node in (tree.body if tree is not None else []) for part in _without_main(node)]
+    body = [part for node in (tree.body if tree is not None else []) for part in without_main(node)]
     functions = {node.name for node in body if isinstance(node, _FUNCTIONS)} | {entry_point.partition("(")[0]}
     first = next((number for number, node in enumerate(body) if _tests_something(node, functions)), None)
     if first is None:
         return code, []
-    rest = [node for node in body[first:] if not isinstance(node, _DEFINITIONS)]
-    defined = [node.name for node in body if isinstance(node, (*_FUNCTIONS, ast.ClassDef))]
-    if len(set(defined)) < len(defined):  # a later definition must not replace the one that an earlier test needs
-        setup, rest = body[:0], body
-    else:
-        setup = body[:first] + [node for node in body[first:] if isinstance(node, _DEFINITIONS)]
+    rest = [node for node in body[first:] if not isinstance(node, _IMPORTS)]
+    setup = body[:first] + [node for node in body[first:] if isinstance(node, _IMPORTS)]
     are_plain = all(_is_test(node, functions) for node in rest)
     tests = list(map(ast.unparse, rest)) if are_plain else [ast.unparse(ast.Module(rest, []))]
     return ast.unparse(ast.Module(setup, [])), tests
 
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom)
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
+_ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 
 
-def _without_main(node: ast.stmt) -> list[ast.stmt]:
+def without_main(node: ast.stmt) -> list[ast.stmt]:
     """Return the statements of `if __name__ == "__main__":`. Any other statement is returned alone."""
     is_main = isinstance(node, ast.If) and ast.unparse(node.test) in _IS_MAIN and not node.orelse
     return node.body if is_main else [node]  # type: ignore[attr-defined]
@@ -206,9 +204,16 @@ _IS_MAIN = ("__name__ == '__main__'", "'__main__' == __name__")
 
 
 def _tests_something(node: ast.stmt, functions: Collection[str]) -> bool:
-    if isinstance(node, _DEFINITIONS):
-        return False
-    return any(isinstance(part, ast.Assert) or _calls(part, functions) for part in ast.walk(node))
+    called = ("check",) if isinstance(node, _ASSIGNMENTS) else functions  # `passed = check(inc)` tests
+    return any(isinstance(part, ast.Assert) or _calls(part, called) for part in parts_that_run(node))
+
+
+def parts_that_run(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the parts of a statement, without what functions and classes hold that it defines."""
+    if not isinstance(node, (*_DEFINITIONS, ast.Lambda)):
+        yield node
+        for part in ast.iter_child_nodes(node):
+            yield from parts_that_run(part)
 
 
 def _is_test(node: ast.stmt, functions: Collection[str]) -> bool:

@@ -33,8 +33,9 @@ _DIFFICULTIES = {
 }
 # A word in the name of a field that holds tests: `hidden_tests`, `testcases`, `checker`, not `contest_id`.
 _TEST_WORD = re.compile(
-    r"(?<![a-z])((unit|py)?tests?(cases?)?|cases|asserts?|assertions?|checks|checkers?|judge"
-    r"|(hidden|private|secret|extra|plus|more|additional|generated)_?(inputs?|outputs?))(?![a-z])"
+    r"^(cases|checks)$|(?<![a-z])((unit|py)?tests?(cases?)?|asserts?|assertions?|checkers?|special_judge"
+    r"|(test|hidden|private|extra|edge|corner)_?(cases|checks)"
+    r"|(hidden|private|secret|extra|plus|additional)_?(inputs?|outputs?))(?![a-z])"
 )
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of `testCases`
 BASE_TESTS = "num_base_tests"  # column of problems whose first tests are those of the benchmark that others extend

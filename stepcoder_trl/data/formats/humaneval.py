@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from stepcoder_trl.data.formats.cases import split_module
+from stepcoder_trl.data.formats.cases import parts_that_run, split_module, without_main
 from stepcoder_trl.data.formats.common import Format, plain_line_ends
 from stepcoder_trl.data.formats.evalplus import unrolled
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import Row, shown
+from stepcoder_trl.parsing import parse
 
 
 def _load_humaneval(row: Row) -> Problem:
@@ -48,9 +51,46 @@ def check_tests(row: Row, test: str, entry_point: str) -> dict[str, Any]:
     if not tests and entry_point.isidentifier():
         cases = unrolled(setup, entry_point)
         return {"type": "assert", "setup": cases.setup, "asserts": list(cases.statements)}
-    # The harness of HumanEval calls a check that the module itself does not call.
-    given = [] if tests and len(re.findall(r"\bcheck\s*\(", test)) > 1 else [f"check({entry_point})"]
-    return {"type": "assert", "setup": setup, "asserts": [*given, *tests]}
+    if not _calls_check(test, entry_point):
+        tests = _with_check(tests, f"check({entry_point})")
+    return {"type": "assert", "setup": setup, "asserts": tests}
+
+
+def _with_check(tests: Sequence[str], call: str) -> list[str]:
+    """Return tests with the call that HumanEval's harness adds. What is no assert may prepare it, so it comes last."""
+    tree = parse("\n".join(tests))
+    if tree is not None and all(isinstance(node, ast.Assert) for node in tree.body):
+        return [call, *tests]
+    return ["\n".join((*tests, call))]
+
+
+def _calls_check(test: str, entry_point: str) -> bool:
+    """
+    Return whether a module surely calls `check` with the entry point: itself, or in functions that it calls.
+
+    A call in a block may not run, or its error may be caught. A `check` that is not called with one argument is of
+    another kind, which the harness cannot call.
+    """
+    body = (parse(test) or ast.Module([], [])).body
+    functions = {node.name: node.body for node in body if isinstance(node, ast.FunctionDef)}
+    running = [part for node in body for part in without_main(node)]
+    while running:
+        node = running.pop()
+        whole = node.value if isinstance(node, (ast.Expr, ast.Assign)) else None
+        for call in parts_that_run(node):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+                continue
+            given = [*call.args, *call.keywords]
+            if call.func.id != "check":
+                running += functions.pop(call.func.id, []) if call is whole else []
+            elif len(given) != 1 or (call is whole and _names(given[0], entry_point)):
+                return True
+    return False
+
+
+def _names(argument: ast.AST, entry_point: str) -> bool:
+    name = entry_point.partition("(")[0]
+    return any(isinstance(part, ast.Name) and part.id == name for part in ast.walk(argument))
 
 
 HUMANEVAL = Format(

@@ -327,7 +327,7 @@ def test_problem_of_any_format_survives_the_schema_of_verl(write_rows, name):
     assert again.canonical_solution.strip() == problem.canonical_solution.strip()
     for field in ("type", "inputs", "outputs"):
         assert again.tests.get(field) == problem.tests.get(field)
-    if name not in ("kodcode", "bigcodebench"):  # tests of several statements come back as one
+    if name not in ("kodcode", "bigcodebench", "classeval"):  # tests of several statements come back as one
         assert len(again.tests.get("asserts", ())) == len(problem.tests.get("asserts", ()))
 
 

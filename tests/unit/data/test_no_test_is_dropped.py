@@ -156,6 +156,23 @@ def test_row_with_tests_of_another_format_is_refused(write_rows, row, field):
         load_problems(write_rows(row))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("judge", "online_judge", "judge_model", "judge_score", "use_cases", "upper_cases", "sanity_checks"),
+        *("generated_output", "more_input"),
+    ],
+)
+def test_usual_columns_of_datasets_are_no_tests(write_rows, name):
+    assert len(load_problems(write_rows({**MBPP, name: "codeforces"}))) == 1
+
+
+@pytest.mark.parametrize("name", ["cases", "checks", "edge_cases", "private_checks", "cornerCases", "test_checks"])
+def test_columns_of_cases_and_checks_are_tests(write_rows, name):
+    with pytest.raises(BadInputError, match=f"field `{name}` seems to hold tests"):
+        load_problems(write_rows({**MBPP, name: ["1"]}))
+
+
 def test_names_that_only_look_like_tests_are_no_reason(write_rows):
     row = {**MBPP, "contest": "a", "num_tests": 3, "latest": "x", "test_note": "", "unit_tests": [], "use_case": "x"}
 
@@ -319,6 +336,74 @@ def test_check_that_its_module_does_not_call_is_called_beside_its_asserts(write_
     (problem,) = load_problems(write_rows({**HUMANEVAL, "test": f"{CHECK}\nassert inc(5) == 6\n"}))
 
     assert problem.tests["asserts"] == ["check(inc)", "assert inc(5) == 6"]
+
+
+LOOP_OF_CHECK = "def check(f):\n    for x, y in CASES:\n        assert f(x) == y\n\n"
+PREPARING = {
+    "a table from a reference": f"def ref(x):\n    return x + 1\nCASES = [(1, ref(1)), (5, ref(5))]\n{LOOP_OF_CHECK}",
+    "a result of the program": "EXPECTED = inc(1)\ndef check(f):\n    assert f(1) == EXPECTED\n    assert f(5) == 6\n",
+    "an object": f"solver = Solution(); BIG = 10\n\n{CHECK}    assert solver.inc(BIG) == BIG + 1\n",
+    "a loop": "def add(x):\n    CASES.append((x, x + 1))\n\nCASES = []\nfor x in (1, 5):\n    add(x)\n"
+    + LOOP_OF_CHECK,
+    "calls": "def add(x):\n    CASES.append((x, x + 1))\n\nCASES = []\nadd(1)\nadd(5)\n" + LOOP_OF_CHECK,
+    "a comment": f"assert inc(1) == 2\n# then check(inc)\n{CHECK}",
+    "a docstring": f'"""Run check(inc)."""\nassert inc(1) == 2\n{CHECK}',
+    "a function that is not called": f"{CHECK}\ndef main():\n    check(inc)\n\nassert inc(1) == 2\n",
+    "a block that does not run": f"{CHECK}\nif inc(1) == 3:\n    check(inc)\n",
+    "a check of a reference": f"{CHECK}\ncheck(lambda x: x + 1)\n",
+}
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("name", PREPARING)
+def test_check_is_called_after_what_its_module_prepares(untraced, write_rows, name):
+    row = {**HUMANEVAL, "test": PREPARING[name]}
+    wrong = "def inc(x):\n    return 2\n"
+    if name == "an object":
+        row, wrong = (
+            {**LEETCODE_2, "test": PREPARING[name]},
+            f"class Solution:\n    {wrong}".replace("inc(", "inc(self, "),
+        )
+        wrong = wrong.replace("\n    return", "\n        return")
+
+    assert outcomes(untraced, write_rows(row), wrong) == ["passed", "failed"]
+
+
+def test_check_that_a_function_calls_is_not_called_again(write_rows):
+    test = f"{CHECK}\ndef main():\n    check(inc)\n\nmain()\n"
+
+    (problem,) = load_problems(write_rows({**HUMANEVAL, "test": test}))
+
+    assert problem.tests["asserts"] == ["main()"]
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "N = 5\ndef helper(x, n=N):\n    return x + n\n",
+        "N = 5\ndef keep(f):\n    return f\nmark = keep\n@mark\ndef helper(x):\n    return x + N\n",
+        "Base = object\nclass Adder(Base):\n    def add(self, x):\n        return x + 5\nhelper = Adder().add\n",
+    ],
+)
+@pytest.mark.parametrize("row", [HUMANEVAL, VERL], ids=["humaneval", "verl"])
+def test_definitions_stay_behind_what_they_need(untraced, write_rows, row, definition):
+    test = f"{CHECK}\ncheck(inc)\n{definition}assert helper(inc(1)) == 7\n"
+    truth = {"reward_model": {"ground_truth": json.dumps({"functional": test})}}
+    wrong = "def inc(x):\n    return 2\n"
+
+    assert outcomes(untraced, write_rows({**row, "test": test} if row is HUMANEVAL else {**row, **truth}), wrong) == [
+        "passed",
+        "failed",
+    ]
+
+
+@pytest.mark.sandbox
+def test_functions_of_pytest_beside_a_table_are_run(untraced, write_rows):
+    code = "def ref(x):\n    return x + 1\n\nCASES = [ref(1)]\n\ndef test_a():\n    assert inc(1) == CASES[0]\n"
+    row = {**VERL, "reward_model": {"ground_truth": json.dumps({"functional": code})}}
+
+    assert outcomes(untraced, write_rows(row), "def inc(x):\n    return 99\n") == ["passed", "failed"]
 
 
 # CodeContests
