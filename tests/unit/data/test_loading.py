@@ -189,6 +189,10 @@ METHOD = "class Solution:\n    def f(self, xs: List[int], y: int = 1) -> int:\n 
         ("def f(x):", '{"x": "a"}', ["a"]),
         ("def f(\n    x,\n):\n", "x = None", [None]),
         ("def f(x):", "7", [7]),
+        ("def f(x: str):", "121", ["121"]),
+        ("def f(x: str) -> int:", '"121"', ["121"]),
+        ("def f(x: str):", "a == 1", ["a == 1"]),
+        ("def f(x: str, y):", 'x = "a", y = 2', ["a", 2]),
     ],
 )
 def test_calls_of_rstar_are_text(write_rows, starter_code, text, arguments):
@@ -207,6 +211,31 @@ def test_calls_of_rstar_that_are_not_clear_are_left_out(write_rows, text):
 
     with pytest.raises(BadInputError, match="calls in a form that is not known"):
         load_problems(write_rows(row))
+
+
+@pytest.mark.parametrize(
+    ("starter_code", "text"),
+    [
+        *[("def f(x):", text) for text in ("foo(1", "a == 1", "x = foo(1)", "x = y")],
+        *[("def f(x: str):", text) for text in ('["a"]', "x = 121", "x = foo(1)", '{"x": 1}')],
+        ("def f(x: str, y):", "[121, 2]"),
+    ],
+)
+def test_arguments_of_rstar_that_do_not_fit_are_left_out(write_rows, starter_code, text):
+    row = {**RSTAR, "func_name": "f", "starter_code": starter_code, "inputs": [text], "outputs": ["3"]}
+
+    with pytest.raises(BadInputError, match="calls in a form that is not known"):
+        load_problems(write_rows(row))
+
+
+@pytest.mark.parametrize(("returns", "output"), [("str", "121"), ("int", 121)])
+def test_outputs_of_rstar_are_those_of_the_annotation(write_rows, returns, output):
+    starter_code = f"def f(x: int) -> {returns}:"
+    row = {**RSTAR, "func_name": "f", "starter_code": starter_code, "inputs": ["1"], "outputs": ["121"]}
+
+    (problem,) = load_problems(write_rows(row))
+
+    assert problem.tests["outputs"] == [output]
 
 
 def test_asserts_of_rstar_are_asserts(write_rows):
