@@ -51,7 +51,7 @@ def check_tests(row: Row, test: str, entry_point: str) -> dict[str, Any]:
     if not tests and entry_point.isidentifier():
         cases = unrolled(setup, entry_point)
         return {"type": "assert", "setup": cases.setup, "asserts": list(cases.statements)}
-    if not _calls_check(test, entry_point):
+    if not tests or not _calls_check(test, entry_point):
         tests = _with_check(tests, f"check({entry_point})")
     return {"type": "assert", "setup": setup, "asserts": tests}
 

@@ -369,6 +369,14 @@ def test_check_is_called_after_what_its_module_prepares(untraced, write_rows, na
     assert outcomes(untraced, write_rows(row), wrong) == ["passed", "failed"]
 
 
+def test_check_is_a_test_where_an_assignment_calls_it_through_a_function(write_rows):
+    test = f"{CHECK}\ndef main():\n    check(Solution().inc)\n\nfound = main()\n"
+
+    (problem,) = load_problems(write_rows({**LEETCODE_2, "test": test}))
+
+    assert problem.tests["asserts"] == ["check(Solution().inc)"]
+
+
 def test_check_that_a_function_calls_is_not_called_again(write_rows):
     test = f"{CHECK}\ndef main():\n    check(inc)\n\nmain()\n"
 
