@@ -21,6 +21,7 @@ from stepcoder_trl.executor.verdict.asserts import (
     is_singleton,
     last_name,
     names_class,
+    root_name,
 )
 from stepcoder_trl.executor.verdict.origins import compares_results
 from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_used_by
@@ -47,6 +48,13 @@ _FORBIDDEN_NAMES = frozenset(
 )
 _BUILTIN_NAMES = frozenset(dir(builtins))
 _UNSUPPORTED_CALLS = frozenset({"next", "callable", "iter"})  # references to objects do not support these
+# Functions that call their first argument or look into it.
+_LOOK_INTO = frozenset(
+    (
+        *("map", "filter", "hasattr", "getattr", "reduce", "partial", "cmp_to_key"),
+        *("starmap", "filterfalse", "takewhile", "dropwhile"),
+    )
+)
 _ITERATORS = frozenset({"iter", "map", "filter", "zip", "reversed", "enumerate"})
 _TRANSFERABLE = frozenset(
     (
@@ -282,9 +290,11 @@ class _Results:
                 self.names.update(name for target in targets for name in _names_in(target))
         elif isinstance(node, (ast.For, ast.comprehension)) and self.affect(node.iter):
             self.names.update(_names_in(node.target))
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            changed = any(map(self.affect, _arguments(node)))  # e.g. `seen.append(candidate(1))` taints `seen`
-            self.names.update(set(_names_in(node.func.value)) - self.modules if changed else ())
+        elif isinstance(node, ast.Call) and any(map(self.affect, _arguments(node))):
+            if isinstance(node.func, ast.Attribute):  # e.g. `seen.append(candidate(1))` taints `seen`
+                self.names.update(set(_names_in(node.func.value)) - self.modules)
+            functions = [part for part in _arguments(node) if isinstance(part, ast.Lambda)]
+            self.names.update(each.arg for function in functions for each in function.args.args)
 
     def is_result(self, node: ast.AST) -> bool:
         """Return whether an expression is a result of the program: a call, a name or an element of one."""
@@ -324,7 +334,17 @@ def _uses_as_object(node: ast.AST, results: _Results) -> bool:
     if name == "isinstance" and len(node.args) == 2 and results.is_result(node.args[0]):
         kinds = node.args[1].elts if isinstance(node.args[1], ast.Tuple) else [node.args[1]]
         return not all(last_name(kind) in _TRANSFERABLE for kind in kinds)
+    if any(map(results.is_result, _functions_given_to(node))):
+        return True
     return results.is_result(node.args[0] if name in _UNSUPPORTED_CALLS and node.args else node.func)
+
+
+def _functions_given_to(call: ast.Call) -> list[ast.expr]:
+    """Return the arguments of a call that may be functions, patterns or other objects of the program's."""
+    name, keys = last_name(call.func), [word.value for word in call.keywords if word.arg == "key"]
+    if root_name(call.func) == "re":
+        return [*call.args[: 2 if name in ("sub", "subn") else 1], *keys]
+    return [*call.args[: name in _LOOK_INTO], *keys]
 
 
 def _names_from_numpy(*trees: ast.AST) -> frozenset[str]:

@@ -188,7 +188,7 @@ class _TestsChecker:
             if not text:
                 self.wrong(field, statement, "a Python statement", "Remove the empty one.")
             asserts.append(self.code(field, text))
-            if "assert" not in text and _only_compares(text):
+            if _only_compares(text):
                 self.wrong(field, text, "a statement that can fail", "Write `assert` before it.")
         return {"setup": setup, "asserts": asserts}
 
@@ -367,7 +367,16 @@ def _syntax_error(text: str) -> str | None:
     return None
 
 
-def _only_compares(statement: str) -> bool:
-    """Return whether a statement is a bare comparison, whose value nobody reads: every program would pass."""
-    body = syntax_tree(statement).body
-    return len(body) == 1 and isinstance(body[0], ast.Expr) and isinstance(body[0].value, (ast.Compare, ast.BoolOp))
+def _only_compares(source: str) -> bool:
+    """Return whether code is nothing but comparisons, whose values nobody reads: every program would pass."""
+    body = syntax_tree(source).body
+    return bool(body) and all(isinstance(node, ast.Expr) and _is_comparison(node.value) for node in body)
+
+
+def _is_comparison(node: ast.expr) -> bool:
+    match node:
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return _is_comparison(operand)
+        case ast.BoolOp(values=values):
+            return all(map(_is_comparison, values))
+    return isinstance(node, ast.Compare)

@@ -12,11 +12,11 @@ import builtins
 import symtable
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
-from stepcoder_trl.executor.verdict.asserts import PLAIN_ATTRIBUTES, last_name, names_class
-from stepcoder_trl.executor.verdict.wholes import COPIES, OF_SEQUENCES, holds_all, is_sequence
+from stepcoder_trl.executor.verdict.asserts import PLAIN_ATTRIBUTES, names_class, root_name
+from stepcoder_trl.executor.verdict.wholes import arguments_of, copied, holds_all, is_sequence, operands
 from stepcoder_trl.parsing import syntax_tree
 
 
@@ -24,8 +24,7 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised fo
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _BUILTIN_NAMES = frozenset(dir(builtins))
-_WHOLES = (ast.Expr, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.UnaryOp)
-_CONVERSIONS = frozenset(("int", "float", "complex", "str", "bytes", "bytearray", "range"))
+_WHOLES = (ast.Expr, ast.List, ast.Tuple, ast.Set, ast.Dict)
 _NONE = frozenset[str]()
 _OF_NUMBERS = (ast.Constant, ast.UnaryOp, ast.BinOp, ast.operator, ast.unaryop)
 
@@ -177,7 +176,7 @@ def _arguments_of_program(node: ast.AST) -> Iterator[ast.expr]:
     """Yield the arguments of all calls but those of builtins, such as `sorted(f(xs))`, and those in arguments."""
     parts: list[ast.AST] = list(ast.iter_child_nodes(node))
     if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in _BUILTIN_NAMES):
-        yield from _arguments(node)
+        yield from arguments_of(node)
         parts = [node.func]
     for part in parts:
         yield from _arguments_of_program(part)
@@ -189,24 +188,20 @@ def _names_taken_whole(node: ast.AST, by_attribute: bool, sequences: frozenset[s
     match node:
         case ast.Name(id=name):
             yield name
-        case ast.Call(func=function) if last_name(function) in OF_SEQUENCES:
-            parts += [argument for argument in node.args if is_sequence(argument, sequences)]
-        case ast.Call(func=function) if last_name(function) in COPIES | _CONVERSIONS or names_class(function):
-            parts += _arguments(node)
+        case ast.Call():
+            parts += copied(node, partial(is_sequence, sequences=sequences)) or []
         case ast.Attribute(value=value, attr=name) if not by_attribute and name not in PLAIN_ATTRIBUTES:
             parts.append(value)
         case ast.Starred(value=value) if is_sequence(value, sequences):
             parts.append(value)
-        case ast.BinOp(left=left, op=op, right=right):
-            parts += [left, right] if isinstance(op, ast.Add) or ast.Constant in (type(left), type(right)) else []
+        case ast.BinOp():
+            parts += operands(node) or []
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=value):
+            parts.append(value)
         case _ if isinstance(node, _WHOLES):
             parts += ast.iter_child_nodes(node)
     for part in parts:
         yield from _names_taken_whole(part, by_attribute, sequences)
-
-
-def _arguments(call: ast.Call) -> list[ast.expr]:
-    return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
 def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
@@ -240,11 +235,7 @@ def _is_harmless(node: ast.stmt, imported: frozenset[str]) -> bool:
         return True
     match node:
         case ast.Expr(value=ast.Call(func=function, args=arguments, keywords=[])):
-            root = function
-            while isinstance(root, ast.Attribute):
-                root = root.value
-            is_imported = isinstance(root, ast.Name) and root.id in imported
-            return is_imported and all(map(_is_number, arguments))
+            return root_name(function) in imported and all(map(_is_number, arguments))
     return False
 
 

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from stepcoder_trl.executor.verdict.asserts import PLAIN_ATTRIBUTES, last_name, names_class
+from stepcoder_trl.executor.verdict.asserts import PLAIN_ATTRIBUTES, last_name, names_class, root_name
 
 
 _BUILTIN_NAMES = frozenset(dir(builtins))
 # Functions whose result holds all elements of a sequence. Of a dict, it holds the keys alone.
-OF_SEQUENCES = frozenset(("list", "tuple", "set", "frozenset", "sorted", "deque"))
-_OF_NUMBERS = frozenset(("range", "int", "float", "complex", "str", "bytes", "bytearray", "chr", "ord"))
-# Functions and methods of libraries whose result holds all that their arguments, or their object, hold.
-COPIES = frozenset(
+_OF_SEQUENCES = frozenset(
     (
-        *("dict", "copy", "deepcopy", "defaultdict", "array", "asarray", "loads", "fromisoformat"),
-        *("date", "time", "datetime", "timedelta", "split", "splitlines", "join", "encode", "upper", "lower"),
+        *("list", "tuple", "set", "frozenset", "sorted", "deque", "bytes", "bytearray"),
+        *("array", "asarray", "join"),
     )
 )
+_OPTIONS = frozenset(("key", "reverse"))  # arguments that leave out nothing: `maxlen` and `dtype` may
+_CONVERSIONS = frozenset(("int", "float", "complex", "str", "chr", "ord"))
+_OF_PAIRS = frozenset(("dict", "OrderedDict"))  # of two pairs with one key, they hold one
+_METHODS = frozenset(("split", "splitlines", "encode"))  # with arguments, they may leave something out
+_COPIES = frozenset(("copy", "deepcopy", "fromisoformat", "date", "time", "datetime", "timedelta"))
 _SEQUENCES = (ast.List, ast.Tuple, ast.Set, ast.ListComp, ast.SetComp, ast.JoinedStr)
-_ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Pow, ast.LShift)
 
 
 def holds_all(node: ast.expr, imported: Collection[str]) -> bool:
@@ -49,15 +50,15 @@ def _parts(node: ast.expr) -> list[ast.expr] | None:
             return parts
         case ast.Dict(keys=keys, values=values):
             given = [key for key in keys if key is not None]
-            return [*given, *values] if len(set(map(ast.unparse, given))) == len(keys) else None
+            return [*given, *values] if len(given) == len(keys) and _differ(given) else None
         case ast.Starred(value=value) if isinstance(value, ast.Name) or is_sequence(value, ()):
             return [value]
         case (
             ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=value) | ast.FormattedValue(value=value, format_spec=None)
         ):
             return [value]
-        case ast.BinOp(left=left, op=op, right=right) if isinstance(op, _ARITHMETIC):
-            return None if _is_zero(left) or _is_zero(right) else [left, right]
+        case ast.BinOp():
+            return operands(node)
         case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() if _counts(node):
             return [node.elt]
         case ast.Attribute(value=value, attr=name) if name not in PLAIN_ATTRIBUTES:
@@ -67,18 +68,67 @@ def _parts(node: ast.expr) -> list[ast.expr] | None:
 
 def _parts_of_call(call: ast.Call, imported: Collection[str]) -> list[ast.expr] | None:
     """Return the expressions whose values are in the value of a call, as `_parts` does."""
-    name, arguments = last_name(call.func), [*call.args, *(word.value for word in call.keywords)]
-    root: ast.expr = call.func
-    while isinstance(root, ast.Attribute):
-        root = root.value
-    owner = [] if isinstance(call.func, ast.Name) else [root]
-    if name in OF_SEQUENCES:
-        known = all(isinstance(argument, ast.Name) or is_sequence(argument, ()) for argument in call.args)
-        return arguments if known else None
-    if name in COPIES | _OF_NUMBERS or names_class(call.func):
-        return [*owner, *arguments]
-    is_of_program = not (isinstance(root, ast.Name) and root.id in imported) and name not in PLAIN_ATTRIBUTES
-    return [*owner, *arguments] if is_of_program and name not in _BUILTIN_NAMES else None
+    name = last_name(call.func)
+    owner = [call.func.value] if isinstance(call.func, ast.Attribute) else [call.func]
+    owner = [] if isinstance(call.func, ast.Name) else owner
+    is_known = is_library_function(name) or names_class(call.func)
+    is_of_program = root_name(call.func) not in imported and name not in PLAIN_ATTRIBUTES | _BUILTIN_NAMES
+    kept = copied(call, _may_be_sequence) if is_known else arguments_of(call) if is_of_program else None
+    return None if kept is None else [*owner, *kept]
+
+
+def is_library_function(name: str) -> bool:
+    """Return whether `copied` knows a function by this name."""
+    return name in _OF_SEQUENCES | _CONVERSIONS | _OF_PAIRS | _METHODS | _COPIES | {"range", "defaultdict"}
+
+
+def copied(call: ast.Call, is_known: Callable[[ast.expr], bool]) -> list[ast.expr] | None:
+    """
+    Return the arguments of a function of a library, or of a class, if its value holds all that they hold.
+
+    `is_known` says of an argument whether it is a sequence.
+    """
+    name, arguments = last_name(call.func), arguments_of(call)
+    if name in _OF_SEQUENCES:
+        fits = (
+            len(call.args) <= 1 and all(map(is_known, call.args)) and {word.arg for word in call.keywords} <= _OPTIONS
+        )
+    elif name in _CONVERSIONS:
+        fits = all(_is_literal(each, (int, str) if name == "int" else (int, float, str)) for each in arguments)
+    elif name == "range":
+        fits = _counts_up(call)
+    elif name in _OF_PAIRS:
+        fits = not call.args
+    elif name == "defaultdict":
+        fits = len(arguments) == 1
+    elif name in _METHODS:
+        fits = not arguments
+    elif name in _COPIES:
+        fits = bool(arguments) or name == "copy"  # `moment.date()` leaves out the time
+    else:
+        fits = names_class(call.func)
+    return arguments if fits else None
+
+
+def operands(node: ast.BinOp) -> list[ast.expr] | None:
+    """Return both sides of an operation if its value holds them: of `n + 1`, not of `n % 10` or `[1] * n`."""
+    left, right = node.left, node.right
+    if isinstance(node.op, ast.Add):
+        return [left, right]
+    if not isinstance(node.op, (ast.Sub, ast.Mult, ast.Pow, ast.LShift)) or _is_empty(left) or _is_empty(right):
+        return None
+    is_one = isinstance(node.op, ast.Pow) and isinstance(left, ast.Constant) and left.value == 1
+    # With a number, neither is `-` one of sets, nor can `*` empty a sequence.
+    return [left, right] if (_is_positive(left) or _is_positive(right)) and not is_one else None
+
+
+def arguments_of(call: ast.Call) -> list[ast.expr]:
+    """Return all arguments of a call."""
+    return [*call.args, *(word.value for word in call.keywords)]
+
+
+def _may_be_sequence(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) or is_sequence(node, ())
 
 
 def is_sequence(node: ast.expr, sequences: Collection[str]) -> bool:
@@ -91,22 +141,56 @@ def is_sequence(node: ast.expr, sequences: Collection[str]) -> bool:
         case ast.BinOp(left=left, op=ast.Add() | ast.Mult(), right=right):
             return is_sequence(left, sequences) or is_sequence(right, sequences)
         case ast.Call(func=ast.Name(id=name)):
-            return name in OF_SEQUENCES or name in ("range", "str", "bytes", "bytearray")
+            return name in _OF_SEQUENCES or name in ("range", "str")
         case ast.Call(func=ast.Attribute(attr=name)):
-            return name in ("split", "splitlines", "join", "encode", "upper", "lower")
+            return name in ("split", "splitlines", "join", "encode", "upper", "lower", "array", "asarray")
     return isinstance(node, _SEQUENCES)
 
 
 def _counts(node: ast.ListComp | ast.SetComp | ast.GeneratorExp) -> bool:
     """Return whether a comprehension goes through ranges alone, and leaves out nothing."""
-    return all(
-        not each.ifs
-        and isinstance(each.iter, ast.Call)
-        and last_name(each.iter.func) == "range"
-        and all(isinstance(argument, (ast.Constant, ast.Name)) for argument in each.iter.args)
-        for each in node.generators
-    )
+    return all(not each.ifs and _counts_up(each.iter) for each in node.generators)
 
 
-def _is_zero(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value == 0
+def _counts_up(node: ast.expr) -> bool:
+    """Return whether an expression is a range that is not empty."""
+    match node:
+        case ast.Call(func=ast.Name(id="range"), args=[ast.Constant(value=int(stop))], keywords=[]):
+            return stop > 0
+        case ast.Call(
+            func=ast.Name(id="range"),
+            args=[ast.Constant(value=int(start)), ast.Constant(value=int(stop))],
+            keywords=[],
+        ):
+            return stop > start
+    return False
+
+
+def _differ(keys: list[ast.expr]) -> bool:
+    """Return whether the keys of a dict are literals of which no two are equal, or a single one."""
+    try:
+        return len(keys) < 2 or len({ast.literal_eval(key) for key in keys}) == len(keys)
+    except (ValueError, TypeError):
+        return False
+
+
+def _is_literal(node: ast.expr, kinds: tuple[type, ...]) -> bool:
+    """Return whether an expression is a constant of one of these types, with or without a sign."""
+    is_signed = isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd))
+    value = node.operand if isinstance(node, ast.UnaryOp) and is_signed else node
+    return isinstance(value, ast.Constant) and isinstance(value.value, kinds)
+
+
+def _is_positive(node: ast.expr) -> bool:
+    """Return whether an expression is a number above 0, made of literals."""
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return value > 0
+        case ast.BinOp(left=left, op=ast.Add() | ast.Mult() | ast.Pow() | ast.LShift(), right=right):
+            return _is_positive(left) and _is_positive(right)
+    return False
+
+
+def _is_empty(node: ast.expr) -> bool:
+    """Return whether an expression is 0, or an empty text or sequence, which `*` and `**` make of all."""
+    return not (node.value if isinstance(node, ast.Constant) else getattr(node, "elts", True))

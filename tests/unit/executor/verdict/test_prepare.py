@@ -262,3 +262,37 @@ def test_expression_that_shows_arguments_alone_runs_with_the_program(setup, stat
 
     assert job.tests.header["examined"] == []
     assert not isinstance(job.tests.judges[0], Untrusted)
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    ("setup", "statement"),
+    [
+        ("", "assert list(map(add(3), [1, 2])) == [4, 5]"),
+        ("", "assert list(filter(add(-1), [1, 2])) == [2]"),
+        ("", "assert sum(map(add(3), [1, 2])) == 9"),
+        ("", "assert max([1, 2], key=add(3)) == 2"),
+        ("", "assert hasattr(make(1), 'x') == True"),
+        ("", "assert getattr(make(1), 'x') == 1"),
+        ("", "assert max([make(1), make(2)], key=lambda made: made.x).x == 2"),
+        ("import re", "assert re.match(pat('a'), 'abc')"),
+        ("import re", "assert re.match(pat('a'), 'abc') is not None"),
+        ("import re", "assert re.sub(pat('a'), 'x', 'abc') == 'xbc'"),
+    ],
+)
+def test_test_that_needs_functions_or_objects_of_the_program_passes_untrusted(setup, statement):
+    program = """
+import re
+def add(n): return lambda x: x + n
+def pat(text): return re.compile(text)
+class Made: pass
+def make(x):
+    made = Made()
+    made.x = x
+    return made
+"""
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+        execution = executor.run(program, {"type": "assert", "setup": setup, "asserts": [statement]})
+
+    assert execution.outcome is Outcome.PASSED, execution
+    assert not execution.tests[0].trusted

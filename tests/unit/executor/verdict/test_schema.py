@@ -117,7 +117,10 @@ def nested(levels: int) -> Any:
         ({**ASSERT, "asserts": "assert x"}, ["`tests.asserts` is 'assert x' (str)"]),
         ({**ASSERT, "asserts": [" "]}, ["`tests.asserts[0]`", "Remove the empty one"]),
         ({**ASSERT, "asserts": ["f(1) == 2"]}, ["`tests.asserts[0]`", "that can fail", "Write `assert` before it"]),
-        ({**ASSERT, "asserts": ["f(1) == 2 and f(2)"]}, ["`tests.asserts[0]`", "that can fail"]),
+        ({**ASSERT, "asserts": ["f(1) == 2 and f(2) > 3"]}, ["`tests.asserts[0]`", "that can fail"]),
+        ({**ASSERT, "asserts": ["not f(1) == 2"]}, ["`tests.asserts[0]`", "that can fail"]),
+        ({**ASSERT, "asserts": ["f(1) == 2; f(2) == 3"]}, ["`tests.asserts[0]`", "that can fail"]),
+        ({**ASSERT, "asserts": ["f(1) == 2  # assert"]}, ["`tests.asserts[0]`", "that can fail"]),
         ({**ASSERT, "asserts": ["assert ("]}, ["`tests.asserts[0]`", "must be Python", "line 1"]),
         ({**ASSERT, "setup": 1}, ["`tests.setup` is 1 (int)"]),
         ({**ASSERT, "setup": "a b"}, ["`tests.setup`", "invalid syntax"]),
@@ -165,6 +168,20 @@ def test_value_too_large_for_a_message_is_refused(value, problem, field):
 
     with pytest.raises(BadInputError, match=rf"^rows.jsonl:7: `tests.{field}\[1\]` is {problem}"):
         validate_tests(tests, "rows.jsonl:7")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "f(1) == 2 or exit(1)",
+        "f(0) or fail()",
+        "self_check() and other_check()",
+        "x = f(1); assert x == 2",
+        "check(f)",
+    ],
+)
+def test_statement_that_can_fail_is_accepted(statement):
+    assert Tests.parse({**ASSERT, "asserts": [statement]})["asserts"] == [statement]
 
 
 def test_parsed_tests_are_a_mapping_of_the_checked_fields():
