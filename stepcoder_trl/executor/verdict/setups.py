@@ -24,6 +24,7 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised fo
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _BUILTIN_NAMES = frozenset(dir(builtins))
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _WHOLES = (ast.Expr, ast.List, ast.Tuple, ast.Set, ast.Dict)
 _NONE = frozenset[str]()
 _OF_NUMBERS = (ast.Constant, ast.UnaryOp, ast.BinOp, ast.operator, ast.unaryop)
@@ -163,7 +164,7 @@ def _statement(node: ast.stmt, imported: frozenset[str]) -> _Statement:
 @lru_cache(maxsize=1024)
 def names_used_by(source: str) -> frozenset[str]:
     """Return the global names that code reads, also in nested functions."""
-    return frozenset(_globals_of(symtable.symtable(source, "<tests>", "exec")))
+    return frozenset(_globals_of(_symbols(source)))
 
 
 def _classes_used_by(value: str) -> frozenset[str]:
@@ -216,10 +217,27 @@ def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
 @lru_cache(maxsize=1024)
 def names_bound_by(source: str) -> frozenset[str]:
     """Return the global names that code binds."""
-    table = symtable.symtable(source, "<tests>", "exec")
     return frozenset(
-        symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()
+        symbol.get_name() for symbol in _symbols(source).get_symbols() if symbol.is_assigned() or symbol.is_imported()
     )
+
+
+def _symbols(source: str) -> symtable.SymbolTable:
+    tree = syntax_tree(source)
+    if any(isinstance(node, _COMPREHENSIONS) for node in ast.walk(tree)):
+        source = ast.unparse(ast.fix_missing_locations(_Scopes().visit(tree)))
+    return symtable.symtable(source, "<tests>", "exec")
+
+
+class _Scopes(ast.NodeTransformer):
+    """Put each comprehension into a function. From Python 3.12 on, its variables are those of the code around it."""
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if isinstance(node, _COMPREHENSIONS):
+            return ast.Call(ast.Lambda(ast.arguments([], [], None, [], [], None, []), node), [], [])
+        is_function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        changed: ast.AST = node if is_function else self.generic_visit(node)
+        return changed
 
 
 def _imports(node: ast.stmt) -> bool:

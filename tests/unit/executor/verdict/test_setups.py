@@ -8,7 +8,7 @@ from stepcoder_trl.executor.verdict.judge import Untrusted
 from stepcoder_trl.executor.verdict.limits import Limits
 from stepcoder_trl.executor.verdict.prepare import prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.executor.verdict.setups import divided_setup
+from stepcoder_trl.executor.verdict.setups import divided_setup, names_bound_by, names_used_by
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,11 @@ def test_row_whose_setup_tells_more_than_its_arguments_is_untrusted():
     job = prepare_job("", Tests.parse(tests), Limits())
 
     assert isinstance(job.tests.judges[0], Untrusted)
+
+
+def test_variables_of_comprehensions_are_no_names_of_a_setup():
+    source = "xs = [[i + j + k for j in range(i)] for i in given]"
+
+    assert names_bound_by(source) == {"xs"}
+    assert names_used_by(source) == {"range", "given", "k"}
+    assert names_bound_by("async def f():\n    return [await i for i in given]") == {"f"}
