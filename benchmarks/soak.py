@@ -16,8 +16,6 @@ after every batch. If `--out` names the file of an earlier run, that run continu
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import itertools
 import json
 import math
@@ -36,7 +34,13 @@ from typing import Any
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome, SandboxError
 from stepcoder_trl.executor.selftest.corpus import load
-from stepcoder_trl.executor.selftest.leftovers import children_of_ours, descendants, num_descriptors, resident_bytes
+from stepcoder_trl.executor.selftest.leftovers import (
+    children_of_ours,
+    descendants,
+    num_descriptors,
+    resident_bytes,
+    settled_bytes,
+)
 from stepcoder_trl.executor.wire.system import EXAMINER_NAME, FORKER_NAME
 from stepcoder_trl.jsonl import write_json
 
@@ -126,14 +130,6 @@ def processes() -> Iterator[tuple[int, str]]:
                     yield helper, "program"
                 else:
                     yield helper, {EXAMINER_NAME: "examiner", FORKER_NAME: "forker"}.get(name, "program")
-
-
-def settled_bytes() -> int:
-    """Return the resident memory of this process without free pages that the allocator (glibc's) keeps."""
-    gc.collect()
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    return resident_bytes()
 
 
 def soak(

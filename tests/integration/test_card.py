@@ -159,15 +159,15 @@ def test_push_to_hub_uploads_the_card(make, monkeypatch):
     sent = {}
 
     class Api:
+        def __init__(self, token): ...
+
         def upload_folder(self, folder_path, **kwargs):
             sent.update(kwargs, card=card_in(folder_path))
 
     trainer = make(max_steps=1)
     trainer.train()
     trainer.hub_model_id = trainer.args.hub_model_id = "someone/model"
-    # One name in older transformers, the other in newer ones.
-    monkeypatch.setattr("transformers.trainer.hf_api", Api, raising=False)
-    monkeypatch.setattr("transformers.trainer.upload_folder", Api().upload_folder, raising=False)
+    monkeypatch.setattr("stepcoder_trl.trainer.hub.HfApi", Api)
     monkeypatch.setattr(Trainer, "_finish_current_push", lambda self: None)
 
     trainer.push_to_hub(tags="mine", dataset_name="someone/problems")

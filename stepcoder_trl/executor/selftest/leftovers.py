@@ -15,6 +15,7 @@ from stepcoder_trl.executor.wire.system import EXAMINER_NAME, FORKER_NAME
 
 DEADLINE_S = 10.0
 _SHARED_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue")
+_M_MMAP_THRESHOLD = -3  # of mallopt
 _IPC_TABLES = ("/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg")
 
 
@@ -113,11 +114,19 @@ def _shared_objects() -> set[str]:
     return found
 
 
-def give_free_memory_back() -> None:
-    """Give the memory that this process has freed back to the system, where the C library can."""
+def settled_bytes() -> int:
+    """
+    Return the resident memory of this process after its free memory was given back, where the C library can.
+
+    From the first call on large blocks are mapped one by one. Otherwise glibc keeps some megabytes of free ones in the
+    heap of each thread, which looks like growth.
+    """
     gc.collect()
     with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
+        library.malloc_trim(0)
+    return resident_bytes()
 
 
 def resident_bytes() -> int:

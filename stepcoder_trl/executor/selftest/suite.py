@@ -121,7 +121,7 @@ def run_selftest(
     outcome = backend.submit(HARMLESS_PROGRAM, HARMLESS_TESTS).result().outcome
     if outcome is not Outcome.PASSED:
         raise SandboxError(f"A harmless correct program got the outcome {outcome}. The selftest needs it to pass.")
-    before = leftovers.resident_bytes() if local else 0
+    before = leftovers.settled_bytes() if local else 0
     findings: list[SelftestFinding] = []
     for batch in _batches(cases, at_once):
         servers = leftovers.children_of_ours() if local else set[int]()
@@ -135,8 +135,7 @@ def run_selftest(
     findings += check_one(harmless, backend)
     growth = None
     if local:
-        leftovers.give_free_memory_back()
-        growth = leftovers.resident_bytes() - before
+        growth = leftovers.settled_bytes() - before
         if growth > MAX_GROWTH_BYTES:
             findings.append(SelftestFinding("after", "all", "", f"this process grew by {growth / 2**20:.0f} MiB"))
     return SelftestReport(
