@@ -165,10 +165,17 @@ def resumed(folder, trained):
 
 
 @pytest.fixture(scope="module")
-def in_bfloat16(folder):
-    """Runs of a mode in bfloat16, full and LoRA."""
-    args = {"bf16": True, "save_strategy": "no"}
-    runs = lru_cache(lambda mode: launch_both(folder, mode, "-bf16", lambda lora: {"args": args}))
+def in_bfloat16(folder, trained):
+    """Runs of a mode in bfloat16, full and LoRA, with the options of `trained`, from the stages that it measured."""
+
+    def args(mode, lora):
+        more = {**MORE, "curriculum_start_file": str(trained(mode, True).out / MEASUREMENT_FILE)} if lora else {}
+        return {"bf16": True, "save_strategy": "no", **more}
+
+    @lru_cache
+    def runs(mode):
+        return launch_both(folder, mode, "-bf16", lambda lora: {"args": args(mode, lora)})
+
     return lambda mode, lora: runs(mode)[lora]
 
 
