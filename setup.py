@@ -45,8 +45,8 @@ def metadata() -> configparser.SectionProxy:
 
 def readme() -> str:
     """Return the README as a package index shows it, with links to the tag of this release."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return absolute_links(text, metadata()["url"], f"v{metadata()['version']}")
+    text, fields = (ROOT / "README.md").read_text(encoding="utf-8"), metadata()
+    return absolute_links(text, fields["url"], f"v{fields['version']}")
 
 
 def pack(programs: Path, archive: Path) -> None:
@@ -68,9 +68,10 @@ class BuildWithArchive(build_py):
 
 
 if __name__ == "__main__":
+    address = metadata()["url"]
     setup(
         long_description=readme(),
-        project_urls={**{name: f"{metadata()['url']}/{page}" for name, page in PAGES.items()}, "Paper": PAPER},
+        project_urls={**{name: f"{address}/{page}" for name, page in PAGES.items()}, "Paper": PAPER},
         long_description_content_type="text/markdown",
         cmdclass={"build_py": BuildWithArchive},
     )

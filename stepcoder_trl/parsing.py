@@ -133,21 +133,16 @@ def any_digits() -> Iterator[None]:
         yield
         return
     with _parser_lock:
-        if not _digit_limits:
-            _digit_limits.append(sys.get_int_max_str_digits())
-            sys.set_int_max_str_digits(0)
-        else:
-            _digit_limits.append(_digit_limits[-1])
+        _digit_limits.append(sys.get_int_max_str_digits())
+        sys.set_int_max_str_digits(0)
     try:
         yield
     finally:
         with _parser_lock:
-            limit = _digit_limits.pop()
-            if not _digit_limits:
-                sys.set_int_max_str_digits(limit)
+            sys.set_int_max_str_digits(_digit_limits.pop())
 
 
-_digit_limits: list[int] = []  # the limit to come back, once for each block of `any_digits`
+_digit_limits: list[int] = []  # what each block of `any_digits` found: the limit first, which comes back last
 
 
 def syntax_tree(source: str) -> ast.Module:

@@ -31,8 +31,8 @@ _BUILTINS: dict[str, Any] = {
 _WRAPPERS = frozenset({"set", "list", "sorted", "tuple", "len", "str", "round", "frozenset", "dict", "sum", "bool"})
 # Functions that are cheap on any value of the program, and so may run outside.
 _SAFE_OUTSIDE = frozenset({"abs", "round", "float", "len", "bool"})
-_BUILTIN_NAMES = frozenset(dir(builtins))
-_OTHER_BUILTINS = _BUILTIN_NAMES - _WRAPPERS
+BUILTIN_NAMES = frozenset(dir(builtins))
+_OTHER_BUILTINS = BUILTIN_NAMES - _WRAPPERS
 _MAX_POWER = 10_000
 _MAX_SIZE = 1_000_000  # elements of what a test's own literals make here
 PLAIN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range)
@@ -122,9 +122,9 @@ def _is_helper(function: ast.expr, helpers: frozenset[str]) -> bool:
 
 def _mixes_answers(call: ast.Call, helpers: frozenset[str]) -> bool:
     """Return whether the arguments of a call are more than one answer of the program."""
-    arguments = [*call.args, *(word.value for word in call.keywords)]
+    arguments = arguments_of(call)
     calls = [part for argument in arguments for part in ast.walk(argument) if isinstance(part, ast.Call)]
-    has_answer = any(root_name(part.func) not in helpers | _BUILTIN_NAMES | {"math"} for part in calls)
+    has_answer = any(root_name(part.func) not in helpers | BUILTIN_NAMES | {"math"} for part in calls)
     return has_answer and not (len(arguments) == 1 and _is_answer(arguments[0]))
 
 
@@ -133,6 +133,11 @@ def _is_answer(node: ast.expr) -> bool:
     while isinstance(node, (ast.Attribute, ast.Subscript)):
         node = node.value
     return isinstance(node, ast.Call)
+
+
+def arguments_of(call: ast.Call) -> list[ast.expr]:
+    """Return all arguments of a call."""
+    return [*call.args, *(word.value for word in call.keywords)]
 
 
 def root_name(node: ast.expr) -> str:

@@ -9,15 +9,16 @@ process as messages. Every other test runs with the program and is untrusted.
 from __future__ import annotations
 
 import ast
-import builtins
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeGuard
 
 from stepcoder_trl.executor.verdict.asserts import (
+    BUILTIN_NAMES,
     PLAIN_ATTRIBUTES,
     PLAIN_TYPES,
+    arguments_of,
     is_singleton,
     last_name,
     names_class,
@@ -46,7 +47,6 @@ _FORBIDDEN_NAMES = frozenset(
         *("getcontext", "setcontext", "localcontext"),
     )
 )
-_BUILTIN_NAMES = frozenset(dir(builtins))
 _UNSUPPORTED_CALLS = frozenset({"next", "callable", "iter"})  # references to objects do not support these
 # Functions that call their first argument or look into it.
 _LOOK_INTO = frozenset(
@@ -116,7 +116,7 @@ class _Plan:
         self.preamble = syntax_tree(preamble)
         bodies = (*self.setup.body, *self.statement.body)
         self.functions = {node.name: node for node in bodies if isinstance(node, ast.FunctionDef)}
-        known = names_bound_by(setup) | names_bound_by(preamble) | _BUILTIN_NAMES
+        known = names_bound_by(setup) | names_bound_by(preamble) | BUILTIN_NAMES
         if names_used_by(setup) - known:
             raise _MustRunWithProgram  # e.g. HumanEval/32: the check calls a function of the prompt
         self.program_names = names_used_by(statement) - known - names_bound_by(statement)
@@ -216,12 +216,12 @@ class _Plan:
                 yield parameter, argument
 
     def refuse_arguments_that_cannot_be_sent(self, call: ast.Call, unsent: frozenset[str]) -> None:
-        if any(self.cannot_be_sent(argument, unsent) for argument in _arguments(call)):
+        if any(self.cannot_be_sent(argument, unsent) for argument in arguments_of(call)):
             raise _MustRunWithProgram
 
     def unsent_names(self, code: ast.AST) -> frozenset[str]:
         """Return the names of functions, iterators and arrays that code knows."""
-        names = {*self.functions, *_BUILTIN_NAMES}
+        names = {*self.functions, *BUILTIN_NAMES}
         for node in ast.walk(code):
             if isinstance(node, ast.FunctionDef):
                 names.add(node.name)
@@ -290,10 +290,10 @@ class _Results:
                 self.names.update(name for target in targets for name in _names_in(target))
         elif isinstance(node, (ast.For, ast.comprehension)) and self.affect(node.iter):
             self.names.update(_names_in(node.target))
-        elif isinstance(node, ast.Call) and any(map(self.affect, _arguments(node))):
+        elif isinstance(node, ast.Call) and any(map(self.affect, arguments_of(node))):
             if isinstance(node.func, ast.Attribute):  # e.g. `seen.append(candidate(1))` taints `seen`
                 self.names.update(set(_names_in(node.func.value)) - self.modules)
-            functions = [part for part in _arguments(node) if isinstance(part, ast.Lambda)]
+            functions = [part for part in arguments_of(node) if isinstance(part, ast.Lambda)]
             self.names.update(each.arg for function in functions for each in function.args.args)
 
     def is_result(self, node: ast.AST) -> bool:
@@ -315,7 +315,7 @@ def _combines_results(node: ast.AST, functions: Mapping[str, str]) -> bool:
     own = _called_function(node, functions)
     if own is None or not isinstance(node, ast.Call):
         return False
-    parts = (part for argument in _arguments(node) for part in ast.walk(argument))
+    parts = (part for argument in arguments_of(node) for part in ast.walk(argument))
     return any(_called_function(part, functions) not in (None, own) for part in parts)
 
 
@@ -406,13 +406,9 @@ def _takes_variables(call: ast.Call) -> bool:
     functions = {id(node.func) for node in ast.walk(call) if isinstance(node, ast.Call)}
     return any(
         isinstance(node, ast.Name) and id(node) not in functions
-        for argument in _arguments(call)
+        for argument in arguments_of(call)
         for node in ast.walk(argument)
     )
-
-
-def _arguments(call: ast.Call) -> list[ast.expr]:
-    return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
 def _names_in(node: ast.AST) -> Iterator[str]:

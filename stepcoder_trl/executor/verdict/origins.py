@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from stepcoder_trl.executor.verdict.asserts import arguments_of
+
 
 _Origins = frozenset[str]  # functions of the program
 _NONE: _Origins = frozenset()
@@ -108,7 +110,7 @@ class _Flow:
                 for function in self._functions[name]:
                     self._pass(node, function)
             case ast.Call(func=ast.Attribute(value=receiver)):
-                self._put([receiver], _NONE.union(*map(self.of, _arguments(node))))
+                self._put([receiver], _NONE.union(*map(self.of, arguments_of(node))))
 
     def combines(self, node: ast.AST) -> bool:
         """Return whether a comparison, or a call that may compare, gets results of two functions of the program."""
@@ -116,7 +118,7 @@ class _Flow:
             return _differ([self.of(side) for side in (node.left, *node.comparators)])
         if not isinstance(node, ast.Call):
             return False
-        called, given = node.func, [self.of(argument) for argument in _arguments(node)]
+        called, given = node.func, [self.of(argument) for argument in arguments_of(node)]
         if isinstance(called, ast.Name):
             if called.id in self._functions or called.id in self._candidates or called.id in _PLAIN:
                 return False
@@ -183,10 +185,6 @@ def _differ(sides: Sequence[_Origins]) -> bool:
     """Return whether two operands may hold results of different functions."""
     holding = [side for side in sides if side]
     return len(holding) > 1 and len(_NONE.union(*holding)) > 1
-
-
-def _arguments(call: ast.Call) -> list[ast.expr]:
-    return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
 def _names_in(node: ast.AST) -> Iterator[str]:

@@ -8,22 +8,26 @@ run only its imports, calls such as `sys.setrecursionlimit(10**6)`, and what bui
 from __future__ import annotations
 
 import ast
-import builtins
 import symtable
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from stepcoder_trl.executor.verdict.asserts import PLAIN_ATTRIBUTES, names_class, root_name
-from stepcoder_trl.executor.verdict.wholes import arguments_of, copied, holds_all, is_sequence, operands
+from stepcoder_trl.executor.verdict.asserts import (
+    BUILTIN_NAMES,
+    PLAIN_ATTRIBUTES,
+    arguments_of,
+    names_class,
+    root_name,
+)
+from stepcoder_trl.executor.verdict.wholes import copied, holds_all, is_sequence, operands
 from stepcoder_trl.parsing import syntax_tree
 
 
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised for code that Python cannot parse
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_BUILTIN_NAMES = frozenset(dir(builtins))
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _WHOLES = (ast.Expr, ast.List, ast.Tuple, ast.Set, ast.Dict)
 _NONE = frozenset[str]()
@@ -176,7 +180,7 @@ def _classes_used_by(value: str) -> frozenset[str]:
 def _arguments_of_program(node: ast.AST) -> Iterator[ast.expr]:
     """Yield the arguments of all calls but those of builtins, such as `sorted(f(xs))`, and those in arguments."""
     parts: list[ast.AST] = list(ast.iter_child_nodes(node))
-    if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in _BUILTIN_NAMES):
+    if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in BUILTIN_NAMES):
         yield from arguments_of(node)
         parts = [node.func]
     for part in parts:

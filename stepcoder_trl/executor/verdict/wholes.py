@@ -8,13 +8,18 @@ The source of a setup that builds arguments is shown to the program. What its va
 from __future__ import annotations
 
 import ast
-import builtins
 from collections.abc import Callable, Collection
 
-from stepcoder_trl.executor.verdict.asserts import PLAIN_ATTRIBUTES, last_name, names_class, root_name
+from stepcoder_trl.executor.verdict.asserts import (
+    BUILTIN_NAMES,
+    PLAIN_ATTRIBUTES,
+    arguments_of,
+    last_name,
+    names_class,
+    root_name,
+)
 
 
-_BUILTIN_NAMES = frozenset(dir(builtins))
 # Functions whose result holds all elements of a sequence. Of a dict, it holds the keys alone.
 _OF_SEQUENCES = frozenset(
     (
@@ -27,6 +32,7 @@ _CONVERSIONS = frozenset(("int", "float", "complex", "str", "chr", "ord"))
 _OF_PAIRS = frozenset(("dict", "OrderedDict"))  # of two pairs with one key, they hold one
 _METHODS = frozenset(("split", "splitlines", "encode"))  # with arguments, they may leave something out
 _COPIES = frozenset(("copy", "deepcopy", "fromisoformat", "date", "time", "datetime", "timedelta"))
+_KNOWN = _OF_SEQUENCES | _CONVERSIONS | _OF_PAIRS | _METHODS | _COPIES | {"range", "defaultdict"}  # to `copied`
 _SEQUENCES = (ast.List, ast.Tuple, ast.Set, ast.ListComp, ast.SetComp, ast.JoinedStr)
 
 
@@ -36,7 +42,6 @@ def holds_all(node: ast.expr, imported: Collection[str]) -> bool:
 
     `imported` are the names that the setup imports. Other functions are the program's, and see their arguments.
     """
-
     parts = _parts_of_call(node, imported) if isinstance(node, ast.Call) else _parts(node)
     return parts is not None and all(holds_all(part, imported) for part in parts)
 
@@ -68,18 +73,18 @@ def _parts(node: ast.expr) -> list[ast.expr] | None:
 
 def _parts_of_call(call: ast.Call, imported: Collection[str]) -> list[ast.expr] | None:
     """Return the expressions whose values are in the value of a call, as `_parts` does."""
-    name = last_name(call.func)
-    owner = [call.func.value] if isinstance(call.func, ast.Attribute) else [call.func]
-    owner = [] if isinstance(call.func, ast.Name) else owner
-    is_known = is_library_function(name) or names_class(call.func)
-    is_of_program = root_name(call.func) not in imported and name not in PLAIN_ATTRIBUTES | _BUILTIN_NAMES
-    kept = copied(call, _may_be_sequence) if is_known else arguments_of(call) if is_of_program else None
+    name, owner = last_name(call.func), [call.func]
+    if isinstance(call.func, ast.Attribute):
+        owner = [call.func.value]
+    elif isinstance(call.func, ast.Name):
+        owner = []
+    if name in _KNOWN or names_class(call.func):
+        kept = copied(call, _may_be_sequence)
+    elif root_name(call.func) not in imported and name not in PLAIN_ATTRIBUTES | BUILTIN_NAMES:
+        kept = arguments_of(call)  # a function of the program
+    else:
+        return None
     return None if kept is None else [*owner, *kept]
-
-
-def is_library_function(name: str) -> bool:
-    """Return whether `copied` knows a function by this name."""
-    return name in _OF_SEQUENCES | _CONVERSIONS | _OF_PAIRS | _METHODS | _COPIES | {"range", "defaultdict"}
 
 
 def copied(call: ast.Call, is_known: Callable[[ast.expr], bool]) -> list[ast.expr] | None:
@@ -120,11 +125,6 @@ def operands(node: ast.BinOp) -> list[ast.expr] | None:
     is_one = isinstance(node.op, ast.Pow) and isinstance(left, ast.Constant) and left.value == 1
     # With a number, neither is `-` one of sets, nor can `*` empty a sequence.
     return [left, right] if (_is_positive(left) or _is_positive(right)) and not is_one else None
-
-
-def arguments_of(call: ast.Call) -> list[ast.expr]:
-    """Return all arguments of a call."""
-    return [*call.args, *(word.value for word in call.keywords)]
 
 
 def _may_be_sequence(node: ast.expr) -> bool:
@@ -176,9 +176,10 @@ def _differ(keys: list[ast.expr]) -> bool:
 
 def _is_literal(node: ast.expr, kinds: tuple[type, ...]) -> bool:
     """Return whether an expression is a constant of one of these types, with or without a sign."""
-    is_signed = isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd))
-    value = node.operand if isinstance(node, ast.UnaryOp) and is_signed else node
-    return isinstance(value, ast.Constant) and isinstance(value.value, kinds)
+    match node:
+        case ast.Constant(value=value) | ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=ast.Constant(value=value)):
+            return isinstance(value, kinds)
+    return False
 
 
 def _is_positive(node: ast.expr) -> bool:
@@ -193,4 +194,9 @@ def _is_positive(node: ast.expr) -> bool:
 
 def _is_empty(node: ast.expr) -> bool:
     """Return whether an expression is 0, or an empty text or sequence, which `*` and `**` make of all."""
-    return not (node.value if isinstance(node, ast.Constant) else getattr(node, "elts", True))
+    match node:
+        case ast.Constant(value=value):
+            return not value
+        case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
+            return not parts
+    return False
