@@ -22,7 +22,7 @@ from benchmarks.ablation.analysis import (
 )
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.intervals import Estimate
-from benchmarks.ablation.settings import ARMS, BY_GRPO, REINFORCED, Setting
+from benchmarks.ablation.settings import ARMS, BEYOND, BY_GRPO, REINFORCED, Setting
 from stepcoder_trl.reports.plots import MISSING, can_plot
 
 
@@ -34,11 +34,13 @@ PAIRS = (
     ("ppo", "sft"),
     *((arm, "grpo") for arm in BY_GRPO if arm != "grpo"),
     *(("grpo_stepcoder", arm) for arm in BY_GRPO if arm not in ("grpo", "grpo_stepcoder")),
+    *(("mean_fgo", "mean"), ("mean_tests", "mean_fgo"), ("mean_tests", "mean_random"), ("mean_random", "mean_fgo")),
     *(("grpo", "ppo"), ("grpo_stepcoder", "stepcoder"), ("grpo_mix", "mix"), ("grpo_adaptive", "adaptive")),
 )
 # Lines of a picture, and those of them with a band: more bands would hide the lines.
 PICTURES = {
-    "": (NOT_BY_GRPO, ("ppo", "stepcoder")),
+    "": (tuple(arm for arm in NOT_BY_GRPO if arm not in BEYOND), ("ppo", "stepcoder")),
+    "_beyond": (("ppo", "stepcoder", "imitation", *BEYOND), ("mean", "imitating")),
     "_grpo": (("ppo", "stepcoder", *BY_GRPO), ("grpo", "grpo_stepcoder")),
 }
 # An arm with a part against the same arm without it.

@@ -43,8 +43,10 @@ def test_every_arm_by_ppo_makes_a_configuration(setting, arm, tmp_path):
 
     assert args.per_device_train_batch_size * args.gradient_accumulation_steps == setting.rollouts_per_update
     assert (args.seed, args.response_length) == (3, 50)
-    assert (args.curriculum == "off") == (arm in ("ppo", "no_cccs", "ppocoder", "rltf"))
-    assert (args.fgo == "off") == (arm in ("ppo", "no_fgo", "ppocoder", "rltf"))
+    from_scratch = ("ppo", "no_cccs", "ppocoder", "rltf", "mean", "mean_fgo", "mean_tests", "mean_random")
+    assert (args.curriculum == "off") == (arm in from_scratch)
+    assert (args.fgo == "off") == (arm in ("ppo", "no_fgo", "ppocoder", "rltf", "mean"))
+    assert (args.score_tests == "mean") == ("mean" in arm)
 
 
 @pytest.mark.parametrize("setting", [MAIN, SMOKE], ids=["main", "smoke"])
