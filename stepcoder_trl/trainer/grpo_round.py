@@ -180,7 +180,7 @@ def judge(
     rewards: torch.Tensor,
     weights: torch.Tensor,
     size: int,
-    pass_score: float | None,
+    args: StepCoderGRPOConfig,
     process: Accelerator,
 ) -> torch.Tensor:
     """
@@ -193,7 +193,7 @@ def judge(
         rewards (`torch.Tensor` of shape `(N, F)`): Reward of each function for the completions of all processes.
         weights (`torch.Tensor` of shape `(F,)`): Weight of each function.
         size (`int`): Completions of a group.
-        pass_score (`float` or `None`): Score above which a completion without tests passes.
+        args ([`StepCoderGRPOConfig`]): Configuration, whose `curriculum_pass_score` a completion without tests passes.
         process ([`~accelerate.Accelerator`]): This process.
 
     Returns:
@@ -206,19 +206,19 @@ def judge(
     rewards = rewards.masked_fill(process.gather(torch.tensor(lost, device=rewards.device))[:, None], math.nan)
     scores = total_scores(rewards, weights)
     this.scores = tuple(None if math.isnan(score) else score for score in scores[mine].tolist())
-    this.results = gather_object(stage_results(this.starts, this.executions, this.scores, pass_score))
+    this.results = gather_object(stage_results(this.starts, this.executions, this.scores, args.curriculum_pass_score))
     this.groups = make_groups(this.results, scores.tolist(), size)
     return fill_unscored(rewards, scores.isnan(), size)
 
 
-def mask_tokens(this: Round, rule: MaskRule, args: StepCoderGRPOConfig, weight: float, process: Accelerator) -> Totals:
+def mask_tokens(this: Round, args: StepCoderGRPOConfig, weight: float, process: Accelerator) -> Totals:
     """
     Take the tokens that did not run, unscored completions and dropped groups out of the loss of `this.result`.
 
     With FGO per test, advantages become those of the tests that ran each token. `weight` is that of compiler feedback.
     Returns the sums of its metrics.
     """
-    number, size = len(this.starts), len(this.results) // len(this.groups)
+    rule, number, size = args.mask_rule(args.seed), len(this.starts), len(this.results) // len(this.groups)
     first, rule_of_groups = process.process_index * number, args.uninformative_groups
     groups = [this.groups[place // size] for place in range(first, first + number)]
     pairs = zip(this.scores, groups, strict=True)

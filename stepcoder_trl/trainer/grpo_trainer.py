@@ -102,7 +102,6 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         self.on_round: Callable[[Round], None] | None = None
         self._round: Round | None = None
         self.runner = ProgramRunner(executor, args.executor_choice(processes.num_cores_per_process()))
-        self.mask_rule = args.mask_rule(args.seed)
         self.training_set = TrainingSet(given.rows, args.curriculum_config(args.seed), self.build_query, self._limit)
         self._table = grpo_setup.RowTable(self.training_set.rows)
         self._stages = grpo_setup.logged_stages(self.training_set.rows, self.curriculum)
@@ -155,7 +154,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         metrics = self._metrics["train" if training else "eval"]
         if training:
             weight = feedback_weight(self.reward_funcs, self.reward_weights.tolist())
-            totals |= grpo_round.mask_tokens(this, self.mask_rule, self.args, weight, self.accelerator)
+            totals |= grpo_round.mask_tokens(this, self.args, weight, self.accelerator)
             grpo_imitation.add_prefix_lengths(this, self.args.prefix_imitation, self.processing_class)
             grpo_round.move_curriculum(this, self.curriculum, metrics, self.accelerator)
             self.run_report.add(this.views)
@@ -193,8 +192,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
             self._log_completion_extra(column, values)
         rewards = super()._calculate_rewards(columns, prompts, texts, completion_ids_list)
         size = self.num_generations if this.training else self.num_generations_eval
-        pass_score = self.args.curriculum_pass_score
-        return grpo_round.judge(this, rewards, self.reward_weights, size, pass_score, self.accelerator)
+        return grpo_round.judge(this, rewards, self.reward_weights, size, self.args, self.accelerator)
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """
@@ -241,14 +239,11 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """Save the model and upload it to the Hub, see [`~transformers.Trainer.push_to_hub`] and `hub_record`."""
-        self.uploads.wait()  # two commits at once would conflict
-        return push(self, *args, hub_record=self.args.hub_record, **kwargs)
+        return push(self, self.uploads, *args, hub_record=self.args.hub_record, **kwargs)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         self.uploads.push_checkpoint(self, checkpoint_folder)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write the model card to `args.output_dir`. Arguments are those of upstream."""
-        if self.is_world_process_zero():
-            Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
-            self.run_report.write_card(self.args.output_dir, *args, **kwargs)
+        self.run_report.write_card_of_run(*args, **kwargs)

@@ -30,6 +30,7 @@ _STATE = (
 
 def push(
     trainer: Any,
+    uploads: CheckpointUploads,
     commit_message: str | None = "End of training",
     blocking: bool = True,
     token: str | None = None,
@@ -40,7 +41,7 @@ def push(
     **card: Any,
 ) -> Any:
     """
-    Save a model and upload the folder of its run, as [`~transformers.Trainer.push_to_hub`] does.
+    Save a model and upload the folder of its run after its checkpoints, as [`~transformers.Trainer.push_to_hub`] does.
 
     Checkpoints stay, and without `hub_record` all that shows the training data. `card` goes to `create_model_card`.
     Every process must call this.
@@ -49,6 +50,7 @@ def push(
         [`~huggingface_hub.CommitInfo`], or its `Future` if not `blocking`. `None` on other processes than the first.
     """
     args = trainer.args
+    uploads.wait()  # two commits at once would conflict
     trainer.control = trainer.callback_handler.on_push_begin(args, trainer.state, trainer.control)
     if trainer.hub_model_id is None:
         given = {"token": token, "private": private}

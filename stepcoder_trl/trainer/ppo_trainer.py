@@ -473,11 +473,8 @@ class StepCoderPPOTrainer(PPOTrainer):
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """Save the model and upload it to the Hub, see [`~transformers.Trainer.push_to_hub`] and `hub_record`."""
-        self.run.uploads.wait()  # two commits at once would conflict
-        return push(self, *args, hub_record=self.args.hub_record, **kwargs)
+        return push(self, self.run.uploads, *args, hub_record=self.args.hub_record, **kwargs)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write the model card to `args.output_dir`. Arguments are those of upstream."""
-        if self.is_world_process_zero():
-            Path(self.args.output_dir).mkdir(parents=True, exist_ok=True)
-            self.run_report.write_card(self.args.output_dir, *args, **kwargs)
+        self.run_report.write_card_of_run(*args, **kwargs)

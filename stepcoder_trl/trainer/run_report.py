@@ -64,6 +64,13 @@ class RunReport(TrainerCallback):
         with self._guard.tolerant():
             write_card(self.facts(self.trainer, *args, **kwargs), folder)
 
+    def write_card_of_run(self, *args: Any, **kwargs: Any) -> None:
+        """Write the card to the folder of the run, on the first process."""
+        if self.trainer.is_world_process_zero():
+            folder = Path(self.trainer.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            self.write_card(folder, *args, **kwargs)
+
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the page of the run."""
         if state.is_world_process_zero:

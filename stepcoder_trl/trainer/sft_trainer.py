@@ -30,8 +30,7 @@ class StepCoderSFTTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """Save the model and upload it to the Hub, see [`~transformers.Trainer.push_to_hub`] and `hub_record`."""
-        self.uploads.wait()  # two commits at once would conflict
-        return push(self, *args, hub_record=self.hub_record, **kwargs)
+        return push(self, self.uploads, *args, hub_record=self.hub_record, **kwargs)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write the card of this package where there is a report. Otherwise write that of TRL."""
