@@ -292,10 +292,10 @@ def _check_folder(training_args: Any, overwrite: bool) -> None:
 
 @contextmanager
 def _advice_when_interrupted(trainer: Any) -> Iterator[None]:
-    """Say after Ctrl-C how to go on. PPO does so itself, because it writes a checkpoint then."""
+    """Say after Ctrl-C or SIGTERM how to go on. PPO does so itself."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if trainer.accelerator.is_main_process:
             found = checkpoints(trainer.args.output_dir)
             advice = (

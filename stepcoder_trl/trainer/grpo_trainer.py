@@ -31,7 +31,7 @@ from stepcoder_trl.trainer.grpo_round import Round
 from stepcoder_trl.trainer.hub import CheckpointUploads, push
 from stepcoder_trl.trainer.inputs import check_types
 from stepcoder_trl.trainer.run_report import RunReport
-from stepcoder_trl.trainer.signals import Interruption
+from stepcoder_trl.trainer.signals import Interruption, stopped_by_signals
 from stepcoder_trl.trainer.training_metrics import execution_totals
 from stepcoder_trl.trainer.training_set import TrainingSet
 
@@ -204,7 +204,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         """
         self.runner.probe()
         try:
-            with renamed_attributes_allowed():
+            with renamed_attributes_allowed(), stopped_by_signals(self):
                 result = super().train(grpo_state.begin(self, resume_from_checkpoint), *args, **kwargs)
             self.uploads.wait()
             return result

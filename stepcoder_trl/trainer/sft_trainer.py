@@ -8,6 +8,7 @@ from trl import SFTTrainer
 
 from stepcoder_trl.trainer.hub import CheckpointUploads, push
 from stepcoder_trl.trainer.run_report import SFTReport
+from stepcoder_trl.trainer.signals import stopped_by_signals
 
 
 class StepCoderSFTTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
@@ -23,8 +24,9 @@ class StepCoderSFTTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         self.report: SFTReport | None = None
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as upstream, and wait until all uploads have ended."""
-        result = super().train(*args, **kwargs)
+        """Train as upstream, stop for signals with a checkpoint, and wait until all uploads have ended."""
+        with stopped_by_signals(self):
+            result = super().train(*args, **kwargs)
         self.uploads.wait()
         return result
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import Trainer, TrainerCallback, TrainerControl
 
 
 WATCHED = (signal.SIGINT, signal.SIGTERM)
@@ -90,3 +95,42 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+@contextmanager
+def stopped_by_signals(trainer: Trainer) -> Iterator[None]:
+    """
+    Stop a trainer of transformers for Ctrl-C and SIGTERM after the current update, with a checkpoint.
+
+    Then `KeyboardInterrupt`, or `SystemExit` with the shell's status, is raised on all processes. Before the first
+    update there is nothing to save, and a signal ends the process at once.
+    """
+    stop = _StopAfterUpdate(trainer.accelerator)
+    trainer.add_callback(stop)
+    try:
+        with StopSignals(repeats_end=trainer.accelerator.num_processes == 1) as stop.signals:
+            yield
+    finally:
+        trainer.remove_callback(stop)
+    if stop.reason is not None:
+        raise stop.reason
+
+
+class _StopAfterUpdate(TrainerCallback):
+    """Ends training after an update in which a process got a signal, and has a checkpoint written."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self.signals = StopSignals()
+        self.reason: BaseException | None = None
+
+    def on_step_begin(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
+        self.signals.at_once = False
+
+    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
+        flags = torch.tensor(self.signals.flags(), device=self.accelerator.device)
+        try:
+            self.signals.check(self.accelerator.reduce(flags, "sum").tolist())
+        except Interruption as interruption:
+            self.reason = interruption.reason
+            control.should_save = control.should_training_stop = True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from itertools import chain, cycle, repeat
 
 import pytest
@@ -111,6 +113,25 @@ def test_failing_sandbox_stops_training_with_a_checkpoint(make_trainer, executor
     with pytest.raises(SandboxError, match="8 of 8 programs could not be run"):
         trainer.train()
 
+    again = make_trainer(**{**RUN, "save_strategy": "no"})
+    again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
+    assert [this.results for this in again.seen] == [this.results for this in whole.seen[2:]]
+    for name, weight in weights(whole).items():
+        assert torch.equal(weights(again)[name], weight), name
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_stops_training_with_a_checkpoint(make_trainer, tmp_path, number):
+    whole = make_trainer(output_dir=str(tmp_path / "whole"), **{**RUN, "save_strategy": "no"})
+    whole.train()
+    trainer = make_trainer(**{**RUN, "save_strategy": "no"})
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    trainer.on_round = lambda this: os.kill(os.getpid(), number) if this.number == 1 else None
+
+    with pytest.raises(SystemExit if number == signal.SIGTERM else KeyboardInterrupt):
+        trainer.train()
+
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     again = make_trainer(**{**RUN, "save_strategy": "no"})
     again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
     assert [this.results for this in again.seen] == [this.results for this in whole.seen[2:]]
