@@ -72,7 +72,7 @@ def test_verdicts_and_lines_are_those_of_a_local_executor(cluster):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_killed_or_stopped_actor_loses_doubles_and_reorders_nothing(cluster, number):
-    timing = Timing(refresh_s=0.2, silence_s=3.0)
+    timing = Timing(refresh_s=0.2, silence_s=10.0)
     settled = []
     with RayExecutor(timing=timing) as executor:
         wait_until(lambda: executor.layers and len(actors()) == 3)
