@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import operator
 import os
@@ -29,7 +30,7 @@ def ppo_options() -> str:
 
 def shared_options() -> str:
     """Return the table of the options of curriculum, mask and executor, which both trainers have."""
-    return options_table(StepCoderPPOConfig, list(SharedOptions.__annotations__))
+    return options_table(StepCoderPPOConfig, [one.name for one in dataclasses.fields(SharedOptions)])
 
 
 def vllm_options() -> str:

@@ -178,7 +178,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         training_args=training,
         model_args=model,
         sharding=Sharding(run.num_processes, run.zero_stage),
-        choice=ExecutorChoice() if is_sft else training.executor_choice(),
+        choice=(script if is_sft else training).executor_choice(),
     )
 
 

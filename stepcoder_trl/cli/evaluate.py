@@ -335,7 +335,7 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
             requests = build_requests(styled, 1, tokenizer, plan.chat_template_kwargs)
             warning = positions_warning(requests, plan.max_new_tokens, num_positions(plan.model))
             if warning is not None:
-                print(f"stepcoder-trl: `--max-new-tokens`: {warning}", file=sys.stderr)
+                print(f"Note on `--max-new-tokens`: {warning} Evaluating all the same.", file=sys.stderr)
         stop_token_id, words = next(iter(prompts.stop_token_ids), tokenizer.eos_token_id), tuple(plan.stop_words)
         sampling = SamplingConfig(plan.max_new_tokens, plan.temperature, plan.top_p, stop_token_id, words)
         if plan.engine == "vllm":

@@ -24,7 +24,17 @@ _KINDS = {"int": "a whole number", "float": "a number"}
 _OFF_WORDS = ("no", "off", "none")  # choices that YAML 1.1 reads as False, or that stand for null
 # Options that one trainer calls otherwise than the other.
 _SYNONYMS = {"max_completion_length": "response_length", "response_length": "max_completion_length"}
-_EXAMPLES = {"DIR": "refined", "MASKS": "masks.jsonl", "STAGES": "stages.jsonl"}  # by metavar
+# Values of options and words that are missing, for messages. Those of `--out` are by metavar.
+_EXAMPLES = {
+    "DIR": "refined",
+    "MASKS": "masks.jsonl",
+    "STAGES": "stages.jsonl",
+    "--problems": "mine.jsonl",
+    "--train": "train.jsonl",
+    **dict.fromkeys(("PROGRAMS", "SOLUTIONS", "APPS", "BENCHMARK"), "mine.jsonl"),
+    "ROLLOUTS": "rollouts.jsonl",
+    "RUN": "runs/ppo",
+}
 _NULL_WORDS = {"report_to": "none"}
 
 
@@ -68,7 +78,9 @@ def read_yaml(path: str) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        _check_keys(path, yaml.compose(text, yaml.SafeLoader))
+        values = yaml.safe_load(text)
     except FileNotFoundError:
         raise BadInputError(f"{path}: there is no such file. Check the path.") from None
     except OSError as error:
@@ -85,6 +97,16 @@ def read_yaml(path: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BadInputError(f"{path}: the file holds {shown(values)}, but must be settings such as `max_steps: 100`.")
     return {str(name): value for name, value in values.items()}
+
+
+def _check_keys(path: str, node: Any) -> None:
+    """Raise a `BadInputError` that names the second line of a key that a mapping of YAML has twice."""
+    seen: dict[str, int] = {}
+    for key, _ in [] if node is None or node.id != "mapping" else node.value:
+        line = key.start_mark.line + 1
+        first = seen.setdefault(str(key.value), line)
+        if first != line:
+            raise BadInputError(f"{path}:{line}: `{key.value}` is set in line {first} already. Keep one of the two.")
 
 
 def did_you_mean(name: str, known: Iterable[str], fix: str) -> str:
@@ -178,12 +200,13 @@ def _as_words(path: str, action: argparse.Action, value: Any, is_nullable: bool)
 
 
 def _missing(names: Sequence[str], actions: Mapping[str, argparse.Action]) -> str:
-    """Return the message about required options that are missing, with an example of `--out`. Empty without names."""
+    """Return the message about required options that are missing, with an example. Empty without names."""
     if not names:
         return ""
-    metavar = str(actions["out"].metavar) if "--out" in names else ""
-    fix = f"Write for example `--out {_EXAMPLES[metavar]}`." if metavar in _EXAMPLES else "Add what the help says."
-    return f"{' and '.join(f'`{name}`' for name in names)} missing. {fix}"
+    metavars = {name: str(actions["out"].metavar) if name == "--out" else name for name in names}
+    values = {name: _EXAMPLES.get(metavar, metavar.lstrip("-").upper()) for name, metavar in metavars.items()}
+    example = " ".join(f"{name} {value}" if name.startswith("-") else value for name, value in values.items())
+    return f"{' and '.join(f'`{name}`' for name in names)} missing. Write for example `{example}`."
 
 
 def _place(settings: Settings, message: str, actions: Mapping[str, argparse.Action]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -86,6 +87,7 @@ def parse_settings(verb: str, settings: Settings) -> tuple[Any, Any, Any]:
     script_class, training_class, _ = training_classes(verb)
     script, training, model = (_make(one, found) for one in (script_class, training_class, _model_class()))
     check_packages(training, model)
+    _check_adapter(model)
     _check_evaluation(script, training)
     _check_checkpoint(training.resume_from_checkpoint)
     _check_output_dir(training.output_dir, model.model_name_or_path)
@@ -160,6 +162,14 @@ def _need(module: str, what: str, package: str) -> None:
         raise BadInputError(f"{what} needs {package}, which is not installed. Run `pip install {package}`.")
 
 
+def _check_adapter(model_args: Any) -> None:
+    """Raise a `BadInputError` if the size of a LoRA adapter is impossible."""
+    for name in ("lora_r", "lora_alpha"):
+        value = vars(model_args)[name]
+        if model_args.use_peft and value < 1:
+            raise BadInputError(f"`{name}` is {value}, but must be at least 1. Leave it out for the default.")
+
+
 def _check_evaluation(script_args: Any, training_args: Any) -> None:
     """Raise a `BadInputError` if evaluations are asked for without problems, or problems without evaluations."""
     strategy = str(training_args.eval_strategy.value)
@@ -189,8 +199,13 @@ def _check_output_dir(folder: str | None, model: str | None) -> None:
     existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
     if not existing.is_dir():
         raise BadInputError(f"`output_dir` is {folder!r}, but {existing} is a file. Choose another folder.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise BadInputError(f"`output_dir` is {folder!r}, but {existing} cannot be written to. Choose another folder.")
+    try:
+        tempfile.TemporaryDirectory(dir=existing).cleanup()
+    except OSError as error:
+        raise BadInputError(
+            f"`output_dir` is {folder!r}, but {existing} cannot be written to ({error.strerror}). Choose another "
+            "folder."
+        ) from None
     if model is not None and path.is_dir() and os.path.isdir(model) and path.samefile(model):
         raise BadInputError(
             f"`output_dir` is {folder!r}, and so is `model_name_or_path`: the model would be overwritten. Choose "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ from stepcoder_trl.jsonl import json_text, shown
 ChatMessages = list[dict[str, str]]  # each with "role" and "content"
 
 DIFFICULTIES = ("introductory", "interview", "competition")  # in the order of tables, before all others
+_ALIKE = 0.85  # similarity of a misspelt name
 _COLUMNS = ("task_id", "prompt", "starter_code", "canonical_solution", "tests", "difficulty")
 _REQUIRED_FIX = {
     "task_id": "Give each row a unique `task_id`, as a string.",
@@ -34,7 +36,9 @@ _OTHER_NAMES = {
 
 def misnamed(row: Mapping[str, Any], column: str) -> str | None:
     """Return the name of a row's column that probably holds what `column` should. `None` if there is none."""
-    return next((name for name in _OTHER_NAMES.get(column, ()) if row.get(name)), None)
+    own = [name for name, value in row.items() if value and name not in _COLUMNS]
+    close = difflib.get_close_matches(column, own, n=1, cutoff=_ALIKE)
+    return next((name for name in (*_OTHER_NAMES.get(column, ()), *close) if name in own), None)
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Problem:
             if row.get(column) is None:
                 found = "is null" if column in row else "is missing"
                 other = misnamed(row, column)
-                hint = "" if other is None else f" Rename `{other}`, which is not read, if you mean that."
+                hint = "" if other is None else f" Did you mean `{other}`, which is not read? Then rename it."
                 raise BadInputError(f"{where}: `{column}` {found}. {fix}{hint}")
         optional = ("starter_code", "canonical_solution", "difficulty")
         given = {column: row[column] for column in optional if row.get(column) is not None}

@@ -21,6 +21,7 @@ from huggingface_hub import constants
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.generation import SamplingConfig, end_completions, eos_token_ids, generate
 from stepcoder_trl.evaluation.sampling import Engine, GeneratedText
+from stepcoder_trl.evaluation.tokenizers import no_tokenizer
 from stepcoder_trl.steps.queries import FENCE, Query
 from stepcoder_trl.tokens import token_texts
 
@@ -44,13 +45,18 @@ def loading(model: str) -> Iterator[None]:
     except BadInputError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a folder without a tokenizer, or an unknown architecture
-        reason = str(error).partition("\n")[0].rstrip(" :.")
+        reason = no_tokenizer(error) or str(error).partition("\n")[0].rstrip(" :.")
         raise BadInputError(f"The model {model!r} cannot be loaded: {reason}. Check the path.") from error
 
 
 def _check_place(model: str) -> None:
     """Raise a `BadInputError` for a folder that is not there, and for a name if the Hub cannot be reached."""
     if os.path.isdir(model):
+        if not any(Path(model, name).is_file() for name in ("config.json", "adapter_config.json")):
+            raise BadInputError(
+                f"The model {model!r} cannot be loaded: the folder holds no `config.json`. Name a folder that "
+                "`save_pretrained` wrote."
+            )
         return
     if os.path.exists(model):
         raise BadInputError(f"The model {model!r} cannot be loaded: it is a file. Name its folder.")

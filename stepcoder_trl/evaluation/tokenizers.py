@@ -25,8 +25,17 @@ def load_tokenizer(model: str, option: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(_with_tokenizer(model), local_files_only=True, padding_side="left")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise BadInputError(f"`{option}` {model!r} does not hold a tokenizer ({reason}).") from None
+        found = no_tokenizer(error)
+        reason = "" if found else f" ({' '.join(str(error).split())[:200].rstrip('.')})"
+        raise BadInputError(
+            f"`{option}` {model!r} does not hold a tokenizer{reason}. Name a folder to which `save_pretrained` of the "
+            "tokenizer wrote."
+        ) from None
+
+
+def no_tokenizer(error: Exception) -> str:
+    """Return a reason in plain words if transformers found no file of a tokenizer, else an empty text."""
+    return "it holds no tokenizer" if "instantiate the backend tokenizer" in str(error) else ""
 
 
 def _with_tokenizer(model: str) -> str:

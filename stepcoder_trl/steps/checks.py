@@ -173,7 +173,7 @@ def _check_problem(number: int, problem: Problem, run: _Run, rule: QueryRule) ->
         )
     stages = curriculum_stages(problem.canonical_solution, problem.starter_code, rule.kinds)
     is_cut = rule.has_curriculum and found.solution == Outcome.PASSED
-    found = replace(found, stages=len(stages) if is_cut else 1, left_out_of_sft=_left_out_of_sft(problem))
+    found = replace(found, stages=len(stages) if is_cut else 1, left_out_of_sft=_left_out_of_sft(problem, found))
     if rule.tokenizer is None:
         return found
     prefixes = {stage.prefix for stage in stages} if rule.has_curriculum else {""}
@@ -198,13 +198,15 @@ def _message(problem: Problem, run: Execution) -> str:
     return message
 
 
-def _left_out_of_sft(problem: Problem) -> str:
+def _left_out_of_sft(problem: Problem, found: ProblemCheck) -> str:
     """Return why `sft` cannot learn from a problem, empty if it can."""
     solution = problem.canonical_solution.strip("\n")
     if not solution.strip():
         return "it has no canonical solution"
     if not solution.startswith(problem.starter_code.strip("\n").rstrip()):
         return "its canonical solution does not begin with its starter code"
+    if found.solution not in (Outcome.PASSED, NOT_RUN):
+        return f"its canonical solution fails its tests ({found.solution})"
     return ""
 
 

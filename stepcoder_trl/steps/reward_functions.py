@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import functools
 import importlib
 import inspect
@@ -46,7 +47,7 @@ def find_reward(name: str) -> RewardFunc:
     if not (colon and module_name and attribute):
         raise BadInputError(
             f"`reward_funcs` has {name!r}, but must name functions: {', '.join(REWARDS)} or one of your own as "
-            "`package.module:function`. A reward model is loaded and passed as `reward_model`."
+            "`package.module:function`. Correct the name. A reward model is loaded and passed as `reward_model`."
         )
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -60,7 +61,10 @@ def find_reward(name: str) -> RewardFunc:
     func = vars(module).get(attribute)
     if not callable(func):
         what = "no" if func is None else f"a {type(func).__name__}, not a function, as"
-        raise BadInputError(f"`reward_funcs` has {name!r}, but {module_name} has {what} `{attribute}`.")
+        own = [one for one, value in vars(module).items() if inspect.isfunction(value) and not one.startswith("_")]
+        close = difflib.get_close_matches(attribute, own, n=1)
+        fix = f"Did you mean `{close[0]}`?" if close else "Name a function of the module."
+        raise BadInputError(f"`reward_funcs` has {name!r}, but {module_name} has {what} `{attribute}`. {fix}")
     return func  # type: ignore[no-any-return]
 
 

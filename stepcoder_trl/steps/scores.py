@@ -21,6 +21,7 @@ from stepcoder_trl.types import Execution
 
 
 _SHOWN_FRAMES = 3  # of the code in which a reward function failed
+_WRAPPERS = (__file__, takes_columns.__code__.co_filename)  # whose frames are none of that code
 
 
 def reward_completion(completion: Completion) -> str | list[dict[str, str]]:
@@ -128,10 +129,11 @@ def _named_errors(name: str) -> Iterator[None]:
     except StepCoderError:
         raise
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)[1:][-_SHOWN_FRAMES:]
-        places = ", ".join(f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames)
+        trail = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename not in _WRAPPERS]
+        places = [f"{os.path.basename(one.filename)}:{one.lineno} in {one.name}" for one in trail[-_SHOWN_FRAMES:]]
+        where = f" ({', '.join(places)})" if places else ""
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise BadInputError(f"The reward function `{name}` raised {what} ({places}). Correct it.") from error
+        raise BadInputError(f"The reward function `{name}` raised {what}{where}. Correct it.") from error
 
 
 def combine_scores(by_source: Mapping[str, Sequence[float | None]], weights: Sequence[float]) -> list[float | None]:

@@ -46,13 +46,17 @@ def with_solution(rows: Sequence[PromptRow]) -> list[PromptRow]:
 
 
 def check_solutions(
-    rows: Sequence[PromptRow], executor: Backend, advance: Callable[[int], object] = lambda number: None
+    rows: Sequence[PromptRow],
+    executor: Backend,
+    advance: Callable[[int], object] = lambda number: None,
+    consequence: str = "Their problems get no curriculum.",
 ) -> SolutionReport:
     """
     Run each canonical solution once, with ten times its time limit.
 
     A solution is slow if it needs more than a quarter of its limit. If the sandbox failed, it is not reported.
-    `advance` is called with the number of solutions that were run since its last call.
+    `advance` is called with the number of solutions that were run since its last call. A warning names solutions that
+    fail, and says the `consequence`.
     """
     rows = with_solution(rows)
     tests = [dict(row.tests or {}) for row in rows]
@@ -81,7 +85,7 @@ def check_solutions(
         names = [f"{task_id} ({outcome})" for task_id, outcome in failing.items()]
         logger.warning(
             f"{len(failing)} of {len(rows)} solutions fail their tests: {', '.join(names[:10])}"
-            f"{', ...' if len(names) > 10 else ''}. Their problems get no curriculum. Check solution and tests."
+            f"{', ...' if len(names) > 10 else ''}. {consequence} Check solution and tests."
         )
     return SolutionReport(failing, timeouts_s, tuple(rows[index].task_id for index in inside))
 

@@ -29,8 +29,8 @@ from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_libraries, quiet_unless_first
 from stepcoder_trl.trainer.run_identity import RunFileCallback, RunIdentity, refuse_other_run
 from stepcoder_trl.trainer.run_report import SFTReport
-from stepcoder_trl.trainer.sft import sft_dataset
-from stepcoder_trl.trainer.shared_options import HUB_RECORD_HELP
+from stepcoder_trl.trainer.sft import failing_solutions, sft_dataset
+from stepcoder_trl.trainer.shared_options import HUB_RECORD_HELP, ExecutorOptions, check_options
 
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ScriptArguments:
 
 
 @dataclass
-class SFTScriptArguments(ScriptArguments):
+class SFTScriptArguments(ExecutorOptions, ScriptArguments):
     """Arguments of a fine-tuning run besides those of trainer and model. Each field describes itself."""
 
     chat_template_kwargs: dict[str, Any] | str | None = field(
@@ -81,6 +81,8 @@ class SFTScriptArguments(ScriptArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_options(self)
+        self.executor_choice()  # checked
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
 
 
@@ -122,6 +124,8 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     """
     Fine-tune a model on canonical solutions, and save it to `output_dir`.
 
+    Solutions that fail their tests are left out.
+
     Args:
         script_args ([`SFTScriptArguments`]): Problems to train on.
         training_args ([`~trl.SFTConfig`]): Options of training.
@@ -136,19 +140,23 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     from stepcoder_trl.trainer.sft_trainer import StepCoderSFTTrainer
 
     _check_folder(training_args, script_args.overwrite_output_dir)
+    choice = script_args.executor_choice()
+    choice.probe()  # before a model is loaded, which may take minutes
     check_merge(script_args.merge_adapter, model_args.use_peft)
+    peft_config = get_peft_config(model_args)
     problems = _first(load_problems(script_args.problems), script_args)
     tokenizer, load = _loaders(model_args)
     problems = style_prompts(problems, script_args.prompt_style, tokenizer)
     template_kwargs = read_template_kwargs(script_args.chat_template_kwargs)
-    dataset, left_out = sft_dataset(problems, tokenizer, template_kwargs)
+    failing = failing_solutions(problems, choice, show_progress=not training_args.disable_tqdm)
+    dataset, left_out = sft_dataset(problems, tokenizer, template_kwargs, failing)
     with _setting_up(), renamed_attributes_allowed():
         trainer = StepCoderSFTTrainer(
             load(),
             training_args,
             train_dataset=dataset,
             processing_class=tokenizer,
-            peft_config=get_peft_config(model_args),
+            peft_config=peft_config,
             hub_record=script_args.hub_record,
         )
     check_processes(trainer.accelerator)

@@ -83,9 +83,11 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
         check_options(self)
         self.executor_choice()  # checked
         check_needed_options(self)
+        if self.num_generations < 2:
+            fix = "An advantage compares the completions of a problem."
+            raise refuse("num_generations", self.num_generations, "at least 2", fix)
         _set_accumulation(self)
-        if self.num_generations > 1:  # TRL refuses 1
-            _check_groups(self)
+        _check_groups(self)
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
         choose_devices(self)
         set_renamed_options(self)

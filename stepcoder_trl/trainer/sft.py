@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.steps.queries import FENCE, Query, build_query
+from stepcoder_trl.steps.rows import as_rows
+from stepcoder_trl.steps.solutions import check_solutions, with_solution
+from stepcoder_trl.trainer.announcements import solutions_bar
 
 
 # Paper, section 4.2: a global batch of 64, 3 epochs, of which 0.3 are warm-up, then linear decay.
@@ -63,11 +70,32 @@ def _tokens(problem: Problem, query: Query, tokenizer: Any) -> dict[str, list[in
     }
 
 
+def failing_solutions(problems: Sequence[Problem], choice: ExecutorChoice, show_progress: bool) -> dict[str, str]:
+    """
+    Run each canonical solution once, on the main process, and warn of those that fail.
+
+    Return the outcome of each solution that fails its tests, by `task_id`, on every process.
+    """
+    found: list[dict[str, str]] = [{}]
+    rows = with_solution(as_rows(problems))
+    if rows:
+        if PartialState().is_main_process:
+            with solutions_bar(len(rows), show_progress) as advance, choice.open() as executor:
+                found = [dict(check_solutions(rows, executor, advance, "They are left out.").failing)]
+        broadcast_object_list(found)
+    return found[0]
+
+
 def sft_dataset(
-    problems: Sequence[Problem], tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None = None
+    problems: Sequence[Problem],
+    tokenizer: Any,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    failing: Mapping[str, str] | None = None,
 ) -> tuple[Any, list[str]]:
     """
     Return a dataset for TRL's `SFTTrainer`, and the reason for each problem that is left out.
+
+    `failing` has the outcome of each solution that fails its tests, by `task_id`.
 
     Raises:
         BadInputError: If the query of a problem cannot be built, as in the other trainers, or all are left out.
@@ -77,6 +105,10 @@ def sft_dataset(
     rows, reasons = [], []
     for problem in problems:
         query = _query(problem, tokenizer, chat_template_kwargs)
+        if failing and problem.task_id in failing:
+            outcome = failing[problem.task_id]
+            reasons.append(f"The `canonical_solution` of problem {problem.task_id!r} fails its tests ({outcome}).")
+            continue
         try:
             rows.append(_tokens(problem, query, tokenizer))
         except BadInputError as reason:

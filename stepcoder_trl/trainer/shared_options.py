@@ -67,7 +67,48 @@ def option(
 
 
 @dataclass
-class SharedOptions:
+class ExecutorOptions:
+    """Options of the executor. Each field describes itself."""
+
+    executor_workers: int | None = option(
+        None,
+        "Worker processes that run programs. `None` means this process's share of the cores. For `executor` "
+        '`"remote"` it is the number of parallel requests, for `"ray"` that of workers on each node.',
+        interval="[1, inf)",
+        source="ours",
+    )
+    executor: Place | None = option(
+        None,
+        'Where programs run: on this machine (`"local"`), on the hosts of `executor_urls` (`"remote"`) or on a Ray '
+        'cluster (`"ray"`). `None` means remote where hosts are named, else local. An executor given to the trainer '
+        "beats it.",
+        source="ours",
+    )
+    executor_urls: list[str] | None = option(
+        None, "Addresses of the hosts that run programs, like `http://sandbox:8080`.", source="ours"
+    )
+    test_timeout_s: float = option(
+        3.0,
+        "CPU seconds that a test may take. A problem's own limit beats it.",
+        interval="(0, inf)",
+        source="paper's descendants",
+    )
+
+    def executor_choice(self, num_cores: int | None = None) -> ExecutorChoice:
+        """
+        Return the executor that these options choose. `num_cores` may be used of this machine.
+
+        Raises a `BadInputError` if options contradict each other, or a package is missing.
+        """
+        urls = [self.executor_urls] if isinstance(self.executor_urls, str) else self.executor_urls or []
+        num_processes = get_int_from_env(["WORLD_SIZE"], 1)
+        choice = ExecutorChoice(executor=self.executor, urls=tuple(urls), num_processes=num_processes)
+        num_workers = self.executor_workers or (num_cores if choice.place == "local" else None)
+        return replace(choice, config=ExecutorConfig(num_workers=num_workers, timeout_s=self.test_timeout_s))
+
+
+@dataclass
+class SharedOptions(ExecutorOptions):
     """Options of curriculum, loss mask and executor. Each field describes itself."""
 
     gradient_accumulation_steps: int | None = option(
@@ -174,29 +215,6 @@ class SharedOptions:
         "each. The curriculum counts a pass only if all tests passed.",
         source="paper, Eq. 3; mean ours",
     )
-    executor_workers: int | None = option(
-        None,
-        "Worker processes that run programs. `None` means this process's share of the cores. For `executor` "
-        '`"remote"` it is the number of parallel requests, for `"ray"` that of workers on each node.',
-        interval="[1, inf)",
-        source="ours",
-    )
-    executor: Place | None = option(
-        None,
-        'Where programs run: on this machine (`"local"`), on the hosts of `executor_urls` (`"remote"`) or on a Ray '
-        'cluster (`"ray"`). `None` means remote where hosts are named, else local. An executor given to the trainer '
-        "beats it.",
-        source="ours",
-    )
-    executor_urls: list[str] | None = option(
-        None, "Addresses of the hosts that run programs, like `http://sandbox:8080`.", source="ours"
-    )
-    test_timeout_s: float = option(
-        3.0,
-        "CPU seconds that a test may take. A problem's own limit beats it.",
-        interval="(0, inf)",
-        source="paper's descendants",
-    )
     untrusted_passes: Literal["accept", "drop"] = option(
         "accept",
         'What is done with a pass whose verdict a hostile program could have forged: `"accept"` scores it, '
@@ -229,18 +247,6 @@ class SharedOptions:
     def mask_rule(self, seed: int) -> MaskRule:
         """Return the rule that selects the tokens of the policy loss."""
         return MaskRule(self.fgo, self.fgo_outside_program, self.compile_error_mask, seed)
-
-    def executor_choice(self, num_cores: int | None = None) -> ExecutorChoice:
-        """
-        Return the executor that these options choose. `num_cores` may be used of this machine.
-
-        Raises a `BadInputError` if options contradict each other, or a package is missing.
-        """
-        urls = [self.executor_urls] if isinstance(self.executor_urls, str) else self.executor_urls or []
-        num_processes = get_int_from_env(["WORLD_SIZE"], 1)
-        choice = ExecutorChoice(executor=self.executor, urls=tuple(urls), num_processes=num_processes)
-        num_workers = self.executor_workers or (num_cores if choice.place == "local" else None)
-        return replace(choice, config=ExecutorConfig(num_workers=num_workers, timeout_s=self.test_timeout_s))
 
 
 def steps_of_whole_groups(per_device: int, num_generations: int, num_processes: int, parts: int = 1) -> int:

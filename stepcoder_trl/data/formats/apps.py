@@ -35,8 +35,8 @@ def read_apps_folder(path: Path) -> Iterator[Row]:
     folders = sorted(folder for folder in path.iterdir() if (folder / "question.txt").is_file())
     if not folders:
         raise BadInputError(
-            f"{path}: the folder holds no folders with a `question.txt`. Pass the folder of one split of APPS, which "
-            "has `0000/question.txt` and so on, or a single file."
+            f"{path}: the folder holds no file of problems (.jsonl, .json, .parquet), and no folders such as "
+            "`0000/question.txt` of APPS. Name a file of problems, or the folder of one split of APPS."
         )
     for number, folder in enumerate(folders, start=1):
         yield Row(_columns(folder), str(folder), path.resolve().name, number)

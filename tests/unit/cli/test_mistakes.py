@@ -45,6 +45,8 @@ FILES = {
     "tracker.yaml": "report_to: tensorbord",
     "no_problems.yaml": "max_steps: 3",
     "dtype.yaml": "dtype: floaty",
+    "twice.yaml": "max_steps: 3\nlearning_rate: 1e-4\nmax_steps: 4",
+    "promt.jsonl": json.dumps({"task_id": "a", "promt": "Print 2.", "tests": TESTS}),
     "remote.yaml": "{problems: p.jsonl, output_dir: r, model_name_or_path: model, executor: remote}",
 }
 RUN = "--problems p.jsonl --output_dir r --model_name_or_path model"
@@ -54,7 +56,7 @@ MISTAKES = [
     ("", "No verb is given"),
     ("exec p.jsonl", "Did you mean `execute`?"),
     # execute
-    ("execute", "`PROGRAMS` missing"),
+    ("execute", "`PROGRAMS` missing. Write for example `mine.jsonl`."),
     ("execute none.jsonl", "none.jsonl: there is no such file"),
     ("execute bad.jsonl", "bad.jsonl:1: invalid JSON at column 2"),
     ("execute empty.jsonl", "holds no rows"),
@@ -62,7 +64,8 @@ MISTAKES = [
     ("execute unsolved.jsonl", "field `program` is missing"),
     ("execute tests.jsonl", "tests.jsonl:1: `tests.fn_name` is missing"),
     ("execute list_id.jsonl", "field `id` is [] (list)"),
-    ("execute folder", "the folder holds no folders with a `question.txt`"),
+    ("execute folder", "the folder holds no file of problems (.jsonl, .json, .parquet), and no folders"),
+    ("evaluate --problems promt.jsonl --samples s.jsonl", "Did you mean `promt`, which is not read?"),
     ("execute p.jsonl --ouput x", "Did you mean `--out`?"),
     ("execute p.jsonl --timeouts-s 3", "Did you mean `--timeout-s`?"),
     ("execute p.jsonl --timeout-s x", "`--timeout-s` is 'x', but must be a number"),
@@ -78,7 +81,7 @@ MISTAKES = [
         (f"{words} --executor remote", "`executor_urls` is missing")
         for words in (
             *("execute p.jsonl", "check p.jsonl", "selftest", "mask p.jsonl --out -", "refine p.jsonl --out o"),
-            *("evaluate --problems p.jsonl --samples s.jsonl", f"ppo {RUN}", f"grpo {RUN}"),
+            *("evaluate --problems p.jsonl --samples s.jsonl", f"ppo {RUN}", f"grpo {RUN}", f"sft {RUN}"),
         )
     ),
     ("check --config remote.yaml --trainer ppo", "`executor_urls` is missing"),
@@ -120,14 +123,19 @@ MISTAKES = [
     ("curriculum number.jsonl --out -", "field `canonical_solution` is 7 (int)"),
     ("mask p.jsonl", "`--out` missing. Write for example `--out masks.jsonl`."),
     ("mask p.jsonl --out - --tokenizer model", "exactly one of `completion` and `completion_ids`"),
-    ("overlap p.jsonl", "`--train` missing"),
+    ("overlap p.jsonl", "`--train` missing. Write for example `--train train.jsonl`."),
+    ("curriculum", "`SOLUTIONS` and `--out` missing. Write for example `mine.jsonl --out stages.jsonl`."),
+    ("evaluate", "`--problems` missing. Write for example `--problems mine.jsonl`."),
+    ("report", "`RUN` missing. Write for example `runs/ppo`."),
     ("overlap p.jsonl --train none", "none: there is no such file"),
     ("overlap p.jsonl --train p.jsonl --histogram none/x.png", "its folder does not exist"),
     # check
     ("check", "No file of problems is given"),
     ("check none.jsonl", "none.jsonl: there is no such file"),
     ("check p.jsonl --model none", "must be a folder that `save_pretrained` wrote"),
-    ("check p.jsonl --model folder", "does not hold a tokenizer"),
+    ("check p.jsonl --model folder", "does not hold a tokenizer. Name a folder"),
+    ("check folder", "the folder holds no file of problems"),
+    ("check p.jsonl --config twice.yaml", "twice.yaml:3: `max_steps` is set in line 1 already"),
     ("check p.jsonl --config none.yaml", "none.yaml: there is no such file"),
     ("check --config no_problems.yaml", "no_problems.yaml: `problems` is missing"),
     ("check p.jsonl --config key.yaml", "Did you mean `learning_rate`?"),
@@ -145,7 +153,8 @@ MISTAKES = [
     ("evaluate --problems twice.jsonl --samples s.jsonl", "is already used by twice.jsonl:1"),
     ("evaluate --problems level.jsonl --samples s.jsonl", "`difficulty` is 3 (int)"),
     ("evaluate --problems untested.jsonl --samples s.jsonl", "`tests` is null"),
-    ("evaluate --problems p.jsonl --model folder", "The model 'folder' cannot be loaded"),
+    ("evaluate --problems p.jsonl --model folder", "'folder' cannot be loaded: the folder holds no `config.json`."),
+    ("evaluate --problems p.jsonl --model untokenized", "'untokenized' cannot be loaded: it holds no tokenizer."),
     ("evaluate --problems p.jsonl --model p.jsonl", "The model 'p.jsonl' cannot be loaded"),
     ("evaluate --problems p.jsonl --samples other.jsonl", "no problem has it"),
     ("evaluate --problems p.jsonl --samples s.jsonl --out p.jsonl", "the folder cannot be made: it is a file"),
@@ -161,7 +170,12 @@ MISTAKES = [
         (f"{verb} {words}", part)
         for verb in ("sft", "ppo", "grpo")
         for words, part in (
-            ("", "`--problems` missing"),
+            ("", "`--problems` missing. Write for example `--problems mine.jsonl`."),
+            (f"{RUN} --config twice.yaml", "twice.yaml:3: `max_steps` is set in line 1 already. Keep one of the two."),
+            (f"{RUN} --output_dir /proc/run", "but /proc cannot be written to (No such file or directory)"),
+            (f"{RUN} --model_name_or_path folder", "the folder holds no `config.json`"),
+            (f"{RUN} --use_peft --lora_r 0", "`lora_r` is 0, but must be at least 1"),
+            (f"{RUN} --problems promt.jsonl", "Did you mean `promt`, which is not read? Then rename it."),
             (f"{RUN} --learning_rte 1e-4", "Did you mean `learning_rate`?"),
             (f"{RUN} --config key.yaml", "key.yaml: there is no option `learning_rte`. Did you mean `learning_rate`?"),
             (f"{RUN} --report_to wandbb", "Did you mean `wandb`?"),
@@ -200,7 +214,10 @@ MISTAKES = [
         f"grpo {RUN} --num_generations 3 --per_device_train_batch_size 8 --gradient_accumulation_steps 2",
         "Set `gradient_accumulation_steps` to a multiple of 3 or `num_generations` to one of 2, 4, 8, 16.",
     ),
-    (f"grpo {RUN} --num_generations 1", "at least 2 generations"),
+    *(
+        (f"grpo {RUN} --num_generations {number}", f"`num_generations` is {number}, but must be at least 2. An")
+        for number in (0, 1)
+    ),
     (f"grpo {RUN} --loss_type dapoo", "`loss_type` is 'dapoo', but must be one of"),
     (f"grpo {RUN} --response_length 8", "Did you mean `max_completion_length`?"),
     (f"ppo {RUN} --max_completion_length 8", "Did you mean `response_length`?"),
@@ -260,6 +277,7 @@ def place(tmp_path_factory):
         (folder / name).write_text(f"{text}\n" if text else "")
     (folder / "latin.yaml").write_bytes("run_name: Zürich".encode("latin-1"))
     (folder / "folder").mkdir()
+    (folder / "untokenized").mkdir()
     (folder / "lost_adapter").mkdir()
     (folder / "lost_adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "/none/base"}')
     for name, target in (("link.jsonl", "p.jsonl"), ("link_s.jsonl", "s.jsonl"), ("link_model", "model")):
@@ -271,6 +289,7 @@ def place(tmp_path_factory):
         (folder / "run" / name).write_text(json.dumps(PROBLEM) + "\n")
     (folder / "run" / "metrics.jsonl").write_text('{"step": 1, "reward": 0.5}\n')
     tokenizer = make_tokenizer()
+    tiny_config(tokenizer, architectures=["LlamaForCausalLM"]).save_pretrained(folder / "untokenized")
     for name, template in (
         ("model", tokenizer.chat_template),
         ("plain", None),

@@ -63,6 +63,7 @@ def test_every_row_is_checked(rows, executor):
     assert "compiles with its starter code before it" in body.message
     assert body.left_out_of_sft == "its canonical solution does not begin with its starter code"
     assert (unsolved.solution, unsolved.tests, unsolved.trusted_tests, unsolved.is_wrong) == (MISSING, 2, 2, False)
+    assert wrong.left_out_of_sft == "its canonical solution fails its tests (failed)"
     assert unsolved.left_out_of_sft == "it has no canonical solution"
     assert (repeated.task_id, repeated.is_wrong) == ("good", True)
     assert repeated.error.startswith("Row 5: `task_id` 'good' is used by an earlier row")

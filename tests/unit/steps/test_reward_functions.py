@@ -89,8 +89,10 @@ def test_functions_are_found_by_name(tmp_path, monkeypatch):
 
     assert find_reward("stepcoder") is unit_test_reward
     assert find_reward("rewards_of_mine:short")(["a"]) == [0.5]
-    with pytest.raises(BadInputError, match="rewards_of_mine has no `long`"):
+    with pytest.raises(BadInputError, match=r"rewards_of_mine has no `long`\. Name a function"):
         find_reward("rewards_of_mine:long")
+    with pytest.raises(BadInputError, match=r"Did you mean `short`\?"):
+        find_reward("rewards_of_mine:shrt")
     with pytest.raises(BadInputError, match="rewards_of_mine has a int, not a function, as `LIMIT`"):
         find_reward("rewards_of_mine:LIMIT")
 

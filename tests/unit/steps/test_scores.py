@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.steps.reward_functions import takes_columns
 from stepcoder_trl.steps.scores import call_rewards, choose_rewards, combine_scores, guarded, reward_columns
 from tests.unit.steps.samples import make_completion, make_execution
 
@@ -70,6 +71,17 @@ def test_answer_that_is_no_list_of_numbers_is_refused(answer, message, is_async)
         call_rewards([later if is_async else judge], {"completions": ["a", "b"]})
 
 
+def test_error_of_the_call_shows_no_code_of_the_package():
+    with pytest.raises(BadInputError) as error:
+        call_rewards([takes_columns(lambda completions: 1 / 0, ["a"])], {"completions": ["a"], "task_id": ["b"]})
+
+    assert "ZeroDivisionError: division by zero (test_scores.py:" in str(error.value)
+    assert "/" not in str(error.value)
+    assert "chosen" not in str(error.value)
+    with pytest.raises(BadInputError, match=r"raised TypeError: .* takes no keyword arguments\. Correct it\.$"):
+        call_rewards([len], {"completions": ["a"]})
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 def test_error_in_a_reward_function_names_it_and_its_lines(is_async):
     def share(text):
@@ -87,6 +99,7 @@ def test_error_in_a_reward_function_names_it_and_its_lines(is_async):
 
     message = str(error.value)
     assert message.startswith(f"The reward function `{name}` raised ZeroDivisionError: division by zero (test_scores")
+    assert "called" not in message
     assert message.endswith(" in share). Correct it.")
     assert " in judge" in message
     assert isinstance(error.value.__cause__, ZeroDivisionError)

@@ -17,7 +17,7 @@ from stepcoder_trl.trainer.shared_options import SharedOptions, idle_settings, o
 from stepcoder_trl.trainer.vllm_options import VLLMOptions
 
 
-OWN = [*StepCoderPPOConfig.__annotations__, *SharedOptions.__annotations__]
+OWN = [*StepCoderPPOConfig.__annotations__, *SharedOptions.__dataclass_fields__]
 
 
 def make(**changes):

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 
 import pytest
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.trainer.sft import sft_dataset, sft_row
+from stepcoder_trl.trainer.sft import failing_solutions, sft_dataset, sft_row
+from stepcoder_trl.trainer.shared_options import ExecutorOptions
 
 
 def test_only_the_solution_is_in_the_loss(problems, tokenizer):
@@ -57,3 +59,18 @@ def test_problems_without_usable_solution_are_left_out_and_named(problems, token
     assert "'sign/2' does not begin with its starter code" in left_out[1]
     with pytest.raises(BadInputError, match="No problem can be learnt from"):
         sft_dataset([without], tokenizer)
+
+
+@pytest.mark.sandbox
+def test_problems_whose_solution_fails_its_tests_are_left_out_and_named(problems, tokenizer, caplog):
+    wrong = dataclasses.replace(problems[1], canonical_solution="def sign(x):\n    return 7\n")
+    given = [problems[0], wrong, dataclasses.replace(problems[2], canonical_solution="")]
+
+    with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
+        failing = failing_solutions(given, ExecutorOptions(executor_workers=1).executor_choice(), show_progress=False)
+    dataset, left_out = sft_dataset(given, tokenizer, failing=failing)
+
+    assert failing == {"sign/1": "failed"}
+    assert "1 of 2 solutions fail their tests: sign/1 (failed). They are left out. Check" in caplog.text
+    assert len(dataset) == 1
+    assert left_out[0] == "The `canonical_solution` of problem 'sign/1' fails its tests (failed)."
