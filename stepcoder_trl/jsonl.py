@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import gzip
 import json
 import os
@@ -348,33 +349,68 @@ def temporary_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yield a temporary path to write to. The file gets its final name when the block ends without an error.
 
     A pipe or a device such as `/dev/null` is written to directly. If the folder does not exist or cannot be written
-    to, a `BadInputError` is raised.
+    to, or the disk is full, a `BadInputError` is raised.
     """
     target = Path(path)
-    if os.path.isdir(target):
-        raise BadInputError(f"{target}: the file cannot be written: this is a folder. Add the name of a file.")
-    if os.path.exists(target) and not os.path.isfile(target):
-        yield target
+    temporary = _create_temporary(target)
+    if temporary is None:
+        with _named_disk_errors(path):
+            yield target
         return
-    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
     try:
-        temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise BadInputError(f"{target}: the file cannot be written: {error.strerror}. Check the folder.") from error
-    try:
-        yield temporary
+        with _named_disk_errors(path):
+            yield temporary
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise a `BadInputError` if `temporary_path` would, before the work is done whose result is written there."""
+    temporary = _create_temporary(Path(path))
+    if temporary is not None:
+        temporary.unlink()
+
+
+def _create_temporary(target: Path) -> Path | None:
+    """Create an empty file beside a target, and return its path. `None` for a pipe or a device."""
+    if os.path.isdir(target):
+        raise BadInputError(f"{target}: the file cannot be written: this is a folder. Add the name of a file.")
+    if os.path.exists(target) and not os.path.isfile(target):
+        return None
+    temporary = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise BadInputError(f"{target}: the file cannot be written: {error.strerror}. Check the folder.") from error
+    return temporary
+
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+@contextlib.contextmanager
+def _named_disk_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let an error of the disk, such as that it is full, name the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        name = "standard output" if os.fspath(path) == STANDARD_STREAM else os.fspath(path)
+        raise BadInputError(
+            f"{name}: the file cannot be written: {error.strerror}. Free some space, or name a file elsewhere."
+        ) from error
+
+
 @contextlib.contextmanager
 def open_output(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
     """Yield a text stream. The file gets its name when the block ends without an error. `-` is standard output."""
     if os.fspath(path) == STANDARD_STREAM:
-        yield sys.stdout
-        sys.stdout.flush()
+        with _named_disk_errors(path):
+            yield sys.stdout
+            sys.stdout.flush()
         return
     with temporary_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         yield stream

@@ -98,12 +98,12 @@ def run(arguments: argparse.Namespace) -> int:
         _check_that_some_ran(checks)
         measured = _measured(arguments, plan, rows, checks, executor)
     checks += [ProblemCheck(0, "", str(error)) for error in bad_text]
-    if arguments.out:
-        write_rows(arguments.out, map(asdict, checks))
     lines = [*_summary(checks, plan), *filter(None, [plan.complaint]), *_complaints(checks, plan)]
     planned, is_fine = _dry_run(arguments, plan, checks)
     print("\n".join([*lines, *measured, *planned]), file=sys.stderr if arguments.out == "-" else sys.stdout)
-    return 0 if is_fine and not any(check.is_wrong for check in checks) else 1
+    if arguments.out:
+        write_rows(arguments.out, map(asdict, checks))
+    return 0 if is_fine and not plan.complaint and not any(check.is_wrong for check in checks) else 1
 
 
 def _check_that_some_ran(checks: Sequence[ProblemCheck]) -> None:
@@ -236,7 +236,8 @@ def _summary(checks: Sequence[ProblemCheck], plan: _Plan) -> list[str]:
     }
     lengths = [check.query_tokens for check in readable if check.query_tokens is not None]
     if lengths:
-        figures["longest query"] = f"{max(lengths)} tokens; a run allows {plan.rule.limit:.0f}"
+        allowed = "a run has no room for it" if plan.complaint else f"a run allows {plan.rule.limit:.0f}"
+        figures["longest query"] = f"{max(lengths)} tokens; {allowed}"
     figures["ppo, grpo leave out"] = str(sum(bool(check.left_out) for check in readable))
     figures["sft leaves out"] = str(sum(bool(check.left_out_of_sft) for check in readable))
     return _table(", ".join(plan.sources), figures)

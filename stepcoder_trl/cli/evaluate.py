@@ -273,7 +273,8 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     check_output_folder("--out", folder, (SAMPLES, *_RESULTS), read)
     check_output_folder("--out", folder, _RESULTS, [arguments.samples])
     exports = {f"--export {form}": path for form, path in arguments.export}
-    check_outputs(exports, [*read, arguments.samples, *(Path(folder) / name for name in (SAMPLES, *_RESULTS))])
+    written = [Path(folder) / name for name in (SAMPLES, *_RESULTS)]
+    check_outputs(exports, [*read, arguments.samples, *written], new_folder=folder)
 
 
 def _results(path: str) -> list[dict[str, Any]]:

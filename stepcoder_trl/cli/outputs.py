@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.jsonl import STANDARD_STREAM
+from stepcoder_trl.jsonl import STANDARD_STREAM, check_writable
 
 
 _WRITTEN = (".jsonl", ".html", ".png")  # what verbs write into the folder of a model or of a run
@@ -15,9 +15,11 @@ _FIX = "Name another file."
 _PathLike = str | os.PathLike[str]
 
 
-def check_outputs(outputs: Mapping[str, _PathLike | None], inputs: Iterable[_PathLike | None]) -> None:
+def check_outputs(
+    outputs: Mapping[str, _PathLike | None], inputs: Iterable[_PathLike | None], new_folder: _PathLike | None = None
+) -> None:
     """
-    Raise a `BadInputError` if two outputs are one file, or an output is an input.
+    Raise a `BadInputError` if two outputs are one file, or an output is an input or cannot be written.
 
     A file is recognised by every spelling of its path, through links, too. `-` is no file.
 
@@ -26,6 +28,7 @@ def check_outputs(outputs: Mapping[str, _PathLike | None], inputs: Iterable[_Pat
         inputs (`Iterable[str]`):
             Paths of files, and of folders all of whose files are read. Other names, such as those of the Hub, are no
             paths.
+        new_folder (`str`, *optional*): Folder that the command makes later.
     """
     sources = _existing(inputs)
     options: dict[str, str] = {}
@@ -37,6 +40,8 @@ def check_outputs(outputs: Mapping[str, _PathLike | None], inputs: Iterable[_Pat
         other = options.setdefault(os.path.realpath(path), option)
         if other != option:
             raise BadInputError(f"`{option}` is {os.fspath(path)!r}, and `{other}` is the same file. {_FIX}")
+        if new_folder is None or Path(new_folder).resolve() not in Path(path).resolve().parents:
+            check_writable(path)
 
 
 def check_output_folder(

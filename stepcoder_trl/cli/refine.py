@@ -84,6 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     choice = executor_choice(arguments, ExecutorConfig(num_workers=arguments.workers))
     check_output_folder("--out", arguments.out, _FILES, [arguments.source, *arguments.benchmark])
+    if any((Path(arguments.out) / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise BadInputError(f"`--out` is {arguments.out!r}, which holds a model. Name another folder.")
     benchmark = [problem for path in arguments.benchmark for problem in load_problems(path)]
     source = Path(arguments.source)
     raw_rows = read_raw_rows(source)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 
 from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.outputs import check_outputs
 from stepcoder_trl.cli.progress_bar import progress_bar
 from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.executor.selftest import Case, SelftestFinding, SelftestReport, check_sandbox, run_selftest
@@ -54,11 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the suite and return the exit status."""
+    check_outputs({"--out": arguments.out}, [])
     with progress_bar("selftest", len(choose(arguments.only))) as advance:
         report = _check(arguments, on_case=lambda case: advance())
+    print("\n".join(_lines(report)), file=sys.stderr if arguments.out == "-" else sys.stdout)
     if arguments.out:
         write_json(arguments.out, report.to_json())
-    print("\n".join(_lines(report)), file=sys.stderr if arguments.out == "-" else sys.stdout)
     return 0 if report.ok else 1
 
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -86,6 +86,9 @@ def parse_settings(verb: str, settings: Settings) -> tuple[Any, Any, Any]:
     found = read_values(verb, settings)
     script_class, training_class, _ = training_classes(verb)
     script, training, model = (_make(one, found) for one in (script_class, training_class, _model_class()))
+    from stepcoder_trl.trainer.shared_options import check_inherited
+
+    check_inherited(training)
     check_packages(training, model)
     _check_adapter(model)
     _check_evaluation(script, training)
@@ -163,11 +166,18 @@ def _need(module: str, what: str, package: str) -> None:
 
 
 def _check_adapter(model_args: Any) -> None:
-    """Raise a `BadInputError` if the size of a LoRA adapter is impossible."""
-    for name in ("lora_r", "lora_alpha"):
-        value = vars(model_args)[name]
-        if model_args.use_peft and value < 1:
-            raise BadInputError(f"`{name}` is {value}, but must be at least 1. Leave it out for the default.")
+    """Raise a `BadInputError` if options of a LoRA adapter are given without one, or its size is impossible."""
+    for one in fields(model_args):
+        value = vars(model_args)[one.name]
+        if not one.name.startswith("lora_"):
+            continue
+        if not model_args.use_peft and value != one.default and one.default_factory is MISSING:
+            raise BadInputError(
+                f"`{one.name}` is {value!r}, but without `use_peft` there is no adapter. Add `--use_peft true`, or "
+                f"leave `{one.name}` out."
+            )
+        if one.name in ("lora_r", "lora_alpha") and value < 1:
+            raise BadInputError(f"`{one.name}` is {value}, but must be at least 1. Leave it out for the default.")
 
 
 def _check_evaluation(script_args: Any, training_args: Any) -> None:

@@ -17,8 +17,9 @@ from urllib.request import getproxies
 import huggingface_hub
 import torch
 from huggingface_hub import constants
+from safetensors import SafetensorError
 
-from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.errors import BadInputError, StepCoderError
 from stepcoder_trl.evaluation.generation import SamplingConfig, end_completions, eos_token_ids, generate
 from stepcoder_trl.evaluation.sampling import Engine, GeneratedText
 from stepcoder_trl.evaluation.tokenizers import no_tokenizer
@@ -42,8 +43,18 @@ def loading(model: str) -> Iterator[None]:
         for name in filter(None, (model, base)):
             _check_place(name)
         yield
-    except BadInputError:
+    except StepCoderError:
         raise
+    except ImportError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise BadInputError(f"The model {model!r} cannot be loaded: {reason}. Install what is missing.") from error
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        if "ignore_mismatched_sizes" in reason:
+            reason = "its weights do not fit its `config.json`"
+        is_damaged = isinstance(error, SafetensorError) or "ignore_mismatched_sizes" in str(error)
+        fix = " Save or download the model again." if is_damaged else ""
+        raise BadInputError(f"The model {model!r} cannot be loaded: {reason}.{fix}") from error
     except (OSError, ValueError) as error:  # ValueError: a folder without a tokenizer, or an unknown architecture
         reason = no_tokenizer(error) or str(error).partition("\n")[0].rstrip(" :.")
         raise BadInputError(f"The model {model!r} cannot be loaded: {reason}. Check the path.") from error

@@ -14,6 +14,7 @@ from stepcoder_trl.data.formats import load_problems
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.verdict.schema import Tests
+from stepcoder_trl.jsonl import shown
 from stepcoder_trl.steps.queries import Prompt
 
 
@@ -94,8 +95,13 @@ def as_rows(dataset: Any, name: str = "train_dataset") -> list[PromptRow]:
 
 
 def _as_row(row: Any, number: int, name: str = "train_dataset") -> PromptRow:
-    columns = dict(row.to_row() if isinstance(row, Problem) else row)
     where = f"{name}[{number}]"
+    if not isinstance(row, (Problem, Mapping)):
+        raise BadInputError(
+            f"{where} is {shown(row)}, but must be an object with columns. Of a table of pandas pass "
+            '`table.to_dict("records")`.'
+        )
+    columns = dict(row.to_row() if isinstance(row, Problem) else row)
     if "prompt" not in columns and "input_ids" in columns:
         return PromptRow(str(number), "", columns=columns, token_ids=tuple(int(i) for i in columns["input_ids"]))
     if "prompt" not in columns:
@@ -153,6 +159,7 @@ def fitting_rows(rows: Sequence[PromptRow], query_length: Callable[[PromptRow], 
         names = ", ".join(sorted(too_long)[:10]) + (", ..." if len(too_long) > 10 else "")
         logger.warning(
             f"{len(too_long)} of {len(rows)} problems are left out: their queries have more than {limit} tokens "
-            f"({names}). Raise `max_prompt_length`, lower `response_length`, or use a model with more positions."
+            f"({names}). Raise `max_prompt_length`, lower `response_length` (GRPO: `max_completion_length`), "
+            "or use a model with more positions."
         )
     return [row for row in rows if row.task_id not in too_long]

@@ -23,6 +23,7 @@ from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer.announcements import add_sft_callbacks, farewell, say, speaks
 from stepcoder_trl.trainer.cards import sft_facts
 from stepcoder_trl.trainer.checkpoints import checkpoints, newest_checkpoint
+from stepcoder_trl.trainer.inputs import check_end
 from stepcoder_trl.trainer.merged import check_merge, save_merged
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
@@ -146,10 +147,12 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     peft_config = get_peft_config(model_args)
     problems = _first(load_problems(script_args.problems), script_args)
     tokenizer, load = _loaders(model_args)
+    check_end(tokenizer)
     problems = style_prompts(problems, script_args.prompt_style, tokenizer)
     template_kwargs = read_template_kwargs(script_args.chat_template_kwargs)
     failing = failing_solutions(problems, choice, show_progress=not training_args.disable_tqdm)
-    dataset, left_out = sft_dataset(problems, tokenizer, template_kwargs, failing)
+    max_length = training_args.max_length
+    dataset, left_out = sft_dataset(problems, tokenizer, template_kwargs, failing, max_length)
     with _setting_up(), renamed_attributes_allowed():
         trainer = StepCoderSFTTrainer(
             load(),

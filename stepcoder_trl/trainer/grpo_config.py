@@ -13,6 +13,7 @@ from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.trainer._trl_grpo import LOSS_TYPES, SCALES_LOSS_WRONGLY, GRPOConfig, trl_version
 from stepcoder_trl.trainer.processes import bf16_beside_deepspeed, choose_devices
 from stepcoder_trl.trainer.shared_options import (
+    INHERITED,
     SharedOptions,
     check_needed_options,
     check_options,
@@ -80,7 +81,7 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
         given: Any = self.scale_rewards
         if isinstance(given, bool):  # upstream takes these, too
             self.scale_rewards = "group" if given else "none"
-        check_options(self)
+        check_options(self, INHERITED)
         self.executor_choice()  # checked
         check_needed_options(self)
         if self.num_generations < 2:

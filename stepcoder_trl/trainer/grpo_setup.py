@@ -285,6 +285,8 @@ def check_sizes(
         BadInputError: If it has fewer problems than a round takes, so that there would be no batch, or one is too long
             for vLLM.
     """
+    if not training_set.rows:
+        raise BadInputError("No row of `train_dataset` is usable: every query is too long, see the warning.")
     num_rows, needed = len(training_set.rows), (args.generation_batch_size or 0) // args.num_generations
     if num_rows < needed:
         raise BadInputError(

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from peft import PeftConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.engines import loading
@@ -67,14 +67,25 @@ def load_model(model: Any, peft_config: PeftConfig | None = None) -> Any:
         BadInputError: If it is missing or cannot be loaded, or an adapter puts virtual tokens in front of the input.
     """
     refuse_virtual_tokens(model, peft_config)
-    if model is None:
-        raise BadInputError("`model` is missing. Pass a causal language model, its name on the Hub, or its folder.")
+    check_model(model)
     if isinstance(model, torch.nn.Module):
         return model
-    if not isinstance(model, (str, os.PathLike)):
-        raise _wrong("model", model, "a causal language model, its name on the Hub, or its folder", "one of them")
     with loading(os.fspath(model)):
         return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+
+
+def check_model(model: Any) -> None:
+    """Raise a `BadInputError` for anything but a model that can generate, or a name or path of one."""
+    if model is None:
+        raise BadInputError("`model` is missing. Pass a causal language model, its name on the Hub, or its folder.")
+    if not isinstance(model, (str, os.PathLike, torch.nn.Module)):
+        raise _wrong("model", model, "a causal language model, its name on the Hub, or its folder", "one of them")
+    bare = base_of(model) if isinstance(model, torch.nn.Module) else None
+    if isinstance(bare, PreTrainedModel) and not bare.can_generate():
+        raise BadInputError(
+            f"`model` is a {type(bare).__name__}, which does not generate text. Load it by "
+            "`AutoModelForCausalLM.from_pretrained(path)`."
+        )
 
 
 def load_tokenizer(processing_class: Any, model: torch.nn.Module) -> Any:
@@ -94,6 +105,12 @@ def load_tokenizer(processing_class: Any, model: torch.nn.Module) -> Any:
         )
     with loading(name):
         return AutoTokenizer.from_pretrained(name, padding_side="left")
+
+
+def check_end(tokenizer: Any) -> None:
+    """Raise a `BadInputError` if a tokenizer has no token that ends a completion."""
+    if tokenizer.eos_token_id is None:
+        raise BadInputError("The tokenizer has no EOS token, which ends a completion. Set its `eos_token`.")
 
 
 def refuse_reward_models(reward_funcs: Any) -> None:

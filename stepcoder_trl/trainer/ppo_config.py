@@ -13,6 +13,7 @@ from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.trainer._trl import PPOConfig
 from stepcoder_trl.trainer.processes import bf16_beside_deepspeed, choose_devices
 from stepcoder_trl.trainer.shared_options import (
+    INHERITED,
     Help,
     SharedOptions,
     check_needed_options,
@@ -211,7 +212,7 @@ class StepCoderPPOConfig(VLLMOptions, SharedOptions, PPOConfig):  # type: ignore
 
 
 # Intervals of upstream's options.
-_INHERITED = {"missing_eos_penalty": Help("", interval="(0, inf)", fix="It is subtracted as it stands.")}
+_INHERITED = {**INHERITED, "missing_eos_penalty": Help("", interval="(0, inf)", fix="It is subtracted as it stands.")}
 
 
 # Options of transformers without effect in this trainer. Setting one gives a warning.

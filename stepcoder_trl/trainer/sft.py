@@ -91,11 +91,13 @@ def sft_dataset(
     tokenizer: Any,
     chat_template_kwargs: Mapping[str, Any] | None = None,
     failing: Mapping[str, str] | None = None,
+    max_length: int | None = None,
 ) -> tuple[Any, list[str]]:
     """
     Return a dataset for TRL's `SFTTrainer`, and the reason for each problem that is left out.
 
-    `failing` has the outcome of each solution that fails its tests, by `task_id`.
+    `failing` has the outcome of each solution that fails its tests, by `task_id`. Sequences are cut after `max_length`
+    tokens: a problem whose query is as long is left out.
 
     Raises:
         BadInputError: If the query of a problem cannot be built, as in the other trainers, or all are left out.
@@ -108,6 +110,10 @@ def sft_dataset(
         if failing and problem.task_id in failing:
             outcome = failing[problem.task_id]
             reasons.append(f"The `canonical_solution` of problem {problem.task_id!r} fails its tests ({outcome}).")
+            continue
+        if max_length is not None and len(query.token_ids) >= max_length:
+            length = len(query.token_ids)
+            reasons.append(f"The query of problem {problem.task_id!r} has {length} tokens. Raise `max_length`.")
             continue
         try:
             rows.append(_tokens(problem, query, tokenizer))

@@ -295,9 +295,31 @@ def check_config(args: Any, wanted: type) -> None:
     )
 
 
+def check_inherited(args: Any) -> None:
+    """Raise a `BadInputError` if a value of a configuration that is not ours is outside its interval."""
+    for name, text in INHERITED.items():
+        value = vars(args).get(name)
+        if value is not None and text.interval is not None and not in_range(value, text.interval):
+            raise refuse(name, value, _words(text.interval), _fix(value, text.interval))
+
+
 def refuse(name: str, value: Any, allowed: str, fix: str) -> BadInputError:
     """Return the error for an option with a wrong value."""
     return BadInputError(f"`{name}` is {value!r}, but must be {allowed}. {fix}")
+
+
+# Options of TRL and transformers that the trainers share, with the values that make sense.
+INHERITED = {
+    name: Help("", interval=interval)
+    for name, interval in {
+        **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), "[1, inf)"),
+        "num_iterations": "[1, inf)",
+        "temperature": "(0, inf)",
+        "top_k": "[0, inf)",
+        "max_length": "[1, inf)",
+        "max_completion_length": "[1, inf)",
+    }.items()
+}
 
 
 def check_options(args: Any, inherited: Mapping[str, Help] | None = None) -> None:

@@ -107,9 +107,10 @@ def test_response_that_leaves_no_room_is_named(problem_file, tmp_path, tokenizer
     tokenizer.save_pretrained(folder)
     tiny_config(tokenizer).save_pretrained(folder)
 
-    assert check(problem_file, "--model", folder) == 0
+    assert check(problem_file, "--model", folder) == 1
 
     printed = capsys.readouterr().out
+    assert "a run allows" not in printed
     assert "A response of 1024 tokens leaves no room for a query in the model's 256 positions" in printed
 
 

@@ -87,6 +87,10 @@ MISTAKES = [
     ("check --config remote.yaml --trainer ppo", "`executor_urls` is missing"),
     ("execute p.jsonl --out folder", "this is a folder. Add the name of a file"),
     ("execute p.jsonl --out none/x", "the file cannot be written"),
+    ("execute p.jsonl --out /dev/full", "/dev/full: the file cannot be written: No space left on device"),
+    ("check p.jsonl --out none/x", "none/x: the file cannot be written: No such file or directory"),
+    ("selftest --out none/x", "none/x: the file cannot be written: No such file or directory"),
+    ("refine p.jsonl --out model", "`--out` is 'model', which holds a model"),
     # an output that is an input, or another output
     *(
         (command, "is an input of this command")
@@ -175,6 +179,14 @@ MISTAKES = [
             (f"{RUN} --output_dir /proc/run", "but /proc cannot be written to (No such file or directory)"),
             (f"{RUN} --model_name_or_path folder", "the folder holds no `config.json`"),
             (f"{RUN} --use_peft --lora_r 0", "`lora_r` is 0, but must be at least 1"),
+            (f"{RUN} --lora_r 8", "`lora_r` is 8, but without `use_peft` there is no adapter. Add `--use_peft true`"),
+            (f"{RUN} --per_device_train_batch_size 0", "`per_device_train_batch_size` is 0, but must be at least 1"),
+            (f"{RUN} --model_name_or_path damaged", "Save or download the model again."),
+            (f"{RUN} --model_name_or_path unlike", "its weights do not fit its `config.json`. Save or download"),
+            (
+                f"{RUN} --model_name_or_path whole --attn_implementation flash_attention_2",
+                "'whole' cannot be loaded: FlashAttention2 has been toggled on",
+            ),
             (f"{RUN} --problems promt.jsonl", "Did you mean `promt`, which is not read? Then rename it."),
             (f"{RUN} --learning_rte 1e-4", "Did you mean `learning_rate`?"),
             (f"{RUN} --config key.yaml", "key.yaml: there is no option `learning_rte`. Did you mean `learning_rate`?"),
@@ -218,6 +230,14 @@ MISTAKES = [
         (f"grpo {RUN} --num_generations {number}", f"`num_generations` is {number}, but must be at least 2. An")
         for number in (0, 1)
     ),
+    *(
+        (f"grpo {RUN} --{name} {value}", f"`{name}` is {value}, but must be")
+        for name, value in (("num_iterations", 0), ("temperature", 0.0), ("top_k", -5), ("max_completion_length", 0))
+    ),
+    (f"sft {RUN} --max_length 0", "`max_length` is 0, but must be at least 1"),
+    (f"sft {RUN} --model_name_or_path whole --max_length 4", "has 5 tokens. Raise `max_length`."),
+    *((f"{verb} {RUN} --model_name_or_path endless", "The tokenizer has no EOS token") for verb in ("sft", "grpo")),
+    (f"ppo {RUN} --model_name_or_path endless --response_length 9", "the tokenizer has no EOS token"),
     (f"grpo {RUN} --loss_type dapoo", "`loss_type` is 'dapoo', but must be one of"),
     (f"grpo {RUN} --response_length 8", "Did you mean `max_completion_length`?"),
     (f"ppo {RUN} --max_completion_length 8", "Did you mean `response_length`?"),
@@ -298,7 +318,23 @@ def place(tmp_path_factory):
         tokenizer.chat_template = template
         tokenizer.save_pretrained(folder / name)
         tiny_config(tokenizer, architectures=["LlamaForCausalLM"]).save_pretrained(folder / name)
+    _save_models(folder, tokenizer)
     return folder
+
+
+def _save_models(folder, tokenizer):
+    """Save models with weights: one in order, one that is cut off, one of another size, one without an EOS token."""
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM(tiny_config(tokenizer))
+    for name in ("whole", "damaged", "unlike", "endless"):
+        if name == "endless":
+            tokenizer.eos_token = None
+        tokenizer.save_pretrained(folder / name)
+        model.save_pretrained(folder / name)
+    weights = folder / "damaged" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    tiny_config(tokenizer, hidden_size=16).save_pretrained(folder / "unlike")
 
 
 def test_there_are_many_mistakes():

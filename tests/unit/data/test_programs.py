@@ -54,6 +54,18 @@ def test_rows_of_no_use_are_counted(tmp_path, monkeypatch):
         assert [row.id for row in read_programs(path)] == [1]
 
 
+def test_problems_without_a_solution_are_left_out_and_counted(tmp_path):
+    unsolved = {"id": 2, "prompt": "p", "tests": TESTS}
+    path = write(tmp_path / "p.jsonl", OWN, unsolved, {**unsolved, "canonical_solution": None})
+
+    with pytest.warns(UserWarning, match="2 rows are left out, such as one that has no `canonical_solution`"):
+        assert [row.id for row in read_programs(path)] == [1]
+    with pytest.warns(UserWarning, match="2 rows are left out, such as one that has no `canonical_solution`"):
+        assert [row.id for row in read_solutions(path)] == [1]
+    with pytest.raises(BadInputError, match=r"p\.jsonl:1: field `program` is None"):
+        read_programs(write(tmp_path / "p.jsonl", {**unsolved, "program": None}))
+
+
 def test_row_without_id_names_both_fields(tmp_path):
     with pytest.raises(BadInputError, match=r"p\.jsonl:1: field `id` is missing, and so is `task_id`"):
         read_programs(write(tmp_path / "p.jsonl", {"program": "", "tests": TESTS}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas
 import pytest
 import torch
 from datasets import Dataset, IterableDataset
@@ -141,3 +142,11 @@ def test_own_columns_of_a_problem_reach_reward_functions(tmp_path):
     (row,) = as_rows(load_problems(path))
 
     assert (row.task_id, row.columns["topic"]) == ("1", "sums")
+
+
+def test_table_of_pandas_is_refused_in_one_line():
+    table = pandas.DataFrame({"prompt": ["Add."]})
+
+    with pytest.raises(BadInputError, match=r"train_dataset\[0\] is 'prompt' \(str\), .* `table.to_dict"):
+        as_rows(table)
+    assert as_rows(table.to_dict("records"))[0].prompt == "Add."

@@ -27,6 +27,8 @@ def test_model_is_loaded_by_name_in_float32_and_its_tokenizer_with_it(make_polic
 def test_missing_model_and_tokenizer_are_one_line(make_policy):
     with pytest.raises(BadInputError, match="`model` is missing"):
         load_model(None)
+    with pytest.raises(BadInputError, match=r"`model` is a LlamaModel, which does not generate text\. Load it by"):
+        load_model(make_policy().model)
     with pytest.raises(BadInputError, match="The model 'nowhere' cannot be loaded"):
         load_model("nowhere")
     with pytest.raises(BadInputError, match="`processing_class` is missing, and the model has no name"):
@@ -57,6 +59,9 @@ def test_both_trainers_check_types(tmp_path, problems):
 
     with pytest.raises(BadInputError, match="`executor` is 3"):
         StepCoderPPOTrainer(args, model="m", train_dataset=rows, executor=3)
+    for wrong, message in ((None, "`model` is missing"), (3, "`model` is 3")):
+        with pytest.raises(BadInputError, match=message):
+            StepCoderGRPOTrainer(model=wrong, train_dataset=rows)
     with pytest.raises(BadInputError, match="`model` is 7"):
         StepCoderPPOTrainer(args, model=7, train_dataset=rows)
     with pytest.raises(BadInputError, match="`executor` is 3"):

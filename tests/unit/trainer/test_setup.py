@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.trainer import setup
+from stepcoder_trl.trainer import grpo_setup, setup
 from stepcoder_trl.trainer.models import PolicyAndCritic
 from stepcoder_trl.trainer.ppo_config import EOS, StepCoderPPOConfig
 
@@ -75,3 +75,8 @@ def test_policy_and_critic_have_a_learning_rate_each():
 
     found = [(group["lr"], group["weight_decay"], len(group["params"])) for group in optimizer.param_groups]
     assert found == [(5e-7, 0.1, 1), (5e-7, 0.0, 1), (1.5e-6, 0.1, 1), (1.5e-6, 0.0, 1)]
+
+
+def test_grpo_says_that_every_query_is_too_long():
+    with pytest.raises(BadInputError, match="No row of `train_dataset` is usable: every query is too long"):
+        grpo_setup.check_sizes(SimpleNamespace(rows=[]), None, None)
