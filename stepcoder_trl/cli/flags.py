@@ -65,6 +65,8 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         if place == len(words):
             raise BadInputError(f"`{option}` needs the path of a YAML file. Write `{option} run.yaml`.")
         path = words.pop(place)
+    if any(word == CONFIG or word.startswith(f"{CONFIG}=") for word in words):
+        raise BadInputError(f"`{CONFIG}` is given twice. Write all settings into one file.")
     values = read_yaml(path)
     variables = values.pop("env", None) or {}
     if not isinstance(variables, dict):

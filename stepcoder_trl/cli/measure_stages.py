@@ -45,7 +45,9 @@ def measured_lines(
     Completions are sampled as in training: by `training_args`, or else by the defaults of `arguments.trainer`.
     """
     if model is None or arguments.trainer == "sft":
-        raise BadInputError("`--measure-stages` samples as PPO or GRPO. Name a model with `--model`, and drop `sft`.")
+        raise BadInputError(
+            "`--measure-stages` samples as PPO or GRPO. Name a model with `--model`, and leave out `--trainer sft`."
+        )
     if arguments.samples < 1:
         raise BadInputError(f"`--samples` is {arguments.samples}, but must be at least 1.")
     if os.path.exists(arguments.measure_stages) and not is_measurement(arguments.measure_stages):

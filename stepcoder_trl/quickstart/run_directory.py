@@ -19,6 +19,8 @@ class RunDirectory:
     """Folder of one run, its learning curves, and the console that shows its progress."""
 
     def __init__(self, path: str, console: Console) -> None:
+        if not path:
+            raise BadInputError("`--out` is empty. Name a folder.")
         self.path = new_run_directory(path)
         self.console = console
         if self.path != Path(path):

@@ -115,7 +115,7 @@ def _legend(figure: Any, panels: Sequence[Any]) -> None:
 def _save(figure: Any, path: str | PathLike[str]) -> None:
     """Save a figure in the format that the path ends in."""
     suffix, formats = Path(path).suffix[1:], figure.canvas.get_supported_filetypes()
-    if suffix and suffix.lower() not in formats:
+    if suffix.lower() not in formats:
         raise BadInputError(f"{path}: `.{suffix}` is no format of pictures. Let it end in .png, .svg or .pdf.")
     figure.savefig(path)
 

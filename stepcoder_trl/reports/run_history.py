@@ -61,6 +61,8 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     Raises:
         BadInputError: If there is no log, or it cannot be read.
     """
+    if not path.exists():
+        raise BadInputError(f"{path}: there is no such folder or file. Pass a run directory, or a log of one.")
     files = [path] if path.is_file() else _log_files(path)
     if not files:
         raise BadInputError(

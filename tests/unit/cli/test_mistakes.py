@@ -175,6 +175,9 @@ MISTAKES = [
         for verb in ("sft", "ppo", "grpo")
         for words, part in (
             ("", "`--problems` missing. Write for example `--problems mine.jsonl`."),
+            (f"{RUN} --config near.yaml --config key.yaml", "`--config` is given twice. Write all settings"),
+            (f"{RUN} --save_steps 0", "`save_steps` is 0.0, but must be above 0"),
+            (f"{RUN} --seed 99999999999999999999", "`seed` is 99999999999999999999, but must be in [0, 4294967295]"),
             (f"{RUN} --config twice.yaml", "twice.yaml:3: `max_steps` is set in line 1 already. Keep one of the two."),
             (f"{RUN} --output_dir /proc/run", "but /proc cannot be written to (No such file or directory)"),
             (f"{RUN} --model_name_or_path folder", "the folder holds no `config.json`"),
@@ -203,6 +206,7 @@ MISTAKES = [
     (f"ppo {RUN} --top_p 5", "`top_p` is 5.0, but must be in (0, 1]"),
     (f"ppo {RUN} --lr_scheduler_type lineal", "Did you mean `linear`?"),
     (f"ppo {RUN} --load_in_4bit true", "`load_in_4bit` needs bitsandbytes"),
+    (f"ppo {RUN} --report_to comet_ml", "needs comet-ml, which is not installed. Run `pip install comet-ml`"),
     (f"ppo {RUN} --chat_template_kwargs {{", "`chat_template_kwargs` is '{', which is no JSON"),
     (f"ppo {RUN} --chat_template_kwargs x", "must be a JSON object"),
     (f"ppo {RUN} --lr_scheduler_kwargs {{", "`lr_scheduler_kwargs` is '{', which is no JSON"),
@@ -230,9 +234,17 @@ MISTAKES = [
         (f"grpo {RUN} --num_generations {number}", f"`num_generations` is {number}, but must be at least 2. An")
         for number in (0, 1)
     ),
+    (f"ppo {RUN} --kl_coef -1", "`kl_coef` is -1.0, but must be at least 0"),
+    ("check p.jsonl --measure-stages x --model model --trainer sft", "leave out `--trainer sft`"),
     *(
         (f"grpo {RUN} --{name} {value}", f"`{name}` is {value}, but must be")
-        for name, value in (("num_iterations", 0), ("temperature", 0.0), ("top_k", -5), ("max_completion_length", 0))
+        for name, value in (
+            ("num_iterations", 0),
+            ("beta", -1.0),
+            ("temperature", 0.0),
+            ("top_k", -5),
+            ("max_completion_length", 0),
+        )
     ),
     (f"sft {RUN} --max_length 0", "`max_length` is 0, but must be at least 1"),
     (f"sft {RUN} --model_name_or_path whole --max_length 4", "has 5 tokens. Raise `max_length`."),
@@ -277,9 +289,12 @@ MISTAKES = [
     (f"sft {RUN} --model_name_or_path plain --prompt_style chat", "The tokenizer has no chat template"),
     (f"sft {RUN} --model_name_or_path strict --prompt_style chat", "The chat template cannot render the messages: No"),
     # plot, quickstart, selftest
-    ("plot none", "none: there is neither"),
+    ("plot none", "none: there is no such folder or file"),
+    ("plot folder", "folder: there is neither"),
+    ("plot run --out run/curves", "no format of pictures. Let it end in .png"),
     ("plot run --out curves.xyz", "`.xyz` is no format of pictures. Let it end in .png"),
     ("plot bad.jsonl", "bad.jsonl:1: invalid JSON"),
+    ("quickstart --out ''", "`--out` is empty. Name a folder."),
     ("quickstart --out p.jsonl", "cannot be made (File exists)"),
     ("quickstart --updates -1 --out q", "`updates` is -1, but must be at least 1"),
     ("quickstart --threads 0 --out q", "`--threads` is 0, but must be at least 1"),
