@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import copy
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,13 +29,15 @@ _BUILTINS: dict[str, Any] = {
         *(range, round, set, sorted, str, sum, tuple),
     )
 }
+_OUTSIDE = {"_equal": python_equal, "_contains": contains, "math": math, **_BUILTINS}
 _WRAPPERS = frozenset({"set", "list", "sorted", "tuple", "len", "str", "round", "frozenset", "dict", "sum", "bool"})
 # Functions that are cheap on any value of the program, and so may run outside.
 _SAFE_OUTSIDE = frozenset({"abs", "round", "float", "len", "bool"})
 BUILTIN_NAMES = frozenset(dir(builtins))
-_OTHER_BUILTINS = BUILTIN_NAMES - _WRAPPERS
 _MAX_POWER = 10_000
 _MAX_SIZE = 1_000_000  # elements of what a test's own literals make here
+_MAX_PARTS = 10_000  # elements of an argument that is evaluated here
+_MAX_INT = 10**1000
 PLAIN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range)
 PLAIN_ATTRIBUTES = frozenset(name for kind in PLAIN_TYPES for name in dir(kind))
 
@@ -45,18 +48,19 @@ class Split:
     Assert, split into the source of an expression that runs with the program, and a comparison of its value.
 
     `truth` says whether only the truth value of the expression is needed. `asks_answer`: a method of the program's
-    answer has a say, as in `assert f(1).startswith("a")`. The answer may have a class of its own.
+    answer has a say, as in `assert f(1).startswith("a")`. The answer may have a class of its own. `tolerates`: floats
+    are compared with a tolerance, which the statement itself does not have.
     """
 
     expression: str
     truth: bool
     asks_answer: bool
+    tolerates: bool
     _judgement: CodeType = field(repr=False)
 
     def holds(self, value: Any) -> bool:
         """Return whether the assert holds for this value. Raises what the comparison raises, as for `None < 1`."""
-        scope = {"_equal": python_equal, "_contains": contains, "math": math, **_BUILTINS, "_value": value}
-        return bool(eval(self._judgement, {"__builtins__": {}, **scope}))
+        return bool(eval(self._judgement, {"__builtins__": {}, **_OUTSIDE, "_value": value}))
 
 
 class _Unsplittable(Exception):
@@ -87,7 +91,8 @@ def _split(test: ast.expr) -> Split:
     if splitter.leaf is None:
         raise _Unsplittable
     asks_answer = any(_asks_answer(part, truth) for part in ast.walk(splitter.leaf))
-    return Split(ast.unparse(splitter.leaf), truth, asks_answer, compile(judgement, "<judgement>", "eval"))
+    leaf = ast.unparse(_Evaluated().generic_visit(splitter.leaf) if splitter.calls_program else splitter.leaf)
+    return Split(leaf, truth, asks_answer, splitter.tolerates, compile(judgement, "<judgement>", "eval"))
 
 
 def _asks_answer(node: ast.AST, truth: bool) -> bool:
@@ -99,40 +104,6 @@ def _asks_answer(node: ast.AST, truth: bool) -> bool:
         answer = answer.value
     is_answer = isinstance(answer, ast.Call) and not names_class(answer.func)
     return is_answer and node.func.attr in PLAIN_ATTRIBUTES and bool(truth or node.args or node.keywords)
-
-
-@lru_cache(maxsize=1024)
-def is_judged_inside(expression: str, helpers: frozenset[str]) -> bool:
-    """
-    Return whether an expression gives an answer of the program and something else to a helper of the test.
-
-    So `np.allclose(f(1), [2])` shows the program what is expected, and a program that replaces the helper decides
-    the test. `helpers` are names that the tests import.
-    """
-    calls = (node for node in ast.walk(syntax_tree(expression)) if isinstance(node, ast.Call))
-    return any(_is_helper(call.func, helpers) and _mixes_answers(call, helpers) for call in calls)
-
-
-def _is_helper(function: ast.expr, helpers: frozenset[str]) -> bool:
-    """Return whether a function seems to belong to the test: `allclose`, or `np.allclose` also if not imported."""
-    name = root_name(function)
-    is_of_module = isinstance(function, ast.Attribute) and not name[:1].isupper() and name != ""
-    return name in helpers or name in _OTHER_BUILTINS or is_of_module
-
-
-def _mixes_answers(call: ast.Call, helpers: frozenset[str]) -> bool:
-    """Return whether the arguments of a call are more than one answer of the program."""
-    arguments = arguments_of(call)
-    calls = [part for argument in arguments for part in ast.walk(argument) if isinstance(part, ast.Call)]
-    has_answer = any(root_name(part.func) not in helpers | BUILTIN_NAMES | {"math"} for part in calls)
-    return has_answer and not (len(arguments) == 1 and _is_answer(arguments[0]))
-
-
-def _is_answer(node: ast.expr) -> bool:
-    """Return whether an expression is the result of a call, or a part of it: `f(1)[0]`."""
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return isinstance(node, ast.Call)
 
 
 def arguments_of(call: ast.Call) -> list[ast.expr]:
@@ -167,6 +138,7 @@ class _Splitter:
     def __init__(self, calls_program: bool) -> None:
         self.calls_program = calls_program
         self.leaf: ast.expr | None = None
+        self.tolerates = False
 
     def is_program(self, node: ast.expr) -> bool:
         """Return whether the expression starts at a name of the program, possibly in a wrapper such as `sorted`."""
@@ -207,7 +179,7 @@ class _Splitter:
             self._arithmetic(node)
         elif isinstance(node, ast.Call):
             self._call(node)
-        elif not (isinstance(node, ast.Constant) or _is_math_constant(node)):
+        elif not (isinstance(node, ast.Constant) or is_math_constant(node)):
             raise _Unsplittable
         return node
 
@@ -229,6 +201,7 @@ class _Splitter:
         if isinstance(operator, (ast.Is, ast.IsNot)) and not (is_singleton(left) or is_singleton(right)):
             raise _Unsplittable  # an object loses its identity when it is sent to another process
         if isinstance(operator, ast.Eq):
+            self.tolerates |= any(_makes_floats(part) for side in (left, right) for part in ast.walk(side))
             return ast.Call(ast.Name("_equal", ast.Load()), [left, right], [])
         if isinstance(operator, (ast.In, ast.NotIn)):
             call = ast.Call(ast.Name("_contains", ast.Load()), [right, left], [])
@@ -251,7 +224,48 @@ class _Splitter:
             raise _Unsplittable
 
 
-def _is_math_constant(node: ast.expr) -> bool:
+def _makes_floats(node: ast.AST) -> bool:
+    """Return whether an expression may be a float, by its literals and operators."""
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, (float, complex))
+    return isinstance(node, (ast.Div, ast.Pow, ast.Attribute)) or (
+        isinstance(node, ast.Name) and node.id in ("float", "complex")
+    )
+
+
+class _Evaluated(ast.NodeTransformer):
+    """Replace what literals make, such as `10**9`, `[0] * 3` or `len("abc")`, by its value, which tells no more."""
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if isinstance(node, (ast.BinOp, ast.Call)) and not any(map(_is_program_name, ast.walk(node))):
+            value = _literal_of(node)
+            if value is not None:
+                return value
+        changed: ast.AST = self.generic_visit(node)
+        return changed
+
+
+def _literal_of(node: ast.expr) -> ast.expr | None:
+    """Return the value of an expression of literals as a literal. `None` if it is no small plain value."""
+    splitter = _Splitter(calls_program=True)
+    try:
+        code = ast.fix_missing_locations(ast.Expression(splitter.outside(copy.deepcopy(node))))
+        value = eval(compile(code, "<argument>", "eval"), {"__builtins__": {}, **_OUTSIDE})
+    except (_Unsplittable, ValueError, TypeError, ArithmeticError, LookupError, MemoryError, RecursionError):
+        return None  # the program's process evaluates it, and the test is not plain
+    parts = list(value)[: _MAX_PARTS + 1] if type(value) in (list, tuple, set) else [value]
+    if len(parts) > _MAX_PARTS or not all(map(_is_scalar, parts)):
+        return None  # lists in a list may be one and the same
+    return ast.parse(repr(value), mode="eval").body
+
+
+def _is_scalar(value: Any) -> bool:
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) in (bool, int, str, bytes, type(None)) and (type(value) is not int or abs(value) < _MAX_INT)
+
+
+def is_math_constant(node: ast.expr) -> bool:
     return (
         isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)

@@ -9,7 +9,7 @@ process as messages. Every other test runs with the program and is untrusted.
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeGuard
@@ -24,7 +24,7 @@ from stepcoder_trl.executor.verdict.asserts import (
     names_class,
     root_name,
 )
-from stepcoder_trl.executor.verdict.origins import compares_results
+from stepcoder_trl.executor.verdict.origins import may_combine_results
 from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_used_by
 from stepcoder_trl.executor.wire.messages import candidate_name
 from stepcoder_trl.parsing import syntax_tree
@@ -63,6 +63,8 @@ _TRANSFERABLE = frozenset(
         *("date", "time", "datetime", "timedelta"),
     )
 )
+# Functions whose results can be sent.
+_MAKING_PLAIN = _TRANSFERABLE | PLAIN_ATTRIBUTES | {"sorted", "len", "sum", "min", "max", "abs", "round", "chr", "ord"}
 _PREAMBLE_STATEMENTS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
 _REPEATED = (
     *(ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
@@ -105,6 +107,27 @@ def share_names(statements: tuple[str, ...]) -> bool:
     return bool(frozenset().union(*bound) & frozenset().union(*used))
 
 
+def has_plain_arguments(expression: str, known: frozenset[str]) -> bool:
+    """
+    Return whether all arguments of the program in an expression can be sent, as far as the text tells.
+
+    `known` are names that are not the program's.
+    """
+    calls = [node for node in ast.walk(syntax_tree(expression)) if isinstance(node, ast.Call)]
+    others = known | BUILTIN_NAMES
+    of_program = [call for call in calls if root_name(call.func) not in others]
+    given = [part for call in of_program for argument in arguments_of(call) for part in ast.walk(argument)]
+    functions = {id(part.func) for part in given if isinstance(part, ast.Call)}
+    return not any(
+        isinstance(part, (ast.Lambda, ast.GeneratorExp))
+        or (
+            isinstance(part, ast.Call) and root_name(part.func) in others and last_name(part.func) not in _MAKING_PLAIN
+        )
+        or (_is_one_of(part, BUILTIN_NAMES) and id(part) not in functions)
+        for part in given
+    )
+
+
 class _MustRunWithProgram(Exception):
     """Raised if a test must run with the program."""
 
@@ -140,9 +163,7 @@ class _Plan:
         if not candidates.expressions:
             raise _MustRunWithProgram  # e.g. `check(sum)`: Python's `sum`, or the program's?
         names = {candidate_name(number): ast.unparse(node) for number, node in enumerate(candidates.expressions)}
-        if any(_combines_results(node, names) for node in ast.walk(statement)):
-            raise _MustRunWithProgram
-        if compares_results(statement, self.functions, names):
+        if may_combine_results(self.statement.body, names, self.modules):
             raise _MustRunWithProgram
         self.follow(statement, set(names), depth=0)
         return PlannedCheck(
@@ -262,11 +283,12 @@ class _Candidates(ast.NodeTransformer):
 
     def is_candidate(self, node: ast.expr) -> bool:
         if isinstance(node, ast.Attribute):
-            new = node.value
-            if isinstance(new, ast.Call) and not new.args and not new.keywords and not self.repeated:
-                is_answer = node.attr in PLAIN_ATTRIBUTES and not names_class(new.func)
-                return _is_one_of(new.func, self.program_names) and not is_answer  # a method of a new object
-            return self.is_candidate(new)
+            owner = node.value
+            if isinstance(owner, ast.Call) and not owner.args and not owner.keywords and not self.repeated:
+                is_answer = node.attr in PLAIN_ATTRIBUTES and not names_class(owner.func)
+                return _is_one_of(owner.func, self.program_names) and not is_answer  # a method of a new object
+            # A method of a value, as in `RESULT.equals([1])`, would be given what is expected.
+            return names_class(owner) and not last_name(owner).isupper() and self.is_candidate(owner)
         return _is_one_of(node, self.program_names) and isinstance(node.ctx, ast.Load)
 
 
@@ -305,23 +327,6 @@ class _Results:
     def affect(self, node: ast.AST) -> bool:
         """Return whether an expression may depend on a result of the program."""
         return any(id(part) in self.calls or _is_one_of(part, self.names) for part in ast.walk(node))
-
-
-def _combines_results(node: ast.AST, functions: Mapping[str, str]) -> bool:
-    """Return whether code combines results of two functions: `same(Node(1), Node(1))`, `f(1) == Node(2)`."""
-    if isinstance(node, ast.Compare):
-        sides = {_called_function(side, functions) for side in (node.left, *node.comparators)}
-        return len(sides - {None}) > 1
-    own = _called_function(node, functions)
-    if own is None or not isinstance(node, ast.Call):
-        return False
-    parts = (part for argument in arguments_of(node) for part in ast.walk(argument))
-    return any(_called_function(part, functions) not in (None, own) for part in parts)
-
-
-def _called_function(node: ast.AST, functions: Mapping[str, str]) -> str | None:
-    """Return which of these functions an expression calls, if any."""
-    return functions[node.func.id] if isinstance(node, ast.Call) and _is_one_of(node.func, functions) else None
 
 
 def _uses_as_object(node: ast.AST, results: _Results) -> bool:

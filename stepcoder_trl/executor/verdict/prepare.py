@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from stepcoder_trl.executor.verdict.asserts import is_judged_inside, split_assert
+from stepcoder_trl.executor.verdict.asserts import Split, split_assert
 from stepcoder_trl.executor.verdict.compare import DEFAULT_TOLERANCE, Tolerance
-from stepcoder_trl.executor.verdict.examinable import plan_check, share_names
+from stepcoder_trl.executor.verdict.examinable import has_plain_arguments, plan_check, share_names
 from stepcoder_trl.executor.verdict.judge import (
     Judge,
     Untrusted,
@@ -32,9 +32,10 @@ from stepcoder_trl.executor.verdict.limits import (
     Limits,
     program_seconds,
 )
+from stepcoder_trl.executor.verdict.plain_calls import PlainCalls
 from stepcoder_trl.executor.verdict.remembering import Sharing, sharing_of
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.executor.verdict.setups import divided_setup, names_imported_by
+from stepcoder_trl.executor.verdict.setups import divided_setup, names_bound_by_module
 from stepcoder_trl.executor.wire.codec import encode
 from stepcoder_trl.executor.wire.frames import json_bytes
 from stepcoder_trl.executor.wire.jobs import compact, joined, text_bytes
@@ -183,7 +184,9 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     """
     preamble, source = tests.get("preamble", ""), tests["setup"]
     setup = divided_setup(source)
-    helpers = setup.imported | names_imported_by(preamble)
+    own_names = names_bound_by_module(preamble)
+    known = setup.bound | own_names
+    plain_calls = PlainCalls(known)
     # Every examined test runs in the examiner, so a later test would not find a name that it binds.
     examine = examine and not share_names(tuple(tests["asserts"]))
     payload: list[AssertTest] = []
@@ -194,9 +197,10 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     for number, statement in enumerate(tests["asserts"]):
         split = split_assert(statement)
         needs_setup = setup.is_needed_by(statement if split is None else split.expression)
-        is_decided_inside = split is not None and (split.asks_answer or is_judged_inside(split.expression, helpers))
-        needs_examiner = split is None or needs_setup or is_decided_inside
-        planned = plan_check(statement, source, preamble) if examine and needs_examiner else None
+        is_plain = split is not None and plain_calls.is_plain(split.expression) and not split.asks_answer
+        planned = None
+        if examine and (needs_setup or not is_plain) and (split is None or _means_the_same(split, needs_setup, known)):
+            planned = plan_check(statement, source, preamble)
         if planned is not None:
             payload.append(ExaminedTest(candidates=list(planned.candidates)))
             judges.append(partial(judge_examined, statement=statement, setup=source))
@@ -213,14 +217,21 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
         else:
             payload.append(SplitTest(expression=split.expression, truth=split.truth))
             judge: Judge = partial(judge_split_assert, split, statement)
-            judges.append(Untrusted(judge) if is_decided_inside else judge)
+            judges.append(judge if is_plain or (needs_setup and not split.asks_answer) else Untrusted(judge))
             expressions += [split.expression] if needs_setup else []
     checks = json_bytes(Checks(preamble=preamble, setup=source, tests=examined)) if examined else b""
     if not (shown or expressions):
         return _Asserts(payload, judges, checks, setup.harmless)
-    if shown or hidden or not setup.only_builds_arguments_of(expressions):
+    if shown or hidden or not setup.builds_arguments_of(expressions, own_names):
         judges = [Untrusted(judge) for judge in judges]
     return _Asserts(payload, judges, checks, setup.code)
+
+
+def _means_the_same(split: Split, needs_setup: bool, known: frozenset[str]) -> bool:
+    """Return whether a split assert can run in the examiner, without the tolerance of floats."""
+    if needs_setup or split.asks_answer:
+        return True
+    return not split.tolerates and has_plain_arguments(split.expression, known)
 
 
 def _prepare_asserts_inside(tests: Tests) -> _Asserts:

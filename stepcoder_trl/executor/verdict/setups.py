@@ -9,19 +9,13 @@ from __future__ import annotations
 
 import ast
 import symtable
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 
-from stepcoder_trl.executor.verdict.asserts import (
-    BUILTIN_NAMES,
-    PLAIN_ATTRIBUTES,
-    arguments_of,
-    names_class,
-    root_name,
-)
-from stepcoder_trl.executor.verdict.wholes import copied, holds_all, is_sequence, operands
+from stepcoder_trl.executor.verdict.asserts import root_name
+from stepcoder_trl.executor.verdict.plain_calls import PlainCalls
 from stepcoder_trl.parsing import syntax_tree
 
 
@@ -29,7 +23,6 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised fo
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_WHOLES = (ast.Expr, ast.List, ast.Tuple, ast.Set, ast.Dict)
 _NONE = frozenset[str]()
 _OF_NUMBERS = (ast.Constant, ast.UnaryOp, ast.BinOp, ast.operator, ast.unaryop)
 
@@ -39,10 +32,9 @@ class _Statement(NamedTuple):
 
     defines: frozenset[str]  # names that it binds, or whose objects it changes: `root` for `root.left = Node(2)`
     uses: frozenset[str]
-    value: str  # source of the value that it assigns, or ""
     only_defines: bool
-    only_assigns: bool  # a value that holds all that its source says
-    replaces: frozenset[str]  # names that it binds to another object
+    target: str  # source of the name or attribute that it assigns to, or ""
+    value: ast.expr  # that it assigns
 
 
 @dataclass(frozen=True)
@@ -52,47 +44,38 @@ class Setup:
     code: str  # all but comments and texts, which may tell about results
     harmless: str  # imports, and calls of imported functions with numbers
     rest: tuple[_Statement, ...]
-    imported: frozenset[str] = frozenset()  # names that it imports
-    sequences: frozenset[str] = frozenset()  # names of sequences and sets
+    bound: frozenset[str] = frozenset()  # names that it binds
 
     def is_needed_by(self, code: str) -> bool:
         """Return whether an expression or statement needs more than the harmless part."""
         names = names_used_by(code)
         return any(not statement.only_defines or statement.defines & names for statement in self.rest)
 
-    def only_builds_arguments_of(self, expressions: Sequence[str]) -> bool:
+    def builds_arguments_of(self, expressions: Iterable[str], own_names: Collection[str]) -> bool:
         """
-        Return whether the rest is nothing but assignments that build what these expressions take as arguments.
+        Return whether the rest is nothing but assignments that build what plain calls take as whole arguments.
 
-        A table of which they take a part, such as `cases[0][0]` or `cases.get(1)`, may hold results in the others.
+        `own_names` are names that the preamble binds.
         """
-        if not all(statement.only_assigns for statement in self.rest):
-            return False
-        if sum(len(each.replaces) for each in self.rest) > len(_NONE.union(*(each.replaces for each in self.rest))):
-            return False  # the first value of a name is in no argument
-        # Attributes of a named tuple are parts like elements. Those of objects of the program's classes are arguments.
-        own_classes = names_bound_by(self.harmless).union(*(statement.defines for statement in self.rest))
-        by_attribute = any(own_classes & _classes_used_by(statement.value) for statement in self.rest)
+        known = self.bound | frozenset(own_names)
+        given: set[str] = set()
+        targets: list[str] = []
+        for statement in self.rest:
+            target, is_name = statement.target, statement.target.isidentifier()
+            if not PlainCalls(known, given).is_argument(statement.value):
+                return False
+            if (is_name and isinstance(statement.value, ast.Name)) or not (is_name or statement.defines <= given):
+                return False  # two names of one object, or an attribute of what is no argument
+            if any(each == target or each.startswith(f"{target}.") for each in targets):
+                return False  # what it was before is in no argument
+            targets.append(target)
+            given |= statement.defines
         needed = _NONE.union(*map(names_used_by, expressions))
-        taken_apart = _NONE.union(*(self._taken_apart(each, by_attribute) for each in expressions))
         for statement in reversed(self.rest):
-            if not statement.defines <= needed or statement.defines & taken_apart:
+            if not statement.defines <= needed:
                 return False
             needed |= statement.uses
-            taken_apart |= self._left_out_by(statement.value, by_attribute)
-        return True
-
-    def _taken_apart(self, expression: str, by_attribute: bool) -> frozenset[str]:
-        """Return the names of which a call of the program gets a part: `f(cases[0][0])`, `f(min(cases))`."""
-        return names_used_by(expression) - self._whole(_arguments_of_program(syntax_tree(expression)), by_attribute)
-
-    def _left_out_by(self, value: str, by_attribute: bool) -> frozenset[str]:
-        """Return the names of which an assigned value holds a part: `table` in `given = table[0]`."""
-        return names_used_by(value) - self._whole(syntax_tree(value).body, by_attribute)
-
-    def _whole(self, nodes: Iterable[ast.AST], by_attribute: bool) -> frozenset[str]:
-        """Return the names whose values are in the values of expressions, with all that they hold."""
-        return frozenset(name for node in nodes for name in _names_taken_whole(node, by_attribute, self.sequences))
+        return all(PlainCalls(known, given).is_plain(each) for each in expressions)
 
 
 @lru_cache(maxsize=1024)
@@ -109,42 +92,16 @@ def divided_setup(source: str) -> Setup:
     return Setup(
         code=ast.unparse(ast.Module(list(code), [])),
         harmless=ast.unparse(ast.Module(list(harmless), [])),
-        rest=tuple(_statement(node, imported) for node in rest),
-        imported=imported,
-        sequences=_sequences(rest),
+        rest=tuple(map(_statement, rest)),
+        bound=names_bound_by(source),
     )
-
-
-@lru_cache(maxsize=1024)
-def names_imported_by(source: str) -> frozenset[str]:
-    """Return the names that a module imports. Empty if Python cannot parse it."""
-    try:
-        return _names_imported_by(syntax_tree(source).body)
-    except UNREADABLE:
-        return _NONE
 
 
 def _names_imported_by(body: Sequence[ast.stmt]) -> frozenset[str]:
     return frozenset(name for node in body if _imports(node) for name in names_bound_by(ast.unparse(node)))
 
 
-def _sequences(body: Sequence[ast.stmt]) -> frozenset[str]:
-    """Return the names to which statements assign sequences and sets, and nothing else."""
-    found: set[str] = set()
-    for node in body:
-        bound = names_bound_by(ast.unparse(node))
-        if isinstance(node, ast.Assign) and is_sequence(node.value, found) and _is_named(node):
-            found |= bound
-        else:
-            found -= bound
-    return frozenset(found)
-
-
-def _is_named(node: ast.Assign) -> bool:
-    return all(isinstance(target, ast.Name) for target in node.targets)
-
-
-def _statement(node: ast.stmt, imported: frozenset[str]) -> _Statement:
+def _statement(node: ast.stmt) -> _Statement:
     text = ast.unparse(node)
     defines = set(names_bound_by(text))
     targets = node.targets if isinstance(node, ast.Assign) else []
@@ -155,13 +112,13 @@ def _statement(node: ast.stmt, imported: frozenset[str]) -> _Statement:
         if isinstance(root, ast.Name):
             defines.add(root.id)
     changes = any(not isinstance(target, (ast.Name, ast.Tuple, ast.List)) for target in targets)
+    is_simple = len(targets) == 1 and root_name(targets[0]) != ""
     return _Statement(
         frozenset(defines),
         names_used_by(text),
-        ast.unparse(node.value) if isinstance(node, ast.Assign) else "",
         only_defines=isinstance(node, (*_DEFINITIONS, ast.Assign, ast.AnnAssign)) and not changes,
-        only_assigns=isinstance(node, ast.Assign) and holds_all(node.value, imported),
-        replaces=names_bound_by(text),
+        target=ast.unparse(targets[0]) if is_simple else "",
+        value=node.value if isinstance(node, ast.Assign) else ast.Name(""),
     )
 
 
@@ -171,44 +128,6 @@ def names_used_by(source: str) -> frozenset[str]:
     return frozenset(_globals_of(_symbols(source)))
 
 
-def _classes_used_by(value: str) -> frozenset[str]:
-    """Return the names of the classes of which a value makes objects."""
-    calls = (node for node in ast.walk(syntax_tree(value)) if isinstance(node, ast.Call) and names_class(node.func))
-    return frozenset(name for call in calls for name in names_used_by(ast.unparse(call.func)))
-
-
-def _arguments_of_program(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield the arguments of all calls but those of builtins, such as `sorted(f(xs))`, and those in arguments."""
-    parts: list[ast.AST] = list(ast.iter_child_nodes(node))
-    if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in BUILTIN_NAMES):
-        yield from arguments_of(node)
-        parts = [node.func]
-    for part in parts:
-        yield from _arguments_of_program(part)
-
-
-def _names_taken_whole(node: ast.AST, by_attribute: bool, sequences: frozenset[str]) -> Iterator[str]:
-    """Yield the names whose values are in the value of an expression, with all that they hold."""
-    parts: list[ast.AST] = []
-    match node:
-        case ast.Name(id=name):
-            yield name
-        case ast.Call():
-            parts += copied(node, partial(is_sequence, sequences=sequences)) or []
-        case ast.Attribute(value=value, attr=name) if not by_attribute and name not in PLAIN_ATTRIBUTES:
-            parts.append(value)
-        case ast.Starred(value=value) if is_sequence(value, sequences):
-            parts.append(value)
-        case ast.BinOp():
-            parts += operands(node) or []
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=value):
-            parts.append(value)
-        case _ if isinstance(node, _WHOLES):
-            parts += ast.iter_child_nodes(node)
-    for part in parts:
-        yield from _names_taken_whole(part, by_attribute, sequences)
-
-
 def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
     top = table.get_type() == "module"
     for symbol in table.get_symbols():
@@ -216,6 +135,14 @@ def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
             yield symbol.get_name()
     for child in table.get_children():
         yield from _globals_of(child)
+
+
+def names_bound_by_module(source: str) -> frozenset[str]:
+    """Return the names that a module binds. Empty if Python cannot parse it."""
+    try:
+        return names_bound_by(source)
+    except UNREADABLE:
+        return _NONE
 
 
 @lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""Tests that compare results of two functions of the program run with it: both may be objects."""
+"""Tests that may combine results of two functions of the program run with it: both may be objects."""
 
 from __future__ import annotations
 
@@ -57,17 +57,32 @@ COMPARING = {
     "guard": "match moved(1):\n    case x if x == Point(2):\n        pass\n    case _:\n        assert False",
     "pattern": "match (moved(1), Point(2)):\n    case (a, *b):\n        assert a == b[0]",
     "key": "assert sorted([1, 2], key=lambda n: [moved(1)].count(Point(2))) == [1, 2]",
-}
-PLAIN = {
-    "literals": "assert moved(1) == 2 and Point(2) == 3",
-    "both in one tuple": "assert (moved(1), other(2)) == (2, 3)",
-    "inverse": "code = encode('a')\nassert decode(code) == 'a'",
-    "same function": "assert [moved(1)] == [moved(1)]",
+    "texts": "assert str(moved(1)) == str(Point(2))",
+    "text in a variable": "first = repr(moved(1))\nassert first == repr(Point(2))",
+    "numbers": "assert float(moved(1)) == float(Point(2))",
     "lengths": "assert len(moved(1)) == len(other(1))",
+    "changed argument": "found = [0]\nmoved(found)\nassert found == place(2)",
+    "changed argument of a condition": "xs = [0]\nassert moved(xs) is None and xs == place(2)",
+    "exception": "try:\n    moved(1)\nexcept ValueError as error:\n    seen = error.args[0]\nassert seen == place(2)",
+    "capture": "match moved(1):\n    case kept:\n        pass\nassert kept == Point(2)",
+    "comprehension that binds": "[kept := moved(n) for n in [1]]\nassert kept == Point(2)",
+    "global": "def keep():\n    global kept\n    kept = moved(1)\nkeep()\nassert kept == Point(2)",
+    "inverse": "code = encode('a')\nassert decode(code) == 'a'",
+    "judge": "value = moved(1)\nassert holds(value, 3)",
+    "both in one tuple": "assert (moved(1), other(2)) == (2, 3)",
+    "sum": "assert moved(1) + other(2) == 3",
+    "one of two": "assert moved(1) == 2 or other(2) == 3",
+    "statements in a function": "def test():\n    p = moved(1)\n    assert p == Point(2)\ntest()",
+    "helper of the setup": "assert same(moved(1), 2)\nassert same(other(1), 3)",
+}
+APART = {
+    "conditions": "assert moved(1) == 2 and Point(2) == 3",
+    "statements": "assert moved(1) == 2\nassert other(2) == 3",
+    "variables": "xs = [1]\nys = [2]\nassert moved(xs) == 2 and xs == [1]\nassert other(ys) == 3",
+    "function": "def test():\n    xs = [1]\n    assert moved(xs) == 2\n    assert len(other(2)) == 3\ntest()",
+    "library": "import math\nassert moved(math.pi) == 2\nassert other(math.pi) == 3",
+    "same function": "assert [moved(1)] == [moved(1)]",
     "one function passed on": "check_one(moved)",
-    "gathered": "assert sorted([moved(1), other(2)]) == [2, 3] and sum([moved(1), other(2)]) == 5",
-    "conditions": "assert all([moved(1) == 2, other(2) == 3])",
-    "items": "found = {1: moved(1), 2: other(2)}\nfor key, value in found.items():\n    assert value > 0",
 }
 
 
@@ -76,6 +91,6 @@ def test_comparison_of_two_functions_runs_with_the_program(kind):
     assert plan_check(COMPARING[kind], HELPERS, "") is None
 
 
-@pytest.mark.parametrize("kind", PLAIN)
-def test_comparison_with_values_of_the_test_is_examined(kind):
-    assert plan_check(PLAIN[kind], HELPERS, "") is not None
+@pytest.mark.parametrize("kind", APART)
+def test_statements_that_share_no_name_are_examined(kind):
+    assert plan_check(APART[kind], HELPERS, "") is not None

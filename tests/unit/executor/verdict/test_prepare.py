@@ -90,7 +90,8 @@ NODE = "root = Node(1)\nroot.left = Node(2)\n"
         (HELPER + "import os\n", ["assert twice(solve, 3) == 6", "assert solve(0) == 0"], False, False),
         (TABLE + "for n in TABLE: solve.n = n\n", ["assert solve(0) == 0"], False, False),
         # It builds arguments, which the program sees anyway.
-        (NODE, ["assert height(root) == 2", "assert height(root.left) == 1"], True, True),
+        (NODE, ["assert height(root) == 2", "assert height(root) != 3"], True, True),
+        (NODE, ["assert height(root) == 2", "assert height(root.left) == 1"], False, True),
         (TABLE, ["assert solve(Point(TABLE)) == 3", "assert solve(0) == 0"], True, False),
         (NODE + CHECK + "import os\n", ["assert height(root) == 2", "check(solve)"], False, False),
         (NODE + TABLE, ["assert height(root) == 2"], False, False),
@@ -107,14 +108,15 @@ NODE = "root = Node(1)\nroot.left = Node(2)\n"
             ["assert solve(t.given) == 9"],
             *(False, False),
         ),
-        ("import os\nt = [271828] * 2\ns = sorted(t)\n", ["assert sorted(solve(s, list(t))) == [9]"], True, False),
+        ("import os\nt = [271828] * 2\ns = sorted(t)\n", ["assert sorted(solve(s, list(t))) == [9]"], False, False),
         ("import os\nt = [7, 8]\n", ["assert solve(0, key=t.get) == 9"], False, True),
         ("'271828'\nimport os\nt = [7]  # 271828\n", ["assert solve(t) == 9"], True, True),
         ("import os\ngiven = 7 if os else 271828\n", ["assert solve(given) == 9"], False, False),
         ("import os\ngiven = min(7, 271828)\n", ["assert solve(given) == 9"], False, False),
-        ("import os\nx, y = float('inf'), [0] * 3\n", ["assert solve(x, y) == 9"], True, True),
+        ("import os\nx, y = float('inf'), [0] * 3\n", ["assert solve(x, y) == 9"], False, True),
+        ("import os\nx = float('inf')\ny = [0, x]\n", ["assert solve(y) == 9"], True, True),
         ("import os\ngiven, wanted = 7, 271828\n", ["assert solve(given) == 9"], False, False),
-        ("import os\nitems = [271828]\n", ["assert solve(*items, items) == 9"], True, False),
+        ("import os\nitems = [271828]\n", ["assert solve(*items, items) == 9"], False, False),
         (NODE, ["assert height(root) == Point(2)", "assert height(root) == 2"], False, True),
         # Imports and the like are harmless.
         ("import math\n", ["assert solve(math.pi) == 3", "assert solve(0) == 0"], True, True),
@@ -246,13 +248,14 @@ def test_helper_of_a_test_gets_answer_and_expected_value_outside_of_the_program(
 @pytest.mark.parametrize(
     ("setup", "statement"),
     [
-        ("", "assert decode(encode('a')) == 'a'"),
         ("import numpy as np", "assert f(np.array([1, 2])) == 3"),
         ("import numpy as np", "assert np.sum(f(1)) == 3"),
         ("", "assert repr(f(1)[0]) == '3'"),
-        ("", "assert list(map(f, [1, 2])) == [3, 4]"),
         ("", "assert round(f(1), 2) == 3.14"),
-        ("", "assert Solution().solve(build([1, 2]), 3) == 4"),
+        ("", "assert Solution().solve(Node([1, 2]), 3) == 4"),
+        ("", "assert f(10**9 + 7, [0] * 3, {1: [-2.5]}, float('inf')) == 3"),
+        ("", "assert sorted(f(*[1, 2], x=(3, None)), reverse=True) == [3.5]"),
+        ("", "assert RESULT == 3"),
     ],
 )
 def test_expression_that_shows_arguments_alone_runs_with_the_program(setup, statement):
@@ -262,6 +265,51 @@ def test_expression_that_shows_arguments_alone_runs_with_the_program(setup, stat
 
     assert job.tests.header["examined"] == []
     assert not isinstance(job.tests.judges[0], Untrusted)
+
+
+@pytest.mark.parametrize(
+    ("preamble", "expression"),
+    [
+        # Parts of what the source of an argument says.
+        ("", "f({'given': 1, 'wanted': 271828}['given'])"),
+        ("", "f(1 if True else 271828)"),
+        ("", "f(1 or 271828)"),
+        ("", "f(1 == 271828)"),
+        ("", "f([n for n in [1, 271828] if n < 5])"),
+        ("", "f(len([271828]))"),
+        ("", "f(min(1, 271828))"),
+        ("", "f(271828 * 0, [271828] * 0)"),
+        ("", "f((wanted := 271828, 1)[1])"),
+        ("", "f(f'{[1, 271828][0]}')"),
+        ("", "f({'a': 271828, 'a': 1})"),
+        ("", "f(*[1, 271828][:1])"),
+        ("", "f('a271828'.rstrip('0123456789'))"),
+        ("def first(pair):\n    return pair[0]", "f(first((1, 271828)))"),
+        # Functions that get an answer and something else.
+        ("def same(a, b):\n    return a == b", "same(f(1), 271828)"),
+        ("", "same(f(1), 271828)"),
+        ("", "Checker.same(f(1), 271828)"),
+        ("", "Checker(f(1), 271828).same"),
+        ("", "f(1).equals(271828)"),
+        ("", "f(1).frame.equals(271828)"),
+        ("", "f(1)(271828)"),
+        ("", "RESULT.equals(271828)"),
+        ("", "result.equals(271828)"),
+        ("", "np.allclose(RESULT, 271828)"),
+        ("", "dict(f(1), wanted=271828)"),
+        ("", "sorted(f(1), key=[271828, 7].index)"),
+        ("", "f(1)[[271828, 7].index(7)]"),
+        ("", "holds(f(1))"),
+        ("", "f(lambda n: n == 271828)"),
+    ],
+)
+@pytest.mark.parametrize("end", ["", " == True", " is not None"])
+def test_no_trusted_test_shows_more_than_arguments(preamble, expression, end):
+    tests = {"type": "assert", "setup": "", "asserts": [f"assert {expression}{end}"], "preamble": preamble}
+
+    job = prepare_job("", Tests.parse(tests), LIMITS)
+
+    assert isinstance(job.tests.judges[0], Untrusted) or b"271828" not in job.message
 
 
 @pytest.mark.sandbox

@@ -16,27 +16,14 @@ from stepcoder_trl.executor.verdict.setups import divided_setup, names_bound_by,
     [
         ("root = TreeNode(1)\nroot.left = TreeNode(2)", "solve(root).val"),
         ("xs = [1, 2]\nys = (3, xs)", "F(ys).total()"),
-        ("n = 10**5\nxs = [i * 2 for i in range(100)]", "F(n, xs).total()"),
-        ("grid = [[0] * 3 for _ in range(3)]", "F(grid).total()"),
-        ("letters = list('abc')", "F(letters).total()"),
         ("table = {1: 2}", "F(table).total()"),
         ("table = {1: 2}", "F(**table).total()"),
-        ("xs = [3, 1]", "F(sorted(xs), *xs).total()"),
-        ("words = 'a b'.split()", "F(words).total()"),
-        ("import datetime\nday = datetime.date(2020, 1, 2)", "F(day).total()"),
         ("import numpy as np\nxs = np.array([1, 2])", "F(xs).total()"),
-        ("head = build([1, 2, 3])", "F(head).total()"),
-        ("n = 5\nname = f'{5}-a'", "F(name, n - 1).total()"),
-        ("xs = [float('-inf'), int('7'), str(-5), 2**31 - 1, 10**9 * 7]", "F(xs).total()"),
-        ("xs = [[0] * 3 for _ in range(1, 3)] * 2", "F(xs).total()"),
-        ("text = ','.join(['a', 'b'])", "F(text).total()"),
-        ("xs = sorted([3, 1], key=abs, reverse=True)", "F(sorted(xs, reverse=True)).total()"),
-        ("from collections import deque\nxs = deque([1, 2])", "F(deque(xs)).total()"),
-        ("import copy\ntable = {'a': 1, 'b': {2: 3, -2: 4}}\nsame = copy.copy(table)", "F(same, -5).total()"),
+        ("root = TreeNode(1, [2])\nroot.left = TreeNode(2)", "F(root, 5).total(7)"),
     ],
 )
 def test_values_that_are_given_whole_are_arguments(setup, expression):
-    assert divided_setup(setup).only_builds_arguments_of([expression])
+    assert divided_setup(setup).builds_arguments_of([expression], ())
 
 
 @pytest.mark.parametrize(
@@ -92,10 +79,33 @@ def test_values_that_are_given_whole_are_arguments(setup, expression):
         ("n = 0\nxs = [10 for _ in range(n)]", "F(xs, n).total()"),
         ("xs = list(range(10, 5))", "F(xs).total()"),
         ("import datetime\nxs = datetime.datetime(2020, 1, 2, 3).date()", "F(xs).total()"),
+        # The program's own functions, its values, and what is written to them.
+        ("head = build([1, 2, 3])", "F(head).total()"),
+        ("F.wanted = 7", "F(1).total()"),
+        ("case = Case(1)\ncase.price = 7\ncase.price = 1", "F(case).total()"),
+        ("case = Case(1)\ncase.a.b = 7\ncase.a = 1", "F(case).total()"),
+        ("case = Case(1)\nsame = case\nsame.price = 7\ncase.price = 1", "F(case, same).total()"),
+        ("case = Case(1)", "case.total(7)"),
+        ("case = Case(1)", "F(case.given).total()"),
+        ("xs = [7]", "F(xs).equals(xs)()"),
+        # What is not simple may leave something out.
+        ("n = 10**5\nxs = [i * 2 for i in range(100)]", "F(n, xs).total()"),
+        ("grid = [[0] * 3 for _ in range(3)]", "F(grid).total()"),
+        ("letters = list('abc')", "F(letters).total()"),
+        ("xs = [3, 1]", "F(sorted(xs), *xs).total()"),
+        ("words = 'a b'.split()", "F(words).total()"),
+        ("import datetime\nday = datetime.date(2020, 1, 2)", "F(day).total()"),
+        ("n = 5\nname = f'{5}-a'", "F(name, n - 1).total()"),
+        ("xs = [float('-inf'), int('7'), str(-5), 2**31 - 1, 10**9 * 7]", "F(xs).total()"),
+        ("xs = [[0] * 3 for _ in range(1, 3)] * 2", "F(xs).total()"),
+        ("text = ','.join(['a', 'b'])", "F(text).total()"),
+        ("xs = sorted([3, 1], key=abs, reverse=True)", "F(sorted(xs, reverse=True)).total()"),
+        ("from collections import deque\nxs = deque([1, 2])", "F(deque(xs)).total()"),
+        ("import copy\ntable = {'a': 1, 'b': {2: 3, -2: 4}}\nsame = copy.copy(table)", "F(same, -5).total()"),
     ],
 )
 def test_values_of_which_a_part_is_left_out_may_be_results(setup, expression):
-    assert not divided_setup(setup).only_builds_arguments_of([expression])
+    assert not divided_setup(setup).builds_arguments_of([expression], ())
 
 
 def test_row_whose_setup_tells_more_than_its_arguments_is_untrusted():
