@@ -276,6 +276,8 @@ class _Candidates(ast.NodeTransformer):
             return ast.Name(candidate_name(len(self.expressions) - 1), ast.Load())
         if _is_one_of(node, self.program_names):
             raise _MustRunWithProgram
+        if isinstance(node, ast.Call) and names_class(node.func) and _is_one_of(node.func, self.program_names):
+            raise _MustRunWithProgram  # its objects may have operators and methods of their own
         self.repeated += isinstance(node, _REPEATED)
         changed: ast.AST = self.generic_visit(node)
         self.repeated -= isinstance(node, _REPEATED)

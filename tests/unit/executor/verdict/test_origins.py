@@ -76,7 +76,7 @@ COMPARING = {
     "helper of the setup": "assert same(moved(1), 2)\nassert same(other(1), 3)",
 }
 APART = {
-    "conditions": "assert moved(1) == 2 and Point(2) == 3",
+    "conditions": "assert moved(1) == 2 and other(2) == 3",
     "statements": "assert moved(1) == 2\nassert other(2) == 3",
     "variables": "xs = [1]\nys = [2]\nassert moved(xs) == 2 and xs == [1]\nassert other(ys) == 3",
     "function": "def test():\n    xs = [1]\n    assert moved(xs) == 2\n    assert len(other(2)) == 3\ntest()",
