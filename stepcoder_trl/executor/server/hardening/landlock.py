@@ -20,6 +20,8 @@ _SYSTEM_PATHS = (
     *("/proc/cpuinfo", "/proc/meminfo", "/proc/sys/vm/overcommit_memory", "/sys/devices/system/cpu"),
     *("/dev/urandom", "/dev/random", "/dev/zero"),
 )
+# End of the path of a folder whose files cannot be read. Names in it and below it can.
+ONLY_LISTED = "/."
 _WRITABLE_DEVICES = ("/dev/null", "/dev/full")
 
 # Numbers of the system calls, the same on every architecture.
@@ -79,7 +81,7 @@ class Ruleset:
         self._small_attr = _RulesetAttr(self._all_in_folder, 0, 0)
         self._folder_rule = _PathBeneathAttr(self._all_in_folder, -1)
         _allow(self._large, base, self._all_in_folder)
-        found = [path for path in (*readable, *_SYSTEM_PATHS) if _allow_if_there(self._large, path, _FS_READ)]
+        found = [path for path in (*readable, *_SYSTEM_PATHS) if _allow_if_there(self._large, path, _reading(path))]
         devices = [path for path in _WRITABLE_DEVICES if _allow_if_there(self._large, path, _FS_ON_FILES & handled)]
         self._small_rules = [_rule(path, _FS_READ) for path in _outside(base, found)]
         self._small_rules += [_rule(path, _FS_ON_FILES & handled) for path in devices]
@@ -102,6 +104,10 @@ class Ruleset:
         for ruleset in (small, self._large):
             syscall(_RESTRICT_SELF, ruleset, self._flags)
             os.close(ruleset)
+
+
+def _reading(path: str) -> int:
+    return _FS_READ_DIR if path.endswith(ONLY_LISTED) else _FS_READ
 
 
 def _outside(base: str, paths: Sequence[str]) -> list[str]:

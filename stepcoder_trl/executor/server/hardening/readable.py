@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
+from stepcoder_trl.executor.server.hardening.landlock import ONLY_LISTED
+
 
 # Names of the folders that installers fill. Other entries of the search path, such as a checkout of an editable
 # installation, may hold anything.
@@ -33,13 +35,15 @@ def select(
 
     Those are the paths of `always`, the folders of installed packages in `search_path`, and the folders of shared
     libraries below `prefix`, which extension modules are linked with. A folder that holds one of the folders `hidden`
-    is replaced by what else it holds. This package is hidden, because it holds tests with their answers.
+    is replaced by what else it holds, and by itself with `ONLY_LISTED` at its end: imports look for names there. This
+    package is hidden, because it holds tests with their answers.
     """
     installed = [path for path in map(os.path.normpath, search_path) if os.path.basename(path) in _INSTALLED]
     shared = [os.path.join(prefix, folder) for folder in ("lib", platlibdir)]
     found = [path for path in (*always, *installed, *shared) if os.path.isabs(path) and os.path.exists(path)]
     for folder in map(os.path.realpath, hidden):
-        found = [part for path in found for part in _without(path, folder)]
+        parts = [[path] if path.endswith(ONLY_LISTED) else _without(path, folder) for path in found]
+        found = [part for each in parts for part in each]
     return list(dict.fromkeys(found))
 
 
@@ -51,6 +55,7 @@ def _without(path: str, hidden: str) -> Iterator[str]:
     if os.path.commonpath([resolved, hidden]) != resolved:
         yield path
         return
+    yield path + ONLY_LISTED
     way, *_ = os.path.relpath(hidden, resolved).split(os.sep)
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):

@@ -61,12 +61,50 @@ def test_package_is_hidden_in_the_folders_that_hold_it(tmp_path):
     )
 
     assert [os.path.relpath(path, tmp_path / "lib") for path in found] == [
-        *("python3/json", "python3/site-packages/other", "libc.so")
+        *("python3", "python3/json", "python3/site-packages", "python3/site-packages/other", ".", "libc.so")
+    ]
+    assert [path.removesuffix("/.") for path in found if path.endswith("/.")] == [
+        str(folder) for folder in (tmp_path / "lib" / "python3", packages, tmp_path / "lib")
     ]
 
 
+LISTING = """
+import importlib, os, sys
+from stepcoder_trl.executor.server.hardening.landlock import Ruleset
+from stepcoder_trl.executor.server.hardening.libc import PR_SET_NO_NEW_PRIVS, prctl
+base, library = sys.argv[1:]
+sys.path.insert(0, library)
+prctl(PR_SET_NO_NEW_PRIVS, 1)
+Ruleset(base, [f"{library}/.", f"{library}/other.py"]).restrict_self("")
+importlib.invalidate_caches()
+import other
+print(sorted(os.listdir(library)), os.listdir(f"{library}/ours"))
+try:
+    open(f"{library}/ours/answers")
+except PermissionError:
+    print("denied")
+"""
+
+
+@pytest.mark.sandbox
+@pytest.mark.skipif(sys.platform != "linux", reason="Landlock is of Linux")
+def test_modules_beside_the_hidden_package_are_found_by_name(tmp_path):
+    if "landlock" in missing_layers():
+        pytest.skip("this machine lacks Landlock")
+    library, base = tmp_path / "library", tmp_path / "base"
+    (library / "ours").mkdir(parents=True)
+    base.mkdir()
+    (library / "other.py").touch()
+    (library / "ours" / "answers").touch()
+
+    command = [sys.executable, "-B", "-c", LISTING, str(base), str(library)]
+    printed = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True).stdout
+
+    assert printed == "['other.py', 'ours'] ['answers']\ndenied\n"
+
+
 def test_neither_the_checkout_nor_the_prefix_is_readable():
-    paths = [Path(path).resolve() for path in readable.readable_paths()]
+    paths = [Path(path).resolve() for path in readable.readable_paths() if not path.endswith("/.")]
 
     assert Path(os.__file__).resolve().parent in paths
     for hidden in (ROOT, ROOT / "stepcoder_trl", ROOT / ".git", Path(sys.prefix), Path(sys.base_prefix), Path.home()):
@@ -115,7 +153,7 @@ def test_package_is_hidden_among_the_systems_libraries(tmp_path, monkeypatch):
     monkeypatch.setattr(readable, "_LIBRARIES", (str(tmp_path / "local" / "lib"),))
     monkeypatch.setattr(sys.modules["stepcoder_trl"], "__path__", [str(package)])
 
-    paths = [Path(path) for path in readable.readable_paths()]
+    paths = [Path(path) for path in readable.readable_paths() if not path.endswith("/.")]
 
     assert package.parent / "other" in paths
     assert not any(package.is_relative_to(path) for path in paths)
