@@ -139,7 +139,8 @@ class _Plan:
         self.preamble = syntax_tree(preamble)
         bodies = (*self.setup.body, *self.statement.body)
         self.functions = {node.name: node for node in bodies if isinstance(node, ast.FunctionDef)}
-        known = names_bound_by(setup) | names_bound_by(preamble) | BUILTIN_NAMES
+        self.outer = names_bound_by(setup) | names_bound_by(preamble)
+        known = self.outer | BUILTIN_NAMES
         if names_used_by(setup) - known:
             raise _MustRunWithProgram  # e.g. HumanEval/32: the check calls a function of the prompt
         self.program_names = names_used_by(statement) - known - names_bound_by(statement)
@@ -163,7 +164,7 @@ class _Plan:
         if not candidates.expressions:
             raise _MustRunWithProgram  # e.g. `check(sum)`: Python's `sum`, or the program's?
         names = {candidate_name(number): ast.unparse(node) for number, node in enumerate(candidates.expressions)}
-        if may_combine_results(self.statement.body, names, self.modules):
+        if may_combine_results(self.statement.body, names, self.modules, self.outer):
             raise _MustRunWithProgram
         self.follow(statement, set(names), depth=0)
         return PlannedCheck(

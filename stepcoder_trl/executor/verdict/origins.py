@@ -14,26 +14,34 @@ from stepcoder_trl.executor.verdict.asserts import BUILTIN_NAMES
 from stepcoder_trl.executor.verdict.setups import names_bound_by, names_used_by
 
 
+_OUTER = "<setup>"
+_IMPORTS = (ast.Import, ast.ImportFrom)
 _BEYOND_STATEMENTS = (ast.NamedExpr, ast.Global, ast.Nonlocal)  # they bind names outside of where they stand
 
 
-def may_combine_results(body: Sequence[ast.stmt], functions: Mapping[str, str], modules: Collection[str]) -> bool:
+def may_combine_results(
+    body: Sequence[ast.stmt], functions: Mapping[str, str], modules: Collection[str], outer: Collection[str]
+) -> bool:
     """
     Return whether statements that share a name, such as a variable, call several functions of the program.
 
-    `functions` maps the names of the program's functions in the statements to what the program calls them. Names of
-    `modules` are not counted as shared.
+    `functions` maps the names of the program's functions in the statements to what the program calls them. Imported
+    names, `modules`, are not counted as shared. All other names of the setup, `outer`, count as one.
     """
     if len(set(functions.values())) < 2:
         return False
     if any(isinstance(node, _BEYOND_STATEMENTS) for statement in body for node in ast.walk(statement)):
         return True
     groups: list[tuple[frozenset[str], frozenset[str]]] = []  # names, and functions of the program
-    for statement in _statements(body):
+    statements = _statements(body)
+    bound = (names_bound_by(ast.unparse(each)) for each in statements if not isinstance(each, _IMPORTS))
+    stateless = BUILTIN_NAMES.union(modules).difference(*bound)
+    for statement in statements:
         source = ast.unparse(statement)
         names = names_bound_by(source) | names_used_by(source)
         called = frozenset(functions[name] for name in names & functions.keys())
-        names -= BUILTIN_NAMES | functions.keys() | frozenset(modules)
+        names -= stateless | functions.keys()
+        names |= {_OUTER} if names.intersection(outer) else frozenset()
         related = [group for group in groups if group[0] & names]
         groups = [group for group in groups if not group[0] & names]
         groups.append((names.union(*(each[0] for each in related)), called.union(*(each[1] for each in related))))

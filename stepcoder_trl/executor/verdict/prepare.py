@@ -192,6 +192,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     payload: list[AssertTest] = []
     judges: list[Judge] = []
     examined: dict[str, Check] = {}
+    asked: dict[int, tuple[str, ...]] = {}  # functions of the program that each examined test calls
     expressions: list[str] = []  # that need the setup
     shown = hidden = False  # whether a whole test needs it with the program, or in the examiner
     for number, statement in enumerate(tests["asserts"]):
@@ -209,6 +210,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
                 candidates=len(planned.candidates),
                 shares_arguments=planned.shares_arguments,
             )
+            asked[number] = planned.candidates
             hidden |= setup.is_needed_by(statement)
         elif split is None or (needs_setup and split.truth):
             payload.append(InsideTest(code=statement))
@@ -219,6 +221,10 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
             judge: Judge = partial(judge_split_assert, split, statement)
             judges.append(judge if is_plain or (needs_setup and not split.asks_answer) else Untrusted(judge))
             expressions += [split.expression] if needs_setup else []
+    sharing = [number for number in asked if setup.is_needed_by(tests["asserts"][number])]
+    if not setup.keeps_nothing and len({name for number in sharing for name in asked[number]}) > 1:
+        for number in sharing:  # the setup may keep results of one function for another
+            judges[number] = Untrusted(judges[number])
     checks = json_bytes(Checks(preamble=preamble, setup=source, tests=examined)) if examined else b""
     if not (shown or expressions):
         return _Asserts(payload, judges, checks, setup.harmless)

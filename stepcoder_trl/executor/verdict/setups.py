@@ -45,6 +45,7 @@ class Setup:
     harmless: str  # imports, and calls of imported functions with numbers
     rest: tuple[_Statement, ...]
     bound: frozenset[str] = frozenset()  # names that it binds
+    keeps_nothing: bool = False  # whether its functions and values cannot change from test to test
 
     def is_needed_by(self, code: str) -> bool:
         """Return whether an expression or statement needs more than the harmless part."""
@@ -94,6 +95,7 @@ def divided_setup(source: str) -> Setup:
         harmless=ast.unparse(ast.Module(list(harmless), [])),
         rest=tuple(map(_statement, rest)),
         bound=names_bound_by(source),
+        keeps_nothing=all(map(_keeps_nothing, rest)),
     )
 
 
@@ -186,6 +188,17 @@ def _is_harmless(node: ast.stmt, imported: frozenset[str]) -> bool:
         case ast.Expr(value=ast.Call(func=function, args=arguments, keywords=[])):
             return root_name(function) in imported and all(map(_is_number, arguments))
     return False
+
+
+def _keeps_nothing(node: ast.stmt) -> bool:
+    """Return whether a statement defines a function without memory, or a value that never changes."""
+    if isinstance(node, ast.Assign):
+        return all(isinstance(part, (*_OF_NUMBERS, ast.Tuple, ast.expr_context)) for part in ast.walk(node.value))
+    if not isinstance(node, ast.FunctionDef) or node.decorator_list:
+        return False
+    defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+    is_bound = any(isinstance(part, (ast.Global, ast.Nonlocal)) for part in ast.walk(node))
+    return not is_bound and all(isinstance(default, ast.Constant) for default in defaults)
 
 
 def _is_number(node: ast.expr) -> bool:

@@ -15,6 +15,8 @@ HELPERS = (
     "def check_each(move, make):\n    assert all(map(lambda a, b: a == b, [move(1)], [make(2)]))\n"
     "def all_equal(xs):\n    from itertools import groupby\n    return len(list(groupby(xs))) == 1\n"
     "def equals(x):\n    def inner(y):\n        return x == y\n    return inner\n"
+    "kept = []\n"
+    "def keep(x):\n    kept.append(x)\n"
     "def check_one(move):\n    assert move(1) == 2 and move(2) == move(2)\n"
 )
 COMPARING = {
@@ -67,6 +69,9 @@ COMPARING = {
     "capture": "match moved(1):\n    case kept:\n        pass\nassert kept == Point(2)",
     "comprehension that binds": "[kept := moved(n) for n in [1]]\nassert kept == Point(2)",
     "global": "def keep():\n    global kept\n    kept = moved(1)\nkeep()\nassert kept == Point(2)",
+    "state of the setup": "keep(moved(1))\nassert kept[0] == Point(2)",
+    "name of a builtin": "list = moved(1)\nassert list == Point(2)",
+    "name of a module": "import math\nmath = moved(1)\nassert math == Point(2)",
     "inverse": "code = encode('a')\nassert decode(code) == 'a'",
     "judge": "value = moved(1)\nassert holds(value, 3)",
     "both in one tuple": "assert (moved(1), other(2)) == (2, 3)",

@@ -268,6 +268,24 @@ def test_expression_that_shows_arguments_alone_runs_with_the_program(setup, stat
 
 
 @pytest.mark.parametrize(
+    ("setup", "trusted"),
+    [
+        ("kept = []\ndef keep(x):\n    kept.append(x)\n    return True\n", False),
+        ("def keep(x, kept=[]):\n    kept.append(x)\n    return kept == [x]\n", False),
+        ("def keep(x):\n    global kept\n    kept = x\n    return True\n", False),
+        ("import functools\n@functools.cache\ndef keep(x):\n    return True\n", False),
+        ("LIMIT = (5, -1)\ndef keep(x, n=3):\n    return len(x) > n\n", True),
+    ],
+)
+def test_setup_that_may_keep_results_for_another_function_leaves_no_test_trusted(setup, trusted):
+    asserts = ["assert keep(str(moved(1)))", "assert keep(str(other(2)))"]
+
+    job = prepare_job("", Tests.parse({"type": "assert", "setup": setup, "asserts": asserts}), LIMITS)
+
+    assert [not isinstance(judge, Untrusted) for judge in job.tests.judges] == [trusted, trusted]
+
+
+@pytest.mark.parametrize(
     ("preamble", "expression"),
     [
         # Parts of what the source of an argument says.
