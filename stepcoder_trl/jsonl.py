@@ -163,8 +163,8 @@ class Row:
         return value
 
     def texts(self, name: str) -> list[str]:
-        """Return a list of strings. It is empty if the field is missing or null."""
-        values = self.fields.get(name)
+        """Return a list of strings, given as one or as its JSON text. It is empty if the field is missing or null."""
+        values = self.unpacked(name)
         if values is None:
             return []
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
@@ -172,11 +172,22 @@ class Row:
         return values
 
     def items(self, name: str) -> list[Any]:
-        """Return a list."""
-        value = self.get(name)
+        """Return a list, given as one or as its JSON text."""
+        self.get(name)
+        value = self.unpacked(name)
         if not isinstance(value, list):
             raise self._wrong(name, value, "a list")
         return value
+
+    def unpacked(self, name: str) -> Any:
+        """Return a field, or the list that it holds as JSON text. `None` if it is missing."""
+        value = self.fields.get(name)
+        if not isinstance(value, str) or not value.lstrip().startswith("["):
+            return value
+        try:
+            return parse_json(value)
+        except ValueError:
+            return value
 
     def identifier(self, name: str) -> str | int:
         """Return a string or an integer."""

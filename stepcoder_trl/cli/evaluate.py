@@ -15,8 +15,8 @@ from typing import Any
 from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
 from stepcoder_trl.cli.outputs import check_output_folder, check_outputs, files_of
 from stepcoder_trl.cli.progress_bar import progress
-from stepcoder_trl.data.formats.loading import load_with_places
-from stepcoder_trl.data.problems import Problem, check_unique_task_ids
+from stepcoder_trl.data.formats.loading import load_each
+from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
 from stepcoder_trl.evaluation.sample_files import read_samples, sample_row, weights_digest
@@ -172,16 +172,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _read_problems(arguments: argparse.Namespace) -> tuple[list[Problem], dict[str, str]]:
     """Return the problems of all files, and the file of each `task_id`."""
     since, until = arguments.dates or (None, None)
-    problems: list[Problem] = []
-    places: list[str] = []
-    files: dict[str, str] = {}
-    for file in arguments.problems:
-        found, rows = load_with_places(file, since=since, until=until)
-        problems += found
-        places += rows
-        files |= {problem.task_id: str(file) for problem in found}
-    check_unique_task_ids(problems, places)
-    return problems, files
+    loaded = load_each(arguments.problems, since=since, until=until)
+    files = {
+        problem.task_id: str(file)
+        for file, (found, _) in zip(arguments.problems, loaded, strict=True)
+        for problem in found
+    }
+    return [problem for found, _ in loaded for problem in found], files
 
 
 def _choice(arguments: argparse.Namespace) -> ExecutorChoice:

@@ -83,6 +83,7 @@ def apps_tests(row: Row, starter_code: str, field: str = "input_output", tests: 
         )
     if not tests.get("fn_name"):
         return {"type": "stdio", "inputs": list(map(_joined, inputs)), "outputs": list(map(_joined, outputs))}
+    inputs, outputs = _decoded_calls(inputs, outputs)
     if re.search(r"^class\s+Solution\b", starter_code, re.MULTILINE):
         inputs, outputs = _unquoted(inputs, outputs)
     elif all(isinstance(value, list) and len(value) == 1 for value in outputs):
@@ -95,6 +96,25 @@ def _joined(text: Any) -> Any:
     if isinstance(text, list) and all(isinstance(line, str) for line in text):
         return "\n".join(text)
     return text
+
+
+def _decoded_calls(inputs: list[Any], outputs: list[Any]) -> tuple[list[Any], list[Any]]:
+    """
+    Return the values of calls that are text: each argument as JSON on a line of its own, and each result as JSON.
+
+    So verl's rewards read them. Calls that are not written so are returned unchanged.
+    """
+    if not all(isinstance(text, str) for text in (*inputs, *outputs)):
+        return inputs, outputs
+    try:
+        return list(map(_json_lines, inputs)), list(map(parse_json, outputs))
+    except ValueError:
+        return inputs, outputs
+
+
+def _json_lines(text: str) -> list[Any]:
+    """Return the values of text that has JSON on each line. Raise a `ValueError` if a line has not."""
+    return [parse_json(line) for line in text.split("\n") if line.strip()]
 
 
 def _unquoted(inputs: list[Any], outputs: list[Any]) -> tuple[list[Any], list[Any]]:

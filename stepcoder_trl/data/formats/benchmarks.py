@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import io
+import math
 import pickle
 import sys
 import zlib
@@ -209,7 +210,7 @@ def _codeforces_limits(row: Row) -> dict[str, Any]:
     seconds, size = row.fields.get("time_limit"), row.fields.get("memory_limit")
     if isinstance(seconds, (int, float)) and seconds > 0:
         limits["timeout_s"] = float(seconds)
-    if isinstance(size, (int, float)) and size >= 1:
+    if isinstance(size, (int, float)) and 1 <= size < math.inf:
         limits["memory_limit_bytes"] = int(size * 2**20)  # given in megabytes
     return limits
 

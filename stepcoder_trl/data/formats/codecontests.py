@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -108,9 +109,9 @@ def _limits(row: Row) -> dict[str, Any]:
             )
         seconds = (parts[0] or 0) + (parts[1] or 0) / 1e9
         limits.update({"timeout_s": seconds} if seconds > 0 else {})
-    memory = row.fields.get("memory_limit_bytes")
-    if isinstance(memory, int) and memory >= _MIN_MEMORY_BYTES:
-        limits["memory_limit_bytes"] = memory
+    memory = row.fields.get("memory_limit_bytes")  # pandas writes a column with gaps as floats
+    if isinstance(memory, (int, float)) and _MIN_MEMORY_BYTES <= memory < math.inf:
+        limits["memory_limit_bytes"] = int(memory)
     return limits
 
 
@@ -131,7 +132,8 @@ CODECONTESTS_PLUS = Format(
     ("id", "description", "test_cases", "correct_submissions|incorrect_submissions|validator"),
     _load_plus,
     licence="CC BY 4.0",
-    reads="`test_cases` of `1x` to `5x`; the first of `correct_submissions` in Python 3, all of them for `refine`",
+    reads="`test_cases` of `1x` to `5x`; the first of `correct_submissions` in Python 3, all of them for `refine`. "
+    "`time_limit` and `memory_limit` are not read: we found no statement of their units",
     refuses="rows with a checker, which is in C++, are left out and counted",
     knows=("checker",),
     solutions=lambda row, problem: _python_solutions(row, *_PLUS),

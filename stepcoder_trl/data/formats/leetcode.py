@@ -20,7 +20,7 @@ _NOT_A_RESULT = ("Error", "Execution timed out")  # outputs of cases that the da
 
 
 def _load(row: Row) -> Problem:
-    meta = row.fields.get("meta")
+    meta = row.json("meta")
     meta = meta if isinstance(meta, Mapping) else {}
     return Problem(
         task_id=row.text("task_id"),
@@ -62,7 +62,7 @@ def _tests(row: Row, entry_point: str) -> dict[str, Any]:
     asserts = _asserts_of(row.text("test"), entry_point)
     if asserts is None:
         return tests
-    cases = list(records(row, "input_output", row.fields.get("input_output")))
+    cases = list(records(row, "input_output", row.json("input_output")))
     may_be_others = len(cases) > len(asserts)
     known: set[str] | None = None
     written = {_squeezed(statement).rpartition("==")[0] for statement in asserts}

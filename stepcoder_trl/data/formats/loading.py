@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import re
@@ -70,15 +71,31 @@ def load_with_places(
     path: Source | Sequence[Source], format: str | None = None, *, since: str | None = None, until: str | None = None
 ) -> tuple[list[Problem], list[str]]:
     """Return the problems of [`load_problems`], and the place of each for messages, e.g. `"problems.jsonl:3"`."""
-    problems: list[Problem] = []
-    places: list[str] = []
-    for rows in read_sources(path):
-        chosen = _recognised(rows[0]) if format is None else _named(format)
-        for row, problem in _problems(chosen, _in_window(chosen, rows, since, until)):
-            problems.append(problem)
-            places.append(row.where)
-    check_unique_task_ids(problems, places)
+    ((problems, places),) = load_each([path], format, since=since, until=until)
     return problems, places
+
+
+def load_each(
+    sources: Iterable[Source | Sequence[Source]],
+    format: str | None = None,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+) -> list[tuple[list[Problem], list[str]]]:
+    """Return the problems of each source, with their places. No two of all of them have one `task_id`."""
+    window = _Window(since, until)
+    loaded: list[tuple[list[Problem], list[str]]] = []
+    for source in sources:
+        found: tuple[list[Problem], list[str]] = ([], [])
+        for rows in read_sources(source):
+            chosen = _recognised(rows[0]) if format is None else _named(format)
+            for row, problem in _problems(chosen, window.of(chosen, rows)):
+                found[0].append(problem)
+                found[1].append(row.where)
+        loaded.append(found)
+    window.close()
+    check_unique_task_ids([one for found, _ in loaded for one in found], [one for _, found in loaded for one in found])
+    return loaded
 
 
 def _problems(chosen: Format, rows: Sequence[Row]) -> Iterator[tuple[Row, Problem]]:
@@ -98,26 +115,49 @@ def _problems(chosen: Format, rows: Sequence[Row]) -> Iterator[tuple[Row, Proble
         told = ", ".join(f"{reason} ({count})" for reason, count in reasons[:_TOLD_REASONS])
         others = ", and others" if len(reasons) > _TOLD_REASONS else ""
         warnings.warn(
-            f"{rows[0].source}: {len(left_out)} of {len(rows)} rows are left out: {told}{others}", stacklevel=4
+            f"{rows[0].source}: {len(left_out)} of {len(rows)} rows are left out: {told}{others}", stacklevel=5
         )
 
 
-def _in_window(chosen: Format, rows: Sequence[Row], since: str | None, until: str | None) -> Sequence[Row]:
-    """Return the rows of these days, bounds included."""
-    if since is None and until is None:
-        return rows
-    for name, day in (("since", since), ("until", until)):
-        if day is not None and not _DAY.fullmatch(day):
-            raise BadInputError(f"`{name}` is {shown(day)}, but must be a day such as `2024-08-31`.")
-    if chosen.date is None:
-        raise BadInputError(
-            f"{rows[0].source}: the format `{chosen.name}` gives no dates. Leave out `since` and `until`."
-        )
-    days = [row.text(chosen.date)[:10] for row in rows]
-    found = [row for row, day in zip(rows, days, strict=True) if (since or day) <= day <= (until or day)]
-    if not found:
-        raise BadInputError(f"{rows[0].source}: no problem is from these days. It has {min(days)} to {max(days)}.")
-    return found
+class _Window:
+    """Chooses the rows of some days, bounds included. Files without dates are taken whole beside those that have."""
+
+    def __init__(self, since: str | None, until: str | None) -> None:
+        for name, day in (("since", since), ("until", until)):
+            if day is not None and not _DAY.fullmatch(day):
+                raise BadInputError(f"`{name}` is {shown(day)}, but must be a day such as `2024-08-31`.")
+        self._since, self._until = since, until
+        self._has_dates = False
+        self._without: list[str] = []  # what is said of each file that has no dates
+
+    def of(self, chosen: Format, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return the rows of these days."""
+        if self._since is None and self._until is None:
+            return rows
+        if chosen.date is None:
+            self._without.append(f"{rows[0].source}: the format `{chosen.name}` gives no dates.")
+            return rows
+        self._has_dates = True
+        days = [_day(row, chosen.date) for row in rows]
+        found = [
+            row for row, day in zip(rows, days, strict=True) if (self._since or day) <= day <= (self._until or day)
+        ]
+        if not found:
+            raise BadInputError(f"{rows[0].source}: no problem is from these days. It has {min(days)} to {max(days)}.")
+        return found
+
+    def close(self) -> None:
+        """Warn of files that have no dates. Raise a `BadInputError` if no file has."""
+        if self._without and not self._has_dates:
+            raise BadInputError(f"{self._without[0]} Leave out `since` and `until`.")
+        for text in self._without:
+            warnings.warn(f"{text} All of its problems are taken.", stacklevel=5)
+
+
+def _day(row: Row, field: str) -> str:
+    """Return the day of a date, given as text or, in parquet, as a point in time."""
+    value = row.get(field)
+    return value.isoformat()[:10] if isinstance(value, datetime.date) else row.text(field)[:10]
 
 
 @dataclass(frozen=True)

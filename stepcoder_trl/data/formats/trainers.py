@@ -19,6 +19,7 @@ from stepcoder_trl.data.formats.common import (
     paragraph,
     plain_object,
     programs,
+    records,
     task_id,
     tests_beside,
 )
@@ -37,17 +38,22 @@ def _load_verl(row: Row) -> Problem:
         raise BadInputError(f"{row.where}: `reward_model` must be an object with `ground_truth`. Correct it.")
     extra = extra if isinstance(extra, Mapping) else {}
     name, reference, level = extra.get("task_id"), extra.get("reference"), extra.get("difficulty")
-    messages = row.get("prompt")
+    messages = row.unpacked("prompt")
     if row.fields.get("ability") == "math":
         raise LeftOut(row.where, "is about mathematics", "Only code can be run.")
     return Problem(
         task_id=name if isinstance(name, str) and name else task_id(row),
-        prompt=messages if isinstance(messages, list) else paragraph(row.text("prompt")),
+        prompt=messages if _are_messages(messages) else paragraph(row.text("prompt")),
         canonical_solution=code_of_answer(reference) if isinstance(reference, str) else "",
         tests={**_verl_tests(row, reward_model["ground_truth"]), "preamble": USUAL_IMPORTS},
         difficulty=difficulty(row, level if isinstance(level, str) else None),
         where=row.where,
     )
+
+
+def _are_messages(prompt: Any) -> bool:
+    """Return whether a prompt is a list of messages, or meant as one. Text may only look like a list."""
+    return isinstance(prompt, list) and all(isinstance(message, Mapping) for message in prompt)
 
 
 _GROUND_TRUTH = (
@@ -87,8 +93,9 @@ def verl_row(problem: Problem, index: int, split: str = "train", data_source: st
     """
     Return a problem as a row in the schema of verl, whose rewards read `reward_model.ground_truth`.
 
-    Outputs of calls are in a list, as in APPS. The preamble is left out: verl's rewards import the usual modules
-    themselves. `extra_info` has the canonical solution as `reference`.
+    Calls are text, as its rewards read them: each argument as JSON on a line of its own, and the result as JSON, in a
+    list as in APPS. The preamble is left out: verl's rewards import the usual modules themselves. `extra_info` has the
+    canonical solution as `reference`.
 
     Raises:
         BadInputError: If verl has no such tests, such as a function that reads standard input.
@@ -97,8 +104,9 @@ def verl_row(problem: Problem, index: int, split: str = "train", data_source: st
     if tests["type"] == "assert":
         truth: dict[str, Any] = {"functional": "\n".join((tests["setup"], *tests["asserts"])).lstrip("\n")}
     elif tests["type"] == "call":
-        outputs = [[value] for value in tests["outputs"]]
-        truth = {"fn_name": tests["fn_name"], "inputs": tests["inputs"], "outputs": outputs}
+        inputs = ["\n".join(map(json_text, arguments)) for arguments in tests["inputs"]]
+        outputs = [json_text([value]) for value in tests["outputs"]]
+        truth = {"fn_name": tests["fn_name"], "inputs": inputs, "outputs": outputs}
     elif tests["type"] == "stdio" and "fn_name" not in tests:
         truth = {"inputs": tests["inputs"], "outputs": tests["outputs"]}
     else:
@@ -168,9 +176,7 @@ def _load_acecode(row: Row) -> Problem:
 
 def _passing_inferences(row: Row) -> list[str]:
     """Return the programs of models that passed all tests. The dataset has no other solutions."""
-    found = row.json("inferences") or []
-    if not isinstance(found, list) or not all(isinstance(inference, Mapping) for inference in found):
-        raise BadInputError(f"{row.where}: `inferences` is {shown(found)}, but must be a list of objects. Correct it.")
+    found = records(row, "inferences", row.json("inferences"))
     passing = [inference for inference in found if inference.get("pass_rate") == 1]
     return [program for inference in passing if (program := code_of_answer(str(inference.get("completion"))))]
 
@@ -209,8 +215,9 @@ VERL = Format(
     ("prompt", "reward_model", "data_source|ability|extra_info"),
     _load_verl,
     licence="that of the dataset",
-    reads="Eurus-2-RL, code-r1 and hundreds of others: `reward_model.ground_truth` with `inputs` and `outputs`, with "
-    "`functional`, `pytest` or `assert_case`, or a list of tests; `extra_info.reference` is the solution",
+    reads="Eurus-2-RL, code-r1 and hundreds of others: `reward_model.ground_truth` with `inputs` and `outputs` "
+    "(calls also as text), with `functional`, `pytest` or `assert_case`, or a list of tests; `extra_info.reference` "
+    "is the solution",
     refuses="rows whose ground truth is not tests of code are left out and counted",
 )
 DEEPCODER = Format(
