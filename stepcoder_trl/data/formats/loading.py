@@ -149,7 +149,7 @@ class _Window:
     def close(self) -> None:
         """Warn of files that have no dates. Raise a `BadInputError` if no file has."""
         if self._without and not self._has_dates:
-            raise BadInputError(f"{self._without[0]} Leave out `since` and `until`.")
+            raise BadInputError(f"{self._without[0]} Leave out `since` and `until`, or `--dates`.")
         for text in self._without:
             warnings.warn(f"{text} All of its problems are taken.", stacklevel=5)
 
