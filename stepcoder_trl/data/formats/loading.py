@@ -256,8 +256,13 @@ def _folder(folder: Path) -> Iterator[list[Row]]:
     if not files or any((part / "question.txt").is_file() for part in folder.iterdir()):
         yield list(read_apps_folder(folder))
         return
+    names = Counter(file.name for file in files)
     for file in files:
-        yield read_rows(file)
+        rows = read_rows(file)
+        if names[file.name] > 1:  # as in a dataset with a folder for each configuration: ids need the folder's name
+            parent = file.parent.relative_to(folder).as_posix()
+            rows = [replace(row, source=f"{parent}/{row.source}") for row in rows]
+        yield rows
 
 
 def hub_rows(name: str, split: str | None = None) -> list[Row]:

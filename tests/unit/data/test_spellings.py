@@ -84,6 +84,21 @@ def test_calls_are_written_as_the_rewards_of_verl_read_them(write_rows):
     assert {name: again.tests[name] for name in tests} == tests
 
 
+# Files of one name, as in a dataset with a folder for each configuration
+
+
+@pytest.mark.parametrize("row", [DEEPCODER, VERL, APPS_PLUS], ids=["deepcoder", "verl", "apps_plus"])
+def test_files_of_one_name_in_a_folder_give_different_ids(tmp_path, row):
+    for part in ("lcb", "taco/extra"):
+        (tmp_path / part).mkdir(parents=True)
+        (tmp_path / part / "train.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    (tmp_path / "taco" / "test.jsonl").write_text(json.dumps(row), encoding="utf-8")
+
+    problems = load_problems(tmp_path)
+
+    assert [problem.task_id for problem in problems] == ["lcb/train/1", "taco/extra/train/1", "test/1"]
+
+
 # JSON text in place of lists and objects
 
 
