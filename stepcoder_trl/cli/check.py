@@ -66,7 +66,7 @@ class _Plan:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    parser.usage = "%(prog)s PROBLEMS... [--model DIR] [--config YAML] [options]"
+    parser.usage = "%(prog)s PROBLEMS... [--model MODEL] [--config YAML] [options]"
     add = parser.add_argument
     add("problems", nargs="*", metavar="PROBLEMS", help="Check the problems of these files (-: standard input).")
     add("--out", metavar="FILE", help="Write one row per problem to this JSONL file (-: standard output).")
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
     add_executor_arguments(parser)
     add = parser.add_argument_group("lengths of prompts").add_argument
-    add("--model", metavar="DIR", help="Measure prompts with the tokenizer of this folder.")
+    add("--model", metavar="MODEL", help="Measure prompts with the tokenizer of this folder or model of the Hub.")
     add("--prompt-style", choices=PROMPT_STYLES, metavar="STYLE", help="plain (default), chat or deepseek.")
     add_measurement_arguments(parser)
     add = parser.add_argument_group("dry run").add_argument
@@ -154,6 +154,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         length = _default_length(arguments.trainer) if arguments.model else 0
         return _Plan(arguments.problems, arguments.model, style or "plain", response_length=length)
     from stepcoder_trl.cli.training import read_run
+    from stepcoder_trl.steps.reward_functions import named_reward
     from stepcoder_trl.trainer.dry_run import Sharding, completion_length
 
     trainer = arguments.trainer
@@ -162,6 +163,8 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     if arguments.model is not None:
         model.model_name_or_path = arguments.model
     is_sft = trainer == "sft"
+    for name in (not is_sft and script.reward_funcs) or []:
+        named_reward(name)  # it can be imported
     rule = QueryRule(
         kinds="statements" if is_sft else training.curriculum_kinds,
         has_curriculum=not is_sft and training.curriculum != "off",
@@ -277,6 +280,8 @@ def _dry_run(arguments: argparse.Namespace, plan: _Plan, checks: Sequence[Proble
     except BadInputError as error:
         return [f"{title}: {error}"], False
     lines = _table(title, {name: f"{size:,}" for name, size in found.batches.items()})
+    if plan.model is None:
+        lines.append("`model_name_or_path` is missing: training needs it. Add it to the file, or pass `--model`.")
     if found.memory_bytes:
         needed = {**found.memory_bytes, "total": sum(found.memory_bytes.values())}
         title = (
@@ -284,7 +289,7 @@ def _dry_run(arguments: argparse.Namespace, plan: _Plan, checks: Sequence[Proble
             "trained ones. Activations come on top"
         )
         lines += _table(title, {name: _size(size) for name, size in needed.items()})
-    return lines, True
+    return lines, plan.model is not None
 
 
 def _size(number: float) -> str:

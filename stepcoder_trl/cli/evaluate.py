@@ -309,6 +309,7 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
     from stepcoder_trl.data.prompts import style_prompts
     from stepcoder_trl.evaluation import engines, sample_files
     from stepcoder_trl.evaluation.generation import SamplingConfig
+    from stepcoder_trl.evaluation.places import tokenizer_source
     from stepcoder_trl.evaluation.process_group import join_processes
     from stepcoder_trl.evaluation.sampling import build_requests, ending_at, positions_warning
     from stepcoder_trl.evaluation.tokenizers import num_positions
@@ -327,7 +328,7 @@ def _draw(arguments: argparse.Namespace, problems: Sequence[Problem], folder: Pa
         raise BadInputError("`--engine vllm` needs one process, but several were started. Do not use a launcher.")
     sample_files.check_plan(folder, plan)  # before the model is loaded, which may take minutes
     with engines.loading(plan.model):
-        tokenizer = AutoTokenizer.from_pretrained(engines.tokenizer_source(plan.model), padding_side="left")
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_source(plan.model), padding_side="left")
         styled = style_prompts(problems, plan.prompt_style, tokenizer)
         if state.is_main_process:
             requests = build_requests(styled, 1, tokenizer, plan.chat_template_kwargs)

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
-import huggingface_hub
 import torch
-from huggingface_hub import constants
 from safetensors import SafetensorError
 
 from stepcoder_trl.errors import BadInputError, StepCoderError
 from stepcoder_trl.evaluation.generation import SamplingConfig, end_completions, eos_token_ids, generate
+from stepcoder_trl.evaluation.places import adapter_settings, check_place
 from stepcoder_trl.evaluation.sampling import Engine, GeneratedText
 from stepcoder_trl.evaluation.tokenizers import no_tokenizer
 from stepcoder_trl.steps.queries import FENCE, Query
 from stepcoder_trl.tokens import token_texts
 
 
-_PATIENCE_S = 5.0  # seconds to connect to the Hub
 VLLM_RANKS = (8, 16, 32, 64, 128, 256)  # values of `max_lora_rank` that every release of vLLM accepts
 
 
@@ -39,9 +32,9 @@ def loading(model: str) -> Iterator[None]:
     A folder that is not there is reported at once, and so is a Hub that cannot be reached.
     """
     try:
-        base = (_adapter_settings(model) or {}).get("base_model_name_or_path")
+        base = (adapter_settings(model) or {}).get("base_model_name_or_path")
         for name in filter(None, (model, base)):
-            _check_place(name)
+            check_place(name)
         yield
     except StepCoderError:
         raise
@@ -58,56 +51,6 @@ def loading(model: str) -> Iterator[None]:
     except (OSError, ValueError) as error:  # ValueError: a folder without a tokenizer, or an unknown architecture
         reason = no_tokenizer(error) or str(error).partition("\n")[0].rstrip(" :.")
         raise BadInputError(f"The model {model!r} cannot be loaded: {reason}. Check the path.") from error
-
-
-def _check_place(model: str) -> None:
-    """Raise a `BadInputError` for a folder that is not there, and for a name if the Hub cannot be reached."""
-    if os.path.isdir(model):
-        if not any(Path(model, name).is_file() for name in ("config.json", "adapter_config.json")):
-            raise BadInputError(
-                f"The model {model!r} cannot be loaded: the folder holds no `config.json`. Name a folder that "
-                "`save_pretrained` wrote."
-            )
-        return
-    if os.path.exists(model):
-        raise BadInputError(f"The model {model!r} cannot be loaded: it is a file. Name its folder.")
-    if _is_path(model):
-        raise BadInputError(f"The model {model!r} cannot be loaded: there is no such folder. Check the path.")
-    is_cached = isinstance(huggingface_hub.try_to_load_from_cache(model, "config.json"), str)
-    if is_cached or constants.HF_HUB_OFFLINE or getproxies():  # behind a proxy only a request can tell
-        return
-    hub = urlsplit(constants.ENDPOINT)
-    try:
-        socket.create_connection(
-            (hub.hostname, hub.port or (443 if hub.scheme == "https" else 80)), _PATIENCE_S
-        ).close()
-    except OSError as error:  # transformers would try again for a minute, twice
-        raise BadInputError(
-            f"The model {model!r} cannot be loaded: there is no such folder, and the Hub, {hub.hostname}, cannot be "
-            f"reached ({error.strerror or error}). Check the path."
-        ) from None
-
-
-def _is_path(model: str) -> bool:
-    """Return whether a text can only be a path: a name on the Hub is `owner/name`, or an old one without owner."""
-    return model[:1] in (".", "/", "~") or "\\" in model or model.count("/") > 1
-
-
-def tokenizer_source(model: str) -> str:
-    """Return the folder or name of a model's tokenizer. An adapter saved without one has that of its base model."""
-    settings = _adapter_settings(model)
-    if settings is None or Path(model, "tokenizer_config.json").is_file():
-        return model
-    return str(settings["base_model_name_or_path"])
-
-
-def _adapter_settings(model: str) -> dict[str, Any] | None:
-    """Read the settings of a PEFT adapter. `None` for a model that is no adapter."""
-    path = Path(model, "adapter_config.json")
-    if not path.is_file():
-        return None
-    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return settings
 
 
 def model_engine(model: torch.nn.Module, tokenizer: Any, sampling: SamplingConfig) -> Engine:
@@ -137,7 +80,7 @@ def transformers_engine(
     from transformers import AutoModelForCausalLM
 
     auto_class = AutoModelForCausalLM
-    if _adapter_settings(model) is not None:
+    if adapter_settings(model) is not None:
         from peft import AutoPeftModelForCausalLM
 
         auto_class = AutoPeftModelForCausalLM
@@ -155,7 +98,7 @@ def vllm_engine(model: str, dtype: str, tokenizer: Any, sampling: SamplingConfig
         raise BadInputError(
             "The engine 'vllm' needs vLLM. Run `pip install stepcoder-trl[vllm]`, or leave `--engine` out."
         ) from None
-    adapter = _adapter_settings(model)
+    adapter = adapter_settings(model)
     if adapter is None:
         loaded, request = vllm.LLM(model=model, dtype=dtype, seed=seed), None
     else:

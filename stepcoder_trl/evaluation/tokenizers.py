@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.evaluation.places import check_place, tokenizer_source
 
 
 def load_tokenizer(model: str, option: str) -> Any:
     """
-    Load the tokenizer of a model's folder, or of the base model of an adapter. `option` names it in messages.
+    Load the tokenizer of a folder, of a model on the Hub, or of the base model of an adapter.
 
     Raises:
-        BadInputError: If there is no such folder, or no tokenizer in it.
+        BadInputError: If it cannot be reached, or holds no tokenizer. The message names `option`.
     """
-    if not Path(model).is_dir():
-        raise BadInputError(f"`{option}` is {model!r}, but must be a folder that `save_pretrained` wrote.")
+    if not Path(model).is_dir():  # a folder may have a tokenizer and no model
+        check_place(model)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(_with_tokenizer(model), local_files_only=True, padding_side="left")
+        return AutoTokenizer.from_pretrained(tokenizer_source(model), padding_side="left")
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = no_tokenizer(error)
         reason = "" if found else f" ({' '.join(str(error).split())[:200].rstrip('.')})"
@@ -38,24 +38,16 @@ def no_tokenizer(error: Exception) -> str:
     return "it holds no tokenizer" if "instantiate the backend tokenizer" in str(error) else ""
 
 
-def _with_tokenizer(model: str) -> str:
-    """Return the folder or the name that holds the tokenizer: of an adapter saved without one, its base model."""
-    settings = Path(model, "adapter_config.json")
-    if not settings.is_file() or Path(model, "tokenizer_config.json").is_file():
-        return model
-    return str(json.loads(settings.read_text(encoding="utf-8"))["base_model_name_or_path"])
-
-
 def num_positions(model: str) -> int | None:
-    """Return the positions of the model in a folder. `None` if it has no limit, or the folder has no model."""
-    if not Path(model, "config.json").is_file():
+    """Return the positions of a model. `None` if it has no limit, or its folder has no model."""
+    if Path(model).is_dir() and not Path(model, "config.json").is_file():
         return None
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(model, local_files_only=True).get_text_config()
+        config = AutoConfig.from_pretrained(model).get_text_config()
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise BadInputError(f"{model}/config.json cannot be read ({reason}). Save the model again.") from None
+        raise BadInputError(f"`config.json` of {model!r} cannot be read ({reason}). Save the model again.") from None
     positions: int | None = config.to_dict().get("max_position_embeddings")
     return positions

@@ -25,6 +25,7 @@ from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows, read_data
 from stepcoder_trl.steps.scores import guarded
 from stepcoder_trl.steps.starts import longest_query
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
+from stepcoder_trl.trainer.inputs import check_end, check_model
 from stepcoder_trl.trainer.models import refuse_virtual_tokens
 from stepcoder_trl.trainer.setup import query_limit
 from stepcoder_trl.trainer.shared_options import check_config, idle_settings
@@ -74,6 +75,7 @@ def prepare(
     executor: Backend | None = None,
 ) -> Given:
     """Check the arguments of a trainer, and fill in the defaults."""
+    check_model(model)
     refuse_virtual_tokens(model, peft_config)
     if args is not None:
         check_config(args, StepCoderGRPOConfig)
@@ -108,13 +110,14 @@ def refuse_unsupported(tools: Any, rollout_func: Any, environment_factory: Any) 
             )
 
 
-def refuse_processor(processing_class: Any) -> None:
-    """Raise a `BadInputError` for the processor of a multimodal model."""
+def check_tokenizer(processing_class: Any) -> None:
+    """Raise a `BadInputError` for the processor of a multimodal model, and for a tokenizer without an EOS token."""
     if isinstance(processing_class, ProcessorMixin):
         raise BadInputError(
             f"`processing_class` is a {type(processing_class).__name__}, but multimodal models are not supported. "
             "Use a model of text with its tokenizer."
         )
+    check_end(processing_class)
 
 
 def read_rows(dataset: Any, name: str) -> list[PromptRow]:

@@ -29,7 +29,7 @@ from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_round import Round
 from stepcoder_trl.trainer.hub import CheckpointUploads, push
-from stepcoder_trl.trainer.inputs import check_end, check_model, check_types
+from stepcoder_trl.trainer.inputs import check_types
 from stepcoder_trl.trainer.run_report import RunReport
 from stepcoder_trl.trainer.signals import Interruption, stopped_by_signals
 from stepcoder_trl.trainer.training_metrics import execution_totals
@@ -86,7 +86,6 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         grpo_setup.refuse_unsupported(tools, rollout_func, environment_factory)
         processes.quiet_unless_first()
         check_types(processing_class=processing_class, peft_config=peft_config, executor=executor)
-        check_model(model)
         given = grpo_setup.prepare(model, reward_funcs, args, train_dataset, eval_dataset, peft_config, executor)
         options = {"processing_class": processing_class, "reward_processing_classes": reward_processing_classes}
         options |= {"callbacks": callbacks, "optimizers": optimizers, "peft_config": peft_config}
@@ -96,8 +95,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
 
     def _set_parts(self, given: grpo_setup.Given, executor: Backend | None) -> None:
         """Set what this trainer has beside TRL's: datasets, curriculum, executor and the record of a round."""
-        grpo_setup.refuse_processor(self.processing_class)
-        check_end(self.processing_class)
+        grpo_setup.check_tokenizer(self.processing_class)
         processes.check_processes(self.accelerator)
         leave_gloo_at_exit()
         args, self._limit = given.args, grpo_setup.longest_allowed(self.model, given.args)

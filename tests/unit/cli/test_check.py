@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
+from transformers import AutoConfig, AutoTokenizer
 
 from stepcoder_trl.cli.main import main
 from stepcoder_trl.curriculum.measured import StageRate, read_measurement
@@ -91,6 +93,34 @@ def test_configuration_is_planned(problem_file, model_folder, tmp_path, capsys):
     assert "  completions per update                 32" in printed
     assert "  updates                                5" in printed
     assert "Estimated memory per process, for 40,544 parameters" in printed
+
+
+def test_configuration_without_a_model_is_planned_and_exits_with_1(problem_file, tmp_path, capsys):
+    config = tmp_path / "run.yaml"
+    config.write_text(f"problems: {problem_file}\nper_device_train_batch_size: 4\ngradient_accumulation_steps: 8\n")
+
+    assert check("--config", config) == 1
+
+    printed = capsys.readouterr().out
+    assert "  completions per update                 32" in printed
+    assert "`model_name_or_path` is missing" in printed
+
+
+def test_prompts_are_measured_for_a_model_of_the_hub(problem_file, model_folder, capsys, monkeypatch):
+    names = []
+
+    def read(name, load, **options):
+        names.append(name)
+        return load(str(model_folder), **options)
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", partial(read, load=AutoTokenizer.from_pretrained))
+    monkeypatch.setattr(AutoConfig, "from_pretrained", partial(read, load=AutoConfig.from_pretrained))
+
+    assert check(problem_file, "--model", "someone/model", "--trainer", "sft") == 0
+
+    assert names.count("someone/model") == 2
+    assert "longest query" in capsys.readouterr().out
 
 
 def test_configuration_that_does_not_fit_exits_with_1(problem_file, tmp_path, capsys):

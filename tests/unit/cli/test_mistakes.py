@@ -32,6 +32,7 @@ FILES = {
     "number.jsonl": json.dumps({"id": 1, "canonical_solution": 7}),
     "level.jsonl": json.dumps({**PROBLEM, "difficulty": 3}),
     "key.yaml": "learning_rte: 1e-4",
+    "reward.yaml": "reward_funcs: nope:func",
     "tab.yaml": "max_steps:\t3\n  a: b: c",
     "list.yaml": "- max_steps",
     "env.yaml": "env: 3",
@@ -136,11 +137,12 @@ MISTAKES = [
     # check
     ("check", "No file of problems is given"),
     ("check none.jsonl", "none.jsonl: there is no such file"),
-    ("check p.jsonl --model none", "must be a folder that `save_pretrained` wrote"),
+    ("check p.jsonl --model ./none", "The model './none' cannot be loaded: there is no such folder"),
     ("check p.jsonl --model folder", "does not hold a tokenizer. Name a folder"),
     ("check folder", "the folder holds no file of problems"),
     ("check p.jsonl --config twice.yaml", "twice.yaml:3: `max_steps` is set in line 1 already"),
     ("check p.jsonl --config none.yaml", "none.yaml: there is no such file"),
+    ("check p.jsonl --config reward.yaml", "`reward_funcs` has 'nope:func', whose module cannot be imported"),
     ("check --config no_problems.yaml", "no_problems.yaml: `problems` is missing"),
     ("check p.jsonl --config key.yaml", "Did you mean `learning_rate`?"),
     # refine

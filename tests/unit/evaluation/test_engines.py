@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.evaluation import engines
+from stepcoder_trl.evaluation import engines, places
 from stepcoder_trl.evaluation.generation import SamplingConfig
 from stepcoder_trl.evaluation.sampling import GeneratedText
 from stepcoder_trl.steps.queries import build_query
@@ -158,12 +158,12 @@ def test_missing_vllm_error_names_command(monkeypatch, tokenizer):
 
 def test_adapter_without_tokenizer_uses_tokenizer_source_base_model(tmp_path, tokenizer):
     folder = adapter(tmp_path / "adapter")
-    assert engines.tokenizer_source(folder) == "base"
+    assert places.tokenizer_source(folder) == "base"
 
     tokenizer.save_pretrained(folder)
 
-    assert engines.tokenizer_source(folder) == folder
-    assert engines.tokenizer_source("a-name/on-the-hub") == "a-name/on-the-hub"
+    assert places.tokenizer_source(folder) == folder
+    assert places.tokenizer_source("a-name/on-the-hub") == "a-name/on-the-hub"
 
 
 def test_hub_that_cannot_be_reached_is_one_line_at_once(monkeypatch):
@@ -174,7 +174,7 @@ def test_hub_that_cannot_be_reached_is_one_line_at_once(monkeypatch):
         raise OSError(-2, "Name or service not known")
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(engines, "getproxies", dict)
+    monkeypatch.setattr(places, "getproxies", dict)
     monkeypatch.setattr("socket.create_connection", connect)
 
     with pytest.raises(BadInputError, match=r"no such folder, and the Hub, \S+, cannot be reached \(Name or service"):
