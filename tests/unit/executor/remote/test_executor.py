@@ -92,7 +92,8 @@ def test_expected_outputs_are_not_sent(remote, service):
 def test_corpus_gets_expected_outcomes(remote):
     # Without an examiner, a check runs with the program, which may read what it expects. Its pass is untrusted.
     cases = [case for kind in ("hostile", "correct") for case in load(kind) if "setup" not in case.tests]
-    names = ["temporary_files", *(case.name for case in cases[::90])]
+    # Services return about one megabyte of output.
+    names = ["temporary_files", *(case.name for case in cases[::90] if "large_output" not in case.name)]
 
     report = run_selftest(remote, names, at_once=2)
 
