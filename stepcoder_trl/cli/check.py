@@ -43,6 +43,7 @@ examples:
   stepcoder-trl check mine.jsonl --model runs/sft --measure-stages stages.jsonl
 """
 _SHOWN = 20
+_NAMED = 3  # problems that `sft` leaves out, in the table
 _LINE_LENGTH = 300
 
 
@@ -242,7 +243,9 @@ def _summary(checks: Sequence[ProblemCheck], plan: _Plan) -> list[str]:
         allowed = "a run has no room for it" if plan.complaint else f"a run allows {plan.rule.limit:.0f}"
         figures["longest query"] = f"{max(lengths)} tokens; {allowed}"
     figures["ppo, grpo leave out"] = str(sum(bool(check.left_out) for check in readable))
-    figures["sft leaves out"] = str(sum(bool(check.left_out_of_sft) for check in readable))
+    without = [f"{check.task_id}: {check.left_out_of_sft}" for check in readable if check.left_out_of_sft]
+    more = "; ..." if len(without) > _NAMED else ""
+    figures["sft leaves out"] = f"{len(without)} ({'; '.join(without[:_NAMED])}{more})" if without else "0"
     return _table(", ".join(plan.sources), figures)
 
 

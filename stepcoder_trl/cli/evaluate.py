@@ -259,6 +259,8 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     if arguments.temperature < 0:
         raise BadInputError(f"`--temperature` is {arguments.temperature}, but must be at least 0. Write 0 for greedy.")
+    if "" in arguments.stop_words:
+        raise BadInputError("`--stop-words` has an empty text, which would end every completion at once. Drop it.")
     if not 0 < arguments.top_p <= 1:
         raise BadInputError(f"`--top-p` is {arguments.top_p}, but must be in (0, 1]. Write 0.95 for 95%.")
 

@@ -121,6 +121,10 @@ def read_launch(settings: Settings) -> LaunchArguments:
         kind = int if "int" in str(one.type) else str
         parser.add_argument(f"--{one.name}", f"--{one.name.replace('_', '-')}", type=kind)
     found, _ = parse_known(settings, parser, words)
+    for name in ("num_processes", "num_machines"):
+        value = vars(found)[name]
+        if value is not None and value < 1:
+            raise BadInputError(f"`{name}` is {value}, but must be at least 1. Leave it out for the default.")
     return LaunchArguments(**vars(found))
 
 

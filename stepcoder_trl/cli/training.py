@@ -89,6 +89,8 @@ def parse_settings(verb: str, settings: Settings) -> tuple[Any, Any, Any]:
     from stepcoder_trl.trainer.shared_options import check_inherited
 
     check_inherited(training)
+    if training.max_steps == 0:
+        raise BadInputError("`max_steps` is 0, so nothing would be trained. Leave it out to train `num_train_epochs`.")
     check_packages(training, model)
     _check_adapter(model)
     _check_evaluation(script, training)

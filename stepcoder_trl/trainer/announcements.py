@@ -189,7 +189,7 @@ class SFTAnnouncer(PrinterCallback):
         if state.is_world_process_zero and speaks(args):
             left_out = f"; problems left out: {self.num_left_out}" if self.num_left_out else ""
             size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-            done = f", of which {state.global_step} are done" if state.global_step else ""
+            done = _done(state)
             say(f"Solutions    {self.num_solutions}{left_out}")
             say(f"Steps        {state.max_steps}{done}; {size} solutions each, {state.num_train_epochs} epochs")
             say(f"Writes to    {args.output_dir}: {METRICS}, checkpoints and the model")
@@ -267,13 +267,20 @@ def summary(data: TrainingSet, args: Any, state: TrainerState, batch: str) -> li
         lines += [solutions_line(data.given, data.report), curriculum_line(data.rows, data.curriculum)]
     if data.has_tests:
         lines.append(tests_line(data.rows))
-    done = f", of which {state.global_step} are done" if state.global_step else ""
-    lines.append(f"Updates      {state.max_steps}{done}; {batch}")
+    lines.append(f"Updates      {state.max_steps}{_done(state)}; {batch}")
     every = "update" if state.save_steps == 1 else f"{state.save_steps} updates"
     saves = {"no": "no checkpoints", "steps": f"a checkpoint every {every}"}
     strategy = SaveStrategy(args.save_strategy).value
     lines.append(f"Writes to    {args.output_dir}: {saves.get(strategy, f'checkpoints ({strategy})')}, {METRICS}")
     return lines
+
+
+def _done(state: TrainerState) -> str:
+    """Return how many of a run's updates are done, empty at the beginning."""
+    if not state.global_step:
+        return ""
+    ended = ", so nothing is left to train: raise `max_steps`" if state.global_step >= state.max_steps else ""
+    return f", of which {state.global_step} are done{ended}"
 
 
 def problems_line(data: TrainingSet) -> str:

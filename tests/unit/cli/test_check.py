@@ -66,6 +66,15 @@ def test_limit_of_all_tests_is_that_of_one_times_their_number(tmp_path, capsys):
     assert check(tmp_path / "p.jsonl", "--timeout-s", 0.02) == 0, capsys.readouterr().out
 
 
+def test_problems_that_fine_tuning_leaves_out_are_named(problem_file, capsys):
+    with problem_file.open("a") as stream:
+        stream.write(json.dumps({"task_id": "u", "prompt": "p", "tests": {"type": "assert", "asserts": ["assert f"]}}))
+
+    assert check(problem_file) == 0
+
+    assert "  sft leaves out       1 (u: it has no canonical solution)\n" in capsys.readouterr().out
+
+
 def test_all_wrong_rows_are_printed(problem_file, capsys):
     with problem_file.open("a") as stream:
         stream.write('{"task_id": "a[b]", "prompt": "p"}\n{"id": 3, "prompt": "p", "tests": {"type": "stdin"}}\n')

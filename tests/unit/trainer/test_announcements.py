@@ -79,6 +79,12 @@ def test_summary_says_what_is_trained_and_what_is_left_out_and_why(data, args):
     ]
 
 
+def test_summary_says_that_nothing_is_left_to_train(data, args):
+    lines = summary(data, args, state_of(2, total=1), "4 completions at a time")
+
+    assert any("1, of which 2 are done, so nothing is left to train: raise `max_steps`; 4" in line for line in lines)
+
+
 def test_line_of_an_update_of_ppo_and_grpo():
     grpo = {"reward": -1.0, "executor/passed": 0.0, "kl": -0.001, "executor/infrastructure_errors": 2.0}
 
