@@ -62,6 +62,7 @@ class _Plan:
     model_args: Any = None
     sharding: Any = None
     complaint: str = ""  # about lengths
+    missing: str = ""  # what the configuration lacks
     choice: ExecutorChoice = field(default_factory=ExecutorChoice)
 
 
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         _check_that_some_ran(checks)
         measured = _measured(arguments, plan, rows, checks, executor)
     checks += [ProblemCheck(0, "", str(error)) for error in bad_text]
-    lines = [*_summary(checks, plan), *filter(None, [plan.complaint]), *_complaints(checks, plan)]
+    lines = [*_summary(checks, plan), *filter(None, [plan.complaint, plan.missing]), *_complaints(checks, plan)]
     planned, is_fine = _dry_run(arguments, plan, checks)
     print("\n".join([*lines, *measured, *planned]), file=sys.stderr if arguments.out == "-" else sys.stdout)
     if arguments.out:
@@ -163,6 +164,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     script, training, model = run.script_args, run.training_args, run.model_args
     if arguments.model is not None:
         model.model_name_or_path = arguments.model
+    missing = "`model_name_or_path` is missing: training needs it. Add it to the file, or pass `--model`."
     is_sft = trainer == "sft"
     for name in (not is_sft and script.reward_funcs) or []:
         named_reward(name)  # it can be imported
@@ -183,6 +185,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         model_args=model,
         sharding=Sharding(run.num_processes, run.zero_stage),
         choice=(script if is_sft else training).executor_choice(),
+        missing="" if model.model_name_or_path else missing,
     )
 
 
@@ -253,7 +256,7 @@ def _complaints(checks: Sequence[ProblemCheck], plan: _Plan) -> list[str]:
     """Return a line for each of the first rows with which something is wrong."""
     wrong = [check for check in checks if check.is_wrong]
     if not wrong:
-        return ["Nothing else is wrong." if plan.complaint else "Nothing is wrong."]
+        return ["Nothing else is wrong." if plan.complaint or plan.missing else "Nothing is wrong."]
     lines = ["What is wrong:"]
     for check in wrong[:_SHOWN]:
         reasons = [check.error, f"left out: {check.left_out}" if check.left_out else ""]
@@ -283,8 +286,6 @@ def _dry_run(arguments: argparse.Namespace, plan: _Plan, checks: Sequence[Proble
     except BadInputError as error:
         return [f"{title}: {error}"], False
     lines = _table(title, {name: f"{size:,}" for name, size in found.batches.items()})
-    if plan.model is None:
-        lines.append("`model_name_or_path` is missing: training needs it. Add it to the file, or pass `--model`.")
     if found.memory_bytes:
         needed = {**found.memory_bytes, "total": sum(found.memory_bytes.values())}
         title = (
@@ -292,7 +293,7 @@ def _dry_run(arguments: argparse.Namespace, plan: _Plan, checks: Sequence[Proble
             "trained ones. Activations come on top"
         )
         lines += _table(title, {name: _size(size) for name, size in needed.items()})
-    return lines, plan.model is not None
+    return lines, not plan.missing
 
 
 def _size(number: float) -> str:

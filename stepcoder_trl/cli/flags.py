@@ -106,9 +106,10 @@ def _check_keys(path: str, node: Any) -> None:
     seen: dict[str, int] = {}
     for key, _ in [] if node is None or node.id != "mapping" else node.value:
         line = key.start_mark.line + 1
-        first = seen.setdefault(str(key.value), line)
-        if first != line:
+        if str(key.value) in seen:
+            first = seen[str(key.value)]
             raise BadInputError(f"{path}:{line}: `{key.value}` is set in line {first} already. Keep one of the two.")
+        seen[str(key.value)] = line
 
 
 def did_you_mean(name: str, known: Iterable[str], fix: str) -> str:

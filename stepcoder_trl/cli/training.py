@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import tempfile
 import warnings
@@ -16,6 +17,9 @@ from stepcoder_trl.cli.flags import CONFIG, Settings, did_you_mean, parse_flags,
 from stepcoder_trl.cli.training_help import help_text
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import parse_json
+
+
+logger = logging.getLogger(__name__)
 
 
 # Package of each tracker whose name differs, and the name under which it is installed.
@@ -174,9 +178,8 @@ def _check_adapter(model_args: Any) -> None:
         if not one.name.startswith("lora_"):
             continue
         if not model_args.use_peft and value != one.default and one.default_factory is MISSING:
-            raise BadInputError(
-                f"`{one.name}` is {value!r}, but without `use_peft` there is no adapter. Add `--use_peft true`, or "
-                f"leave `{one.name}` out."
+            logger.warning(
+                f"`{one.name}` has no effect: without `use_peft` there is no adapter, and the whole model is trained."
             )
         if one.name in ("lora_r", "lora_alpha") and value < 1:
             raise BadInputError(f"`{one.name}` is {value}, but must be at least 1. Leave it out for the default.")

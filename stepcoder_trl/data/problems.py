@@ -36,7 +36,7 @@ _OTHER_NAMES = {
 
 def misnamed(row: Mapping[str, Any], column: str) -> str | None:
     """Return the name of a row's column that probably holds what `column` should. `None` if there is none."""
-    own = [name for name, value in row.items() if value and name not in _COLUMNS]
+    own = [name for name, value in row.items() if value and isinstance(name, str) and name not in _COLUMNS]
     close = difflib.get_close_matches(column, own, n=1, cutoff=_ALIKE)
     return next((name for name in (*_OTHER_NAMES.get(column, ()), *close) if name in own), None)
 

@@ -269,7 +269,8 @@ def summary(data: TrainingSet, args: Any, state: TrainerState, batch: str) -> li
         lines.append(tests_line(data.rows))
     lines.append(f"Updates      {state.max_steps}{_done(state)}; {batch}")
     every = "update" if state.save_steps == 1 else f"{state.save_steps} updates"
-    saves = {"no": "no checkpoints", "steps": f"a checkpoint every {every}"}
+    often = f"a checkpoint every {every}" if state.save_steps > 0 else "a checkpoint at the end"
+    saves = {"no": "no checkpoints", "steps": often}
     strategy = SaveStrategy(args.save_strategy).value
     lines.append(f"Writes to    {args.output_dir}: {saves.get(strategy, f'checkpoints ({strategy})')}, {METRICS}")
     return lines

@@ -84,7 +84,7 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
         check_options(self, INHERITED)
         self.executor_choice()  # checked
         check_needed_options(self)
-        if self.num_generations < 2:
+        if self.num_generations is None or self.num_generations < 2:
             fix = "An advantage compares the completions of a problem."
             raise refuse("num_generations", self.num_generations, "at least 2", fix)
         _set_accumulation(self)
@@ -135,6 +135,8 @@ def _check_sampling(args: StepCoderGRPOConfig) -> None:
             '`generation_kwargs` has a "seed", with which vLLM gives all samples of a group the same text. Leave it '
             "out: `seed` of the configuration is enough."
         )
+    if args.top_k is not None and args.top_k < (-1 if args.use_vllm else 0):
+        raise refuse("top_k", args.top_k, "at least 0", "Write 0 to sample from all tokens.")
     if args.use_vllm:
         check_generation_kwargs(args.generation_kwargs, args.mask_truncated_completions)
     if args.remove_unused_columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ from stepcoder_trl.trainer.run_identity import RunIdentity, prompt_settings
 
 
 if TYPE_CHECKING:
+    from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
     from stepcoder_trl.trainer.grpo_trainer import StepCoderGRPOTrainer
 
 STATE = "stepcoder_state.json"
@@ -34,6 +36,12 @@ def save_state(folder: Path, trainer: StepCoderGRPOTrainer) -> None:
     trainer.identity.save(folder)
     solutions = None if report is None else asdict(report)
     write_json(folder / STATE, {"rounds": trainer.rounds, "solutions": solutions, **_settings(trainer)})
+
+
+def updates_of_rounds(args: StepCoderGRPOConfig) -> int:
+    """Return the fewest updates that use up whole rounds of generation. After them a run can be resumed exactly."""
+    steps = int(args.steps_per_generation or 1) * args.num_iterations
+    return steps // math.gcd(steps, args.gradient_accumulation_steps or 1)
 
 
 def find_state(resume: bool | str | os.PathLike[str], output_dir: str) -> Path:

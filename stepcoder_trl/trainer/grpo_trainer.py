@@ -204,7 +204,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         """
         self.runner.probe()
         try:
-            with renamed_attributes_allowed(), stopped_by_signals(self):
+            with renamed_attributes_allowed(), stopped_by_signals(self, grpo_state.updates_of_rounds(self.args)):
                 result = super().train(grpo_state.begin(self, resume_from_checkpoint), *args, **kwargs)
             self.uploads.wait()
             return result

@@ -315,10 +315,8 @@ INHERITED = {
         **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), "[1, inf)"),
         "num_iterations": "[1, inf)",
         **dict.fromkeys(("beta", "kl_coef"), "[0, inf)"),
-        **dict.fromkeys(("save_steps", "logging_steps", "eval_steps"), "(0, inf)"),
         "seed": "[0, 4294967295]",
         "temperature": "(0, inf)",
-        "top_k": "[0, inf)",
         "max_length": "[1, inf)",
         "max_completion_length": "[1, inf)",
     }.items()

@@ -98,29 +98,32 @@ class StopSignals:
 
 
 @contextmanager
-def stopped_by_signals(trainer: Trainer) -> Iterator[None]:
+def stopped_by_signals(trainer: Trainer, every: int = 1) -> Iterator[None]:
     """
-    Stop a trainer of transformers for Ctrl-C and SIGTERM after the current update, with a checkpoint.
+    Stop a trainer of transformers for Ctrl-C and SIGTERM after an update, with a checkpoint.
 
-    Then `KeyboardInterrupt`, or `SystemExit` with the shell's status, is raised on all processes. Before the first
-    update there is nothing to save, and a signal ends the process at once.
+    The update is the first that completes a multiple of `every`. Then `KeyboardInterrupt`, or `SystemExit` with the
+    shell's status, is raised on all processes. Before the first update there is nothing to save, and a signal ends the
+    process at once.
     """
-    stop = _StopAfterUpdate(trainer.accelerator)
+    stop = _StopAfterUpdate(trainer.accelerator, every)
     trainer.add_callback(stop)
     try:
         with StopSignals(repeats_end=trainer.accelerator.num_processes == 1) as stop.signals:
             yield
     finally:
         trainer.remove_callback(stop)
-    if stop.reason is not None:
-        raise stop.reason
 
 
 class _StopAfterUpdate(TrainerCallback):
-    """Ends training after an update in which a process got a signal, and has a checkpoint written."""
+    """
+    Has a checkpoint written after an update in which a process got a signal, and ends training.
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        self.accelerator = accelerator
+    Transformers ends a training by loading its best checkpoint and deleting others. So it is left by an exception.
+    """
+
+    def __init__(self, accelerator: Accelerator, every: int) -> None:
+        self.accelerator, self.every = accelerator, every
         self.signals = StopSignals()
         self.reason: BaseException | None = None
 
@@ -128,9 +131,15 @@ class _StopAfterUpdate(TrainerCallback):
         self.signals.at_once = False
 
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
+        if state.global_step % self.every:
+            return
         flags = torch.tensor(self.signals.flags(), device=self.accelerator.device)
         try:
             self.signals.check(self.accelerator.reduce(flags, "sum").tolist())
         except Interruption as interruption:
             self.reason = interruption.reason
-            control.should_save = control.should_training_stop = True
+            control.should_save, control.should_evaluate = True, False
+
+    def on_save(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
+        if self.reason is not None:
+            raise self.reason

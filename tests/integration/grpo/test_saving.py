@@ -9,6 +9,7 @@ from itertools import chain, cycle, repeat
 
 import pytest
 import torch
+from transformers import TrainerCallback
 
 from stepcoder_trl import BadInputError, SandboxError
 from tests.integration.grpo.helpers import history, letters
@@ -120,23 +121,51 @@ def test_failing_sandbox_stops_training_with_a_checkpoint(make_trainer, executor
         assert torch.equal(weights(again)[name], weight), name
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_stops_training_with_a_checkpoint(make_trainer, tmp_path, number):
-    whole = make_trainer(output_dir=str(tmp_path / "whole"), **{**RUN, "save_strategy": "no"})
+class Killed(TrainerCallback):
+    """Sends a signal during an update, counted from 1."""
+
+    def __init__(self, update, number):
+        self.update, self.number = update, number
+
+    def on_optimizer_step(self, args, state, control, **_):
+        if state.global_step + 1 == self.update:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("update", "number", "options"),
+    [(2, signal.SIGINT, {}), (2, signal.SIGTERM, {}), (1, signal.SIGINT, {"num_iterations": 2})],
+    ids=["ctrl-c", "sigterm", "within a round"],
+)
+def test_signal_stops_training_with_a_checkpoint(make_trainer, tmp_path, update, number, options):
+    run = {**RUN, "save_strategy": "no", **options}
+    whole = make_trainer(output_dir=str(tmp_path / "whole"), keywords={"reward_funcs": letters}, **run)
     whole.train()
-    trainer = make_trainer(**{**RUN, "save_strategy": "no"})
+    trainer = make_trainer(keywords={"reward_funcs": letters, "callbacks": [Killed(update, number)]}, **run)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    trainer.on_round = lambda this: os.kill(os.getpid(), number) if this.number == 1 else None
 
     with pytest.raises(SystemExit if number == signal.SIGTERM else KeyboardInterrupt):
         trainer.train()
 
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
-    again = make_trainer(**{**RUN, "save_strategy": "no"})
+    again = make_trainer(keywords={"reward_funcs": letters}, **run)
     again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
-    assert [this.results for this in again.seen] == [this.results for this in whole.seen[2:]]
+    assert [this.results for this in trainer.seen + again.seen] == [this.results for this in whole.seen]
     for name, weight in weights(whole).items():
         assert torch.equal(weights(again)[name], weight), name
+
+
+def test_checkpoint_of_a_signal_stays_beside_the_best_one(make_trainer, problems, tmp_path):
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_reward", "greater_is_better": False}
+    options = {"eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "save_total_limit": 1}
+    given = {"callbacks": [Killed(3, signal.SIGINT)], "eval_dataset": problems[:4]}
+    trainer = make_trainer(texts=[WRONG, RIGHT], keywords=given, **{**RUN, **options, **best})
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+
+    assert (tmp_path / "run" / "checkpoint-3").is_dir()
+    assert trainer.state.global_step == 3
 
 
 def test_few_lost_programs_are_left_out(make_trainer, executor):

@@ -113,6 +113,7 @@ def test_configuration_without_a_model_is_planned_and_exits_with_1(problem_file,
     printed = capsys.readouterr().out
     assert "  completions per update                 32" in printed
     assert "`model_name_or_path` is missing" in printed
+    assert "Nothing else is wrong." in printed
 
 
 def test_prompts_are_measured_for_a_model_of_the_hub(problem_file, model_folder, capsys, monkeypatch):

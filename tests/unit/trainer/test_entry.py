@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from types import SimpleNamespace
 
 import pytest
+from transformers import TrainerCallback
 
 from stepcoder_trl.cli.main import main
 from stepcoder_trl.errors import BadInputError
@@ -137,6 +140,24 @@ def test_sft_trains_an_adapter(model_folder, problem_file, tmp_path, capsys):
         main(command)
     assert stop.value.code == 2
     assert "holds checkpoints of another run" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own settings
+def test_signal_stops_fine_tuning_with_a_checkpoint(model_folder, problem_file, tmp_path, monkeypatch, capsys):
+    class Killed(TrainerCallback):
+        def on_optimizer_step(self, *_, **__):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(entry, "add_sft_callbacks", lambda trainer, *counts: trainer.add_callback(Killed()))
+    names = ["--problems", problem_file, "--model_name_or_path", model_folder, "--output_dir", tmp_path / "run"]
+    flags = ["--max_steps", "9", "--use_cpu", "--report_to", "none", "--save_strategy", "no"]
+
+    with pytest.raises(SystemExit) as stop:
+        main(["sft", *map(str, [*names, *flags])])
+
+    assert stop.value.code == 130
+    assert (tmp_path / "run" / "checkpoint-1" / "trainer_state.json").is_file()
+    assert "Go on from checkpoint-1 with `--resume_from_checkpoint true`" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["flag", "yaml"])
