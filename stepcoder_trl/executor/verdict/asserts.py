@@ -90,7 +90,8 @@ def _split(test: ast.expr) -> Split:
     judgement = ast.fix_missing_locations(ast.Expression(splitter.outside(test)))
     if splitter.leaf is None:
         raise _Unsplittable
-    asks_answer = any(_asks_answer(part, truth) for part in ast.walk(splitter.leaf))
+    asks_truth = truth or any(_is_bool(part) for part in ast.walk(judgement))  # `f(1).isdigit() == True`
+    asks_answer = any(_asks_answer(part, asks_truth) for part in ast.walk(splitter.leaf))
     leaf = ast.unparse(_Evaluated().generic_visit(splitter.leaf) if splitter.calls_program else splitter.leaf)
     return Split(leaf, truth, asks_answer, splitter.tolerates, compile(judgement, "<judgement>", "eval"))
 
@@ -103,7 +104,12 @@ def _asks_answer(node: ast.AST, truth: bool) -> bool:
     while isinstance(answer, (ast.Attribute, ast.Subscript)):
         answer = answer.value
     is_answer = isinstance(answer, ast.Call) and not names_class(answer.func)
-    return is_answer and node.func.attr in PLAIN_ATTRIBUTES and bool(truth or node.args or node.keywords)
+    tells_truth = truth or node.func.attr.startswith("is")  # `f(1).isdigit() > 0`
+    return is_answer and node.func.attr in PLAIN_ATTRIBUTES and bool(tells_truth or node.args or node.keywords)
+
+
+def _is_bool(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, bool)
 
 
 def arguments_of(call: ast.Call) -> list[ast.expr]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Mapping, Sequence
 
-from stepcoder_trl.executor.verdict.asserts import BUILTIN_NAMES
+from stepcoder_trl.executor.verdict.asserts import BUILTIN_NAMES, PLAIN_ATTRIBUTES, root_name
 from stepcoder_trl.executor.verdict.setups import names_bound_by, names_used_by
 
 
@@ -26,7 +26,8 @@ def may_combine_results(
     Return whether statements that share a name, such as a variable, call several functions of the program.
 
     `functions` maps the names of the program's functions in the statements to what the program calls them. Imported
-    names, `modules`, are not counted as shared. All other names of the setup, `outer`, count as one.
+    names, `modules`, are not counted as shared, unless an object of theirs may keep a result. All other names of the
+    setup, `outer`, count as one.
     """
     if len(set(functions.values())) < 2:
         return False
@@ -35,7 +36,8 @@ def may_combine_results(
     groups: list[tuple[frozenset[str], frozenset[str]]] = []  # names, and functions of the program
     statements = _statements(body)
     bound = (names_bound_by(ast.unparse(each)) for each in statements if not isinstance(each, _IMPORTS))
-    stateless = BUILTIN_NAMES.union(modules).difference(*bound)
+    keeping = frozenset(_name_of_keeper(node) for statement in body for node in ast.walk(statement))
+    stateless = BUILTIN_NAMES.union(modules).difference(keeping, *bound)
     for statement in statements:
         source = ast.unparse(statement)
         names = names_bound_by(source) | names_used_by(source)
@@ -46,6 +48,16 @@ def may_combine_results(
         groups = [group for group in groups if not group[0] & names]
         groups.append((names.union(*(each[0] for each in related)), called.union(*(each[1] for each in related))))
     return any(len(called) > 1 for _, called in groups)
+
+
+def _name_of_keeper(node: ast.AST) -> str:
+    """Return the first name of a dotted name whose object may be changed: `np` for `np.typecodes.update(x=1)`."""
+    match node:
+        case ast.Subscript(value=owner):
+            return root_name(owner)
+        case ast.Attribute(value=ast.Attribute() as owner, attr=attribute) if attribute in PLAIN_ATTRIBUTES:
+            return root_name(owner)
+    return ""
 
 
 def _statements(body: Sequence[ast.stmt]) -> Sequence[ast.stmt]:

@@ -7,11 +7,12 @@ the examiner, or is untrusted.
 
     expression: call | expression.name | expression[literal] | expression.name()
               | helper(expression) | round(expression, int) | sorted(expression, reverse=bool) | name
-    helper:     name or module.name, of a builtin or of what the tests import
+    helper:     name or module.name, of a builtin or of what the tests import; a helper that the tests define may hold
+                what they expect, and the program can replace it
     call:       function(argument, ...)
-    function:   name | Class.name | Class(argument, ...).name
+    function:   name, but none that runs a text as code | Class.name | Class(argument, ...).name
     argument:   literal | [argument, ...] | {literal: argument} | Class(argument, ...) | name of an argument
-              | float(text) | numpy.array([literal, ...])
+              | float(text) | module.array([literal, ...]) | -argument | name of a builtin
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from stepcoder_trl.executor.verdict.asserts import (
 from stepcoder_trl.parsing import syntax_tree
 
 
-_KINDS = frozenset(("int", "float", "complex", "str", "bytes", "bool", "list", "tuple", "set", "frozenset", "dict"))
+_RUN_TEXTS = frozenset(("eval", "exec", "compile", "__import__"))
 _EMPTY = frozenset(("list", "tuple", "set", "frozenset", "dict"))
 
 
@@ -37,12 +38,14 @@ class PlainCalls:
     """
     Grammar of the module, for the tests of one row.
 
-    `known` are names that are not the program's: those that its setup and its preamble bind. `given` are names of the
-    setup whose values hold all that their source says.
+    `known` are names that are not the program's: those that its setup and its preamble bind. `made` are those of them
+    that not only imports bind. `given` are names of the setup whose values hold all that their source says.
     """
 
-    def __init__(self, known: Collection[str], given: Collection[str] = ()) -> None:
+    def __init__(self, known: Collection[str], made: Collection[str], given: Collection[str] = ()) -> None:
         self._known = frozenset(known)
+        self._imported = self._known.difference(made)
+        self._helpers = self._imported | BUILTIN_NAMES.difference(made)
         self._given = given
 
     def is_plain(self, expression: str) -> bool:
@@ -65,7 +68,7 @@ class PlainCalls:
             case ast.Call(func=function) if self._is_function(function) and self._are_arguments(node):
                 return True
             case ast.Call(args=[value], keywords=[]):
-                return root_name(node.func) in BUILTIN_NAMES | self._known and self._is_answer(value)
+                return root_name(node.func) in self._helpers and self._is_answer(value)
             case ast.Call(func=ast.Name(id="round"), args=[value, ast.Constant(value=int())], keywords=[]):
                 return self._is_answer(value)
             case ast.Call(
@@ -79,7 +82,7 @@ class PlainCalls:
     def _is_function(self, node: ast.expr) -> bool:
         """Return whether an expression is a function of the program. Attributes of values are none."""
         if isinstance(node, ast.Name):
-            return node.id not in self._known
+            return node.id not in self._known | _RUN_TEXTS
         if not isinstance(node, ast.Attribute):
             return False
         owner = node.value
@@ -103,9 +106,11 @@ class PlainCalls:
             case ast.Constant():
                 return True
             case ast.Name(id=name):
-                return name in self._given or (name in _KINDS and name not in self._known)
+                return name in self._given or name in BUILTIN_NAMES - self._known
             case ast.Attribute():
                 return is_math_constant(node)
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=ast.Call() | ast.Attribute() as operand):
+                return self.is_argument(operand)  # -float('inf')
             case ast.UnaryOp() | ast.BinOp():
                 return _is_literal(node)  # -1, 2 + 3j
             case ast.Call():
@@ -133,7 +138,7 @@ class PlainCalls:
             case ast.Call(func=ast.Name(id=name), args=[], keywords=[]) if name in _EMPTY:
                 return name not in self._known
             case ast.Call(func=ast.Attribute(attr="array"), args=[ast.List() as value], keywords=[]):
-                return _is_literal(value)
+                return root_name(call.func) in self._imported and _is_literal(value)
         return self._is_object(call)
 
 

@@ -35,7 +35,7 @@ from stepcoder_trl.executor.verdict.limits import (
 from stepcoder_trl.executor.verdict.plain_calls import PlainCalls
 from stepcoder_trl.executor.verdict.remembering import Sharing, sharing_of
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.executor.verdict.setups import divided_setup, names_bound_by_module
+from stepcoder_trl.executor.verdict.setups import divided_setup, names_bound_by_module, names_made_by_module
 from stepcoder_trl.executor.wire.codec import encode
 from stepcoder_trl.executor.wire.frames import json_bytes
 from stepcoder_trl.executor.wire.jobs import compact, joined, text_bytes
@@ -184,9 +184,9 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     """
     preamble, source = tests.get("preamble", ""), tests["setup"]
     setup = divided_setup(source)
-    own_names = names_bound_by_module(preamble)
+    own_names, own_made = names_bound_by_module(preamble), names_made_by_module(preamble)
     known = setup.bound | own_names
-    plain_calls = PlainCalls(known)
+    plain_calls = PlainCalls(known, setup.made | own_made)
     # Every examined test runs in the examiner, so a later test would not find a name that it binds.
     examine = examine and not share_names(tuple(tests["asserts"]))
     payload: list[AssertTest] = []
@@ -228,7 +228,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     checks = json_bytes(Checks(preamble=preamble, setup=source, tests=examined)) if examined else b""
     if not (shown or expressions):
         return _Asserts(payload, judges, checks, setup.harmless)
-    if shown or hidden or not setup.builds_arguments_of(expressions, own_names):
+    if shown or hidden or not setup.builds_arguments_of(expressions, own_names, own_made):
         judges = [Untrusted(judge) for judge in judges]
     return _Asserts(payload, judges, checks, setup.code)
 

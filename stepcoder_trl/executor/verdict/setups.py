@@ -45,6 +45,7 @@ class Setup:
     harmless: str  # imports, and calls of imported functions with numbers
     rest: tuple[_Statement, ...]
     bound: frozenset[str] = frozenset()  # names that it binds
+    made: frozenset[str] = frozenset()  # those of them that not only imports bind
     keeps_nothing: bool = False  # whether its functions and values cannot change from test to test
 
     def is_needed_by(self, code: str) -> bool:
@@ -52,18 +53,20 @@ class Setup:
         names = names_used_by(code)
         return any(not statement.only_defines or statement.defines & names for statement in self.rest)
 
-    def builds_arguments_of(self, expressions: Iterable[str], own_names: Collection[str]) -> bool:
+    def builds_arguments_of(
+        self, expressions: Iterable[str], own_names: Collection[str], own_made: Collection[str] = ()
+    ) -> bool:
         """
         Return whether the rest is nothing but assignments that build what plain calls take as whole arguments.
 
-        `own_names` are names that the preamble binds.
+        `own_names` are names that the preamble binds, `own_made` those of them that not only imports bind.
         """
-        known = self.bound | frozenset(own_names)
+        known, made = self.bound.union(own_names), self.made.union(own_made)
         given: set[str] = set()
         targets: list[str] = []
         for statement in self.rest:
             target, is_name = statement.target, statement.target.isidentifier()
-            if not PlainCalls(known, given).is_argument(statement.value):
+            if not PlainCalls(known, made, given).is_argument(statement.value):
                 return False
             if (is_name and isinstance(statement.value, ast.Name)) or not (is_name or statement.defines <= given):
                 return False  # two names of one object, or an attribute of what is no argument
@@ -76,7 +79,7 @@ class Setup:
             if not statement.defines <= needed:
                 return False
             needed |= statement.uses
-        return all(PlainCalls(known, given).is_plain(each) for each in expressions)
+        return all(PlainCalls(known, made, given).is_plain(each) for each in expressions)
 
 
 @lru_cache(maxsize=1024)
@@ -95,12 +98,17 @@ def divided_setup(source: str) -> Setup:
         harmless=ast.unparse(ast.Module(list(harmless), [])),
         rest=tuple(map(_statement, rest)),
         bound=names_bound_by(source),
+        made=_names_made_by(body),
         keeps_nothing=all(map(_keeps_nothing, rest)),
     )
 
 
 def _names_imported_by(body: Sequence[ast.stmt]) -> frozenset[str]:
     return frozenset(name for node in body if _imports(node) for name in names_bound_by(ast.unparse(node)))
+
+
+def _names_made_by(body: Sequence[ast.stmt]) -> frozenset[str]:
+    return names_bound_by(ast.unparse(ast.Module([node for node in body if not _imports(node)], [])))
 
 
 def _statement(node: ast.stmt) -> _Statement:
@@ -143,6 +151,14 @@ def names_bound_by_module(source: str) -> frozenset[str]:
     """Return the names that a module binds. Empty if Python cannot parse it."""
     try:
         return names_bound_by(source)
+    except UNREADABLE:
+        return _NONE
+
+
+def names_made_by_module(source: str) -> frozenset[str]:
+    """Return the names that statements of a module other than imports bind. Empty if Python cannot parse it."""
+    try:
+        return _names_made_by(syntax_tree(source).body)
     except UNREADABLE:
         return _NONE
 

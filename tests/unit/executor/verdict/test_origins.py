@@ -72,6 +72,12 @@ COMPARING = {
     "state of the setup": "keep(moved(1))\nassert kept[0] == Point(2)",
     "name of a builtin": "list = moved(1)\nassert list == Point(2)",
     "name of a module": "import math\nmath = moved(1)\nassert math == Point(2)",
+    "element of a module": (
+        "import numpy as np\nnp.typecodes.update(x=moved(1))\nassert np.typecodes['x'] == other(2)"
+    ),
+    "dict of a module": (
+        "import numpy as np\nnp.typecodes.update(x=moved(1))\nassert np.typecodes.get('x') == other(2)"
+    ),
     "inverse": "code = encode('a')\nassert decode(code) == 'a'",
     "judge": "value = moved(1)\nassert holds(value, 3)",
     "both in one tuple": "assert (moved(1), other(2)) == (2, 3)",
@@ -86,6 +92,9 @@ APART = {
     "variables": "xs = [1]\nys = [2]\nassert moved(xs) == 2 and xs == [1]\nassert other(ys) == 3",
     "function": "def test():\n    xs = [1]\n    assert moved(xs) == 2\n    assert len(other(2)) == 3\ntest()",
     "library": "import math\nassert moved(math.pi) == 2\nassert other(math.pi) == 3",
+    "library of a library": (
+        "import numpy as np\nassert np.linalg.norm(moved(1)) == 2.0\nassert np.linalg.norm(other(2)) == 3.0"
+    ),
     "same function": "assert [moved(1)] == [moved(1)]",
     "one function passed on": "check_one(moved)",
 }

@@ -143,6 +143,14 @@ def test_setup_with_expected_values_runs_with_the_program_only_where_no_test_is_
         ("assert solve().isdigit()", True),
         ("assert Solution().solve(7).isdisjoint({5})", True),
         ("assert list(solve(7)).count(5) == 1", True),
+        ("assert solve(3).isdigit() == True", True),
+        ("assert solve(3).isdigit() is True", True),
+        ("assert solve(3).isdigit() != False", True),
+        ("assert solve(3).isdigit() in [True]", True),
+        ("assert solve(3).isdigit() > 0", True),
+        ("assert not solve(3).isdigit() == False", True),
+        ("assert bool(solve(3).isdigit()) == True", True),
+        ("assert solve(3).pop() is True", True),
         ("assert Solution().index(7) == 3", False),
         ("assert Stack(3).pop()", False),
         ("assert solve(7).strip() == 'ab'", False),
@@ -256,6 +264,11 @@ def test_helper_of_a_test_gets_answer_and_expected_value_outside_of_the_program(
         ("", "assert f(10**9 + 7, [0] * 3, {1: [-2.5]}, float('inf')) == 3"),
         ("", "assert sorted(f(*[1, 2], x=(3, None)), reverse=True) == [3.5]"),
         ("", "assert RESULT == 3"),
+        ("", "assert f([-float('inf'), 2], -float('inf')) == 3"),
+        ("import math", "assert f(-math.inf) == 3"),
+        ("", "assert f(max, [1, 2]) == 2"),
+        ("", "assert f(len, 'ab') == 2"),
+        ("", "assert sum(10, 15) == 6"),
     ],
 )
 def test_expression_that_shows_arguments_alone_runs_with_the_program(setup, statement):
@@ -265,6 +278,29 @@ def test_expression_that_shows_arguments_alone_runs_with_the_program(setup, stat
 
     assert job.tests.header["examined"] == []
     assert not isinstance(job.tests.judges[0], Untrusted)
+
+
+@pytest.mark.parametrize(
+    ("preamble", "statement"),
+    [
+        ("def same(x): return x == 9", "assert same(f(3)) == True"),
+        ("table = {9: 4}", "assert table.get(f(3)) == 4"),
+        ("def sum(x): return x == 9", "assert sum(f(3)) == True"),
+        ("from operator import truth as same\ndef same(x): return x == 9", "assert same(f(3)) == True"),
+        ("", 'assert eval("f(3) == 9")'),
+        ("", 'assert eval("f(3) == 9") == True'),
+        ("", "assert exec('f(3)') is None"),
+        ("", "assert compile('f(3)', '', 'eval') != 9"),
+        ("", "assert g(f(3).array([9])) == True"),
+        ("", "assert g(made.array([9])) == True"),
+    ],
+)
+def test_what_the_program_can_replace_to_pass_is_not_trusted_beside_it(preamble, statement):
+    tests = Tests.parse({"type": "assert", "setup": "", "asserts": [statement], "preamble": preamble})
+
+    job = prepare_job("", tests, Limits())
+
+    assert job.tests.header["examined"] == [0] or isinstance(job.tests.judges[0], Untrusted)
 
 
 @pytest.mark.parametrize(
