@@ -156,7 +156,7 @@ def test_signal_stops_training_with_a_checkpoint(make_trainer, tmp_path, update,
 
 
 def test_checkpoint_of_a_signal_stays_beside_the_best_one(make_trainer, problems, tmp_path):
-    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_reward", "greater_is_better": False}
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_pass@1", "greater_is_better": False}
     options = {"eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "save_total_limit": 1}
     given = {"callbacks": [Killed(3, signal.SIGINT)], "eval_dataset": problems[:4]}
     trainer = make_trainer(texts=[WRONG, RIGHT], keywords=given, **{**RUN, **options, **best})
