@@ -65,6 +65,11 @@ class _Plan:
     missing: str = ""  # what the configuration lacks
     choice: ExecutorChoice = field(default_factory=ExecutorChoice)
 
+    @property
+    def wrong(self) -> list[str]:
+        """Return what is wrong with model or configuration."""
+        return [text for text in (self.complaint, self.missing) if text]
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
@@ -100,12 +105,12 @@ def run(arguments: argparse.Namespace) -> int:
         _check_that_some_ran(checks)
         measured = _measured(arguments, plan, rows, checks, executor)
     checks += [ProblemCheck(0, "", str(error)) for error in bad_text]
-    lines = [*_summary(checks, plan), *filter(None, [plan.complaint, plan.missing]), *_complaints(checks, plan)]
+    lines = [*_summary(checks, plan), *plan.wrong, *_complaints(checks, plan)]
     planned, is_fine = _dry_run(arguments, plan, checks)
     print("\n".join([*lines, *measured, *planned]), file=sys.stderr if arguments.out == "-" else sys.stdout)
     if arguments.out:
         write_rows(arguments.out, map(asdict, checks))
-    return 0 if is_fine and not plan.complaint and not any(check.is_wrong for check in checks) else 1
+    return 0 if is_fine and not plan.wrong and not any(check.is_wrong for check in checks) else 1
 
 
 def _check_that_some_ran(checks: Sequence[ProblemCheck]) -> None:
@@ -256,7 +261,7 @@ def _complaints(checks: Sequence[ProblemCheck], plan: _Plan) -> list[str]:
     """Return a line for each of the first rows with which something is wrong."""
     wrong = [check for check in checks if check.is_wrong]
     if not wrong:
-        return ["Nothing else is wrong." if plan.complaint or plan.missing else "Nothing is wrong."]
+        return ["Nothing else is wrong." if plan.wrong else "Nothing is wrong."]
     lines = ["What is wrong:"]
     for check in wrong[:_SHOWN]:
         reasons = [check.error, f"left out: {check.left_out}" if check.left_out else ""]
@@ -270,11 +275,11 @@ def _complaints(checks: Sequence[ProblemCheck], plan: _Plan) -> list[str]:
 
 
 def _dry_run(arguments: argparse.Namespace, plan: _Plan, checks: Sequence[ProblemCheck]) -> tuple[list[str], bool]:
-    """Return the lines about the configuration, and whether it can be trained with."""
+    """Return the lines about the configuration, and whether its sizes fit together."""
     if plan.training_args is None:
         return [], True
     if plan.complaint:
-        return [], False
+        return [], True
     from stepcoder_trl.trainer.dry_run import dry_run
 
     name = "left_out_of_sft" if arguments.trainer == "sft" else "left_out"
@@ -293,7 +298,7 @@ def _dry_run(arguments: argparse.Namespace, plan: _Plan, checks: Sequence[Proble
             "trained ones. Activations come on top"
         )
         lines += _table(title, {name: _size(size) for name, size in needed.items()})
-    return lines, not plan.missing
+    return lines, True
 
 
 def _size(number: float) -> str:

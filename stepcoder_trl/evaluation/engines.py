@@ -43,10 +43,10 @@ def loading(model: str) -> Iterator[None]:
         raise BadInputError(f"The model {model!r} cannot be loaded: {reason}. Install what is missing.") from error
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        if "ignore_mismatched_sizes" in reason:
+        is_mismatched = "ignore_mismatched_sizes" in reason
+        if is_mismatched:
             reason = "its weights do not fit its `config.json`"
-        is_damaged = isinstance(error, SafetensorError) or "ignore_mismatched_sizes" in str(error)
-        fix = " Save or download the model again." if is_damaged else ""
+        fix = " Save or download the model again." if is_mismatched or isinstance(error, SafetensorError) else ""
         raise BadInputError(f"The model {model!r} cannot be loaded: {reason}.{fix}") from error
     except (OSError, ValueError) as error:  # ValueError: a folder without a tokenizer, or an unknown architecture
         reason = no_tokenizer(error) or str(error).partition("\n")[0].rstrip(" :.")

@@ -164,8 +164,8 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
         )
     check_processes(trainer.accelerator)
     leave_gloo_at_exit()
-    style, end = style_of([problem.prompt for problem in problems], tokenizer), tokenizer.eos_token_id
-    prompts = PromptSettings(style, template_kwargs, () if end is None else (end,))
+    style = style_of([problem.prompt for problem in problems], tokenizer)
+    prompts = PromptSettings(style, template_kwargs, (tokenizer.eos_token_id,))
     identity, output_dir = RunIdentity(training_args.output_dir, prompts), training_args.output_dir
     flag, is_main = _checkpoint(training_args.resume_from_checkpoint), trainer.accelerator.is_main_process
     source = None
