@@ -130,8 +130,7 @@ def _plain_statement(test: ast.FunctionDef) -> str:
     function = ast.parse(f"def {name}():\n    pass\n{name}()")
     assert isinstance(function.body[0], ast.FunctionDef)
     function.body[0].body = body or [ast.Pass()]
-    imports = "import math\n" if any("math.isclose" in ast.unparse(node) for node in body) else ""
-    return imports + ast.unparse(function)
+    return ast.unparse(function)
 
 
 def _plain(node: ast.stmt) -> ast.stmt:

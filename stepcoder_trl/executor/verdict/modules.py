@@ -54,7 +54,8 @@ def _same_items(first, second):
         rest.remove(item)
     return not rest
 """
-_HELPERS = {"_approx": _APPROX, "_same_items": _SAME_ITEMS}
+# What statements need that call these names.
+_HELPERS = {"_approx": _APPROX, "_same_items": _SAME_ITEMS, "math.isclose": "\nimport math\n"}
 
 
 def asserts_of_module(code: str) -> TranslatedModule:
@@ -85,11 +86,24 @@ def _translated(tree: ast.Module) -> TranslatedModule:
             own_setup, statements = statements_of_class(node, tests_of(node), classes)
             setup += own_setup
             asserts += statements
-    for part in (*setup, *map(ast.parse, asserts)):
-        if any(isinstance(name, ast.Name) and name.id == "pytest" for name in ast.walk(part)):
-            raise UntranslatableError("it uses pytest in a way that is not known")
+    used = {name for part in (*setup, *map(ast.parse, asserts)) for name in _names_in(part)}
+    if "pytest" in used:
+        raise UntranslatableError("it uses pytest in a way that is not known")
+    setup = [node for node in setup if not _imports_unittest(node) or names_bound_in([node]) & used]
     helpers = [text for name, text in _HELPERS.items() if any(f"{name}(" in statement for statement in asserts)]
     return TranslatedModule("".join([ast.unparse(ast.Module(setup, [])), *helpers]), asserts)
+
+
+def _names_in(node: ast.AST) -> Iterator[str]:
+    return (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+
+
+def _imports_unittest(node: ast.stmt) -> bool:
+    """Return whether a statement imports unittest, which plain asserts do not need, and the examiner does not have."""
+    match node:
+        case ast.Import(names=[ast.alias(name="unittest")]) | ast.ImportFrom(module="unittest"):
+            return True
+    return False
 
 
 # Functions of pytest

@@ -70,7 +70,7 @@ class Setup:
                 return False
             if (is_name and isinstance(statement.value, ast.Name)) or not (is_name or statement.defines <= given):
                 return False  # two names of one object, or an attribute of what is no argument
-            if any(each == target or each.startswith(f"{target}.") for each in targets):
+            if not target or any(each == target or each.startswith(f"{target}.") for each in targets):
                 return False  # what it was before is in no argument
             targets.append(target)
             given |= statement.defines

@@ -64,6 +64,31 @@ def test_approx_becomes_closeness():
 
 
 @pytest.mark.parametrize(
+    ("statement", "base"),
+    [
+        ("import unittest", "unittest.TestCase"),
+        ("from unittest import TestCase", "TestCase"),
+        ("import unittest as u", "u.TestCase"),
+    ],
+)
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_setup_imports_unittest_only_where_it_is_used(statement, base, is_plain):
+    more = "" if is_plain else "        self.x = 1\n"
+    body = f"    def test_a(self):\n        self.assertEqual(f(1), 2)\n        self.assertEqual(f(2), 3)\n{more}"
+    module = asserts_of_module(f"{statement}\nclass T({base}):\n{body}")
+
+    assert (statement in module.setup) is not is_plain
+
+
+@pytest.mark.parametrize("first", ["assert f(1) == pytest.approx(0.5)", "found = f(1)"])
+def test_closeness_needs_nothing_of_the_program(first):
+    body = f"    {first}\n    assert f(1) == pytest.approx(0.5)\n"
+    module = asserts_of_module(f"import pytest\ndef test_a():\n{body}")
+
+    exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: 0.5})
+
+
+@pytest.mark.parametrize(
     ("answer", "expected"), [(5, "math.inf"), ([5], "[math.inf]"), (-1e308, "-math.inf"), ([1, 5], "[1, math.inf]")]
 )
 def test_nothing_but_infinity_is_close_to_infinity(answer, expected):
