@@ -68,11 +68,15 @@ class _Unsplittable(Exception):
 
 
 @lru_cache(maxsize=1024)
-def split_assert(statement: str) -> Split | None:
-    """Split a test. Return `None` if it is not a single assert, or its comparison cannot run outside."""
+def split_assert(statement: str, known: frozenset[str] = frozenset()) -> Split | None:
+    """
+    Split a test. Return `None` if it is not a single assert, or its comparison cannot run outside.
+
+    `known` are the names that the row's setup and preamble bind. One of a builtin is not Python's own there.
+    """
     try:
         match syntax_tree(statement.strip()).body:
-            case [ast.Assert(test=test)]:
+            case [ast.Assert(test=test)] if not (_BUILTINS.keys() & known & names_in(test)):
                 return _split(test)
     except (SyntaxError, ValueError, RecursionError, MemoryError, _Unsplittable):
         pass
@@ -110,6 +114,11 @@ def _asks_answer(node: ast.AST, truth: bool) -> bool:
 
 def _is_bool(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, bool)
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Return all names that code uses."""
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
 def arguments_of(call: ast.Call) -> list[ast.expr]:

@@ -25,12 +25,20 @@ def _same_items(a: str, b: str) -> str:
     return f"_same_items({a}, {b})"
 
 
+def _almost(a: str, b: str) -> str:
+    """Return a comparison to seven places. Complex numbers have no `math.isclose`."""
+    if any(isinstance(part, ast.Constant) and isinstance(part.value, complex) for part in ast.walk(ast.parse(b))):
+        return f"abs({a} - {b}) < 5e-08"
+    return f"math.isclose({a}, {b}, rel_tol=0, abs_tol=5e-08)"
+
+
 _PLAIN_BASES = {"object", "ABC", "abc.ABC"}
 _Translation = Callable[..., str]
 _METHODS: dict[str, _Translation] = {
     **{name: lambda a, b: f"assert {a} == {b}" for name in ("assertEqual", "assertEquals", "assertListEqual")},
     **{name: lambda a, b: f"assert {a} == {b}" for name in ("assertDictEqual", "assertTupleEqual", "assertSetEqual")},
-    **{name: lambda a, b: f"assert {a} == {b}" for name in ("assertMultiLineEqual", "assertSequenceEqual")},
+    "assertMultiLineEqual": lambda a, b: f"assert {a} == {b}",
+    "assertSequenceEqual": lambda a, b: f"assert list({a}) == list({b})",  # of any types
     "assertNotEqual": lambda a, b: f"assert {a} != {b}",
     "assertTrue": lambda a: f"assert {a}",
     "assertFalse": lambda a: f"assert not {a}",
@@ -44,7 +52,7 @@ _METHODS: dict[str, _Translation] = {
     "assertLessEqual": lambda a, b: f"assert {a} <= {b}",
     "assertIsInstance": lambda a, b: f"assert isinstance({a}, {b})",
     "assertCountEqual": lambda a, b: f"assert {_same_items(a, b)}",
-    "assertAlmostEqual": lambda a, b: f"assert math.isclose({a}, {b}, rel_tol=0, abs_tol=5e-08)",
+    "assertAlmostEqual": lambda a, b: f"assert {_almost(a, b)}",
 }
 _NUM_ARGUMENTS = dict.fromkeys(("assertTrue", "assertFalse", "assertIsNone", "assertIsNotNone"), 1)
 

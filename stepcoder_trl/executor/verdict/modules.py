@@ -11,6 +11,7 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from stepcoder_trl.executor.verdict.asserts import names_in
 from stepcoder_trl.executor.verdict.case_classes import statements_of_class
 from stepcoder_trl.executor.verdict.module_names import names_bound_in, with_names_of_program
 from stepcoder_trl.executor.verdict.module_tests import collected, tests_of
@@ -28,6 +29,7 @@ class TranslatedModule(NamedTuple):
 _MARKS_WITH_MEANING = ("asyncio", "parametrize", "skip", "skipif", "usefixtures", "xfail")
 _APPROX = """
 def _approx(actual, expected, rel=1e-06, abs_=1e-12):
+    actual, expected = (each.tolist() if hasattr(each, "tolist") else each for each in (actual, expected))
     if isinstance(expected, dict):
         pairs = isinstance(actual, dict) and len(actual) == len(expected)
         return pairs and all(key in actual and _approx(actual[key], expected[key], rel, abs_) for key in expected)
@@ -86,16 +88,12 @@ def _translated(tree: ast.Module) -> TranslatedModule:
             own_setup, statements = statements_of_class(node, tests_of(node), classes)
             setup += own_setup
             asserts += statements
-    used = {name for part in (*setup, *map(ast.parse, asserts)) for name in _names_in(part)}
+    used = {name for part in (*setup, *map(ast.parse, asserts)) for name in names_in(part)}
     if "pytest" in used:
         raise UntranslatableError("it uses pytest in a way that is not known")
     setup = [node for node in setup if not _imports_unittest(node) or names_bound_in([node]) & used]
     helpers = [text for name, text in _HELPERS.items() if any(f"{name}(" in statement for statement in asserts)]
     return TranslatedModule("".join([ast.unparse(ast.Module(setup, [])), *helpers]), asserts)
-
-
-def _names_in(node: ast.AST) -> Iterator[str]:
-    return (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
 
 
 def _imports_unittest(node: ast.stmt) -> bool:

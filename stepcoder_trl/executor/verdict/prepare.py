@@ -196,7 +196,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     expressions: list[str] = []  # that need the setup
     shown = hidden = False  # whether a whole test needs it with the program, or in the examiner
     for number, statement in enumerate(tests["asserts"]):
-        split = split_assert(statement)
+        split = split_assert(statement, known)
         needs_setup = setup.is_needed_by(statement if split is None else split.expression)
         is_plain = split is not None and plain_calls.is_plain(split.expression) and not split.asks_answer
         planned = None

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ast
 import symtable
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from stepcoder_trl.executor.verdict.asserts import root_name
+from stepcoder_trl.executor.verdict.asserts import BUILTIN_NAMES, root_name
 from stepcoder_trl.executor.verdict.plain_calls import PlainCalls
 from stepcoder_trl.parsing import syntax_tree
 
@@ -165,10 +166,19 @@ def names_made_by_module(source: str) -> frozenset[str]:
 
 @lru_cache(maxsize=1024)
 def names_bound_by(source: str) -> frozenset[str]:
-    """Return the global names that code binds."""
-    return frozenset(
-        symbol.get_name() for symbol in _symbols(source).get_symbols() if symbol.is_assigned() or symbol.is_imported()
-    )
+    """Return the global names that code binds, with the names of builtins that `from numpy import *` may bind."""
+    symbols = _symbols(source).get_symbols()
+    bound = frozenset(symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported())
+    stars = "*" in source and any(map(_binds_builtins, ast.walk(syntax_tree(source))))
+    return bound | BUILTIN_NAMES if stars else bound
+
+
+def _binds_builtins(node: ast.AST) -> bool:
+    """Return whether a statement may bind any name. Of the standard library, `operator` names functions so."""
+    match node:
+        case ast.ImportFrom(module=str() as module, names=[ast.alias(name="*")]):
+            return module.partition(".")[0] not in sys.stdlib_module_names - {"operator", "builtins"}
+    return False
 
 
 def _symbols(source: str) -> symtable.SymbolTable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from stepcoder_trl.errors import BadInputError, NoTestsError
@@ -88,6 +89,18 @@ def test_closeness_needs_nothing_of_the_program(first):
     exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: 0.5})
 
 
+@pytest.mark.parametrize("expected", ["np.array([0.5, 1.5])", "[x / 2 for x in (1, 3)]"])
+@pytest.mark.parametrize("answer", [[0.5, 1.5 + 1e-9], np.array([0.5, 1.5])])
+def test_arrays_are_close_to_lists(expected, answer):
+    module = asserts_of_module(
+        f"import numpy as np\nimport pytest\ndef test_a():\n    assert f(1) == pytest.approx({expected})\n"
+    )
+
+    exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: answer})
+    with pytest.raises(AssertionError):
+        exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: [*answer, 2.0]})
+
+
 @pytest.mark.parametrize(
     ("answer", "expected"), [(5, "math.inf"), ([5], "[math.inf]"), (-1e308, "-math.inf"), ([1, 5], "[1, math.inf]")]
 )
@@ -112,6 +125,8 @@ def test_nothing_but_infinity_is_close_to_infinity(answer, expected):
         ("self.assertTrue(f(1))", "assert f(1)"),
         ("self.assertIn(3, f(1))", "assert 3 in f(1)"),
         ("self.assertIsNone(f(1))", "assert f(1) is None"),
+        ("self.assertSequenceEqual(f(1), (2, 3))", "assert list(f(1)) == list((2, 3))"),
+        ("self.assertAlmostEqual(f(1), -2j)", "assert abs(f(1) - -2j) < 5e-08"),
     ],
 )
 def test_methods_that_only_assert_become_asserts(method, statement):
