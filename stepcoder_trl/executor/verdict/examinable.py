@@ -9,8 +9,14 @@ process as messages. Every other test runs with the program and is untrusted.
 from __future__ import annotations
 
 import ast
+import re
+from array import array
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import TypeGuard
 
@@ -25,7 +31,7 @@ from stepcoder_trl.executor.verdict.asserts import (
     root_name,
 )
 from stepcoder_trl.executor.verdict.origins import may_combine_results
-from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_used_by
+from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_made_by_module, names_used_by
 from stepcoder_trl.executor.wire.messages import candidate_name
 from stepcoder_trl.parsing import syntax_tree
 
@@ -63,6 +69,9 @@ _TRANSFERABLE = frozenset(
         *("date", "time", "datetime", "timedelta"),
     )
 )
+_LIBRARY_TYPES = (Counter, OrderedDict, defaultdict, deque, bytearray, array, Fraction, Decimal, datetime, timedelta)
+# Attributes of what the examiner can make of answers. All others are those of the program's classes.
+_LIBRARY_ATTRIBUTES = PLAIN_ATTRIBUTES.union(*map(dir, (*_LIBRARY_TYPES, re.Match)))
 # Functions whose results can be sent.
 _MAKING_PLAIN = _TRANSFERABLE | PLAIN_ATTRIBUTES | {"sorted", "len", "sum", "min", "max", "abs", "round", "chr", "ord"}
 _PREAMBLE_STATEMENTS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
@@ -79,6 +88,7 @@ class PlannedCheck:
     statement: str  # functions of the program are replaced by `candidate_name`
     candidates: tuple[str, ...]  # expressions for these functions, evaluated in the program's process
     shares_arguments: bool  # whether the test may read an argument after the call, which may have changed it
+    is_shown: bool  # whether it judges by what the preamble defines, which the program can read
 
 
 @lru_cache(maxsize=1024)
@@ -144,6 +154,7 @@ class _Plan:
         if names_used_by(setup) - known:
             raise _MustRunWithProgram  # e.g. HumanEval/32: the check calls a function of the prompt
         self.program_names = names_used_by(statement) - known - names_bound_by(statement)
+        self.shown = names_made_by_module(preamble).difference(map(_name_of_infinity, self.preamble.body))
         self.used = names_used_by(setup) | names_used_by(statement)
         self.modules = frozenset(
             alias.asname or alias.name.partition(".")[0]
@@ -171,7 +182,14 @@ class _Plan:
             statement=ast.unparse(statement),
             candidates=tuple(map(ast.unparse, candidates.expressions)),
             shares_arguments=any(map(_takes_variables, self.calls)),
+            is_shown=self.uses_preamble(),
         )
+
+    def uses_preamble(self) -> bool:
+        """Return whether the test uses what the preamble defines, other than in arguments of the program."""
+        given = {id(part) for call in self.calls for argument in arguments_of(call) for part in ast.walk(argument)}
+        nodes = (node for tree in (self.setup, self.statement) for node in ast.walk(tree))
+        return any(_is_one_of(node, self.shown) and id(node) not in given for node in nodes)
 
     def used_preamble(self) -> list[ast.stmt]:
         """Return the statements of the preamble that the test uses. They must not define classes."""
@@ -221,7 +239,7 @@ class _Plan:
             if _is_one_of(node, names) and id(node) not in called:
                 raise _MustRunWithProgram  # e.g. `candidate.__name__`, `candidate = ...`
         self.calls += [call for call in own_calls if _is_one_of(call.func, names)]
-        results = _Results(code, own_calls, self.modules)
+        results = _Results(code, own_calls, self.modules, self.numpy_names)
         if any(_uses_as_object(node, results) for node in ast.walk(code)):
             raise _MustRunWithProgram
 
@@ -298,9 +316,12 @@ class _Candidates(ast.NodeTransformer):
 class _Results:
     """Taint analysis: names whose values may depend on results of the program."""
 
-    def __init__(self, code: ast.AST, calls: list[ast.Call], modules: frozenset[str]) -> None:
+    def __init__(
+        self, code: ast.AST, calls: list[ast.Call], modules: frozenset[str], numpy_names: frozenset[str]
+    ) -> None:
         self.calls = set(map(id, calls))
         self.modules = modules
+        self.numpy_names = numpy_names
         self.names: set[str] = set()
         before = -1
         while len(self.names) > before:
@@ -331,11 +352,19 @@ class _Results:
         """Return whether an expression may depend on a result of the program."""
         return any(id(part) in self.calls or _is_one_of(part, self.names) for part in ast.walk(node))
 
+    def have_attribute(self, node: ast.Attribute) -> bool:
+        """Return whether an attribute is one of objects of the program: `f(1).left`, `max(f(1)).left`."""
+        if self.is_result(node.value):
+            return node.attr not in PLAIN_ATTRIBUTES
+        if node.attr in _LIBRARY_ATTRIBUTES or not self.affect(node.value):
+            return False
+        return not any(_is_one_of(part, self.numpy_names) for part in ast.walk(node.value))  # `np.array(f(1)).shape`
+
 
 def _uses_as_object(node: ast.AST, results: _Results) -> bool:
     """Return whether code uses a result as messages do not support: `f(1).left`, `f(1)(2)`, `next(f(1))`."""
     if isinstance(node, ast.Attribute):
-        return node.attr not in PLAIN_ATTRIBUTES and results.is_result(node.value)
+        return results.have_attribute(node)
     if not isinstance(node, ast.Call):
         return False
     name = node.func.id if isinstance(node.func, ast.Name) else ""
@@ -365,6 +394,14 @@ def _names_from_numpy(*trees: ast.AST) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "numpy":
             names.update(alias.asname or alias.name for alias in node.names)
     return frozenset(names)
+
+
+def _name_of_infinity(node: ast.stmt) -> str:
+    """Return the name that `inf = float("inf")` binds, which tells as little as an import. Else an empty text."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if ast.unparse(value) == "float('inf')":
+            return name
+    return ""
 
 
 def _needs_program(node: ast.AST) -> bool:

@@ -204,7 +204,8 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
             planned = plan_check(statement, source, preamble)
         if planned is not None:
             payload.append(ExaminedTest(candidates=list(planned.candidates)))
-            judges.append(partial(judge_examined, statement=statement, setup=source))
+            judge: Judge = partial(judge_examined, statement=statement, setup=source)
+            judges.append(Untrusted(judge) if planned.is_shown else judge)
             examined[str(number)] = Check(
                 statement=planned.statement,
                 candidates=len(planned.candidates),
@@ -218,7 +219,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
             shown |= needs_setup
         else:
             payload.append(SplitTest(expression=split.expression, truth=split.truth))
-            judge: Judge = partial(judge_split_assert, split, statement)
+            judge = partial(judge_split_assert, split, statement)
             judges.append(judge if is_plain or (needs_setup and not split.asks_answer) else Untrusted(judge))
             expressions += [split.expression] if needs_setup else []
     sharing = [number for number in asked if setup.is_needed_by(tests["asserts"][number])]

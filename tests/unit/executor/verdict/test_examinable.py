@@ -60,6 +60,9 @@ def test_calls_of_program_are_found(statement, candidates):
         "assert sum(map(f(3), [1, 2])) == 9",
         "assert sorted([1, 2], key=f(3)) == [2, 1]",
         "assert max(f(3), key=lambda node: node.size) == 1",
+        "assert max(f(3)).size == 1",
+        "assert (f(3) + f(4)).size == 1",
+        "assert Counter(f(3)).most_common(1)[0][0].size == 1",
         "assert sum(map(lambda node: node.size, f(3))) == 9",
         "assert functools.reduce(f(3), [1, 2]) == 3",
         "assert hasattr(f(1), 'x') == True",
@@ -144,6 +147,9 @@ def test_arguments_are_shared_if_check_may_read_them(line, shares):
         "import datetime; assert candidate(1) == datetime.date(2020, 1, 2)",
         "assert list(candidate(1)) == [2]",
         "assert str(candidate(1)) == 'A'",
+        "import collections; assert collections.Counter(candidate(1)).most_common(1) == [(1, 2)]",
+        "import re; assert re.match('(a)', candidate(1)).group(1) == 'a'",
+        "import numpy as np; assert np.array(candidate(1)).shape == (2, 3)",
     ],
 )
 def test_standard_library_values_run_in_examiner(line):

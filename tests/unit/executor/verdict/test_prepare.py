@@ -322,6 +322,30 @@ def test_setup_that_may_keep_results_for_another_function_leaves_no_test_trusted
 
 
 @pytest.mark.parametrize(
+    ("preamble", "setup", "statement", "trusted"),
+    [
+        ("EXPECTED = [1, 2, 3]", "", "assert f(3) == EXPECTED", False),
+        ("EXPECTED: list = [1, 2, 3]", "", "assert EXPECTED[0] == f(3)", False),
+        ("EXPECTED = [1, 2, 3]", "def check(c):\n    assert c(3) == EXPECTED", "check(f)", False),
+        ("EXPECTED = [1, 2, 3]", "WANTED = EXPECTED", "assert f(3) == WANTED", False),
+        ("EXPECTED = [1, 2, 3]", "", "for n in EXPECTED:\n    assert f(n) == n", False),
+        ("def right(n): return [1, 2, 3]", "", "assert f(3) == right(3)", False),
+        ("def right(x): return x == [1, 2, 3]", "", "assert right(f(3))", False),
+        ("import math\ninf = float('inf')", "", "assert f(3) == inf", True),
+        ("import math", "", "assert f(math.floor(3.5)) == math.floor(3.9)", True),
+        ("GRID = [[1, 2]]", "", "assert f(GRID) == [1, 2, 3]", True),
+        ("GRID = [[1, 2]]\nclass ListNode: pass", "", "assert f(3) == [1, 2, 3]", True),
+    ],
+)
+def test_test_that_judges_by_what_the_preamble_defines_is_not_trusted(preamble, setup, statement, trusted):
+    tests = {"type": "assert", "setup": setup, "asserts": [statement], "preamble": preamble}
+
+    job = prepare_job("", Tests.parse(tests), LIMITS)
+
+    assert isinstance(job.tests.judges[0], Untrusted) is not trusted
+
+
+@pytest.mark.parametrize(
     ("preamble", "expression"),
     [
         # Parts of what the source of an argument says.
@@ -377,6 +401,11 @@ def test_no_trusted_test_shows_more_than_arguments(preamble, expression, end):
         ("", "assert hasattr(make(1), 'x') == True"),
         ("", "assert getattr(make(1), 'x') == 1"),
         ("", "assert max([make(1), make(2)], key=lambda made: made.x).x == 2"),
+        ("", "assert max(make(1), make(2)).x == 2"),
+        ("", "assert (make(1) + make(2)).x == 3"),
+        ("", "assert sum([make(1), make(2)], make(3)).x == 6"),
+        ("", "assert (make(2) if make(1) < make(2) else make(1)).x == 2"),
+        ("import functools", "assert functools.reduce(lambda a, b: a + b, [make(1), make(2)]).x == 3"),
         ("import re", "assert re.match(pat('a'), 'abc')"),
         ("import re", "assert re.match(pat('a'), 'abc') is not None"),
         ("import re", "assert re.sub(pat('a'), 'x', 'abc') == 'xbc'"),
@@ -387,7 +416,9 @@ def test_test_that_needs_functions_or_objects_of_the_program_passes_untrusted(se
 import re
 def add(n): return lambda x: x + n
 def pat(text): return re.compile(text)
-class Made: pass
+class Made:
+    def __lt__(self, other): return self.x < other.x
+    def __add__(self, other): return make(self.x + other.x)
 def make(x):
     made = Made()
     made.x = x
