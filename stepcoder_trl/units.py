@@ -33,7 +33,8 @@ class ExecutableUnit:
     of such a suite and for all active units.
 
     `after` is the index of the unit that ran before, whenever this unit ran: the one before it in its suite, else the
-    header of the suite. It is `None` for the first unit of the program.
+    header of the suite. A `try` statement begins its other suites after the first statement of its body, and asks its
+    `except` headers in their order. `after` is `None` for the first unit of the program.
 
     `silent`: the unit surely never has a line event, because it is the docstring of a function.
     """
@@ -72,7 +73,7 @@ class _Unit:
     passive: bool
     silent: bool = False
     is_elif: bool = False
-    owner: _Unit | None = None  # of an `elif` or `except` header: the header before it, or that of its statement
+    owner: _Unit | None = None  # that ran before, where it is neither the one before it nor the header of its suite
     attached: list[TLineNo] = field(default_factory=list)
 
 
@@ -113,12 +114,13 @@ class _UnitBuilder:
             for unit in self.units
         ]
 
-    def _add_suite(self, owner: ast.AST, suite: Sequence[ast.stmt], parent: _Unit | None) -> None:
+    def _add_suite(self, owner: ast.AST, suite: Sequence[ast.stmt], parent: _Unit | None) -> _Block:
         block = _Block(self._suite_indent(suite), parent)
         for index, node in enumerate(suite):
             passive = is_passive(owner, suite, index)
             silent = passive and isinstance(node, ast.Expr) and _begins_function(owner, suite)
             self._add_statement(node, block, passive, silent)
+        return block
 
     def _suite_indent(self, suite: Sequence[ast.stmt]) -> int:
         if not suite:
@@ -136,12 +138,13 @@ class _UnitBuilder:
             self._add_unit(first_line(node), node.end_lineno or node.lineno, block, passive, silent)
 
     def _add_suites_of(self, node: ast.stmt, unit: _Unit) -> None:
+        if "handlers" in node._fields:
+            self._add_suites_of_try(node, unit)
+            return
         while True:
             elif_ = None
             for name, values in ast.iter_fields(node):
-                if name == "handlers":
-                    self._add_handlers(values, unit)
-                elif name == "cases":
+                if name == "cases":
                     self._add_cases(node, values, unit)
                 elif name == "orelse" and isinstance(node, ast.If) and self._is_elif(values):
                     elif_ = values[0]
@@ -151,7 +154,7 @@ class _UnitBuilder:
                 return
             # A loop, because each `elif` is nested in the one before: recursion would be too deep in a long chain.
             node = elif_
-            unit = self._add_clause(node.lineno, header_end_line(node, self.lines), unit)
+            unit = self._add_clause(node.lineno, header_end_line(node, self.lines), unit, unit)
             unit.is_elif = True
 
     def _is_elif(self, orelse: list[ast.stmt]) -> bool:
@@ -159,10 +162,15 @@ class _UnitBuilder:
             return False
         return from_byte(self.lines[orelse[0].lineno - 1], orelse[0].col_offset).startswith("elif")
 
-    def _add_handlers(self, handlers: list[ast.ExceptHandler], owner: _Unit) -> None:
-        for handler in handlers:
-            clause = self._add_clause(handler.lineno, header_end_line(handler, self.lines), owner)
-            self._add_suite(handler, handler.body, clause)
+    def _add_suites_of_try(self, node: ast.stmt, unit: _Unit) -> None:
+        parts = dict(ast.iter_fields(node))  # `try` with `except*` has a class of its own, from Python 3.11 on
+        before = begun = next(iter(self._add_suite(node, parts["body"], unit).units), unit)
+        for handler in parts["handlers"]:
+            before = self._add_clause(handler.lineno, header_end_line(handler, self.lines), unit, before)
+            self._add_suite(handler, handler.body, before)
+        for suite in (parts["orelse"], parts["finalbody"]):
+            for first in self._add_suite(node, suite, unit).units[:1]:
+                first.owner = begun
 
     def _add_cases(self, node: ast.stmt, cases: list[ast.match_case], owner: _Unit) -> None:
         line = header_end_line(node, self.lines)
@@ -183,9 +191,9 @@ class _UnitBuilder:
         text = self.lines[line - 1].strip()
         return bool(text) and not text.startswith("#")
 
-    def _add_clause(self, first: TLineNo, last: TLineNo, owner: _Unit) -> _Unit:
+    def _add_clause(self, first: TLineNo, last: TLineNo, statement: _Unit, before: _Unit) -> _Unit:
         """Add an `elif` or `except` header. It has the block and index of its statement."""
-        unit = _Unit(len(self.units), first, last, owner.block, owner.index, passive=False, owner=owner)
+        unit = _Unit(len(self.units), first, last, statement.block, statement.index, passive=False, owner=before)
         self.units.append(unit)
         return unit
 

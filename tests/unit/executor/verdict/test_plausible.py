@@ -92,6 +92,32 @@ def test_claims_without_those_before_are_not_plausible(claimed):
     assert not is_plausible_trace(PROGRAM, {1} | claimed)
 
 
+TRY = """\
+try:
+    x = 1
+    y = int("x")
+except KeyError:
+    x = 2
+except ValueError:
+    x = 3
+else:
+    x = 4
+finally:
+    x = 5
+"""
+
+
+def test_suites_of_a_try_run_after_its_body_began():
+    assert is_plausible_trace(TRY, {1, 2, 3, 4, 6, 7, 11})
+    assert is_plausible_trace(TRY, {1, 2, 3, 9, 11})
+    assert is_plausible_trace("try:\n    pass\nfinally:\n    x = 1\n", {1, 2, 4})
+
+
+@pytest.mark.parametrize("lines", [{1, 4, 5, 11}, {1, 2, 3, 6, 7, 11}, {1, 9}, {1, 11}, {1, 2, 3, 7}])
+def test_suites_of_a_try_without_what_ran_before_are_not_plausible(lines):
+    assert not is_plausible_trace(TRY, lines)
+
+
 @pytest.mark.parametrize(
     "word", ["frame.f_trace_lines = False", "setattr(frame, 'f_trace', None)", "m.set_local_events(1, c, 0)"]
 )
