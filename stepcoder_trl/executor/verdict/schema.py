@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from keyword import iskeyword
@@ -275,7 +276,7 @@ class _TestsChecker:
         if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
             fix = "Write the bare name of a function, or of a method of `Solution`"
             self.wrong("fn_name", name, "the name of a function", f"{fix}: `two_sum`, not `Solution().two_sum`.")
-        return name
+        return unicodedata.normalize("NFKC", name)  # as Python has it
 
     def text(self, field: str, value: Any, fix: str) -> str:
         if not isinstance(value, str):

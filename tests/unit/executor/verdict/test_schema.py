@@ -214,3 +214,10 @@ def test_parsed_tests_are_pickled_without_prepared_messages():
 
     assert copy == tests
     assert copy.prepared == {}
+
+
+def test_name_of_a_function_is_the_one_that_python_makes_of_it():
+    namespace: dict[str, Any] = {}
+    exec("def \ufb01nd(n): pass", namespace)
+
+    assert validate_tests({**CALL, "fn_name": "\ufb01nd"}, "")["fn_name"] in namespace
