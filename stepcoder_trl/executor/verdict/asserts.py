@@ -30,7 +30,7 @@ _BUILTINS: dict[str, Any] = {
     )
 }
 _OUTSIDE = {"_equal": python_equal, "_contains": contains, "math": math, **_BUILTINS}
-_WRAPPERS = frozenset({"set", "list", "sorted", "tuple", "len", "str", "round", "frozenset", "dict", "sum", "bool"})
+WRAPPERS = frozenset({"set", "list", "sorted", "tuple", "len", "str", "round", "frozenset", "dict", "sum", "bool"})
 # Functions that are cheap on any value of the program, and so may run outside.
 _SAFE_OUTSIDE = frozenset({"abs", "round", "float", "len", "bool"})
 BUILTIN_NAMES = frozenset(dir(builtins))
@@ -101,15 +101,19 @@ def _split(test: ast.expr) -> Split:
 
 
 def _asks_answer(node: ast.AST, truth: bool) -> bool:
-    """Return whether an expression calls a method that plain values have, of an answer of the program."""
+    """Return whether an expression calls a method that plain values have, of an answer or a value of the program."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
         return False
-    answer = node.func.value
+    owner = answer = node.func.value
     while isinstance(answer, (ast.Attribute, ast.Subscript)):
         answer = answer.value
-    is_answer = isinstance(answer, ast.Call) and not names_class(answer.func)
     tells_truth = truth or node.func.attr.startswith("is")  # `f(1).isdigit() > 0`
-    return is_answer and node.func.attr in PLAIN_ATTRIBUTES and bool(tells_truth or node.args or node.keywords)
+    if isinstance(answer, ast.Call):
+        is_answer = answer is not owner or not names_class(answer.func)
+        tells_truth = tells_truth or bool(node.args or node.keywords)
+    else:
+        is_answer = answer is not owner or last_name(answer).isupper() or not names_class(answer)
+    return is_answer and tells_truth and node.func.attr in PLAIN_ATTRIBUTES
 
 
 def _is_bool(node: ast.AST) -> bool:
@@ -165,7 +169,7 @@ class _Splitter:
                     return True
                 wrapped, *others = node.args or [ast.Constant(None)]
                 return (
-                    node.func.id in _WRAPPERS
+                    node.func.id in WRAPPERS
                     and self.is_program(wrapped)
                     and not any(_is_program_name(part) for other in others for part in ast.walk(other))
                 )

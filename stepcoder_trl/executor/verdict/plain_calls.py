@@ -7,8 +7,8 @@ the examiner, or is untrusted.
 
     expression: call | expression.name | expression[literal] | expression.name()
               | helper(expression) | round(expression, int) | sorted(expression, reverse=bool) | name
-    helper:     name or module.name, of a builtin or of what the tests import; a helper that the tests define may hold
-                what they expect, and the program can replace it
+    helper:     builtin whose result the answer could be or hold itself, as in `str(f(1)) == "1"`. The program can
+                replace every helper. Of other ones it would only have to know the result, as in `isleap(f(1)) == True`
     call:       function(argument, ...)
     function:   name, but none that runs a text as code | Class.name | Class(argument, ...).name
     argument:   literal | [argument, ...] | {literal: argument} | Class(argument, ...) | name of an argument
@@ -22,6 +22,7 @@ from collections.abc import Collection
 
 from stepcoder_trl.executor.verdict.asserts import (
     BUILTIN_NAMES,
+    WRAPPERS,
     arguments_of,
     is_math_constant,
     names_class,
@@ -31,6 +32,7 @@ from stepcoder_trl.parsing import syntax_tree
 
 
 _RUN_TEXTS = frozenset(("eval", "exec", "compile", "__import__"))
+_HELPERS = WRAPPERS | {"repr", "any", "all", "type", "next", "asyncio.run"}
 _EMPTY = frozenset(("list", "tuple", "set", "frozenset", "dict"))
 
 
@@ -45,7 +47,7 @@ class PlainCalls:
     def __init__(self, known: Collection[str], made: Collection[str], given: Collection[str] = ()) -> None:
         self._known = frozenset(known)
         self._imported = self._known.difference(made)
-        self._helpers = self._imported | BUILTIN_NAMES.difference(made)
+        self._made = frozenset(made)
         self._given = given
 
     def is_plain(self, expression: str) -> bool:
@@ -68,7 +70,8 @@ class PlainCalls:
             case ast.Call(func=function) if self._is_function(function) and self._are_arguments(node):
                 return True
             case ast.Call(args=[value], keywords=[]):
-                return root_name(node.func) in self._helpers and self._is_answer(value)
+                is_helper = ast.unparse(node.func) in _HELPERS and root_name(node.func) not in self._made
+                return is_helper and self._is_answer(value)
             case ast.Call(func=ast.Name(id="round"), args=[value, ast.Constant(value=int())], keywords=[]):
                 return self._is_answer(value)
             case ast.Call(
