@@ -50,7 +50,8 @@ _FORBIDDEN_NAMES = frozenset(
     (
         *("open", "input", "exec", "eval", "compile", "globals", "locals", "vars", "breakpoint", "exit", "quit"),
         *("setattr", "delattr", "help", "memoryview", "id", "seed", "setstate", "StopIteration"),
-        *("getcontext", "setcontext", "localcontext"),
+        *("getcontext", "setcontext", "localcontext", "register"),
+        *("seterr", "seterrcall", "setbufsize", "set_printoptions", "set_string_function", "set_state"),  # of numpy
     )
 )
 _UNSUPPORTED_CALLS = frozenset({"next", "callable", "iter"})  # references to objects do not support these

@@ -102,6 +102,8 @@ def test_objects_that_cannot_be_sent_need_program(statement):
         "from decimal import getcontext; assert candidate(1) == getcontext().prec",
         "import decimal; decimal.setcontext(decimal.Context()); assert candidate(1) == 2",
         "from collections.abc import Iterator; assert isinstance(candidate(1), Iterator)",
+        "import numpy as np; np.seterr(all='raise'); assert candidate(1) == 2",
+        "from numpy import set_printoptions as show; show(precision=2); assert candidate(1) == 2",
         "from enum import Enum; assert isinstance(candidate(1), Enum)",
     ],
 )
