@@ -3,9 +3,11 @@ StepCoder on a pretrained code model.
 
     python -m benchmarks.real_model stages --model qwen --data DATA --minutes 60
     python -m benchmarks.real_model gradients --model qwen --data DATA --minutes 60
+    python -m benchmarks.real_model train --model qwen --data DATA --minutes 60 --updates 32
 
 `stages` samples each stage of real problems, without training: pass rates, groups that carry a signal, and the share
 of tokens that FGO leaves out. `gradients` measures signal and noise of the policy gradient with and without each part.
+`train` trains LoRA on problems that the model hardly solves, and evaluates it on others.
 
 DATA is a folder with `mbpp.jsonl` and `apps_plus_valid.jsonl`. Problems come in a random order that is fixed, the sets
 in turn. So a measurement that stops at any time is one of a random sample, and the same command goes on with it.
@@ -16,16 +18,18 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.real_model import gradients
+from benchmarks.real_model import gradients, train, training_report
 from benchmarks.real_model.problems import FILES, Task, load_tasks
 from benchmarks.real_model.samplers import load_sampler
+from benchmarks.real_model.sitting import Sitting, TimeIsOver
 from benchmarks.real_model.stages import Measurement, SampleFile, measure_all
 from benchmarks.real_model.summary import summarize, tables
 from stepcoder_trl import CodeExecutor, ExecutorConfig
@@ -48,12 +52,17 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
 def prepare(arguments: argparse.Namespace, executor: CodeExecutor) -> tuple[list[Task], Measurement]:
     """Load the problems and the model."""
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
-    lengths = arguments.prompt_tokens, arguments.solution_tokens
-    tasks = load_tasks(arguments.data, arguments.sets, tokenizer, *lengths)
+    tasks = _load_tasks(arguments, tokenizer)
     sampling = SamplingConfig(arguments.new_tokens, arguments.temperature, arguments.top_p, tokenizer.eos_token_id)
+    longest = arguments.prompt_tokens + arguments.solution_tokens
     size, dtype = arguments.batch_size, arguments.dtype
-    sample, eos = load_sampler(arguments.model, tokenizer, sampling, size, dtype, sum(lengths))
+    sample, eos = load_sampler(arguments.model, tokenizer, sampling, size, dtype, longest)
     return tasks, Measurement(sample, tokenizer, eos, executor, arguments.samples)
+
+
+def _load_tasks(arguments: argparse.Namespace, tokenizer: Any) -> list[Task]:
+    lengths = arguments.prompt_tokens, arguments.solution_tokens
+    return load_tasks(arguments.data, arguments.sets, tokenizer, *lengths)
 
 
 def measure_stages(arguments: argparse.Namespace) -> None:
@@ -92,6 +101,37 @@ def measure_gradients(arguments: argparse.Namespace) -> None:
     write(arguments, "gradients", {"problems": arguments.problems, "ways": found}, gradients.table(found))
 
 
+def train_and_evaluate(arguments: argparse.Namespace) -> None:
+    """Go on with the training runs, and write `training.json`."""
+    sitting = Sitting(60 * arguments.minutes)
+    if arguments.one:
+        arm, seed, problems = arguments.one
+        train.train_one(arguments, Path(problems), arm, int(seed), sitting)
+        return
+    train.check_settings(arguments)
+    tasks = _load_tasks(arguments, AutoTokenizer.from_pretrained(arguments.model))
+    held_out, candidates = train.held_out_and_candidates(tasks)
+    try:
+        train.train_all(arguments, tasks, _hard_problems(arguments, candidates, sitting), sitting)
+    except TimeIsOver:
+        print("The time is over. The same command goes on.")
+    names = [task.row.task_id for task in held_out]
+    result = training_report.report(arguments.work, arguments.updates, names)
+    write(arguments, "training", result, training_report.table(result))
+
+
+def _hard_problems(arguments: argparse.Namespace, candidates: Sequence[Task], sitting: Sitting) -> list[str]:
+    settings = {**settings_of(arguments), "samples": train.SCRATCH_SAMPLES}
+    file = SampleFile(arguments.work / "scratch.jsonl", settings)
+    found = train.hard_problems(file.rows)
+    if len(found) >= train.POOL or len(file.rows) >= len(candidates):
+        return found
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+        _, measurement = prepare(arguments, executor)
+        measurement = replace(measurement, samples=train.SCRATCH_SAMPLES, scratch_only=True)
+        return train.find_hard_problems(candidates, file, measurement, arguments.problems, sitting)
+
+
 def write(arguments: argparse.Namespace, name: str, found: Mapping[str, Any], text: str) -> None:
     """Write results with their settings, and print them as a table."""
     machine = f"{platform.platform()}, {os.cpu_count()} cores"
@@ -117,10 +157,20 @@ def main() -> None:
     probe.add_argument("--batches", type=int, default=16, help="batches in all (16)")
     probe.add_argument("--micro", type=int, default=2, help="completions in a forward pass (2)")
     probe.add_argument("--lora-rank", type=int, default=8, help="rank of the adapter (8)")
+    training = verbs.add_parser("train", help="train LoRA on problems that the model hardly solves")
+    add_arguments(training, problems=4)
+    training.add_argument(
+        "--work", type=Path, default=Path("runs/real_model/train"), help="folder of runs (%(default)s)"
+    )
+    training.add_argument("--trainer", choices=train.BY_TRAINER, default="grpo", help="trainer of all arms (grpo)")
+    training.add_argument("--arms", nargs="+", choices=train.ARMS, default=list(train.ARMS), help="arms (all)")
+    training.add_argument("--updates", type=int, default=32, help="updates of a run, of 8 completions each (32)")
+    training.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # arm, seed, file of problems
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    verbs_by_name = {"stages": measure_stages, "gradients": measure_gradients, "train": train_and_evaluate}
     try:
-        {"stages": measure_stages, "gradients": measure_gradients}[arguments.verb](arguments)
+        verbs_by_name[arguments.verb](arguments)
     except BadInputError as error:
         parser.error(str(error))
 

@@ -1,4 +1,4 @@
-"""Time of a sitting, which ends before a piece of work that would not fit."""
+"""Time of a sitting: long work stops in it and goes on in the next."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ from typing import TypeVar
 
 
 T = TypeVar("T")
+
+
+class TimeIsOver(Exception):
+    """The sitting ended before everything was done."""
+
+
+class Sitting:
+    """Time of this call. `clock` returns seconds."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._end_s = clock, clock() + seconds
+
+    def left_s(self) -> float:
+        """Return the seconds that are left, or raise `TimeIsOver`."""
+        left_s = self._end_s - self._clock()
+        if left_s <= 0:
+            raise TimeIsOver
+        return left_s
 
 
 def in_time(items: Iterable[T], seconds: float, clock: Callable[[], float] = time.monotonic) -> Iterator[T]:
