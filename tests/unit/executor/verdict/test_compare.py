@@ -147,6 +147,17 @@ def test_output_of_other_lines_is_not_split():
     assert peak < 2**24
 
 
+def test_more_words_than_expected_are_not_split():
+    printed = "15 " * 2**20
+    tracemalloc.start()
+
+    assert not stdout_matches(printed, "15 16", float_tolerance=1e-6)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 2**24
+
+
 def test_long_numbers_are_described_without_their_digits():
     assert brief(Fraction(2**5000 + 1, 3)) == "Fraction(an int of 5001 bits, 3)"
     assert brief(range(3**9000)) == "range(0, an int of 14265 bits)"
