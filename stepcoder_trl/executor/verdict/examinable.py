@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Collection, Iterator
@@ -168,7 +169,8 @@ class _Plan:
         self.calls: list[ast.Call] = []  # calls of the program
 
     def check(self) -> PlannedCheck:
-        trees = (self.setup, self.statement, *self.used_preamble())
+        setup = (node for node in self.setup.body if not _is_unused_import(node, self.used))
+        trees = (*setup, self.statement, *self.used_preamble())
         if any(_needs_program(node) for tree in trees for node in ast.walk(tree)):
             raise _MustRunWithProgram
         candidates = _Candidates(self.program_names)
@@ -426,6 +428,20 @@ def _needs_program(node: ast.AST) -> bool:
             for operator, left, right in sides
         )
     return isinstance(node, (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await, ast.ClassDef))
+
+
+def _is_unused_import(node: ast.stmt, used: Collection[str]) -> bool:
+    """Return whether a statement imports only what no test uses, from the standard library."""
+    match node:
+        case ast.Import(names=aliases):
+            modules = [alias.name for alias in aliases]
+        case ast.ImportFrom(module=str(module), names=aliases, level=0):
+            modules = [module]
+        case _:
+            return False
+    is_standard = all(module.partition(".")[0] in sys.stdlib_module_names for module in modules)
+    names = {(alias.asname or alias.name).partition(".")[0] for alias in aliases}
+    return is_standard and not names & {"*", *used}
 
 
 def _narrowed(node: ast.stmt, used: dict[str, ast.stmt]) -> ast.stmt:

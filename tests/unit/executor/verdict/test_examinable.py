@@ -118,6 +118,13 @@ def test_preamble_helpers_are_allowed_unless_they_create_objects():
     assert plan_check("check(f)", check_with("assert same(candidate(1), node(1))"), tame) is None
 
 
+def test_import_of_the_standard_library_that_no_test_uses_is_allowed():
+    assert plan_check("check(f)", "import os, sys.path as p\nfrom threading import Lock\n" + CHECK, "") is not None
+    assert plan_check("check(f)", "import os\n" + check_with("assert candidate(os.sep) == '/'"), "") is None
+    assert plan_check("check(f)", "from os import *\n" + CHECK, "") is None
+    assert plan_check("check(f)", "import torch\n" + CHECK, "") is None  # too large for the examiner's limits
+
+
 def test_preamble_with_other_statements_runs_with_program():
     assert plan_check("check(f)", CHECK, "import sys\nsys.setrecursionlimit(10**6)\n") is None
     assert plan_check("check(f)", CHECK, "import sys\ninf = float('inf')\n") is not None
