@@ -36,9 +36,10 @@ _OTHER_NAMES = {
 
 def misnamed(row: Mapping[str, Any], column: str) -> str | None:
     """Return the name of a row's column that probably holds what `column` should. `None` if there is none."""
-    own = [name for name, value in row.items() if value and isinstance(name, str) and name not in _COLUMNS]
+    others = (name for name, value in row.items() if value and isinstance(name, str) and name not in _COLUMNS)
+    own = {name.lower(): name for name in others}
     close = difflib.get_close_matches(column, own, n=1, cutoff=_ALIKE)
-    return next((name for name in (*_OTHER_NAMES.get(column, ()), *close) if name in own), None)
+    return next((own[name] for name in (*_OTHER_NAMES.get(column, ()), *close) if name in own), None)
 
 
 @dataclass(frozen=True)
@@ -204,8 +205,12 @@ def check_unique_task_ids(problems: Sequence[Problem], places: Sequence[str]) ->
     seen: dict[str, str] = {}
     for problem, place in zip(problems, places, strict=True):
         if problem.task_id in seen:
-            raise BadInputError(
-                f"{place}: `task_id` {shown(problem.task_id)} is already used by {seen[problem.task_id]}. "
-                "Give each row a unique `task_id`."
-            )
+            raise repetition(problem.task_id, place, seen[problem.task_id])
         seen[problem.task_id] = place
+
+
+def repetition(task_id: str, place: str, first: str) -> BadInputError:
+    """Return the error about a row whose `task_id` is that of an earlier one."""
+    return BadInputError(
+        f"{place}: `task_id` {shown(task_id)} is already used by {first}. Give each row a unique `task_id`."
+    )

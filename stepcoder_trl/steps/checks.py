@@ -15,7 +15,7 @@ from stepcoder_trl.data.problems import Problem, misnamed
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.executor.verdict.schema import Tests
-from stepcoder_trl.parsing import parse
+from stepcoder_trl.parsing import extract_program, parse
 from stepcoder_trl.steps.queries import build_query
 from stepcoder_trl.steps.solutions import patient, with_runs_inside
 from stepcoder_trl.types import Execution, Outcome
@@ -35,6 +35,7 @@ class QueryRule:
     Attributes:
         tokenizer (tokenizer or `None`): Tokenizer of the model. `None` leaves lengths of queries out.
         limit (`float`): Most tokens of a query with which a problem is trained on.
+        max_length (`float`): Tokens of a query from which on `sft` leaves a problem out.
         kinds (`"statements"` or `"scope"`): Statements at which a stage may start.
         has_curriculum (`bool`): Whether completions start from prefixes of the solution, too.
         chat_template_kwargs (`dict[str, Any]` or `None`): Arguments of the chat template.
@@ -42,6 +43,7 @@ class QueryRule:
 
     tokenizer: Any = None
     limit: float = math.inf
+    max_length: float = math.inf
     kinds: Kinds = "statements"
     has_curriculum: bool = True
     chat_template_kwargs: dict[str, Any] | None = None
@@ -123,10 +125,7 @@ def check_rows(
             continue
         found = _check_problem(row.number, problem, next(runs), rule)
         if row.repeated_id is not None:
-            error = (
-                f"Row {row.number}: `task_id` {row.repeated_id!r} is used by an earlier row. Give each a unique one."
-            )
-            found = replace(found, task_id=row.repeated_id, error=error)
+            found = replace(found, task_id=row.repeated_id, error=str(row.repetition))
         checks.append(found)
     return checks
 
@@ -176,14 +175,17 @@ def _check_problem(number: int, problem: Problem, run: _Run, rule: QueryRule) ->
     found = replace(found, stages=len(stages) if is_cut else 1, left_out_of_sft=_left_out_of_sft(problem, found))
     if rule.tokenizer is None:
         return found
-    prefixes = {stage.prefix for stage in stages} if rule.has_curriculum else {""}
+    prefixes = ["", *(stage.prefix for stage in stages if stage.prefix and rule.has_curriculum)]
     try:
         lengths = [_query_length(problem, prefix or problem.starter_code, rule) for prefix in prefixes]
     except BadInputError as error:
         return replace(found, error=str(error))
     longest = max(lengths)
     reason = f"its longest query has {longest} tokens, more than {rule.limit:.0f}" if longest > rule.limit else ""
-    return replace(found, query_tokens=longest, left_out=reason)
+    of_sft = found.left_out_of_sft
+    if not of_sft and lengths[0] >= rule.max_length:
+        of_sft = f"its query has {lengths[0]} tokens, and `max_length` is {rule.max_length:.0f}"
+    return replace(found, query_tokens=longest, left_out=reason, left_out_of_sft=of_sft)
 
 
 def _message(problem: Problem, run: Execution) -> str:
@@ -195,6 +197,8 @@ def _message(problem: Problem, run: Execution) -> str:
         message += (
             ". It compiles with its starter code before it: write the complete program into `canonical_solution`"
         )
+    elif run.outcome is Outcome.COMPILE_ERROR and parse(extract_program(solution).text) is not None:
+        message += ". It compiles without its code fence: drop the lines with ```"
     return message
 
 

@@ -134,6 +134,12 @@ def test_dash_reads_standard_input(monkeypatch):
         (b'{"a": ' + b"[" * 100_000, ["rows.jsonl:1", "nested too deeply"]),
         (b'{"a": "\xff"}', ["rows.jsonl:1", "byte 8", "not UTF-8"]),
         (gzip.compress(b"{}", mtime=0)[:-4], ["rows.jsonl", "gzip", "damaged"]),
+        (b'{\n "a": 1\n}\n', ["rows.jsonl: nothing in it is a row", "rows.jsonl:1: invalid JSON at column 2"]),
+        (b"[1, 2]", ["rows.jsonl: nothing in it is a row (", "rows.jsonl, row 1: the row is 1 (int)"]),
+        (
+            b'{"a": {"b": 1, "c": 2, "b": 3}}',
+            ["rows.jsonl:1: an object has the field `b` twice"],
+        ),
         (b"PAR1nope", ["rows.jsonl", "parquet", "damaged"]),
     ],
     ids=str,

@@ -16,13 +16,14 @@ from typing import Any
 from stepcoder_trl.data.formats.apps import read_apps_folder
 from stepcoder_trl.data.formats.common import Format, LeftOut, plain_line_ends
 from stepcoder_trl.data.formats.table import FORMATS
-from stepcoder_trl.data.problems import Problem, check_unique_task_ids, misnamed
+from stepcoder_trl.data.problems import Problem, check_unique_task_ids, misnamed, repetition
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import OnBadText, Row, read_rows, shown
 
 
 Source = str | os.PathLike[str]
 
+_MODEL_FILES = ("adapter_config.json", "config.json")
 _FILES = (".parquet", ".jsonl", ".ndjson", ".json", ".jsonl.gz", ".json.gz")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _TOLD_REASONS = 5  # in a warning
@@ -171,6 +172,7 @@ class RawRow:
     solutions: tuple[str, ...]  # without duplicates and blank ones
     values: Mapping[str, Any]  # fields of the row
     repeated_id: str | None = None  # its own task id, if an earlier row has that
+    repetition: BadInputError | None = None  # names both rows
 
 
 def read_raw_rows(path: Source | Sequence[Source], on_bad_text: OnBadText | None = None) -> list[RawRow]:
@@ -180,7 +182,7 @@ def read_raw_rows(path: Source | Sequence[Source], on_bad_text: OnBadText | None
     A row that cannot be used raises no error. A task id that an earlier usable row has gets a number. A line that is
     no object in JSON is left out and handed to `on_bad_text`. Without it, it raises a `BadInputError`.
     """
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     raw: list[RawRow] = []
     for rows in read_sources(path, on_bad_text):
         if not rows:  # every line is bad
@@ -190,7 +192,7 @@ def read_raw_rows(path: Source | Sequence[Source], on_bad_text: OnBadText | None
     return raw
 
 
-def _raw_row(chosen: Format, row: Row, number: int, seen: set[str]) -> RawRow:
+def _raw_row(chosen: Format, row: Row, number: int, seen: dict[str, str]) -> RawRow:
     problem: Problem | None = None
     error: BadInputError | None = None
     solutions: tuple[str, ...] = ()
@@ -205,10 +207,11 @@ def _raw_row(chosen: Format, row: Row, number: int, seen: set[str]) -> RawRow:
     own = task_id = problem.task_id
     while task_id in seen:
         task_id = f"{task_id}#{number}"
-    seen.add(task_id)
+    seen[task_id] = row.where
     if task_id == own:
         return RawRow(number, task_id, problem, error, solutions, row.fields)
-    return RawRow(number, task_id, replace(problem, task_id=task_id), error, solutions, row.fields, repeated_id=own)
+    problem, again = replace(problem, task_id=task_id), repetition(own, row.where, seen[own])
+    return RawRow(number, task_id, problem, error, solutions, row.fields, own, again)
 
 
 def _name_of_unusable(row: Row, chosen: Format) -> str:
@@ -252,6 +255,10 @@ def _is_file_name(name: str) -> bool:
 
 def _folder(folder: Path) -> Iterator[list[Row]]:
     """Yield the rows of a folder in the layout of APPS, or else of each file in a folder."""
+    if found := next((name for name in _MODEL_FILES if (folder / name).is_file()), None):
+        raise BadInputError(
+            f"{folder}: the folder holds a model (`{found}`), and no problems. Name the files of problems."
+        )
     files = sorted(file for file in folder.rglob("*") if file.is_file() and _is_file_name(file.name))
     if not files or any((part / "question.txt").is_file() for part in folder.iterdir()):
         yield list(read_apps_folder(folder))
@@ -331,7 +338,7 @@ def _recognised(row: Row) -> Format:
             return candidate
     found = ", ".join(map(str, row.fields)) or "none"
     other = misnamed(row.fields, "tests")
-    if "prompt" in row.fields and other is not None:
+    if other is not None and "prompt" in map(str.lower, row.fields):
         hint = f"Rename `{other}` to `tests` if this is a row of your own."
     else:
         share = {known.name: len(known.missing_from(row)) / len(known.needs) for known in FORMATS}

@@ -189,8 +189,8 @@ class _TestsChecker:
             if not text:
                 self.wrong(field, statement, "a Python statement", "Remove the empty one.")
             asserts.append(self.code(field, text))
-            if _only_compares(text):
-                self.wrong(field, text, "a statement that can fail", "Write `assert` before it.")
+            if all(map(_cannot_fail, syntax_tree(text).body)):
+                self.wrong(field, text, "a statement that can fail", "Write `assert condition, message`.")
         return {"setup": setup, "asserts": asserts}
 
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -368,10 +368,14 @@ def _syntax_error(text: str) -> str | None:
     return None
 
 
-def _only_compares(source: str) -> bool:
-    """Return whether code is nothing but comparisons, whose values nobody reads: every program would pass."""
-    body = syntax_tree(source).body
-    return bool(body) and all(isinstance(node, ast.Expr) and _is_comparison(node.value) for node in body)
+def _cannot_fail(node: ast.stmt) -> bool:
+    """Return whether a statement passes always: a comparison that nobody reads, or `assert (value, message)`."""
+    match node:
+        case ast.Expr(value=value):
+            return _is_comparison(value)
+        case ast.Assert(test=ast.Tuple(elts=elements)):
+            return bool(elements)
+    return False
 
 
 def _is_comparison(node: ast.expr) -> bool:

@@ -308,6 +308,7 @@ def test_help_lists_the_formats(verb, capsys):
         ({"question": 1, "answer": 2}, ["question, answer", "`apps` also needs id|problem_id, input_output"]),
         ({}, ["none", "`stepcoder` also needs tests"]),
         ({"task_id": "a", "prompt": "p", "test": "t"}, ["Rename `test` to `tests` if this is a row of your own."]),
+        ({"id": "a", "Prompt": "p", "Tests": "t"}, ["Rename `Tests` to `tests` if this is a row of your own."]),
     ],
 )
 def test_error_for_unknown_fields_names_the_closest_formats(write_rows, row, parts):

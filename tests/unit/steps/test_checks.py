@@ -43,6 +43,7 @@ ROWS = [
         "canonical_solution": POINT,
         "tests": {"type": "assert", "asserts": ["assert make() == P(1)"]},
     },
+    {"task_id": "fenced", "prompt": "Double.", "canonical_solution": f"```python\n{DOUBLE}```", "tests": TESTS},
 ]
 
 
@@ -54,7 +55,7 @@ def rows(tmp_path):
 
 
 def test_every_row_is_checked(rows, executor):
-    good, wrong, body, unsolved, repeated, untested, inside = check_rows(rows, executor, QueryRule())
+    good, wrong, body, unsolved, repeated, untested, inside, fenced = check_rows(rows, executor, QueryRule())
 
     assert (good.solution, good.stages, good.tests, good.trusted_tests, good.is_wrong) == ("passed", 2, 2, 2, False)
     assert (wrong.task_id, wrong.solution, wrong.difficulty, wrong.stages) == ("2", "failed", "easy", 1)
@@ -66,10 +67,12 @@ def test_every_row_is_checked(rows, executor):
     assert wrong.left_out_of_sft == "its canonical solution fails its tests (failed)"
     assert unsolved.left_out_of_sft == "it has no canonical solution"
     assert (repeated.task_id, repeated.is_wrong) == ("good", True)
-    assert repeated.error.startswith("Row 5: `task_id` 'good' is used by an earlier row")
+    assert "p.jsonl:5: `task_id` 'good' (str) is already used by" in repeated.error
+    assert "p.jsonl:1. Give" in repeated.error
     assert (untested.solution, untested.is_wrong) == (NOT_RUN, True)
     assert "`tests` is missing" in untested.error
     assert (inside.solution, inside.trusted_tests, inside.is_wrong) == ("passed", 0, False)
+    assert fenced.message.endswith("It compiles without its code fence: drop the lines with ```")
 
 
 def test_column_that_probably_holds_the_solution_is_named(tmp_path, executor):
@@ -102,7 +105,10 @@ def test_row_that_loading_skips_is_not_wrong(executor):
 def test_long_queries_are_left_out(rows, executor, tokenizer):
     (good,) = check_rows(rows[:1], executor, QueryRule(tokenizer, limit=5))
     (scratch,) = check_rows(rows[:1], executor, QueryRule(tokenizer, limit=100, has_curriculum=False))
+    (short,) = check_rows(rows[:1], executor, QueryRule(tokenizer, max_length=2))
 
+    assert short.left_out_of_sft == f"its query has {scratch.query_tokens} tokens, and `max_length` is 2"
+    assert (short.left_out, good.left_out_of_sft) == ("", "")
     assert good.left_out == f"its longest query has {good.query_tokens} tokens, more than 5"
     assert good.is_wrong
     assert (scratch.stages, scratch.left_out) == (1, "")
