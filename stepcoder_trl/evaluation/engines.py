@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from stepcoder_trl.errors import BadInputError, StepCoderError
 from stepcoder_trl.evaluation.generation import SamplingConfig, end_completions, eos_token_ids, generate
+from stepcoder_trl.evaluation.model_faults import check_vocabulary
 from stepcoder_trl.evaluation.places import adapter_settings, check_place
 from stepcoder_trl.evaluation.sampling import Engine, GeneratedText
 from stepcoder_trl.evaluation.tokenizers import no_tokenizer
@@ -42,6 +43,8 @@ def loading(model: str) -> Iterator[None]:
         reason = " ".join(str(error).split()).rstrip(".")
         raise BadInputError(f"The model {model!r} cannot be loaded: {reason}. Install what is missing.") from error
     except (SafetensorError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            raise  # nothing is wrong with the input
         reason = " ".join(str(error).split()).rstrip(".")
         is_mismatched = "ignore_mismatched_sizes" in reason
         if is_mismatched:
@@ -50,6 +53,8 @@ def loading(model: str) -> Iterator[None]:
         raise BadInputError(f"The model {model!r} cannot be loaded: {reason}.{fix}") from error
     except (OSError, ValueError) as error:  # ValueError: a folder without a tokenizer, or an unknown architecture
         reason = no_tokenizer(error) or str(error).partition("\n")[0].rstrip(" :.")
+        if reason.startswith("Unrecognized configuration class"):
+            raise BadInputError(f"The model {model!r} is no causal language model. Choose another one.") from error
         raise BadInputError(f"The model {model!r} cannot be loaded: {reason}. Check the path.") from error
 
 
@@ -64,6 +69,7 @@ def model_engine(model: torch.nn.Module, tokenizer: Any, sampling: SamplingConfi
         sampling = replace(sampling, stop_token_id=eos[0])
 
     def engine(queries: Sequence[Query], seed: int | None) -> list[GeneratedText]:
+        check_vocabulary(model, tokenizer, [query.token_ids for query in queries])
         if seed is not None:
             torch.manual_seed(seed)
         generation = generate(model, queries, tokenizer, sampling, len(queries))

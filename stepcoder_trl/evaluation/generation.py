@@ -18,6 +18,7 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from stepcoder_trl.evaluation.model_faults import told_without_numbers
 from stepcoder_trl.parsing import find_closing_fence
 from stepcoder_trl.steps.padding import pad_left, pad_right
 from stepcoder_trl.steps.queries import Query
@@ -313,7 +314,7 @@ def generate(
     config = _generation_config(sampling, stops, pad)
     completions: list[list[int]] = [[]] * len(queries)
     stopped = [False] * len(queries)
-    with neutral_generation_config(model):
+    with neutral_generation_config(model), told_without_numbers():
         for places in _chunks(queries, batch_size):
             chunk = [queries[place] for place in places]
             ids, mask = pad_left([query.token_ids for query in chunk], pad, model.device)

@@ -33,18 +33,39 @@ def check_place(model: str) -> None:
     if _is_path(model):
         raise BadInputError(f"The model {model!r} cannot be loaded: there is no such folder. Check the path.")
     is_cached = isinstance(huggingface_hub.try_to_load_from_cache(model, "config.json"), str)
-    if is_cached or constants.HF_HUB_OFFLINE or getproxies():  # behind a proxy only a request can tell
+    if is_cached or constants.HF_HUB_OFFLINE:
         return
+    if reason := _unreachable():
+        raise BadInputError(
+            f"The model {model!r} cannot be loaded: there is no such folder, and {reason}. Check the path."
+        )
+
+
+def check_upload(token: str | None) -> None:
+    """Raise a `BadInputError` if nothing can be uploaded: without a token, or if the Hub cannot be reached."""
+    if token is None and huggingface_hub.get_token() is None:
+        reason = "`push_to_hub` needs a token of the Hub, but nobody is logged in. Run `hf auth login`"
+    elif constants.HF_HUB_OFFLINE:
+        reason = "`push_to_hub` is given, but so is the environment variable HF_HUB_OFFLINE. Unset it"
+    elif unreachable := _unreachable():
+        reason = f"`push_to_hub` is given, but {unreachable}. Check the connection"
+    else:
+        return
+    raise BadInputError(f"{reason}, or leave `push_to_hub` out.")
+
+
+def _unreachable() -> str:
+    """Return why the Hub cannot be reached, empty if it can. Behind a proxy only a request can tell."""
+    if getproxies():
+        return ""
     hub = urlsplit(constants.ENDPOINT)
     try:
         socket.create_connection(
             (hub.hostname, hub.port or (443 if hub.scheme == "https" else 80)), _PATIENCE_S
         ).close()
-    except OSError as error:  # transformers would try again for a minute, twice
-        raise BadInputError(
-            f"The model {model!r} cannot be loaded: there is no such folder, and the Hub, {hub.hostname}, cannot be "
-            f"reached ({error.strerror or error}). Check the path."
-        ) from None
+    except OSError as error:  # its libraries would try again for a minute, twice
+        return f"the Hub, {hub.hostname}, cannot be reached ({error.strerror or error})"
+    return ""
 
 
 def _is_path(model: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +62,16 @@ def longest_query(
     row: PromptRow, curriculum: Curriculum | None, build_query: Callable[[PromptRow, str], Query]
 ) -> int:
     """Return the number of tokens of a row's longest query, over all stages of the curriculum."""
+    return max(len(query.token_ids) for query in all_queries(row, curriculum, build_query))
+
+
+def all_queries(
+    row: PromptRow, curriculum: Curriculum | None, build_query: Callable[[PromptRow, str], Query]
+) -> Iterator[Query]:
+    """Yield the queries of a row at all stages of the curriculum."""
     prefixes = {""} if curriculum is None else {stage.prefix for stage in curriculum.stages(row.task_id)}
-    return max(len(build_query(row, prefix).token_ids) for prefix in prefixes)
+    for prefix in prefixes:
+        yield build_query(row, prefix)
 
 
 def draw_starts(

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_utils import TrainOutput
 
 from stepcoder_trl.curriculum import Curriculum
+from stepcoder_trl.evaluation.model_faults import check_vocabulary, told_without_numbers
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.steps.credit import feedback_weight
@@ -103,6 +104,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         self._round: Round | None = None
         self.runner = ProgramRunner(executor, args.executor_choice(processes.num_cores_per_process()))
         self.training_set = TrainingSet(given.rows, args.curriculum_config(args.seed), self.build_query, self._limit)
+        check_vocabulary(self.model, self.processing_class, self.training_set.queries(self.build_query))
         self._table = grpo_setup.RowTable(self.training_set.rows)
         self._stages = grpo_setup.logged_stages(self.training_set.rows, self.curriculum)
         grpo_setup.check_sizes(self.training_set, self.build_query, args)
@@ -176,7 +178,8 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
     def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
         """Sample, and start the programs: they run while TRL computes log-probabilities."""
         this = grpo_round.expected_round(self._round, "_generate_single_turn")
-        completion_ids, log_probs = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        with told_without_numbers():
+            completion_ids, log_probs = super()._generate_single_turn(prompt_ids, *args, **kwargs)
         this.completions = read_completions(this.starts, completion_ids, self.processing_class)
         programs = [completion.program.text for completion in this.completions]
         this.runs = self.runner.submit(programs, [start.row.tests for start in this.starts])

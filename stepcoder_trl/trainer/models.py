@@ -217,7 +217,7 @@ def _classifier_around(causal_lm: PreTrainedModel) -> PreTrainedModel:
     """Return a sequence classifier around the backbone of a causal language model."""
     config = copy.deepcopy(causal_lm.config)
     config.num_labels = 1
-    why = "Pass a `value_model`: a sequence classifier with one label whose head is called `score`."
+    why = "Choose another model, or in Python pass a `value_model`: a classifier with one label whose head is `score`."
     try:
         with unsharded_models(), torch.device("meta"):
             critic = AutoModelForSequenceClassification.from_config(config)

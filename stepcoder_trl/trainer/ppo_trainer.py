@@ -18,6 +18,7 @@ from transformers.trainer_utils import TrainOutput
 
 from stepcoder_trl.curriculum import Curriculum
 from stepcoder_trl.evaluation.generation import Generation, SamplingConfig
+from stepcoder_trl.evaluation.model_faults import check_vocabulary
 from stepcoder_trl.evaluation.results import Evaluation
 from stepcoder_trl.executor import Backend
 from stepcoder_trl.steps import scores as reward_scores
@@ -150,6 +151,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.reward_funcs = choose_test_score(self.reward_funcs, rows, args.score_tests, args.fgo, executor)
         limit = setup.query_limit(model, args.max_prompt_length, args.response_length)
         self.training_set = TrainingSet(rows, args.curriculum_config(args.seed), self.build_query, limit)
+        check_vocabulary(model, processing_class, self.training_set.queries(self.build_query))
         has_problems = self.training_set.has_problems
         self.plan = setup.plan_run(args, len(self.rows), has_problems, PartialState().num_processes)
         self.eval_sets = usable_sets(eval_dataset, args, self.build_query, setup.eval_query_limit(model, args))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -18,7 +18,7 @@ from stepcoder_trl.steps.solutions import (
     use_solutions,
     with_solution,
 )
-from stepcoder_trl.steps.starts import longest_query, make_curriculum
+from stepcoder_trl.steps.starts import all_queries, longest_query, make_curriculum
 from stepcoder_trl.trainer.announcements import solutions_bar
 
 
@@ -51,6 +51,12 @@ class TrainingSet:
         self.report: SolutionReport | None = None
         if 0 < len(self.given) < len(rows):
             self.curriculum = make_curriculum(self.given, config)
+
+    def queries(self, build_query: Callable[[PromptRow, str], Query]) -> Iterator[tuple[int, ...]]:
+        """Yield the tokens of all queries, at all stages."""
+        for row in self.rows:
+            for query in all_queries(row, self.curriculum, build_query):
+                yield query.token_ids
 
     @property
     def has_tests(self) -> bool:

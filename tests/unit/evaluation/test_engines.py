@@ -191,3 +191,19 @@ def test_folder_with_the_name_of_an_owner_leaves_models_of_the_hub_alone(tmp_pat
 
     with engines.loading("someone/model"):
         pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["GPU", "CPU"],
+)
+def test_memory_that_ran_out_is_no_bad_input(tmp_path, error):
+    (tmp_path / "config.json").write_text("{}")
+
+    with pytest.raises(type(error), match="alloc"):
+        with engines.loading(str(tmp_path)):
+            raise error
