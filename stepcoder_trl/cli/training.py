@@ -95,6 +95,8 @@ def parse_settings(verb: str, settings: Settings) -> tuple[Any, Any, Any]:
     check_inherited(training)
     if training.max_steps == 0:
         raise BadInputError("`max_steps` is 0, so nothing would be trained. Leave it out to train `num_train_epochs`.")
+    if training.hub_model_id is not None and not training.push_to_hub:
+        logger.warning("`hub_model_id` is given without `push_to_hub`: cards have this name, but nothing is uploaded.")
     check_packages(training, model)
     _check_adapter(model)
     _check_evaluation(script, training)

@@ -20,6 +20,7 @@ METHODS = {"ppo": "StepCoder PPO", "grpo": "StepCoder on GRPO", "sft": "Supervis
 PASS_AT = re.compile(r"eval_(?:(?P<name>.+)_)?pass@(?P<k>\d+)")
 
 # Settings that are not published: they may hold local paths, names of runs or secrets.
+_NAMES = {"training_data_name", "eval_data_name"}  # filled in by training, and shown beside what they name
 _PRIVATE = {
     "deepspeed",
     "hub_token",
@@ -120,9 +121,9 @@ def public_settings(facts: RunFacts) -> dict[str, Any]:
 
 
 def changed_settings(facts: RunFacts) -> list[tuple[str, Any, Any]]:
-    """Return name, value and default of each published setting that differs from its default."""
+    """Return name, value and default of each published setting that differs, but not the names of data sets."""
     defaults = facts.defaults
-    known = ((name, value) for name, value in public_settings(facts).items() if name in defaults)
+    known = ((name, value) for name, value in public_settings(facts).items() if name in defaults.keys() - _NAMES)
     return [(name, value, defaults[name]) for name, value in known if not _equal(value, defaults[name])]
 
 

@@ -189,9 +189,9 @@ class SFTAnnouncer(PrinterCallback):
         if state.is_world_process_zero and speaks(args):
             left_out = f"; problems left out: {self.num_left_out}" if self.num_left_out else ""
             size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-            done = _done(state)
+            done, each = _done(state), f"{size} solutions each, {state.num_train_epochs} epochs"
             say(f"Solutions    {self.num_solutions}{left_out}")
-            say(f"Steps        {state.max_steps}{done}; {size} solutions each, {state.num_train_epochs} epochs")
+            say(f"Steps        {state.max_steps}{done}; {each}, {_processes(args)}")
             say(f"Writes to    {args.output_dir}: {METRICS}, checkpoints and the model")
 
     def on_log(
@@ -267,13 +267,17 @@ def summary(data: TrainingSet, args: Any, state: TrainerState, batch: str) -> li
         lines += [solutions_line(data.given, data.report), curriculum_line(data.rows, data.curriculum)]
     if data.has_tests:
         lines.append(tests_line(data.rows))
-    lines.append(f"Updates      {state.max_steps}{_done(state)}; {batch}")
+    lines.append(f"Updates      {state.max_steps}{_done(state)}; {batch}, {_processes(args)}")
     every = "update" if state.save_steps == 1 else f"{state.save_steps} updates"
     often = f"a checkpoint every {every}" if state.save_steps > 0 else "a checkpoint at the end"
     saves = {"no": "no checkpoints", "steps": often}
     strategy = SaveStrategy(args.save_strategy).value
     lines.append(f"Writes to    {args.output_dir}: {saves.get(strategy, f'checkpoints ({strategy})')}, {METRICS}")
     return lines
+
+
+def _processes(args: Any) -> str:
+    return f"in {args.world_size} process{'es' * (args.world_size > 1)}"
 
 
 def _done(state: TrainerState) -> str:

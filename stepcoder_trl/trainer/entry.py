@@ -15,6 +15,8 @@ from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.data.prompts import style_prompts
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.evaluation.engines import loading
+from stepcoder_trl.evaluation.model_faults import check_vocabulary
+from stepcoder_trl.evaluation.places import check_upload
 from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.rewards import REWARDS, describe_rewards
 from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP, read_template_kwargs
@@ -30,7 +32,7 @@ from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_libraries, quiet_unless_first
 from stepcoder_trl.trainer.run_identity import RunFileCallback, RunIdentity, refuse_other_run
 from stepcoder_trl.trainer.run_report import SFTReport
-from stepcoder_trl.trainer.sft import failing_solutions, sft_dataset
+from stepcoder_trl.trainer.sft import SolutionsCallback, failing_solutions, sft_dataset
 from stepcoder_trl.trainer.shared_options import HUB_RECORD_HELP, ExecutorOptions, check_options
 
 
@@ -150,12 +152,17 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     check_end(tokenizer)
     problems = style_prompts(problems, script_args.prompt_style, tokenizer)
     template_kwargs = read_template_kwargs(script_args.chat_template_kwargs)
-    failing = failing_solutions(problems, choice, show_progress=not training_args.disable_tqdm)
+    flag, source = _checkpoint(training_args.resume_from_checkpoint), None
+    if flag:
+        source = newest_checkpoint(training_args.output_dir) if flag is True else Path(flag)
+    failing = failing_solutions(problems, choice, not training_args.disable_tqdm, source)
     max_length = training_args.max_length
     dataset, left_out = sft_dataset(problems, tokenizer, template_kwargs, failing, max_length)
+    model = load()
+    check_vocabulary(model, tokenizer, dataset["input_ids"])
     with _setting_up(), renamed_attributes_allowed():
         trainer = StepCoderSFTTrainer(
-            load(),
+            model,
             training_args,
             train_dataset=dataset,
             processing_class=tokenizer,
@@ -167,16 +174,15 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     style = style_of([problem.prompt for problem in problems], tokenizer)
     prompts = PromptSettings(style, template_kwargs, (tokenizer.eos_token_id,))
     identity, output_dir = RunIdentity(training_args.output_dir, prompts), training_args.output_dir
-    flag, is_main = _checkpoint(training_args.resume_from_checkpoint), trainer.accelerator.is_main_process
-    source = None
-    if flag:
-        source = newest_checkpoint(output_dir) if flag is True else Path(flag)
+    is_main = trainer.accelerator.is_main_process
+    if source is not None:
         identity.resume(source, checkpoints(output_dir), is_main=is_main)
     else:
         identity.begin(checkpoints(output_dir), overwrite=script_args.overwrite_output_dir, is_main=is_main)
     data = _names(script_args.problems)
     report = SFTReport(trainer, lambda trained: sft_facts(trained, tokenizer, problems[0], data, template_kwargs))
     trainer.add_callback(RunFileCallback(identity))
+    trainer.add_callback(SolutionsCallback(problems, failing))
     trainer.add_callback(report)
     trainer.report = report
     add_sft_callbacks(trainer, len(dataset), len(left_out))
@@ -293,7 +299,13 @@ def run_grpo(
 
 
 def _check_folder(training_args: Any, overwrite: bool) -> None:
-    """Raise a `BadInputError` before a model is loaded if the folder is one of another run, or has no checkpoint."""
+    """
+    Raise a `BadInputError` before a model is loaded if the folder is one of another run, or has no checkpoint.
+
+    Also if the run could not be uploaded as it is to be.
+    """
+    if training_args.push_to_hub:
+        check_upload(training_args.hub_token)
     folder, resume = training_args.output_dir, _checkpoint(training_args.resume_from_checkpoint)
     if resume is True:
         newest_checkpoint(folder)

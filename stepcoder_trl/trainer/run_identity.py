@@ -72,14 +72,14 @@ def refuse_other_run(output_dir: str | os.PathLike[str], found: Sequence[Path], 
     if found:
         raise BadInputError(
             f"`output_dir` {str(output_dir)!r} holds checkpoints of another run, up to {found[-1].name}. Go on with "
-            "it by `--resume_from_checkpoint true`, delete it by `--overwrite_output_dir`, or choose another folder."
+            "it by `resume_from_checkpoint=True`, delete it by `overwrite_output_dir=True`, or choose another folder."
         )
     written = files_of_run(output_dir)
     if written:
         name = written[0].relative_to(output_dir)
         raise BadInputError(
             f"`output_dir` {str(output_dir)!r} holds another run without checkpoints, with {name}. Delete it by "
-            "`--overwrite_output_dir`, or choose another folder."
+            "`overwrite_output_dir=True`, or choose another folder."
         )
 
 

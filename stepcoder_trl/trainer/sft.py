@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from transformers import TrainerCallback
 
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.choice import ExecutorChoice
+from stepcoder_trl.jsonl import parse_json, write_json
 from stepcoder_trl.steps.queries import FENCE, Query, build_query
-from stepcoder_trl.steps.rows import as_rows
+from stepcoder_trl.steps.rows import PromptRow, as_rows, dataset_digest
 from stepcoder_trl.steps.solutions import check_solutions, with_solution
 from stepcoder_trl.trainer.announcements import solutions_bar
 
@@ -28,6 +31,7 @@ PAPER_SETTINGS: dict[str, Any] = {
 }
 # Defaults of `stepcoder-trl sft`.
 SFT_DEFAULTS: dict[str, Any] = {**PAPER_SETTINGS, "completion_only_loss": True, "bf16": False}
+_SOLUTIONS = "solutions.json"  # in each checkpoint
 
 
 def sft_row(
@@ -70,20 +74,46 @@ def _tokens(problem: Problem, query: Query, tokenizer: Any) -> dict[str, list[in
     }
 
 
-def failing_solutions(problems: Sequence[Problem], choice: ExecutorChoice, show_progress: bool) -> dict[str, str]:
+class SolutionsCallback(TrainerCallback):
+    """Writes into each checkpoint which solutions fail their tests, so that a resumed run need not run them again."""
+
+    def __init__(self, problems: Sequence[Problem], failing: Mapping[str, str]) -> None:
+        self._findings = {"problems": dataset_digest(as_rows(problems)), "failing": dict(failing)}
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / _SOLUTIONS, self._findings)
+
+
+def failing_solutions(
+    problems: Sequence[Problem], choice: ExecutorChoice, show_progress: bool, checkpoint: Path | None = None
+) -> dict[str, str]:
     """
     Run each canonical solution once, on the main process, and warn of those that fail.
 
-    Return the outcome of each solution that fails its tests, by `task_id`, on every process.
+    Return the outcome of each solution that fails its tests, by `task_id`, on every process. They are read from a
+    `checkpoint` of the same problems, if one is given.
     """
     found: list[dict[str, str]] = [{}]
-    rows = with_solution(as_rows(problems))
-    if rows:
+    rows = as_rows(problems)
+    solved = with_solution(rows)
+    if solved:
         if PartialState().is_main_process:
-            with solutions_bar(len(rows), show_progress) as advance, choice.open() as executor:
-                found = [dict(check_solutions(rows, executor, advance, "They are left out.").failing)]
+            stored = None if checkpoint is None else _stored(checkpoint / _SOLUTIONS, rows)
+            found = [_run_solutions(solved, choice, show_progress) if stored is None else stored]
         broadcast_object_list(found)
     return found[0]
+
+
+def _run_solutions(rows: Sequence[PromptRow], choice: ExecutorChoice, show_progress: bool) -> dict[str, str]:
+    with solutions_bar(len(rows), show_progress) as advance, choice.open() as executor:
+        return dict(check_solutions(rows, executor, advance, "They are left out.").failing)
+
+
+def _stored(path: Path, rows: Sequence[PromptRow]) -> dict[str, str] | None:
+    """Return what a checkpoint says about the solutions of these rows. `None` if it says nothing."""
+    findings = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return dict(findings["failing"]) if findings.get("problems") == dataset_digest(rows) else None
 
 
 def sft_dataset(

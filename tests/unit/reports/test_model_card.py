@@ -129,8 +129,9 @@ def test_card_names_reward_functions_and_weights():
 
 
 def test_card_shows_only_settings_that_somebody_set():
-    settings = {"debug": [], "stop_token": "eos", "top_p": 0.9, "seed": 3}
-    facts = replace(FACTS, settings=settings, defaults={"debug": "", "stop_token": "eos", "top_p": 0.9, "seed": 42})
+    defaults = {"debug": "", "stop_token": "eos", "top_p": 0.9, "seed": 42, "training_data_name": None}
+    settings = {"debug": [], "stop_token": "eos", "top_p": 0.9, "seed": 3, "training_data_name": "mine.jsonl"}
+    facts = replace(FACTS, settings=settings, defaults=defaults)
 
     assert changed_settings(facts) == [("seed", 3, 42)]
 

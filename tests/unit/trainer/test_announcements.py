@@ -57,6 +57,7 @@ def args(tmp_path):
         output_dir=str(tmp_path),
         save_strategy="steps",
         disable_tqdm=True,
+        world_size=2,
         level=level,
         get_process_log_level=lambda: level.value,
     )
@@ -74,7 +75,7 @@ def test_summary_says_what_is_trained_and_what_is_left_out_and_why(data, args):
         "Solutions    7 usable; 1 failing (sign/0: failed): no curriculum there",
         "Curriculum   paper: 1 with 1 stage, 7 with 2 stages",
         "Tests        of 8 problems, 7 trusted; 1 run inside the program (sign/3)",
-        "Updates      9, of which 2 are done; 16 completions at a time, of 1 problem x 16",
+        "Updates      9, of which 2 are done; 16 completions at a time, of 1 problem x 16, in 2 processes",
         "Writes to    runs/a: a checkpoint every 4 updates, metrics.jsonl",
     ]
 
@@ -208,7 +209,7 @@ def test_farewell_says_where_everything_lies_and_what_is_next(tmp_path):
 
 
 def test_fine_tuning_prints_a_line_per_log(args, capsys):
-    args.train_batch_size, args.gradient_accumulation_steps, args.world_size = 8, 4, 2
+    args.train_batch_size, args.gradient_accumulation_steps = 8, 4
     announcer, control = SFTAnnouncer(100, 3), None
     state = state_of(0)
     state.num_train_epochs = 3
@@ -217,6 +218,9 @@ def test_fine_tuning_prints_a_line_per_log(args, capsys):
     announcer.on_log(args, state_of(9), control, {"train_runtime": 3.0, "train_loss": 1.0})
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["Solutions    100; problems left out: 3", "Steps        9; 64 solutions each, 3 epochs"]
+    assert lines[:2] == [
+        "Solutions    100; problems left out: 3",
+        "Steps        9; 64 solutions each, 3 epochs, in 2 processes",
+    ]
     assert re.fullmatch(r"step 2 of 9: loss 1\.234, 50% of the tokens predicted right, \d+\.\d s a step", lines[3])
     assert len(lines) == 4

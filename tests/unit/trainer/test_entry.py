@@ -136,6 +136,7 @@ def test_sft_trains_an_adapter(model_folder, problem_file, tmp_path, capsys):
     assert stop.value.code == 0
     assert (tmp_path / "run" / "adapter_model.safetensors").exists()
     assert read_run_file(tmp_path / "run") == read_run_file(tmp_path / "run" / "checkpoint-1")
+    assert (tmp_path / "run" / "checkpoint-1" / "solutions.json").is_file()
     with pytest.raises(SystemExit) as stop:
         main(command)
     assert stop.value.code == 2
@@ -180,7 +181,7 @@ def test_another_run_is_never_mixed_with_that_of_the_folder(model_folder, proble
     assert ppo(model_folder, problem_file, out, "--seed", "7", *steps, "1") == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert "holds checkpoints of another run, up to checkpoint-3" in line
-    assert "--overwrite_output_dir" in line
+    assert "overwrite_output_dir=True" in line
 
     assert ppo(model_folder, problem_file, out, "--seed", "7", *steps, "1", "--overwrite_output_dir") == 0
     assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-1"]

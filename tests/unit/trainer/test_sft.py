@@ -3,11 +3,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
+from types import SimpleNamespace
 
 import pytest
+from transformers import TrainerState
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.trainer.sft import failing_solutions, sft_dataset, sft_row
+from stepcoder_trl.trainer.sft import SolutionsCallback, failing_solutions, sft_dataset, sft_row
 from stepcoder_trl.trainer.shared_options import ExecutorOptions
 
 
@@ -74,3 +76,17 @@ def test_problems_whose_solution_fails_its_tests_are_left_out_and_named(problems
     assert "1 of 2 solutions fail their tests: sign/1 (failed). They are left out. Check" in caplog.text
     assert len(dataset) == 1
     assert left_out[0] == "The `canonical_solution` of problem 'sign/1' fails its tests (failed)."
+
+
+def test_solutions_are_not_run_again_after_a_checkpoint_of_the_same_problems(problems, tmp_path):
+    class Unused:
+        def open(self):
+            raise LookupError("programs are run")
+
+    checkpoint, args = tmp_path / "checkpoint-2", SimpleNamespace(output_dir=tmp_path)
+    checkpoint.mkdir()
+    SolutionsCallback(problems, {"sign/1": "failed"}).on_save(args, TrainerState(global_step=2), None)
+
+    assert failing_solutions(problems, Unused(), False, checkpoint) == {"sign/1": "failed"}
+    with pytest.raises(LookupError):
+        failing_solutions(problems[1:], Unused(), False, checkpoint)
