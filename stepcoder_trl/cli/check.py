@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import SimpleNamespace
 from typing import Any
 
-from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, add_workers, executor_choice
 from stepcoder_trl.cli.measure_stages import add_measurement_arguments, measured_lines
 from stepcoder_trl.cli.outputs import check_outputs, files_of
 from stepcoder_trl.cli.progress_bar import progress
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("problems", nargs="*", metavar="PROBLEMS", help="Check the problems of these files (-: standard input).")
     add("--out", metavar="FILE", help="Write one row per problem to this JSONL file (-: standard output).")
-    add("--workers", type=int, metavar="N", help="Run N solutions in parallel (default: one per core).")
+    add_workers(add, "solutions")
     add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
     add_executor_arguments(parser)
     add = parser.add_argument_group("lengths of prompts").add_argument
@@ -142,7 +142,7 @@ def _measured(
 def _choice(arguments: argparse.Namespace, plan: _Plan) -> ExecutorChoice:
     """Return the executor of the flags, or that of the configuration where the flags name none."""
     config = ExecutorConfig(
-        num_workers=arguments.workers, timeout_s=arguments.timeout_s, program_timeout_s=math.inf, trace=False
+        num_workers=arguments.num_workers, timeout_s=arguments.timeout_s, program_timeout_s=math.inf, trace=False
     )
     given = arguments.executor or arguments.executor_urls
     if given:
@@ -158,8 +158,10 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     if arguments.config is None:
         if not arguments.problems:
             raise BadInputError("No file of problems is given. Write `stepcoder-trl check mine.jsonl`.")
-        length = _default_length(arguments.trainer) if arguments.model else 0
-        return _Plan(arguments.problems, arguments.model, style or "plain", response_length=length)
+        if not arguments.model:
+            return _Plan(arguments.problems, None, style or "plain")
+        length, rule = _default_length(arguments.trainer), QueryRule(max_length=_max_length(_defaults("sft")))
+        return _Plan(arguments.problems, arguments.model, style or "plain", rule, response_length=length)
     from stepcoder_trl.cli.training import read_run
     from stepcoder_trl.steps.reward_functions import named_reward
     from stepcoder_trl.trainer.dry_run import Sharding, completion_length
@@ -174,6 +176,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     for name in (not is_sft and script.reward_funcs) or []:
         named_reward(name)  # it can be imported
     rule = QueryRule(
+        max_length=_max_length(training) if is_sft else math.inf,
         kinds="statements" if is_sft else training.curriculum_kinds,
         has_curriculum=not is_sft and training.curriculum != "off",
         chat_template_kwargs=script.chat_template_kwargs if is_sft else training.chat_template_kwargs,
@@ -196,11 +199,21 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
 
 def _default_length(trainer: str) -> int:
     """Return the most tokens of a completion in a run on its defaults."""
-    from stepcoder_trl.cli.training import training_classes
     from stepcoder_trl.trainer.dry_run import completion_length
 
-    defaults = {field.name: field.default for field in fields(training_classes(trainer)[1])}
-    return 0 if trainer == "sft" else completion_length(SimpleNamespace(**defaults), trainer)
+    return 0 if trainer == "sft" else completion_length(_defaults(trainer), trainer)
+
+
+def _max_length(training_args: Any) -> float:
+    """Return the tokens of a query from which on `sft` leaves a problem out."""
+    return math.inf if training_args.max_length is None else float(training_args.max_length)
+
+
+def _defaults(trainer: str) -> SimpleNamespace:
+    """Return the defaults of the configuration of a trainer."""
+    from stepcoder_trl.cli.training import training_classes
+
+    return SimpleNamespace(**{field.name: field.default for field in fields(training_classes(trainer)[1])})
 
 
 def _with_tokenizer(plan: _Plan) -> _Plan:

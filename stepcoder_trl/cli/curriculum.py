@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from typing import Any
 
 from stepcoder_trl.cli.outputs import check_outputs
@@ -10,6 +11,7 @@ from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.curriculum import curriculum_stages, find_conditionals
 from stepcoder_trl.data.programs import SolutionRow, read_solutions
 from stepcoder_trl.jsonl import write_rows
+from stepcoder_trl.parsing import parse
 
 
 EPILOG = """rows of SOLUTIONS: {"id" or "task_id", "canonical_solution", "starter_code"?}, or problems in any
@@ -23,6 +25,7 @@ The paper does not say which statements are conditional. --kinds selects them:
 example:
   stepcoder-trl curriculum solutions.jsonl --out stages.jsonl
 """
+_NAMED = 5  # solutions that a warning names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the stages of all rows and return the exit status."""
     check_outputs({"--out": arguments.out}, [arguments.solutions])
     rows = read_solutions(arguments.solutions)
+    broken = [str(row.id) for row in rows if parse(row.canonical_solution) is None]
+    if broken:
+        names = ", ".join(broken[:_NAMED]) + ", ..." * (len(broken) > _NAMED)
+        warnings.warn(
+            f"{arguments.solutions}: {len(broken)} of {len(rows)} solutions do not compile ({names}). Their only "
+            "stage is from scratch.",
+            stacklevel=1,
+        )
     write_rows(arguments.out, (_stages(row, arguments.kinds) for row in progress(rows, "cutting")))
     return 0
 

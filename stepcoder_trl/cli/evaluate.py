@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, add_workers, executor_choice
+from stepcoder_trl.cli.flags import mebibytes
 from stepcoder_trl.cli.outputs import check_output_folder, check_outputs, files_of
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.formats.loading import load_each
@@ -104,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scoring = parser.add_argument_group("scoring")
     add = scoring.add_argument
     add("--pass-at", type=int, nargs="+", metavar="K", help="Report pass@K (default: 1, 10, 100 where possible).")
-    add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    add_workers(add)
     add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
     add(
         "--program-timeout-s",
@@ -113,7 +114,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="Limit all tests together (default: S per test).",
     )
-    add("--memory-mb", type=int, default=512, metavar="M", help="Limit a program's memory in MiB (default: 512).")
+    add(
+        "--memory-mb",
+        dest="memory_limit_bytes",
+        type=mebibytes,
+        default=512 * 2**20,
+        metavar="M",
+        help="Limit a program's memory in MiB (default: 512).",
+    )
     add("--float-tolerance", type=float, metavar="T", help="Compare printed numbers and returned floats up to T.")
     add_executor_arguments(scoring)
     add("--compare", metavar="RESULTS", help="Compare with results.jsonl of another run (McNemar).")
@@ -184,10 +192,10 @@ def _read_problems(arguments: argparse.Namespace) -> tuple[list[Problem], dict[s
 def _choice(arguments: argparse.Namespace) -> ExecutorChoice:
     """Return the executor that scores, and its limits."""
     config = ExecutorConfig(
-        num_workers=arguments.workers,
+        num_workers=arguments.num_workers,
         timeout_s=arguments.timeout_s,
         program_timeout_s=arguments.program_timeout_s,
-        memory_limit_bytes=arguments.memory_mb * 2**20,
+        memory_limit_bytes=arguments.memory_limit_bytes,
         float_tolerance=arguments.float_tolerance,
         trace=False,  # nobody reads the lines, and tracing counts as time of the program
     )

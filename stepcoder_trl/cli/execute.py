@@ -10,11 +10,12 @@ from concurrent.futures import Future
 from statistics import fmean
 from typing import Any
 
-from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, add_workers, executor_choice
+from stepcoder_trl.cli.flags import mebibytes
 from stepcoder_trl.cli.outputs import check_outputs
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.programs import ProgramRow, read_programs
-from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import BaseBackend, ExecutorConfig
 from stepcoder_trl.jsonl import write_rows
 from stepcoder_trl.reports.rollouts import visible
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("programs", metavar="PROGRAMS", help="Read programs from this file (-: standard input).")
     add("--out", default="-", metavar="RESULTS", help="Write results to this JSONL file (default: standard output).")
-    add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    add_workers(add)
     add(
         "--timeout-s",
         type=float,
@@ -64,8 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--memory-mb",
-        type=float,
-        default=512.0,
+        dest="memory_limit_bytes",
+        type=mebibytes,
+        default=512 * 2**20,
         metavar="M",
         help="Limit the address space to M MiB (default: 512). A row may override it.",
     )
@@ -137,22 +139,15 @@ def _cell(value: str | int) -> str:
 
 # Flags with the same name as a setting of the executor.
 _SHARED_SETTINGS = (
-    *("timeout_s", "program_timeout_s", "isolation", "stop_on_first_failure"),
+    *("num_workers", "timeout_s", "program_timeout_s", "memory_limit_bytes", "isolation", "stop_on_first_failure"),
     *("fresh_process_per_test", "float_tolerance"),
 )
 
 
 def _backend(arguments: argparse.Namespace) -> BaseBackend:
     settings = {name: getattr(arguments, name) for name in _SHARED_SETTINGS}
-    memory = _bytes(arguments.memory_mb)
-    config = ExecutorConfig(num_workers=arguments.workers, memory_limit_bytes=memory, **settings)
+    config = ExecutorConfig(**settings)
     return executor_choice(arguments, config).open()
-
-
-def _bytes(mebibytes: float) -> int:
-    if not 1 <= mebibytes <= 2**40:
-        raise BadInputError(f"`--memory-mb` is {mebibytes}, but must be at least 1. It counts MiB: write 512.")
-    return int(mebibytes * 2**20)
 
 
 def _result(job: ProgramRow, future: Future[Execution], backend: BaseBackend) -> dict[str, Any]:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.executor.choice import PLACES, ExecutorChoice
+
+
+def add_workers(add: Callable[..., object], noun: str = "programs", default: int | None = None) -> None:
+    """Add the flag that says how many programs run at a time."""
+    text = f"Run N {noun} in parallel (default: {default or 'one per core'})."
+    add("--workers", dest="num_workers", type=int, default=default, metavar="N", help=text)
 
 
 def add_executor_arguments(parser: argparse._ActionsContainer) -> None:

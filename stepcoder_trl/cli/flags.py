@@ -20,7 +20,8 @@ CONFIG = "--config"
 
 _OPTION = re.compile(r"argument (--[\w-]+)(?:/--[\w-]+)*: ")
 _INVALID = re.compile(r"invalid (?P<kind>\S+?)(?: value)?: '(?P<value>.*?)'")
-_KINDS = {"int": "a whole number", "float": "a number"}
+_NO_BOOL = re.compile(r"Truthy value expected: got (.*?) but expected ")  # of transformers
+_KINDS = {"int": "a whole number", "float": "a number", "mebibytes": "a number", "bool": "true or false"}
 _OFF_WORDS = ("no", "off", "none")  # choices that YAML 1.1 reads as False, or that stand for null
 # Options that one trainer calls otherwise than the other.
 _SYNONYMS = {"max_completion_length": "response_length", "response_length": "max_completion_length"}
@@ -36,6 +37,7 @@ _EXAMPLES = {
     "RUN": "runs/ppo",
 }
 _NULL_WORDS = {"report_to": "none"}
+_FIELD = re.compile(r"`(\w+)` ")  # at the beginning of a message
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     if any(word == CONFIG or word.startswith(f"{CONFIG}=") for word in words):
         raise BadInputError(f"`{CONFIG}` is given twice. Write all settings into one file.")
     values = read_yaml(path)
+    if "config" in values:
+        raise BadInputError(f"{path}: `config` names another file. Write its settings into this one.")
     variables = values.pop("env", None) or {}
     if not isinstance(variables, dict):
         raise BadInputError(f"{path}: `env` is {shown(variables)}, but must be a mapping of environment variables.")
@@ -202,6 +206,23 @@ def _as_words(path: str, action: argparse.Action, value: Any, is_nullable: bool)
     return [f"--{name}={text}"]
 
 
+def mebibytes(text: str) -> int:
+    """Return the bytes of a number of MiB, for argparse."""
+    number = float(text)
+    if not 1 <= number <= 2**40:
+        raise argparse.ArgumentTypeError(f"is {text}, but must be at least 1. It counts MiB: write 512.")
+    return int(number * 2**20)
+
+
+def with_flag(message: str, parser: argparse.ArgumentParser) -> str:
+    """Return a message that begins with the name of a field, with the flag that sets the field in its place."""
+    found = _FIELD.match(message)
+    flags = {action.dest: action.option_strings[0] for action in reversed(parser._actions) if action.option_strings}
+    if found is None or found[1] not in flags:
+        return message
+    return f"`{flags[found[1]]}` {message[found.end() :]}"
+
+
 def _missing(names: Sequence[str], actions: Mapping[str, argparse.Action]) -> str:
     """Return the message about required options that are missing, with an example. Empty without names."""
     if not names:
@@ -218,14 +239,15 @@ def _place(settings: Settings, message: str, actions: Mapping[str, argparse.Acti
     if found is None:
         missing = message.partition("the following arguments are required: ")[2].split(", ")
         return _missing([name.partition("/")[0] for name in missing if name], actions) or f"{message}."
-    option, reason = found[1], message[found.end() :]
+    option, reason = found[1], _NO_BOOL.sub(r"invalid bool: '\1'", message[found.end() :])
     name = _name(option)
     flags = {_name(word) for word in settings.words if word.startswith("-")}
     is_setting = name in settings.values and name not in flags
     label = f"{settings.path}: `{name}`" if is_setting else f"`{option}`"
     wrong = _INVALID.match(reason)
     if wrong is None:
-        return f"{label}: {reason.rstrip('.')}. Correct the value."
+        own = reason.startswith("is ")  # from a function of ours
+        return f"{label} {reason}" if own else f"{label}: {reason.rstrip('.')}. Correct the value."
     choices = [str(choice) for choice in actions[name].choices or ()] if name in actions else []
     if not choices:
         return f"{label} is {wrong['value']!r}, but must be {_KINDS.get(wrong['kind'], wrong['kind'])}. Correct it."

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from stepcoder_trl import __version__
-from stepcoder_trl.cli.flags import Settings, did_you_mean, parse_known
+from stepcoder_trl.cli.flags import Settings, did_you_mean, parse_known, with_flag
 from stepcoder_trl.errors import BadInputError, SandboxError
 
 
@@ -36,6 +36,7 @@ VERBS = {
     "env": ("environment", "print versions, hardware and sandbox layers, for bug reports"),
 }
 TRAINING_VERBS = ("grpo", "ppo", "sft")
+RESUMABLE_VERBS = ("evaluate", "refine")
 
 
 _SECONDS_TO_SPEAK = 10
@@ -108,7 +109,14 @@ def _run(arguments: list[str]) -> int:
         known = [name for action in parser._actions for name in action.option_strings if name != "--help-all"]
         fix = did_you_mean(unknown[0].partition("=")[0], known, f"See `stepcoder-trl {verb} --help`.")
         raise BadInputError(f"There is no option {unknown[0]!r}. {fix}")
-    return int(module.run(parsed))
+    try:
+        return int(module.run(parsed))
+    except KeyboardInterrupt:
+        advice = " Run the same command again to go on." if verb in RESUMABLE_VERBS else ""
+        print(f"stepcoder-trl: `{verb}` was interrupted.{advice}", file=sys.stderr)
+        raise
+    except BadInputError as error:
+        raise BadInputError(with_flag(str(error), parser)) from error
 
 
 def _overview() -> argparse.ArgumentParser:

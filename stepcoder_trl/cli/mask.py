@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, add_workers, executor_choice
 from stepcoder_trl.cli.outputs import check_outputs, files_of
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.errors import BadInputError, SandboxError
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, metavar="MASKS", help="Write masks to this JSONL file (-: standard output).")
     add("--html", metavar="FILE", help="Also write an HTML page that shows the masks in colour.")
     add("--show", type=int, metavar="N", help="Show the first N in colour (default: 3 in a terminal, else 0).")
-    add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    add_workers(add)
     add("--timeout-s", type=float, default=3.0, metavar="S", help="Limit the CPU seconds per test (default: 3).")
     add_executor_arguments(parser)
 
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = read_rows(source)
     if given and all("loss_mask" in row.fields for row in given):
         return _show_recorded(arguments, given)
-    config = ExecutorConfig(num_workers=arguments.workers, timeout_s=arguments.timeout_s)
+    config = ExecutorConfig(num_workers=arguments.num_workers, timeout_s=arguments.timeout_s)
     choice = executor_choice(arguments, config)
     rollouts = [_parse(row) for row in given]
     if arguments.tokenizer is None:

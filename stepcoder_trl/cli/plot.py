@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="Plot these run directories or log files together.")
-    add("--out", metavar="FILE", help="Write the plot to FILE (default: curves.png in the first RUN).")
+    add("--out", metavar="FILE", help="Write the plot to FILE (default: plot.png in the first RUN).")
     add("--metrics", nargs="+", metavar="NAME", help="Plot these metrics, one panel each (default: see below).")
 
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not curves:
         raise BadInputError(f"{arguments.runs[0]}: no default metric was logged. Select metrics by `--metrics`.")
     first = Path(arguments.runs[0])
-    out = Path(arguments.out or (first if first.is_dir() else first.parent) / "curves.png")
+    out = Path(arguments.out or (first if first.is_dir() else first.parent) / "plot.png")
     if not out.parent.is_dir():
         raise BadInputError(f"{out}: the folder does not exist. Create it, or choose another one by `--out`.")
     read = [

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, add_workers, executor_choice
 from stepcoder_trl.cli.outputs import check_output_folder
 from stepcoder_trl.cli.progress_bar import progress_bar
 from stepcoder_trl.data.formats import FORMAT_TITLES, RawRow, load_problems, read_raw_rows
@@ -75,14 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         default = getattr(RefineSettings, name)
         add(_flag(name), type=type(default), default=default, metavar=metavar, help=text)
-    add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    add_workers(add)
     add_executor_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Refine all rows and return the exit status."""
     settings = _settings(arguments)
-    choice = executor_choice(arguments, ExecutorConfig(num_workers=arguments.workers))
+    choice = executor_choice(arguments, ExecutorConfig(num_workers=arguments.num_workers))
     check_output_folder("--out", arguments.out, _FILES, [arguments.source, *arguments.benchmark])
     if any((Path(arguments.out) / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise BadInputError(f"`--out` is {arguments.out!r}, which holds a model. Name another folder.")

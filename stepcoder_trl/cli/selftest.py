@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from stepcoder_trl.cli.executor_flags import add_executor_arguments, executor_choice
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, add_workers, executor_choice
 from stepcoder_trl.cli.outputs import check_outputs
 from stepcoder_trl.cli.progress_bar import progress_bar
 from stepcoder_trl.executor import ExecutorConfig
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "damage the machine: use a disposable one.",
     )
     add_executor_arguments(parser)
-    add("--workers", type=int, default=1, metavar="N", help="Run N programs in parallel (default: 1).")
+    add_workers(add, default=1)
     add("--only", nargs="+", default=(), metavar="NAME", help="Run only these programs.")
     add("--out", metavar="JSON", help="Write the report to this file (-: standard output).")
 
@@ -65,12 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace, on_case: Callable[[Case], None]) -> SelftestReport:
-    config = ExecutorConfig(num_workers=arguments.workers, isolation=arguments.isolation)
+    config = ExecutorConfig(num_workers=arguments.num_workers, isolation=arguments.isolation)
     choice = executor_choice(arguments, config)
     if choice.place == "local":
         return check_sandbox(config, arguments.only, on_case)
     with choice.open() as executor:
-        return run_selftest(executor, arguments.only, at_once=arguments.workers, on_case=on_case)
+        return run_selftest(executor, arguments.only, at_once=arguments.num_workers, on_case=on_case)
 
 
 def _lines(report: SelftestReport) -> list[str]:

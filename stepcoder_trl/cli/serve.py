@@ -10,6 +10,8 @@ import argparse
 import os
 import sys
 
+from stepcoder_trl.cli.executor_flags import add_workers
+from stepcoder_trl.cli.flags import mebibytes
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.executor.serve.config import ServeConfig
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="Listen on this port (default: 8080; 0: any free).",
     )
-    add("--workers", type=int, metavar="N", help="Run N programs in parallel (default: one per core).")
+    add_workers(add)
     add(
         "--isolation",
         choices=("auto", "strict", "none"),
@@ -51,12 +53,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--memory-mb",
-        type=float,
-        default=512.0,
+        dest="memory_limit_bytes",
+        type=mebibytes,
+        default=512 * 2**20,
         metavar="M",
         help="Give a program whose request names no limit M MiB (default: 512).",
     )
-    add("--max-memory-mb", type=float, default=4096.0, metavar="M", help="Refuse requests for more (default: 4096).")
+    add(
+        "--max-memory-mb",
+        dest="max_memory_bytes",
+        type=mebibytes,
+        default=config.max_memory_bytes,
+        metavar="M",
+        help="Refuse requests for more (default: 4096).",
+    )
     add(
         "--max-timeout-s",
         type=float,
@@ -70,10 +80,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="Refuse requests for more seconds per program (default: 3600, or --max-timeout-s if that is more).",
     )
-    add("--max-body-mb", type=float, default=64.0, metavar="M", help="Refuse larger requests (default: 64).")
+    add(
+        "--max-body-mb",
+        dest="max_body_bytes",
+        type=mebibytes,
+        default=config.max_body_bytes,
+        metavar="M",
+        help="Refuse larger requests (default: 64).",
+    )
     add(
         "--max-bodies-mb",
-        type=float,
+        dest="max_bodies_bytes",
+        type=mebibytes,
         metavar="M",
         help="Limit the bodies of all requests together to M MiB (default: 512, or --max-body-mb if that is more).",
     )
@@ -95,22 +113,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until the process is told to stop, and return the exit status."""
-    bodies_mb = arguments.max_bodies_mb
     config = ServeConfig(
         host=arguments.host,
         port=arguments.port,
         executor=ExecutorConfig(
-            num_workers=arguments.workers,
+            num_workers=arguments.num_workers,
             isolation=arguments.isolation,
-            memory_limit_bytes=int(arguments.memory_mb * 2**20),
+            memory_limit_bytes=arguments.memory_limit_bytes,
         ),
         token=os.environ.get(TOKEN_VARIABLE, ""),
-        max_body_bytes=int(arguments.max_body_mb * 2**20),
-        max_bodies_bytes=None if bodies_mb is None else int(bodies_mb * 2**20),
+        max_body_bytes=arguments.max_body_bytes,
+        max_bodies_bytes=arguments.max_bodies_bytes,
         max_waiting=arguments.max_waiting,
         max_timeout_s=arguments.max_timeout_s,
         max_program_timeout_s=arguments.max_program_timeout_s,
-        max_memory_bytes=int(arguments.max_memory_mb * 2**20),
+        max_memory_bytes=arguments.max_memory_bytes,
         drain_s=arguments.drain_s,
     )
     try:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.executor.backend import BaseBackend
 from stepcoder_trl.executor.local.config import ExecutorConfig
-from stepcoder_trl.executor.remote.config import RemoteConfig
+from stepcoder_trl.executor.remote.config import RemoteConfig, addresses, check_urls
 from stepcoder_trl.executor.verdict.limits import Limits
 
 
@@ -59,6 +59,7 @@ class ExecutorChoice:
                 "`executor` is 'ray', but Ray is not installed. Run `pip install 'stepcoder-trl[ray]'`."
             )
         if self.place == "remote":
+            check_urls("executor_urls", addresses(",".join(self.urls).split(",")))
             self._remote_config()
 
     @property

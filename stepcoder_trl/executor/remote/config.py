@@ -50,12 +50,7 @@ class RemoteConfig(Limits, _FirstFields):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.urls:
-            raise BadInputError("`url` is empty, but must be an address like 'http://sandbox:8080'.")
-        for url in self.urls:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise BadInputError(f"`url` is {url!r}, but must be an address like 'http://sandbox:8080'.")
+        check_urls("url", self.urls)
         for name, number in (("num_workers", self.num_workers), ("max_attempts", self.max_attempts)):
             if number < 1:
                 raise BadInputError(f"`{name}` is {number}, but must be at least 1.")
@@ -66,5 +61,19 @@ class RemoteConfig(Limits, _FirstFields):
     @property
     def urls(self) -> tuple[str, ...]:
         """Return the addresses, each once, without the path of a protocol."""
-        given = self.url.split(",") if isinstance(self.url, str) else self.url
-        return tuple(dict.fromkeys(url.strip().rstrip("/").removesuffix("/run_code") for url in given if url.strip()))
+        return addresses(self.url.split(",") if isinstance(self.url, str) else self.url)
+
+
+def addresses(given: Sequence[str]) -> tuple[str, ...]:
+    """Return addresses, each once, without the path of a protocol."""
+    return tuple(dict.fromkeys(url.strip().rstrip("/").removesuffix("/run_code") for url in given if url.strip()))
+
+
+def check_urls(name: str, urls: Sequence[str]) -> None:
+    """Check that an option has addresses, and only these."""
+    if not urls:
+        raise BadInputError(f"`{name}` is empty, but must be an address like 'http://sandbox:8080'.")
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadInputError(f"`{name}` is {url!r}, but must be an address like 'http://sandbox:8080'.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import sys
 import tempfile
 import time
@@ -59,12 +60,13 @@ def choose(names: Sequence[str] = ()) -> list[Case]:
     cases = [*load("hostile"), *load("correct")]
     if not names:
         return cases
-    unknown = set(names) - {case.name for case in cases}
+    known = [case.name for case in cases]
+    unknown = sorted(set(names).difference(known))
     if unknown:
-        raise BadInputError(
-            f"The corpus has no program {', '.join(map(repr, sorted(unknown)))}. Use the names of the files in "
-            f"stepcoder_trl/executor/selftest/programs, without `.txt`."
-        )
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        files = "Use the names of the files in stepcoder_trl/executor/selftest/programs, without `.txt`."
+        fix = f"Did you mean `{close[0]}`?" if close else files
+        raise BadInputError(f"The corpus has no program {', '.join(map(repr, unknown))}. {fix}")
     return [case for case in cases if case.name in names]
 
 

@@ -279,3 +279,28 @@ def test_short_help_names_existing_options(verb, capsys):
     if verb != "sft":
         assert named >= {"--score_tests", "--prefix_imitation", "--curriculum_start", "--executor", "--executor_urls"}
     assert named <= options
+
+
+def test_solutions_without_a_syntax_tree_are_named(tmp_path):
+    rows = [{"id": name, "canonical_solution": text} for name, text in (("a", "if x"), ("b", "x = 1"))]
+
+    with pytest.warns(UserWarning, match=r"1 of 2 solutions do not compile \(a\)\. Their only stage is from scratch"):
+        assert run("curriculum", write(tmp_path / "s.jsonl", *rows), "--out", tmp_path / "stages.jsonl") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("execute p.jsonl", "`execute` was interrupted."),
+        ("refine p.jsonl --out o", "`refine` was interrupted. Run the same command again to go on."),
+    ],
+)
+def test_interrupted_verb_says_so(words, said, monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    verb, *_ = words.split()
+    monkeypatch.setattr(f"stepcoder_trl.cli.{verb}.run", interrupted)
+
+    assert run(*words.split()) == 130
+    assert capsys.readouterr().err == f"stepcoder-trl: {said}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shlex
 
@@ -21,6 +22,7 @@ FILES = {
     "masked.jsonl": json.dumps({"id": "a", "prefix": "", "completion": "print(2)", "tests": TESTS}),
     "s.jsonl": json.dumps({"task_id": "a", "program": "print(2)"}),
     "bad.jsonl": "{",
+    "indented.json": json.dumps(PROBLEM, indent=2),
     "empty.jsonl": "",
     "unknown.jsonl": json.dumps({"question": "?", "answer": "!"}),
     "other.jsonl": json.dumps({"task_id": "b", "program": ""}),
@@ -46,6 +48,8 @@ FILES = {
     "tracker.yaml": "report_to: tensorbord",
     "no_problems.yaml": "max_steps: 3",
     "dtype.yaml": "dtype: floaty",
+    "bool.yaml": "bf16: maybe",
+    "nested.yaml": "config: other.yaml",
     "twice.yaml": "max_steps: 3\nlearning_rate: 1e-4\nmax_steps: 4",
     "promt.jsonl": json.dumps({"task_id": "a", "promt": "Print 2.", "tests": TESTS}),
     "remote.yaml": "{problems: p.jsonl, output_dir: r, model_name_or_path: model, executor: remote}",
@@ -70,14 +74,32 @@ MISTAKES = [
     ("execute p.jsonl --ouput x", "Did you mean `--out`?"),
     ("execute p.jsonl --timeouts-s 3", "Did you mean `--timeout-s`?"),
     ("execute p.jsonl --timeout-s x", "`--timeout-s` is 'x', but must be a number"),
-    ("execute p.jsonl --timeout-s 0", "must be a positive number of seconds"),
-    ("execute p.jsonl --workers 0", "must be at least 1"),
+    ("execute p.jsonl --timeout-s 0", "`--timeout-s` is 0.0, but must be a positive number of seconds"),
+    ("refine p.jsonl --out o --timeout-s nan", "`--timeout-s` is nan, but must be a positive number of seconds"),
+    ("check p.jsonl --timeout-s -1", "`--timeout-s` is -1.0, but must be a positive number of seconds"),
+    *(
+        (f"{words} --workers -1", "`--workers` is -1, but must be at least 1")
+        for words in (
+            *("execute p.jsonl", "check p.jsonl", "mask p.jsonl --out -", "refine p.jsonl --out o", "serve"),
+            *("selftest", "evaluate --problems p.jsonl --samples s.jsonl"),
+        )
+    ),
+    ("execute p.jsonl --memory-mb x", "`--memory-mb` is 'x', but must be a number"),
+    ("evaluate --problems p.jsonl --samples s.jsonl --memory-mb nan", "`--memory-mb` is nan, but must be at least 1"),
+    *(
+        (f"serve {flag} {value}", f"`{flag}` is {value}, but must be")
+        for flag, value in (
+            *(("--max-body-mb", 0), ("--max-bodies-mb", -1), ("--memory-mb", "inf"), ("--max-memory-mb", 0)),
+            *(("--drain-s", "nan"), ("--max-timeout-s", 0.0), ("--max-waiting", 0), ("--port", -1)),
+        )
+    ),
     ("execute p.jsonl --workers two", "`--workers` is 'two', but must be a whole number"),
-    ("execute p.jsonl --memory-mb 0", "`--memory-mb` is 0.0, but must be at least 1"),
-    ("execute p.jsonl --float-tolerance -1", "must be a number of at least 0"),
+    ("execute p.jsonl --memory-mb 0", "`--memory-mb` is 0, but must be at least 1. It counts MiB"),
+    ("execute p.jsonl --float-tolerance -1", "`--float-tolerance` is -1.0, but must be a number of at least 0"),
     ("execute p.jsonl --isolation strickt", "Did you mean `strict`?"),
-    ("execute p.jsonl --executor-urls nonsense", "must be an address"),
+    ("execute p.jsonl --executor-urls nonsense", "`--executor-urls` is 'nonsense', but must be an address"),
     ("execute p.jsonl --backend-url nonsense", "must be an address"),
+    (f"ppo {RUN} --executor_urls 127.0.0.1:8080", "`executor_urls` is '127.0.0.1:8080', but must be an address"),
     *(
         (f"{words} --executor remote", "`executor_urls` is missing")
         for words in (
@@ -140,6 +162,8 @@ MISTAKES = [
     ("check p.jsonl --model ./none", "The model './none' cannot be loaded: there is no such folder"),
     ("check p.jsonl --model folder", "does not hold a tokenizer. Name a folder"),
     ("check folder", "the folder holds no file of problems"),
+    ("check model", "model: the folder holds a model (`config.json`), and no problems. Name the files of problems."),
+    ("evaluate --problems indented.json --samples s.jsonl", "indented.json: nothing in it is a row (indented.json:1"),
     ("check p.jsonl --config twice.yaml", "twice.yaml:3: `max_steps` is set in line 1 already"),
     ("check p.jsonl --config none.yaml", "none.yaml: there is no such file"),
     ("check p.jsonl --config reward.yaml", "`reward_funcs` has 'nope:func', whose module cannot be imported"),
@@ -194,6 +218,7 @@ MISTAKES = [
                 "'whole' cannot be loaded: FlashAttention2 has been toggled on",
             ),
             (f"{RUN} --problems promt.jsonl", "Did you mean `promt`, which is not read? Then rename it."),
+            (f"{RUN} --push_to_hub", "`push_to_hub` needs a token of the Hub, but nobody is logged in. Run `hf auth"),
             (f"{RUN} --learning_rte 1e-4", "Did you mean `learning_rate`?"),
             (f"{RUN} --config key.yaml", "key.yaml: there is no option `learning_rte`. Did you mean `learning_rate`?"),
             (f"{RUN} --report_to wandbb", "Did you mean `wandb`?"),
@@ -205,7 +230,7 @@ MISTAKES = [
     (f"ppo {RUN} --max_steps ten", "`--max_steps` is 'ten', but must be a whole number"),
     (f"ppo {RUN} --max_steps", "`--max_steps`: expected one argument"),
     (f"ppo {RUN} stray", "'stray' belongs to no option"),
-    (f"ppo {RUN} --bf16 perhaps", "`--bf16`"),
+    (f"ppo {RUN} --bf16 perhaps", "`--bf16` is 'perhaps', but must be true or false"),
     (f"ppo {RUN} --top_p 5", "`top_p` is 5.0, but must be in (0, 1]"),
     (f"ppo {RUN} --lr_scheduler_type lineal", "Did you mean `linear`?"),
     (f"ppo {RUN} --load_in_4bit true", "`load_in_4bit` needs bitsandbytes"),
@@ -252,7 +277,15 @@ MISTAKES = [
     (f"sft {RUN} --max_length 0", "`max_length` is 0, but must be at least 1"),
     (f"sft {RUN} --model_name_or_path whole --max_length 4", "has 5 tokens. Raise `max_length`."),
     *((f"{verb} {RUN} --model_name_or_path endless", "The tokenizer has no EOS token") for verb in ("sft", "grpo")),
+    *(
+        (
+            f"{verb} {RUN} --model_name_or_path outgrown {length}",
+            "embeddings, and none for '<new>'. Call `model.resize",
+        )
+        for verb, length in (("sft", ""), ("ppo", "--response_length 9"), ("grpo", "--max_completion_length 9"))
+    ),
     (f"ppo {RUN} --model_name_or_path endless --response_length 9", "the tokenizer has no EOS token"),
+    (f"grpo {RUN} --vllm_mode foo", "`vllm_mode` is 'foo', but must be 'colocate' or 'server'. Check the spelling."),
     (f"grpo {RUN} --loss_type dapoo", "`loss_type` is 'dapoo', but must be one of"),
     (f"grpo {RUN} --response_length 8", "Did you mean `max_completion_length`?"),
     (f"ppo {RUN} --max_completion_length 8", "Did you mean `response_length`?"),
@@ -275,6 +308,8 @@ MISTAKES = [
     (f"ppo {RUN} --config mapping.yaml", "`learning_rate` is {'a': 1} (dict), but must be a single value"),
     (f"ppo {RUN} --config nothing.yaml", "nothing.yaml: `max_steps` has no value"),
     (f"ppo {RUN} --config tracker.yaml", "Did you mean `tensorboard`?"),
+    (f"ppo {RUN} --config bool.yaml", "bool.yaml: `bf16` is 'maybe', but must be true or false"),
+    (f"ppo {RUN} --config nested.yaml", "nested.yaml: `config` names another file. Write its settings into this one."),
     (f"ppo {RUN} --config dtype.yaml", "dtype.yaml: `dtype` is 'floaty'"),
     # sft, ppo, grpo: models and templates
     (f"sft {RUN} --model_name_or_path none", "The model 'none' cannot be loaded"),
@@ -299,10 +334,10 @@ MISTAKES = [
     ("plot bad.jsonl", "bad.jsonl:1: invalid JSON"),
     ("quickstart --out ''", "`--out` is empty. Name a folder."),
     ("quickstart --out p.jsonl", "cannot be made (File exists)"),
-    ("quickstart --updates -1 --out q", "`updates` is -1, but must be at least 1"),
+    ("quickstart --updates -1 --out q", "`--updates` is -1, but must be at least 1"),
     ("quickstart --threads 0 --out q", "`--threads` is 0, but must be at least 1"),
-    ("selftest --only nothing", "The corpus has no program 'nothing'"),
-    ("selftest --workers 0", "must be at least 1"),
+    ("selftest --only nothing", "The corpus has no program 'nothing'. Use the names of the files"),
+    ("selftest --only processes_fork_bom", "has no program 'processes_fork_bom'. Did you mean `processes_fork_bomb`?"),
     ("env --verbose", "There is no option '--verbose'"),
 ]
 
@@ -341,14 +376,17 @@ def place(tmp_path_factory):
 
 
 def _save_models(folder, tokenizer):
-    """Save models with weights: one in order, one that is cut off, one of another size, one without an EOS token."""
+    """Save models with weights: one in order, and others that have a fault each."""
     from transformers import LlamaForCausalLM
 
     model = LlamaForCausalLM(tiny_config(tokenizer))
-    for name in ("whole", "damaged", "unlike", "endless"):
+    for name in ("whole", "damaged", "unlike", "outgrown", "endless"):
+        own = copy.deepcopy(tokenizer)
+        if name == "outgrown":
+            own.add_special_tokens({"pad_token": "<new>"})
         if name == "endless":
-            tokenizer.eos_token = None
-        tokenizer.save_pretrained(folder / name)
+            own.eos_token = None
+        own.save_pretrained(folder / name)
         model.save_pretrained(folder / name)
     weights = folder / "damaged" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
@@ -363,6 +401,7 @@ def test_there_are_many_mistakes():
 def test_mistake_gives_one_line(command, part, place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
 
     with pytest.raises(SystemExit) as ended:
         main(shlex.split(command))

@@ -41,7 +41,7 @@ def test_newest_checkpoint_is_read(tmp_path, drawn):
 
     assert plot(run) == 0
 
-    assert drawn["path"] == run / "curves.png"
+    assert drawn["path"] == run / "plot.png"
     assert list(drawn["panels"]) == ["Evaluation from scratch: pass@1", "Training: programs that pass"]
     assert len(drawn["panels"]["Training: programs that pass"]["run"]) == 10
     assert drawn["units"]["Training: programs that pass"] == "share of programs"
@@ -84,7 +84,7 @@ def test_log_that_goes_farthest_is_read(tmp_path, drawn):
 def test_plot_is_written_and_counted(tmp_path, capsys):
     assert plot(make_run(tmp_path / "run", 2)) == 0
 
-    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "run" / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert "Wrote 2 panels of 1 run to " in capsys.readouterr().out
 
 
