@@ -1,7 +1,7 @@
 """
 Hooks of MkDocs: fill in what is generated, and make pages of the repository's files that the documentation links to.
 
-A line `<!-- generated: NAME -->` is replaced by what `PARTS[NAME]` returns. A link that leaves `docs` leads to a page
+A line "Made by `make docs`: NAME", in italics, is replaced by what `PARTS[NAME]` returns. A link that leaves `docs` leads to a page
 with the text of that file, so that the built site is complete without a network.
 """
 

@@ -15,7 +15,7 @@ FOLDER = "repository"  # of the pages with files of the repository
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".md": "markdown", ".json": "json", ".jsonl": "json"}
 
 _LOADED = re.compile(r"""<(?:script|link|img)\b[^>]*?\b(?:src|href)="?(https?:[^"\s>]+)""")
-_GENERATED = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+_GENERATED = re.compile(r"^\*Made by `make docs`: (\w+)\*$", re.MULTILINE)
 _LINK = re.compile(r"\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
 
 

@@ -83,7 +83,7 @@ def api() -> str:
     return "\n".join(sections)
 
 
-# Name in `<!-- generated: NAME -->`, and what takes the place of that line.
+# NAME in a line `*Made by `make docs`: NAME*`, and what takes the place of that line.
 PARTS: Mapping[str, Callable[[], str]] = {
     "ppo_options": ppo_options,
     "shared_options": shared_options,

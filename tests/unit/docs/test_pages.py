@@ -38,11 +38,11 @@ def test_link_to_a_missing_file_is_an_error():
 
 def test_unknown_part_is_an_error():
     with pytest.raises(BadInputError, match="no generated part 'nothing'"):
-        pages.fill_in("text\n<!-- generated: nothing -->\n")
+        pages.fill_in("text\n*Made by `make docs`: nothing*\n")
 
 
 def test_part_takes_the_place_of_its_line():
-    text = pages.fill_in("before\n\n<!-- generated: vllm_options -->\n\nafter\n")
+    text = pages.fill_in("before\n\n*Made by `make docs`: vllm_options*\n\nafter\n")
 
     assert re.match(r"before\n\n\| option \|.*`use_vllm`.*\n\nafter\n$", text, re.DOTALL)
 

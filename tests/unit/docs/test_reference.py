@@ -70,7 +70,7 @@ def test_pages_name_only_parts_that_exist_and_use_each_once():
     named = [
         name
         for page in DOCS.rglob("*.md")
-        for name in re.findall(r"^<!-- generated: (\w+) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        for name in re.findall(r"^\*Made by `make docs`: (\w+)\*$", page.read_text(encoding="utf-8"), re.MULTILINE)
     ]
 
     assert sorted(named) == sorted(PARTS)
