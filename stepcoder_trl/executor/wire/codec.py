@@ -8,6 +8,7 @@ pickled. `decode` checks everything, because the sender may be hostile.
 
 from __future__ import annotations
 
+import re
 import sys
 from array import array
 from collections import OrderedDict, deque
@@ -31,6 +32,7 @@ _FEW_KEYS = 30  # that may have the same hash
 _BITS_PER_STEP = 2**11  # product of the lengths of two integers that are divided
 MAX_EXPONENT = 2**16  # of a Decimal; converting a larger one to an int would take too long
 _SMALL_INT = 2**62  # larger integers are sent as hexadecimal text, because decimal conversion is slow and limited
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # two characters of a text, which JSON reads as one
 _EMPTY: dict[Any, Any] = {}
 KEYS, VALUES, ITEMS = type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items())
 
@@ -93,7 +95,7 @@ class Encoder:
         kind = type(value)
         if kind is str:
             self.charge(len(value))
-            return value
+            return value if value.isascii() or _PAIR.search(value) is None else self._surrogates(value)
         if kind is bool or kind is float or value is None:
             return value
         if kind is int:
@@ -113,6 +115,11 @@ class Encoder:
         if kind is tuple:
             return self.tagged("t", self.all(tuple.__iter__(value), depth, value))
         return self.other(value, kind, depth)
+
+    def _surrogates(self, text: str) -> Any:
+        content = text.encode("utf-8", "surrogatepass")
+        self.charge(2 * len(content))
+        return self.tagged("S", content.hex())
 
     def tagged(self, tag: str, body: Any, items: int = 1) -> dict[str, Any]:
         """Return the tree of a value that needs a tag, and count its size beside its elements."""
@@ -382,6 +389,7 @@ DECODERS: dict[str, Callable[[Decoder, Any], Any]] = {
     "i": lambda decoder, body: int(body, 16),
     "c": _decoded_complex,
     "b": lambda decoder, body: bytes.fromhex(body),
+    "S": lambda decoder, body: bytes.fromhex(body).decode("utf-8", "surrogatepass"),
     "B": lambda decoder, body: bytearray.fromhex(body),
     "A": lambda decoder, body: array(body[:1].replace("u", _CHARACTER), bytes.fromhex(body[1:])),
     "t": lambda decoder, body: tuple(decoder.all(body)),

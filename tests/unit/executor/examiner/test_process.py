@@ -190,7 +190,7 @@ def test_killed_examiner_is_replaced():
     assert set(examiners()) <= others
 
 
-@pytest.mark.parametrize("with_program", ["", "import os\n"], ids=["examiner", "with the program"])
+@pytest.mark.parametrize("with_program", ["", "import os\nhere = os.curdir\n"], ids=["examiner", "with the program"])
 def test_library_assertion_called_by_test_is_wrong_answer(executor, with_program):
     setup = (
         f"{with_program}import numpy as np\ndef check(candidate):\n    np.testing.assert_allclose(candidate(1), 2)\n"

@@ -66,6 +66,15 @@ def test_containers_and_long_integers_round_trip(value, expected):
     assert decode(encode(value)) == expected
 
 
+@pytest.mark.parametrize("text", ["\ud83d\ude00", "a\ud83d\ude00\U0001f600", "\ud83d", "\U0001f600"])
+def test_surrogates_are_not_joined(text):
+    tree = encode({text: [text]})
+    (received,) = FrameBuffer(2**20).feed(frame(tree))
+
+    assert decode(received) == {text: [text]}
+    assert json.loads(json_bytes(tree)) == tree
+
+
 def test_nan_round_trips():
     assert math.isnan(decode(encode(float("nan"))))
 
