@@ -1,8 +1,8 @@
 """
 Hooks of MkDocs: fill in what is generated, and make pages of the repository's files that the documentation links to.
 
-A line "Made by `make docs`: NAME", in italics, is replaced by what `PARTS[NAME]` returns. A link that leaves `docs` leads to a page
-with the text of that file, so that the built site is complete without a network.
+A line "Made by `make docs`: NAME", in italics, is replaced by what `PARTS[NAME]` returns. A link that leaves `docs`
+leads to a page with the text of that file, so that the built site is complete without a network.
 """
 
 from __future__ import annotations
