@@ -38,7 +38,7 @@ _METHODS: dict[str, _Translation] = {
     **{name: lambda a, b: f"assert {a} == {b}" for name in ("assertEqual", "assertEquals", "assertListEqual")},
     **{name: lambda a, b: f"assert {a} == {b}" for name in ("assertDictEqual", "assertTupleEqual", "assertSetEqual")},
     "assertMultiLineEqual": lambda a, b: f"assert {a} == {b}",
-    "assertSequenceEqual": lambda a, b: f"assert list({a}) == list({b})",  # of any types
+    "assertSequenceEqual": lambda a, b: f"assert _same_sequence({a}, {b})",
     "assertNotEqual": lambda a, b: f"assert {a} != {b}",
     "assertTrue": lambda a: f"assert {a}",
     "assertFalse": lambda a: f"assert not {a}",

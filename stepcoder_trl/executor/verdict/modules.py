@@ -56,8 +56,17 @@ def _same_items(first, second):
         rest.remove(item)
     return not rest
 """
+_SAME_SEQUENCE = """
+def _same_sequence(first, second):
+    return len(first) == len(second) and all(first[place] == second[place] for place in range(len(first)))
+"""
 # What statements need that call these names.
-_HELPERS = {"_approx": _APPROX, "_same_items": _SAME_ITEMS, "math.isclose": "\nimport math\n"}
+_HELPERS = {
+    "_approx": _APPROX,
+    "_same_items": _SAME_ITEMS,
+    "_same_sequence": _SAME_SEQUENCE,
+    "math.isclose": "\nimport math\n",
+}
 
 
 def asserts_of_module(code: str) -> TranslatedModule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
@@ -89,6 +90,17 @@ def test_closeness_needs_nothing_of_the_program(first):
     exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: 0.5})
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_right"), [([2, 3], True), ((2, 3), True), ([2], False), ([3, 2], False), ({2, 3}, False)]
+)
+def test_sequences_are_equal_whatever_their_type(answer, is_right):
+    test = "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n"
+    module = asserts_of_module(f"{test}        self.assertSequenceEqual(f(1), [2, 3])\n")
+
+    with contextlib.nullcontext() if is_right else pytest.raises((AssertionError, TypeError)):
+        exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: answer})
+
+
 @pytest.mark.parametrize("expected", ["np.array([0.5, 1.5])", "[x / 2 for x in (1, 3)]"])
 @pytest.mark.parametrize("answer", [[0.5, 1.5 + 1e-9], np.array([0.5, 1.5])])
 def test_arrays_are_close_to_lists(expected, answer):
@@ -125,7 +137,7 @@ def test_nothing_but_infinity_is_close_to_infinity(answer, expected):
         ("self.assertTrue(f(1))", "assert f(1)"),
         ("self.assertIn(3, f(1))", "assert 3 in f(1)"),
         ("self.assertIsNone(f(1))", "assert f(1) is None"),
-        ("self.assertSequenceEqual(f(1), (2, 3))", "assert list(f(1)) == list((2, 3))"),
+        ("self.assertSequenceEqual(f(1), (2, 3))", "assert _same_sequence(f(1), (2, 3))"),
         ("self.assertAlmostEqual(f(1), -2j)", "assert abs(f(1) - -2j) < 5e-08"),
     ],
 )
