@@ -109,7 +109,8 @@ class Learner:
             policy_and_critic: PolicyAndCritic = self.accelerator.unwrap_model(self.model)
             for parameter in policy_and_critic.policy.parameters():
                 parameter.grad = None
-        limit = self.args.max_grad_norm if self.args.max_grad_norm else math.inf
+        given = self.args.max_grad_norm
+        limit = given if given is not None and given > 0 else math.inf  # 0 and -1 do not clip, as in transformers
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
         if norm is not None:
             add(totals, "grad_norm", float(norm), 1.0)

@@ -36,9 +36,14 @@ logger = logging.getLogger(__name__)
 
 
 def warn_without_effect(args: StepCoderPPOConfig) -> None:
-    """Warn of options that are set but have no effect in this trainer."""
+    """Warn of options that are set but have no effect in this trainer, and of one that stops the curriculum."""
     if idle := [*(f"`{name}`" for name in options_without_effect(args)), *idle_settings(args)]:
         logger.warning(f"Without effect in this trainer: {', '.join(idle)}.")
+    if args.curriculum in ("paper", "mix") and args.curriculum_pass_rate >= 1:
+        logger.warning(
+            f"`curriculum_pass_rate` is {args.curriculum_pass_rate:g}, which no pass rate exceeds: every problem "
+            "stays at its first stage. Lower it."
+        )
 
 
 def query_limit(

@@ -139,7 +139,8 @@ class SharedOptions(ExecutorOptions):
     )
     curriculum_pass_rate: float = option(
         0.5,
-        "Pass rate above which a problem moves to its next stage, in [0, 1]. The paper gives no value.",
+        "Pass rate above which a problem moves to its next stage, in [0, 1]. No rate is above 1. The paper gives no "
+        "value.",
         interval="[0, 1]",
         source="paper's rho, no value given",
     )
@@ -316,27 +317,31 @@ INHERITED = {
     name: Help("", interval=interval)
     for name, interval in {
         **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), "[1, inf)"),
-        "num_iterations": "[1, inf)",
-        **dict.fromkeys(("beta", "kl_coef"), "[0, inf)"),
+        **dict.fromkeys(("num_iterations", "local_rollout_forward_batch_size", "total_episodes"), "[1, inf)"),
+        **dict.fromkeys(("max_length", "max_completion_length"), "[1, inf)"),
+        **dict.fromkeys(("learning_rate", "weight_decay", "adam_epsilon", "warmup_steps"), "[0, inf)"),
+        **dict.fromkeys(("beta", "kl_coef", "vf_coef"), "[0, inf)"),
+        **dict.fromkeys(("cliprange", "cliprange_value", "epsilon", "epsilon_high", "delta"), "(0, inf)"),
+        **dict.fromkeys(("temperature", "repetition_penalty"), "(0, inf)"),
+        **dict.fromkeys(("adam_beta1", "adam_beta2"), "[0, 1)"),
+        **dict.fromkeys(("gamma", "lam", "min_p"), "[0, 1]"),
+        "top_p": "(0, 1]",
         "seed": "[0, 4294967295]",
-        "temperature": "(0, inf)",
-        "max_length": "[1, inf)",
-        "max_completion_length": "[1, inf)",
     }.items()
 }
 
 
 def check_options(args: Any, inherited: Mapping[str, Help] | None = None) -> None:
-    """Raise a `BadInputError` if a value is outside its interval or choices. `inherited` describes other fields."""
+    """Raise a `BadInputError` if a value is outside its interval or choices. `inherited` is about upstream's."""
     types = get_type_hints(type(args))
     for one in dataclasses.fields(args):
-        text = (inherited or {}).get(one.name, one.metadata.get("help"))
-        value = getattr(args, one.name)
+        own, value = one.metadata.get("help"), getattr(args, one.name)
+        text = own if isinstance(own, Help) else (inherited or {}).get(one.name)
         choices, optional = _choices(types[one.name])
         if isinstance(text, Help) and text.interval is not None:
             words = _words(text.interval) + (" or `None`" if optional else "")
             if value is not None and not isinstance(value, (int, float)):
-                raise refuse(one.name, value, f"a number {words}", "Write it without quotes.")
+                raise refuse(one.name, value, f"a number {words}", "Write it without quotes, in YAML as 5.0e-7.")
             inside = optional if value is None else in_range(value, text.interval)
             if not inside:
                 raise refuse(one.name, value, words, text.fix or _fix(value, text.interval))

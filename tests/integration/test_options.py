@@ -77,9 +77,10 @@ def test_warning_names_options_without_effect(make_trainer, caplog):
     assert caplog.text == ""
 
     with caplog.at_level(logging.WARNING, logger="stepcoder_trl"):
-        make_trainer(data_seed=3, torch_empty_cache_steps=2)
+        make_trainer(data_seed=3, torch_empty_cache_steps=2, curriculum_pass_rate=1.0)
 
     assert "Without effect in this trainer: `torch_empty_cache_steps`, `data_seed`." in caplog.text
+    assert "every problem stays at its first stage" in caplog.text
 
 
 def test_optimizer_that_chooses_its_parameters_is_refused(make_trainer, monkeypatch):

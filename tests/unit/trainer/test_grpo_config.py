@@ -59,6 +59,17 @@ def test_options_of_curriculum_mask_and_executor_are_those_of_ppo(tmp_path):
     assert (args.executor_choice(1).config.num_workers, args.mask_rule(2).fgo) == (3, "random")
 
 
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "top_p", "epsilon", "repetition_penalty", "min_p"])
+def test_numbers_of_upstream_that_make_no_sense_are_refused(tmp_path, name):
+    with pytest.raises(BadInputError, match=f"`{name}` is -1.0, but must be"):
+        StepCoderGRPOConfig(output_dir=str(tmp_path), **{name: -1.0})
+
+
+def test_number_that_yaml_takes_for_text_is_refused_with_the_fix(tmp_path):
+    with pytest.raises(BadInputError, match=r"`learning_rate` is '5e-7', .* in YAML as 5\.0e-7"):
+        StepCoderGRPOConfig(output_dir=str(tmp_path), learning_rate="5e-7")
+
+
 def test_unknown_loss_is_refused_before_training(tmp_path):
     with pytest.raises(BadInputError, match="`loss_type` is 'dapoo', but must be one of grpo, dr_grpo, dapo"):
         make(tmp_path, loss_type="dapoo")

@@ -115,6 +115,17 @@ def test_policy_does_not_change_without_kept_tokens(learner, model, experience):
     assert torch.equal(model.policy.weight, policy)
 
 
+@pytest.mark.parametrize("limit", [None, 0.0, -1.0])
+def test_gradient_keeps_its_length_and_sign_without_a_limit(learner, experience, limit, monkeypatch):
+    limits: list[float] = []
+    learner.args.max_grad_norm = limit
+    monkeypatch.setattr(learner.accelerator, "clip_grad_norm_", lambda _, limit: limits.append(limit))
+
+    learner.clip_gradient({})
+
+    assert limits == [math.inf]
+
+
 def test_gradient_is_clipped_if_max_grad_norm_is_set(learner, experience):
     learner.args.max_grad_norm = 1e-6
     totals, moved = {}, learner.model.value_model.weight.detach().clone()
