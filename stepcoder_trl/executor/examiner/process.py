@@ -28,7 +28,9 @@ from typing import Any, NamedTuple, NoReturn
 from stepcoder_trl.executor.examiner.references import NotPlain, References, StrictWriter
 from stepcoder_trl.executor.wire.codec import TooLarge
 from stepcoder_trl.executor.wire.conversation import ExaminersEnd
+from stepcoder_trl.executor.wire.equality import python_equal
 from stepcoder_trl.executor.wire.messages import (
+    EQUAL_NAME,
     GARBAGE,
     GONE,
     Answer,
@@ -141,7 +143,7 @@ class _Session:
 
     def prepared(self) -> dict[str, Any]:
         if self.namespace is None:
-            namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+            namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, EQUAL_NAME: python_equal}
             for code in self.checks.preparation:
                 exec(code, namespace)
             self.namespace = namespace

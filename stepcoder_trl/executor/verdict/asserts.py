@@ -17,7 +17,8 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from stepcoder_trl.executor.verdict.compare import contains, python_equal
+from stepcoder_trl.executor.verdict.compare import contains
+from stepcoder_trl.executor.wire.equality import python_equal
 from stepcoder_trl.parsing import syntax_tree
 
 

@@ -33,7 +33,7 @@ from stepcoder_trl.executor.verdict.asserts import (
 )
 from stepcoder_trl.executor.verdict.origins import may_combine_results
 from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_made_by_module, names_used_by
-from stepcoder_trl.executor.wire.messages import candidate_name
+from stepcoder_trl.executor.wire.messages import EQUAL_NAME, candidate_name
 from stepcoder_trl.parsing import syntax_tree
 
 
@@ -106,6 +106,11 @@ def plan_check(statement: str, setup: str, preamble: str) -> PlannedCheck | None
         return _Plan(statement, setup, preamble).check()
     except (_MustRunWithProgram, *UNREADABLE):
         return None
+
+
+def with_tolerance(statement: str) -> str:
+    """Return a statement for the examiner in which `==` has the tolerance of floats."""
+    return ast.unparse(_Tolerant().visit(syntax_tree(statement)))
 
 
 @lru_cache(maxsize=1024)
@@ -282,6 +287,15 @@ class _Plan:
                 function = function.value
             return _is_one_of(expression.func, _ITERATORS) or _is_one_of(function, self.numpy_names)
         return _is_one_of(expression, unsent) or isinstance(expression, (ast.Lambda, ast.GeneratorExp))
+
+
+class _Tolerant(ast.NodeTransformer):
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
+                return ast.Call(ast.Name(EQUAL_NAME), [left, right], [])
+        return node
 
 
 class _Candidates(ast.NodeTransformer):

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor.verdict.asserts import Split
-from stepcoder_trl.executor.verdict.compare import Tolerance, stdout_matches, values_match
+from stepcoder_trl.executor.verdict.compare import stdout_matches, values_match
 from stepcoder_trl.executor.verdict.lines_of_tests import NOT_RUN, with_lines_of_tests
 from stepcoder_trl.executor.verdict.plausible import believed_lines
 from stepcoder_trl.executor.verdict.remembering import Sharing
 from stepcoder_trl.executor.verdict.shorten import brief, difference
 from stepcoder_trl.executor.wire.codec import decode
+from stepcoder_trl.executor.wire.equality import Tolerance
 from stepcoder_trl.executor.wire.messages import Infrastructure, Lines, Reply, Result
 from stepcoder_trl.executor.wire.text import one_line
 from stepcoder_trl.masking import executed_lines, kept_lines

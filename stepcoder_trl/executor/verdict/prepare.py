@@ -12,8 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from stepcoder_trl.executor.verdict.asserts import Split, split_assert
-from stepcoder_trl.executor.verdict.compare import DEFAULT_TOLERANCE, Tolerance
-from stepcoder_trl.executor.verdict.examinable import has_plain_arguments, plan_check, share_names
+from stepcoder_trl.executor.verdict.examinable import has_plain_arguments, plan_check, share_names, with_tolerance
 from stepcoder_trl.executor.verdict.judge import (
     Judge,
     Untrusted,
@@ -37,6 +36,7 @@ from stepcoder_trl.executor.verdict.remembering import Sharing, sharing_of
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.executor.verdict.setups import divided_setup, names_bound_by_module, names_made_by_module
 from stepcoder_trl.executor.wire.codec import encode
+from stepcoder_trl.executor.wire.equality import DEFAULT_TOLERANCE, Tolerance
 from stepcoder_trl.executor.wire.frames import json_bytes
 from stepcoder_trl.executor.wire.jobs import compact, joined, text_bytes
 from stepcoder_trl.executor.wire.messages import (
@@ -200,14 +200,14 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
         needs_setup = setup.is_needed_by(statement if split is None else split.expression)
         is_plain = split is not None and plain_calls.is_plain(split.expression) and not split.asks_answer
         planned = None
-        if examine and (needs_setup or not is_plain) and (split is None or _means_the_same(split, needs_setup, known)):
+        if examine and (needs_setup or not is_plain) and (split is None or _can_be_sent(split, needs_setup, known)):
             planned = plan_check(statement, source, preamble)
         if planned is not None:
             payload.append(ExaminedTest(candidates=list(planned.candidates)))
             judge: Judge = partial(judge_examined, statement=statement, setup=source)
             judges.append(Untrusted(judge) if planned.is_shown else judge)
             examined[str(number)] = Check(
-                statement=planned.statement,
+                statement=with_tolerance(planned.statement) if split and split.tolerates else planned.statement,
                 candidates=len(planned.candidates),
                 shares_arguments=planned.shares_arguments,
             )
@@ -234,11 +234,9 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     return _Asserts(payload, judges, checks, setup.code)
 
 
-def _means_the_same(split: Split, needs_setup: bool, known: frozenset[str]) -> bool:
-    """Return whether a split assert can run in the examiner, without the tolerance of floats."""
-    if needs_setup or split.asks_answer:
-        return True
-    return not split.tolerates and has_plain_arguments(split.expression, known)
+def _can_be_sent(split: Split, needs_setup: bool, known: frozenset[str]) -> bool:
+    """Return whether a split assert can run in the examiner."""
+    return needs_setup or split.asks_answer or has_plain_arguments(split.expression, known)
 
 
 def _prepare_asserts_inside(tests: Tests) -> _Asserts:

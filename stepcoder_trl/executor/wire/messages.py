@@ -341,6 +341,9 @@ class Checks(TypedDict):
     tests: dict[str, Check]
 
 
+EQUAL_NAME = "_equal_with_tolerance"  # of a function in the examiner's code
+
+
 def candidate_name(number: int) -> str:
     """Return the name of a program's function in the examiner's code."""
     return f"_candidate_{number}"

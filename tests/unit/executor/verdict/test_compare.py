@@ -9,8 +9,9 @@ from fractions import Fraction
 
 import pytest
 
-from stepcoder_trl.executor.verdict.compare import Tolerance, python_equal, stdout_matches, values_match
+from stepcoder_trl.executor.verdict.compare import stdout_matches, values_match
 from stepcoder_trl.executor.verdict.shorten import brief, difference
+from stepcoder_trl.executor.wire.equality import Tolerance, python_equal
 
 
 @pytest.mark.parametrize(

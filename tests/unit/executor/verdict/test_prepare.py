@@ -409,6 +409,28 @@ def test_no_trusted_test_shows_more_than_arguments(preamble, expression, end):
 @pytest.mark.parametrize(
     ("setup", "statement"),
     [
+        ("", "assert f(range(10)) == 4.5"),
+        ("", "assert 4.5 == f([n for n in range(10)])"),
+        ("import statistics", "assert statistics.mean(f(range(10), times=2)) == 4.5"),
+        ("GIVEN = list(range(10))", "assert f(GIVEN) == 9 / 2"),
+        ("GIVEN = [1, 8]", "assert not f(GIVEN) == 4.6"),
+    ],
+)
+def test_floats_have_their_tolerance_in_the_examiner(setup, statement):
+    tests = {"type": "assert", "setup": setup, "asserts": [statement]}
+    program = "def f(xs, times=0):\n    mean = sum(xs) / len(xs) + {}\n    return [mean] * times if times else mean\n"
+
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+        right, wrong = executor.run_many([program.format(1e-9), program.format(0.1)], [tests, tests])
+
+    assert (right.outcome, right.trusted) == (Outcome.PASSED, True)
+    assert (wrong.outcome, wrong.trusted) == (Outcome.FAILED, True)
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    ("setup", "statement"),
+    [
         ("", "assert list(map(add(3), [1, 2])) == [4, 5]"),
         ("", "assert list(filter(add(-1), [1, 2])) == [2]"),
         ("", "assert sum(map(add(3), [1, 2])) == 9"),
