@@ -19,6 +19,7 @@ def make(root, **runs):
         folder = root / name.replace("_", "-")
         folder.mkdir(parents=True)
         write_run_file(folder, RunFile(run_id, CHAT))
+        (folder / "trainer_state.json").touch()
 
 
 def test_file_is_read_as_it_was_written(tmp_path):
@@ -41,7 +42,7 @@ def test_new_run_refuses_checkpoints_of_another_or_deletes_them(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("{}\n")
     identity = RunIdentity(str(tmp_path), CHAT)
 
-    with pytest.raises(BadInputError, match=r"up to checkpoint-2\. Go on with it by `--resume_from_checkpoint true`"):
+    with pytest.raises(BadInputError, match=r"up to checkpoint-2\. Go on with it by `resume_from_checkpoint=True`"):
         identity.begin(checkpoints(tmp_path), overwrite=False, is_main=True)
     identity.begin(checkpoints(tmp_path), overwrite=True, is_main=True)
 
