@@ -87,7 +87,7 @@ def test_run_without_checkpoints_is_refused_or_deleted(tmp_path, name):
     begin(tmp_path)
     put(tmp_path, name, "card.json", "record/thesis.txt", "completions/mine.txt", "model.safetensors")
 
-    with pytest.raises(BadInputError, match=rf"another run without checkpoints, with {name}\. Delete it by `--overw"):
+    with pytest.raises(BadInputError, match=rf"another run without checkpoints, with {name}\. Delete it by `overw"):
         begin(tmp_path)
     assert (tmp_path / name).exists()
     begin(tmp_path, overwrite=True)
