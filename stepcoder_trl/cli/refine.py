@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="APPS", help="Read problems from this file or folder.")
     add("--out", required=True, metavar="DIR", help="Write results to this folder.")
-    add("--benchmark", nargs="+", default=[], metavar="FILE", help="Drop rows that share lines with these benchmarks.")
+    add("--benchmark", nargs="+", default=[], metavar="FILE", help="Drop rows that are in these, or share lines.")
     for name, metavar, text in (
         ("runs", "K", "Run each solution K times (default: 2)."),
         ("max_solutions", "N", "Run at most N solutions per row (default: 20)."),

@@ -82,7 +82,7 @@ RULES: dict[str, str] = {
 
 MAX_DIGITS = 18  # longer numbers are changed digit by digit
 IRRELEVANT_SHARE = 0.3  # a solution with a larger share of unexecuted lines gets a note
-MIN_LINES = 4  # shorter solutions are never contaminated: common lines prove nothing there
+MIN_LINES = 4  # of solutions whose share of common lines counts: in shorter ones common lines prove nothing
 
 
 @dataclass(frozen=True)
@@ -348,27 +348,42 @@ def duplicates(problems: Sequence[Problem]) -> dict[int, str]:
     seen: dict[tuple[str, str], str] = {}
     found: dict[int, str] = {}
     for index, problem in enumerate(problems):
-        # Operators distinguish tasks, but at the beginning of a line they are bullets and headings.
-        text = re.sub(r"^[ \t*#-]+", "", _statement_of(problem).lower(), flags=re.MULTILINE)
-        key = re.sub(r"[\s.,;:!?'\"`()\[\]_]+", " ", text).strip(), problem.starter_code.strip()
-        earlier = seen.setdefault(key, problem.task_id)
+        earlier = seen.setdefault(_task_of(problem), problem.task_id)
         if earlier != problem.task_id:
             found[index] = earlier
     return found
 
 
-def contaminated(problems: Sequence[Problem], benchmark: Sequence[Problem], max_share: float) -> dict[int, float]:
-    """Return the share of common lines, by index, of each row that shares more than `max_share` with a benchmark."""
+def _task_of(problem: Problem) -> tuple[str, str]:
+    """Return statement and starter code in a form that is equal for problems that ask for the same."""
+    # Operators distinguish tasks, but at the beginning of a line they are bullets and headings.
+    text = re.sub(r"^[ \t*#-]+", "", _statement_of(problem).lower(), flags=re.MULTILINE)
+    return re.sub(r"[\s.,;:!?'\"`()\[\]_]+", " ", text).strip(), problem.starter_code.strip()
+
+
+def contaminated(problems: Sequence[Problem], benchmark: Sequence[Problem], max_share: float) -> dict[int, str]:
+    """
+    Return what each row has in common with a benchmark, by index of the row, if that is too much.
+
+    That is the statement, the whole solution, or more than `max_share` of the lines of a solution of at least
+    `MIN_LINES`.
+    """
 
     def own(problem: Problem) -> str:
         return problem.canonical_solution.removeprefix(problem.starter_code)
 
+    tasks = {_task_of(problem): f"the statement of {problem.task_id}" for problem in benchmark}
+    solved = [problem for problem in benchmark if problem.canonical_solution.strip()]
+    solutions = {problem.canonical_solution.strip(): f"the solution of {problem.task_id}" for problem in solved}
     _, overlaps = line_overlaps([own(problem) for problem in benchmark], [own(problem) for problem in problems])
-    return {
-        index: overlap.share
-        for index, overlap in enumerate(overlaps)
-        if overlap.share is not None and overlap.lines >= MIN_LINES and overlap.share > max_share
-    }
+    found: dict[int, str] = {}
+    for index, (problem, overlap) in enumerate(zip(problems, overlaps, strict=True)):
+        common = tasks.get(_task_of(problem)) or solutions.get(problem.canonical_solution.strip())
+        if overlap.share is not None and overlap.lines >= MIN_LINES and overlap.share > max_share:
+            common = f"{overlap.share:.0%} of the lines"
+        if common:
+            found[index] = common
+    return found
 
 
 # More tests

@@ -222,11 +222,10 @@ def _agree(kind: str, results: Sequence[TestResult]) -> bool:
 def _compare_rows(rows: list[RefinedRow], benchmark: Sequence[Problem], max_overlap: float) -> list[RefinedRow]:
     """Drop rows by the rules that compare them with each other and with the benchmarks."""
 
-    def shared_lines(problems: Sequence[Problem]) -> dict[int, str]:
-        shares = contaminated(problems, benchmark, max_overlap)
-        return {index: f"{share:.0%} of the lines" for index, share in shares.items()}
+    def in_common(problems: Sequence[Problem]) -> dict[int, str]:
+        return contaminated(problems, benchmark, max_overlap)
 
-    return _drop_rows(_drop_rows(rows, DUPLICATE, duplicates), CONTAMINATED, shared_lines)
+    return _drop_rows(_drop_rows(rows, DUPLICATE, duplicates), CONTAMINATED, in_common)
 
 
 def _drop_rows(

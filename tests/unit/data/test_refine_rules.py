@@ -221,7 +221,21 @@ def test_contaminated_finds_rows_that_share_benchmark_lines():
     lines = [f"x{number} = {number}" for number in range(5)]
     rows = [row("all", *lines), row("few", *lines[:3]), row("some", *lines[:2], "a", "b", "c")]
 
-    assert rules.contaminated(rows, [row("benchmark", *lines)], 0.5) == {0: 1.0}
+    assert rules.contaminated(rows, [row("benchmark", *lines)], 0.5) == {0: "100% of the lines"}
+
+
+def test_contaminated_finds_short_rows_with_a_statement_or_a_solution_of_a_benchmark():
+    benchmark = [Problem("bench/1", "Print a sum.", canonical_solution="print(1 + 2)\n", tests=STDIO)]
+    rows = [
+        Problem("a", "Print a sum", canonical_solution="print(sum([1, 2]))", tests=STDIO),
+        Problem("b", "Print 3.", canonical_solution="print(1 + 2)", tests=STDIO),
+        Problem("c", "Print 4.", canonical_solution="print(4)", tests=STDIO),
+        Problem("d", "Print 5.", canonical_solution="", tests=STDIO),
+    ]
+
+    found = rules.contaminated(rows, benchmark, 0.5)
+
+    assert found == {0: "the statement of bench/1", 1: "the solution of bench/1"}
 
 
 def test_mutated_changes_one_part():
