@@ -208,6 +208,11 @@ def _check_checkpoint(flag: str | bool | None) -> None:
         raise BadInputError(
             f"`resume_from_checkpoint` is {flag!r}, but there is no such folder. Write `true` for the newest."
         )
+    if is_path and not Path(str(flag), "trainer_state.json").is_file():
+        raise BadInputError(
+            f"`resume_from_checkpoint` is {flag!r}, which is no checkpoint that was written to its end: it has no "
+            "`trainer_state.json`. Name another one."
+        )
 
 
 def _check_output_dir(folder: str | None, model: str | None) -> None:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_json
@@ -46,8 +47,10 @@ TRAINING_STATE = "training_state"
 VALUE_MODEL = "value_model"
 CURRICULUM = "curriculum.json"
 ENGINE = "engine"
+STATE_FILE = "trainer_state.json"  # written last by trainers of transformers
 _NAME = re.compile(r"checkpoint-(\d+)")
 _TEMPORARY = "tmp-"
+_FULL_DISK = ("No space left on device", "Disk quota exceeded", "inline_container.cc")  # the last is torch's
 
 
 def checkpoints(output_dir: str | os.PathLike[str]) -> list[Path]:
@@ -57,12 +60,25 @@ def checkpoints(output_dir: str | os.PathLike[str]) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
+def checkpoint_folder(trainer: Any) -> Path:
+    """Return the folder of the checkpoint that a trainer of transformers writes now."""
+    return Path(trainer.args.output_dir) / f"checkpoint-{trainer.state.global_step}"
+
+
 def newest_checkpoint(output_dir: str) -> Path:
-    """Return the newest checkpoint of the run in a folder. Raises a `BadInputError` if there is none."""
+    """
+    Return the newest checkpoint of the run in a folder. A warning names newer ones that were not written to their end.
+
+    Raises:
+        BadInputError: If there is none.
+    """
     found = checkpoints_of_run(output_dir, checkpoints(output_dir))
-    if not found:
+    whole = [path for path in found if (path / STATE_FILE).is_file()]
+    if not whole:
         raise BadInputError(f"No checkpoint in {output_dir!r} to resume from. Train without resuming first.")
-    return found[-1]
+    if whole[-1] != found[-1]:
+        logger.warning(f"{found[-1].name} was not written to its end. The run goes on from {whole[-1].name}.")
+    return whole[-1]
 
 
 def find_checkpoint(resume: bool | str | os.PathLike[str], output_dir: str) -> Path:
@@ -94,15 +110,38 @@ def new_directory(path: Path, is_main_process: bool, wait: Callable[[], None]) -
     temporary = path.with_name(_TEMPORARY + path.name)
     if is_main_process:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    wait()
-    yield temporary
+    with told_if_disk_is_full(temporary, is_main_process):
+        if is_main_process:
+            temporary.mkdir(parents=True)
+        wait()
+        yield temporary
     wait()
     if is_main_process:
         if path.exists():
             _remove(path)
         temporary.rename(path)
     wait()
+
+
+@contextmanager
+def told_if_disk_is_full(directory: Path, is_main_process: bool = True) -> Iterator[None]:
+    """
+    Say in one sentence that the disk is full, and delete a directory that was begun.
+
+    Libraries that write tensors raise errors of their own, which do not name the disk.
+    """
+    existed = directory.exists()
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not any(sign in str(error) for sign in _FULL_DISK):
+            raise
+        if is_main_process and not existed:
+            shutil.rmtree(directory, ignore_errors=True)
+        raise BadInputError(
+            f"{directory} cannot be written: the disk is full. Free some space, then go on from the newest checkpoint "
+            "by `resume_from_checkpoint=True`."
+        ) from error
 
 
 def _remove(path: Path) -> None:

@@ -26,7 +26,12 @@ from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer._trl_grpo import GRPOTrainer, changed_upstream, check_hooks
 from stepcoder_trl.trainer.announcements import add_callbacks
 from stepcoder_trl.trainer.cards import grpo_facts
-from stepcoder_trl.trainer.checkpoints import random_state, set_random_state
+from stepcoder_trl.trainer.checkpoints import (
+    checkpoint_folder,
+    random_state,
+    set_random_state,
+    told_if_disk_is_full,
+)
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_round import Round
 from stepcoder_trl.trainer.hub import CheckpointUploads, push
@@ -86,7 +91,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         check_hooks(GRPOTrainer)
         grpo_setup.refuse_unsupported(tools, rollout_func, environment_factory)
         processes.quiet_unless_first()
-        check_types(processing_class=processing_class, peft_config=peft_config, executor=executor)
+        check_types(processing_class=processing_class, peft_config=peft_config, executor=executor, callbacks=callbacks)
         given = grpo_setup.prepare(model, reward_funcs, args, train_dataset, eval_dataset, peft_config, executor)
         options = {"processing_class": processing_class, "reward_processing_classes": reward_processing_classes}
         options |= {"callbacks": callbacks, "optimizers": optimizers, "peft_config": peft_config}
@@ -232,6 +237,10 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         finally:
             if not self.is_in_train:
                 self.runner.close()
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with told_if_disk_is_full(checkpoint_folder(self), self.is_world_process_zero()):
+            super()._save_checkpoint(model, trial)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model as upstream, and curriculum, rounds and checked solutions beside it."""

@@ -31,7 +31,14 @@ _MODELS = {
 }
 
 
-def check_types(*, processing_class: Any = None, peft_config: Any = None, executor: Any = None, **models: Any) -> None:
+def check_types(
+    *,
+    processing_class: Any = None,
+    peft_config: Any = None,
+    executor: Any = None,
+    callbacks: Any = None,
+    **models: Any,
+) -> None:
     """
     Check the types of objects that a trainer got: one clear sentence instead of an error deep inside.
 
@@ -44,6 +51,8 @@ def check_types(*, processing_class: Any = None, peft_config: Any = None, execut
         raise _wrong("peft_config", peft_config, "an object of `peft`", '`LoraConfig(task_type="CAUSAL_LM")`')
     if isinstance(executor, type) or not (executor is None or isinstance(executor, _Submits)):
         raise _wrong("executor", executor, "an executor", "`CodeExecutor(ExecutorConfig())`, or leave it out")
+    if callbacks is not None and not isinstance(callbacks, (list, tuple)):
+        raise _wrong("callbacks", callbacks, "a list", "`[callback]`")
     for name, value in models.items():
         if value is not None and not isinstance(value, torch.nn.Module):
             raise _wrong(name, value, "a model", _MODELS[name])

@@ -134,8 +134,9 @@ class StepCoderPPOTrainer(PPOTrainer):
         train_dataset = read_dataset(train_dataset)
         processes.quiet_unless_first()
         check_config(args, StepCoderPPOConfig)
+        parts = {"processing_class": processing_class, "peft_config": peft_config, "executor": executor}
         models = {"ref_model": ref_model, "reward_model": reward_model, "value_model": value_model}
-        inputs.check_types(processing_class=processing_class, peft_config=peft_config, executor=executor, **models)
+        inputs.check_types(**parts, callbacks=callbacks, **models)
         model, processing_class = inputs.load(model, processing_class, peft_config)
         setup.warn_without_effect(args)
         self.args, self.processing_class = args, processing_class

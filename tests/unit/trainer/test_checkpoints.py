@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from transformers import TrainerState
+from trl import GRPOTrainer, SFTTrainer
 
+from stepcoder_trl import StepCoderGRPOTrainer
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer import checkpoints
+from stepcoder_trl.trainer.sft_trainer import StepCoderSFTTrainer
 
 
 def nothing():
@@ -48,6 +53,18 @@ def test_only_main_process_makes_and_renames_the_directory(tmp_path):
 def make(root: Path, *steps: int) -> None:
     for step in steps:
         (root / f"checkpoint-{step}" / checkpoints.TRAINING_STATE).mkdir(parents=True)
+        (root / f"checkpoint-{step}" / checkpoints.STATE_FILE).touch()
+
+
+def test_checkpoint_that_was_not_written_to_its_end_is_passed_over(tmp_path, caplog):
+    make(tmp_path, 1, 2)
+    (tmp_path / "checkpoint-2" / checkpoints.STATE_FILE).unlink()
+
+    assert checkpoints.newest_checkpoint(str(tmp_path)).name == "checkpoint-1"
+    assert "checkpoint-2 was not written to its end. The run goes on from checkpoint-1." in caplog.text
+    (tmp_path / "checkpoint-1" / checkpoints.STATE_FILE).unlink()
+    with pytest.raises(BadInputError, match="No checkpoint in"):
+        checkpoints.newest_checkpoint(str(tmp_path))
 
 
 def test_checkpoints_are_sorted_by_their_number(tmp_path):
@@ -161,3 +178,38 @@ def test_random_state_is_restored_from_a_file_without_unpickling(tmp_path):
     checkpoints.set_random_state(torch.load(tmp_path / "state.pt", weights_only=True))
 
     assert (random.random(), np.random.rand(), np.random.randn(), torch.rand(1).item()) == expected
+
+
+FULL = "[enforce fail at inline_container.cc:672] . unexpected pos 170176 vs 170064"
+
+
+@pytest.mark.parametrize("error", [RuntimeError(FULL), OSError(28, "No space left on device")], ids=["torch", "OS"])
+def test_full_disk_is_one_sentence_and_leaves_no_half_checkpoint(tmp_path, error):
+    def save():
+        with checkpoints.new_directory(tmp_path / "checkpoint-1", True, nothing) as directory:
+            (directory / "file").write_text("x")
+            raise error
+
+    with pytest.raises(BadInputError, match="tmp-checkpoint-1 cannot be written: the disk is full"):
+        save()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "parent"), [(StepCoderSFTTrainer, SFTTrainer), (StepCoderGRPOTrainer, GRPOTrainer)], ids=["sft", "grpo"]
+)
+def test_half_checkpoint_of_upstream_is_deleted_if_the_disk_is_full(tmp_path, monkeypatch, own, parent):
+    def save(self, *args):
+        (tmp_path / "checkpoint-3").mkdir()
+        raise RuntimeError(FULL)
+
+    monkeypatch.setattr(parent, "_save_checkpoint", save)
+    trainer = object.__new__(own)
+    trainer.args, trainer.state = SimpleNamespace(output_dir=tmp_path), TrainerState(global_step=3)
+    trainer.is_world_process_zero = lambda: True
+
+    with pytest.raises(BadInputError, match="checkpoint-3 cannot be written: the disk is full"):
+        trainer._save_checkpoint(None, None)
+
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from peft import LoraConfig
+from transformers import TrainerCallback
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderGRPOTrainer, StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.errors import BadInputError
@@ -44,6 +45,7 @@ def test_missing_model_and_tokenizer_are_one_line(make_policy):
         ({"ref_model": "policy"}, "`ref_model` is 'policy' .*Pass `AutoModelForCausalLM"),
         ({"processing_class": "policy"}, "`processing_class` is 'policy' .*Pass `AutoTokenizer"),
         ({"executor": ExecutorConfig()}, "`executor` is ExecutorConfig.*must be an executor. Pass `CodeExecutor"),
+        ({"callbacks": TrainerCallback}, r"`callbacks` is <class .*must be a list\. Pass `\[callback\]`"),
         ({"executor": CodeExecutor}, "`executor` is <class .*Pass `CodeExecutor"),
     ],
 )
