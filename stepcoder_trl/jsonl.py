@@ -416,7 +416,7 @@ def _create_temporary(target: Path) -> Path | None:
     return temporary
 
 
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextlib.contextmanager
@@ -425,7 +425,7 @@ def _named_disk_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.errno not in DISK_ERRORS:
             raise
         name = "standard output" if os.fspath(path) == STANDARD_STREAM else os.fspath(path)
         raise BadInputError(

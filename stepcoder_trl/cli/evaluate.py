@@ -265,8 +265,17 @@ def _check(arguments: argparse.Namespace) -> None:
         raise BadInputError(
             f"`--pass-at` is {largest}, but `--num-samples` is {arguments.num_samples}. Draw at least as many samples."
         )
+    _check_sampling(arguments)
+
+
+def _check_sampling(arguments: argparse.Namespace) -> None:
     if arguments.temperature < 0:
         raise BadInputError(f"`--temperature` is {arguments.temperature}, but must be at least 0. Write 0 for greedy.")
+    if arguments.temperature == 0 and arguments.num_samples > 1 and not _only_scores(arguments):
+        raise BadInputError(
+            f"`--temperature` is 0, but `--num-samples` is {arguments.num_samples}: all samples of a problem would be "
+            "equal. Draw one, or raise the temperature."
+        )
     if "" in arguments.stop_words:
         raise BadInputError("`--stop-words` has an empty text, which would end every completion at once. Drop it.")
     if not 0 < arguments.top_p <= 1:

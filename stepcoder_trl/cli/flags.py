@@ -23,8 +23,14 @@ _INVALID = re.compile(r"invalid (?P<kind>\S+?)(?: value)?: '(?P<value>.*?)'")
 _NO_BOOL = re.compile(r"Truthy value expected: got (.*?) but expected ")  # of transformers
 _KINDS = {"int": "a whole number", "float": "a number", "mebibytes": "a number", "bool": "true or false"}
 _OFF_WORDS = ("no", "off", "none")  # choices that YAML 1.1 reads as False, or that stand for null
-# Options that one trainer calls otherwise than the other.
-_SYNONYMS = {"max_completion_length": "response_length", "response_length": "max_completion_length"}
+# Options that one verb calls otherwise than another.
+_SYNONYMS = {
+    "max_completion_length": "response_length",
+    "response_length": "max_completion_length",
+    "model": "model_name_or_path",
+    "--model_name_or_path": "--model",
+    "--model-name-or-path": "--model",
+}
 # Values of options and words that are missing, for messages. Those of `--out` are by metavar.
 _EXAMPLES = {
     "DIR": "refined",

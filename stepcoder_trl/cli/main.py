@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any, NoReturn
 from stepcoder_trl import __version__
 from stepcoder_trl.cli.flags import Settings, did_you_mean, parse_known, with_flag
 from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.jsonl import DISK_ERRORS
 
 
 # verb: (module of this package, one-line help)
@@ -53,6 +55,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """Run one verb and exit with 0 (done), 1 (some rows could not be run), 2 (bad input) or 130 (interrupted)."""
     arguments = sys.argv[1:] if argv is None else argv
     warnings.formatwarning = _as_line
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # tables in a locale that lacks their characters
     sys.exit(report(lambda: _run(arguments)))
 
 
@@ -67,6 +71,7 @@ def report(run: Callable[[], int]) -> int:
     """Run a verb and return its exit status. Print expected errors as one line on standard error."""
     try:
         status = run()
+        sys.stdout.flush()
     except (BadInputError, SandboxError) as error:
         _let_first_process_speak()
         print(f"stepcoder-trl: {error}", file=sys.stderr)
@@ -74,6 +79,12 @@ def report(run: Callable[[], int]) -> int:
     except BrokenPipeError:  # e.g. `| head`
         sys.stderr.close()
         status = 1
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        name = error.filename or "the output"
+        print(f"stepcoder-trl: {name} cannot be written: {error.strerror}. Free some space.", file=sys.stderr)
+        status = 2
     except KeyboardInterrupt:
         status = 130
     return status

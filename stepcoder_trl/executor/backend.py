@@ -128,6 +128,8 @@ class BaseBackend(Backend):
             BadInputError: If tests are invalid, or their number is not the number of programs.
             SandboxError: If a program could not be executed and `on_error` is `"raise"`.
         """
+        if isinstance(tests, (str, Mapping)):
+            raise BadInputError("`tests` is one object. Pass one per program, as `[tests] * len(programs)`.")
         if len(programs) != len(tests):
             raise BadInputError(
                 f"{len(programs)} programs, but {len(tests)} tests. Pass one tests object per program."

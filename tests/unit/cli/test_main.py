@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
@@ -10,7 +11,7 @@ import sys
 
 import pytest
 
-from stepcoder_trl.cli.main import VERBS, main
+from stepcoder_trl.cli.main import VERBS, main, report
 
 
 DOUBLE = {"type": "stdio", "inputs": ["3"], "outputs": ["6"]}
@@ -242,7 +243,7 @@ def test_help_is_read_without_torch():
     """A fresh interpreter prints the help of every verb and has not imported torch."""
     program = (
         "import contextlib, sys\n"
-        "from stepcoder_trl.cli.main import VERBS, main\n"
+        "from stepcoder_trl.cli.main import VERBS, main, report\n"
         "for verb in VERBS:\n"
         "    with contextlib.suppress(SystemExit):\n"
         "        main([verb, '--help'])\n"
@@ -304,3 +305,26 @@ def test_interrupted_verb_says_so(words, said, monkeypatch, capsys):
 
     assert run(*words.split()) == 130
     assert capsys.readouterr().err == f"stepcoder-trl: {said}\n"
+
+
+def test_full_disk_is_one_line(monkeypatch, capsys):
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sys.stdout", Full())
+
+    assert report(lambda: 0) == 2
+    assert capsys.readouterr().err == (
+        "stepcoder-trl: the output cannot be written: No space left on device. Free some space.\n"
+    )
+
+
+def test_table_is_printed_where_the_locale_lacks_a_character(tmp_path, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+
+    assert run("curriculum", write(tmp_path / "s.jsonl", {"id": "a", "canonical_solution": ""}), "--out", "-") == 0
+    print("ü", flush=True)
+
+    assert stream.buffer.getvalue().endswith(b"\\xfc\n")

@@ -157,6 +157,7 @@ MISTAKES = [
     ("overlap p.jsonl --train none", "none: there is no such file"),
     ("overlap p.jsonl --train p.jsonl --histogram none/x.png", "its folder does not exist"),
     # check
+    ("check p.jsonl --model_name_or_path model", "Did you mean `--model`?"),
     ("check", "No file of problems is given"),
     ("check none.jsonl", "none.jsonl: there is no such file"),
     ("check p.jsonl --model ./none", "The model './none' cannot be loaded: there is no such folder"),
@@ -227,6 +228,7 @@ MISTAKES = [
         )
     ),
     (f"ppo {RUN} --curriculum papr", "`--curriculum` is 'papr', but must be one of paper, mix, adaptive, off"),
+    ("ppo --problems p.jsonl --model model --output_dir r", "Did you mean `model_name_or_path`?"),
     (f"ppo {RUN} --max_steps ten", "`--max_steps` is 'ten', but must be a whole number"),
     (f"ppo {RUN} --max_steps", "`--max_steps`: expected one argument"),
     (f"ppo {RUN} stray", "'stray' belongs to no option"),
@@ -239,6 +241,7 @@ MISTAKES = [
     (f"ppo {RUN} --chat_template_kwargs x", "must be a JSON object"),
     (f"ppo {RUN} --lr_scheduler_kwargs {{", "`lr_scheduler_kwargs` is '{', which is no JSON"),
     (f"ppo {RUN} --resume_from_checkpoint none", "`resume_from_checkpoint` is 'none', but there is no such folder"),
+    (f"grpo {RUN} --resume_from_checkpoint folder", "which is no checkpoint that was written to its end"),
     (f"ppo {RUN} --eval_strategy steps", "Add `eval_problems`"),
     (f"sft {RUN} --eval_strategy steps", "`sft` does not evaluate"),
     (f"ppo {RUN} --max_problems 0", "`max_problems` is 0, but must be at least 1"),

@@ -82,10 +82,17 @@ def test_sandbox_error_is_returned_or_raised(backend):
     assert backend.futures[-1].cancelled()
 
 
-@pytest.mark.parametrize(("programs", "on_error"), [(["passed", "passed"], "raise"), (["passed"], "ignore")])
-def test_invalid_batch_is_refused(backend, programs, on_error):
-    with pytest.raises(BadInputError):
-        backend.run_many(programs, [TESTS], on_error)
+@pytest.mark.parametrize(
+    ("programs", "tests", "on_error", "message"),
+    [
+        (["passed"] * 2, [TESTS], "raise", "2 programs, but 1 tests"),
+        (["passed"] * 2, TESTS, "raise", "`tests` is one object. Pass one per program"),
+        (["passed"], [TESTS], "ignore", "`on_error` is 'ignore'"),
+    ],
+)
+def test_invalid_batch_is_refused(backend, programs, tests, on_error, message):
+    with pytest.raises(BadInputError, match=message):
+        backend.run_many(programs, tests, on_error)
 
 
 def test_context_manager_closes(backend):
