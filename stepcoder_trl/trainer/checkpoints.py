@@ -176,8 +176,12 @@ def run_settings(
 
 
 def remove_old(output_dir: str, limit: int | None, *keep: str | os.PathLike[str] | None) -> None:
-    """Delete the oldest checkpoints beyond a limit, 0 for none, except for those in `keep`. These count too."""
-    if not limit:
+    """
+    Delete the oldest checkpoints beyond a limit, except for those in `keep`, which count too.
+
+    As for transformers, `None` and all that is not above 0 are no limit.
+    """
+    if limit is None or limit <= 0:
         return
     kept = {Path(path).resolve() for path in keep if path is not None}
     found = checkpoints(output_dir)

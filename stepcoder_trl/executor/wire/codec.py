@@ -119,7 +119,7 @@ class Encoder:
     def _surrogates(self, text: str) -> Any:
         content = text.encode("utf-8", "surrogatepass")
         self.charge(2 * len(content))
-        return self.tagged("S", content.hex())
+        return self.tagged("p", content.hex())
 
     def tagged(self, tag: str, body: Any, items: int = 1) -> dict[str, Any]:
         """Return the tree of a value that needs a tag, and count its size beside its elements."""
@@ -389,7 +389,7 @@ DECODERS: dict[str, Callable[[Decoder, Any], Any]] = {
     "i": lambda decoder, body: int(body, 16),
     "c": _decoded_complex,
     "b": lambda decoder, body: bytes.fromhex(body),
-    "S": lambda decoder, body: bytes.fromhex(body).decode("utf-8", "surrogatepass"),
+    "p": lambda decoder, body: bytes.fromhex(body).decode("utf-8", "surrogatepass"),  # with pairs of surrogates
     "B": lambda decoder, body: bytearray.fromhex(body),
     "A": lambda decoder, body: array(body[:1].replace("u", _CHARACTER), bytes.fromhex(body[1:])),
     "t": lambda decoder, body: tuple(decoder.all(body)),

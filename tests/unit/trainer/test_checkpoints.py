@@ -85,6 +85,7 @@ def test_checkpoints_are_sorted_by_their_number(tmp_path):
     [
         (None, None, [1, 2, 3]),
         (0, None, [1, 2, 3]),
+        (-1, None, [1, 2, 3]),
         (2, None, [2, 3]),
         (1, "checkpoint-1", [1, 3]),
         (2, "checkpoint-1", [1, 3]),

@@ -69,6 +69,7 @@ def program():
 
 
 EXACT = [
+    "\ud83d\ude00",
     Counter("aab"),
     OrderedDict([(2, 1), (1, 2)]),
     deque([1, [2]], maxlen=5),
@@ -88,7 +89,7 @@ EXACT = [
 
 
 @pytest.mark.parametrize("value", EXACT, ids=lambda value: type(value).__name__)
-def test_standard_library_values_round_trip(program, value):
+def test_values_round_trip(program, value):
     for found in (program.answer(value), program.argument(value)):
         assert type(found) is type(value)
         assert found == value
