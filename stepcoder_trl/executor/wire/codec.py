@@ -389,7 +389,7 @@ DECODERS: dict[str, Callable[[Decoder, Any], Any]] = {
     "i": lambda decoder, body: int(body, 16),
     "c": _decoded_complex,
     "b": lambda decoder, body: bytes.fromhex(body),
-    "p": lambda decoder, body: bytes.fromhex(body).decode("utf-8", "surrogatepass"),  # with pairs of surrogates
+    "p": lambda decoder, body: bytes.fromhex(body).decode("utf-8", "surrogatepass"),
     "B": lambda decoder, body: bytearray.fromhex(body),
     "A": lambda decoder, body: array(body[:1].replace("u", _CHARACTER), bytes.fromhex(body[1:])),
     "t": lambda decoder, body: tuple(decoder.all(body)),

@@ -84,6 +84,7 @@ EXACT = [
     timedelta(-1, 5, 7),
     {1: 2, 3: 4}.keys(),
     {1: 2, 3: 4}.items(),
+    "\ud83d\ude00",  # JSON reads these two characters as one
     [{"a": (Fraction(1, 2), {Decimal(1)})}],
 ]
 
