@@ -336,7 +336,8 @@ def check_options(args: Any, inherited: Mapping[str, Help] | None = None) -> Non
     types = get_type_hints(type(args))
     for one in dataclasses.fields(args):
         own, value = one.metadata.get("help"), getattr(args, one.name)
-        text = own if isinstance(own, Help) else (inherited or {}).get(one.name)
+        has_interval = isinstance(own, Help) and own.interval is not None
+        text = own if has_interval else (inherited or {}).get(one.name)
         choices, optional = _choices(types[one.name])
         if isinstance(text, Help) and text.interval is not None:
             words = _words(text.interval) + (" or `None`" if optional else "")

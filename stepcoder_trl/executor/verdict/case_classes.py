@@ -26,10 +26,14 @@ def _same_items(a: str, b: str) -> str:
 
 
 def _almost(a: str, b: str) -> str:
-    """Return a comparison to seven places. Complex numbers have no `math.isclose`."""
-    if any(isinstance(part, ast.Constant) and isinstance(part.value, complex) for part in ast.walk(ast.parse(b))):
-        return f"abs({a} - {b}) < 5e-08"
-    return f"math.isclose({a}, {b}, rel_tol=0, abs_tol=5e-08)"
+    """Return a comparison to seven places. With a number it can be evaluated outside of every process."""
+    for text in (a, b):
+        try:
+            if type(ast.literal_eval(text)) in (int, float):
+                return f"_isclose({a}, {b}, rel_tol=0, abs_tol=5e-08)"
+        except (ValueError, TypeError, SyntaxError):
+            continue
+    return f"_almost({a}, {b})"
 
 
 _PLAIN_BASES = {"object", "ABC", "abc.ABC"}

@@ -60,12 +60,21 @@ _SAME_SEQUENCE = """
 def _same_sequence(first, second):
     return len(first) == len(second) and all(first[place] == second[place] for place in range(len(first)))
 """
-# What statements need that call these names.
+_ALMOST = """
+def _almost(first, second):
+    return first == second or abs(first - second) < 5e-08
+"""
+_ISCLOSE = """
+def _isclose(first, second, rel_tol, abs_tol):
+    import math
+    return math.isclose(first, second, rel_tol=rel_tol, abs_tol=abs_tol)
+"""
 _HELPERS = {
+    "_almost": _ALMOST,
     "_approx": _APPROX,
+    "_isclose": _ISCLOSE,
     "_same_items": _SAME_ITEMS,
     "_same_sequence": _SAME_SEQUENCE,
-    "math.isclose": "\nimport math\n",
 }
 
 
@@ -246,7 +255,7 @@ def _close(actual: ast.expr, approx: ast.Call) -> ast.expr:
     left, right = ast.unparse(actual), ast.unparse(expected)
     text = f"_approx({left}, {right}, {given['rel']}, {given['abs']})"
     if is_number:
-        text = f"math.isclose({left}, {right}, rel_tol={given['rel']}, abs_tol={given['abs']})"
+        text = f"_isclose({left}, {right}, rel_tol={given['rel']}, abs_tol={given['abs']})"
     return ast.parse(text, mode="eval").body
 
 

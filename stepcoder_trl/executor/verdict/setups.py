@@ -8,6 +8,7 @@ run only its imports, calls such as `sys.setrecursionlimit(10**6)`, and what bui
 from __future__ import annotations
 
 import ast
+import operator
 import symtable
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -166,19 +167,30 @@ def names_made_by_module(source: str) -> frozenset[str]:
 
 @lru_cache(maxsize=1024)
 def names_bound_by(source: str) -> frozenset[str]:
-    """Return the global names that code binds, with the names of builtins that `from numpy import *` may bind."""
-    symbols = _symbols(source).get_symbols()
-    bound = frozenset(symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported())
-    stars = "*" in source and any(map(_binds_builtins, ast.walk(syntax_tree(source))))
-    return bound | BUILTIN_NAMES if stars else bound
+    """Return the global names that code binds."""
+    return frozenset(
+        symbol.get_name() for symbol in _symbols(source).get_symbols() if symbol.is_assigned() or symbol.is_imported()
+    )
 
 
-def _binds_builtins(node: ast.AST) -> bool:
-    """Return whether a statement may bind any name. Of the standard library, `operator` names functions so."""
+@lru_cache(maxsize=1024)
+def builtins_bound_by(source: str) -> frozenset[str]:
+    """Return the builtins whose names code binds, or may bind by `from numpy import *`. Empty if it is not Python."""
+    try:
+        nodes = ast.walk(syntax_tree(source)) if "*" in source else ()
+        return names_bound_by(source).union(*map(_names_of_star, nodes)) & BUILTIN_NAMES
+    except UNREADABLE:
+        return _NONE
+
+
+def _names_of_star(node: ast.AST) -> frozenset[str]:
+    """Return the builtins that `from module import *` may bind: of the standard library, `operator` has some."""
     match node:
+        case ast.ImportFrom(module="operator", names=[ast.alias(name="*")]):
+            return frozenset(operator.__all__)
         case ast.ImportFrom(module=str() as module, names=[ast.alias(name="*")]):
-            return module.partition(".")[0] not in sys.stdlib_module_names - {"operator", "builtins"}
-    return False
+            return _NONE if module.partition(".")[0] in sys.stdlib_module_names else BUILTIN_NAMES
+    return _NONE
 
 
 def _symbols(source: str) -> symtable.SymbolTable:

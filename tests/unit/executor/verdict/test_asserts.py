@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stepcoder_trl.executor.verdict.asserts import split_assert
-from stepcoder_trl.executor.verdict.setups import names_bound_by
+from stepcoder_trl.executor.verdict.setups import builtins_bound_by
 from stepcoder_trl.executor.wire.codec import Unserializable
 
 
@@ -144,12 +144,13 @@ def test_values_that_take_long_to_make_are_not_made_here(statement, is_split):
     [
         ("def max(values): return 7", False),
         ("from numpy import *", False),
-        ("from operator import *", False),
+        ("from operator import *", True),  # has no `max`
+        ("from operator import *\nmax = max", False),
         ("from math import *\nfrom typing import *", True),
         ("def least(values): return 7", True),
     ],
 )
 def test_builtin_that_the_row_binds_is_not_pythons(setup, is_split):
-    split = split_assert("assert f(max([1, 2])) == 8", names_bound_by(setup))
+    split = split_assert("assert f(max([1, 2])) == 8", builtins_bound_by(setup))
 
     assert (split is not None) is is_split

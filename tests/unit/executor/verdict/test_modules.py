@@ -62,7 +62,7 @@ def test_each_set_of_parameters_is_a_test():
 def test_approx_becomes_closeness():
     code = "import pytest\ndef test_a():\n    assert f(1) == pytest.approx(0.5, abs=1e-3)\n"
 
-    assert asserts(code) == ["assert math.isclose(f(1), 0.5, rel_tol=1e-06, abs_tol=0.001)"]
+    assert asserts(code) == ["assert _isclose(f(1), 0.5, rel_tol=1e-06, abs_tol=0.001)"]
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,28 @@ def test_setup_imports_unittest_only_where_it_is_used(statement, base, is_plain)
 
 
 @pytest.mark.parametrize("first", ["assert f(1) == pytest.approx(0.5)", "found = f(1)"])
-def test_closeness_needs_nothing_of_the_program(first):
+def test_closeness_needs_nothing_of_the_program_and_changes_nothing(first):
     body = f"    {first}\n    assert f(1) == pytest.approx(0.5)\n"
     module = asserts_of_module(f"import pytest\ndef test_a():\n{body}")
 
-    exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: 0.5})
+    names = {"f": lambda x: 0.5, "math": None}
+
+    exec(f"{module.setup}\n{module.asserts[0]}", names)
+
+    assert names["math"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [("f(1), 0.5", 0.5 + 1e-8), ("0.5, f(1)", 0.5), ("f(1), 2j", 2j + 1e-9), ("2j, f(1)", 2j), ("f(1), [1.0]", [1.0])],
+)
+def test_values_are_almost_equal_as_for_unittest(arguments, answer):
+    test = "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        x = 1\n"
+    module = asserts_of_module(f"{test}        self.assertAlmostEqual({arguments})\n")
+
+    exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: answer})
+    with pytest.raises((AssertionError, TypeError)):
+        exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: 0.6})
 
 
 @pytest.mark.parametrize(
@@ -138,7 +155,7 @@ def test_nothing_but_infinity_is_close_to_infinity(answer, expected):
         ("self.assertIn(3, f(1))", "assert 3 in f(1)"),
         ("self.assertIsNone(f(1))", "assert f(1) is None"),
         ("self.assertSequenceEqual(f(1), (2, 3))", "assert _same_sequence(f(1), (2, 3))"),
-        ("self.assertAlmostEqual(f(1), -2j)", "assert abs(f(1) - -2j) < 5e-08"),
+        ("self.assertAlmostEqual(f(1), -2j)", "assert _almost(f(1), -2j)"),
     ],
 )
 def test_methods_that_only_assert_become_asserts(method, statement):
