@@ -51,9 +51,12 @@ _FORBIDDEN_NAMES = frozenset(
     (
         *("open", "input", "exec", "eval", "compile", "globals", "locals", "vars", "breakpoint", "exit", "quit"),
         *("setattr", "delattr", "help", "memoryview", "id", "seed", "setstate", "StopIteration"),
-        *("getcontext", "setcontext", "localcontext", "register"),
-        *("seterr", "seterrcall", "setbufsize", "set_printoptions", "set_string_function", "set_state"),  # of numpy
+        *("getcontext", "setcontext", "localcontext"),
     )
+)
+# Functions of modules that change settings of theirs, for the next checks, too.
+_SETTINGS = frozenset(
+    ("register", "seterr", "seterrcall", "setbufsize", "set_printoptions", "set_string_function", "set_state")
 )
 _UNSUPPORTED_CALLS = frozenset({"next", "callable", "iter"})  # references to objects do not support these
 # Functions that call their first argument or look into it.
@@ -161,8 +164,9 @@ class _Plan:
         if names_used_by(setup) - known:
             raise _MustRunWithProgram  # e.g. HumanEval/32: the check calls a function of the prompt
         self.program_names = names_used_by(statement) - known - names_bound_by(statement)
-        self.shown = names_made_by_module(preamble).difference(map(_name_of_infinity, self.preamble.body))
         self.used = names_used_by(setup) | names_used_by(statement)
+        defined = names_made_by_module(preamble).difference(map(_name_of_infinity, self.preamble.body))
+        self.shown = defined & self.used
         self.modules = frozenset(
             alias.asname or alias.name.partition(".")[0]
             for tree in (self.setup, self.preamble, self.statement)
@@ -174,7 +178,7 @@ class _Plan:
         self.calls: list[ast.Call] = []  # calls of the program
 
     def check(self) -> PlannedCheck:
-        setup = (node for node in self.setup.body if not _is_unused_import(node, self.used))
+        setup = (_without_unused(node, self.used) for node in self.setup.body)
         trees = (*setup, self.statement, *self.used_preamble())
         if any(_needs_program(node) for tree in trees for node in ast.walk(tree)):
             raise _MustRunWithProgram
@@ -428,12 +432,13 @@ def _needs_program(node: ast.AST) -> bool:
     if isinstance(node, ast.ImportFrom):
         names = {alias.name for alias in node.names}
         root = (node.module or "").partition(".")[0]
-        return bool(node.level or root not in _PURE_MODULES or "*" in names or names & _FORBIDDEN_NAMES)
+        refused = {"*", *_FORBIDDEN_NAMES, *_SETTINGS}
+        return bool(names) and bool(node.level or root not in _PURE_MODULES or names & refused)
     if isinstance(node, ast.Name):
         return node.id in _FORBIDDEN_NAMES or node.id.startswith("__")
     if isinstance(node, ast.Attribute):
         # `random.seed` and `math.pi = 3` would affect the next check. `f.__globals__` gives access to everything.
-        is_hidden = node.attr.startswith("__") or node.attr in _FORBIDDEN_NAMES
+        is_hidden = node.attr.startswith("__") or node.attr in _FORBIDDEN_NAMES | _SETTINGS
         return is_hidden or not isinstance(node.ctx, ast.Load)
     if isinstance(node, ast.Compare):
         sides = zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
@@ -444,18 +449,19 @@ def _needs_program(node: ast.AST) -> bool:
     return isinstance(node, (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await, ast.ClassDef))
 
 
-def _is_unused_import(node: ast.stmt, used: Collection[str]) -> bool:
-    """Return whether a statement imports only what no test uses, from the standard library."""
+def _without_unused(node: ast.stmt, used: Collection[str]) -> ast.stmt:
+    """Return an import without names of the standard library that no test uses. Other statements stay."""
+
+    def is_kept(alias: ast.alias, module: str) -> bool:
+        is_used = (alias.asname or alias.name).partition(".")[0] in {"*", *used}
+        return is_used or module.partition(".")[0] not in sys.stdlib_module_names
+
     match node:
         case ast.Import(names=aliases):
-            modules = [alias.name for alias in aliases]
+            return ast.Import([alias for alias in aliases if is_kept(alias, alias.name)])
         case ast.ImportFrom(module=str(module), names=aliases, level=0):
-            modules = [module]
-        case _:
-            return False
-    is_standard = all(module.partition(".")[0] in sys.stdlib_module_names for module in modules)
-    names = {(alias.asname or alias.name).partition(".")[0] for alias in aliases}
-    return is_standard and not names & {"*", *used}
+            return ast.ImportFrom(module, [alias for alias in aliases if is_kept(alias, module)], 0)
+    return node
 
 
 def _narrowed(node: ast.stmt, used: dict[str, ast.stmt]) -> ast.stmt:

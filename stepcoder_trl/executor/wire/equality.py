@@ -34,7 +34,7 @@ def python_equal(left: Any, right: Any) -> bool:
         return True
     if isinstance(left, float) and isinstance(right, float):
         return DEFAULT_TOLERANCE.covers(left, right)
-    if isinstance(left, (list, tuple)) and type(left) is type(right):
+    if any(isinstance(left, kind) and isinstance(right, kind) for kind in (list, tuple)):
         return len(left) == len(right) and all(map(python_equal, left, right))
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(python_equal(value, right[key]) for key, value in left.items())

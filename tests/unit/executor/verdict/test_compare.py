@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections import namedtuple
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -134,6 +135,13 @@ def test_values_match_compares_structure(actual, expected, matches):
 )
 def test_python_equal_has_tolerance_for_floats(left, right, equal):
     assert python_equal(left, right) is equal
+
+
+def test_elements_of_derived_classes_have_the_tolerance():
+    point = namedtuple("point", "x y")
+
+    assert python_equal(point(0.1 + 0.2, 1), (0.3, 1))
+    assert not python_equal(point(0.1 + 0.2, 1), [0.3, 1])
 
 
 def test_output_of_other_lines_is_not_split():

@@ -29,6 +29,7 @@ def check_with(line: str) -> str:
         ("assert max(f(1), key=lambda text: text.lower()) == 'a'", ("f",)),
         ("assert sum(map(int, f(1))) == 3", ("f",)),
         ("f(1)", ("f",)),
+        ("check(register)", ("register",)),
     ],
 )
 def test_calls_of_program_are_found(statement, candidates):
@@ -120,6 +121,7 @@ def test_preamble_helpers_are_allowed_unless_they_create_objects():
 
 def test_import_of_the_standard_library_that_no_test_uses_is_allowed():
     assert plan_check("check(f)", "import os, sys.path as p\nfrom threading import Lock\n" + CHECK, "") is not None
+    assert plan_check("check(f)", "import os, math\n" + check_with("assert candidate(1) == math.pi"), "") is not None
     assert plan_check("check(f)", "import os\n" + check_with("assert candidate(os.sep) == '/'"), "") is None
     assert plan_check("check(f)", "from os import *\n" + CHECK, "") is None
     assert plan_check("check(f)", "import torch\n" + CHECK, "") is None  # too large for the examiner's limits

@@ -347,6 +347,7 @@ def test_setup_that_may_keep_results_for_another_function_leaves_no_test_trusted
         ("def right(n): return [1, 2, 3]", "", "assert f(3) == right(3)", False),
         ("def right(x): return x == [1, 2, 3]", "", "assert right(f(3))", False),
         ("import math\ninf = float('inf')", "", "assert f(3) == inf", True),
+        ("n = 3", "def check(c):\n    for n in range(3):\n        assert c(n) == n", "check(f)", True),
         ("import math", "", "assert f(math.floor(3.5)) == math.floor(3.9)", True),
         ("GRID = [[1, 2]]", "", "assert f(GRID) == [1, 2, 3]", True),
         ("GRID = [[1, 2]]\nclass ListNode: pass", "", "assert f(3) == [1, 2, 3]", True),
