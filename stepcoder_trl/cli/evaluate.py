@@ -249,6 +249,8 @@ def _with_samples(problems: Sequence[Problem], samples: Sequence[Sample]) -> lis
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.model is None and arguments.samples is None and not arguments.score_only:
         raise BadInputError("Neither `--model` nor `--samples` is given. Pass one of them.")
+    if arguments.model is None and arguments.samples is None and arguments.out is None:
+        raise BadInputError("`--score-only` needs the samples of an earlier run. Name its folder with `--out`.")
     if arguments.model is not None and arguments.samples is not None:
         raise BadInputError("Both `--model` and `--samples` are given. Pass only one of them.")
     for form, _ in arguments.export:

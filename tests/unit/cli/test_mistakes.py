@@ -179,6 +179,10 @@ MISTAKES = [
     ("refine p.jsonl --out o --benchmark none", "none: there is no such file"),
     # evaluate
     ("evaluate --problems p.jsonl", "Neither `--model` nor `--samples` is given"),
+    (
+        "evaluate --problems p.jsonl --score-only",
+        "`--score-only` needs the samples of an earlier run. Name its folder",
+    ),
     ("evaluate --problems p.jsonl --model model --samples s.jsonl", "Both `--model` and `--samples` are given"),
     ("evaluate --problems none.jsonl --model model", "none.jsonl: there is no such file"),
     ("evaluate --problems twice.jsonl --samples s.jsonl", "is already used by twice.jsonl:1"),
