@@ -294,6 +294,12 @@ class _Plan:
 
 
 class _Tolerant(ast.NodeTransformer):
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        return node  # its arguments are compared as Python does
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        return node
+
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         self.generic_visit(node)
         match node:

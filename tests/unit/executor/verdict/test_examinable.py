@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stepcoder_trl.executor.verdict.examinable import plan_check, share_names
+from stepcoder_trl.executor.verdict.examinable import plan_check, share_names, with_tolerance
 
 
 CHECK = "def check(candidate):\n    assert candidate(1) == 2\n"
@@ -130,6 +130,19 @@ def test_import_of_the_standard_library_that_no_test_uses_is_allowed():
 def test_preamble_with_other_statements_runs_with_program():
     assert plan_check("check(f)", CHECK, "import sys\nsys.setrecursionlimit(10**6)\n") is None
     assert plan_check("check(f)", CHECK, "import sys\ninf = float('inf')\n") is not None
+
+
+@pytest.mark.parametrize(
+    ("statement", "tolerant"),
+    [
+        ("assert f(1) == 0.5", "assert _equal_with_tolerance(f(1), 0.5)"),
+        ("assert not 0.5 == f(1)", "assert not _equal_with_tolerance(0.5, f(1))"),
+        ("assert f(1)[0.1 == 0.2] != 0.5", "assert f(1)[0.1 == 0.2] != 0.5"),
+        ("assert f(0.1 == 0.2) == 0.5", "assert _equal_with_tolerance(f(0.1 == 0.2), 0.5)"),
+    ],
+)
+def test_tolerance_is_that_of_the_test_alone(statement, tolerant):
+    assert with_tolerance(statement) == tolerant
 
 
 @pytest.mark.parametrize(
