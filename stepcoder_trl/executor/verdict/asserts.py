@@ -34,7 +34,7 @@ _OUTSIDE = {"_equal": python_equal, "_contains": contains, "math": math, **_BUIL
 WRAPPERS = frozenset({"set", "list", "sorted", "tuple", "len", "str", "round", "frozenset", "dict", "sum", "bool"})
 # Functions that are cheap on any value of the program, and so may run outside.
 _SAFE_OUTSIDE = frozenset({"abs", "round", "float", "len", "bool"})
-_ISCLOSE = ("isclose", "math.isclose", "_isclose")  # the last one in translated modules
+_ISCLOSE = ("isclose", "math.isclose", "_isclose_")  # the last one in translated modules
 BUILTIN_NAMES = frozenset(dir(builtins))
 _MAX_POWER = 10_000
 _MAX_SIZE = 1_000_000  # elements of what a test's own literals make here
@@ -70,15 +70,15 @@ class _Unsplittable(Exception):
 
 
 @lru_cache(maxsize=1024)
-def split_assert(statement: str, own_builtins: frozenset[str] = frozenset()) -> Split | None:
+def split_assert(statement: str, rebound: frozenset[str] = frozenset()) -> Split | None:
     """
     Split a test. Return `None` if it is not a single assert, or its comparison cannot run outside.
 
-    `own_builtins` are builtins whose names the row's setup or preamble binds: they are not Python's there.
+    `rebound` are names of Python's functions that the row's setup or preamble binds to others.
     """
     try:
         match syntax_tree(statement.strip()).body:
-            case [ast.Assert(test=test)] if not (_BUILTINS.keys() & own_builtins & names_in(test)):
+            case [ast.Assert(test=test)] if not ((_BUILTINS.keys() | {"math", "isclose"}) & rebound & names_in(test)):
                 return _split(test)
     except (SyntaxError, ValueError, RecursionError, MemoryError, _Unsplittable):
         pass
@@ -345,8 +345,4 @@ def _size(node: ast.AST) -> float:
 
 
 def _is_isclose(node: ast.Call) -> bool:
-    return isinstance(node.func, (ast.Name, ast.Attribute)) and ast.unparse(node.func) in (
-        "isclose",
-        "math.isclose",
-        "_isclose",
-    )
+    return isinstance(node.func, (ast.Name, ast.Attribute)) and ast.unparse(node.func) in _ISCLOSE

@@ -22,7 +22,7 @@ def _same_items(a: str, b: str) -> str:
             continue
         if kinds in ({int}, {str}):
             return f"sorted({a}) == sorted({b})"
-    return f"_same_items({a}, {b})"
+    return f"_same_items_({a}, {b})"
 
 
 def _almost(a: str, b: str) -> str:
@@ -30,10 +30,10 @@ def _almost(a: str, b: str) -> str:
     for text in (a, b):
         try:
             if type(ast.literal_eval(text)) in (int, float):
-                return f"_isclose({a}, {b}, rel_tol=0, abs_tol=5e-08)"
+                return f"_isclose_({a}, {b}, rel_tol=0, abs_tol=5e-08)"
         except (ValueError, TypeError, SyntaxError):
             continue
-    return f"_almost({a}, {b})"
+    return f"_almost_({a}, {b})"
 
 
 _PLAIN_BASES = {"object", "ABC", "abc.ABC"}
@@ -42,7 +42,7 @@ _METHODS: dict[str, _Translation] = {
     **{name: lambda a, b: f"assert {a} == {b}" for name in ("assertEqual", "assertEquals", "assertListEqual")},
     **{name: lambda a, b: f"assert {a} == {b}" for name in ("assertDictEqual", "assertTupleEqual", "assertSetEqual")},
     "assertMultiLineEqual": lambda a, b: f"assert {a} == {b}",
-    "assertSequenceEqual": lambda a, b: f"assert _same_sequence({a}, {b})",
+    "assertSequenceEqual": lambda a, b: f"assert _same_sequence_({a}, {b})",
     "assertNotEqual": lambda a, b: f"assert {a} != {b}",
     "assertTrue": lambda a: f"assert {a}",
     "assertFalse": lambda a: f"assert not {a}",

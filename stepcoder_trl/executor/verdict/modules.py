@@ -28,14 +28,14 @@ class TranslatedModule(NamedTuple):
 
 _MARKS_WITH_MEANING = ("asyncio", "parametrize", "skip", "skipif", "usefixtures", "xfail")
 _APPROX = """
-def _approx(actual, expected, rel=1e-06, abs_=1e-12):
+def _approx_(actual, expected, rel=1e-06, abs_=1e-12):
     actual, expected = (each.tolist() if hasattr(each, "tolist") else each for each in (actual, expected))
     if isinstance(expected, dict):
         pairs = isinstance(actual, dict) and len(actual) == len(expected)
-        return pairs and all(key in actual and _approx(actual[key], expected[key], rel, abs_) for key in expected)
+        return pairs and all(key in actual and _approx_(actual[key], expected[key], rel, abs_) for key in expected)
     if isinstance(expected, (list, tuple)):
         pairs = isinstance(actual, (list, tuple)) and len(actual) == len(expected)
-        return pairs and all(_approx(a, b, rel, abs_) for a, b in zip(actual, expected))
+        return pairs and all(_approx_(a, b, rel, abs_) for a, b in zip(actual, expected))
     if isinstance(actual, (list, tuple, dict, str)) or isinstance(expected, str):
         return actual == expected
     if actual == expected or abs(expected) == float("inf"):
@@ -43,7 +43,7 @@ def _approx(actual, expected, rel=1e-06, abs_=1e-12):
     return abs(actual - expected) <= max(rel * abs(expected), abs_)
 """
 _SAME_ITEMS = """
-def _same_items(first, second):
+def _same_items_(first, second):
     import collections
     first, rest = list(first), list(second)
     try:
@@ -57,24 +57,25 @@ def _same_items(first, second):
     return not rest
 """
 _SAME_SEQUENCE = """
-def _same_sequence(first, second):
+def _same_sequence_(first, second):
     return len(first) == len(second) and all(first[place] == second[place] for place in range(len(first)))
 """
 _ALMOST = """
-def _almost(first, second):
+def _almost_(first, second):
     return first == second or abs(first - second) < 5e-08
 """
 _ISCLOSE = """
-def _isclose(first, second, rel_tol, abs_tol):
+def _isclose_(first, second, rel_tol, abs_tol):
     import math
     return math.isclose(first, second, rel_tol=rel_tol, abs_tol=abs_tol)
 """
+# What statements need that call these names. Tests do not write names with underscores around them.
 _HELPERS = {
-    "_almost": _ALMOST,
-    "_approx": _APPROX,
-    "_isclose": _ISCLOSE,
-    "_same_items": _SAME_ITEMS,
-    "_same_sequence": _SAME_SEQUENCE,
+    "_almost_": _ALMOST,
+    "_approx_": _APPROX,
+    "_isclose_": _ISCLOSE,
+    "_same_items_": _SAME_ITEMS,
+    "_same_sequence_": _SAME_SEQUENCE,
 }
 
 
@@ -110,7 +111,7 @@ def _translated(tree: ast.Module) -> TranslatedModule:
     if "pytest" in used:
         raise UntranslatableError("it uses pytest in a way that is not known")
     setup = [node for node in setup if not _imports_unittest(node) or names_bound_in([node]) & used]
-    helpers = [text for name, text in _HELPERS.items() if any(f"{name}(" in statement for statement in asserts)]
+    helpers = [text for name, text in _HELPERS.items() if name in used]
     return TranslatedModule("".join([ast.unparse(ast.Module(setup, [])), *helpers]), asserts)
 
 
@@ -242,9 +243,10 @@ class _Pytest(ast.NodeTransformer):
 
 def _close(actual: ast.expr, approx: ast.Call) -> ast.expr:
     """Return a comparison with the tolerances of `pytest.approx`."""
-    given = {"rel": "1e-06", "abs": "1e-12"}
-    given |= {name: ast.unparse(value) for name, value in zip(("rel", "abs"), approx.args[1:], strict=False)}
-    given |= {word.arg: ast.unparse(word.value) for word in approx.keywords if word.arg in given}
+    words = dict(zip(("rel", "abs"), approx.args[1:], strict=False))
+    words |= {word.arg: word.value for word in approx.keywords if word.arg in ("rel", "abs")}
+    given = {name: ast.unparse(value) for name, value in words.items() if ast.unparse(value) != "None"}
+    given = {"rel": "0" if "abs" in given else "1e-06", "abs": "1e-12", **given}  # `abs` alone stands alone
     if any(word.arg == "nan_ok" for word in approx.keywords) or not approx.args:
         raise UntranslatableError("it uses `pytest.approx` in a way that is not known")
     expected = approx.args[0]
@@ -253,9 +255,9 @@ def _close(actual: ast.expr, approx: ast.Call) -> ast.expr:
     except (ValueError, TypeError):
         is_number = False
     left, right = ast.unparse(actual), ast.unparse(expected)
-    text = f"_approx({left}, {right}, {given['rel']}, {given['abs']})"
+    text = f"_approx_({left}, {right}, {given['rel']}, {given['abs']})"
     if is_number:
-        text = f"_isclose({left}, {right}, rel_tol={given['rel']}, abs_tol={given['abs']})"
+        text = f"_isclose_({left}, {right}, rel_tol={given['rel']}, abs_tol={given['abs']})"
     return ast.parse(text, mode="eval").body
 
 

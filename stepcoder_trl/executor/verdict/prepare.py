@@ -35,10 +35,10 @@ from stepcoder_trl.executor.verdict.plain_calls import PlainCalls
 from stepcoder_trl.executor.verdict.remembering import Sharing, sharing_of
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.executor.verdict.setups import (
-    builtins_bound_by,
     divided_setup,
     names_bound_by_module,
     names_made_by_module,
+    rebound_by,
 )
 from stepcoder_trl.executor.wire.codec import encode
 from stepcoder_trl.executor.wire.equality import DEFAULT_TOLERANCE, Tolerance
@@ -191,7 +191,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     setup = divided_setup(source)
     own_names, own_made = names_bound_by_module(preamble), names_made_by_module(preamble)
     known = setup.bound | own_names
-    own_builtins = builtins_bound_by(source) | builtins_bound_by(preamble)
+    rebound = rebound_by(source) | rebound_by(preamble)
     plain_calls = PlainCalls(known, setup.made | own_made)
     # Every examined test runs in the examiner, so a later test would not find a name that it binds.
     examine = examine and not share_names(tuple(tests["asserts"]))
@@ -202,7 +202,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
     expressions: list[str] = []  # that need the setup
     shown = hidden = False  # whether a whole test needs it with the program, or in the examiner
     for number, statement in enumerate(tests["asserts"]):
-        split = split_assert(statement, own_builtins)
+        split = split_assert(statement, rebound)
         needs_setup = setup.is_needed_by(statement if split is None else split.expression)
         is_plain = split is not None and plain_calls.is_plain(split.expression) and not split.asks_answer
         planned = None

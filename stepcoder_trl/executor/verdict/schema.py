@@ -273,10 +273,11 @@ class _TestsChecker:
         if "fn_name" not in given:
             self.fail("`tests.fn_name` is missing. Name the function that the tests call.")
         name = given["fn_name"]
+        name = unicodedata.normalize("NFKC", name) if isinstance(name, str) else name  # as Python has it
         if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
             fix = "Write the bare name of a function, or of a method of `Solution`"
             self.wrong("fn_name", name, "the name of a function", f"{fix}: `two_sum`, not `Solution().two_sum`.")
-        return unicodedata.normalize("NFKC", name)  # as Python has it
+        return name
 
     def text(self, field: str, value: Any, fix: str) -> str:
         if not isinstance(value, str):

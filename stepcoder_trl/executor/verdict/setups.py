@@ -8,6 +8,7 @@ run only its imports, calls such as `sys.setrecursionlimit(10**6)`, and what bui
 from __future__ import annotations
 
 import ast
+import cmath
 import operator
 import symtable
 import sys
@@ -26,6 +27,7 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised fo
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _NONE = frozenset[str]()
+_OF_MATH = frozenset(("math", "isclose"))
 _OF_NUMBERS = (ast.Constant, ast.UnaryOp, ast.BinOp, ast.operator, ast.unaryop)
 
 
@@ -174,22 +176,43 @@ def names_bound_by(source: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=1024)
-def builtins_bound_by(source: str) -> frozenset[str]:
-    """Return the builtins whose names code binds, or may bind by `from numpy import *`. Empty if it is not Python."""
+def rebound_by(source: str) -> frozenset[str]:
+    """
+    Return which names of builtins, `math` and `math.isclose` a module binds to something else, or may bind so by
+    `from numpy import *`. Empty if Python cannot parse it.
+    """
     try:
-        nodes = ast.walk(syntax_tree(source)) if "*" in source else ()
-        return names_bound_by(source).union(*map(_names_of_star, nodes)) & BUILTIN_NAMES
+        tree = ast.parse(source)
+        bound = names_bound_by(ast.unparse(_WithoutMath().visit(tree)))
     except UNREADABLE:
         return _NONE
+    return bound.union(*map(_names_of_star, ast.walk(tree))) & (BUILTIN_NAMES | _OF_MATH)
+
+
+class _WithoutMath(ast.NodeTransformer):
+    """Drop imports of `math`, and of its `isclose`, under their own names."""
+
+    def visit_Import(self, node: ast.Import) -> ast.stmt:
+        return self._without(node, "math")
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
+        return self._without(node, "isclose") if node.module == "math" else node
+
+    def _without(self, node: ast.Import | ast.ImportFrom, name: str) -> ast.stmt:
+        node.names = [each for each in node.names if (each.name, each.asname or name) != (name, name)]
+        return node if node.names else ast.Pass()
 
 
 def _names_of_star(node: ast.AST) -> frozenset[str]:
-    """Return the builtins that `from module import *` may bind: of the standard library, `operator` has some."""
+    """Return the names that `from module import *` may bind. Of the standard library two modules have some of them."""
     match node:
         case ast.ImportFrom(module="operator", names=[ast.alias(name="*")]):
             return frozenset(operator.__all__)
+        case ast.ImportFrom(module="cmath", names=[ast.alias(name="*")]):
+            return frozenset(dir(cmath))
         case ast.ImportFrom(module=str() as module, names=[ast.alias(name="*")]):
-            return _NONE if module.partition(".")[0] in sys.stdlib_module_names else BUILTIN_NAMES
+            is_known = module.partition(".")[0] in sys.stdlib_module_names
+            return _NONE if is_known else BUILTIN_NAMES | _OF_MATH
     return _NONE
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stepcoder_trl.executor.verdict.asserts import split_assert
-from stepcoder_trl.executor.verdict.setups import builtins_bound_by
+from stepcoder_trl.executor.verdict.setups import rebound_by
 from stepcoder_trl.executor.wire.codec import Unserializable
 
 
@@ -151,6 +151,30 @@ def test_values_that_take_long_to_make_are_not_made_here(statement, is_split):
     ],
 )
 def test_builtin_that_the_row_binds_is_not_pythons(setup, is_split):
-    split = split_assert("assert f(max([1, 2])) == 8", builtins_bound_by(setup))
+    split = split_assert("assert f(max([1, 2])) == 8", rebound_by(setup))
 
     assert (split is not None) is is_split
+
+
+@pytest.mark.parametrize(
+    ("setup", "is_split"),
+    [
+        ("", True),
+        ("import math, sys\nfrom math import isclose, pi", True),
+        ("from math import *", True),
+        ("from numpy import isclose", False),
+        ("from numpy import *", False),
+        ("from cmath import *", False),
+        ("from math import isclose as close", True),
+        ("def isclose(a, b): return a > b", False),
+    ],
+)
+def test_closeness_of_the_row_is_not_that_of_math(setup, is_split):
+    split = split_assert("assert isclose(f(1), 0.5)", rebound_by(setup))
+
+    assert (split is not None) is is_split
+
+
+def test_module_under_the_name_of_math_is_not_math():
+    assert split_assert("assert f(1) == math.pi", rebound_by("import cmath as math")) is None
+    assert split_assert("assert f(1) == math.pi", rebound_by("import math")) is not None

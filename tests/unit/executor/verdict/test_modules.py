@@ -62,7 +62,7 @@ def test_each_set_of_parameters_is_a_test():
 def test_approx_becomes_closeness():
     code = "import pytest\ndef test_a():\n    assert f(1) == pytest.approx(0.5, abs=1e-3)\n"
 
-    assert asserts(code) == ["assert _isclose(f(1), 0.5, rel_tol=1e-06, abs_tol=0.001)"]
+    assert asserts(code) == ["assert _isclose_(f(1), 0.5, rel_tol=0, abs_tol=0.001)"]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,29 @@ def test_setup_imports_unittest_only_where_it_is_used(statement, base, is_plain)
     module = asserts_of_module(f"{statement}\nclass T({base}):\n{body}")
 
     assert (statement in module.setup) is not is_plain
+
+
+@pytest.mark.parametrize(
+    ("tolerances", "used"),
+    [
+        ("", "rel_tol=1e-06, abs_tol=1e-12"),
+        (", 0.1", "rel_tol=0.1, abs_tol=1e-12"),
+        (", rel=None", "rel_tol=1e-06, abs_tol=1e-12"),
+        (", None, 0.1", "rel_tol=0, abs_tol=0.1"),
+        (", rel=0.2, abs=0.1", "rel_tol=0.2, abs_tol=0.1"),
+    ],
+)
+def test_tolerances_are_those_of_pytest(tolerances, used):
+    code = f"import pytest\ndef test_a():\n    assert f(1) == pytest.approx(0.5{tolerances})\n"
+
+    assert asserts(code) == [f"assert _isclose_(f(1), 0.5, {used})"]
+
+
+def test_functions_of_a_module_keep_their_names():
+    code = "def _isclose(a, b):\n    return abs(a - b) < 0.1\ndef test_a():\n    assert _isclose(f(1), 0.5)\n"
+    module = asserts_of_module(code)
+
+    exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: 0.55})
 
 
 @pytest.mark.parametrize("first", ["assert f(1) == pytest.approx(0.5)", "found = f(1)"])
@@ -154,8 +177,8 @@ def test_nothing_but_infinity_is_close_to_infinity(answer, expected):
         ("self.assertTrue(f(1))", "assert f(1)"),
         ("self.assertIn(3, f(1))", "assert 3 in f(1)"),
         ("self.assertIsNone(f(1))", "assert f(1) is None"),
-        ("self.assertSequenceEqual(f(1), (2, 3))", "assert _same_sequence(f(1), (2, 3))"),
-        ("self.assertAlmostEqual(f(1), -2j)", "assert _almost(f(1), -2j)"),
+        ("self.assertSequenceEqual(f(1), (2, 3))", "assert _same_sequence_(f(1), (2, 3))"),
+        ("self.assertAlmostEqual(f(1), -2j)", "assert _almost_(f(1), -2j)"),
     ],
 )
 def test_methods_that_only_assert_become_asserts(method, statement):
