@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.verdict.asserts import Split, split_assert
 from stepcoder_trl.executor.verdict.examinable import has_plain_arguments, plan_check, share_names, with_tolerance
 from stepcoder_trl.executor.verdict.judge import (
@@ -97,11 +98,17 @@ def prepare_job(program: str, tests: Tests, limits: Limits, examine: bool = True
 
     `timeout_s` and `memory_limit_bytes` of the tests take precedence over `limits`. `examine` says whether there is
     an examiner.
+
+    Raises:
+        BadInputError: If their code is nested so deeply that it cannot be judged.
     """
     key = (limits, examine)
     prepared = tests.prepared.get(key)
     if prepared is None:
-        prepared = tests.prepared[key] = _prepare_tests(tests, limits, examine)
+        try:
+            prepared = tests.prepared[key] = _prepare_tests(tests, limits, examine)
+        except RecursionError:
+            raise BadInputError("`tests` holds code that is nested too deeply. Flatten it or drop the row.") from None
     return Job(program, prepared)
 
 

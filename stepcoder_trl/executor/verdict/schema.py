@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import symtable
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -20,7 +21,7 @@ from stepcoder_trl.executor.verdict.modules import asserts_of_module
 from stepcoder_trl.executor.verdict.untranslatable import UntranslatableError
 from stepcoder_trl.executor.wire.codec import MAX_CHARACTERS, MAX_DEPTH, MAX_ITEMS
 from stepcoder_trl.jsonl import parse_json, shown
-from stepcoder_trl.parsing import any_digits, syntax_tree
+from stepcoder_trl.parsing import any_digits, quiet_parser, syntax_tree
 
 
 OPTIONAL_FIELDS = ("preamble", "timeout_s", "memory_limit_bytes", "float_tolerance", "trusted")
@@ -126,7 +127,10 @@ class _TestsChecker:
             allowed = '`"stdio"`, `"call"`, `"assert"`, `"unittest"` and `"checker"`'
             self.fail(f"`tests.type` {found}; allowed are {allowed}. Set it to the form of your tests.")
         self.no_unknown_fields(kind, given)
-        checked = _FORMS[kind](self, given)
+        try:
+            checked = _FORMS[kind](self, given)
+        except RecursionError:
+            self.fail("`tests` holds code that is nested too deeply. Flatten it or drop the row.")
         return {"type": "assert" if kind == "unittest" else kind, **checked, **self.optional(given)}
 
     def as_object(self, tests: Mapping[str, Any] | str) -> dict[str, Any]:
@@ -359,9 +363,10 @@ def _is_finite(value: float) -> bool:
 
 @lru_cache(maxsize=1024)  # many rows of a dataset share their preamble
 def _syntax_error(text: str) -> str | None:
-    """Return why a text is not Python, or `None` if it is."""
+    """Return why a text is not Python, or `None` if it is. Some errors, as in `def f(a, a)`, only its scopes show."""
     try:
-        syntax_tree(text)
+        with quiet_parser():
+            symtable.symtable(text, "<tests>", "exec")
     except SyntaxError as error:
         return f"{error.msg}, line {error.lineno}"
     except (ValueError, RecursionError, MemoryError) as error:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from typing import Any
 
 import pytest
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.verdict.limits import Limits
+from stepcoder_trl.executor.verdict.prepare import prepare_job
 from stepcoder_trl.executor.verdict.schema import Tests, validate_tests
 
 
@@ -223,3 +226,27 @@ def test_name_of_a_function_is_the_one_that_python_makes_of_it():
     exec("def \ufb01nd(n): pass", namespace)
 
     assert validate_tests({**CALL, "fn_name": "\ufb01nd"}, "")["fn_name"] in namespace
+
+
+SUM = "x = " + "+".join(["1"] * 2000)
+
+
+@pytest.mark.parametrize(
+    ("tests", "part"),
+    [
+        ({**ASSERT, "setup": "def check(a, a): pass"}, "duplicate argument 'a'"),
+        ({**ASSERT, "setup": "nonlocal x"}, "nonlocal declaration not allowed"),
+        ({**ASSERT, "setup": "def g():\n    from numpy import *\n"}, "only allowed at module level"),
+        ({**ASSERT, "preamble": "from __future__ import nothing"}, "`tests.preamble`"),
+        ({**ASSERT, "asserts": [SUM.replace("x =", "assert f(1) ==").replace("+", "-not ")]}, "must be Python"),
+        ({"type": "unittest", "code": f"{SUM}\ndef test_a():\n    assert f(1) == 1\n"}, "nested too deeply"),
+    ],
+)
+def test_code_that_python_cannot_compile_is_refused_by_the_row(tests, part):
+    with pytest.raises(BadInputError, match="rows.jsonl:1: .*" + re.escape(part)):
+        validate_tests(tests, "rows.jsonl:1")
+
+
+def test_code_that_is_too_deep_to_judge_is_bad_input():
+    with pytest.raises(BadInputError, match="nested too deeply"):
+        prepare_job("", Tests.parse({**ASSERT, "setup": SUM}), Limits())
