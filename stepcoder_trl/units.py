@@ -73,7 +73,7 @@ class _Unit:
     passive: bool
     silent: bool = False
     is_elif: bool = False
-    owner: _Unit | None = None  # that ran before, where it is neither the one before it nor the header of its suite
+    before: _Unit | None = None  # that ran before, where it is neither the one before it nor the header of its suite
     attached: list[TLineNo] = field(default_factory=list)
 
 
@@ -170,7 +170,7 @@ class _UnitBuilder:
             self._add_suite(handler, handler.body, before)
         for suite in (parts["orelse"], parts["finalbody"]):
             for first in self._add_suite(node, suite, unit).units[:1]:
-                first.owner = begun
+                first.before = begun
 
     def _add_cases(self, node: ast.stmt, cases: list[ast.match_case], owner: _Unit) -> None:
         line = header_end_line(node, self.lines)
@@ -193,7 +193,7 @@ class _UnitBuilder:
 
     def _add_clause(self, first: TLineNo, last: TLineNo, statement: _Unit, before: _Unit) -> _Unit:
         """Add an `elif` or `except` header. It has the block and index of its statement."""
-        unit = _Unit(len(self.units), first, last, statement.block, statement.index, passive=False, owner=before)
+        unit = _Unit(len(self.units), first, last, statement.block, statement.index, passive=False, before=before)
         self.units.append(unit)
         return unit
 
@@ -284,7 +284,7 @@ def _open_block(unit: _Unit, outermost: _Block | None, indent: int) -> tuple[_Bl
 
 def _after(unit: _Unit) -> int | None:
     """Return the number of the unit that ran before a unit, whenever it ran."""
-    before = unit.owner
+    before = unit.before
     if before is None:
         before = unit.block.units[unit.index - 1] if unit.index else unit.block.parent
     return None if before is None else before.number

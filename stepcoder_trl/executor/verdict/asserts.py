@@ -17,8 +17,9 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from stepcoder_trl.executor.verdict.compare import contains
+from stepcoder_trl.executor.verdict.compare import contains, is_close
 from stepcoder_trl.executor.wire.equality import python_equal
+from stepcoder_trl.executor.wire.messages import EQUAL_NAME
 from stepcoder_trl.parsing import syntax_tree
 
 
@@ -30,7 +31,7 @@ _BUILTINS: dict[str, Any] = {
         *(range, round, set, sorted, str, sum, tuple),
     )
 }
-_OUTSIDE = {"_equal": python_equal, "_contains": contains, "math": math, **_BUILTINS}
+_OUTSIDE = {"_equal": python_equal, "_contains": contains, "_isclose_": is_close, "math": math, **_BUILTINS}
 WRAPPERS = frozenset({"set", "list", "sorted", "tuple", "len", "str", "round", "frozenset", "dict", "sum", "bool"})
 # Functions that are cheap on any value of the program, and so may run outside.
 _SAFE_OUTSIDE = frozenset({"abs", "round", "float", "len", "bool"})
@@ -153,6 +154,28 @@ def _calls_program(node: ast.expr) -> bool:
     return any(_is_program_name(part) for call in calls for part in ast.walk(call.func))
 
 
+def with_tolerance(statement: str) -> str:
+    """Return a statement for the examiner in which `==` has the tolerance of floats."""
+    return ast.unparse(_Tolerant().visit(syntax_tree(statement)))
+
+
+class _Tolerant(ast.NodeTransformer):
+    """Give the comparisons of a test the tolerance of floats, but not those in arguments of the program."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        return node  # its arguments are compared as Python does
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
+                return ast.Call(ast.Name(EQUAL_NAME), [left, right], [])
+        return node
+
+
 class _Splitter:
     """Replace the part of an expression that needs the program, its `leaf`, by the name `_value`."""
 
@@ -240,6 +263,8 @@ class _Splitter:
             raise _Unsplittable  # `sum(range(10**10))`
         allowed = _BUILTINS if self.leaf is before else _SAFE_OUTSIDE
         if _is_isclose(node):
+            if root_name(node.func) == "_isclose_":
+                return
             node.func = ast.Attribute(ast.Name("math", ast.Load()), "isclose", ast.Load())
         elif not (isinstance(node.func, ast.Name) and node.func.id in allowed):
             raise _Unsplittable

@@ -117,3 +117,11 @@ def contains(container: Any, item: Any) -> bool:
         is_whole = type(item) is bool or (type(item) is float and item.is_integer())
         return is_whole and int(item) in container
     return item in container
+
+
+def is_close(actual: Any, expected: float, rel_tol: float, abs_tol: float) -> bool:
+    """Return whether a value is as close to a number as `pytest.approx` asks. What is no number is not."""
+    if actual == expected or abs(expected) == math.inf:
+        return bool(actual == expected)
+    is_number = isinstance(actual, (int, float, complex))
+    return is_number and abs(actual - expected) <= max(rel_tol * abs(expected), abs_tol)

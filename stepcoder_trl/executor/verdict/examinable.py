@@ -29,11 +29,12 @@ from stepcoder_trl.executor.verdict.asserts import (
     is_singleton,
     last_name,
     names_class,
+    names_in,
     root_name,
 )
 from stepcoder_trl.executor.verdict.origins import may_combine_results
 from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_made_by_module, names_used_by
-from stepcoder_trl.executor.wire.messages import EQUAL_NAME, candidate_name
+from stepcoder_trl.executor.wire.messages import candidate_name
 from stepcoder_trl.parsing import syntax_tree
 
 
@@ -93,7 +94,7 @@ class PlannedCheck:
     statement: str  # functions of the program are replaced by `candidate_name`
     candidates: tuple[str, ...]  # expressions for these functions, evaluated in the program's process
     shares_arguments: bool  # whether the test may read an argument after the call, which may have changed it
-    is_shown: bool  # whether it judges by what the preamble defines, which the program can read
+    uses_preamble: bool  # to judge: the program can read it
 
 
 @lru_cache(maxsize=1024)
@@ -109,11 +110,6 @@ def plan_check(statement: str, setup: str, preamble: str) -> PlannedCheck | None
         return _Plan(statement, setup, preamble).check()
     except (_MustRunWithProgram, *UNREADABLE):
         return None
-
-
-def with_tolerance(statement: str) -> str:
-    """Return a statement for the examiner in which `==` has the tolerance of floats."""
-    return ast.unparse(_Tolerant().visit(syntax_tree(statement)))
 
 
 @lru_cache(maxsize=1024)
@@ -194,7 +190,7 @@ class _Plan:
             statement=ast.unparse(statement),
             candidates=tuple(map(ast.unparse, candidates.expressions)),
             shares_arguments=any(map(_takes_variables, self.calls)),
-            is_shown=self.uses_preamble(),
+            uses_preamble=self.uses_preamble(),
         )
 
     def uses_preamble(self) -> bool:
@@ -278,7 +274,7 @@ class _Plan:
             if isinstance(node, ast.FunctionDef):
                 names.add(node.name)
             elif isinstance(node, ast.Assign) and self.cannot_be_sent(node.value, frozenset()):
-                names.update(name for target in node.targets for name in _names_in(target))
+                names.update(name for target in node.targets for name in names_in(target))
         return frozenset(names)
 
     def cannot_be_sent(self, expression: ast.expr, unsent: frozenset[str]) -> bool:
@@ -291,21 +287,6 @@ class _Plan:
                 function = function.value
             return _is_one_of(expression.func, _ITERATORS) or _is_one_of(function, self.numpy_names)
         return _is_one_of(expression, unsent) or isinstance(expression, (ast.Lambda, ast.GeneratorExp))
-
-
-class _Tolerant(ast.NodeTransformer):
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        return node  # its arguments are compared as Python does
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        return node
-
-    def visit_Compare(self, node: ast.Compare) -> ast.expr:
-        self.generic_visit(node)
-        match node:
-            case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
-                return ast.Call(ast.Name(EQUAL_NAME), [left, right], [])
-        return node
 
 
 class _Candidates(ast.NodeTransformer):
@@ -360,12 +341,12 @@ class _Results:
         if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if node.value is not None and self.affect(node.value):
-                self.names.update(name for target in targets for name in _names_in(target))
+                self.names.update(name for target in targets for name in names_in(target))
         elif isinstance(node, (ast.For, ast.comprehension)) and self.affect(node.iter):
-            self.names.update(_names_in(node.target))
+            self.names.update(names_in(node.target))
         elif isinstance(node, ast.Call) and any(map(self.affect, arguments_of(node))):
             if isinstance(node.func, ast.Attribute):  # e.g. `seen.append(candidate(1))` taints `seen`
-                self.names.update(set(_names_in(node.func.value)) - self.modules)
+                self.names.update(names_in(node.func.value) - self.modules)
             functions = [part for part in arguments_of(node) if isinstance(part, ast.Lambda)]
             self.names.update(each.arg for function in functions for each in function.args.args)
 
@@ -497,10 +478,6 @@ def _takes_variables(call: ast.Call) -> bool:
         for argument in arguments_of(call)
         for node in ast.walk(argument)
     )
-
-
-def _names_in(node: ast.AST) -> Iterator[str]:
-    return (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
 
 
 def _is_one_of(node: ast.AST, names: Collection[str]) -> TypeGuard[ast.Name]:

@@ -36,11 +36,12 @@ def _approx_(actual, expected, rel=1e-06, abs_=1e-12):
     if isinstance(expected, (list, tuple)):
         pairs = isinstance(actual, (list, tuple)) and len(actual) == len(expected)
         return pairs and all(_approx_(a, b, rel, abs_) for a, b in zip(actual, expected))
-    if isinstance(actual, (list, tuple, dict, str)) or isinstance(expected, str):
+    if actual == expected or isinstance(expected, str) or abs(expected) == float("inf"):
         return actual == expected
-    if actual == expected or abs(expected) == float("inf"):
-        return actual == expected
-    return abs(actual - expected) <= max(rel * abs(expected), abs_)
+    try:
+        return abs(actual - expected) <= max(rel * abs(expected), abs_)
+    except TypeError:
+        return False
 """
 _SAME_ITEMS = """
 def _same_items_(first, second):
@@ -65,9 +66,13 @@ def _almost_(first, second):
     return first == second or abs(first - second) < 5e-08
 """
 _ISCLOSE = """
-def _isclose_(first, second, rel_tol, abs_tol):
-    import math
-    return math.isclose(first, second, rel_tol=rel_tol, abs_tol=abs_tol)
+def _isclose_(actual, expected, rel_tol, abs_tol):
+    if actual == expected or abs(expected) == float("inf"):
+        return actual == expected
+    try:
+        return abs(actual - expected) <= max(rel_tol * abs(expected), abs_tol)
+    except TypeError:
+        return False
 """
 # What statements need that call these names. Tests do not write names with underscores around them.
 _HELPERS = {

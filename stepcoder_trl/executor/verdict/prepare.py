@@ -12,8 +12,8 @@ from functools import partial
 from typing import NamedTuple
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.executor.verdict.asserts import Split, split_assert
-from stepcoder_trl.executor.verdict.examinable import has_plain_arguments, plan_check, share_names, with_tolerance
+from stepcoder_trl.executor.verdict.asserts import Split, split_assert, with_tolerance
+from stepcoder_trl.executor.verdict.examinable import has_plain_arguments, plan_check, share_names
 from stepcoder_trl.executor.verdict.judge import (
     Judge,
     Untrusted,
@@ -218,7 +218,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
         if planned is not None:
             payload.append(ExaminedTest(candidates=list(planned.candidates)))
             judge: Judge = partial(judge_examined, statement=statement, setup=source)
-            judges.append(Untrusted(judge) if planned.is_shown else judge)
+            judges.append(Untrusted(judge) if planned.uses_preamble else judge)
             examined[str(number)] = Check(
                 statement=with_tolerance(planned.statement) if split and split.tolerates else planned.statement,
                 candidates=len(planned.candidates),

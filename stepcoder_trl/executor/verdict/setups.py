@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from stepcoder_trl.executor.verdict.asserts import BUILTIN_NAMES, root_name
 from stepcoder_trl.executor.verdict.plain_calls import PlainCalls
-from stepcoder_trl.parsing import syntax_tree
+from stepcoder_trl.parsing import quiet_parser, syntax_tree
 
 
 UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # raised for code that Python cannot parse
@@ -178,11 +178,12 @@ def names_bound_by(source: str) -> frozenset[str]:
 @lru_cache(maxsize=1024)
 def rebound_by(source: str) -> frozenset[str]:
     """
-    Return which names of builtins, `math` and `math.isclose` a module binds to something else, or may bind so by
-    `from numpy import *`. Empty if Python cannot parse it.
+    Return the names of builtins, `math` and `isclose` that mean something else after a module.
+
+    It binds them to others, or may do so by `from numpy import *`. Empty if Python cannot parse it.
     """
     try:
-        tree = ast.parse(source)
+        tree = syntax_tree(source)
         bound = names_bound_by(ast.unparse(_WithoutMath().visit(tree)))
     except UNREADABLE:
         return _NONE
@@ -190,7 +191,7 @@ def rebound_by(source: str) -> frozenset[str]:
 
 
 class _WithoutMath(ast.NodeTransformer):
-    """Drop imports of `math`, and of its `isclose`, under their own names."""
+    """Drop imports of `math`, and of its `isclose`, under their own names: they bind what the names mean."""
 
     def visit_Import(self, node: ast.Import) -> ast.stmt:
         return self._without(node, "math")
@@ -220,7 +221,8 @@ def _symbols(source: str) -> symtable.SymbolTable:
     tree = syntax_tree(source)
     if any(isinstance(node, _COMPREHENSIONS) for node in ast.walk(tree)):
         source = ast.unparse(ast.fix_missing_locations(_Scopes().visit(tree)))
-    return symtable.symtable(source, "<tests>", "exec")
+    with quiet_parser():
+        return symtable.symtable(source, "<tests>", "exec")
 
 
 class _Scopes(ast.NodeTransformer):

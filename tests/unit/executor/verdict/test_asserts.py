@@ -178,3 +178,14 @@ def test_closeness_of_the_row_is_not_that_of_math(setup, is_split):
 def test_module_under_the_name_of_math_is_not_math():
     assert split_assert("assert f(1) == math.pi", rebound_by("import cmath as math")) is None
     assert split_assert("assert f(1) == math.pi", rebound_by("import math")) is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_close"),
+    [(0.5, True), (0.5 + 1e-7, True), (0.6, False), (None, False), ("a", False), (0.5 + 1e-9j, True)],
+)
+def test_closeness_of_translated_tests_asks_for_numbers(answer, is_close):
+    split = split_assert("assert _isclose_(f(1), 0.5, rel_tol=1e-06, abs_tol=1e-12)")
+
+    assert split is not None
+    assert split.holds(answer) is is_close

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stepcoder_trl.executor.verdict.examinable import plan_check, share_names, with_tolerance
+from stepcoder_trl.executor.verdict.asserts import with_tolerance
+from stepcoder_trl.executor.verdict.examinable import plan_check, share_names
 
 
 CHECK = "def check(candidate):\n    assert candidate(1) == 2\n"

@@ -98,6 +98,16 @@ def test_tolerances_are_those_of_pytest(tolerances, used):
     assert asserts(code) == [f"assert _isclose_(f(1), 0.5, {used})"]
 
 
+@pytest.mark.parametrize("expected", ["0.5", "[0.5]"])
+@pytest.mark.parametrize("answer", [None, "a", [None], 0.6])
+def test_what_is_no_number_is_not_close(answer, expected):
+    code = f"import pytest\ndef test_a():\n    x = f(1)\n    assert x == pytest.approx({expected})\n"
+    module = asserts_of_module(code)
+
+    with pytest.raises(AssertionError):
+        exec(f"{module.setup}\n{module.asserts[0]}", {"f": lambda x: answer})
+
+
 def test_functions_of_a_module_keep_their_names():
     code = "def _isclose(a, b):\n    return abs(a - b) < 0.1\ndef test_a():\n    assert _isclose(f(1), 0.5)\n"
     module = asserts_of_module(code)
@@ -119,7 +129,14 @@ def test_closeness_needs_nothing_of_the_program_and_changes_nothing(first):
 
 @pytest.mark.parametrize(
     ("arguments", "answer"),
-    [("f(1), 0.5", 0.5 + 1e-8), ("0.5, f(1)", 0.5), ("f(1), 2j", 2j + 1e-9), ("2j, f(1)", 2j), ("f(1), [1.0]", [1.0])],
+    [
+        ("f(1), 0.5", 0.5 + 1e-8),
+        ("f(1), 2", 2 + 1e-9j),
+        ("0.5, f(1)", 0.5),
+        ("f(1), 2j", 2j + 1e-9),
+        ("2j, f(1)", 2j),
+        ("f(1), [1.0]", [1.0]),
+    ],
 )
 def test_values_are_almost_equal_as_for_unittest(arguments, answer):
     test = "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        x = 1\n"
@@ -464,5 +481,5 @@ def test_right_program_passes(executor, code):
 def test_text_that_is_no_statement_is_refused():
     code = "def test_a():\n    nonlocal x\n    assert f(x)\n"
 
-    with pytest.raises(BadInputError, match="cannot be run"):
+    with pytest.raises(BadInputError, match="no binding for nonlocal 'x' found, line 2"):
         validate_tests({"type": "unittest", "code": code})
