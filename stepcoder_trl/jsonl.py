@@ -15,7 +15,6 @@ import json
 import os
 import sys
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +47,14 @@ def shown(value: Any) -> str:
     return f"{text} ({type(value).__name__})" if value is not None else text
 
 
-def parse_json(text: str, make_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+def parse_json(text: str) -> Any:
     """
-    Return the value of JSON text. Integers may have any length. `make_object` makes objects of names and values.
+    Return the value of JSON text. Integers may have any length.
 
     A `ValueError` is raised if it is not JSON or nested too deeply. For invalid JSON the message has line and column.
     """
     try:
-        return json.loads(text, parse_int=_parse_int, object_pairs_hook=make_object)
+        return json.loads(text, parse_int=_parse_int)
     except RecursionError:
         raise ValueError("it is nested too deeply: more levels than Python's JSON reader allows") from None
 
@@ -242,9 +241,8 @@ def read_rows(path: str | os.PathLike[str], on_bad_text: OnBadText | None = None
         data, source = _read_bytes(name), _source_name(name)
     bad: list[BadInputError] = []
     rows = [Row(value, where, source, number) for value, where, number in _values(data, name, bad)]
-    if len(bad) > 1 and not rows:  # such as an indented object, or a file of another kind
-        reason = str(bad[0]).partition(". ")[0]
-        bad = [BadInputError(f"{name}: nothing in it is a row ({reason}). Write each row as one line of JSON.")]
+    if len(bad) > 1 and not rows and isinstance(bad[0].__cause__, json.JSONDecodeError):  # such as an indented object
+        bad = [BadInputError(f"{name}: no line of it is an object in JSON. Write each row as one line.")]
     for error in bad:
         if on_bad_text is None:
             raise error
@@ -336,29 +334,15 @@ def decode_utf8(data: bytes, where: str) -> str:
 
 
 def parse_json_at(text: str, where: str) -> Any:
-    """
-    Return the value of JSON text, as `parse_json`, or raise a `BadInputError` whose message begins with `where`.
-
-    It is raised for an object that has one key twice, too, of which JSON's readers take the last.
-    """
-
-    def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        fields = dict(pairs)
-        if len(fields) < len(pairs):
-            name = Counter(name for name, _ in pairs).most_common(1)[0][0]
-            raise BadInputError(f"{where}: an object has the field `{name}` twice. Keep one of the two.")
-        return fields
-
+    """Return the value of JSON text, as `parse_json`, or raise a `BadInputError` whose message begins with `where`."""
     try:
-        return parse_json(text, checked)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         line = "" if error.lineno == 1 else f"line {error.lineno}, "
         raise BadInputError(
             f"{where}: invalid JSON at {line}column {error.colno}: {error.msg}. Each line must hold one whole object, "
             "or the file one array of objects."
         ) from error
-    except BadInputError:
-        raise
     except ValueError as error:
         raise BadInputError(f"{where}: invalid JSON: {error}. Flatten it or drop the row.") from error
 

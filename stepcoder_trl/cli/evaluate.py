@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,6 +54,7 @@ example:
 """
 
 SAMPLES = "samples.jsonl"
+_DEFAULT_FOLDER = Path("runs/evaluate")
 _RESULTS = ("results.jsonl", "summary.json", "outcomes.png")
 
 
@@ -226,11 +228,10 @@ def _add_to_card(arguments: argparse.Namespace, summary: dict[str, Any]) -> None
 
 def _default_folder(model: str | None) -> Path:
     """Return a folder of a model's own: its samples are never mixed with those of another, or of other weights."""
-    folder = Path("runs/evaluate")
     if model is None:
-        return folder
+        return _DEFAULT_FOLDER
     name = "-".join(part for part in Path(model).parts if part not in ("..", "/"))
-    return folder / "-".join(filter(None, [name, weights_digest(model)[:8]]))
+    return _DEFAULT_FOLDER / "-".join(filter(None, [name, weights_digest(model)[:8]]))
 
 
 def _only_scores(arguments: argparse.Namespace) -> bool:
@@ -249,7 +250,8 @@ def _with_samples(problems: Sequence[Problem], samples: Sequence[Sample]) -> lis
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.model is None and arguments.samples is None and not arguments.score_only:
         raise BadInputError("Neither `--model` nor `--samples` is given. Pass one of them.")
-    if arguments.model is None and arguments.samples is None and arguments.out is None:
+    is_given = arguments.model is not None or arguments.samples is not None or arguments.out is not None
+    if not is_given and not (_DEFAULT_FOLDER / SAMPLES).is_file():
         raise BadInputError("`--score-only` needs the samples of an earlier run. Name its folder with `--out`.")
     if arguments.model is not None and arguments.samples is not None:
         raise BadInputError("Both `--model` and `--samples` are given. Pass only one of them.")
@@ -274,9 +276,10 @@ def _check_sampling(arguments: argparse.Namespace) -> None:
     if arguments.temperature < 0:
         raise BadInputError(f"`--temperature` is {arguments.temperature}, but must be at least 0. Write 0 for greedy.")
     if arguments.temperature == 0 and arguments.num_samples > 1 and not _only_scores(arguments):
-        raise BadInputError(
-            f"`--temperature` is 0, but `--num-samples` is {arguments.num_samples}: all samples of a problem would be "
-            "equal. Draw one, or raise the temperature."
+        warnings.warn(
+            f"`--temperature` is 0, so all {arguments.num_samples} samples of a problem will be equal. Draw one, or "
+            "raise the temperature.",
+            stacklevel=1,
         )
     if "" in arguments.stop_words:
         raise BadInputError("`--stop-words` has an empty text, which would end every completion at once. Drop it.")

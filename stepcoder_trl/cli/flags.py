@@ -220,10 +220,11 @@ def mebibytes(text: str) -> int:
     return int(number * 2**20)
 
 
-def with_flag(message: str, parser: argparse.ArgumentParser) -> str:
-    """Return a message that begins with the name of a field, with the flag that sets the field in its place."""
+def with_flag(message: str, parser: argparse.ArgumentParser, words: Sequence[str]) -> str:
+    """Return a message that begins with the name of a field, with the flag in its place that set it in `words`."""
     found = _FIELD.match(message)
-    flags = {action.dest: action.option_strings[0] for action in reversed(parser._actions) if action.option_strings}
+    given = {word.partition("=")[0] for word in words}
+    flags = {action.dest: name for action in parser._actions for name in action.option_strings if name in given}
     if found is None or found[1] not in flags:
         return message
     return f"`{flags[found[1]]}` {message[found.end() :]}"

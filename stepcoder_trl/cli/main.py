@@ -127,7 +127,7 @@ def _run(arguments: list[str]) -> int:
         print(f"stepcoder-trl: `{verb}` was interrupted.{advice}", file=sys.stderr)
         raise
     except BadInputError as error:
-        raise BadInputError(with_flag(str(error), parser)) from error
+        raise BadInputError(with_flag(str(error), parser, words)) from error
 
 
 def _overview() -> argparse.ArgumentParser:

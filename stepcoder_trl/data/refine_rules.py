@@ -70,7 +70,7 @@ RULES: dict[str, str] = {
     SOLUTIONS_DISAGREE: "the solutions give different answers, and none is the expected one",
     HARD_CODED: "the solutions do not read their input",
     DUPLICATE: "an earlier row has the same problem",
-    CONTAMINATED: "the solution shares lines with a benchmark's solution",
+    CONTAMINATED: "a benchmark has the statement, the solution, or most lines of it",
     NOT_RUN: "the sandbox failed to run the solutions; run the command again to retry",
     WHITE_SPACE: "the expected output had different white space",
     FLOAT_FORMAT: "the expected output wrote the same numbers with different digits",

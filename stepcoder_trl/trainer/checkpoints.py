@@ -72,11 +72,17 @@ def newest_checkpoint(output_dir: str) -> Path:
     Raises:
         BadInputError: If there is none.
     """
-    found = checkpoints_of_run(output_dir, checkpoints(output_dir))
-    whole = [path for path in found if (path / STATE_FILE).is_file()]
+    found = checkpoints(output_dir)
+    broken = [path for path in found if not (path / STATE_FILE).is_file()]
+    whole = checkpoints_of_run(output_dir, [path for path in found if path not in broken])
+    if broken and not whole:
+        raise BadInputError(
+            f"{broken[-1]} was not written to its end, and there is no other checkpoint to resume from. Delete the "
+            "run by `overwrite_output_dir=True`, and begin anew."
+        )
     if not whole:
         raise BadInputError(f"No checkpoint in {output_dir!r} to resume from. Train without resuming first.")
-    if whole[-1] != found[-1]:
+    if found[-1] in broken:
         logger.warning(f"{found[-1].name} was not written to its end. The run goes on from {whole[-1].name}.")
     return whole[-1]
 

@@ -18,12 +18,14 @@ logger = logging.getLogger(__name__)
 LAST_CHECKPOINT = "last-checkpoint"
 # Files in the folder of a run that show prompts, solutions and completions, and logs.
 RECORD = (
-    *("record/*", "completions/*", "report.html", "metrics.jsonl", "curves.*", "stage_measurement.jsonl"),
+    *("record/*", "completions/*", "report.html", "metrics.jsonl", "stage_measurement.jsonl"),
+    *("curves.*", "plot.*", "solutions.json"),
     *("runs/*", "logs/*", "trackio/*", "wandb/*", "*.log"),
 )
 # What a checkpoint has beside the model, of this package and of transformers.
 _STATE = (
     *(f"{TRAINING_STATE}/*", "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json"),
+    "stepcoder_state.json",
     *("global_step*", "latest", "zero_to_fp32.py"),
 )
 

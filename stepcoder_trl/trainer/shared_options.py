@@ -342,7 +342,8 @@ def check_options(args: Any, inherited: Mapping[str, Help] | None = None) -> Non
         if isinstance(text, Help) and text.interval is not None:
             words = _words(text.interval) + (" or `None`" if optional else "")
             if value is not None and not isinstance(value, (int, float)):
-                raise refuse(one.name, value, f"a number {words}", "Write it without quotes, in YAML as 5.0e-7.")
+                in_yaml = ", in YAML as 5.0e-7" if "e" in str(value) else ""
+                raise refuse(one.name, value, f"a number {words}", f"Write it without quotes{in_yaml}.")
             inside = optional if value is None else in_range(value, text.interval)
             if not inside:
                 raise refuse(one.name, value, words, text.fix or _fix(value, text.interval))

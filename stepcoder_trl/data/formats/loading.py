@@ -255,14 +255,14 @@ def _is_file_name(name: str) -> bool:
 
 def _folder(folder: Path) -> Iterator[list[Row]]:
     """Yield the rows of a folder in the layout of APPS, or else of each file in a folder."""
-    if found := next((name for name in _MODEL_FILES if (folder / name).is_file()), None):
-        raise BadInputError(
-            f"{folder}: the folder holds a model (`{found}`), and no problems. Name the files of problems."
-        )
     files = sorted(file for file in folder.rglob("*") if file.is_file() and _is_file_name(file.name))
     if not files or any((part / "question.txt").is_file() for part in folder.iterdir()):
         yield list(read_apps_folder(folder))
         return
+    if found := next((name for name in _MODEL_FILES if (folder / name).is_file()), None):
+        raise BadInputError(
+            f"{folder}: the folder holds a model (`{found}`), and no problems. Name the files of problems."
+        )
     names = Counter(file.name for file in files)
     for file in files:
         rows = read_rows(file)

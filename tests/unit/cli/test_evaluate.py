@@ -233,7 +233,6 @@ def test_refusal_of_the_chat_template_is_one_line(tmp_path, problems, chat_model
         (["--model", "m", "--samples", "s"], "Both `--model` and `--samples` are given"),
         (["--samples", "missing.jsonl"], "missing.jsonl: there is no such file"),
         (["--model", "m", "--export", "word", "f"], "`--export word` is unknown"),
-        (["--model", "m", "--num-samples", "3", "--temperature", "0"], "would be equal. Draw one"),
         (["--model", "m", "--num-samples", "0"], "`--num-samples` is 0, but must be at least 1"),
         (["--model", "m", "--temperature", "-1"], "`--temperature` is -1.0, but must be at least 0"),
         (["--model", "m", "--top-p", "95"], "`--top-p` is 95.0, but must be in (0, 1]"),

@@ -164,7 +164,7 @@ MISTAKES = [
     ("check p.jsonl --model folder", "does not hold a tokenizer. Name a folder"),
     ("check folder", "the folder holds no file of problems"),
     ("check model", "model: the folder holds a model (`config.json`), and no problems. Name the files of problems."),
-    ("evaluate --problems indented.json --samples s.jsonl", "indented.json: nothing in it is a row (indented.json:1"),
+    ("evaluate --problems indented.json --samples s.jsonl", "indented.json: no line of it is an object in JSON"),
     ("check p.jsonl --config twice.yaml", "twice.yaml:3: `max_steps` is set in line 1 already"),
     ("check p.jsonl --config none.yaml", "none.yaml: there is no such file"),
     ("check p.jsonl --config reward.yaml", "`reward_funcs` has 'nope:func', whose module cannot be imported"),

@@ -58,7 +58,7 @@ def test_invalid_range_is_an_error():
         ({"share": 0.0}, r"`share` is 0.0, but must be in \(0, 1\]. Leave it out for the default."),
         (
             {"share": "0.5"},
-            r"`share` is '0.5', but must be a number in \(0, 1\]. Write it without quotes, in YAML as 5.0e-7.",
+            r"`share` is '0.5', but must be a number in \(0, 1\]. Write it without quotes.",
         ),
         ({"share": 50}, r"`share` is 50, but must be in \(0, 1\]. It is a fraction: write 0.5 for 50%."),
         ({"clip": -1}, "`clip` is -1, but must be above 0 or `None`. Leave it out not to clip."),
