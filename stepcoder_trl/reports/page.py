@@ -38,7 +38,7 @@ table { border-collapse: collapse; font-size: .9rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .9rem .25rem 0; text-align: left; vertical-align: top; }
 td { max-width: 40rem; overflow-wrap: break-word; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-@media (max-width: 30rem) { td:not(.number) { overflow-wrap: anywhere; } }
+@media (max-width: 30rem) { td:not(.number) { min-width: 4.6rem; overflow-wrap: anywhere; } }
 dl { display: grid; gap: .2rem 1rem; grid-template-columns: minmax(7rem, max-content) 1fr; margin: .5rem 0; }
 dt { color: var(--soft); } dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
 dl pre { margin: 0; padding: .1rem .6rem !important; }
