@@ -163,7 +163,7 @@ def test_error_asks_for_value_model_if_architecture_has_no_classifier(make_polic
 
     monkeypatch.setattr(models.AutoModelForSequenceClassification, "from_config", refuse)
 
-    with pytest.raises(ValueError, match="Pass a `value_model`"):
+    with pytest.raises(ValueError, match="in Python pass a `value_model`"):
         models.build_critic(make_policy(), None, seed=0)
 
 
