@@ -148,7 +148,13 @@ _digit_limits: list[int] = []  # what each block of `any_digits` found: the limi
 def syntax_tree(source: str) -> ast.Module:
     """Return the syntax tree of a text, as `ast.parse` does, with its errors, but in a [`quiet_parser`]."""
     with quiet_parser():
-        return ast.parse(source)
+        return ast.parse(source)  # noqa: TID251
+
+
+def expression_tree(source: str) -> ast.expr:
+    """Return the syntax tree of an expression, as [`syntax_tree`] does."""
+    with quiet_parser():
+        return ast.parse(source.strip(), mode="eval").body  # noqa: TID251
 
 
 def parse(program: str) -> ast.Module | None:

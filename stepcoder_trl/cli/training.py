@@ -98,6 +98,8 @@ def parse_settings(verb: str, settings: Settings) -> tuple[Any, Any, Any]:
     if training.hub_model_id is not None and not training.push_to_hub:
         logger.warning("`hub_model_id` is given without `push_to_hub`: cards have this name, but nothing is uploaded.")
     check_packages(training, model)
+    if training.deepspeed and not found.get("accelerate_config") and "LOCAL_RANK" not in os.environ:
+        raise BadInputError("`deepspeed` needs a launcher. Start with `--accelerate_config zero2` in its place.")
     _check_adapter(model)
     _check_evaluation(script, training)
     _check_checkpoint(training.resume_from_checkpoint)

@@ -47,6 +47,8 @@ TRAINING_STATE = "training_state"
 VALUE_MODEL = "value_model"
 CURRICULUM = "curriculum.json"
 ENGINE = "engine"
+TRAINED = "trained.json"
+_OPTIMIZERS = ("optimizer*", "global_step*")  # of transformers, and of DeepSpeed
 STATE_FILE = "trainer_state.json"  # written last by trainers of transformers
 _NAME = re.compile(r"checkpoint-(\d+)")
 _TEMPORARY = "tmp-"
@@ -104,6 +106,47 @@ def find_checkpoint(resume: bool | str | os.PathLike[str], output_dir: str) -> P
             "this trainer that was saved without `save_only_model`."
         )
     return path
+
+
+def save_trained(folder: Path, trainer: Any) -> None:
+    """Write the batch, the optimizer, and the trained parameters' names and shapes into a checkpoint."""
+    write_json(folder / TRAINED, _trained_now(trainer))
+
+
+def check_trained(folder: Path, trainer: Any) -> None:
+    """
+    Check that a trainer of transformers trains what a checkpoint trained. One of an older release does not say.
+
+    Raises:
+        BadInputError: If it has other parameters, another optimizer, or another number of rows per update.
+    """
+    if not (folder / TRAINED).is_file():
+        return
+    if not any(True for kind in _OPTIMIZERS for _ in folder.glob(kind)):
+        raise BadInputError(f"{folder} holds no optimizer: it was saved with `save_only_model`. Name another one.")
+    saved, now = json.loads((folder / TRAINED).read_text(encoding="utf-8")), _trained_now(trainer)
+    there, here = saved["parameters"], now["parameters"]
+    if odd := sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
+        raise BadInputError(
+            f"{folder}: {len(odd)} trained parameters are only there or only here, or have another shape, such as "
+            f"`{odd[0]}`. Resume with the model and the adapter that the checkpoint was saved with."
+        )
+    if saved["optim"] != now["optim"]:
+        raise BadInputError(f"`optim` is {now['optim']!r}, but {folder} was saved with {saved['optim']!r}. Set that.")
+    if saved["batch"] != now["batch"]:
+        raise BadInputError(
+            f"An update takes {now['batch']} rows, but {saved['batch']} where {folder} was saved. Set "
+            "`per_device_train_batch_size`, `gradient_accumulation_steps` and the number of processes as there."
+        )
+
+
+def _trained_now(trainer: Any) -> dict[str, Any]:
+    args, parameters = trainer.args, trainer.model.named_parameters()
+    return {
+        "batch": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        "optim": str(args.optim.value).removesuffix("_fused"),  # the same, computed in another way
+        "parameters": {name: list(one.shape) for name, one in parameters if one.requires_grad},
+    }
 
 
 @contextmanager

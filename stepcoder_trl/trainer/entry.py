@@ -24,7 +24,7 @@ from stepcoder_trl.steps.prompt_settings import PromptSettings, style_of
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer.announcements import add_sft_callbacks, farewell, say, speaks
 from stepcoder_trl.trainer.cards import sft_facts
-from stepcoder_trl.trainer.checkpoints import checkpoints, newest_checkpoint
+from stepcoder_trl.trainer.checkpoints import check_trained, checkpoints, newest_checkpoint
 from stepcoder_trl.trainer.inputs import check_end
 from stepcoder_trl.trainer.merged import check_merge, save_merged
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
@@ -32,7 +32,7 @@ from stepcoder_trl.trainer.ppo_trainer import StepCoderPPOTrainer
 from stepcoder_trl.trainer.processes import check_processes, is_sharded, quiet_libraries, quiet_unless_first
 from stepcoder_trl.trainer.run_identity import RunFileCallback, RunIdentity, refuse_other_run
 from stepcoder_trl.trainer.run_report import SFTReport
-from stepcoder_trl.trainer.sft import SolutionsCallback, failing_solutions, sft_dataset
+from stepcoder_trl.trainer.sft import SolutionsCallback, check_problems, failing_solutions, sft_dataset
 from stepcoder_trl.trainer.shared_options import HUB_RECORD_HELP, ExecutorOptions, check_options
 
 
@@ -155,6 +155,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     flag, source = _checkpoint(training_args.resume_from_checkpoint), None
     if flag:
         source = newest_checkpoint(training_args.output_dir) if flag is True else Path(flag)
+        check_problems(source, problems)
     failing = failing_solutions(problems, choice, not training_args.disable_tqdm, source)
     max_length = training_args.max_length
     dataset, left_out = sft_dataset(problems, tokenizer, template_kwargs, failing, max_length)
@@ -176,6 +177,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     identity, output_dir = RunIdentity(training_args.output_dir, prompts), training_args.output_dir
     is_main = trainer.accelerator.is_main_process
     if source is not None:
+        check_trained(source, trainer)
         identity.resume(source, checkpoints(output_dir), is_main=is_main)
     else:
         identity.begin(checkpoints(output_dir), overwrite=script_args.overwrite_output_dir, is_main=is_main)
@@ -186,7 +188,7 @@ def run_sft(script_args: SFTScriptArguments, training_args: Any, model_args: Mod
     trainer.add_callback(report)
     trainer.report = report
     add_sft_callbacks(trainer, len(dataset), len(left_out))
-    with renamed_attributes_allowed(), _advice_when_interrupted(trainer):
+    with renamed_attributes_allowed(), _advice_when_interrupted(trainer), _packages_found():
         trainer.train(resume_from_checkpoint=None if source is None else str(source))
     if is_main:
         identity.save(output_dir)
@@ -289,7 +291,7 @@ def run_grpo(
             peft_config=get_peft_config(model_args),
         )
     trainer.training_data_name = _names(script_args.problems)
-    with _advice_when_interrupted(trainer):
+    with _advice_when_interrupted(trainer), _packages_found():
         trainer.train(resume_from_checkpoint=_checkpoint(training_args.resume_from_checkpoint))
     _save(trainer, script_args, training_args)
     files = script_args.eval_problems or script_args.problems
@@ -353,6 +355,16 @@ def _setting_up() -> Iterator[None]:
     except (ImportError, OSError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise BadInputError(f"{reason}. Correct the options.") from error
+
+
+@contextmanager
+def _packages_found() -> Iterator[None]:
+    """Report in one line which package training lacks. Transformers looks for some only when it begins."""
+    try:
+        yield
+    except ImportError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise BadInputError(f"{reason}. Install it, or correct the options.") from error
 
 
 def _as_list(names: str | Sequence[str]) -> list[str]:

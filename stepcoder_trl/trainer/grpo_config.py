@@ -90,6 +90,9 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
         _set_accumulation(self)
         _check_groups(self)
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
+        if self.load_best_model_at_end and self.metric_for_best_model is None:
+            # The default of transformers is the loss, which is about 0 at each evaluation of GRPO.
+            self.metric_for_best_model: str | None = "pass@1"
         choose_devices(self)
         set_renamed_options(self)
         with bf16_beside_deepspeed(self):

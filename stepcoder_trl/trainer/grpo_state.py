@@ -13,7 +13,14 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_json
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.solutions import SolutionReport
-from stepcoder_trl.trainer.checkpoints import CURRICULUM, check_same_run, checkpoints, newest_checkpoint, run_settings
+from stepcoder_trl.trainer.checkpoints import (
+    CURRICULUM,
+    check_same_run,
+    check_trained,
+    checkpoints,
+    newest_checkpoint,
+    run_settings,
+)
 from stepcoder_trl.trainer.run_identity import RunIdentity, prompt_settings
 
 
@@ -72,6 +79,7 @@ def begin(trainer: StepCoderGRPOTrainer, resume: bool | str | os.PathLike[str] |
         checkpoint = find_state(resume, args.output_dir)
         trainer.identity.resume(checkpoint, found, is_main=is_main)
         load_state(checkpoint, trainer)
+        check_trained(checkpoint, trainer)
         return str(checkpoint)
     trainer.identity.begin(found, overwrite=args.overwrite_output_dir, is_main=is_main)
     if trainer.training_set.report is None:

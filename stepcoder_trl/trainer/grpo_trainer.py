@@ -29,6 +29,7 @@ from stepcoder_trl.trainer.cards import grpo_facts
 from stepcoder_trl.trainer.checkpoints import (
     checkpoint_folder,
     random_state,
+    save_trained,
     set_random_state,
     told_if_disk_is_full,
 )
@@ -241,6 +242,8 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with told_if_disk_is_full(checkpoint_folder(self), self.is_world_process_zero()):
             super()._save_checkpoint(model, trial)
+            if self.is_world_process_zero():
+                save_trained(checkpoint_folder(self), self)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model as upstream, and curriculum, rounds and checked solutions beside it."""

@@ -25,7 +25,7 @@ RECORD = (
 # What a checkpoint has beside the model, of this package and of transformers.
 _STATE = (
     *(f"{TRAINING_STATE}/*", "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json"),
-    "stepcoder_state.json",
+    *("stepcoder_state.json", "trained.json"),
     *("global_step*", "latest", "zero_to_fp32.py"),
 )
 

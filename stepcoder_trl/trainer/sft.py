@@ -110,6 +110,17 @@ def _run_solutions(rows: Sequence[PromptRow], choice: ExecutorChoice, show_progr
         return dict(check_solutions(rows, executor, advance, "They are left out.").failing)
 
 
+def check_problems(checkpoint: Path, problems: Sequence[Problem]) -> None:
+    """Raise a `BadInputError` if a checkpoint says that it was saved with other problems."""
+    path = checkpoint / _SOLUTIONS
+    saved = parse_json(path.read_text(encoding="utf-8")).get("problems") if path.is_file() else None
+    if saved is not None and saved != dataset_digest(as_rows(problems)):
+        raise BadInputError(
+            f"{checkpoint} was saved with other problems. Resume with the ones it was saved with, or train its model "
+            "in a run of its own."
+        )
+
+
 def _stored(path: Path, rows: Sequence[PromptRow]) -> dict[str, str] | None:
     """Return what a checkpoint says about the solutions of these rows. `None` if it says nothing."""
     findings = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}

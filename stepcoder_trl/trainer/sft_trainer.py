@@ -6,7 +6,11 @@ from typing import Any
 
 from trl import SFTTrainer
 
-from stepcoder_trl.trainer.checkpoints import checkpoint_folder, told_if_disk_is_full
+from stepcoder_trl.trainer.checkpoints import (
+    checkpoint_folder,
+    save_trained,
+    told_if_disk_is_full,
+)
 from stepcoder_trl.trainer.hub import CheckpointUploads, push
 from stepcoder_trl.trainer.run_report import SFTReport
 from stepcoder_trl.trainer.signals import stopped_by_signals
@@ -34,6 +38,8 @@ class StepCoderSFTTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with told_if_disk_is_full(checkpoint_folder(self), self.is_world_process_zero()):
             super()._save_checkpoint(model, trial)
+            if self.is_world_process_zero():
+                save_trained(checkpoint_folder(self), self)
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> Any:
         """Save the model and upload it to the Hub, see [`~transformers.Trainer.push_to_hub`] and `hub_record`."""

@@ -101,10 +101,15 @@ def test_hostile_programs_do_not_affect_parallel_correct_programs():
     assert wrong == []
 
 
+def _may_pass(requirements):
+    """Whether a hostile program may pass: by chance, without trust, or because it lies about its lines alone."""
+    return requirements.runs > 1 or requirements.untrusted or requirements.ran or requirements.not_run
+
+
 def test_corpus_is_large_and_no_hostile_program_may_pass():
     assert len(HOSTILE) >= 450
     assert len(CORRECT) >= 160
-    assert all("passed" not in case.expected for case in HOSTILE if case.requirements.runs == 1)
+    assert all("passed" not in case.expected for case in HOSTILE if not _may_pass(case.requirements))
     assert all(case.expected == {"passed"} for case in CORRECT)
     assert all(case.expected <= {outcome.value for outcome in Outcome} for case in HOSTILE)
 

@@ -17,7 +17,7 @@ from typing import Any
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import Row, parse_json, shown
-from stepcoder_trl.parsing import any_digits, extract_program, parse
+from stepcoder_trl.parsing import any_digits, expression_tree, extract_program, parse
 
 
 _DIFFICULTIES = {
@@ -212,7 +212,7 @@ def literal(text: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings of invalid escapes
-            return ast.literal_eval(text.strip())
+            return ast.literal_eval(expression_tree(text))
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(str(error)) from error
 

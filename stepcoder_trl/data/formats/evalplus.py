@@ -19,7 +19,7 @@ from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.verdict.setups import names_bound_by
 from stepcoder_trl.jsonl import Row, shown
-from stepcoder_trl.parsing import parse
+from stepcoder_trl.parsing import expression_tree, parse, syntax_tree
 
 
 # Rows on the Hub
@@ -51,7 +51,7 @@ def unrolled(test: str, entry_point: str | None = None) -> Cases:
         if len(checks) != 1 or len(checks[0].args.args) != 1:
             return whole
         others = [node for node in tree.body if node is not checks[0]]
-        block, names = checks[0].body, {checks[0].args.args[0].arg: ast.parse(entry_point, mode="eval").body}
+        block, names = checks[0].body, {checks[0].args.args[0].arg: expression_tree(entry_point)}
     tables = {name: entries for node in block for name, entries in _table(node)}
     rest = [node for node in block[:-1] if not any(_table(node))]
     rounds = _rounds(block[-1], tables) if block else None
@@ -64,7 +64,7 @@ def unrolled(test: str, entry_point: str | None = None) -> Cases:
     is_usual = any(_is_usual_assertion(node) for node in setup)
     statements = []
     for body, values in rounds:
-        changed = [_Substitute({**names, **values}).visit(ast.parse(ast.unparse(node)).body[0]) for node in body]
+        changed = [_Substitute({**names, **values}).visit(syntax_tree(ast.unparse(node)).body[0]) for node in body]
         nodes = [_as_assert(node) if is_usual else [node] for node in changed]
         statements.append("\n".join(ast.unparse(node) for found in nodes for node in found))
     return Cases(_needed(setup, statements), tuple(statements))
@@ -175,10 +175,10 @@ def _as_assert(node: ast.stmt) -> list[ast.stmt]:
                 return [node]
             if isinstance(value, float) or (atol and type(value) is int):
                 closeness = f"rel_tol={_RELATIVE}, abs_tol={atol or _FLOAT_TOLERANCE}"
-                return ast.parse(f"import math\nassert math.isclose({call}, {text}, {closeness})").body
+                return syntax_tree(f"import math\nassert math.isclose({call}, {text}, {closeness})").body
             is_exact = not (atol or _has_floats(value))
             compared = f"{call} == {text}" if is_exact else f"_agrees({call}, {text}, {atol})"
-            return ast.parse(f"assert {compared}").body
+            return syntax_tree(f"assert {compared}").body
     return [node]
 
 
@@ -195,7 +195,7 @@ def _value(node: ast.expr) -> Any:
 
 def _needed(setup: Sequence[ast.stmt], statements: Sequence[str]) -> str:
     """Return those statements of a setup that define names which the tests use."""
-    used = {part.id for text in statements for part in ast.walk(ast.parse(text)) if isinstance(part, ast.Name)}
+    used = {part.id for text in statements for part in ast.walk(syntax_tree(text)) if isinstance(part, ast.Name)}
     kept: list[ast.stmt] = []
     for node in reversed(setup):
         bound = set(_bound(node))
@@ -314,7 +314,7 @@ def _release_tests(row: Row, entry_point: str, tree: ast.Module) -> dict[str, An
     given = [*row.items("base_input"), *(row.json("plus_input") or [])]
     oracle = _ORACLES.get(entry_point)
     own = [ast.unparse(node) for node in (parse(row.text("assertion", "")) or ast.Module([], [])).body]
-    calls = [node for text in own for node in ast.walk(ast.parse(text)) if _is_call_of(node, entry_point)]
+    calls = [node for text in own for node in ast.walk(syntax_tree(text)) if _is_call_of(node, entry_point)]
     model = calls[0].args if calls and isinstance(calls[0], ast.Call) else []
     statements = []
     for number, arguments in enumerate(given):
@@ -399,7 +399,7 @@ def _reference(tree: ast.Module, entry_point: str) -> str:
     ]
     bound = names_bound_by(ast.unparse(ast.Module(inside, [])))
     body = [_Nonlocal(bound).visit(node) for node in inside]
-    function = ast.parse(f"def _expected(*arguments):\n    return {entry_point}(*arguments)")
+    function = syntax_tree(f"def _expected(*arguments):\n    return {entry_point}(*arguments)")
     function.body[0].body[:0] = body  # type: ignore[attr-defined]
     return ast.unparse(ast.fix_missing_locations(ast.Module([*outside, *function.body], [])))
 

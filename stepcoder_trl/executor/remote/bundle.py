@@ -9,6 +9,8 @@ import zlib
 from functools import lru_cache
 from pathlib import Path
 
+from stepcoder_trl.parsing import syntax_tree
+
 
 _ENTRY = "stepcoder_trl.executor.server.once"
 _ROOT = Path(__file__).parents[3]
@@ -58,7 +60,7 @@ def _collect(module: str, sources: dict[str, str | None]) -> None:
         sources[package] = None
         package = package.rpartition(".")[0]
     sources[module] = source = _file_of(module).read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(syntax_tree(source)):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
                 if name.startswith("stepcoder_trl.") and _file_of(name).is_file():

@@ -25,9 +25,9 @@ not, unless the execution says that its trace was lost.
 
 Without `source` and `source_expression`, the program is the whole file, comments included, except for what the lines
 `tests` and `outputs_expression` say. A hostile program cannot compute its expected outputs, nor find them in its own
-text, so it passes only if it steals them. Names of files that a program tries to leave in
-shared folders begin with `planted`, so that the suite finds them. The programs are `.txt` files, so that no tool
-collects, checks, compiles or imports them.
+text, so it passes only if it steals them. Two kinds may pass: those that only lie about their lines, and those whose
+result is `untrusted`. Names of files that a program tries to leave in shared folders begin with `planted`, so that the
+suite finds them. The programs are `.txt` files, so that no tool collects, checks, compiles or imports them.
 """
 
 from __future__ import annotations

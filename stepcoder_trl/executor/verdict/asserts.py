@@ -20,7 +20,7 @@ from typing import Any
 from stepcoder_trl.executor.verdict.compare import contains, is_close
 from stepcoder_trl.executor.wire.equality import python_equal
 from stepcoder_trl.executor.wire.messages import EQUAL_NAME
-from stepcoder_trl.parsing import syntax_tree
+from stepcoder_trl.parsing import expression_tree, syntax_tree
 
 
 # Evaluated outside on literals. A program may define a function of the same name: see `_Splitter.is_program`.
@@ -302,7 +302,7 @@ def _literal_of(node: ast.expr) -> ast.expr | None:
     parts = list(value)[: _MAX_PARTS + 1] if type(value) in (list, tuple, set) else [value]
     if len(parts) > _MAX_PARTS or not all(map(_is_scalar, parts)):
         return None  # lists in a list may be one and the same
-    return ast.parse(repr(value), mode="eval").body
+    return expression_tree(repr(value))
 
 
 def _is_scalar(value: Any) -> bool:

@@ -11,13 +11,14 @@ import ast
 from collections.abc import Callable, Mapping, Sequence
 
 from stepcoder_trl.executor.verdict.untranslatable import UntranslatableError
+from stepcoder_trl.parsing import expression_tree, syntax_tree
 
 
 def _same_items(a: str, b: str) -> str:
     """Return a comparison without regard to order. `sorted` does for numbers and texts, not for any items."""
     for text in (a, b):
         try:
-            kinds = {type(item) for item in ast.literal_eval(text)}
+            kinds = {type(item) for item in ast.literal_eval(expression_tree(text))}
         except (ValueError, TypeError, SyntaxError):
             continue
         if kinds in ({int}, {str}):
@@ -29,7 +30,7 @@ def _almost(a: str, b: str) -> str:
     """Return a comparison to seven places. With a number it can be evaluated outside of every process."""
     for text in (a, b):
         try:
-            if type(ast.literal_eval(text)) in (int, float):
+            if type(ast.literal_eval(expression_tree(text))) in (int, float):
                 return f"_isclose_({a}, {b}, rel_tol=0, abs_tol=5e-08)"
         except (ValueError, TypeError, SyntaxError):
             continue
@@ -88,7 +89,7 @@ def statements_of_class(
                 raise _NotPlain
             statements.append(_plain_statement(test))
         except _NotPlain:
-            setup = [*ast.parse("import unittest").body, node]
+            setup = [*syntax_tree("import unittest").body, node]
             case = f"{node.name}({test.name!r})"
             run = f"unittest.TestSuite([{case}]).debug()" if is_case else _of_pytest(lineage, test)
             statements.append(run)
@@ -139,7 +140,7 @@ def _plain_statement(test: ast.FunctionDef) -> str:
     if len(body) == 1 and isinstance(body[0], ast.Assert):
         return ast.unparse(body[0])
     name = f"_{test.name}"
-    function = ast.parse(f"def {name}():\n    pass\n{name}()")
+    function = syntax_tree(f"def {name}():\n    pass\n{name}()")
     assert isinstance(function.body[0], ast.FunctionDef)
     function.body[0].body = body or [ast.Pass()]
     return ast.unparse(function)
@@ -157,7 +158,7 @@ def _plain(node: ast.stmt) -> ast.stmt:
             if name == "assertAlmostEqual" and len(call.args) > count:
                 raise _NotPlain
             operands = [_operand(argument) for argument in call.args[:count]]
-            return ast.parse(_METHODS[name](*operands)).body[0]
+            return syntax_tree(_METHODS[name](*operands)).body[0]
         case ast.With(items=[ast.withitem(context_expr=ast.Call() as context, optional_vars=None)]):
             return _plain_with(node, context)
     if _uses_self([node]) or any(isinstance(part, (ast.Return, ast.Yield)) for part in ast.walk(node)):
@@ -170,7 +171,7 @@ def _plain_with(node: ast.With, context: ast.Call) -> ast.stmt:
     match context:
         case ast.Call(func=ast.Attribute(value=ast.Name(id="self"), attr="assertRaises"), args=[kind], keywords=[]):
             text = f"try: pass\nexcept {ast.unparse(kind)}: pass\nelse: raise AssertionError('not raised')"
-            (attempt,) = ast.parse(text).body
+            (attempt,) = syntax_tree(text).body
             assert isinstance(attempt, ast.Try)
             attempt.body = [_plain(part) for part in node.body]
             return attempt

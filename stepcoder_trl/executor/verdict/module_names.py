@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from stepcoder_trl.executor.verdict.asserts import last_name
 from stepcoder_trl.executor.verdict.setups import names_bound_by, names_used_by
 from stepcoder_trl.executor.verdict.untranslatable import UntranslatableError
+from stepcoder_trl.parsing import syntax_tree
 
 
 _PROGRAM = "solution"  # name of the program, as a module
@@ -43,13 +44,13 @@ def with_names_of_program(tree: ast.Module) -> ast.Module:
         pass
     elif _PROGRAM not in bound:
         modules.add(_PROGRAM)
-        setup = ast.parse(_FUNCTION_OR_MODULE).body if _is_passed_on(tree) else []
+        setup = syntax_tree(_FUNCTION_OR_MODULE).body if _is_passed_on(tree) else []
     elif _PROGRAM not in names_bound_by(source) and _PROGRAM in names_used_by(source):
         raise UntranslatableError(f"it uses `{_PROGRAM}` both as the program and as a variable")
     rename = _Rename(imports, modules, bound)
     changed: ast.Module = rename.visit(tree)
     if rename.uses_module:
-        setup += ast.parse(f"import __main__ as {_MODULE}").body
+        setup += syntax_tree(f"import __main__ as {_MODULE}").body
     changed.body[:0] = setup
     return ast.fix_missing_locations(changed)
 

@@ -16,7 +16,7 @@ from stepcoder_trl.executor.verdict.case_classes import statements_of_class
 from stepcoder_trl.executor.verdict.module_names import names_bound_in, with_names_of_program
 from stepcoder_trl.executor.verdict.module_tests import collected, tests_of
 from stepcoder_trl.executor.verdict.untranslatable import UntranslatableError
-from stepcoder_trl.parsing import syntax_tree
+from stepcoder_trl.parsing import expression_tree, syntax_tree
 
 
 class TranslatedModule(NamedTuple):
@@ -112,7 +112,7 @@ def _translated(tree: ast.Module) -> TranslatedModule:
             own_setup, statements = statements_of_class(node, tests_of(node), classes)
             setup += own_setup
             asserts += statements
-    used = {name for part in (*setup, *map(ast.parse, asserts)) for name in names_in(part)}
+    used = {name for part in (*setup, *map(syntax_tree, asserts)) for name in names_in(part)}
     if "pytest" in used:
         raise UntranslatableError("it uses pytest in a way that is not known")
     setup = [node for node in setup if not _imports_unittest(node) or names_bound_in([node]) & used]
@@ -186,9 +186,9 @@ def _statement(function: ast.FunctionDef, values: Mapping[str, ast.expr]) -> str
     """Return a test as one statement. One that only asserts needs no function around it."""
     body = [node for node in function.body if not _is_text(node)]
     if all(isinstance(node, (ast.Assert, ast.Pass)) for node in body) and _can_be_inserted(values, body):
-        nodes = [_Values(values).visit(ast.parse(ast.unparse(node)).body[0]) for node in body]
+        nodes = [_Values(values).visit(syntax_tree(ast.unparse(node)).body[0]) for node in body]
         return "\n".join(map(ast.unparse, nodes)) or "pass"
-    plain = ast.parse(ast.unparse(function)).body[0]
+    plain = syntax_tree(ast.unparse(function)).body[0]
     assert isinstance(plain, ast.FunctionDef)
     plain.decorator_list = []
     arguments = [ast.keyword(name, value) for name, value in values.items()]
@@ -230,7 +230,7 @@ class _Pytest(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         self.generic_visit(node)
         if isinstance(node.value, ast.Call) and _is_call_of(node.value, "pytest.fail"):
-            return ast.parse("raise AssertionError('failed')").body[0]
+            return syntax_tree("raise AssertionError('failed')").body[0]
         return node
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
@@ -263,7 +263,7 @@ def _close(actual: ast.expr, approx: ast.Call) -> ast.expr:
     text = f"_approx_({left}, {right}, {given['rel']}, {given['abs']})"
     if is_number:
         text = f"_isclose_({left}, {right}, rel_tol={given['rel']}, abs_tol={given['abs']})"
-    return ast.parse(text, mode="eval").body
+    return expression_tree(text)
 
 
 def raises(item: ast.withitem, body: list[ast.stmt]) -> list[ast.stmt]:
@@ -281,12 +281,12 @@ def raises(item: ast.withitem, body: list[ast.stmt]) -> list[ast.stmt]:
         handler.append(f"    assert re.search({ast.unparse(words['match'])}, str(_raised))")
     lines = ["try:", "    pass", f"except {kind} as _raised:", *(handler or ["    pass"]), "else:"]
     lines.append(f"    raise AssertionError({f'did not raise {kind}'!r})")
-    (attempt,) = ast.parse("\n".join(lines)).body
+    (attempt,) = syntax_tree("\n".join(lines)).body
     assert isinstance(attempt, ast.Try)
     attempt.body = body
     imports = ["import re"] if "match" in words else []
     imports += ["import types"] if item.optional_vars else []
-    return [*ast.parse("\n".join(imports)).body, attempt]
+    return [*syntax_tree("\n".join(imports)).body, attempt]
 
 
 def _is_call_of(node: ast.AST, name: str) -> bool:

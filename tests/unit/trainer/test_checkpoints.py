@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import TrainerState
+from transformers.training_args import OptimizerNames
 from trl import GRPOTrainer, SFTTrainer
 
 from stepcoder_trl import StepCoderGRPOTrainer
@@ -214,3 +215,39 @@ def test_half_checkpoint_of_upstream_is_deleted_if_the_disk_is_full(tmp_path, mo
         trainer._save_checkpoint(None, None)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def trainer_of(optim="adamw_torch", batch=4, **shapes):
+    parameters = [(name, torch.nn.Parameter(torch.zeros(shape))) for name, shape in shapes.items()]
+    model = SimpleNamespace(named_parameters=lambda: parameters)
+    batches = {"train_batch_size": batch, "gradient_accumulation_steps": 2, "world_size": 1}
+    return SimpleNamespace(model=model, args=SimpleNamespace(optim=OptimizerNames(optim), **batches))
+
+
+def test_checkpoint_fits_what_it_was_saved_from(tmp_path):
+    checkpoints.check_trained(tmp_path, trainer_of(a=2))  # of an older release
+    checkpoints.save_trained(tmp_path, trainer_of(a=2))
+    with pytest.raises(BadInputError, match="holds no optimizer"):
+        checkpoints.check_trained(tmp_path, trainer_of(a=2))
+    (tmp_path / "optimizer.pt").touch()
+
+    checkpoints.check_trained(tmp_path, trainer_of(a=2))
+    checkpoints.check_trained(tmp_path, trainer_of("adamw_torch_fused", a=2))
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        (trainer_of(a=3), "1 trained parameters .* another shape, such as `a`"),
+        (trainer_of(a=2, b=2), "only there or only here, .* such as `b`"),
+        (trainer_of(), "such as `a`. Resume with the model and the adapter"),
+        (trainer_of(batch=1, a=2), "An update takes 2 rows, but 8 where"),
+        (trainer_of("sgd", a=2), "`optim` is 'sgd', but .* was saved with 'adamw_torch'"),
+    ],
+)
+def test_checkpoint_of_other_parameters_or_optimizer_is_refused(tmp_path, now, message):
+    checkpoints.save_trained(tmp_path, trainer_of(a=2))
+    (tmp_path / "optimizer.pt").touch()
+
+    with pytest.raises(BadInputError, match=message):
+        checkpoints.check_trained(tmp_path, now)

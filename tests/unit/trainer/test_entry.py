@@ -267,7 +267,7 @@ def test_error_names_missing_model(problem_file, tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:.*(gradient|activation)_checkpointing:FutureWarning")  # TRL's own settings
-def test_grpo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path):
+def test_grpo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path, capsys):
     out, config = tmp_path / "run", tmp_path / "grpo.yaml"
     config.write_text("num_generations: 2\nfgo_denominator: valid\nscale_rewards: none\nprompt_style: chat\n")
     flags = ["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2", "--use_cpu", "--use_peft"]
@@ -280,6 +280,9 @@ def test_grpo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path
             main(["grpo", "--config", str(config), *names, *flags, *more])
         assert stop.value.code == 0
 
+    with pytest.raises(SystemExit):
+        main(["grpo", "--config", str(config), *names, *flags, "--lora_r", "4", "--resume_from_checkpoint", "true"])
+    assert "trained parameters are only there or only here, or have another shape" in capsys.readouterr().err
     state = json.loads((out / "stepcoder_state.json").read_text())
     assert (state["rounds"], state["num_generations"]) == (2, 2)
     assert (out / "adapter_model.safetensors").exists()

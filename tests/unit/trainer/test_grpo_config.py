@@ -73,3 +73,10 @@ def test_number_that_yaml_takes_for_text_is_refused_with_the_fix(tmp_path):
 def test_unknown_loss_is_refused_before_training(tmp_path):
     with pytest.raises(BadInputError, match="`loss_type` is 'dapoo', but must be one of grpo, dr_grpo, dapo"):
         make(tmp_path, loss_type="dapoo")
+
+
+def test_best_model_is_the_one_that_passes_most(tmp_path):
+    best = make(tmp_path, load_best_model_at_end=True, eval_strategy="steps", save_strategy="steps", eval_steps=1)
+
+    assert (best.metric_for_best_model, best.greater_is_better) == ("pass@1", True)
+    assert make(tmp_path).metric_for_best_model is None

@@ -9,7 +9,7 @@ import pytest
 from transformers import TrainerState
 
 from stepcoder_trl.errors import BadInputError
-from stepcoder_trl.trainer.sft import SolutionsCallback, failing_solutions, sft_dataset, sft_row
+from stepcoder_trl.trainer.sft import SolutionsCallback, check_problems, failing_solutions, sft_dataset, sft_row
 from stepcoder_trl.trainer.shared_options import ExecutorOptions
 
 
@@ -90,3 +90,6 @@ def test_solutions_are_not_run_again_after_a_checkpoint_of_the_same_problems(pro
     assert failing_solutions(problems, Unused(), False, checkpoint) == {"sign/1": "failed"}
     with pytest.raises(LookupError):
         failing_solutions(problems[1:], Unused(), False, checkpoint)
+    check_problems(checkpoint, problems)
+    with pytest.raises(BadInputError, match="checkpoint-2 was saved with other problems"):
+        check_problems(checkpoint, problems[1:])
