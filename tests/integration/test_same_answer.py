@@ -24,7 +24,7 @@ from tests.processes import ON_LINUX
 pytestmark = [pytest.mark.sandbox, ON_LINUX]
 NOBODY = 65534
 # The servers of the copied interpreter find no coverage.py, and the plain recorder ends at a RecursionError.
-OTHER_LINES = {"recursion_error_handled", "fifth_recursion_of_many_kinds", "seventh_lines_of_interrupted_suites"}
+OTHER_LINES = {"recursion_error_handled", "fifth_recursion_of_many_kinds"}
 
 
 @pytest.fixture(scope="module")
