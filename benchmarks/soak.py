@@ -45,6 +45,7 @@ from stepcoder_trl.executor.wire.system import EXAMINER_NAME, FORKER_NAME
 from stepcoder_trl.jsonl import write_json
 
 
+LAST_PROGRAMS = 16  # more than a cache of programs holds
 BATCH = 500
 WORKERS = 2
 HOSTILE_SHARE = 0.05
@@ -156,7 +157,7 @@ def soak(
             with CodeExecutor(ExecutorConfig(num_workers=WORKERS)) as executor:
                 hostile = quick_hostile_programs(executor)
                 _run_batch(executor, [correct_program(draw) for _ in range(min(programs // 2, MAX_WARM_UP_PROGRAMS))])
-                memory, descriptors = settled_bytes(), num_descriptors()
+                memory, descriptors = _settled_bytes(executor, draw), num_descriptors()
                 killer = Killer(programs_between_kills, seed) if programs_between_kills else None
                 while result["programs"] < programs and time.monotonic() < began + 60 * minutes:
                     count = min(BATCH, programs - result["programs"])
@@ -173,7 +174,7 @@ def soak(
                     result["outcomes"] = dict(outcomes)
                     result["kills"] = dict(killer.kills) if killer else {}
                     result["resident"].append([result["programs"], resident_bytes()])
-                    result["memory"].append([result["programs"], settled_bytes()])
+                    result["memory"].append([result["programs"], _settled_bytes(executor, draw)])
                     result["growth_bytes"] = result["memory"][-1][1] - memory
                     result["growth_descriptors"] = num_descriptors() - descriptors
                     result["seconds"] = time.monotonic() - began
@@ -183,6 +184,12 @@ def soak(
         finally:
             tempfile.tempdir = usual
     return result
+
+
+def _settled_bytes(executor: CodeExecutor, draw: random.Random) -> int:
+    """Return the memory after some small programs: caches of the last programs hold no large ones then."""
+    _run_batch(executor, [correct_program(draw) for _ in range(LAST_PROGRAMS)])
+    return settled_bytes()
 
 
 def _run_batch(

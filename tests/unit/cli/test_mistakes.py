@@ -209,7 +209,6 @@ MISTAKES = [
             ("", "`--problems` missing. Write for example `--problems mine.jsonl`."),
             (f"{RUN} --config near.yaml --config key.yaml", "`--config` is given twice. Write all settings"),
             (f"{RUN} --max_steps 0", "`max_steps` is 0, so nothing would be trained"),
-            (f"{RUN} --deepspeed zero.json", "`deepspeed` "),
             (f"{RUN} --num_processes 0", "`num_processes` is 0, but must be at least 1"),
             (f"{RUN} --seed 99999999999999999999", "`seed` is 99999999999999999999, but must be in [0, 4294967295]"),
             (f"{RUN} --config twice.yaml", "twice.yaml:3: `max_steps` is set in line 1 already. Keep one of the two."),
