@@ -17,6 +17,7 @@ from typing import Any
 from stepcoder_trl.data.formats.common import BASE_TESTS, Format, literal, paragraph
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor.verdict.asserts import names_in
 from stepcoder_trl.executor.verdict.setups import names_bound_by
 from stepcoder_trl.jsonl import Row, shown
 from stepcoder_trl.parsing import expression_tree, parse, syntax_tree
@@ -195,7 +196,7 @@ def _value(node: ast.expr) -> Any:
 
 def _needed(setup: Sequence[ast.stmt], statements: Sequence[str]) -> str:
     """Return those statements of a setup that define names which the tests use."""
-    used = {part.id for text in statements for part in ast.walk(syntax_tree(text)) if isinstance(part, ast.Name)}
+    used = {name for text in statements for name in names_in(syntax_tree(text))}
     kept: list[ast.stmt] = []
     for node in reversed(setup):
         bound = set(_bound(node))

@@ -13,7 +13,7 @@ import re
 import sys
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -440,23 +440,28 @@ def _without_unused(node: ast.stmt, used: Collection[str]) -> ast.stmt:
     """Return an import without names of the standard library that no test uses. Other statements stay."""
 
     def is_kept(alias: ast.alias, module: str) -> bool:
-        is_used = (alias.asname or alias.name).partition(".")[0] in {"*", *used}
-        return is_used or module.partition(".")[0] not in sys.stdlib_module_names
+        return _is_used(alias, used) or module.partition(".")[0] not in sys.stdlib_module_names
 
+    return _with_names(node, is_kept)
+
+
+def _narrowed(node: ast.stmt, used: Collection[str]) -> ast.stmt:
+    """Return an import without names that are not used. Other statements stay."""
+    return _with_names(node, lambda alias, _: _is_used(alias, used))
+
+
+def _is_used(alias: ast.alias, used: Collection[str]) -> bool:
+    return alias.name == "*" or (alias.asname or alias.name).partition(".")[0] in used
+
+
+def _with_names(node: ast.stmt, is_kept: Callable[[ast.alias, str], bool]) -> ast.stmt:
+    """Return an import with the names that are kept, by name and module. A relative module begins with `.`."""
     match node:
         case ast.Import(names=aliases):
             return ast.Import([alias for alias in aliases if is_kept(alias, alias.name)])
-        case ast.ImportFrom(module=str(module), names=aliases, level=0):
-            return ast.ImportFrom(module, [alias for alias in aliases if is_kept(alias, module)], 0)
-    return node
-
-
-def _narrowed(node: ast.stmt, used: dict[str, ast.stmt]) -> ast.stmt:
-    if isinstance(node, ast.Import):
-        return ast.Import([alias for alias in node.names if (alias.asname or alias.name).partition(".")[0] in used])
-    if isinstance(node, ast.ImportFrom):
-        aliases = [alias for alias in node.names if alias.name == "*" or (alias.asname or alias.name) in used]
-        return ast.ImportFrom(node.module, aliases, node.level)
+        case ast.ImportFrom(module=module, names=aliases, level=level):
+            name = "." * level + (module or "")
+            return ast.ImportFrom(module, [alias for alias in aliases if is_kept(alias, name)], level)
     return node
 
 

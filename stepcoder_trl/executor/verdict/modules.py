@@ -27,7 +27,16 @@ class TranslatedModule(NamedTuple):
 
 
 _MARKS_WITH_MEANING = ("asyncio", "parametrize", "skip", "skipif", "usefixtures", "xfail")
-_APPROX = """
+_ISCLOSE = """
+def _isclose_(actual, expected, rel_tol, abs_tol):
+    if actual == expected or abs(expected) == float("inf"):
+        return actual == expected
+    try:
+        return abs(actual - expected) <= max(rel_tol * abs(expected), abs_tol)
+    except TypeError:
+        return False
+"""
+_APPROX = f"""{_ISCLOSE}
 def _approx_(actual, expected, rel=1e-06, abs_=1e-12):
     actual, expected = (each.tolist() if hasattr(each, "tolist") else each for each in (actual, expected))
     if isinstance(expected, dict):
@@ -36,12 +45,7 @@ def _approx_(actual, expected, rel=1e-06, abs_=1e-12):
     if isinstance(expected, (list, tuple)):
         pairs = isinstance(actual, (list, tuple)) and len(actual) == len(expected)
         return pairs and all(_approx_(a, b, rel, abs_) for a, b in zip(actual, expected))
-    if actual == expected or isinstance(expected, str) or abs(expected) == float("inf"):
-        return actual == expected
-    try:
-        return abs(actual - expected) <= max(rel * abs(expected), abs_)
-    except TypeError:
-        return False
+    return actual == expected if isinstance(expected, str) else _isclose_(actual, expected, rel, abs_)
 """
 _SAME_ITEMS = """
 def _same_items_(first, second):
@@ -64,15 +68,6 @@ def _same_sequence_(first, second):
 _ALMOST = """
 def _almost_(first, second):
     return first == second or abs(first - second) < 5e-08
-"""
-_ISCLOSE = """
-def _isclose_(actual, expected, rel_tol, abs_tol):
-    if actual == expected or abs(expected) == float("inf"):
-        return actual == expected
-    try:
-        return abs(actual - expected) <= max(rel_tol * abs(expected), abs_tol)
-    except TypeError:
-        return False
 """
 # What statements need that call these names. Tests do not write names with underscores around them.
 _HELPERS = {

@@ -183,11 +183,13 @@ def rebound_by(source: str) -> frozenset[str]:
     It binds them to others, or may do so by `from numpy import *`. Empty if Python cannot parse it.
     """
     try:
-        tree = syntax_tree(source)
-        bound = names_bound_by(ast.unparse(_WithoutMath().visit(tree)))
+        bound = names_bound_by(source)
+        stars = map(_names_of_star, ast.walk(syntax_tree(source))) if "*" in source else ()
+        if bound & _OF_MATH:
+            bound = names_bound_by(ast.unparse(_WithoutMath().visit(syntax_tree(source))))
     except UNREADABLE:
         return _NONE
-    return bound.union(*map(_names_of_star, ast.walk(tree))) & (BUILTIN_NAMES | _OF_MATH)
+    return bound.union(*stars) & (BUILTIN_NAMES | _OF_MATH)
 
 
 class _WithoutMath(ast.NodeTransformer):
