@@ -13,8 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stepcoder_trl.cli.executor_flags import add_executor_arguments, add_workers, executor_choice
-from stepcoder_trl.cli.flags import mebibytes
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, add_memory, add_workers, executor_choice
 from stepcoder_trl.cli.outputs import check_output_folder, check_outputs, files_of
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.formats.loading import load_each
@@ -116,14 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="Limit all tests together (default: S per test).",
     )
-    add(
-        "--memory-mb",
-        dest="memory_limit_bytes",
-        type=mebibytes,
-        default=512 * 2**20,
-        metavar="M",
-        help="Limit a program's memory in MiB (default: 512).",
-    )
+    add_memory(add, "Limit a program's memory in MiB (default: 512).")
     add("--float-tolerance", type=float, metavar="T", help="Compare printed numbers and returned floats up to T.")
     add_executor_arguments(scoring)
     add("--compare", metavar="RESULTS", help="Compare with results.jsonl of another run (McNemar).")

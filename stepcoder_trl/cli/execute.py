@@ -10,8 +10,7 @@ from concurrent.futures import Future
 from statistics import fmean
 from typing import Any
 
-from stepcoder_trl.cli.executor_flags import add_executor_arguments, add_workers, executor_choice
-from stepcoder_trl.cli.flags import mebibytes
+from stepcoder_trl.cli.executor_flags import add_executor_arguments, add_memory, add_workers, executor_choice
 from stepcoder_trl.cli.outputs import check_outputs
 from stepcoder_trl.cli.progress_bar import progress
 from stepcoder_trl.data.programs import ProgramRow, read_programs
@@ -63,14 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="Limit the CPU seconds of all tests of a program (default: five times the limit per test).",
     )
-    add(
-        "--memory-mb",
-        dest="memory_limit_bytes",
-        type=mebibytes,
-        default=512 * 2**20,
-        metavar="M",
-        help="Limit the address space to M MiB (default: 512). A row may override it.",
-    )
+    add_memory(add, "Limit the address space to M MiB (default: 512). A row may override it.")
     add("--stop-on-first-failure", action="store_true", help="Skip the tests after the first one that does not pass.")
     add(
         "--fresh-process-per-test",

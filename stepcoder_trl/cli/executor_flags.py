@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from stepcoder_trl.cli.flags import mebibytes
 from stepcoder_trl.executor import ExecutorConfig
 from stepcoder_trl.executor.choice import PLACES, ExecutorChoice
 
@@ -13,6 +14,18 @@ def add_workers(add: Callable[..., object], noun: str = "programs", default: int
     """Add the flag that says how many programs run at a time."""
     text = f"Run N {noun} in parallel (default: {default or 'one per core'})."
     add("--workers", dest="num_workers", type=int, default=default, metavar="N", help=text)
+
+
+def add_memory(add: Callable[..., object], text: str) -> None:
+    """Add the flag that limits the memory of a program."""
+    add(
+        "--memory-mb",
+        dest="memory_limit_bytes",
+        type=mebibytes,
+        default=ExecutorConfig().memory_limit_bytes,
+        metavar="M",
+        help=text,
+    )
 
 
 def add_executor_arguments(parser: argparse._ActionsContainer) -> None:

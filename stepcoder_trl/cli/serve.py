@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 
-from stepcoder_trl.cli.executor_flags import add_workers
+from stepcoder_trl.cli.executor_flags import add_memory, add_workers
 from stepcoder_trl.cli.flags import mebibytes
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor import ExecutorConfig
@@ -51,14 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="Select the isolation layers, as in `execute --help` (default: auto).",
     )
-    add(
-        "--memory-mb",
-        dest="memory_limit_bytes",
-        type=mebibytes,
-        default=512 * 2**20,
-        metavar="M",
-        help="Give a program whose request names no limit M MiB (default: 512).",
-    )
+    add_memory(add, "Give a program whose request names no limit M MiB (default: 512).")
     add(
         "--max-memory-mb",
         dest="max_memory_bytes",
