@@ -19,8 +19,8 @@ from stepcoder_trl.reports.run_history import FACTS_FILE
 METHODS = {"ppo": "StepCoder PPO", "grpo": "StepCoder on GRPO", "sft": "Supervised fine-tuning"}
 PASS_AT = re.compile(r"eval_(?:(?P<name>.+)_)?pass@(?P<k>\d+)")
 
-# Settings that are not published: they may hold local paths, names of runs or secrets.
 _NAMES = {"training_data_name", "eval_data_name"}  # filled in by training, and shown beside what they name
+# Settings that are not published: they may hold local paths, names of runs or secrets.
 _PRIVATE = {
     "deepspeed",
     "hub_token",

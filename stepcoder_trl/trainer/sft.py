@@ -99,7 +99,7 @@ def failing_solutions(
     solved = with_solution(rows)
     if solved:
         if PartialState().is_main_process:
-            stored = None if checkpoint is None else _stored(checkpoint / _SOLUTIONS, rows)
+            stored = None if checkpoint is None else _stored(checkpoint, rows)
             found = [_run_solutions(solved, choice, show_progress) if stored is None else stored]
         broadcast_object_list(found)
     return found[0]
@@ -112,19 +112,23 @@ def _run_solutions(rows: Sequence[PromptRow], choice: ExecutorChoice, show_progr
 
 def check_problems(checkpoint: Path, problems: Sequence[Problem]) -> None:
     """Raise a `BadInputError` if a checkpoint says that it was saved with other problems."""
-    path = checkpoint / _SOLUTIONS
-    saved = parse_json(path.read_text(encoding="utf-8")).get("problems") if path.is_file() else None
-    if saved is not None and saved != dataset_digest(as_rows(problems)):
+    if _findings(checkpoint).get("problems") not in (None, dataset_digest(as_rows(problems))):
         raise BadInputError(
             f"{checkpoint} was saved with other problems. Resume with the ones it was saved with, or train its model "
             "in a run of its own."
         )
 
 
-def _stored(path: Path, rows: Sequence[PromptRow]) -> dict[str, str] | None:
+def _stored(checkpoint: Path, rows: Sequence[PromptRow]) -> dict[str, str] | None:
     """Return what a checkpoint says about the solutions of these rows. `None` if it says nothing."""
-    findings = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    findings = _findings(checkpoint)
     return dict(findings["failing"]) if findings.get("problems") == dataset_digest(rows) else None
+
+
+def _findings(checkpoint: Path) -> dict[str, Any]:
+    """Return what [`SolutionsCallback`] wrote into a checkpoint. Empty for one of an older release."""
+    path = checkpoint / _SOLUTIONS
+    return dict(parse_json(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def sft_dataset(

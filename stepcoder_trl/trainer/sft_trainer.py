@@ -6,11 +6,7 @@ from typing import Any
 
 from trl import SFTTrainer
 
-from stepcoder_trl.trainer.checkpoints import (
-    checkpoint_folder,
-    save_trained,
-    told_if_disk_is_full,
-)
+from stepcoder_trl.trainer.checkpoints import checkpoint_folder, save_trained, told_if_disk_is_full
 from stepcoder_trl.trainer.hub import CheckpointUploads, push
 from stepcoder_trl.trainer.run_report import SFTReport
 from stepcoder_trl.trainer.signals import stopped_by_signals
