@@ -89,7 +89,7 @@ def measure_gradients(arguments: argparse.Namespace) -> None:
         model = get_peft_model(base, LoraConfig(r=arguments.lora_rank, task_type="CAUSAL_LM")).eval()
         with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
             tasks, measurement = prepare(arguments, executor)
-            probe = gradients.Probe(model, measurement, arguments.temperature, arguments.problems, arguments.micro)
+            probe = gradients.Probe(model, measurement, arguments.temperature, arguments.problems)
             measured = gradients.measure_batches(probe, tasks, folder, arguments.batches, 60 * arguments.minutes)
             for number in measured:
                 print(f"{number + 1} of {arguments.batches} batches measured", flush=True)
@@ -155,7 +155,6 @@ def main() -> None:
     add_arguments(probe, problems=8)
     probe.add_argument("--work", type=Path, default=Path("runs/real_model"), help="folder of gradients (%(default)s)")
     probe.add_argument("--batches", type=int, default=16, help="batches in all (16)")
-    probe.add_argument("--micro", type=int, default=2, help="completions in a forward pass (2)")
     probe.add_argument("--lora-rank", type=int, default=8, help="rank of the adapter (8)")
     training = verbs.add_parser("train", help="train LoRA on problems that the model hardly solves")
     add_arguments(training, problems=4)

@@ -29,6 +29,7 @@ from stepcoder_trl.rewards import mean_test_score, scores_of_tests, unit_test_sc
 from stepcoder_trl.steps.credit import deviations_from_group, tests_credit
 from stepcoder_trl.steps.masks import loss_masks
 from stepcoder_trl.steps.padding import pad_masks
+from stepcoder_trl.steps.starts import Completion
 from stepcoder_trl.trainer.ppo_math import token_log_probs
 from stepcoder_trl.types import Execution
 
@@ -94,37 +95,41 @@ def _from_mean(group: Sequence[float | None]) -> list[float]:
 
 
 def gradients(
-    model: torch.nn.Module, drawn: Drawn, size: int, temperature: float, micro: int, step: int
+    model: torch.nn.Module, drawn: Drawn, size: int, temperature: float, step: int
 ) -> dict[str, torch.Tensor]:
-    """Return the gradient of the trained parameters by each way of credit, as vectors. `micro` rows at a time."""
+    """
+    Return the gradient of the trained parameters by each way of credit, as vectors.
+
+    One completion at a time: its weights by two ways are often equal up to a factor, and then one backward pass serves
+    both. A completion without weight, as in a group of equal scores, costs nothing.
+    """
     weights = {way: token_weights(drawn, size, way, step) for way in WAYS}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     found = {way: torch.zeros(sum(map(torch.Tensor.numel, trained))) for way in WAYS}
-    for rows in torch.arange(len(drawn.completions)).split(micro):
-        log_probs = _log_probs(model, drawn, rows, temperature)
-        for way in WAYS:
-            objective = (weights[way][rows, : log_probs.shape[1]] * log_probs).sum()
-            parts = torch.autograd.grad(objective, trained, retain_graph=True, allow_unused=True)
-            found[way] += torch.cat(
-                [
-                    torch.zeros(one.numel()) if part is None else part.flatten().float()
-                    for one, part in zip(trained, parts, strict=True)
-                ]
-            )
+    for row, completion in enumerate(drawn.completions):
+        mine = {way: weights[way][row, : len(completion.token_ids)] for way in WAYS if weights[way][row].any()}
+        if not mine:
+            continue
+        log_probs = _log_probs(model, completion, temperature)
+        known: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for way, token_weight in mine.items():
+            scale = token_weight.abs().max()
+            direction = token_weight / scale
+            gradient = next((one for other, one in known if torch.allclose(other, direction)), None)
+            if gradient is None:
+                parts = torch.autograd.grad(direction @ log_probs, trained, retain_graph=True, materialize_grads=True)
+                gradient = torch.cat([part.flatten().float() for part in parts])
+                known.append((direction, gradient))
+            found[way] += scale * gradient
     return found
 
 
-def _log_probs(model: torch.nn.Module, drawn: Drawn, rows: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return the log-probabilities of the tokens of some completions, cut to the longest of them."""
-    generation = drawn.generation
-    length = int(generation.lengths[rows].max())
-    response = generation.response_ids[rows, :length]
-    valid = torch.arange(length) < generation.lengths[rows, None]
-    mask = torch.cat([generation.query_mask[rows], valid], 1).long()
-    ids = torch.cat([generation.query_ids[rows], response], 1)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    outputs = model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=length + 1)
-    return token_log_probs(outputs.logits[:, :-1].float(), response, temperature)
+def _log_probs(model: torch.nn.Module, completion: Completion, temperature: float) -> torch.Tensor:
+    """Return the log-probabilities of the tokens of a completion."""
+    ids = torch.tensor([completion.token_ids])
+    query = torch.tensor([completion.start.query.token_ids])
+    outputs = model(input_ids=torch.cat([query, ids], 1), logits_to_keep=ids.shape[1] + 1)
+    return token_log_probs(outputs.logits[:, :-1].float(), ids, temperature)[0]
 
 
 # All batches
@@ -140,14 +145,12 @@ class Probe:
         measurement ([`Measurement`]): What samples and judges.
         temperature (`float`): Temperature of the samples.
         problems (`int`): Problems of a batch.
-        micro (`int`): Completions in a forward pass.
     """
 
     model: torch.nn.Module
     measurement: Measurement
     temperature: float
     problems: int
-    micro: int
 
     def batch(self, tasks: Sequence[Task], number: int) -> dict[str, torch.Tensor]:
         """Return the gradients of a batch of new problems by start and way, `"first, lines"`."""
@@ -156,7 +159,7 @@ class Probe:
         for start, pick in STARTS.items():
             drawn = self.measurement.draw([(task, pick(task)) for task in chosen], number)
             size = self.measurement.samples
-            by_way = gradients(self.model, drawn, size, self.temperature, self.micro, number)
+            by_way = gradients(self.model, drawn, size, self.temperature, number)
             found.update({f"{start}, {way}": gradient for way, gradient in by_way.items()})
         return found
 

@@ -74,7 +74,7 @@ def test_gradient_is_that_of_each_sequence_alone(drawn, make_policy):
         parameter.requires_grad_("q_proj" in name)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    found = gradients.gradients(model, drawn, size=2, temperature=0.8, micro=3, step=0)["lines"]
+    found = gradients.gradients(model, drawn, size=2, temperature=0.8, step=0)["lines"]
 
     weights = gradients.token_weights(drawn, 2, "lines", step=0)
     objective = torch.zeros(())
@@ -88,13 +88,26 @@ def test_gradient_is_that_of_each_sequence_alone(drawn, make_policy):
     assert torch.allclose(found, expected, atol=1e-6)
 
 
+def test_one_backward_pass_serves_ways_of_equal_weights(drawn, make_policy, monkeypatch):
+    passes, grad = [], torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *args, **options: passes.append(1) or grad(*args, **options))
+    equal = SimpleNamespace(generation=drawn.generation, completions=drawn.completions)
+    equal.executions = [*drawn.executions[:2], drawn.executions[0], drawn.executions[0]]
+
+    gradients.gradients(make_policy().eval(), equal, size=2, temperature=0.8, step=0)
+
+    # Of five ways: the completion that ran every line needs two, and the other, which FGO cuts, needs three. The
+    # second group has no signal.
+    assert len(passes) == 2 + 3
+
+
 def test_batches_are_continued_and_compared(tmp_path, tokenizer, one_worker, make_policy):
     model = make_policy().eval()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("layers.0.self_attn.q_proj" in name)
     sampler = Recited(tokenizer)
     measurement = Measurement(sampler, tokenizer, (), one_worker, samples=2)
-    probe = gradients.Probe(model, measurement, temperature=1.0, problems=1, micro=2)
+    probe = gradients.Probe(model, measurement, temperature=1.0, problems=1)
     tasks = [sign_task(name) for name in "abcd"]
 
     assert list(gradients.measure_batches(probe, tasks, tmp_path, batches=1, seconds=1e9)) == [0]
