@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from peft import PeftConfig, PeftModel
 from safetensors import SafetensorError
 
 from stepcoder_trl.errors import BadInputError
@@ -48,6 +49,13 @@ VALUE_MODEL = "value_model"
 CURRICULUM = "curriculum.json"
 ENGINE = "engine"
 TRAINED = "trained.json"
+ADAPTER = "adapter_config.json"
+# What an adapter computes does not depend on these fields of its configuration.
+_OTHER_FIELDS = {
+    *("auto_mapping", "base_model_name_or_path", "inference_mode", "lora_dropout", "peft_version", "revision"),
+    *("runtime_config", "task_type", "_custom_modules"),
+}
+_FLAGS = {name: f"lora_{name}" for name in ("r", "target_modules", "modules_to_save")}  # the others have their name
 _OPTIMIZERS = ("optimizer*", "global_step*")  # of transformers, and of DeepSpeed
 STATE_FILE = "trainer_state.json"  # written last by trainers of transformers
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -118,19 +126,16 @@ def check_trained(folder: Path, trainer: Any) -> None:
     Check that a trainer of transformers trains what a checkpoint trained. One of an older release does not say.
 
     Raises:
-        BadInputError: If it has other parameters, another optimizer, or another number of rows per update.
+        BadInputError: If it has another adapter, other parameters, another optimizer, or another number of rows per
+            update.
     """
+    check_adapter(folder, trainer.model)
     if not (folder / TRAINED).is_file():
         return
     if not any(True for kind in _OPTIMIZERS for _ in folder.glob(kind)):
         raise BadInputError(f"{folder} holds no optimizer: it was saved with `save_only_model`. Name another one.")
     saved, now = json.loads((folder / TRAINED).read_text(encoding="utf-8")), _trained_now(trainer)
-    there, here = saved["parameters"], now["parameters"]
-    if odd := sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
-        raise BadInputError(
-            f"{folder}: {len(odd)} trained parameters are only there or only here, or have another shape, such as "
-            f"`{odd[0]}`. Resume with the model and the adapter that the checkpoint was saved with."
-        )
+    _check_shapes(folder, saved["parameters"], now["parameters"])
     if saved["optim"] != now["optim"]:
         raise BadInputError(f"`optim` is {now['optim']!r}, but {folder} was saved with {saved['optim']!r}. Set that.")
     if saved["batch"] != now["batch"]:
@@ -140,13 +145,67 @@ def check_trained(folder: Path, trainer: Any) -> None:
         )
 
 
+def check_adapter(folder: Path, model: torch.nn.Module) -> None:
+    """
+    Check that a model has the adapter that a checkpoint has.
+
+    Raises:
+        BadInputError: If only one of them has an adapter, or it computes something else there, such as by another
+            `lora_alpha`.
+    """
+    if vars(model).get("_hf_peft_config_loaded"):  # transformers put one into the model itself
+        return
+    has_adapter = isinstance(model, PeftModel)
+    if (folder / ADAPTER).is_file() != has_adapter:
+        here, fix = ("has one", "Drop") if has_adapter else ("has none", "Add")
+        where = "has no adapter" if has_adapter else "has an adapter"
+        raise BadInputError(f"{folder} {where}, but this run {here}. {fix} `--use_peft`, in Python `peft_config`.")
+    now = model.peft_config.get("default") if has_adapter else None
+    if now is None:
+        return
+    saved = PeftConfig.from_pretrained(str(folder))
+    if type(saved) is not type(now):
+        raise BadInputError(
+            f"{folder} has an adapter of `{type(saved).__name__}`, but this run one of `{type(now).__name__}`. Resume "
+            "with that."
+        )
+    there, here = _as_compared(saved), _as_compared(now)
+    odd = [name for name in here if name in there and there[name] != here[name]]
+    if odd:
+        listed = "; ".join(f"`{_FLAGS.get(name, name)}` is {here[name]}, but {there[name]} there" for name in odd)
+        raise BadInputError(f"{folder} has another adapter: {listed}. Set what it was saved with, or begin a new run.")
+
+
+def _as_compared(config: PeftConfig) -> dict[str, Any]:
+    """Return the fields of an adapter's configuration that change what it computes. Names of modules are sorted."""
+    return {
+        name: sorted(value) if isinstance(value, (list, set)) else value
+        for name, value in vars(config).items()
+        if name not in _OTHER_FIELDS
+    }
+
+
 def _trained_now(trainer: Any) -> dict[str, Any]:
-    args, parameters = trainer.args, trainer.model.named_parameters()
+    args = trainer.args
     return {
         "batch": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
         "optim": str(args.optim.value).removesuffix("_fused"),  # the same, computed in another way
-        "parameters": {name: list(one.shape) for name, one in parameters if one.requires_grad},
+        "parameters": _shapes(_trained(trainer.model)),
     }
+
+
+def _check_shapes(source: Path, there: Mapping[str, list[int]], here: Mapping[str, list[int]]) -> None:
+    """Raise a `BadInputError` if the trained parameters of a checkpoint, `there`, and of this run differ."""
+    if odd := sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name)):
+        raise BadInputError(
+            f"{source}: {len(odd)} trained parameters are only there or only here, or have another shape, such as "
+            f"`{odd[0]}`. Resume with the model and the adapter that the checkpoint was saved with."
+        )
+
+
+def _shapes(parameters: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
+    """Return the shape of each parameter, as JSON holds it."""
+    return {name: list(one.shape) for name, one in parameters.items()}
 
 
 @contextmanager
@@ -333,13 +392,7 @@ def load_models(directory: Path, trainer: StepCoderPPOTrainer) -> None:
         return
     bare = trainer.accelerator.unwrap_model(trainer.model)
     stored = _load(source / "parameters.pt")
-    names = _trained(bare).keys()
-    if stored.keys() != names:
-        odd = sorted(stored.keys() ^ names)
-        raise BadInputError(
-            f"{source}: {len(odd)} trained parameters are only there or only here, such as `{odd[0]}`. Resume "
-            "with the model and the adapter that the checkpoint was saved with."
-        )
+    _check_shapes(source, _shapes(stored), _shapes(_trained(bare)))
     bare.load_state_dict(stored, strict=False)
 
 

@@ -115,8 +115,14 @@ class RunLoop:
             checkpoints.load_random_state(source, trainer.accelerator.process_index)
 
     def _find_source(self, resume: bool | str | os.PathLike[str] | None) -> Path | None:
-        """Return the checkpoint to continue from, `None` for a new run."""
-        return None if resume is None else checkpoints.find_checkpoint(resume, self.trainer.args.output_dir)
+        """Return the checkpoint to continue from, `None` for a new run. Refuses one of other adapters."""
+        if resume is None:
+            return None
+        source = checkpoints.find_checkpoint(resume, self.trainer.args.output_dir)
+        models = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        checkpoints.check_adapter(source, models.policy)
+        checkpoints.check_adapter(source / checkpoints.VALUE_MODEL, models.value_model)
+        return source
 
     def evaluate_if_due(self) -> None:
         """Evaluate before the first update if `eval_on_start`. Repeat an evaluation that a signal interrupted."""

@@ -251,3 +251,12 @@ def test_checkpoint_of_other_parameters_or_optimizer_is_refused(tmp_path, now, m
 
     with pytest.raises(BadInputError, match=message):
         checkpoints.check_trained(tmp_path, now)
+
+
+def test_ppo_checkpoint_of_another_shape_is_refused(tmp_path):
+    (tmp_path / checkpoints.TRAINING_STATE).mkdir()
+    torch.save({"weight": torch.zeros(3, 2), "bias": torch.zeros(3)}, tmp_path / "training_state" / "parameters.pt")
+    accelerator = SimpleNamespace(unwrap_model=lambda model: model, state=SimpleNamespace(deepspeed_plugin=None))
+
+    with pytest.raises(BadInputError, match=r"2 trained parameters .* another shape, such as `bias`\. Resume with"):
+        checkpoints.load_models(tmp_path, SimpleNamespace(model=torch.nn.Linear(2, 4), accelerator=accelerator))

@@ -73,6 +73,9 @@ def test_default_batch_is_whole_groups(verb, model_folder, problem_file, tmp_pat
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
+LORA = ["--use_peft", "--lora_r", "2", "--lora_target_modules", "q_proj", "v_proj", "--prompt_style", "plain"]
+
+
 def test_ppo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path):
     out = tmp_path / "run"
     lora = ["--use_peft", "--lora_r", "2", "--prompt_style", "plain", "--save_steps", "1"]
@@ -81,6 +84,29 @@ def test_ppo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path)
     assert (out / "checkpoint-1").is_dir()
     assert ppo(model_folder, problem_file, out, *lora, "--resume_from_checkpoint", str(out / "checkpoint-1")) == 0
     assert (out / "adapter_model.safetensors").exists()
+
+
+OTHER_ADAPTERS = {
+    "--lora_r 3": "checkpoint-2 has another adapter: `lora_r` is 3, but 2 there. Set what it was saved with",
+    "--lora_alpha 8": "`lora_alpha` is 8, but 32 there",
+    "--lora_target_modules k_proj q_proj": "modules` is ['k_proj', 'q_proj'], but ['q_proj', 'v_proj'] there",
+    "--use_peft false": "checkpoint-2 has an adapter, but this run has none. Add `--use_peft`",
+}
+
+
+def test_ppo_resumes_no_other_adapter(model_folder, problem_file, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert ppo(model_folder, problem_file, out, *LORA, "--save_steps", "2") == 0
+    capsys.readouterr()
+
+    for flags, message in OTHER_ADAPTERS.items():
+        status = ppo(model_folder, problem_file, out, *LORA, *flags.split(), "--resume_from_checkpoint", "true")
+
+        printed = capsys.readouterr().err
+        assert status == 2
+        assert message in printed
+        assert printed.count("stepcoder-trl: ") == 1
+        assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize("reward", ["ppocoder", "rltf"])
@@ -282,7 +308,7 @@ def test_grpo_trains_an_adapter_and_resumes(model_folder, problem_file, tmp_path
 
     with pytest.raises(SystemExit):
         main(["grpo", "--config", str(config), *names, *flags, "--lora_r", "4", "--resume_from_checkpoint", "true"])
-    assert "trained parameters are only there or only here, or have another shape" in capsys.readouterr().err
+    assert "checkpoint-2 has another adapter: `lora_r` is 4, but 2 there" in capsys.readouterr().err
     state = json.loads((out / "stepcoder_state.json").read_text())
     assert (state["rounds"], state["num_generations"]) == (2, 2)
     assert (out / "adapter_model.safetensors").exists()
