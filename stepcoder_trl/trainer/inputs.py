@@ -56,6 +56,20 @@ def check_types(
     for name, value in models.items():
         if value is not None and not isinstance(value, torch.nn.Module):
             raise _wrong(name, value, "a model", _MODELS[name])
+        if value is not None and _MODELS[name] is _CRITIC:
+            _check_head(name, base_of(value))
+
+
+def _check_head(name: str, model: torch.nn.Module) -> None:
+    """Raise a `BadInputError` if a model has no head that gives one number per token."""
+    if "score" not in dict(model.named_children()):
+        found = f"a {type(model).__name__}, which has no head called `score`"
+    elif isinstance(model, PreTrainedModel) and model.config.num_labels != 1:
+        found = f"a {type(model).__name__} with {model.config.num_labels} labels"
+    else:
+        return
+    fix = ", or leave it out: one is made from the policy" if name == "value_model" else ""
+    raise BadInputError(f"`{name}` is {found}, but must be a classifier with one label. Pass {_CRITIC}{fix}.")
 
 
 def _wrong(name: str, value: Any, wanted: str, example: str) -> BadInputError:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from peft import LoraConfig
-from transformers import TrainerCallback
+from transformers import LlamaForSequenceClassification, TrainerCallback
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig, StepCoderGRPOTrainer, StepCoderPPOConfig, StepCoderPPOTrainer
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.jsonl import write_rows
 from stepcoder_trl.trainer.inputs import check_types, load_model, load_tokenizer
+from tests.conftest import tiny_config
 
 
 def test_model_is_loaded_by_name_in_float32_and_its_tokenizer_with_it(make_policy, tokenizer, tmp_path):
@@ -54,6 +55,19 @@ def test_argument_of_another_type_is_one_clear_sentence(given, message):
         check_types(**given)
 
     assert "\n" not in str(error.value)
+
+
+def test_critic_and_reward_model_have_a_head_with_one_label(make_policy, make_classifier, tokenizer):
+    for name, fix in (("value_model", ", or leave it out: one is made from the policy"), ("reward_model", "")):
+        check_types(**{name: make_classifier()})
+        with pytest.raises(BadInputError) as error:
+            check_types(**{name: make_policy()})
+        assert str(error.value) == (
+            f"`{name}` is a LlamaForCausalLM, which has no head called `score`, but must be a classifier with one "
+            f"label. Pass `AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)`{fix}."
+        )
+    with pytest.raises(BadInputError, match="`value_model` is a LlamaForSequenceClassification with 3 labels, but"):
+        check_types(value_model=LlamaForSequenceClassification(tiny_config(tokenizer, num_labels=3)))
 
 
 def test_both_trainers_check_types(tmp_path, problems):
