@@ -88,18 +88,22 @@ def parse_training(verb: str, arguments: Sequence[str]) -> tuple[Any, Any, Any]:
 def parse_settings(verb: str, settings: Settings) -> tuple[Any, Any, Any]:
     """Parse a command line as [`parse_training`] does."""
     found = read_values(verb, settings)
+    if found["deepspeed"] and not found["accelerate_config"] and "LOCAL_RANK" not in os.environ:
+        raise BadInputError(
+            "`deepspeed` needs a launcher. Start with `--accelerate_config zero2` in its place, or with an accelerate "
+            "configuration that has `deepspeed_config: {deepspeed_config_file: FILE}`."
+        )
     script_class, training_class, _ = training_classes(verb)
     script, training, model = (_make(one, found) for one in (script_class, training_class, _model_class()))
-    from stepcoder_trl.trainer.shared_options import check_inherited
+    if verb == "sft":  # the other configurations check themselves
+        from stepcoder_trl.trainer.shared_options import check_inherited
 
-    check_inherited(training)
+        check_inherited(training)
     if training.max_steps == 0:
         raise BadInputError("`max_steps` is 0, so nothing would be trained. Leave it out to train `num_train_epochs`.")
     if training.hub_model_id is not None and not training.push_to_hub:
         logger.warning("`hub_model_id` is given without `push_to_hub`: cards have this name, but nothing is uploaded.")
     check_packages(training, model)
-    if training.deepspeed and not found.get("accelerate_config") and "LOCAL_RANK" not in os.environ:
-        raise BadInputError("`deepspeed` needs a launcher. Start with `--accelerate_config zero2` in its place.")
     _check_adapter(model)
     _check_evaluation(script, training)
     _check_checkpoint(training.resume_from_checkpoint)

@@ -140,6 +140,8 @@ def _check_sampling(args: StepCoderGRPOConfig) -> None:
         )
     if args.top_k is not None and args.top_k < (-1 if args.use_vllm else 0):
         raise refuse("top_k", args.top_k, "at least 0", "Write 0 to sample from all tokens.")
+    if args.vllm_mode not in ("colocate", "server"):
+        raise refuse("vllm_mode", args.vllm_mode, "'colocate' or 'server'", "Check the spelling.")
     if args.use_vllm:
         check_generation_kwargs(args.generation_kwargs, args.mask_truncated_completions)
     if args.remove_unused_columns:

@@ -302,9 +302,6 @@ def check_inherited(args: Any) -> None:
         value = vars(args).get(name)
         if value is not None and text.interval is not None and not in_range(value, text.interval):
             raise refuse(name, value, _words(text.interval), _fix(value, text.interval))
-    mode = vars(args).get("vllm_mode")
-    if mode not in (None, "colocate", "server"):
-        raise refuse("vllm_mode", mode, "'colocate' or 'server'", "Check the spelling.")
 
 
 def refuse(name: str, value: Any, allowed: str, fix: str) -> BadInputError:

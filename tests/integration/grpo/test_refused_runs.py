@@ -74,6 +74,7 @@ def test_problems_that_are_too_long_are_left_out(make_trainer, caplog):
     [
         ({"generation_kwargs": {"seed": 1}}, '`generation_kwargs` has a "seed"'),
         ({"remove_unused_columns": True}, "`remove_unused_columns` is True"),
+        ({"vllm_mode": "colocated"}, "`vllm_mode` is 'colocated', but must be 'colocate' or 'server'"),
         ({"fgo_denominator": "all"}, "`fgo_denominator` is 'all', but must be one of 'kept', 'valid'"),
         ({"uninformative_groups": "drop"}, "`uninformative_groups` is 'drop'"),
         ({"scale_rewards": "std"}, "`scale_rewards` is 'std'"),

@@ -226,6 +226,7 @@ MISTAKES = [
             (f"{RUN} --push_to_hub", "`push_to_hub` needs a token of the Hub, but nobody is logged in. Run `hf auth"),
             (f"{RUN} --learning_rte 1e-4", "Did you mean `learning_rate`?"),
             (f"{RUN} --config key.yaml", "key.yaml: there is no option `learning_rte`. Did you mean `learning_rate`?"),
+            (f"{RUN} --deepspeed ds.json", "`deepspeed` needs a launcher. Start with `--accelerate_config zero2` in"),
             (f"{RUN} --report_to wandbb", "Did you mean `wandb`?"),
             (f"{RUN} --problems none.jsonl", "none.jsonl: there is no such file"),
             (f"{RUN} --output_dir p.jsonl", "p.jsonl is a file"),
