@@ -169,10 +169,10 @@ def check_adapter(folder: Path, model: torch.nn.Module) -> None:
             f"{folder} has an adapter of `{type(saved).__name__}`, but this run one of `{type(now).__name__}`. Resume "
             "with that."
         )
-    there, here = _as_compared(saved), _as_compared(now)
-    odd = [name for name in here if name in there and there[name] != here[name]]
+    then, today = _as_compared(saved), _as_compared(now)
+    odd = [name for name in today if name in then and then[name] != today[name]]
     if odd:
-        listed = "; ".join(f"`{_FLAGS.get(name, name)}` is {here[name]}, but {there[name]} there" for name in odd)
+        listed = "; ".join(f"`{_FLAGS.get(name, name)}` is {today[name]}, but {then[name]} there" for name in odd)
         raise BadInputError(f"{folder} has another adapter: {listed}. Set what it was saved with, or begin a new run.")
 
 

@@ -279,9 +279,10 @@ def note_metrics(
         metrics[name].append(value)
 
 
-def pass_rates(logged: Mapping[str, float], prefix: str) -> dict[str, float]:
-    """Return the pass rates of an evaluation under its own prefix. TRL logs them as `eval_`, whatever the set."""
-    return {f"{prefix}{name[4:]}": value for name, value in logged.items() if name.startswith("eval_pass@")}
+def means(logged: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """Return pass rates and mean reward of an evaluation under its own prefix. TRL logs all as `eval_`."""
+    found = {name: value for name, value in logged.items() if name.startswith("eval_pass@") or name == "eval_reward"}
+    return {f"{prefix}{name[4:]}": value for name, value in found.items()}
 
 
 def move_curriculum(

@@ -25,6 +25,7 @@ from stepcoder_trl.trainer import grpo_imitation, grpo_measurement, grpo_round, 
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer._trl_grpo import GRPOTrainer, changed_upstream, check_hooks
 from stepcoder_trl.trainer.announcements import add_callbacks
+from stepcoder_trl.trainer.best_metric import best_metric_name, settle_best_metric
 from stepcoder_trl.trainer.cards import grpo_facts
 from stepcoder_trl.trainer.checkpoints import (
     checkpoint_folder,
@@ -117,6 +118,7 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         self.identity, self.rounds = grpo_state.identity_of(self), 0
         self.train_dataset = self._table.training_set()
         self.eval_dataset = self._table.add_sets(given.eval_sets, self.build_query, self._limit, args)
+        settle_best_metric(args, given.eval_sets, without_tests="reward")
         self.training_data_name: str | None = None  # for the model card
         self.run_report, self.uploads = RunReport(self, grpo_facts), CheckpointUploads(args)
         self.add_callback(grpo_measurement.measured_start(self))
@@ -229,10 +231,14 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Evaluate from scratch, without prefixes. Arguments are those of [`~transformers.Trainer.evaluate`]."""
+        chooses_best = self.is_in_train and eval_dataset is None and self.args.metric_for_best_model is not None
         eval_dataset = self._table.evaluation_set(eval_dataset, self.build_query, self._limit, self.args)
         try:
             metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-            return metrics | grpo_round.pass_rates(self.state.log_history[-1], metric_key_prefix)
+            metrics |= grpo_round.means(self.state.log_history[-1], metric_key_prefix)
+            if chooses_best:
+                best_metric_name(self.args.metric_for_best_model, metrics)  # a clear line if there is none
+            return metrics
         except Interruption as interruption:
             raise (interruption if self.is_in_train else interruption.reason) from None
         finally:

@@ -36,6 +36,7 @@ from stepcoder_trl.trainer import failures, inputs, ppo_steps, processes, setup
 from stepcoder_trl.trainer._trl import PPOTrainer, RewardCarrier
 from stepcoder_trl.trainer.announcements import add_callbacks
 from stepcoder_trl.trainer.batches import PromptSampler
+from stepcoder_trl.trainer.best_metric import settle_best_metric
 from stepcoder_trl.trainer.cards import card_facts
 from stepcoder_trl.trainer.checkpoints import save_models
 from stepcoder_trl.trainer.evaluator import Evaluator, usable_sets
@@ -156,6 +157,8 @@ class StepCoderPPOTrainer(PPOTrainer):
         has_problems = self.training_set.has_problems
         self.plan = setup.plan_run(args, len(self.rows), has_problems, PartialState().num_processes)
         self.eval_sets = usable_sets(eval_dataset, args, self.build_query, setup.eval_query_limit(model, args))
+        named = {prefix.removeprefix("eval").removeprefix("_"): rows for prefix, rows in self.eval_sets.items()}
+        settle_best_metric(args, named, without_tests="objective/scores")
         check_vllm(args, model, self.training_set, self.eval_sets, self.build_query)
         self.signals: StopSignals | None = None
         value_model, ref_model = default_models(model, value_model, ref_model, peft_config, args.seed)

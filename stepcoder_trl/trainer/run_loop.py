@@ -19,10 +19,10 @@ from transformers import TrainerControl, TrainerState, set_seed
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import TrainOutput
 
-from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.solutions import SolutionReport
 from stepcoder_trl.trainer import checkpoints
+from stepcoder_trl.trainer.best_metric import best_metric_name
 from stepcoder_trl.trainer.hub import CheckpointUploads
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.run_identity import RunIdentity, prompt_settings
@@ -288,32 +288,6 @@ def note_best(state: TrainerState, args: StepCoderPPOConfig, metrics: Mapping[st
         return False
     state.best_metric, state.best_global_step = value, state.global_step
     return True
-
-
-def best_metric_name(given: str | None, metrics: Mapping[str, float]) -> str | None:
-    """
-    Return the metric that the best checkpoint is chosen by: `given`, or pass@1, or without tests the mean score.
-
-    The default is that of the first of several sets. `None` if the sandbox failed and the metric was not measured.
-
-    Raises:
-        BadInputError: If `given` names no metric.
-    """
-    if given is None:
-        for wanted in ("pass@1", "objective/scores"):
-            found = [name for name in metrics if name.endswith(f"_{wanted}")]
-            if found:
-                return found[0]
-        return None
-    name = given if given.startswith("eval_") else f"eval_{given}"
-    if name in metrics:
-        return name
-    if any(metrics[one] for one in metrics if one.endswith("infrastructure_errors")):
-        return None
-    raise BadInputError(
-        f"`metric_for_best_model` is {given!r}, but an evaluation measures {', '.join(sorted(metrics))}. Name one of "
-        "them."
-    )
 
 
 def mean_loss(entries: Sequence[Mapping[str, float]], vf_coef: float, prefix_imitation: float = 0.0) -> float:

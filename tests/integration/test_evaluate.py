@@ -192,6 +192,17 @@ def test_best_model_is_loaded_at_end(make, script):
     assert not torch.equal(seen[1][name], seen[2][name])
 
 
+def test_best_model_is_that_of_the_first_of_several_sets(make, script, problems):
+    script(WRONG, RIGHT)
+    sets = {"easy": problems[:1], "hard": problems[1:2]}
+    trainer = make({"eval_dataset": sets}, max_steps=1, save_strategy="best", load_best_model_at_end=True)
+
+    trainer.train()
+
+    assert trainer.args.metric_for_best_model == "easy_pass@1"
+    assert [trainer.state.best_metric] == logged(trainer, "eval_easy_pass@1")
+
+
 def test_early_stopping_ends_training(make, script):
     script(WRONG)
     keywords = {"callbacks": [EarlyStoppingCallback(early_stopping_patience=1)]}

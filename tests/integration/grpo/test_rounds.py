@@ -234,6 +234,28 @@ def test_best_checkpoint_is_that_with_most_passes(make_trainer, problems):
     assert saved == {"checkpoint-1", "checkpoint-2"}
 
 
+@pytest.mark.parametrize("names", [("easy", "hard"), ()])
+def test_best_checkpoint_is_that_of_the_first_set_or_of_the_reward(make_trainer, problems, names):
+    sets = dict.fromkeys(names, problems[:2]) or [{"prompt": "a"}, {"prompt": "b"}]
+    options = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 1}
+    options |= {"num_generations_eval": 1, "per_device_eval_batch_size": 2, "load_best_model_at_end": True}
+    trainer = make_trainer(keywords={"eval_dataset": sets, "reward_funcs": letters}, **options)
+
+    trainer.train()
+
+    assert trainer.args.metric_for_best_model == ("easy_pass@1" if names else "reward")
+    assert trainer.state.best_metric is not None
+
+
+def test_unknown_metric_for_the_best_checkpoint_is_one_line(make_trainer, problems):
+    options = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "best", "metric_for_best_model": "passes"}
+    options |= {"num_generations_eval": 1, "per_device_eval_batch_size": 2, "max_steps": 1}
+    trainer = make_trainer(keywords={"eval_dataset": problems[:2]}, **options)
+
+    with pytest.raises(BadInputError, match=r"'passes', but an evaluation measures .*eval_pass@1, eval_reward"):
+        trainer.train()
+
+
 def test_dataset_of_datasets_is_taken(make_trainer, problems):
     rows = [{"task_id": one.task_id, "prompt": one.prompt, "starter_code": one.starter_code} for one in problems]
     trainer = make_trainer(dataset=Dataset.from_list(rows), keywords={"reward_funcs": letters})

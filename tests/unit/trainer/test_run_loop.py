@@ -9,11 +9,9 @@ import torch
 from transformers import TrainerControl, TrainerState
 from transformers.trainer_callback import ExportableState
 
-from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer.run_loop import (
     RunLoop,
     add_callback_states,
-    best_metric_name,
     mean_loss,
     note_best,
     schedule_restart,
@@ -137,25 +135,6 @@ def test_only_better_result_is_stored(greater, before, now, better):
 
     assert note_best(state, args, {"eval_x": now}) == better
     assert state.best_metric == (now if better else before)
-
-
-@pytest.mark.parametrize(
-    ("given", "metrics", "name"),
-    [
-        (None, {"eval_a_pass@1": 1.0, "eval_b_pass@1": 0.0}, "eval_a_pass@1"),
-        (None, {"eval_objective/scores": 1.0}, "eval_objective/scores"),
-        (None, {"eval_runtime": 1.0}, None),
-        ("pass@1", {"eval_pass@1": 1.0}, "eval_pass@1"),
-        ("pass@1", {"eval_executor/infrastructure_errors": 2.0}, None),
-    ],
-)
-def test_metric_for_the_best_model(given, metrics, name):
-    assert best_metric_name(given, metrics) == name
-
-
-def test_unknown_metric_is_refused():
-    with pytest.raises(BadInputError, match="'loss', but an evaluation measures eval_pass@1"):
-        best_metric_name("loss", {"eval_pass@1": 1.0})
 
 
 def test_schedule_restarts():
