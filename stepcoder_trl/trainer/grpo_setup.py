@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +26,11 @@ from stepcoder_trl.steps.starts import longest_query
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.inputs import check_end, check_model
 from stepcoder_trl.trainer.models import refuse_virtual_tokens
-from stepcoder_trl.trainer.setup import query_limit
-from stepcoder_trl.trainer.shared_options import check_config, idle_settings
+from stepcoder_trl.trainer.setup import query_limit, warn_without_effect
+from stepcoder_trl.trainer.shared_options import check_config
 from stepcoder_trl.trainer.training_set import TrainingSet
 from stepcoder_trl.trainer.vllm_options import check_engine, check_window
 
-
-logger = logging.getLogger(__name__)
 
 ROW = "row"  # column of the datasets that TRL gets: index of the row here
 
@@ -80,8 +77,7 @@ def prepare(
     if args is not None:
         check_config(args, StepCoderGRPOConfig)
     args = args or default_args(model)
-    if idle := idle_settings(args):
-        logger.warning(f"Without effect in this trainer: {', '.join(idle)}.")
+    warn_without_effect(args)
     check_engine(args, model)
     rows = read_rows(train_dataset, "train_dataset")
     funcs = choose_rewards(rows, reward_funcs, args.reward_weights)

@@ -45,7 +45,7 @@ from stepcoder_trl.trainer.imitation import with_prefixes
 from stepcoder_trl.trainer.learner import Learner
 from stepcoder_trl.trainer.measured_start import measured_start
 from stepcoder_trl.trainer.models import default_models, reference_policy
-from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
+from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig, options_without_effect
 from stepcoder_trl.trainer.records import Experience, Rewards, Rollout, Scores, TokenScores, Update
 from stepcoder_trl.trainer.reward_log import RewardLog
 from stepcoder_trl.trainer.rollout_log import RolloutLog, rollout_views
@@ -139,7 +139,7 @@ class StepCoderPPOTrainer(PPOTrainer):
         models = {"ref_model": ref_model, "reward_model": reward_model, "value_model": value_model}
         inputs.check_types(**parts, callbacks=callbacks, **models)
         model, processing_class = inputs.load(model, processing_class, peft_config)
-        setup.warn_without_effect(args)
+        setup.warn_without_effect(args, options_without_effect(args))
         self.args, self.processing_class = args, processing_class
         self.on_update: Callable[[Update], None] | None = None
         self.runner = ProgramRunner(executor, args.executor_choice(processes.num_cores_per_process()))

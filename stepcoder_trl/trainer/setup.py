@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer.batches import BatchPlan, plan_batches
 from stepcoder_trl.trainer.models import PolicyAndCritic, base_of, disable_dropout, warn_of_lost_steps
-from stepcoder_trl.trainer.ppo_config import EOS, StepCoderPPOConfig, options_without_effect
+from stepcoder_trl.trainer.ppo_config import EOS, StepCoderPPOConfig
 from stepcoder_trl.trainer.processes import (
     cast_unsharded,
     check_processes,
@@ -26,7 +26,7 @@ from stepcoder_trl.trainer.processes import (
     mixed_precision,
     precision_for_accelerate,
 )
-from stepcoder_trl.trainer.shared_options import idle_settings
+from stepcoder_trl.trainer.shared_options import SharedOptions, idle_settings
 
 
 if TYPE_CHECKING:
@@ -35,14 +35,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def warn_without_effect(args: StepCoderPPOConfig) -> None:
-    """Warn of options that are set but have no effect in this trainer, and of one that stops the curriculum."""
-    if idle := [*(f"`{name}`" for name in options_without_effect(args)), *idle_settings(args)]:
+def warn_without_effect(args: SharedOptions, unused: Sequence[str] = ()) -> None:
+    """Warn of options that are set but have no effect, `unused` among them, and of one that stops the curriculum."""
+    if idle := [*(f"`{name}`" for name in unused), *idle_settings(args)]:
         logger.warning(f"Without effect in this trainer: {', '.join(idle)}.")
-    if args.curriculum in ("paper", "mix") and args.curriculum_pass_rate >= 1:
+    curriculum = args.curriculum_config(seed=0)
+    stays = dict.fromkeys(("paper", "mix"), "stays at its first stage") | {
+        "adaptive": "gets ever more of its solution"
+    }
+    leaves = curriculum.pass_rate < 1 or (curriculum.leave_solved and curriculum.mode != "adaptive")
+    if not leaves and curriculum.mode in stays:
         logger.warning(
-            f"`curriculum_pass_rate` is {args.curriculum_pass_rate:g}, which no pass rate exceeds: every problem "
-            "stays at its first stage. Lower it."
+            f"`curriculum_pass_rate` is {curriculum.pass_rate:g}, which no pass rate exceeds: every problem "
+            f"{stays[curriculum.mode]}. Lower it."
         )
 
 

@@ -9,6 +9,7 @@ import torch
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.trainer import grpo_setup, setup
+from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.models import PolicyAndCritic
 from stepcoder_trl.trainer.ppo_config import EOS, StepCoderPPOConfig
 
@@ -17,6 +18,25 @@ def make_args(**changes):
     return StepCoderPPOConfig(
         output_dir="run", use_cpu=True, report_to="none", gradient_accumulation_steps=4, num_mini_batches=2, **changes
     )
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "warning"),
+    [
+        (StepCoderPPOConfig, {"curriculum": "paper"}, "every problem stays at its first stage. Lower it."),
+        (StepCoderPPOConfig, {"curriculum": "adaptive"}, "every problem gets ever more of its solution. Lower it."),
+        (StepCoderGRPOConfig, {"curriculum": "adaptive"}, "every problem gets ever more of its solution. Lower it."),
+        (StepCoderGRPOConfig, {"curriculum_leave_solved": False}, "every problem stays at its first stage."),
+        (StepCoderGRPOConfig, {"curriculum": "mix"}, ""),
+    ],
+)
+def test_threshold_that_no_pass_rate_exceeds_is_named(config, options, warning, tmp_path, caplog):
+    args = config(output_dir=str(tmp_path), use_cpu=True, report_to="none", curriculum_pass_rate=1.0, **options)
+
+    setup.warn_without_effect(args)
+
+    assert warning in caplog.text
+    assert ("`curriculum_pass_rate` is 1, which no pass rate exceeds" in caplog.text) == bool(warning)
 
 
 def test_positions_of_the_model_limit_the_query(make_policy):
