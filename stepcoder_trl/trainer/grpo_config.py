@@ -17,6 +17,7 @@ from stepcoder_trl.trainer.shared_options import (
     SharedOptions,
     check_needed_options,
     check_options,
+    check_schedule,
     option,
     refuse,
     set_renamed_options,
@@ -97,6 +98,7 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
         set_renamed_options(self)
         with bf16_beside_deepspeed(self):
             super().__post_init__()
+        check_schedule(self)
         _check_sampling(self)
         _check_loss(self)
         _check_imitation(self)

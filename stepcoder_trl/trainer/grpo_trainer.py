@@ -37,7 +37,7 @@ from stepcoder_trl.trainer.checkpoints import (
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_round import Round
 from stepcoder_trl.trainer.hub import CheckpointUploads, push
-from stepcoder_trl.trainer.inputs import check_types
+from stepcoder_trl.trainer.inputs import check_keywords, check_types
 from stepcoder_trl.trainer.run_report import RunReport
 from stepcoder_trl.trainer.signals import Interruption, stopped_by_signals
 from stepcoder_trl.trainer.training_metrics import execution_totals
@@ -89,7 +89,9 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         environment_factory: Any = None,
         *,
         executor: Backend | None = None,
+        **misplaced: Any,
     ) -> None:
+        check_keywords(misplaced, StepCoderGRPOTrainer, StepCoderGRPOConfig)
         check_hooks(GRPOTrainer)
         grpo_setup.refuse_unsupported(tools, rollout_func, environment_factory)
         processes.quiet_unless_first()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from peft import PeftConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.errors import BadInputError, refuse_keywords
 from stepcoder_trl.evaluation.engines import loading
 from stepcoder_trl.jsonl import shown
 from stepcoder_trl.trainer.models import base_of, refuse_virtual_tokens
@@ -58,6 +59,12 @@ def check_types(
             raise _wrong(name, value, "a model", _MODELS[name])
         if value is not None and _MODELS[name] is _CRITIC:
             _check_head(name, base_of(value))
+
+
+def check_keywords(misplaced: Mapping[str, Any], trainer: type, config: type) -> None:
+    """Raise a `BadInputError` for keyword arguments that a trainer does not take, such as fields of its `config`."""
+    call = f"{trainer.__name__}(..., args={config.__name__}(..., {{}}))"
+    refuse_keywords(misplaced, trainer.__name__, config, call)
 
 
 def _check_head(name: str, model: torch.nn.Module) -> None:

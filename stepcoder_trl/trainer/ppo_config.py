@@ -18,6 +18,7 @@ from stepcoder_trl.trainer.shared_options import (
     SharedOptions,
     check_needed_options,
     check_options,
+    check_schedule,
     option,
     refuse,
     set_renamed_options,
@@ -209,6 +210,7 @@ class StepCoderPPOConfig(VLLMOptions, SharedOptions, PPOConfig):  # type: ignore
             self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
         with bf16_beside_deepspeed(self):
             super().__post_init__()
+        check_schedule(self)
 
 
 # Intervals of upstream's options.

@@ -131,7 +131,9 @@ class StepCoderPPOTrainer(PPOTrainer):
         reward_funcs: str | RewardFunc | list[str | RewardFunc] | None = None,
         reward_weights: list[float] | None = None,
         executor: Backend | None = None,
+        **misplaced: Any,
     ) -> None:
+        inputs.check_keywords(misplaced, StepCoderPPOTrainer, StepCoderPPOConfig)
         train_dataset = read_dataset(train_dataset)
         processes.quiet_unless_first()
         check_config(args, StepCoderPPOConfig)

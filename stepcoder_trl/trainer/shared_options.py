@@ -10,13 +10,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import torch
 from accelerate.utils.environment import get_int_from_env
+from transformers import get_scheduler
 
 from stepcoder_trl.curriculum import CurriculumConfig
 from stepcoder_trl.curriculum.config import Mode, RateOf
@@ -302,6 +305,22 @@ def check_inherited(args: Any) -> None:
         value = vars(args).get(name)
         if value is not None and text.interval is not None and not in_range(value, text.interval):
             raise refuse(name, value, _words(text.interval), _fix(value, text.interval))
+    check_schedule(args)
+
+
+def check_schedule(args: Any) -> None:
+    """Raise a `BadInputError` if a learning-rate schedule lacks an argument, or has one that it does not know."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=args.learning_rate)
+    name, given = str(args.lr_scheduler_type.value), args.lr_scheduler_kwargs or {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            get_scheduler(name, optimizer, 0, num_training_steps=1_000_000, scheduler_specific_kwargs=given)
+    except (TypeError, ValueError) as error:
+        raise BadInputError(
+            f"`lr_scheduler_type` is {name!r}, which does not fit `lr_scheduler_kwargs` {given}: {error}. Write them "
+            'such as {"min_lr_rate": 0.1}, or choose another schedule.'
+        ) from error
 
 
 def refuse(name: str, value: Any, allowed: str, fix: str) -> BadInputError:
@@ -346,7 +365,8 @@ def check_options(args: Any, inherited: Mapping[str, Help] | None = None) -> Non
                 raise refuse(one.name, value, words, text.fix or _fix(value, text.interval))
         if choices and value not in choices:
             words = ", ".join(repr(choice) for choice in choices)
-            raise refuse(one.name, value, f"one of {words}", "Check the spelling.")
+            fix = "Write 'off' to turn it off." if value is False and "off" in choices else "Check the spelling."
+            raise refuse(one.name, value, f"one of {words}", fix)
 
 
 _STAGED, _ON = ("paper", "mix"), ("paper", "mix", "adaptive")

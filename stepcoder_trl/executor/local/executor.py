@@ -9,7 +9,7 @@ import weakref
 from concurrent.futures import Future
 from typing import Any
 
-from stepcoder_trl.errors import BadInputError, SandboxError
+from stepcoder_trl.errors import BadInputError, SandboxError, refuse_keywords
 from stepcoder_trl.executor.backend import HARMLESS_PROGRAM, HARMLESS_TESTS, ConfiguredBackend, TestsLike
 from stepcoder_trl.executor.checking import submit_checked
 from stepcoder_trl.executor.local import descriptors, server_process
@@ -49,7 +49,8 @@ class CodeExecutor(ConfiguredBackend):
 
     config: ExecutorConfig
 
-    def __init__(self, config: ExecutorConfig | None = None) -> None:
+    def __init__(self, config: ExecutorConfig | None = None, **misplaced: Any) -> None:
+        refuse_keywords(misplaced, "CodeExecutor", ExecutorConfig, "CodeExecutor(ExecutorConfig({}))")
         if config is not None and not isinstance(config, ExecutorConfig):
             raise BadInputError(
                 f"`config` is {shown(config)}, but must be an `ExecutorConfig`. Pass its fields to one."

@@ -226,6 +226,10 @@ MISTAKES = [
             (f"{RUN} --push_to_hub", "`push_to_hub` needs a token of the Hub, but nobody is logged in. Run `hf auth"),
             (f"{RUN} --learning_rte 1e-4", "Did you mean `learning_rate`?"),
             (f"{RUN} --config key.yaml", "key.yaml: there is no option `learning_rte`. Did you mean `learning_rate`?"),
+            (
+                f"{RUN} --lr_scheduler_type cosine_with_min_lr",
+                "is 'cosine_with_min_lr', which does not fit `lr_scheduler_kwargs` {}: One of min_lr or",
+            ),
             (f"{RUN} --deepspeed ds.json", "`deepspeed` needs a launcher. Start with `--accelerate_config zero2` in"),
             (f"{RUN} --report_to wandbb", "Did you mean `wandb`?"),
             (f"{RUN} --problems none.jsonl", "none.jsonl: there is no such file"),

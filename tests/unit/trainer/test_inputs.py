@@ -70,6 +70,19 @@ def test_critic_and_reward_model_have_a_head_with_one_label(make_policy, make_cl
         check_types(value_model=LlamaForSequenceClassification(tiny_config(tokenizer, num_labels=3)))
 
 
+def test_field_of_the_configuration_is_no_argument_of_a_trainer(tmp_path):
+    with pytest.raises(BadInputError) as error:
+        StepCoderGRPOTrainer("m", reward_weights=[1.0])
+    assert str(error.value) == (
+        "`reward_weights` is no argument of `StepCoderGRPOTrainer`. Write `StepCoderGRPOTrainer(..., "
+        "args=StepCoderGRPOConfig(..., reward_weights=[1.0]))`."
+    )
+    with pytest.raises(BadInputError, match=r"args=StepCoderPPOConfig\(\.\.\., num_generations=4\)\)`"):
+        StepCoderPPOTrainer(StepCoderPPOConfig(str(tmp_path), use_cpu=True), model="m", num_generations=4)
+    with pytest.raises(BadInputError, match="`tokens` is no argument of `StepCoderGRPOTrainer`"):
+        StepCoderGRPOTrainer("m", tokens=3)
+
+
 def test_both_trainers_check_types(tmp_path, problems):
     rows, args = [problem.to_row() for problem in problems], StepCoderPPOConfig(str(tmp_path), use_cpu=True)
 

@@ -151,6 +151,19 @@ def test_command_line_overrides_configuration_file(tmp_path):
         ({"curriculum_pass_rate": 50.0}, ["`curriculum_pass_rate` is 50.0", "[0, 1]", "0.5 for 50%"]),
         ({"curriculum_momentum": 0.0}, ["`curriculum_momentum` is 0.0", "(0, 1]", "Write 1 to count the newest"]),
         ({"curriculum_mix_probability": -1.0}, ["`curriculum_mix_probability` is -1.0", "[0, 1]"]),
+        (
+            {"curriculum": False},
+            ["`curriculum` is False, but must be one of", "Write 'off' to turn it off."],
+        ),
+        ({"fgo": False}, ["`fgo` is False", "Write 'off' to turn it off."]),
+        ({"fgo": "line"}, ["`fgo` is 'line'", "Check the spelling."]),
+        (
+            {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decays": 3}},
+            [
+                "`lr_scheduler_type` is 'warmup_stable_decay'",
+                "does not fit `lr_scheduler_kwargs` {'num_decays': 3}",
+            ],
+        ),
         ({"curriculum_start": "best"}, ["`curriculum_start` is 'best'", "'first', 'measured'"]),
         ({"curriculum_start": "measured", "curriculum": "adaptive"}, ["'adaptive'", "'paper' or 'mix'"]),
         ({"curriculum_start": "measured", "curriculum": "off"}, ["'off'", "'paper' or 'mix'"]),

@@ -30,6 +30,14 @@ def test_results_are_in_the_order_of_the_programs(fast_executor):
     assert {e.outcome for e in fast_executor.run_many(programs, tests)} == {Outcome.PASSED}
 
 
+def test_setting_as_an_argument_is_one_clear_sentence():
+    with pytest.raises(BadInputError) as error:
+        CodeExecutor(workers=2)
+
+    fix = "Write `CodeExecutor(ExecutorConfig(num_workers=2))`."
+    assert str(error.value) == f"`workers` is no argument of `CodeExecutor`. {fix}"
+
+
 def test_wrong_types_are_named(fast_executor):
     with pytest.raises(BadInputError, match="`program` is None, but must be a string"):
         fast_executor.run(None, {"type": "stdio", "inputs": [""], "outputs": [""]})
