@@ -20,7 +20,7 @@ from stepcoder_trl.data.formats.loading import load_each
 from stepcoder_trl.data.problems import Problem
 from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.exports import EXPORTS, export_samples
-from stepcoder_trl.evaluation.sample_files import read_samples, sample_row, weights_digest
+from stepcoder_trl.evaluation.sample_files import check_none_is_lost, read_samples, sample_row, weights_digest
 from stepcoder_trl.evaluation.sampling import Sample
 from stepcoder_trl.evaluation.scoring import score_samples, with_tests_inside
 from stepcoder_trl.evaluation.summary import (
@@ -118,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_memory(add, "Limit a program's memory in MiB (default: 512).")
     add("--float-tolerance", type=float, metavar="T", help="Compare printed numbers and returned floats up to T.")
     add_executor_arguments(scoring)
-    add("--compare", metavar="RESULTS", help="Compare with results.jsonl of another run (McNemar).")
+    add("--compare", metavar="RUN", help="Compare with another run, its folder or results.jsonl (McNemar).")
     add(
         "--export",
         nargs=2,
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments)
     if _only_scores(arguments) and os.environ.get("RANK", "0") != "0":
         return 0  # a launcher started several processes, and the first one scores
-    other = _results(arguments.compare) if arguments.compare else None
+    other = _results(compared) if (compared := _compared(arguments)) else None
     problems, files = _read_problems(arguments)
     folder = make_folder(arguments.out or _default_folder(arguments.model))
     samples = _samples(arguments, problems, folder)
@@ -161,7 +161,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(arguments.problems) > 1:
         summary["files"] = figures_by_file(evaluation, problems, files, ks, arguments.seed)
     if other is not None:
-        summary["comparison"] = {"with": arguments.compare, **compare_runs(result_rows(evaluation), other)}
+        summary["comparison"] = {"with": compared, **compare_runs(result_rows(evaluation), other)}
     write_json(folder / "summary.json", summary)
     if can_plot():
         plot_shares(summary["outcomes"], folder / "outcomes.png", "Outcomes per difficulty")
@@ -281,13 +281,22 @@ def _check_sampling(arguments: argparse.Namespace) -> None:
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Raise a `BadInputError` if a file would be overwritten that is read."""
-    read = [*arguments.problems, arguments.compare, *files_of(arguments.model)]
+    read = [*arguments.problems, _compared(arguments), *files_of(arguments.model)]
     folder = arguments.out or _default_folder(arguments.model)
     check_output_folder("--out", folder, (SAMPLES, *_RESULTS), read)
     check_output_folder("--out", folder, _RESULTS, [arguments.samples])
     exports = {f"--export {form}": path for form, path in arguments.export}
     written = [Path(folder) / name for name in (SAMPLES, *_RESULTS)]
     check_outputs(exports, [*read, arguments.samples, *written], new_folder=folder)
+
+
+def _compared(arguments: argparse.Namespace) -> str | None:
+    """Return the results of another run to compare with. Its folder and its summary stand for them."""
+    if arguments.compare is None:
+        return None
+    path = Path(arguments.compare)
+    folder = path if path.is_dir() else path.parent if path.name == "summary.json" else None
+    return arguments.compare if folder is None else str(folder / "results.jsonl")
 
 
 def _results(path: str) -> list[dict[str, Any]]:
@@ -309,6 +318,7 @@ def _samples(arguments: argparse.Namespace, problems: Sequence[Problem], folder:
             )
         if path.exists() and path.samefile(source):
             return samples
+        check_none_is_lost(path, samples)
     else:
         drawn = _draw(arguments, chosen, folder / "drawn")
         if drawn is None:

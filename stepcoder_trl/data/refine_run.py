@@ -39,7 +39,7 @@ from stepcoder_trl.data.refine_rules import (
     mutated,
     refine_row,
 )
-from stepcoder_trl.errors import NoTestsError, SandboxError
+from stepcoder_trl.errors import BadInputError, NoTestsError, SandboxError
 from stepcoder_trl.executor import Backend, BaseBackend
 from stepcoder_trl.executor.choice import ExecutorChoice
 from stepcoder_trl.executor.verdict.schema import Tests, count_tests
@@ -103,9 +103,13 @@ def refine(
 
     The rows must not overlap with the problems of `benchmark`. `on_row` is called after each row. `choice` says where
     programs run, and how many at once.
+
+    Raises:
+        BadInputError: If the folder has the rows of another dataset.
     """
     choice = choice or ExecutorChoice()
     store = _Store(folder / "rows.jsonl", settings)
+    store.check_input(raw_rows)
     with ExitStack() as stack:
         executors = [stack.enter_context(_executor(settings, number, choice)) for number in range(settings.runs)]
         rows: list[RefinedRow] = []
@@ -251,6 +255,15 @@ class _Store:
         self._settings = json.dumps(asdict(settings), sort_keys=True)
         stored = path.read_bytes().splitlines() if path.exists() else []
         self._rows = {row["key"]: row for row in map(json.loads, stored)}
+
+    def check_input(self, rows: Sequence[RawRow]) -> None:
+        """Raise a `BadInputError` if problems are stored, and none of them is among the rows."""
+        stored = {row["problem"]["task_id"] for row in self._rows.values() if row["problem"] is not None}
+        if stored and stored.isdisjoint(row.task_id for row in rows):
+            raise BadInputError(
+                f"{self._path} has the rows of another input, such as {min(stored)!r}, whose results would be "
+                "overwritten. Name another folder, or delete that one."
+            )
 
     def _key(self, row: RawRow) -> str:
         content = [_rules_digest(), self._settings, row.number, row.task_id, dict(row.values)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,19 @@ def sample_row(sample: Sample) -> dict[str, Any]:
         "completion": sample.completion,
         "program": sample.program,
     }
+
+
+def check_none_is_lost(path: Path, samples: Iterable[Sample]) -> None:
+    """Raise a `BadInputError` if a file of samples, which will be replaced, has other samples than these."""
+    if not path.exists():
+        return
+    kept = {(sample.task_id, sample.program) for sample in samples}
+    lost = [row for row in read_rows(path) if (row.get("task_id"), row.get("program")) not in kept]
+    if lost:
+        raise BadInputError(
+            f"{path} has other samples, which would be overwritten, such as one of {lost[0].get('task_id')!r}. Name "
+            "another folder with `--out`, or delete that one."
+        )
 
 
 def read_samples(path: str | os.PathLike[str], problems: Sequence[Problem]) -> list[Sample]:

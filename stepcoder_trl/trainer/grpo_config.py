@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -90,6 +91,7 @@ class StepCoderGRPOConfig(SharedOptions, GRPOConfig):  # type: ignore[misc]  # a
             raise refuse("num_generations", self.num_generations, "at least 2", fix)
         _set_accumulation(self)
         _check_groups(self)
+        _check_evaluated_groups(self)
         self.chat_template_kwargs = read_template_kwargs(self.chat_template_kwargs)
         if self.load_best_model_at_end and self.metric_for_best_model is None:
             # The default of transformers is the loss, which is about 0 at each evaluation of GRPO.
@@ -130,6 +132,19 @@ def _check_groups(args: StepCoderGRPOConfig) -> None:
             f"`per_device_train_batch_size` {size} x `gradient_accumulation_steps` {steps} x {num_processes} "
             f"processes = {total} completions per update, which is not a multiple of `num_generations`, "
             f"{args.num_generations}. {sizes_that_fit(size, args.num_generations, num_processes, steps)}"
+        )
+
+
+def _check_evaluated_groups(args: StepCoderGRPOConfig) -> None:
+    """Raise an error if a batch of an evaluation is not whole groups."""
+    name = "num_generations_eval" if args.num_generations_eval else "num_generations"
+    size, num_processes, group = args.per_device_eval_batch_size, get_int_from_env(["WORLD_SIZE"], 1), vars(args)[name]
+    if args.eval_strategy != "no" and size * num_processes % group:
+        multiple = group // math.gcd(group, num_processes)
+        raise BadInputError(
+            f"`per_device_eval_batch_size` {size} x {num_processes} processes = {size * num_processes} completions, "
+            f"which is not a multiple of `{name}`, {group}. Set `per_device_eval_batch_size` to a multiple of "
+            f"{multiple}, or `num_generations_eval` to 1."
         )
 
 

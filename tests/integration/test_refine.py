@@ -163,6 +163,22 @@ def test_interrupted_and_resumed_refinement_gives_same_files(source, refined, tm
         assert (folder / name).read_bytes() == (refined / name).read_bytes(), name
 
 
+def test_results_of_another_input_are_not_overwritten(tmp_path, capsys):
+    for name, task_id in (("one", "a"), ("other", "b")):
+        tests = {"type": "stdio", "inputs": [""], "outputs": ["2"]}
+        found = {"task_id": task_id, "prompt": "Print 2.", "canonical_solution": "print(2)", "tests": tests}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(found) + "\n")
+    refine(tmp_path / "one.jsonl", tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    with pytest.raises(SystemExit) as ended:
+        main(["refine", str(tmp_path / "other.jsonl"), "--out", str(tmp_path / "out")])
+
+    assert ended.value.code == 2
+    assert "rows.jsonl has the rows of another input, such as 'a', whose results" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
 def test_benchmark_rows_are_dropped_and_tests_extended(source, tmp_path):
     long = "n = int(input())\na = n\nb = a\nc = b\nprint(n * c)\n"
     path = tmp_path / "two.jsonl"

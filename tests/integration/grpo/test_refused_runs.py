@@ -74,6 +74,14 @@ def test_problems_that_are_too_long_are_left_out(make_trainer, caplog):
     [
         ({"generation_kwargs": {"seed": 1}}, '`generation_kwargs` has a "seed"'),
         ({"remove_unused_columns": True}, "`remove_unused_columns` is True"),
+        (
+            {"eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 6},
+            "not a multiple of `num_generations`, 4. Set `per_device_eval_batch_size` to a multiple of 4, or",
+        ),
+        (
+            {"eval_strategy": "steps", "eval_steps": 1, "num_generations_eval": 3, "per_device_eval_batch_size": 8},
+            "`per_device_eval_batch_size` 8 x 1 processes = 8 completions, which is not .* `num_generations_eval`, 3",
+        ),
         ({"vllm_mode": "colocated"}, "`vllm_mode` is 'colocated', but must be 'colocate' or 'server'"),
         ({"fgo_denominator": "all"}, "`fgo_denominator` is 'all', but must be one of 'kept', 'valid'"),
         ({"uninformative_groups": "drop"}, "`uninformative_groups` is 'drop'"),

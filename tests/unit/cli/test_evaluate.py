@@ -133,7 +133,8 @@ def test_problems_of_livecodebench_are_chosen_by_date(tmp_path, capsys):
     assert "no problem is from these days. It has 2024-05-01 to 2024-09-01" in capsys.readouterr().err
 
 
-def test_written_samples_are_scored_again_and_compared(tmp_path, problem_file, sample_file, capsys):
+@pytest.mark.parametrize("compared", ["a/results.jsonl", "a/summary.json", "a"])
+def test_written_samples_are_scored_again_and_compared(tmp_path, problem_file, sample_file, compared, capsys):
     run("--problems", problem_file, "--samples", sample_file, "--out", tmp_path / "a")
     better = read(tmp_path / "a" / "samples.jsonl")
     for row in better:
@@ -141,7 +142,7 @@ def test_written_samples_are_scored_again_and_compared(tmp_path, problem_file, s
     (tmp_path / "b").mkdir()
     write(tmp_path / "b" / "samples.jsonl", better)
 
-    options = ["--export", "evalplus", tmp_path / "e.jsonl", "--compare", tmp_path / "a" / "results.jsonl"]
+    options = ["--export", "evalplus", tmp_path / "e.jsonl", "--compare", tmp_path / compared]
     assert run("--problems", problem_file, "--score-only", "--out", tmp_path / "b", *options) == 0
 
     comparison = json.loads((tmp_path / "b" / "summary.json").read_text())["comparison"]
@@ -248,6 +249,22 @@ def test_errors_are_one_line(tmp_path, problem_file, capsys, flags, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_samples_of_another_file_are_not_overwritten(tmp_path, problem_file, sample_file, capsys):
+    given = ["--problems", problem_file, "--out", tmp_path / "out"]
+    assert run(*given, "--samples", sample_file) == run(*given, "--samples", sample_file) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    other = [
+        {**row, "completion": None, "program": "def sign(x):" + GOOD} for row in read(tmp_path / "out/samples.jsonl")
+    ]
+    write(tmp_path / "other.jsonl", other)
+
+    status = run(*given, "--samples", tmp_path / "other.jsonl")
+
+    assert status == 2
+    assert "samples.jsonl has other samples, which would be overwritten, such as one of" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_comparison_with_invalid_results_is_an_error(tmp_path, problem_file, sample_file, capsys):
