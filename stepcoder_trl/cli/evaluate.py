@@ -118,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_memory(add, "Limit a program's memory in MiB (default: 512).")
     add("--float-tolerance", type=float, metavar="T", help="Compare printed numbers and returned floats up to T.")
     add_executor_arguments(scoring)
-    add("--compare", metavar="RUN", help="Compare with another run, its folder or results.jsonl (McNemar).")
+    add("--compare", metavar="RUN", help="Compare with the run in this folder (McNemar).")
     add(
         "--export",
         nargs=2,
