@@ -16,7 +16,7 @@ Problems may be in any supported format. Samples are rows with `task_id` and one
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 
 def main(problem_file: str, sample_file: str) -> None:
@@ -40,4 +40,7 @@ def main(problem_file: str, sample_file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problem_file", help="Problems in any supported format.")
+    parser.add_argument("sample_file", help="Samples of them.")
+    main(**vars(parser.parse_args()))

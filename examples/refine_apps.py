@@ -18,7 +18,7 @@ The first argument may also be the full APPS dataset, as a folder or a file. The
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import Counter
 from pathlib import Path
 
@@ -37,4 +37,7 @@ def main(source: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="APPS, as a folder or a file.")
+    parser.add_argument("folder", help="Folder of the results.")
+    main(**vars(parser.parse_args()))

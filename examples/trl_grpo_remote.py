@@ -11,14 +11,14 @@ docs/serve.md says how to protect the service. The last line names the folder of
 
 from __future__ import annotations
 
-import sys
-
-from stepcoder_trl import StepCoderGRPOConfig, StepCoderGRPOTrainer, load_problems
-from stepcoder_trl.executor import RemoteExecutor
+import argparse
 
 
-def main(model: str, problems: str, out: str, *urls: str) -> None:
+def main(model: str, problems: str, out: str, urls: list[str]) -> None:
     """Train a model on problems. The hosts at `urls` run its programs."""
+    from stepcoder_trl import StepCoderGRPOConfig, StepCoderGRPOTrainer, load_problems
+    from stepcoder_trl.executor import RemoteExecutor
+
     with RemoteExecutor(urls) as executor:
         trainer = StepCoderGRPOTrainer(
             model=model,
@@ -32,4 +32,9 @@ def main(model: str, problems: str, out: str, *urls: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="Model to train: a folder or a name on the Hub.")
+    parser.add_argument("problems", help="File of problems.")
+    parser.add_argument("out", help="Folder of the run.")
+    parser.add_argument("urls", nargs="+", help="Addresses of the hosts.")
+    main(**vars(parser.parse_args()))

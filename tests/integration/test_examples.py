@@ -6,6 +6,8 @@ import ast
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,17 @@ def test_data_examples_print_documented_lines(name, tmp_path, monkeypatch, capsy
     lines = printed_by(command, {"runs/apps_plus": str(tmp_path / "out")}, monkeypatch, capsys)
 
     assert lines == last_lines
+
+
+@pytest.mark.parametrize("name", ["evaluate.py", "refine_apps.py", "trl_grpo_remote.py"])
+def test_help_shows_the_command_without_heavy_imports(name):
+    code = f"import sys, runpy; sys.argv = [{name!r}, '--help']; sys.modules['torch'] = None; "
+    code += f"runpy.run_path({str(ROOT / 'examples' / name)!r}, run_name='__main__')"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    assert f"python examples/{name} " in done.stdout
+    assert "positional arguments:" in done.stdout
 
 
 SMALL = {
