@@ -37,7 +37,7 @@ from stepcoder_trl.trainer.checkpoints import (
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
 from stepcoder_trl.trainer.grpo_round import Round
 from stepcoder_trl.trainer.hub import CheckpointUploads, push
-from stepcoder_trl.trainer.inputs import check_keywords, check_types
+from stepcoder_trl.trainer.inputs import check_keywords, check_types, no_predictions
 from stepcoder_trl.trainer.run_report import RunReport
 from stepcoder_trl.trainer.signals import Interruption, stopped_by_signals
 from stepcoder_trl.trainer.training_metrics import execution_totals
@@ -246,6 +246,10 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         finally:
             if not self.is_in_train:
                 self.runner.close()
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Raise a `BadInputError`: use [`StepCoderGRPOTrainer.evaluate`]."""
+        raise no_predictions()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with told_if_disk_is_full(checkpoint_folder(self), self.is_world_process_zero()):

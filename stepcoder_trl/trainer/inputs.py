@@ -150,3 +150,11 @@ def refuse_reward_models(reward_funcs: Any) -> None:
             raise BadInputError(
                 f"`reward_funcs` has a {type(one).__name__}, which is a reward model. Pass it as `reward_model`."
             )
+
+
+def no_predictions() -> BadInputError:
+    """Return the error for `predict`, which transformers' trainers have."""
+    return BadInputError(
+        "`predict` is not supported: programs are judged by tests, not compared with labels. Call "
+        "`evaluate(dataset, metric_key_prefix='test')`, or sample with `stepcoder-trl evaluate --model DIR`."
+    )

@@ -452,6 +452,10 @@ class StepCoderPPOTrainer(PPOTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Raise a `BadInputError`: use [`StepCoderPPOTrainer.evaluate`]."""
+        raise inputs.no_predictions()
+
     def evaluate_rows(self, rows: Sequence[PromptRow]) -> Evaluation:
         """Evaluate one set of problems. Returns the samples of all processes, in order."""
         send_weights(self.generate)

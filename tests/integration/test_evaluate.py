@@ -14,7 +14,7 @@ from datasets import Dataset
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from stepcoder_trl import StepCoderPPOTrainer
-from stepcoder_trl.errors import SandboxError
+from stepcoder_trl.errors import BadInputError, SandboxError
 from stepcoder_trl.evaluation.generation import generate
 from stepcoder_trl.trainer.metric_table import EVALUATION_METRICS
 from tests.integration.helpers import RIGHT, UNPARSABLE, WRONG, logged, parameters, unreliable
@@ -231,6 +231,13 @@ def test_evaluate_takes_a_dataset(make, script, problems):
     metrics = trainer.evaluate(Dataset.from_list([problem.to_row() for problem in problems[:3]]), None, "test")
 
     assert metrics["test_pass@1"] == 1.0
+
+
+def test_predict_names_evaluate(make, problems):
+    with pytest.raises(
+        BadInputError, match=r"`predict` is not supported: .* Call `evaluate\(dataset, metric_key"
+    ):
+        make().predict(problems[:2])
 
 
 def test_missing_eval_dataset_is_refused(make):

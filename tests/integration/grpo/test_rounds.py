@@ -256,6 +256,13 @@ def test_unknown_metric_for_the_best_checkpoint_is_one_line(make_trainer, proble
         trainer.train()
 
 
+def test_predict_names_evaluate(make_trainer, problems):
+    with pytest.raises(
+        BadInputError, match=r"`predict` is not supported: .* Call `evaluate\(dataset, metric_key"
+    ):
+        make_trainer().predict(problems[:2])
+
+
 def test_dataset_of_datasets_is_taken(make_trainer, problems):
     rows = [{"task_id": one.task_id, "prompt": one.prompt, "starter_code": one.starter_code} for one in problems]
     trainer = make_trainer(dataset=Dataset.from_list(rows), keywords={"reward_funcs": letters})
