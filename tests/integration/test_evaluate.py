@@ -234,9 +234,7 @@ def test_evaluate_takes_a_dataset(make, script, problems):
 
 
 def test_predict_names_evaluate(make, problems):
-    with pytest.raises(
-        BadInputError, match=r"`predict` is not supported: .* Call `evaluate\(dataset, metric_key"
-    ):
+    with pytest.raises(BadInputError, match=r"`predict` is not supported: .* Call `evaluate\(dataset, metric_key"):
         make().predict(problems[:2])
 
 

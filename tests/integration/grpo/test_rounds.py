@@ -257,9 +257,7 @@ def test_unknown_metric_for_the_best_checkpoint_is_one_line(make_trainer, proble
 
 
 def test_predict_names_evaluate(make_trainer, problems):
-    with pytest.raises(
-        BadInputError, match=r"`predict` is not supported: .* Call `evaluate\(dataset, metric_key"
-    ):
+    with pytest.raises(BadInputError, match=r"`predict` is not supported: .* Call `evaluate\(dataset, metric_key"):
         make_trainer().predict(problems[:2])
 
 
