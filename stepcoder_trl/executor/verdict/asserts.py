@@ -97,8 +97,11 @@ def _split(test: ast.expr) -> Split:
     judgement = ast.fix_missing_locations(ast.Expression(splitter.outside(test)))
     if splitter.leaf is None:
         raise _Unsplittable
-    asks_truth = truth or any(_is_bool(part) for part in ast.walk(judgement))  # `f(1).isdigit() == True`
+    constants = [part.value for part in ast.walk(judgement) if isinstance(part, ast.Constant)]
+    asks_truth = truth or any(isinstance(value, bool) for value in constants)  # `f(1).isdigit() == True`
     asks_answer = any(_asks_answer(part, asks_truth) for part in ast.walk(splitter.leaf))
+    if truth or (asks_truth and len(constants) == 1):
+        asks_answer = asks_answer or _tells_truth(splitter.leaf)
     leaf = ast.unparse(_Evaluated().generic_visit(splitter.leaf) if splitter.calls_program else splitter.leaf)
     return Split(leaf, truth, asks_answer, splitter.tolerates, compile(judgement, "<judgement>", "eval"))
 
@@ -107,20 +110,41 @@ def _asks_answer(node: ast.AST, truth: bool) -> bool:
     """Return whether an expression calls a method that plain values have, of an answer or a value of the program."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
         return False
-    owner = answer = node.func.value
-    while isinstance(answer, (ast.Attribute, ast.Subscript)):
-        answer = answer.value
     tells_truth = truth or node.func.attr.startswith("is")  # `f(1).isdigit() > 0`
+    if isinstance(_base(node.func.value), ast.Call):
+        tells_truth = tells_truth or bool(arguments_of(node))
+    return _is_of_answer(node.func) and tells_truth and node.func.attr in PLAIN_ATTRIBUTES
+
+
+def _tells_truth(node: ast.expr) -> bool:
+    """Return whether the truth of an expression is one that an attribute of an answer tells: `f(1).all()`."""
+    match node:
+        case ast.Attribute():
+            return _is_of_answer(node)
+        case ast.Call(func=ast.Attribute() as function):
+            return _is_of_answer(function)
+        case ast.Call(func=ast.Name(id=name), args=[value, *_]) if name in BUILTIN_NAMES:
+            return _tells_truth(value)
+        case ast.Subscript(value=value):
+            return _tells_truth(value)
+    return False
+
+
+def _is_of_answer(attribute: ast.Attribute) -> bool:
+    """Return whether an attribute is one of an answer, or of a value of the program, and not of its classes."""
+    answer = _base(attribute.value)
+    if answer is not attribute.value:
+        return True
     if isinstance(answer, ast.Call):
-        is_answer = answer is not owner or not names_class(answer.func)
-        tells_truth = tells_truth or bool(node.args or node.keywords)
-    else:
-        is_answer = answer is not owner or last_name(answer).isupper() or not names_class(answer)
-    return is_answer and tells_truth and node.func.attr in PLAIN_ATTRIBUTES
+        return not names_class(answer.func)
+    return last_name(answer).isupper() or not names_class(answer)
 
 
-def _is_bool(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, bool)
+def _base(node: ast.expr) -> ast.expr:
+    """Return the expression whose attributes and elements this one is."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node
 
 
 def names_in(node: ast.AST) -> set[str]:

@@ -11,6 +11,7 @@ the examiner, or is untrusted.
                 replace every helper. Of other ones it would only have to know the result, as in `isleap(f(1)) == True`
     call:       function(argument, ...)
     function:   name, but none that runs a text as code | Class.name | Class(argument, ...).name
+                A builtin only where its arguments have no other names: `isinstance(Dog(), Animal)` judges an object
     argument:   literal | [argument, ...] | {literal: argument} | Class(argument, ...) | name of an argument
               | float(text) | module.array([literal, ...]) | -argument | name of a builtin
 """
@@ -26,6 +27,7 @@ from stepcoder_trl.executor.verdict.asserts import (
     arguments_of,
     is_math_constant,
     names_class,
+    names_in,
     root_name,
 )
 from stepcoder_trl.parsing import syntax_tree
@@ -68,7 +70,7 @@ class PlainCalls:
             case ast.Call(func=ast.Attribute(value=value), args=[], keywords=[]) if self._is_answer(value):
                 return True
             case ast.Call(func=function) if self._is_function(function) and self._are_arguments(node):
-                return True
+                return root_name(function) not in BUILTIN_NAMES or not _names_others(node)
             case ast.Call(args=[value], keywords=[]):
                 is_helper = ast.unparse(node.func) in _HELPERS and root_name(node.func) not in self._made
                 return is_helper and self._is_answer(value)
@@ -143,6 +145,11 @@ class PlainCalls:
             case ast.Call(func=ast.Attribute(attr="array"), args=[ast.List() as value], keywords=[]):
                 return root_name(call.func) in self._imported and _is_literal(value)
         return self._is_object(call)
+
+
+def _names_others(call: ast.Call) -> bool:
+    """Return whether an argument names anything but builtins."""
+    return any(not names_in(argument) <= BUILTIN_NAMES for argument in arguments_of(call))
 
 
 def _is_index(node: ast.expr) -> bool:

@@ -270,6 +270,10 @@ def test_helper_of_a_test_gets_answer_and_expected_value_outside_of_the_program(
         ("", "assert f(max, [1, 2]) == 2"),
         ("", "assert f(len, 'ab') == 2"),
         ("", "assert sum(10, 15) == 6"),
+        ("", "assert max([1, 2], key=len) == 6"),
+        ("", "assert f([1]).tolist() == [True, False]"),
+        ("", "assert Dog(1).barks()"),
+        ("", "assert Dog.barks(1) == True"),
     ],
 )
 def test_expression_that_shows_arguments_alone_runs_with_the_program(setup, statement):
@@ -308,6 +312,16 @@ def test_expression_that_shows_arguments_alone_runs_with_the_program(setup, stat
         ("", "assert code.isdigit() > 0"),
         ("", "assert TABLE['a'].istitle()"),
         ("", "assert Table()['a'].istitle() is True"),
+        ("", "assert hasattr(Dog(), 'bark') == True"),
+        ("", "assert isinstance(Dog(), tuple) is True"),
+        ("", "assert callable(Dog())"),
+        ("", "assert len([Dog(), Dog()], 7) == 2"),
+        ("", "assert f([1]).all()"),
+        ("", "assert f([1]).any() == True"),
+        ("", "assert not f([1]).is_nan()"),
+        ("", "assert f([1])[0].parts.is_leap_year"),
+        ("", "assert all(f([1]).flags) is not False"),
+        ("", "assert RESULT.all()"),
     ],
 )
 def test_what_the_program_can_replace_to_pass_is_not_trusted_beside_it(preamble, statement):
