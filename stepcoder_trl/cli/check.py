@@ -62,13 +62,15 @@ class _Plan:
     model_args: Any = None
     sharding: Any = None
     complaint: str = ""  # about lengths
+    vocabulary: str = ""  # what is wrong with it
+    note: str = ""  # nothing is wrong, but good to know
     missing: str = ""  # what the configuration lacks
     choice: ExecutorChoice = field(default_factory=ExecutorChoice)
 
     @property
     def wrong(self) -> list[str]:
         """Return what is wrong with model or configuration."""
-        return [text for text in (self.complaint, self.missing) if text]
+        return [text for text in (self.complaint, self.vocabulary, self.missing) if text]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         _check_that_some_ran(checks)
         measured = _measured(arguments, plan, rows, checks, executor)
     checks += [ProblemCheck(0, "", str(error)) for error in bad_text]
-    lines = [*_summary(checks, plan), *plan.wrong, *_complaints(checks, plan)]
+    lines = [*_summary(checks, plan), *filter(None, [plan.note]), *plan.wrong, *_complaints(checks, plan)]
     planned, is_fine = _dry_run(arguments, plan, checks)
     print("\n".join([*lines, *measured, *planned]), file=sys.stderr if arguments.out == "-" else sys.stdout)
     if arguments.out:
@@ -220,10 +222,11 @@ def _with_tokenizer(plan: _Plan) -> _Plan:
     """Return a plan with the model's tokenizer and the limit of its positions."""
     if plan.model is None:
         return plan
-    from stepcoder_trl.evaluation.tokenizers import load_tokenizer, num_positions
+    from stepcoder_trl.evaluation.tokenizers import load_tokenizer, text_config
 
     tokenizer = load_tokenizer(plan.model, "model")
-    limits = [plan.max_prompt_length, num_positions(plan.model)]
+    config = text_config(plan.model)
+    limits = [plan.max_prompt_length, config.get("max_position_embeddings")]
     if limits[1] is not None:
         limits[1] -= plan.response_length
     limit = min((float(one) for one in limits if one is not None), default=plan.rule.limit)
@@ -234,7 +237,23 @@ def _with_tokenizer(plan: _Plan) -> _Plan:
             f"{limit + plan.response_length:.0f} positions. Lower `response_length` (GRPO: `max_completion_length`)."
         )
         limit += plan.response_length
-    return replace(plan, rule=replace(plan.rule, tokenizer=tokenizer, limit=limit), complaint=complaint)
+    vocabulary, note = _vocabulary(tokenizer, config.get("vocab_size"))
+    rule = replace(plan.rule, tokenizer=tokenizer, limit=limit)
+    return replace(plan, rule=rule, complaint=complaint, vocabulary=vocabulary, note=note)
+
+
+def _vocabulary(tokenizer: Any, embeddings: int | None) -> tuple[str, str]:
+    """Return what is wrong, and else what to know, if a tokenizer has more tokens than its model embeddings."""
+    from stepcoder_trl.evaluation.tokenizers import missing_embedding
+
+    if embeddings is None or len(tokenizer) <= embeddings:
+        return "", ""
+    wrong = missing_embedding(tokenizer, embeddings)
+    note = (
+        f"The tokenizer has {len(tokenizer)} tokens, but the model has only {embeddings} embeddings. Training refuses "
+        "a query that holds one of the others."
+    )
+    return (wrong, "") if wrong else ("", note)
 
 
 def _styled(rows: Sequence[RawRow], plan: _Plan) -> list[RawRow]:

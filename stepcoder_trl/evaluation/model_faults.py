@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.evaluation.tokenizers import missing_embedding
 
 
 def check_vocabulary(
@@ -17,23 +18,16 @@ def check_vocabulary(
     """
     Check that a model has an embedding for each token that it gets.
 
-    A tokenizer may have more tokens than the model has embeddings, as long as no sequence holds them. `sequences` are
-    read only if it has.
+    A tokenizer may have more tokens than the model has embeddings, as long as no sequence holds them.
 
     Raises:
         BadInputError: If an embedding is missing. The message says how to add it.
     """
     embeddings = model.get_input_embeddings()
-    if not isinstance(embeddings, torch.nn.Embedding) or len(tokenizer) <= embeddings.num_embeddings:
-        return
-    special = [one for one in (tokenizer.pad_token_id, tokenizer.eos_token_id) if one is not None]
-    largest = max((max(ids, default=0) for ids in (special, *sequences)), default=0)
-    if largest >= embeddings.num_embeddings:
-        raise BadInputError(
-            f"The tokenizer has {len(tokenizer)} tokens, but the model has only {embeddings.num_embeddings} "
-            f"embeddings, and none for {tokenizer.convert_ids_to_tokens(largest)!r}. Call "
-            "`model.resize_token_embeddings(len(tokenizer))` and save the model, or use the tokenizer of the model."
-        )
+    if isinstance(embeddings, torch.nn.Embedding):
+        complaint = missing_embedding(tokenizer, embeddings.num_embeddings, sequences)
+        if complaint:
+            raise BadInputError(complaint)
 
 
 @contextmanager

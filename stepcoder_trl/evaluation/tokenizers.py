@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,39 @@ def no_tokenizer(error: Exception) -> str:
 
 def num_positions(model: str) -> int | None:
     """Return the positions of a model. `None` if it has no limit, or its folder has no model."""
+    positions: int | None = text_config(model).get("max_position_embeddings")
+    return positions
+
+
+def text_config(model: str) -> dict[str, Any]:
+    """Return the configuration of a model's text part. Empty if its folder has no model."""
     if Path(model).is_dir() and not Path(model, "config.json").is_file():
-        return None
+        return {}
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(model).get_text_config()
+        found: dict[str, Any] = AutoConfig.from_pretrained(model).get_text_config().to_dict()
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise BadInputError(f"`config.json` of {model!r} cannot be read ({reason}). Save the model again.") from None
-    positions: int | None = config.to_dict().get("max_position_embeddings")
-    return positions
+    return found
+
+
+def missing_embedding(tokenizer: Any, embeddings: int, sequences: Iterable[Sequence[int]] = ()) -> str:
+    """
+    Return what is wrong if a token has no embedding: one of `sequences`, or the one for padding or the end.
+
+    A tokenizer may have more tokens than a model has embeddings, as long as nothing holds them. `sequences` are read
+    only if it has. Empty if all is well.
+    """
+    if len(tokenizer) <= embeddings:
+        return ""
+    special = [one for one in (tokenizer.pad_token_id, tokenizer.eos_token_id) if one is not None]
+    largest = max((max(ids, default=0) for ids in (special, *sequences)), default=0)
+    if largest < embeddings:
+        return ""
+    return (
+        f"The tokenizer has {len(tokenizer)} tokens, but the model has only {embeddings} embeddings, and none for "
+        f"{tokenizer.convert_ids_to_tokens(largest)!r}. Call `model.resize_token_embeddings(len(tokenizer))` and save "
+        "the model, or use the tokenizer of the model."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from contextlib import nullcontext
 from functools import partial
@@ -152,6 +153,27 @@ def test_response_that_leaves_no_room_is_named(problem_file, tmp_path, tokenizer
     printed = capsys.readouterr().out
     assert "a run allows" not in printed
     assert "A response of 1024 tokens leaves no room for a query in the model's 256 positions" in printed
+
+
+@pytest.mark.parametrize(
+    ("role", "status", "message"),
+    [
+        ("pad_token", 1, "embeddings, and none for '<new>'. Call `model.resize_token_embeddings(len(tokenizer))`"),
+        ("cls_token", 0, "embeddings. Training refuses a query that holds one of the others."),
+    ],
+)
+def test_tokenizer_with_more_tokens_than_the_model_is_named(
+    role, status, message, problem_file, tmp_path, tokenizer, capsys
+):
+    tiny_config(tokenizer, max_position_embeddings=2048).save_pretrained(tmp_path / "model")
+    own = copy.deepcopy(tokenizer)
+    own.add_special_tokens({role: "<new>"})
+    own.save_pretrained(tmp_path / "model")
+
+    assert check(problem_file, "--model", tmp_path / "model") == status
+
+    printed = capsys.readouterr().out
+    assert f"The tokenizer has {len(own)} tokens, but the model has only {len(tokenizer)} {message}" in printed
 
 
 @pytest.fixture
