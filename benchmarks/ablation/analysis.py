@@ -207,8 +207,9 @@ def curves(runs: Runs, arm: str, name: str, axis: str = "rollouts") -> list[tupl
 def training_curve(runs: Runs, arm: str, name: str) -> list[tuple[float, Estimate]]:
     """Return the mean of a training metric per update, with the number of rollouts so far."""
     histories = [run["updates"] for run in runs.by_arm[arm].values()]
+    begun = ARMS[arm].imitates_first
     return [
-        ((number + 1) * runs.setting.rollouts_per_update, estimate([update[name] for update in updates]))
+        ((begun + number + 1) * runs.setting.rollouts_per_update, estimate([update[name] for update in updates]))
         for number, updates in enumerate(zip(*histories, strict=True))
     ]
 

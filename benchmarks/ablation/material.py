@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -31,7 +31,7 @@ SPARE_TOKENS = 8  # that a completion may be longer than the longest solution
 class Material:
     """Problems, fine-tuned model and tokenizer from which a run starts."""
 
-    training: list[Problem]  # with the tests for training
+    training: list[Problem]  # with the tests and solutions for training
     evaluated: dict[str, list[Problem]]  # training and held-out problems, with all tests
     tokenizer: PreTrainedTokenizerFast
     model: LlamaForCausalLM
@@ -49,7 +49,7 @@ def prepare(setting: Setting, seed: int, folder: Path) -> Material:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint)
     solutions = (problem.canonical_solution for problems_ in problems.values() for problem in problems_)
     return Material(
-        training=[with_first_tests(problem, setting.training_tests) for problem in problems["training"]],
+        training=for_training(problems["training"], setting),
         evaluated=problems,
         tokenizer=tokenizer,
         model=LlamaForCausalLM.from_pretrained(checkpoint).to(setting.device).eval(),
@@ -57,6 +57,15 @@ def prepare(setting: Setting, seed: int, folder: Path) -> Material:
         sft=json.loads((checkpoint / "sft.json").read_text()),
         digest=digest([rows, weights]),
     )
+
+
+def for_training(problems: Sequence[Problem], setting: Setting) -> list[Problem]:
+    """Return the problems with the tests for training. Those after the first `num_solutions` have no solution."""
+    found = [with_first_tests(problem, setting.training_tests) for problem in problems]
+    if setting.num_solutions is None:
+        return found
+    unsolved = (replace(problem, canonical_solution="") for problem in found[setting.num_solutions :])
+    return [*found[: setting.num_solutions], *unsolved]
 
 
 def with_first_tests(problem: Problem, number: int | None) -> Problem:

@@ -35,6 +35,8 @@ PAIRS = (
     *((arm, "grpo") for arm in BY_GRPO if arm != "grpo"),
     *(("grpo_stepcoder", arm) for arm in BY_GRPO if arm not in ("grpo", "grpo_stepcoder")),
     *(("mean_fgo", "mean"), ("mean_tests", "mean_fgo"), ("mean_tests", "mean_random"), ("mean_random", "mean_fgo")),
+    *((arm, "imitation") for arm in ("imitating", "then_stepcoder", "then_mean")),
+    ("then_stepcoder", "then_mean"),
     *(("grpo", "ppo"), ("grpo_stepcoder", "stepcoder"), ("grpo_mix", "mix"), ("grpo_adaptive", "adaptive")),
 )
 # Lines of a picture, and those of them with a band: more bands would hide the lines.

@@ -18,7 +18,7 @@ from transformers import TrainerCallback, set_seed
 
 from benchmarks.ablation.files import write_json
 from benchmarks.ablation.material import Material, prepare
-from benchmarks.ablation.settings import ARMS, BY_GRPO, SETTINGS, Job, Setting
+from benchmarks.ablation.settings import ARMS, BY_GRPO, IMITATION, SETTINGS, Job, Setting
 from benchmarks.ablation.trainers import (
     Measures,
     cpu_seconds,
@@ -64,6 +64,7 @@ class Evaluator(TrainerCallback):
         self.setting, self.material, self.executor = setting, material, executor
         self.points: list[dict[str, float]] = []
         self.steps = 1  # of an update, as the trainer counts them
+        self.begun = 0  # updates before the trainer's first
 
     def evaluate(self, update: int) -> None:
         """Add a point to the learning curve."""
@@ -87,7 +88,7 @@ class Evaluator(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Evaluate if an update has ended and an evaluation is due."""
         if state.global_step % self.steps == 0:
-            self.after(state.global_step // self.steps)
+            self.after(self.begun + state.global_step // self.steps)
 
     def after(self, update: int) -> None:
         """Evaluate if an evaluation is due after this update. The last update always has one."""
@@ -99,12 +100,14 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     """
     Do one run of the grid.
 
-    Return `points` (the learning curve), `updates` (the metrics of training), `sft`, the identity of the run, and its
-    cost. The arm that does not train has `start`: shares of its completions from scratch.
+    Return `points` (the learning curve), `updates` (the metrics of training), `imitated` (those of fine-tuning before
+    it), `sft`, the identity of the run, and its cost. The arm that does not train has `start`: shares of its
+    completions from scratch.
     """
     setting, arm = job.setting, ARMS[job.arm]
     begun_s = time.perf_counter()
     material = prepare(setting, job.seed, folder)
+    imitated: list[dict[str, float]] = []
     history: list[dict[str, float]] = []
     start: dict[str, dict[str, float]] = {}
     with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor:
@@ -113,15 +116,19 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
             evaluator.evaluate(0)
             start = {"start": _start(job, material, executor)}
         elif arm.learns_from == "solutions":
-            history = _imitate(job, material, evaluator)
+            history = _imitate(job, material, evaluator, setting.last_update)
         else:
+            if arm.imitates_first:
+                imitated = _imitate(job, material, evaluator, arm.imitates_first)
+            evaluator.begun = len(imitated)
             history = _train(job, material, executor, evaluator)
     return {
         "job": job.name,
         "setting": setting.name,
         "arm": job.arm,
         "seed": job.seed,
-        "points": _with_cpu_seconds(evaluator.points, history),
+        "points": _with_cpu_seconds(evaluator.points, [*imitated, *history]),
+        **({"imitated": imitated} if imitated else {}),
         "updates": history,
         "sft": material.sft,
         "material": material.digest,
@@ -142,23 +149,23 @@ def _train(job: Job, material: Material, executor: CodeExecutor, evaluator: Eval
         evaluator.steps = measures.steps
         trainer.add_callback(measures)
         trainer.add_callback(evaluator)
-        trainer.add_callback(StopAfter(job.setting.last_update * measures.steps))
+        trainer.add_callback(StopAfter((job.setting.last_update - evaluator.begun) * measures.steps))
         trainer.train()
     return measures.history()
 
 
-def _imitate(job: Job, material: Material, evaluator: Evaluator) -> list[dict[str, float]]:
-    """Fine-tune on the training problems' canonical solutions and evaluate. Return loss and seconds of each step."""
+def _imitate(job: Job, material: Material, evaluator: Evaluator, updates: int) -> list[dict[str, float]]:
+    """Fine-tune on the training problems' canonical solutions and evaluate. Return loss and seconds of each update."""
     solutions = (
         Demonstration(str(problem.prompt), problem.starter_code, problem.canonical_solution, 0.0)
-        for problem in itertools.cycle(material.training)
+        for problem in itertools.cycle(problem for problem in material.training if problem.canonical_solution)
     )
     settings = SFTConfig(
-        num_steps=job.setting.last_update,
+        num_steps=updates,
         batch_size=job.setting.rollouts_per_update,
         warmup_steps=1,
         batches_sorted_together=1,
-        **ARMS[job.arm].options,
+        **IMITATION,
     )
     history = []
     begun_s = cpu_seconds()

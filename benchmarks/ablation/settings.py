@@ -37,6 +37,7 @@ class Setting:
     dials: SyntheticConfig  # of the problems, with the tests for evaluation
     corpus: Corpus
     training_tests: int | None = 2  # the first ones of each problem; `None` takes all
+    num_solutions: int | None = None  # training problems with a solution, the first ones; `None` leaves all theirs
     num_problems: int = 64
     num_heldout: int = 256
     updates: int = 48
@@ -75,13 +76,14 @@ class Arm:
 
     `learns_from="tests"` trains by PPO, `"groups"` by GRPO, whose scores come from the tests, too. `"solutions"`
     fine-tunes on the training problems' canonical solutions, which CCCS shows in part, on as many as other arms sample
-    completions. `"nothing"` does not train.
+    completions. `"nothing"` does not train. The first updates of an arm may be such fine-tuning: `imitates_first`.
     """
 
     label: str
     options: dict[str, Any] = field(default_factory=dict)  # of the trainer's configuration, or of `SFTConfig`
     reward: str | None = None  # its name; `None` takes the trainer's compiler feedback
     learns_from: Literal["tests", "groups", "solutions", "nothing"] = "tests"
+    imitates_first: int = 0  # updates
 
     @property
     def common(self) -> dict[str, Any]:
@@ -153,6 +155,8 @@ BEYOND = {
     "stepcoder_mean": Arm("StepCoder, mean score", _MEAN),
     "imitating": Arm("StepCoder, prefix imitation", {"prefix_imitation": 0.2}),
     "measured": Arm("StepCoder, measured start", {"curriculum_start": "measured"}),
+    "then_stepcoder": Arm("SFT on solutions, then StepCoder", imitates_first=6),
+    "then_mean": Arm("SFT on solutions, then PPO, mean score", {**OFF, **_MEAN}, imitates_first=6),
 }
 ARMS |= BEYOND
 BY_PPO, BY_GRPO = (
@@ -177,6 +181,7 @@ TIERS = (
     ("stepcoder_mean",),
     ("mean_random",),
     ("measured",),
+    ("then_stepcoder", "then_mean"),
 )
 
 
@@ -193,8 +198,13 @@ class Job:
         """Name of the result. It contains a digest of setting and arm."""
         settings = {**asdict(self.setting), "arm": asdict(ARMS[self.arm]), "common": ARMS[self.arm].common}
         del settings["reason"]
-        if not self.setting.on_gpu:  # the names of runs on CPUs are older than these fields
+        # The names of many runs are older than these fields.
+        if not self.setting.on_gpu:
             del settings["model"], settings["on_gpu"]
+        if self.setting.num_solutions is None:
+            del settings["num_solutions"]
+        if not ARMS[self.arm].imitates_first:
+            del settings["arm"]["imitates_first"]
         return f"{self.setting.name}/{self.arm}-{digest(settings)}-seed{self.seed}"
 
     def path(self, folder: Path) -> Path:
@@ -325,6 +335,16 @@ OPTIONS = replace(
     training_tests=4,
     stop_after=MAIN.updates // 2,
 )
+# What to do with a few solutions: demonstrations, prefixes of a curriculum, or both.
+FEW_SOLUTIONS = replace(
+    OPTIONS,
+    name="few_solutions",
+    reason=(
+        "As `options`, but only 8 of the 64 training problems have a solution. The others train from scratch, where a "
+        "program passes once in 400. Eight programs show a part of the concepts that the model lacks."
+    ),
+    num_solutions=8,
+)
 # For a GPU: a model with thirty times as many parameters, which is fine-tuned as long.
 LARGE = replace(
     MAIN,
@@ -345,6 +365,5 @@ SMOKE = Setting(
     num_generations=2,
     evaluate_every=1,
 )
-SETTINGS = {
-    setting.name: setting for setting in (MAIN, OWN, FAMILIES, *TESTS, *CHAINS, SPARSER, GROUPS, OPTIONS, LARGE, SMOKE)
-}
+_ALL = (MAIN, OWN, FAMILIES, *TESTS, *CHAINS, SPARSER, GROUPS, OPTIONS, FEW_SOLUTIONS, LARGE, SMOKE)
+SETTINGS = {setting.name: setting for setting in _ALL}

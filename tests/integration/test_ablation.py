@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ablation import run as one_run
 from benchmarks.ablation.concepts import trace
 from benchmarks.ablation.gradients import MASKS, MOMENTS, compare, probe
-from benchmarks.ablation.settings import SMOKE, Job
+from benchmarks.ablation.settings import ARMS, SMOKE, Job
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -49,6 +51,18 @@ def test_smoke_grid_compares_five_arms_and_continues(tmp_path):
         if run["arm"] != "sft":
             assert [point["rollouts"] for point in run["points"]] == [4, 8]
             assert all(update["cpu_s"] > 0 for update in run["updates"])
+
+
+def test_fine_tuning_on_the_few_solutions_comes_first(tmp_path, monkeypatch):
+    monkeypatch.setitem(ARMS, "then_stepcoder", dataclasses.replace(ARMS["then_stepcoder"], imitates_first=1))
+
+    found = one_run.run(Job(dataclasses.replace(SMOKE, num_solutions=1), "then_stepcoder", 0), tmp_path)
+
+    # One update of each kind. Three of the four problems have no solution, so they have no curriculum.
+    assert [sorted(update) for update in found["imitated"]] == [["cpu_s", "loss"]]
+    assert [update["scratch_share"] for update in found["updates"]] == [0.75]
+    assert [point["rollouts"] for point in found["points"]] == [4, 8]
+    assert found["points"][0]["cpu_s"] < found["points"][1]["cpu_s"]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

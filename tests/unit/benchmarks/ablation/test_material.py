@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from benchmarks.ablation.material import prepare, with_first_tests
+from benchmarks.ablation.material import for_training, prepare, with_first_tests
 from benchmarks.ablation.settings import SMOKE
 from stepcoder_trl.quickstart.problems import synthetic_problems
 
@@ -15,6 +15,16 @@ def test_first_tests_equal_generated_few_tests():
 
     assert with_first_tests(problem, 2) == expected
     assert with_first_tests(problem, None) == problem
+
+
+def test_only_the_first_problems_have_a_solution():
+    problems = synthetic_problems(3, 0, SMOKE.dials)
+    few = for_training(problems, dataclasses.replace(SMOKE, num_solutions=1, training_tests=1))
+
+    assert few[0].canonical_solution == problems[0].canonical_solution
+    assert [problem.canonical_solution for problem in few[1:]] == ["", ""]
+    assert all(len(problem.tests["inputs"]) == 1 for problem in few)
+    assert for_training(problems, dataclasses.replace(SMOKE, training_tests=None)) == problems
 
 
 def test_digest_depends_on_problems_and_weights(tmp_path):

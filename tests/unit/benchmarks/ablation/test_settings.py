@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 
-from benchmarks.ablation.settings import ARMS, BY_GRPO, BY_PPO, MAIN, SETTINGS, SMOKE, TIERS, Job, plan
+from benchmarks.ablation.settings import ARMS, BY_GRPO, BY_PPO, MAIN, OUT, SETTINGS, SMOKE, TIERS, Job, plan
 from benchmarks.ablation.trainers import binary_reward, grpo_config, ppo_config
 from stepcoder_trl import Execution, Outcome
 
@@ -43,9 +45,9 @@ def test_every_arm_by_ppo_makes_a_configuration(setting, arm, tmp_path):
 
     assert args.per_device_train_batch_size * args.gradient_accumulation_steps == setting.rollouts_per_update
     assert (args.seed, args.response_length) == (3, 50)
-    from_scratch = ("ppo", "no_cccs", "ppocoder", "rltf", "mean", "mean_fgo", "mean_tests", "mean_random")
+    from_scratch = ("ppo", "no_cccs", "ppocoder", "rltf", "mean", "mean_fgo", "mean_tests", "mean_random", "then_mean")
     assert (args.curriculum == "off") == (arm in from_scratch)
-    assert (args.fgo == "off") == (arm in ("ppo", "no_fgo", "ppocoder", "rltf", "mean"))
+    assert (args.fgo == "off") == (arm in ("ppo", "no_fgo", "ppocoder", "rltf", "mean", "then_mean"))
     assert (args.score_tests == "mean") == ("mean" in arm)
 
 
@@ -82,3 +84,10 @@ def test_binary_reward_is_1_for_passing_programs_alone():
     executions = [Execution(outcome, (), frozenset(), frozenset(), 0.0, True) for outcome in outcomes]
 
     assert binary_reward([""] * 4, [*executions, None]) == [1.0, 0.0, 0.0, None]
+
+
+def test_names_of_published_runs_do_not_change():
+    published = json.loads((Path(__file__).parents[4] / OUT / "results.json").read_text(encoding="utf-8"))
+    names = {run["job"] for run in published["options"]["runs"]}
+
+    assert {Job(SETTINGS["options"], arm, 0).name for arm in ("sft", "imitation", "ppo", "measured")} <= names
