@@ -112,6 +112,10 @@ class _Lost(BaseException):
     """Raised to abort an examination. Not an `Exception`, so that few checks catch it. Otherwise `lost` stays set."""
 
 
+class _Refused(BaseException):
+    """Raised to end a test that needs what messages cannot carry. Otherwise `refused` stays set."""
+
+
 class _Session:
     """Examination of one process of a program."""
 
@@ -119,16 +123,18 @@ class _Session:
         self.checks = checks
         self.channel = channel
         self.lost: str | None = None
+        self.refused: str | None = None  # what the test needs, whatever it makes of the error
         self.namespace: dict[str, Any] | None = None
         self.questions = 0
         self.raised: BaseException | None = None  # the program's last exception, and its process's claims about it
         self.claims: Result = {}
-        self.references = References(self.operate)
+        self.references = References(self.operate, self.refuse)
 
     def examine(self, number: int) -> Verdict:
         """Return the verdict on one test."""
         code, check = self.checks.tests[number]
-        self.references = References(self.operate)
+        self.references = References(self.operate, self.refuse)
+        self.refused = None
         try:
             namespace = self.prepared()
             for candidate in range(check["candidates"]):
@@ -139,7 +145,9 @@ class _Session:
             verdict = self.verdict_on(error)
         finally:
             self.raised = None
-        return verdict if self.lost is None else {"aborted": self.lost}
+        if self.lost is not None:
+            return {"aborted": self.lost}
+        return verdict if self.refused is None else {"error": one_line(self.refused), "line": None}
 
     def prepared(self) -> dict[str, Any]:
         if self.namespace is None:
@@ -164,6 +172,8 @@ class _Session:
         """Ask a question and wait for the answer."""
         if self.lost is not None:
             raise _Lost
+        if self.refused is not None:
+            raise _Refused
         self.raised = None
         tree = self.encoded(arguments)
         question: Question = {"id": self.questions, "function": function, "arguments": tree, "shared": shared}
@@ -182,9 +192,9 @@ class _Session:
         try:
             return StrictWriter(self.references.number, shares=True).encode(arguments, 0)
         except NotPlain as error:
-            raise TypeError(f"a {error} cannot be passed on; {_REMEDY}") from None
+            self.refuse(f"a {error}")
         except TooLarge:
-            raise ValueError(f"arguments are too large to be passed on; {_REMEDY}") from None
+            self.refuse("arguments that are too large")
 
     def take(self, answer: Answer, arguments: list[Any], shared: bool) -> Any:
         """Return the value of an answer, or set `raised` if the program raised. Raise ValueError etc. for garbage."""
@@ -204,6 +214,11 @@ class _Session:
 
     def decoded(self, tree: Tree, shares: bool) -> Any:
         return Reader(self.references.referred, self.references.derived, shares).read(tree)
+
+    def refuse(self, what: str) -> NoReturn:
+        """End the test, because it needs what cannot be passed on to the program."""
+        self.refused = f"{what} cannot be passed on to the program; {_REMEDY}"
+        raise _Refused
 
     def lose(self, why: str) -> NoReturn:
         self.lost = why

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NoReturn
 
+from stepcoder_trl.executor.examiner.elements import Elements, Stream
+from stepcoder_trl.executor.examiner.operations import Ask, Operations, Refuse, asked
 from stepcoder_trl.executor.wire.codec import TooLarge
 from stepcoder_trl.executor.wire.objects import Writer
 
@@ -32,10 +35,7 @@ class StrictWriter(Writer):
         return self.opaque(value, kind)
 
 
-Ask = Callable[..., Any]  # name of an operation, operands -> result
-
-
-class Reference:
+class Reference(Operations):
     """
     Reference to an object of the program. Its operations ask the program.
 
@@ -44,8 +44,8 @@ class Reference:
     order, so that an object cannot pass as sorted by place and complete in order.
     """
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+    def __init__(self, references: References) -> None:
+        self._references = references
 
     __hash__ = object.__hash__
 
@@ -55,40 +55,50 @@ class Reference:
     def __bool__(self) -> bool:
         return bool(self._ask("bool", self))
 
-    def __str__(self) -> Any:
-        return self._ask("str", self)
-
-    def __repr__(self) -> Any:
-        return self._ask("repr", self)
-
-    def __int__(self) -> Any:
-        return self._ask("int", self)
-
-    def __float__(self) -> Any:
-        return self._ask("float", self)
+    __str__, __repr__, __format__ = asked("str"), asked("repr"), asked("format")
+    __int__, __float__, __complex__, __bytes__ = asked("int"), asked("float"), asked("complex"), asked("bytes")
+    __index__, __trunc__ = asked("index"), asked("trunc")
 
     def __len__(self) -> Any:
         length = self._ask("len", self)
         elements = self._elements()
-        if elements is not None and len(elements) != length:
-            raise ValueError("an object whose length is not the number of its elements")
+        if elements is not None and len(elements.all()) != length:
+            self._refuse("a length that is not the number of elements")
         return length
 
-    def __iter__(self) -> Any:
-        return iter(self._ask("elements", self))
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._references.elements(self))
+
+    def __reversed__(self) -> Iterator[Any]:
+        self._refuse_own("__reversed__")
+        return iter([self[place] for place in reversed(range(len(self)))])
+
+    def __contains__(self, item: object) -> bool:
+        try:
+            elements = iter(self)
+        except TypeError:
+            self._refuse_own("__contains__")
+            raise
+        return any(item is element or item == element for element in elements)
 
     def __getitem__(self, key: Any) -> Any:
         element = self._ask("getitem", self, key)
         elements = self._elements() if type(key) is int else None
         return element if elements is None else elements[key]
 
-    def _elements(self) -> list[Any] | None:
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        self._refuse("a copy of an object of the program")
+
+    def _elements(self) -> Elements | None:
         """Return the elements in order, or `None` if the object cannot be iterated, or not here."""
         try:
-            elements: list[Any] = self._ask("list", self)
-            return elements
+            elements = self._references.elements(self, in_order=False)
+            elements.has(0)
         except Exception:
             return None
+        if isinstance(elements, Stream):
+            self._refuse("a generator with a length or places")
+        return elements
 
 
 class References:
@@ -96,13 +106,15 @@ class References:
     References of the examiner to the program's objects, by number. `ask` has the program carry out an operation.
 
     Between two calls of the program no object changes. So an operation is asked for once, and then has the same
-    result until `forget` is called.
+    result until `forget` is called. `refuse` ends the test: it needs what cannot be asked.
     """
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, refuse: Refuse) -> None:
         self._ask_program = ask
+        self.refuse = refuse
         self._results: dict[tuple[Any, ...], tuple[Any, BaseException | None]] = {}
-        self._iterated: set[int] = set()  # ids of references whose elements were read in order
+        self._elements: dict[int, Elements] = {}  # by `id` of the reference
+        self._streams: dict[int, Stream | None] = {}
         self._by_number: dict[int, Reference] = {}
         self._known: dict[int, tuple[Any, int]] = {}  # by `id`; the object is kept so that its `id` stays unique
         self._classes: dict[tuple[str, type], Any] = {}
@@ -110,20 +122,34 @@ class References:
     def forget(self) -> None:
         """Forget the results of operations, because the program is called and may change its objects."""
         self._results.clear()
-        self._iterated.clear()
+        self._elements.clear()
 
-    def _elements(self, reference: Reference) -> list[Any]:
-        """Return the elements in order. A generator has them once, any other object has the same ones again."""
-        elements: list[Any] = self._ask("list", reference)
-        if id(reference) in self._iterated and elements and not self._ask_program("list", reference):
-            elements.clear()
-        self._iterated.add(id(reference))
-        return elements
+    def elements(self, reference: Reference, in_order: bool = True) -> Elements:
+        """Return the elements. A generator has them once, any other object has the same ones again."""
+        key = id(reference)
+        if key not in self._streams:
+            is_stream = self._ask_program("is_stream", reference) is True
+            self._streams[key] = Stream(partial(self._ask_program, "take", reference)) if is_stream else None
+        stream = self._streams[key]
+        if stream is not None:
+            return stream
+        known = self._elements.get(key)
+        if known is None:
+            known = self._elements[key] = self._from_the_first(self.ask("iter", reference))
+        elif in_order and known.was_read and known.has_ended and not self._has_more(reference):
+            known.clear()
+        known.was_read |= in_order
+        return known
 
-    def _ask(self, operation: str, *operands: Any) -> Any:
+    def _from_the_first(self, iterator: Any) -> Elements:
+        return Elements(partial(self._ask_program, "take", iterator))
+
+    def _has_more(self, reference: Reference) -> bool:
+        """Return whether an object that was read to its end has elements again."""
+        return self._from_the_first(self._ask_program("iter", reference)).has(0)
+
+    def ask(self, operation: str, *operands: Any) -> Any:
         """Return the result of an operation, or raise its exception."""
-        if operation == "elements":
-            return self._elements(*operands)
         parts: list[Any] = [operation]
         for operand in operands:
             if type(operand) in (str, int):
@@ -135,10 +161,7 @@ class References:
         key = tuple(parts)
         if key not in self._results:
             try:
-                result = self._ask_program(operation, *operands)
-                if operation == "list" and type(result) is not list:
-                    raise TypeError("elements that are no list")
-                self._results[key] = result, None
+                self._results[key] = self._ask_program(operation, *operands), None
             except BaseException as error:
                 self._results[key] = None, error
         result, problem = self._results[key]
@@ -155,7 +178,7 @@ class References:
     def referred(self, number: int) -> Reference:
         """Return the reference for a number. The same number always gives the same reference."""
         if number not in self._by_number:
-            self._by_number[number] = reference = Reference(self._ask)
+            self._by_number[number] = reference = Reference(self)
             self._known[id(reference)] = reference, number
         return self._by_number[number]
 
@@ -163,9 +186,12 @@ class References:
         """Create an instance of a class derived from that of the content. Its `str` and `repr` ask the program."""
         key = type_name, type(content)
         if key not in self._classes:
-            ask = self._ask
-            body = {"__str__": lambda own: ask("str", own), "__repr__": lambda own: ask("repr", own)}
-            self._classes[key] = type(type_name, (type(content),), body)
+            body = {
+                "_references": self,
+                "__str__": lambda own: self.ask("str", own),
+                "__repr__": lambda own: self.ask("repr", own),
+            }
+            self._classes[key] = type(type_name, (type(content), Operations), body)
         instance = self._classes[key](content)
         self._known[id(instance)] = instance, number
         return instance

@@ -370,9 +370,11 @@ class _Results:
 
 
 def _uses_as_object(node: ast.AST, results: _Results) -> bool:
-    """Return whether code uses a result as messages do not support: `f(1).left`, `f(1)(2)`, `next(f(1))`."""
+    """Return whether code uses a result as messages do not support: `f(1).left`, `f(1)(2)`, `with f(1): ...`."""
     if isinstance(node, ast.Attribute):
         return results.have_attribute(node)
+    if isinstance(node, ast.withitem):
+        return results.affect(node.context_expr)
     if not isinstance(node, ast.Call):
         return False
     name = node.func.id if isinstance(node.func, ast.Name) else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import operator
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from datetime import date, datetime, time, timedelta, timezone
@@ -17,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepcoder_trl.executor.child.answers import operations
 from stepcoder_trl.executor.examiner.references import NotPlain, Reference, References, StrictWriter
 from stepcoder_trl.executor.wire.codec import TooLarge
 from stepcoder_trl.executor.wire.objects import Objects, Reader, Writer
@@ -45,7 +45,8 @@ class Program:
 
     def __init__(self):
         self.objects = Objects()
-        self.references = References(self.ask)
+        self.references = References(self.ask, self.refuse)
+        self.operations = operations()
 
     def answer(self, value):
         """Send a value of the program to the examiner."""
@@ -58,9 +59,14 @@ class Program:
         return Reader(self.objects.__getitem__).read(tree)
 
     def ask(self, operation, *operands):
-        functions = {function.__name__: function for function in (str, repr, list, len, bool, int, float)}
-        functions |= {"eq": operator.eq, "getitem": operator.getitem}
-        return self.answer(functions[operation](*self.argument(list(operands))))
+        return self.answer(self.operations[operation](*self.argument(list(operands))))
+
+    def refuse(self, what):
+        raise Refused(what)
+
+
+class Refused(BaseException):
+    pass
 
 
 @pytest.fixture
@@ -179,8 +185,24 @@ def test_length_and_places_of_a_reference_agree_with_its_elements(program):
     found = program.answer(type("Liar", (), body)())
 
     assert [found[0], found[1], found[-1]] == [3, 1, 2]
-    with pytest.raises(ValueError, match="length"):
+    with pytest.raises(Refused, match="length"):
         len(found)
+
+
+def test_object_that_claims_to_be_a_generator_has_no_places(program):
+    body = {"__iter__": lambda self: iter([3, 1, 2]), "__getitem__": lambda self, place: place + 1}
+    program.operations["is_stream"] = lambda value: True
+
+    with pytest.raises(Refused, match="generator"):
+        program.answer(type("Liar", (), body)())[0]
+
+
+@pytest.mark.parametrize("taken", [5, [1], ([1, 2], False), ((1,), False), ([1], False, 0)], ids=repr)
+def test_elements_that_are_no_list_raise(program, taken):
+    program.operations["take"] = lambda iterator, number: taken
+
+    with pytest.raises(TypeError, match="elements"):
+        list(program.answer(object.__new__(type("Iterable", (), {"__iter__": lambda self: iter([1])}))))
 
 
 def test_references_keep_identity(program):
