@@ -1,20 +1,23 @@
-"""Finds the tests of a test module, and refuses a module of which some would be left out."""
+"""Finds the tests of a test module."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from stepcoder_trl.executor.verdict.missed_tests import (
+    RUNNERS,
+    refuse_additions,
+    refuse_generator,
+    refuse_missed_tests,
+)
 from stepcoder_trl.executor.verdict.untranslatable import UntranslatableError
 
 
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_FIXTURES = (
-    *("setup_module", "teardown_module", "setUpModule", "tearDownModule", "setup_function", "teardown_function"),
-    *("load_tests", "asyncSetUp", "asyncTearDown"),
-)
 _SKIPS = ("skipIf", "skipUnless", "skipTest", "SkipTest", "expectedFailure")
-_RUNNERS = ("unittest.main", "pytest.main", "unittest.TextTestRunner")
 
 
 class Collected(NamedTuple):
@@ -35,16 +38,18 @@ def collected(tree: ast.Module) -> Collected:
         name = part.id if isinstance(part, ast.Name) else part.attr if isinstance(part, ast.Attribute) else ""
         if name in _SKIPS:
             raise UntranslatableError(f"it uses `{name}`")
+        refuse_additions(part)
     found = Collected([], [])
     num_skipped = 0
-    for node in tree.body:
+    for node in _without_hidden(tree.body):
         if isinstance(node, ast.FunctionDef) and _is_test(node):
+            refuse_generator(node)
             kept: ast.FunctionDef | ast.ClassDef | None = None if _is_skipped(node) else node
         elif isinstance(node, ast.ClassDef) and _is_test(node):
             kept = _without_skipped(node)
         else:
             if not (_is_runner(node) or isinstance(node, ast.Pass)):
-                _refuse_missed_tests(node)
+                refuse_missed_tests(node)
                 found.setup.append(node)
             continue
         num_skipped += kept is not node
@@ -73,19 +78,27 @@ def _is_test(node: ast.AST) -> bool:
     )
 
 
+def _without_hidden(body: Iterable[ast.stmt]) -> list[ast.stmt]:
+    """Return statements without tests that a later one of the same name replaces."""
+    tests = [node for node in body if isinstance(node, _Definition) and _is_test(node)]
+    last = {node.name: node for node in tests}
+    return [node for node in body if node not in tests or node in last.values()]
+
+
 def _without_skipped(node: ast.ClassDef) -> ast.ClassDef | None:
-    """Return a class of tests without those that are skipped, or `None`."""
-    tests = tests_of(node)
-    for part in node.body:
+    """Return a class of tests without those that are skipped or replaced, or `None`."""
+    body = _without_hidden(node.body)
+    tests = [part for part in body if isinstance(part, ast.FunctionDef) and _is_test(part)]
+    for part in body:
         if part not in tests:
-            _refuse_missed_tests(part)
+            refuse_missed_tests(part)
+    for test in tests:
+        refuse_generator(test)
     skipped = [test for test in tests if _is_skipped(test)]
     if _is_skipped(node) or len(skipped) == len(tests):
         return None
-    if not skipped:
-        return node
-    body = [part for part in node.body if part not in skipped]
-    return ast.ClassDef(**{**dict(ast.iter_fields(node)), "body": body})
+    body = [part for part in body if part not in skipped]
+    return node if body == node.body else ast.ClassDef(**{**dict(ast.iter_fields(node)), "body": body})
 
 
 def _is_skipped(node: ast.FunctionDef | ast.ClassDef) -> bool:
@@ -100,26 +113,5 @@ def _is_runner(node: ast.stmt) -> bool:
             is_main = ast.unparse(test) in ("__name__ == '__main__'", "'__main__' == __name__")
             return is_main and not any(map(_is_test, ast.walk(node)))
         case ast.Expr(value=ast.Call(func=function)):
-            return ast.unparse(function) in _RUNNERS
+            return ast.unparse(function) in RUNNERS
     return False
-
-
-def _refuse_missed_tests(node: ast.AST) -> None:
-    """Refuse code that defines tests, or functions that run around tests, and is no test itself."""
-    match node:
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-            if name.startswith("test"):
-                raise UntranslatableError(f"the test `{name}` is asynchronous, or inside a block or another class")
-            if name in _FIXTURES:
-                raise UntranslatableError(f"it uses `{name}`")
-            return  # what a function defines is no test
-        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Lambda()) if name.startswith("test"):
-            raise UntranslatableError(f"the test `{name}` is a lambda")
-        case ast.If(test=condition) if "__name__" in ast.unparse(condition):
-            raise UntranslatableError("it uses `__name__` in a way that is not known")
-        case ast.Call(func=function) if ast.unparse(function) in _RUNNERS:
-            raise UntranslatableError(f"it calls `{ast.unparse(function)}` in a way that is not known")
-        case ast.Call(func=ast.Name(id="setattr")):
-            raise UntranslatableError("it may add tests by `setattr`")
-    for part in ast.iter_child_nodes(node):
-        _refuse_missed_tests(part)
