@@ -11,13 +11,16 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import itertools
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import CodeType
 from typing import Any
 
 from stepcoder_trl.executor.verdict.compare import contains, is_close
+from stepcoder_trl.executor.verdict.literals import MAX_SIZE, Literal, Literals, NotEvaluatedError, is_math_constant
 from stepcoder_trl.executor.wire.equality import python_equal
 from stepcoder_trl.executor.wire.messages import EQUAL_NAME
 from stepcoder_trl.parsing import expression_tree, syntax_tree
@@ -32,13 +35,13 @@ _BUILTINS: dict[str, Any] = {
     )
 }
 _OUTSIDE = {"_equal": python_equal, "_contains": contains, "_isclose_": is_close, "math": math, **_BUILTINS}
+_FUNCTIONS = {name: function for name, function in _OUTSIDE.items() if callable(function)}
+_FUNCTIONS["math.isclose"] = math.isclose
 WRAPPERS = frozenset({"set", "list", "sorted", "tuple", "len", "str", "round", "frozenset", "dict", "sum", "bool"})
 # Functions that are cheap on any value of the program, and so may run outside.
 _SAFE_OUTSIDE = frozenset({"abs", "round", "float", "len", "bool"})
 _ISCLOSE = ("isclose", "math.isclose", "_isclose_")  # the last one in translated modules
 BUILTIN_NAMES = frozenset(dir(builtins))
-_MAX_POWER = 10_000
-_MAX_SIZE = 1_000_000  # elements of what a test's own literals make here
 _MAX_PARTS = 10_000  # elements of an argument that is evaluated here
 _MAX_INT = 10**1000
 PLAIN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict, range)
@@ -60,10 +63,11 @@ class Split:
     asks_answer: bool
     tolerates: bool
     _judgement: CodeType = field(repr=False)
+    _made: Mapping[str, Any] = field(repr=False)  # values of literals, by their names in the judgement
 
     def holds(self, value: Any) -> bool:
         """Return whether the assert holds for this value. Raises what the comparison raises, as for `None < 1`."""
-        return bool(eval(self._judgement, {"__builtins__": {}, **_OUTSIDE, "_value": value}))
+        return bool(eval(self._judgement, {"__builtins__": {}, **_OUTSIDE, **self._made, "_value": value}))
 
 
 class _Unsplittable(Exception):
@@ -94,16 +98,19 @@ def _split(test: ast.expr) -> Split:
     truth = splitter.is_program(operand)
     if truth and isinstance(operand, ast.Call) and any(map(_calls_program, operand.args)):
         raise _Unsplittable  # `assert same(f(1), [2])`: the expected value would enter the program's process
+    parts = list(ast.walk(test))
     judgement = ast.fix_missing_locations(ast.Expression(splitter.outside(test)))
     if splitter.leaf is None:
         raise _Unsplittable
-    constants = [part.value for part in ast.walk(judgement) if isinstance(part, ast.Constant)]
-    asks_truth = truth or any(isinstance(value, bool) for value in constants)  # `f(1).isdigit() == True`
+    made = {name: literal.value for name, literal in splitter.made.items()}
+    given = set(map(id, ast.walk(splitter.leaf)))
+    constants = [part.value for part in parts if isinstance(part, ast.Constant) and id(part) not in given]
+    asks_truth = truth or any(isinstance(value, bool) for value in (*constants, *made.values()))
     asks_answer = any(_asks_answer(part, asks_truth) for part in ast.walk(splitter.leaf))
     if truth or (asks_truth and len(constants) == 1):
         asks_answer = asks_answer or _tells_truth(splitter.leaf)
     leaf = ast.unparse(_Evaluated().generic_visit(splitter.leaf) if splitter.calls_program else splitter.leaf)
-    return Split(leaf, truth, asks_answer, splitter.tolerates, compile(judgement, "<judgement>", "eval"))
+    return Split(leaf, truth, asks_answer, splitter.tolerates, compile(judgement, "<judgement>", "eval"), made)
 
 
 def _asks_answer(node: ast.AST, truth: bool) -> bool:
@@ -169,6 +176,10 @@ def names_class(function: ast.expr) -> bool:
     return last_name(function).lstrip("_")[:1].isupper()
 
 
+def _is_one_of(node: ast.AST, names: Collection[str]) -> bool:
+    return isinstance(node, ast.Name) and node.id in names
+
+
 def _is_program_name(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id not in _BUILTINS and node.id != "math"
 
@@ -207,6 +218,10 @@ class _Splitter:
         self.calls_program = calls_program
         self.leaf: ast.expr | None = None
         self.tolerates = False
+        self.made: dict[str, Literal] = {}
+        self._numbers = itertools.count()
+        self._floats: set[str] = set()  # names of those that may be floats
+        self._literals = Literals(_FUNCTIONS, self.made)
 
     def is_program(self, node: ast.expr) -> bool:
         """Return whether the expression starts at a name of the program, possibly in a wrapper such as `sorted`."""
@@ -244,22 +259,41 @@ class _Splitter:
         elif isinstance(node, ast.UnaryOp):
             node.operand = self.outside(node.operand)
         elif isinstance(node, ast.BinOp):
-            self._arithmetic(node)
+            return self._arithmetic(node)
         elif isinstance(node, ast.Call):
-            self._call(node)
+            return self._call(node)
         elif not (isinstance(node, ast.Constant) or is_math_constant(node)):
             raise _Unsplittable
         return node
 
-    def _arithmetic(self, node: ast.BinOp) -> None:
+    def _arithmetic(self, node: ast.BinOp) -> ast.expr:
         before = self.leaf
         node.left, node.right = self.outside(node.left), self.outside(node.right)
-        if self.leaf is not before and not isinstance(node.op, (ast.Add, ast.Sub)):
+        if self.leaf is before:
+            return self._evaluated(node)
+        if not isinstance(node.op, (ast.Add, ast.Sub)):
             raise _Unsplittable  # in `f(1) * [0]`, the program may return 10**9
-        if isinstance(node.op, (ast.Pow, ast.LShift)) and not _is_small(node.right):
+        return node
+
+    def _evaluated(self, node: ast.expr) -> ast.expr:
+        """Replace what literals make by a name of its value."""
+        try:
+            literal = self._literals.evaluate(node)
+        except NotEvaluatedError:
+            raise _Unsplittable from None
+        name = f"_made_{next(self._numbers)}"
+        if self._may_be_float(node):
+            self._floats.add(name)
+        for part in names_in(node) & self.made.keys():
+            del self.made[part]
+        self.made[name] = literal
+        if sum(each.size for each in self.made.values() if not isinstance(each.value, range)) > MAX_SIZE:
             raise _Unsplittable
-        if isinstance(node.op, (ast.Pow, ast.Mult)) and _size(node) > _MAX_SIZE:
-            raise _Unsplittable  # `[0] * 10**10`, `(9**9999)**9999`
+        return ast.Name(name, ast.Load())
+
+    def _may_be_float(self, node: ast.expr) -> bool:
+        """Return whether an expression may be a float, by its literals and operators."""
+        return any(_makes_floats(part) or _is_one_of(part, self._floats) for part in ast.walk(node))
 
     def _comparison(self, node: ast.Compare) -> ast.expr:
         if len(node.ops) != 1:
@@ -269,33 +303,31 @@ class _Splitter:
         if isinstance(operator, (ast.Is, ast.IsNot)) and not (is_singleton(left) or is_singleton(right)):
             raise _Unsplittable  # an object loses its identity when it is sent to another process
         if isinstance(operator, ast.Eq):
-            self.tolerates |= any(_makes_floats(part) for side in (left, right) for part in ast.walk(side))
+            self.tolerates |= self._may_be_float(left) or self._may_be_float(right)
             return ast.Call(ast.Name("_equal", ast.Load()), [left, right], [])
         if isinstance(operator, (ast.In, ast.NotIn)):
             call = ast.Call(ast.Name("_contains", ast.Load()), [right, left], [])
             return ast.UnaryOp(ast.Not(), call) if isinstance(operator, ast.NotIn) else call
         return ast.Compare(left, [operator], [right])
 
-    def _call(self, node: ast.Call) -> None:
+    def _call(self, node: ast.Call) -> ast.expr:
         before = self.leaf
         node.args = [self.outside(argument) for argument in node.args]
         for keyword in node.keywords:
             keyword.value = self.outside(keyword.value)
         if any(keyword.arg is None for keyword in node.keywords):
             raise _Unsplittable
-        if last_name(node.func) != "range" and _size(node) > _MAX_SIZE:
-            raise _Unsplittable  # `sum(range(10**10))`
-        allowed = _BUILTINS if self.leaf is before else _SAFE_OUTSIDE
-        if _is_isclose(node):
-            if root_name(node.func) == "_isclose_":
-                return
+        if _is_isclose(node) and root_name(node.func) != "_isclose_":
             node.func = ast.Attribute(ast.Name("math", ast.Load()), "isclose", ast.Load())
-        elif not (isinstance(node.func, ast.Name) and node.func.id in allowed):
+        if self.leaf is before:
+            return self._evaluated(node)
+        if not _is_isclose(node) and not (isinstance(node.func, ast.Name) and node.func.id in _SAFE_OUTSIDE):
             raise _Unsplittable
+        return node
 
 
 def _makes_floats(node: ast.AST) -> bool:
-    """Return whether an expression may be a float, by its literals and operators."""
+    """Return whether a literal or an operator may make a float."""
     if isinstance(node, ast.Constant):
         return isinstance(node.value, (float, complex))
     return isinstance(node, (ast.Div, ast.Pow, ast.Attribute)) or (
@@ -319,9 +351,9 @@ def _literal_of(node: ast.expr) -> ast.expr | None:
     """Return the value of an expression of literals as a literal. `None` if it is no small plain value."""
     splitter = _Splitter(calls_program=True)
     try:
-        code = ast.fix_missing_locations(ast.Expression(splitter.outside(copy.deepcopy(node))))
-        value = eval(compile(code, "<argument>", "eval"), {"__builtins__": {}, **_OUTSIDE})
-    except (_Unsplittable, ValueError, TypeError, ArithmeticError, LookupError, MemoryError, RecursionError):
+        splitter.outside(copy.deepcopy(node))
+        (value,) = (literal.value for literal in splitter.made.values())
+    except (_Unsplittable, RecursionError):
         return None  # the program's process evaluates it, and the test is not plain
     parts = list(value)[: _MAX_PARTS + 1] if type(value) in (list, tuple, set) else [value]
     if len(parts) > _MAX_PARTS or not all(map(_is_scalar, parts)):
@@ -335,15 +367,6 @@ def _is_scalar(value: Any) -> bool:
     return type(value) in (bool, int, str, bytes, type(None)) and (type(value) is not int or abs(value) < _MAX_INT)
 
 
-def is_math_constant(node: ast.expr) -> bool:
-    return (
-        isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "math"
-        and isinstance(getattr(math, node.attr, None), float)
-    )
-
-
 def is_singleton(node: ast.expr) -> bool:
     """Return whether an expression is `None`, `True` or `False`."""
     return isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool))
@@ -352,45 +375,6 @@ def is_singleton(node: ast.expr) -> bool:
 def last_name(node: ast.expr) -> str:
     """Return the last part of a dotted name: `deque` for `collections.deque`."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-
-
-def _is_small(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value <= _MAX_POWER
-
-
-def _value(node: ast.AST) -> float:
-    """Return an upper bound of the absolute value of a literal number. 0 for everything else."""
-    try:
-        match node:
-            case ast.Constant(value=int() | float() as value):
-                return abs(float(value))
-            case ast.UnaryOp(operand=operand):
-                return _value(operand)
-            case ast.BinOp(left=left, op=ast.Mult(), right=right):
-                return _value(left) * _value(right)
-            case ast.BinOp(left=left, op=ast.Pow(), right=right):
-                return math.pow(_value(left), _value(right))
-            case ast.BinOp(left=left, op=ast.LShift(), right=right):
-                return _value(left) * math.pow(2.0, _value(right))
-            case ast.BinOp(left=left, right=right):
-                return _value(left) + _value(right)
-    except OverflowError:
-        return math.inf
-    return 0.0
-
-
-def _size(node: ast.AST) -> float:
-    """Return an upper bound of the elements of a literal, or of the bits of a power."""
-    match node:
-        case ast.Constant(value=str() | bytes() as text):
-            return len(text)
-        case ast.BinOp(left=left, op=ast.Mult(), right=right) if not (_value(left) and _value(right)):
-            return max(_size(left) * max(_value(right), 1.0), _size(right) * max(_value(left), 1.0))
-        case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            return math.log2(max(_value(left), 2.0)) * _value(right)
-        case ast.Call(func=ast.Name(id="range" | "bytes"), args=arguments):
-            return sum(max(_value(argument), _size(argument)) for argument in arguments)
-    return sum(1 + _size(child) for child in ast.iter_child_nodes(node))
 
 
 def _is_isclose(node: ast.Call) -> bool:

@@ -25,11 +25,11 @@ from stepcoder_trl.executor.verdict.asserts import (
     BUILTIN_NAMES,
     WRAPPERS,
     arguments_of,
-    is_math_constant,
     names_class,
     names_in,
     root_name,
 )
+from stepcoder_trl.executor.verdict.literals import is_math_constant
 from stepcoder_trl.parsing import syntax_tree
 
 
