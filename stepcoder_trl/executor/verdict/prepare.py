@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.verdict.asserts import Split, split_assert, with_tolerance
+from stepcoder_trl.executor.verdict.checkers import runs_texts
 from stepcoder_trl.executor.verdict.examinable import has_plain_arguments, plan_check, share_names
 from stepcoder_trl.executor.verdict.judge import (
     Judge,
@@ -118,7 +119,7 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
     timeout_s = float(tests.get("timeout_s", limits.timeout_s))
     memory_limit_bytes = int(tests.get("memory_limit_bytes", limits.memory_limit_bytes))
     memory_limit_bytes = min(memory_limit_bytes, MAX_MEMORY_LIMIT_BYTES)
-    is_marked = tests.get("trusted") is False
+    is_marked = tests.get("trusted") is False or (tests["type"] == "checker" and runs_texts(tests["checker"]))
     setup, checks, output_bytes, kept_bytes = "", b"", [0], 0
     examined: list[int] = []
     judges: list[Judge]
