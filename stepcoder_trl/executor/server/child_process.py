@@ -45,6 +45,7 @@ class ChildProcess:
         self._server = server
         self._job = job
         self._tests = tests
+        server.remove_folders()  # those of the tests before, so that each child finds the whole disk
         new = server.forker.take()
         self.pid, self.reports, self.stdout = new.pid, new.reports, new.stdout
         self._connection = new.connection
@@ -105,11 +106,11 @@ class ChildProcess:
             os.write(self._connection, CHILD_GO if goes_on else CHILD_STOP)
 
     def close(self) -> None:
-        """Close all descriptors, and remove the folder."""
+        """Close all descriptors, and discard the folder."""
         for descriptor in (self._connection, self.reports, self.stdout):
             os.close(descriptor)
         if self.folder:
-            self._server.remove_folder(self.folder)
+            self._server.discard_folder(self.folder)
 
 
 class Exit(NamedTuple):

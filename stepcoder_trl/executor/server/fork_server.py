@@ -62,6 +62,7 @@ class ForkServer:
         self.requests = os.fdopen(requests, "rb", buffering=2**20)
         self.system = PortableSystem() if settings["portable"] else System()
         self.has_leftovers = False  # whether a program's folder could not be removed
+        self._used_folders: list[str] = []  # of programs that have ended
         self._replies = replies
         self._checks = checks
         self._examiner: Examiner | None = None
@@ -121,12 +122,17 @@ class ForkServer:
                 write_all(file.fileno(), job.program)
         return folder
 
-    def remove_folder(self, folder: str) -> None:
-        """Remove the folder of a program that has ended."""
-        with contextlib.suppress(OSError):  # most programs leave nothing
+    def discard_folder(self, folder: str) -> None:
+        """Remove the folder of a program that has ended, at once if it is empty. A full one may take seconds."""
+        try:
             os.rmdir(folder)
-            return
-        self.has_leftovers |= not scratch.remove(folder)
+        except OSError:
+            self._used_folders.append(folder)
+
+    def remove_folders(self) -> None:
+        """Remove the folders of all programs that have ended."""
+        while self._used_folders:
+            self.has_leftovers |= not scratch.remove(self._used_folders.pop())
 
     def leave(self) -> None:
         """End the forker and the examiner, and remove all folders. A caller that was killed cannot remove them."""

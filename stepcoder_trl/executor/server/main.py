@@ -93,6 +93,7 @@ def _failure(error: Exception) -> Infrastructure:
 def _serve(server: ForkServer) -> None:
     while not server.has_leftovers:  # the caller removes them with the folder
         server.send(_reply(server, server.receive_job()))
+        server.remove_folders()  # nobody waits for this
     server.leave()
 
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 
-BYTES_PER_ENTRY = 4096  # counted for an empty file or folder
+# Counted for an empty file or folder. A slow disk takes milliseconds to remove one.
+BYTES_PER_FILE = 2**16
+BYTES_PER_FOLDER = 2**18
 _MAX_LEVELS = 16  # folders that are open at a time
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -25,8 +27,9 @@ def size_of(folder: str, max_bytes: int) -> int:
     """
     Return the bytes on disk of a folder. Counting stops above `max_bytes`.
 
-    Every file and folder counts at least `BYTES_PER_ENTRY`. While a program writes, the size is a lower bound. A
-    folder that is hidden from the server, because it cannot be read or has too long a path, counts as too large.
+    Every file counts at least `BYTES_PER_FILE`, every folder `BYTES_PER_FOLDER`. While a program writes, the size is a
+    lower bound. A folder that is hidden from the server, because it cannot be read or has too long a path, counts as
+    too large.
     """
     total = 0
     folders = [folder]
@@ -44,10 +47,11 @@ def _size_of_entries(folders: list[str], max_bytes: int) -> int:
     total = 0
     with os.scandir(folders.pop()) as entries:
         for entry in entries:
-            total += BYTES_PER_ENTRY
             if entry.is_dir(follow_symlinks=False):
+                total += BYTES_PER_FOLDER
                 folders.append(entry.path)
             else:
+                total += BYTES_PER_FILE
                 with contextlib.suppress(FileNotFoundError):
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
             if total > max_bytes:

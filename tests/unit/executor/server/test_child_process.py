@@ -14,6 +14,7 @@ import pytest
 from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
 from stepcoder_trl.executor.selftest.corpus import load
 from stepcoder_trl.executor.server.child_process import ChildProcess
+from stepcoder_trl.executor.server.fork_server import ForkServer
 from stepcoder_trl.executor.server.forker import NewChild
 from stepcoder_trl.executor.wire.system import System
 
@@ -23,7 +24,7 @@ def test_reports_that_a_program_takes_back_are_not_waited_for(tmp_path):
     connection, stdout = os.pipe()
     questions, answers = os.pipe()
     forker = SimpleNamespace(take=lambda: NewChild(os.getpid(), connection, reports, stdout, questions, answers))
-    server: Any = SimpleNamespace(forker=forker, folder=str(tmp_path))
+    server: Any = SimpleNamespace(forker=forker, folder=str(tmp_path), remove_folders=list)
     job: Any = None
 
     child = ChildProcess(server, job, range(1))
@@ -63,3 +64,31 @@ def test_thousands_of_threads_end_a_program():
         execution = executor.run(case.program, case.tests)
 
     assert execution.outcome is Outcome.RUNTIME_ERROR
+
+
+@pytest.mark.sandbox
+def test_program_that_makes_thousands_of_folders_is_stopped(executor):
+    program = "import os\nfor n in range(10**6):\n    os.mkdir(str(n))\n"
+    tests = {"type": "stdio", "inputs": [""], "outputs": [""]}
+
+    execution = executor.run(program, tests)
+
+    assert execution.outcome is Outcome.RUNTIME_ERROR
+    assert execution.tests[0].message == "the program wrote too much"
+
+
+def test_folder_with_files_is_removed_after_the_reply(tmp_path):
+    server: Any = object.__new__(ForkServer)
+    server.has_leftovers, server._used_folders = False, []
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "file").touch()
+
+    server.discard_folder(str(tmp_path / "empty"))
+    server.discard_folder(str(tmp_path / "full"))
+    left = [path.name for path in tmp_path.iterdir()]
+    server.remove_folders()
+
+    assert left == ["full"]
+    assert not list(tmp_path.iterdir())
+    assert not server.has_leftovers
