@@ -28,7 +28,8 @@ class ExecutorConfig(Limits, _FirstFields):
             tests' own `timeout_s` takes precedence.
         program_timeout_s (`float`, *optional*):
             CPU seconds of all tests of a program together. Defaults to five times the limit of one test. `math.inf`
-            stands for the limit of one test times their number.
+            stands for the limit of one test times their number. One that is shorter than the limit of one test ends
+            the first test.
         memory_limit_bytes (`int`, *optional*, defaults to 512 MiB):
             Address space of a program, in addition to that of the process that forks it. The tests' own
             `memory_limit_bytes` takes precedence.

@@ -64,4 +64,4 @@ def program_seconds(limit: float | None, timeout_s: float, num_tests: int) -> fl
     """Return the CPU seconds of all tests together."""
     if limit is None:
         return TESTS_PER_PROGRAM_LIMIT * timeout_s
-    return timeout_s * num_tests if limit == math.inf else max(limit, timeout_s)
+    return timeout_s * num_tests if limit == math.inf else limit

@@ -33,6 +33,17 @@ def test_tests_that_are_not_reached_get_the_last_outcome():
     assert execution.tests[-1].message == "not run"
 
 
+@pytest.mark.parametrize("own", [{}, {"timeout_s": 5.0}], ids=["config", "row"])
+def test_limit_of_the_program_may_be_shorter_than_that_of_one_test(own):
+    tests = {"type": "stdio", "inputs": ["", ""], "outputs": ["", ""], **own}
+    with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=5.0, program_timeout_s=0.3)) as executor:
+        execution = executor.run("while True: pass", tests)
+
+    assert outcomes(execution) == ["timeout", "timeout"]
+    assert 0.2 < execution.time_s < 2
+    assert execution.tests[-1].message == "not run"
+
+
 def test_tests_after_first_failure_are_not_run():
     tests = {"type": "stdio", "inputs": ["1", "2", "3"], "outputs": ["1", "0", "3"]}
     program = "n = int(input())\nif n == 3:\n    n = 3\nprint(n)\n"
