@@ -12,9 +12,10 @@ from typing import Any
 from stepcoder_trl.executor.child.tracer import LineTracer
 from stepcoder_trl.executor.wire.codec import TooLarge
 from stepcoder_trl.executor.wire.conversation import ChildsEnd
+from stepcoder_trl.executor.wire.exceptions import raised_form
 from stepcoder_trl.executor.wire.messages import OVER, Answer, Question, Result
 from stepcoder_trl.executor.wire.objects import Objects, Reader, Writer
-from stepcoder_trl.executor.wire.raised import builtin_form, describe
+from stepcoder_trl.executor.wire.raised import describe
 
 
 Operations = Mapping[str, Callable[..., Any]]
@@ -119,4 +120,4 @@ def _raised(error: BaseException, filename: str) -> Answer:
     claims: Result = describe(error, filename)
     if _isinstance(error, SystemExit):
         claims = {"error": "the program ended without an answer"}
-    return {"raised": builtin_form(error), "claims": claims}
+    return {"raised": raised_form(error), "claims": claims}

@@ -25,6 +25,7 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any, NamedTuple, NoReturn
 
+from stepcoder_trl.executor.examiner.exceptions import rebuilt
 from stepcoder_trl.executor.examiner.references import NotPlain, References, StrictWriter
 from stepcoder_trl.executor.wire.codec import TooLarge
 from stepcoder_trl.executor.wire.conversation import ExaminersEnd
@@ -203,7 +204,7 @@ class _Session:
         self.questions += 1
         if "raised" in answer:
             self.claims = _checked_claims(answer["claims"])
-            self.raised = _rebuilt(*answer["raised"])
+            self.raised = rebuilt(answer["raised"], self.refuse)
             return None
         value = self.decoded(answer["value"], shares=False)
         if "changed" in answer:
@@ -255,21 +256,6 @@ def _checked_claims(claims: Result) -> Result:
     if "memory" in claims:
         return {"memory": one_line(str(claims["memory"])), "line": line}
     return {"error": one_line(str(claims["error"])), "line": line}
-
-
-def _rebuilt(name: Any, arguments: Any) -> BaseException:
-    """Rebuild the program's exception as an instance of a builtin class."""
-    kind = getattr(builtins, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, BaseException) and type(arguments) is list):
-        raise ValueError("not an exception")
-    if not all(type(argument) in (str, int) for argument in arguments):
-        raise ValueError("not arguments of an exception")
-    if issubclass(kind, StopIteration):  # it would end a `map` of the test early, as if all had passed
-        kind = RuntimeError
-    for made_of in (arguments, []):
-        with contextlib.suppress(Exception):
-            return kind(*made_of)
-    return Exception(name)  # for classes that need special arguments, such as UnicodeDecodeError
 
 
 def _update(old: Any, new: Any) -> None:

@@ -34,18 +34,11 @@ from stepcoder_trl.executor.verdict.asserts import (
 )
 from stepcoder_trl.executor.verdict.origins import may_combine_results
 from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_made_by_module, names_used_by
+from stepcoder_trl.executor.wire.exceptions import PURE_MODULES
 from stepcoder_trl.executor.wire.messages import candidate_name
 from stepcoder_trl.parsing import syntax_tree
 
 
-# Modules without state that a program and its test could share, and without access to files or the network.
-_PURE_MODULES = frozenset(
-    (
-        *("array", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"),
-        *("fractions", "functools", "heapq", "itertools", "json", "math", "numbers", "numpy", "operator"),
-        *("random", "re", "statistics", "string", "textwrap", "typing", "unicodedata"),
-    )
-)
 # Names that need the program's namespace, process or terminal, or that could affect the next check. No check may catch
 # `StopIteration`, because the examiner replaces the program's by a RuntimeError.
 _FORBIDDEN_NAMES = frozenset(
@@ -417,12 +410,12 @@ def _name_of_infinity(node: ast.stmt) -> str:
 def _needs_program(node: ast.AST) -> bool:
     """Return whether code does more than a trusted process may do, or could affect the next check."""
     if isinstance(node, ast.Import):
-        return any(alias.name.partition(".")[0] not in _PURE_MODULES for alias in node.names)
+        return any(alias.name.partition(".")[0] not in PURE_MODULES for alias in node.names)
     if isinstance(node, ast.ImportFrom):
         names = {alias.name for alias in node.names}
         root = (node.module or "").partition(".")[0]
         refused = {"*", *_FORBIDDEN_NAMES, *_SETTINGS}
-        return bool(names) and bool(node.level or root not in _PURE_MODULES or names & refused)
+        return bool(names) and bool(node.level or root not in PURE_MODULES or names & refused)
     if isinstance(node, ast.Name):
         return node.id in _FORBIDDEN_NAMES or node.id.startswith("__")
     if isinstance(node, ast.Attribute):

@@ -309,13 +309,24 @@ class Question(TypedDict):
     shared: bool  # whether the check may look at the arguments later, so that changes must be sent back
 
 
+class Raised(TypedDict):
+    """Exception of a program. What cannot be sent is `None`."""
+
+    name: str  # of its class
+    classes: list[str]  # dotted names of classes of Python and of pure modules from which it is derived, nearest first
+    is_known: bool  # whether its class is the first of them
+    arguments: Tree | None
+    attributes: Tree | None
+    text: str | None
+
+
 class Answer(TypedDict, total=False):
     """Answer of a child: the returned value, or the exception."""
 
     to: int  # number of the question
     value: Tree
     changed: Tree  # arguments after the call, if they differ
-    raised: tuple[str, list[Any]]  # nearest builtin class of the exception, and its arguments
+    raised: Raised
     claims: Result  # description of the exception, as in a report
 
 

@@ -1,4 +1,4 @@
-"""Describe exceptions of programs. No method of an exception is called, because the program may define it."""
+"""Describe exceptions of programs for reports. None of their methods is called: the program may define them."""
 
 from __future__ import annotations
 
@@ -44,17 +44,6 @@ def message_of(error: BaseException) -> str:
     arguments: tuple[Any, ...] = BaseException.__dict__["args"].__get__(error)
     text = ": ".join(str(argument)[:MESSAGE_LENGTH] for argument in arguments if _is_short(argument))
     return one_line(f"{name}: {text}") if text else name
-
-
-def builtin_form(error: BaseException) -> tuple[str, list[Any]]:
-    """Return the nearest builtin class of an exception, by name, and its arguments if they are short and plain."""
-    for kind in type.__dict__["__mro__"].__get__(_type(error)):
-        name: str = type.__dict__["__name__"].__get__(kind)
-        if getattr(builtins, name, None) is kind:
-            break
-    arguments: tuple[Any, ...] = BaseException.__dict__["args"].__get__(error)
-    short = len(arguments) <= 8 and all(_is_short(item) and len(str(item)) <= MESSAGE_LENGTH for item in arguments)
-    return name, list(arguments) if short else []
 
 
 def _is_short(value: Any) -> bool:
