@@ -61,14 +61,14 @@ class System:
         sizes: dict[int, int] = {}  # by inode
         try:
             disk = os.stat(folder).st_dev
-            for name in os.listdir(f"/proc/{pid}/fd"):
+            thread, maps = _living_thread(pid)
+            for name in os.listdir(f"{thread}/fd"):
                 with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-                    file = os.stat(f"/proc/{pid}/fd/{name}")
+                    file = os.stat(f"{thread}/fd/{name}")
                     if file.st_nlink == 0 and file.st_dev == disk:
                         sizes[file.st_ino] = 512 * file.st_blocks
-            with open(f"/proc/{pid}/maps", errors="replace") as maps:
-                for inode in _nameless_inodes(maps, disk):
-                    sizes.setdefault(inode, max_file_bytes)
+            for inode in _nameless_inodes(maps, disk):
+                sizes.setdefault(inode, max_file_bytes)
         except OSError:
             return 0
         return sum(sizes.values())
@@ -127,6 +127,23 @@ class PortableSystem(System):
     def children(self) -> list[int]:
         """Return nothing: the system adopts processes that leave their group."""
         return []
+
+
+def _living_thread(pid: int) -> tuple[str, list[str]]:
+    """
+    Return the folder in `/proc` of a thread of a process, and the lines of its `maps`.
+
+    Threads share memory and descriptors. A thread that has ended has neither, and the first one may end before others.
+    """
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        folder = f"/proc/{pid}/task/{thread}"
+        with (
+            contextlib.suppress(FileNotFoundError, ProcessLookupError),
+            open(f"{folder}/maps", errors="replace") as maps,
+        ):
+            if lines := maps.readlines():
+                return folder, lines
+    raise ProcessLookupError(f"no thread of process {pid} runs")
 
 
 def _nameless_inodes(maps: Iterable[str], disk: int) -> Iterator[int]:

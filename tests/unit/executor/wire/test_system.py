@@ -48,6 +48,30 @@ input()
     assert counted == 3000
 
 
+@ON_LINUX
+def test_files_are_counted_after_the_first_thread_has_ended(tmp_path):
+    script = f"""
+import ctypes, os, threading, time
+file = os.open({str(tmp_path)!r}, os.O_TMPFILE | os.O_RDWR, 0o600)
+os.write(file, bytes(2**20))
+os.fsync(file)
+def go_on():
+    while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    print(flush=True)
+    input()
+    os._exit(0)
+threading.Thread(target=go_on).start()
+ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)  # exit(2)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        counted = System().nameless_bytes(process.pid, str(tmp_path), 0)
+        process.communicate(b"\n")
+
+    assert counted >= 2**20
+
+
 @pytest.mark.parametrize("system", [System(), PortableSystem()])
 def test_files_of_a_process_that_has_ended_are_unknown(system, tmp_path):
     assert system.nameless_bytes(2**22 + 1, str(tmp_path), 0) == 0
