@@ -59,12 +59,24 @@ def _collect(module: str, sources: dict[str, str | None]) -> None:
     while package:
         sources[package] = None
         package = package.rpartition(".")[0]
-    sources[module] = source = _file_of(module).read_text(encoding="utf-8")
-    for node in ast.walk(syntax_tree(source)):
+    source = _file_of(module).read_text(encoding="utf-8")
+    tree = syntax_tree(source)
+    sources[module] = _without_docstrings(source, tree)
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
                 if name.startswith("stepcoder_trl.") and _file_of(name).is_file():
                     _collect(name, sources)
+
+
+def _without_docstrings(source: str, tree: ast.Module) -> str:
+    """Return a module with empty docstrings on the same lines. They are a quarter of the script."""
+    lines = source.split("\n")
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=int() as last, col_offset=column):
+                lines[first - 1 : last] = [" " * column + '""', *[""] * (last - first)]
+    return "\n".join(lines)
 
 
 def _file_of(module: str) -> Path:
