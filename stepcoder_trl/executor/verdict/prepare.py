@@ -159,7 +159,8 @@ def _prepare_tests(tests: Tests, limits: Limits, examine: bool) -> PreparedTests
         "program_wall_s": WALL_PER_CPU * program_s,
         "hard_wall_s": hard_wall_s,
         "memory_limit_bytes": memory_limit_bytes,
-        "max_output_bytes": max(MIN_OUTPUT_BYTES, 2 * max(output_bytes)),
+        # A power of two: the program can read this limit, and it must not tell the length of what is expected.
+        "max_output_bytes": max(MIN_OUTPUT_BYTES, 1 << (2 * max(output_bytes)).bit_length()),
         "max_kept_bytes": max(MIN_KEPT_BYTES, kept_bytes or 2 * sum(output_bytes)),
         "waits_for_verdicts": limits.stop_on_first_failure,
         "fresh_process_per_test": limits.fresh_process_per_test,

@@ -481,3 +481,13 @@ def make(x):
 
     assert execution.outcome is Outcome.PASSED, execution
     assert not execution.tests[0].trusted
+
+
+@pytest.mark.parametrize("megabytes", [1, 9, 15, 17])
+def test_limit_of_the_output_does_not_tell_how_long_the_expected_one_is(megabytes: int) -> None:
+    tests = Tests.parse({**STDIO, "outputs": ["x" * (megabytes * 2**20 + 77)]})
+
+    header, _ = _unpacked(prepare_job("pass", tests, LIMITS))
+
+    limit = header["max_output_bytes"] // 2**20
+    assert limit == {1: 16, 9: 32, 15: 32, 17: 64}[megabytes]
