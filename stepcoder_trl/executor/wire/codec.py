@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from time import thread_time
 from typing import Any
 
 
@@ -28,6 +29,8 @@ MAX_COLLISIONS = 1000  # keys of one set or dict that have the hash of another k
 # Steps of decoding a value that grow faster than its message: comparisons of keys with the same hash, and divisions of
 # long integers. They take about a second.
 MAX_WORK = 2**25
+MAX_TABLES_S = 1.0  # CPU seconds for all sets and dicts of a value: their keys may collide by other means than hashes
+_KEYS_AT_A_TIME = 4096
 _FEW_KEYS = 30  # that may have the same hash
 _BITS_PER_STEP = 2**11  # product of the lengths of two integers that are divided
 MAX_EXPONENT = 2**16  # of a Decimal; converting a larger one to an int would take too long
@@ -288,6 +291,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._work_left = MAX_WORK
+        self._tables_left_s = MAX_TABLES_S
 
     def read(self, tree: Any) -> Any:
         """Decode a tree. Raise ValueError if it is malformed, or made to take long."""
@@ -309,17 +313,27 @@ class Decoder:
         """Decode a list of trees."""
         return [self.part(tree) for tree in trees]
 
-    def keys(self, trees: list[Any]) -> list[Any]:
-        """Decode keys of a set or dict."""
+    def set_of(self, trees: list[Any]) -> set[Any]:
+        """Decode a set."""
         keys = self.all(trees)
         self._charge_for_keys(keys)
-        return keys
+        table: set[Any] = set()
+        self._fill(table, keys)
+        return table
 
-    def dict(self, pairs: list[Any]) -> dict[Any, Any]:
+    def dict_of(self, pairs: list[Any]) -> dict[Any, Any]:
         """Decode a dict from its pairs."""
-        decoded = self.all(pairs)
-        self._charge_for_keys([key for key, _ in decoded])
-        return dict(decoded)
+        return self._dict([(key, value) for key, value in self.all(pairs)])
+
+    def keys_of(self, trees: list[Any]) -> dict[Any, Any]:
+        """Decode a dict from its keys."""
+        return self._dict([(key, None) for key in self.all(trees)])
+
+    def _dict(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        self._charge_for_keys([key for key, _ in pairs])
+        table: dict[Any, Any] = {}
+        self._fill(table, pairs)
+        return table
 
     def whole(self, tree: Any) -> int:
         """Decode an integer."""
@@ -334,10 +348,23 @@ class Decoder:
 
     def _charge_for_keys(self, keys: list[Any]) -> None:
         """Count the comparisons of keys that have the same hash."""
-        if len(keys) > _FEW_KEYS and (collisions := len(keys) - len(set(map(hash, keys)))):
+        if len(keys) <= _FEW_KEYS:
+            return
+        hashes: set[int] = set()
+        self._fill(hashes, list(map(hash, keys)))
+        if collisions := len(keys) - len(hashes):
             if collisions > MAX_COLLISIONS:
                 raise ValueError("keys that were made to collide")
             self._charge(collisions**2 * max(map(_size, keys)))
+
+    def _fill(self, table: set[Any] | dict[Any, Any], entries: list[Any]) -> None:
+        """Put entries into a table. Raise ValueError if the tables of this value take too much time."""
+        for start in range(0, len(entries), _KEYS_AT_A_TIME):
+            began = thread_time()
+            table.update(entries[start : start + _KEYS_AT_A_TIME])
+            self._tables_left_s -= thread_time() - began
+            if self._tables_left_s < 0:
+                raise ValueError("a value that was made to take long")
 
     def _charge(self, steps: int) -> None:
         self._work_left -= steps
@@ -393,11 +420,11 @@ DECODERS: dict[str, Callable[[Decoder, Any], Any]] = {
     "B": lambda decoder, body: bytearray.fromhex(body),
     "A": lambda decoder, body: array(body[:1].replace("u", _CHARACTER), bytes.fromhex(body[1:])),
     "t": lambda decoder, body: tuple(decoder.all(body)),
-    "s": lambda decoder, body: set(decoder.keys(body)),
-    "z": lambda decoder, body: frozenset(decoder.keys(body)),
-    "d": lambda decoder, body: decoder.dict(body),
-    "k": lambda decoder, body: dict.fromkeys(decoder.keys(body)).keys(),
-    "e": lambda decoder, body: decoder.dict(body).items(),
+    "s": lambda decoder, body: decoder.set_of(body),
+    "z": lambda decoder, body: frozenset(decoder.set_of(body)),
+    "d": lambda decoder, body: decoder.dict_of(body),
+    "k": lambda decoder, body: decoder.keys_of(body).keys(),
+    "e": lambda decoder, body: decoder.dict_of(body).items(),
     "r": _decoded_range,
     "q": _decoded_fraction,
     "D": _decoded_decimal,

@@ -195,10 +195,10 @@ _READERS: dict[str, Callable[[Reader, Any], Any]] = {
     "o": Reader.object,
     "S": Reader.instance,
     **{tag: _kept(tag) for tag in ("s", "d", "B", "A")},
-    "C": lambda reader, body: reader.kept(lambda pairs: Counter(reader.dict(pairs)), body),
-    "O": lambda reader, body: reader.kept(lambda pairs: OrderedDict(reader.dict(pairs)), body),
+    "C": lambda reader, body: reader.kept(lambda pairs: Counter(reader.dict_of(pairs)), body),
+    "O": lambda reader, body: reader.kept(lambda pairs: OrderedDict(reader.dict_of(pairs)), body),
     "F": lambda reader, body: reader.kept(
-        lambda parts: defaultdict(_FACTORIES.get(parts[0]), reader.dict(parts[1])), body
+        lambda parts: defaultdict(_FACTORIES.get(parts[0]), reader.dict_of(parts[1])), body
     ),
     "Q": lambda reader, body: reader.kept(lambda parts: deque(reader.all(parts[1]), parts[0]), body),
     "v": lambda reader, body: dict(enumerate(reader.all(body))).values(),

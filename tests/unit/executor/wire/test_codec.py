@@ -11,12 +11,14 @@ from decimal import Decimal
 from enum import Enum, IntEnum
 from fractions import Fraction
 from http import HTTPStatus
+from time import thread_time
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepcoder_trl.executor.wire import codec
 from stepcoder_trl.executor.wire.bounds import check_bounds
 from stepcoder_trl.executor.wire.codec import TooLarge, Unserializable, decode, encode
 from stepcoder_trl.executor.wire.frames import FrameBuffer, frame, json_bytes
@@ -332,3 +334,52 @@ def test_large_sets_and_dicts_round_trip():
     value = {number: {number - 1, -number} for number in range(5000)}
 
     assert decode(encode([value, set(value), frozenset(value)])) == [value, set(value), frozenset(value)]
+
+
+def colliding_by_place(bits):
+    """Return keys whose places in a dict of `2**bits` are all taken, until the end of one long way."""
+    mask = 2**bits - 1
+    way, place = [], 0
+    for _ in range(mask + 1):
+        way.append(place)
+        place = (5 * place + 1) & mask
+    position = {place: number for number, place in enumerate(way)}
+    filled = (mask + 1) // 3 + 2
+    keys = way[:filled]
+    number = mask
+    while len(keys) < 2 * (mask + 1) // 3:
+        number += 1
+        place, rest = number & mask, number
+        while rest and position[place] < filled:
+            rest >>= 5
+            place = (5 * place + rest + 1) & mask
+        if not rest and position[place] < filled // 4:
+            keys.append(number)
+    return keys
+
+
+def test_keys_that_collide_by_their_places_are_not_waited_for():
+    tree = {"k": colliding_by_place(13)}
+    decode(tree)  # one such dict is small enough
+    began = thread_time()
+
+    with pytest.raises(ValueError, match="take long"):
+        decode([tree] * 300)
+
+    assert thread_time() - began < 10
+
+
+@pytest.mark.parametrize("tag", ["s", "z", "d", "k", "e"])
+def test_time_of_all_tables_is_limited(monkeypatch, tag):
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(codec, "thread_time", lambda: 0.1 * next(ticks))
+    keys = list(range(20_000))
+
+    with pytest.raises(ValueError, match="take long"):
+        decode([{tag: [{"t": [key, key]} for key in keys]}] * 3)
+
+
+def test_large_tables_take_little_of_the_time_that_they_may_take(monkeypatch):
+    monkeypatch.setattr(codec, "MAX_TABLES_S", codec.MAX_TABLES_S / 2)
+
+    assert len(decode({"s": [number * 7919 for number in range(300_000)]})) == 300_000
