@@ -51,7 +51,11 @@ _FUNCTION = b"def f(x):\n    return [x]\n"
 _PIECES = (
     _Piece("call", _FUNCTION, (json_bytes(encode([1.5])),), fn_name="f"),
     _Piece("stdio", b"for _ in range(2):\n    print(input())\n", (b"1\n2\n", b"3\n4\n")),
-    _Piece("assert", _FUNCTION, (json_bytes({"expression": "f('a')", "truth": False}), json_bytes({"code": "f(2)"}))),
+    _Piece(
+        "assert",
+        _FUNCTION,
+        (json_bytes({"expression": "f('a')", "truth": False, "elements": False}), json_bytes({"code": "f(2)"})),
+    ),
     _Piece(
         "assert",
         _FUNCTION,

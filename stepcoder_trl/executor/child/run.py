@@ -26,7 +26,7 @@ from stepcoder_trl.executor.child.interpreter import hide_frames
 from stepcoder_trl.executor.child.reporter import Reporter
 from stepcoder_trl.executor.child.state import Baseline, names_in
 from stepcoder_trl.executor.child.task import ChildTask, open_text_streams
-from stepcoder_trl.executor.wire.codec import TooLarge, decode, encode
+from stepcoder_trl.executor.wire.codec import TooLarge, decode, encode, is_opaque
 from stepcoder_trl.executor.wire.frames import write_all
 from stepcoder_trl.executor.wire.messages import (
     EXIT_REPORT_FAILED,
@@ -278,7 +278,10 @@ def _run_assert(task: ChildTask, module: ModuleType, test: SplitTest | InsideTes
     if "code" in test:
         return _run_assert_inside(task, module, test["code"])
     value = _eval(_compile(test["expression"], "<test>", "eval", dont_inherit=True), module.__dict__)
-    return {"value": encode(bool(value)) if test["truth"] else _encoded(value)}
+    if test["truth"]:
+        return {"value": encode(bool(value))}
+    tree = _encoded(value)
+    return {"value": _encoded([*value]) if test["elements"] and is_opaque(tree) else tree}
 
 
 def _run_assert_inside(task: ChildTask, module: ModuleType, code: str) -> Result:

@@ -54,13 +54,15 @@ class Split:
     Assert, split into the source of an expression that runs with the program, and a comparison of its value.
 
     `truth` says whether only the truth value of the expression is needed. `asks_answer`: a method of the program's
-    answer has a say, as in `assert f(1).startswith("a")`. The answer may have a class of its own. `tolerates`: floats
-    are compared with a tolerance, which the statement itself does not have.
+    answer has a say, as in `assert f(1).startswith("a")`. The answer may have a class of its own. `asks_elements`: the
+    value is searched, as in `assert 2 in f(1)`. `tolerates`: floats are compared with a tolerance, which the statement
+    itself does not have.
     """
 
     expression: str
     truth: bool
     asks_answer: bool
+    asks_elements: bool
     tolerates: bool
     _judgement: CodeType = field(repr=False)
     _made: Mapping[str, Any] = field(repr=False)  # values of literals, by their names in the judgement
@@ -110,7 +112,8 @@ def _split(test: ast.expr) -> Split:
     if truth or (asks_truth and len(constants) == 1):
         asks_answer = asks_answer or _tells_truth(splitter.leaf)
     leaf = ast.unparse(_Evaluated().generic_visit(splitter.leaf) if splitter.calls_program else splitter.leaf)
-    return Split(leaf, truth, asks_answer, splitter.tolerates, compile(judgement, "<judgement>", "eval"), made)
+    code = compile(judgement, "<judgement>", "eval")
+    return Split(leaf, truth, asks_answer, splitter.asks_elements, splitter.tolerates, code, made)
 
 
 def _asks_answer(node: ast.AST, truth: bool) -> bool:
@@ -217,6 +220,7 @@ class _Splitter:
     def __init__(self, calls_program: bool) -> None:
         self.calls_program = calls_program
         self.leaf: ast.expr | None = None
+        self.asks_elements = False
         self.tolerates = False
         self.made: dict[str, Literal] = {}
         self._numbers = itertools.count()
@@ -262,8 +266,8 @@ class _Splitter:
             return self._arithmetic(node)
         elif isinstance(node, ast.Call):
             return self._call(node)
-        elif not (isinstance(node, ast.Constant) or is_math_constant(node)):
-            raise _Unsplittable
+        elif not (isinstance(node, ast.Constant) or is_math_constant(node)) or _is_ellipsis(node):
+            raise _Unsplittable  # `...` is no value that is sent
         return node
 
     def _arithmetic(self, node: ast.BinOp) -> ast.expr:
@@ -306,6 +310,7 @@ class _Splitter:
             self.tolerates |= self._may_be_float(left) or self._may_be_float(right)
             return ast.Call(ast.Name("_equal", ast.Load()), [left, right], [])
         if isinstance(operator, (ast.In, ast.NotIn)):
+            self.asks_elements = isinstance(right, ast.Name) and right.id == "_value"
             call = ast.Call(ast.Name("_contains", ast.Load()), [right, left], [])
             return ast.UnaryOp(ast.Not(), call) if isinstance(operator, ast.NotIn) else call
         return ast.Compare(left, [operator], [right])
@@ -324,6 +329,10 @@ class _Splitter:
         if not _is_isclose(node) and not (isinstance(node.func, ast.Name) and node.func.id in _SAFE_OUTSIDE):
             raise _Unsplittable
         return node
+
+
+def _is_ellipsis(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is ...
 
 
 def _makes_floats(node: ast.AST) -> bool:

@@ -9,22 +9,14 @@ process as messages. Every other test runs with the program and is untrusted.
 from __future__ import annotations
 
 import ast
-import re
 import sys
-from array import array
-from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal
-from fractions import Fraction
 from functools import lru_cache
-from typing import TypeGuard
 
 from stepcoder_trl.executor.verdict.asserts import (
     BUILTIN_NAMES,
     PLAIN_ATTRIBUTES,
-    PLAIN_TYPES,
     arguments_of,
     is_singleton,
     last_name,
@@ -32,6 +24,7 @@ from stepcoder_trl.executor.verdict.asserts import (
     names_in,
     root_name,
 )
+from stepcoder_trl.executor.verdict.object_uses import TRANSFERABLE, Results, is_one_of, uses_as_object
 from stepcoder_trl.executor.verdict.origins import may_combine_results
 from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_made_by_module, names_used_by
 from stepcoder_trl.executor.wire.exceptions import PURE_MODULES
@@ -40,7 +33,7 @@ from stepcoder_trl.parsing import syntax_tree
 
 
 # Names that need the program's namespace, process or terminal, or that could affect the next check. No check may catch
-# `StopIteration`, because the examiner replaces the program's by a RuntimeError.
+# `StopIteration`, because the examiner replaces the program's by another exception.
 _FORBIDDEN_NAMES = frozenset(
     (
         *("open", "input", "exec", "eval", "compile", "globals", "locals", "vars", "breakpoint", "exit", "quit"),
@@ -52,27 +45,9 @@ _FORBIDDEN_NAMES = frozenset(
 _SETTINGS = frozenset(
     ("register", "seterr", "seterrcall", "setbufsize", "set_printoptions", "set_string_function", "set_state")
 )
-_UNSUPPORTED_CALLS = frozenset({"next", "callable", "iter"})  # references to objects do not support these
-# Functions that call their first argument or look into it.
-_LOOK_INTO = frozenset(
-    (
-        *("map", "filter", "hasattr", "getattr", "reduce", "partial", "cmp_to_key"),
-        *("starmap", "filterfalse", "takewhile", "dropwhile"),
-    )
-)
 _ITERATORS = frozenset({"iter", "map", "filter", "zip", "reversed", "enumerate"})
-_TRANSFERABLE = frozenset(
-    (
-        *(kind.__name__ for kind in PLAIN_TYPES),
-        *("Counter", "OrderedDict", "defaultdict", "deque", "bytearray", "array", "Fraction", "Decimal"),
-        *("date", "time", "datetime", "timedelta"),
-    )
-)
-_LIBRARY_TYPES = (Counter, OrderedDict, defaultdict, deque, bytearray, array, Fraction, Decimal, datetime, timedelta)
-# Attributes of what the examiner can make of answers. All others are those of the program's classes.
-_LIBRARY_ATTRIBUTES = PLAIN_ATTRIBUTES.union(*map(dir, (*_LIBRARY_TYPES, re.Match)))
 # Functions whose results can be sent.
-_MAKING_PLAIN = _TRANSFERABLE | PLAIN_ATTRIBUTES | {"sorted", "len", "sum", "min", "max", "abs", "round", "chr", "ord"}
+_MAKING_PLAIN = TRANSFERABLE | PLAIN_ATTRIBUTES | {"sorted", "len", "sum", "min", "max", "abs", "round", "chr", "ord"}
 _PREAMBLE_STATEMENTS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
 _REPEATED = (
     *(ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp),
@@ -132,7 +107,7 @@ def has_plain_arguments(expression: str, known: frozenset[str]) -> bool:
         or (
             isinstance(part, ast.Call) and root_name(part.func) in others and last_name(part.func) not in _MAKING_PLAIN
         )
-        or (_is_one_of(part, BUILTIN_NAMES) and id(part) not in functions)
+        or (is_one_of(part, BUILTIN_NAMES) and id(part) not in functions)
         for part in given
     )
 
@@ -190,7 +165,7 @@ class _Plan:
         """Return whether the test uses what the preamble defines, other than in arguments of the program."""
         given = {id(part) for call in self.calls for argument in arguments_of(call) for part in ast.walk(argument)}
         nodes = (node for tree in (self.setup, self.statement) for node in ast.walk(tree))
-        return any(_is_one_of(node, self.shown) and id(node) not in given for node in nodes)
+        return any(is_one_of(node, self.shown) and id(node) not in given for node in nodes)
 
     def used_preamble(self) -> list[ast.stmt]:
         """Return the statements of the preamble that the test uses. They must not define classes."""
@@ -225,7 +200,7 @@ class _Plan:
         for node in ast.walk(code):
             if not isinstance(node, ast.Call):
                 continue
-            if _is_one_of(node.func, names):
+            if is_one_of(node.func, names):
                 called.add(id(node.func))
                 own_calls.append(node)
                 self.refuse_arguments_that_cannot_be_sent(node, unsent)
@@ -237,23 +212,23 @@ class _Plan:
                     raise _MustRunWithProgram
                 self.follow(ast.Module(function.body, []), {parameter}, depth + 1)
         for node in ast.walk(code):
-            if _is_one_of(node, names) and id(node) not in called:
+            if is_one_of(node, names) and id(node) not in called:
                 raise _MustRunWithProgram  # e.g. `candidate.__name__`, `candidate = ...`
-        self.calls += [call for call in own_calls if _is_one_of(call.func, names)]
-        results = _Results(code, own_calls, self.modules, self.numpy_names)
-        if any(_uses_as_object(node, results) for node in ast.walk(code)):
+        self.calls += [call for call in own_calls if is_one_of(call.func, names)]
+        results = Results(code, own_calls, self.modules, self.numpy_names)
+        if any(uses_as_object(node, results) for node in ast.walk(code)):
             raise _MustRunWithProgram
 
     def passed_on(self, call: ast.Call, names: set[str]) -> Iterator[tuple[str, ast.expr]]:
         """Yield each parameter of a setup's function to which this call passes a function of the program."""
-        if not _is_one_of(call.func, self.functions):
+        if not is_one_of(call.func, self.functions):
             return
         parameters = self.functions[call.func.id].args
         positional = [parameter.arg for parameter in (*parameters.posonlyargs, *parameters.args)]
         keywords = {*positional, *(parameter.arg for parameter in parameters.kwonlyargs)}
         passed = [*zip(positional, call.args, strict=False), *((word.arg, word.value) for word in call.keywords)]
         for parameter, argument in passed:
-            if parameter in keywords and _is_one_of(argument, names):
+            if parameter in keywords and is_one_of(argument, names):
                 yield parameter, argument
 
     def refuse_arguments_that_cannot_be_sent(self, call: ast.Call, unsent: frozenset[str]) -> None:
@@ -278,8 +253,8 @@ class _Plan:
             function = expression.func
             while isinstance(function, ast.Attribute):
                 function = function.value
-            return _is_one_of(expression.func, _ITERATORS) or _is_one_of(function, self.numpy_names)
-        return _is_one_of(expression, unsent) or isinstance(expression, (ast.Lambda, ast.GeneratorExp))
+            return is_one_of(expression.func, _ITERATORS) or is_one_of(function, self.numpy_names)
+        return is_one_of(expression, unsent) or isinstance(expression, (ast.Lambda, ast.GeneratorExp))
 
 
 class _Candidates(ast.NodeTransformer):
@@ -294,9 +269,9 @@ class _Candidates(ast.NodeTransformer):
         if isinstance(node, (ast.Name, ast.Attribute)) and self.is_candidate(node):
             self.expressions.append(node)
             return ast.Name(candidate_name(len(self.expressions) - 1), ast.Load())
-        if _is_one_of(node, self.program_names):
+        if is_one_of(node, self.program_names):
             raise _MustRunWithProgram
-        if isinstance(node, ast.Call) and names_class(node.func) and _is_one_of(node.func, self.program_names):
+        if isinstance(node, ast.Call) and names_class(node.func) and is_one_of(node.func, self.program_names):
             raise _MustRunWithProgram  # its objects may have operators and methods of their own
         self.repeated += isinstance(node, _REPEATED)
         changed: ast.AST = self.generic_visit(node)
@@ -308,83 +283,10 @@ class _Candidates(ast.NodeTransformer):
             owner = node.value
             if isinstance(owner, ast.Call) and not owner.args and not owner.keywords and not self.repeated:
                 is_answer = node.attr in PLAIN_ATTRIBUTES and not names_class(owner.func)
-                return _is_one_of(owner.func, self.program_names) and not is_answer  # a method of a new object
+                return is_one_of(owner.func, self.program_names) and not is_answer  # a method of a new object
             # A method of a value, as in `RESULT.equals([1])`, would be given what is expected.
             return names_class(owner) and not last_name(owner).isupper() and self.is_candidate(owner)
-        return _is_one_of(node, self.program_names) and isinstance(node.ctx, ast.Load)
-
-
-class _Results:
-    """Taint analysis: names whose values may depend on results of the program."""
-
-    def __init__(
-        self, code: ast.AST, calls: list[ast.Call], modules: frozenset[str], numpy_names: frozenset[str]
-    ) -> None:
-        self.calls = set(map(id, calls))
-        self.modules = modules
-        self.numpy_names = numpy_names
-        self.names: set[str] = set()
-        before = -1
-        while len(self.names) > before:
-            before = len(self.names)
-            for node in ast.walk(code):
-                self.propagate(node)
-
-    def propagate(self, node: ast.AST) -> None:
-        if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if node.value is not None and self.affect(node.value):
-                self.names.update(name for target in targets for name in names_in(target))
-        elif isinstance(node, (ast.For, ast.comprehension)) and self.affect(node.iter):
-            self.names.update(names_in(node.target))
-        elif isinstance(node, ast.Call) and any(map(self.affect, arguments_of(node))):
-            if isinstance(node.func, ast.Attribute):  # e.g. `seen.append(candidate(1))` taints `seen`
-                self.names.update(names_in(node.func.value) - self.modules)
-            functions = [part for part in arguments_of(node) if isinstance(part, ast.Lambda)]
-            self.names.update(each.arg for function in functions for each in function.args.args)
-
-    def is_result(self, node: ast.AST) -> bool:
-        """Return whether an expression is a result of the program: a call, a name or an element of one."""
-        while isinstance(node, ast.Subscript):
-            node = node.value
-        return id(node) in self.calls or _is_one_of(node, self.names)
-
-    def affect(self, node: ast.AST) -> bool:
-        """Return whether an expression may depend on a result of the program."""
-        return any(id(part) in self.calls or _is_one_of(part, self.names) for part in ast.walk(node))
-
-    def have_attribute(self, node: ast.Attribute) -> bool:
-        """Return whether an attribute is one of objects of the program: `f(1).left`, `max(f(1)).left`."""
-        if self.is_result(node.value):
-            return node.attr not in PLAIN_ATTRIBUTES
-        if node.attr in _LIBRARY_ATTRIBUTES or not self.affect(node.value):
-            return False
-        return not any(_is_one_of(part, self.numpy_names) for part in ast.walk(node.value))  # `np.array(f(1)).shape`
-
-
-def _uses_as_object(node: ast.AST, results: _Results) -> bool:
-    """Return whether code uses a result as messages do not support: `f(1).left`, `f(1)(2)`, `with f(1): ...`."""
-    if isinstance(node, ast.Attribute):
-        return results.have_attribute(node)
-    if isinstance(node, ast.withitem):
-        return results.affect(node.context_expr)
-    if not isinstance(node, ast.Call):
-        return False
-    name = node.func.id if isinstance(node.func, ast.Name) else ""
-    if name == "isinstance" and len(node.args) == 2 and results.is_result(node.args[0]):
-        kinds = node.args[1].elts if isinstance(node.args[1], ast.Tuple) else [node.args[1]]
-        return not all(last_name(kind) in _TRANSFERABLE for kind in kinds)
-    if any(map(results.is_result, _functions_given_to(node))):
-        return True
-    return results.is_result(node.args[0] if name in _UNSUPPORTED_CALLS and node.args else node.func)
-
-
-def _functions_given_to(call: ast.Call) -> list[ast.expr]:
-    """Return the arguments of a call that may be functions, patterns or other objects of the program's."""
-    name, keys = last_name(call.func), [word.value for word in call.keywords if word.arg == "key"]
-    if root_name(call.func) == "re":
-        return [*call.args[: 2 if name in ("sub", "subn") else 1], *keys]
-    return [*call.args[: name in _LOOK_INTO], *keys]
+        return is_one_of(node, self.program_names) and isinstance(node.ctx, ast.Load)
 
 
 def _names_from_numpy(*trees: ast.AST) -> frozenset[str]:
@@ -464,7 +366,7 @@ def _rebinds(function: ast.FunctionDef, parameter: str) -> bool:
     """Return whether code inside a function binds the name of its parameter again."""
     nodes = list(ast.walk(function))
     return (
-        any(_is_one_of(node, {parameter}) and not isinstance(node.ctx, ast.Load) for node in nodes)
+        any(is_one_of(node, {parameter}) and not isinstance(node.ctx, ast.Load) for node in nodes)
         or any(isinstance(node, (ast.Global, ast.Nonlocal)) and parameter in node.names for node in nodes)
         or sum(isinstance(node, ast.arg) and node.arg == parameter for node in nodes) > 1
     )
@@ -478,7 +380,3 @@ def _takes_variables(call: ast.Call) -> bool:
         for argument in arguments_of(call)
         for node in ast.walk(argument)
     )
-
-
-def _is_one_of(node: ast.AST, names: Collection[str]) -> TypeGuard[ast.Name]:
-    return isinstance(node, ast.Name) and node.id in names

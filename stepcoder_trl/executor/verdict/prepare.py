@@ -233,7 +233,7 @@ def _prepare_asserts(tests: Tests, examine: bool) -> _Asserts:
             judges.append(Untrusted(partial(judge_examined, statement=statement)))
             shown |= needs_setup
         else:
-            payload.append(SplitTest(expression=split.expression, truth=split.truth))
+            payload.append(SplitTest(expression=split.expression, truth=split.truth, elements=split.asks_elements))
             judge = partial(judge_split_assert, split, statement)
             judges.append(judge if is_plain or (needs_setup and not split.asks_answer) else Untrusted(judge))
             expressions += [split.expression] if needs_setup else []

@@ -78,6 +78,11 @@ def encode(value: Any) -> Any:
     return Encoder().encode(value, 0)
 
 
+def is_opaque(tree: Any) -> bool:
+    """Return whether a tree of `encode` is the marker of a value that is not sent."""
+    return isinstance(tree, dict) and "u" in tree
+
+
 class Encoder:
     """Encoder of one value, see `encode`."""
 

@@ -71,6 +71,7 @@ class SplitTest(TypedDict):
 
     expression: str
     truth: bool  # whether only the truth value is sent
+    elements: bool  # whether an object is sent as the list of its elements
 
 
 @final

@@ -15,7 +15,7 @@ import stepcoder_trl
 from stepcoder_trl import BadInputError, CodeExecutor, ExecutorConfig, Outcome, SandboxError
 from stepcoder_trl.executor.selftest.leftovers import children_of_ours
 from tests.processes import soon, with_temporary_folder
-from tests.unit.executor.samples import DOUBLE
+from tests.unit.executor.samples import DOUBLE, outcomes
 
 
 pytestmark = pytest.mark.sandbox
@@ -166,3 +166,27 @@ def test_programs_are_not_traced_without_need():
     assert not execution.trace_lost
     assert crashed.outcome is Outcome.RUNTIME_ERROR
     assert not crashed.trace_lost
+
+
+ITERABLE = """
+class f:
+    def __init__(self, n): self.n = n
+    def __iter__(self): return iter(range(self.n))
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["def f(n):\n    yield from range(n)\n", "def f(n): return map(int, range(n))\n", ITERABLE],
+    ids=["generator", "map", "object"],
+)
+def test_elements_of_an_object_are_searched(fast_executor, program):
+    tests = {
+        "type": "assert",
+        "setup": "",
+        "asserts": ["assert 2 in f(3)", "assert 3 not in f(3)", "assert 3 in f(3)"],
+    }
+
+    execution = fast_executor.run(program, tests)
+
+    assert (outcomes(execution), execution.trusted) == (["passed", "passed", "failed"], True)

@@ -461,6 +461,12 @@ def test_floats_have_their_tolerance_in_the_examiner(setup, statement):
         ("import re", "assert re.match(pat('a'), 'abc')"),
         ("import re", "assert re.match(pat('a'), 'abc') is not None"),
         ("import re", "assert re.sub(pat('a'), 'x', 'abc') == 'xbc'"),
+        ("", "assert same(int) == int"),
+        ("", "assert [same(bool)] != [int, str]"),
+        ("", "assert same(NotImplemented) == NotImplemented"),
+        ("", "assert type(same(1)) == int and same(...) == ..."),
+        ("", "assert part(1, 2) == slice(1, 2)"),
+        ("import numpy as np", "assert type(zeros(2)) == np.ndarray"),
     ],
 )
 def test_test_that_needs_functions_or_objects_of_the_program_passes_untrusted(setup, statement):
@@ -468,6 +474,11 @@ def test_test_that_needs_functions_or_objects_of_the_program_passes_untrusted(se
 import re
 def add(n): return lambda x: x + n
 def pat(text): return re.compile(text)
+def same(x): return x
+def part(a, b): return slice(a, b)
+def zeros(n):
+    import numpy
+    return numpy.zeros(n)
 class Made:
     def __lt__(self, other): return self.x < other.x
     def __add__(self, other): return make(self.x + other.x)

@@ -1,0 +1,159 @@
+"""
+Find out whether a test uses results of the program in a way that the examiner does not support.
+
+It has plain values as they are, and asks the program about its objects. What needs the objects themselves, their
+attributes or their classes, runs with the program.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from array import array
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import TypeGuard
+
+from stepcoder_trl.executor.verdict.asserts import (
+    PLAIN_ATTRIBUTES,
+    PLAIN_TYPES,
+    arguments_of,
+    last_name,
+    names_in,
+    root_name,
+)
+
+
+_UNSUPPORTED_CALLS = frozenset({"next", "callable", "iter"})  # references to objects do not support these
+# Functions that call their first argument or look into it.
+_LOOK_INTO = frozenset(
+    (
+        *("map", "filter", "hasattr", "getattr", "reduce", "partial", "cmp_to_key"),
+        *("starmap", "filterfalse", "takewhile", "dropwhile"),
+    )
+)
+TRANSFERABLE = frozenset(
+    (
+        *(kind.__name__ for kind in PLAIN_TYPES),
+        *("Counter", "OrderedDict", "defaultdict", "deque", "bytearray", "array", "Fraction", "Decimal"),
+        *("date", "time", "datetime", "timedelta"),
+    )
+)
+_LIBRARY_TYPES = (Counter, OrderedDict, defaultdict, deque, bytearray, array, Fraction, Decimal, datetime, timedelta)
+# Attributes of what the examiner can make of answers. All others are those of the program's classes.
+_LIBRARY_ATTRIBUTES = PLAIN_ATTRIBUTES.union(*map(dir, (*_LIBRARY_TYPES, re.Match)))
+_NOT_SENT = (type(NotImplemented), type(...))
+_CLASS_NAME = re.compile("[A-Z]+[a-z][A-Za-z]*")
+_CLASS_OF_NUMPY = re.compile("ndarray|generic|number|integer|floating|(bool|str|bytes)_|(u?int|float|complex)[0-9]+")
+
+
+class Results:
+    """Taint analysis: names whose values may depend on results of the program."""
+
+    def __init__(
+        self, code: ast.AST, calls: list[ast.Call], modules: frozenset[str], numpy_names: frozenset[str]
+    ) -> None:
+        self.calls = set(map(id, calls))
+        self.modules = modules
+        self.numpy_names = numpy_names
+        self.names: set[str] = set()
+        before = -1
+        while len(self.names) > before:
+            before = len(self.names)
+            for node in ast.walk(code):
+                self.propagate(node)
+
+    def propagate(self, node: ast.AST) -> None:
+        if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if node.value is not None and self.affect(node.value):
+                self.names.update(name for target in targets for name in names_in(target))
+        elif isinstance(node, (ast.For, ast.comprehension)) and self.affect(node.iter):
+            self.names.update(names_in(node.target))
+        elif isinstance(node, ast.Call) and any(map(self.affect, arguments_of(node))):
+            if isinstance(node.func, ast.Attribute):  # e.g. `seen.append(candidate(1))` taints `seen`
+                self.names.update(names_in(node.func.value) - self.modules)
+            functions = [part for part in arguments_of(node) if isinstance(part, ast.Lambda)]
+            self.names.update(each.arg for function in functions for each in function.args.args)
+
+    def is_result(self, node: ast.AST) -> bool:
+        """Return whether an expression is a result of the program: a call, a name or an element of one."""
+        while isinstance(node, ast.Subscript):
+            node = node.value
+        return id(node) in self.calls or is_one_of(node, self.names)
+
+    def affect(self, node: ast.AST) -> bool:
+        """Return whether an expression may depend on a result of the program."""
+        return any(id(part) in self.calls or is_one_of(part, self.names) for part in ast.walk(node))
+
+    def have_attribute(self, node: ast.Attribute) -> bool:
+        """Return whether an attribute is one of objects of the program: `f(1).left`, `max(f(1)).left`."""
+        if self.is_result(node.value):
+            return node.attr not in PLAIN_ATTRIBUTES
+        if node.attr in _LIBRARY_ATTRIBUTES or not self.affect(node.value):
+            return False
+        return not any(is_one_of(part, self.numpy_names) for part in ast.walk(node.value))  # `np.array(f(1)).shape`
+
+
+def uses_as_object(node: ast.AST, results: Results) -> bool:
+    """Return whether code uses a result as messages do not support: `f(1).left`, `f(1)(2)`, `with f(1): ...`."""
+    if isinstance(node, ast.Attribute):
+        return results.have_attribute(node)
+    if isinstance(node, ast.withitem):
+        return results.affect(node.context_expr)
+    if isinstance(node, ast.Compare):
+        return _compares_with_class(node, results)
+    if not isinstance(node, ast.Call):
+        return False
+    name = node.func.id if isinstance(node.func, ast.Name) else ""
+    if name == "isinstance" and len(node.args) == 2 and results.is_result(node.args[0]):
+        kinds = node.args[1].elts if isinstance(node.args[1], ast.Tuple) else [node.args[1]]
+        return not all(last_name(kind) in TRANSFERABLE for kind in kinds)
+    if any(map(results.is_result, _functions_given_to(node))):
+        return True
+    return results.is_result(node.args[0] if name in _UNSUPPORTED_CALLS and node.args else node.func)
+
+
+def _compares_with_class(node: ast.Compare, results: Results) -> bool:
+    """Return whether a result is compared with what is not sent: `f(1) == int`, `type(f(1)) == numpy.ndarray`."""
+    sides = [node.left, *node.comparators]
+    affected = [side for side in sides if results.affect(side)]
+    if not affected:
+        return False
+    # The type of a plain answer is known in the examiner.
+    known = TRANSFERABLE if any(is_one_of(part, {"type"}) for side in affected for part in ast.walk(side)) else ()
+    return any(part not in known for side in sides if side not in affected for part in _classes_in(side))
+
+
+def _classes_in(node: ast.expr) -> Iterator[str]:
+    """Yield the names of classes, and of other values that are not sent, which an expression is or lists."""
+    match node:
+        case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts) | ast.Dict(values=parts):
+            for part in parts:
+                yield from _classes_in(part)
+        case ast.Constant(value=value) if value is ...:
+            yield "Ellipsis"
+        case ast.Call(func=ast.Name(id="slice")):
+            yield "slice"
+        case ast.Name(id=name) if isinstance(getattr(builtins, name, None), (type, *_NOT_SENT)):
+            yield name
+        case ast.Name(id=name) | ast.Attribute(attr=name) if _CLASS_NAME.fullmatch(name):
+            yield name
+        case ast.Attribute(attr=name) if _CLASS_OF_NUMPY.fullmatch(name):
+            yield name
+
+
+def _functions_given_to(call: ast.Call) -> list[ast.expr]:
+    """Return the arguments of a call that may be functions, patterns or other objects of the program's."""
+    name, keys = last_name(call.func), [word.value for word in call.keywords if word.arg == "key"]
+    if root_name(call.func) == "re":
+        return [*call.args[: 2 if name in ("sub", "subn") else 1], *keys]
+    return [*call.args[: name in _LOOK_INTO], *keys]
+
+
+def is_one_of(node: ast.AST, names: Collection[str]) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name) and node.id in names
