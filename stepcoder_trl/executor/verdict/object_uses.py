@@ -61,24 +61,38 @@ class Results:
         self.modules = modules
         self.numpy_names = numpy_names
         self.names: set[str] = set()
-        before = -1
-        while len(self.names) > before:
-            before = len(self.names)
-            for node in ast.walk(code):
-                self.propagate(node)
+        waiting: list[str] = []
+        affected_by: dict[str, list[set[str]]] = {}  # names that an affected name affects
+        for expressions, names in map(self._flow, ast.walk(code)):
+            parts = [part for expression in expressions for part in ast.walk(expression)] if names else []
+            if any(id(part) in self.calls for part in parts):
+                waiting += names
+            for name in {part.id for part in parts if isinstance(part, ast.Name)}:
+                affected_by.setdefault(name, []).append(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in self.names:
+                self.names.add(name)
+                waiting += [each for names in affected_by.get(name, ()) for each in names]
 
-    def propagate(self, node: ast.AST) -> None:
-        if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if node.value is not None and self.affect(node.value):
-                self.names.update(name for target in targets for name in names_in(target))
-        elif isinstance(node, (ast.For, ast.comprehension)) and self.affect(node.iter):
-            self.names.update(names_in(node.target))
-        elif isinstance(node, ast.Call) and any(map(self.affect, arguments_of(node))):
-            if isinstance(node.func, ast.Attribute):  # e.g. `seen.append(candidate(1))` taints `seen`
-                self.names.update(names_in(node.func.value) - self.modules)
-            functions = [part for part in arguments_of(node) if isinstance(part, ast.Lambda)]
-            self.names.update(each.arg for function in functions for each in function.args.args)
+    def _flow(self, node: ast.AST) -> tuple[list[ast.expr], set[str]]:
+        """Return the names that a node affects, and the expressions by which it does."""
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                return [value], {name for target in targets for name in names_in(target)}
+            case ast.AugAssign(target=target, value=value) | ast.NamedExpr(target=target, value=value):
+                return [value], names_in(target)
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                return [value], names_in(target)
+            case ast.For(target=target, iter=value) | ast.comprehension(target=target, iter=value):
+                return [value], names_in(target)
+            case ast.Call(func=function):
+                given = arguments_of(node)
+                names = {each.arg for part in given if isinstance(part, ast.Lambda) for each in part.args.args}
+                if isinstance(function, ast.Attribute):  # e.g. `seen.append(candidate(1))` taints `seen`
+                    names |= names_in(function.value) - self.modules
+                return given, names
+        return [], set()
 
     def is_result(self, node: ast.AST) -> bool:
         """Return whether an expression is a result of the program: a call, a name or an element of one."""

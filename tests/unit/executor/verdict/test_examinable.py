@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from stepcoder_trl.executor.verdict.asserts import with_tolerance
@@ -234,3 +236,13 @@ def test_names_for_other_tests_are_found(statements, share):
 )
 def test_arguments_that_cannot_be_sent_need_program(line):
     assert plan_check("check(f)", check_with(line), "") is None
+
+
+def test_long_chain_of_names_is_followed_quickly():
+    lines = [f"v{number} = v{number + 1}" for number in range(1500)]
+    statement = "\n".join([*lines, "v1500 = f(1)", "assert v0 == 1"])
+    start = time.process_time()
+
+    assert plan_check(statement, "", "") is not None
+    assert plan_check(f"{statement}\nv0.left", "", "") is None
+    assert time.process_time() - start < 5
