@@ -9,8 +9,7 @@ process as messages. Every other test runs with the program and is untrusted.
 from __future__ import annotations
 
 import ast
-import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,6 +23,7 @@ from stepcoder_trl.executor.verdict.asserts import (
     names_in,
     root_name,
 )
+from stepcoder_trl.executor.verdict.imports import names_from_imports, names_from_numpy, narrowed, without_unused
 from stepcoder_trl.executor.verdict.object_uses import TRANSFERABLE, Results, is_one_of, uses_as_object
 from stepcoder_trl.executor.verdict.origins import may_combine_results
 from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_made_by_module, names_used_by
@@ -116,35 +116,70 @@ class _MustRunWithProgram(Exception):
     """Raised if a test must run with the program."""
 
 
+class _Row:
+    """What the plans of all tests of a row need of its setup and preamble, which may be large."""
+
+    def __init__(self, setup: str, preamble: str) -> None:
+        self.setup, self.preamble = syntax_tree(setup), syntax_tree(preamble)
+        self.functions = _functions_of(self.setup)
+        self.outer = names_bound_by(setup) | names_bound_by(preamble)
+        self.used = names_used_by(setup)
+        self.modules = names_from_imports(self.setup, self.preamble)
+        self.numpy_names = names_from_numpy(self.setup, self.preamble)
+        bodies = (*self.setup.body, *self.preamble.body)
+        self.classes = frozenset(node.name for node in bodies if isinstance(node, ast.ClassDef))
+        self.defined = names_made_by_module(preamble).difference(map(_name_of_infinity, self.preamble.body))
+        self.uses_of_defined = [node for node in ast.walk(self.setup) if is_one_of(node, self.defined)]
+        self.definitions: dict[str, ast.stmt] = {}
+        self.is_plain = True  # whether the preamble holds definitions alone
+        for node in self.preamble.body:
+            assigns = isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets)
+            is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            self.is_plain &= isinstance(node, _PREAMBLE_STATEMENTS) or assigns or is_text
+            self.definitions.update(dict.fromkeys(names_bound_by(ast.unparse(node)), node))
+        # By statement, which this object keeps alive.
+        self._needs_program: dict[int, bool] = {}
+        self._names_used: dict[int, frozenset[str]] = {}
+
+    def needs_program(self, node: ast.stmt) -> bool:
+        """Return whether a statement does more than a trusted process may do. Imports may be of another object."""
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            return _needs_program(node)
+        if id(node) not in self._needs_program:
+            self._needs_program[id(node)] = any(map(_needs_program, ast.walk(node)))
+        return self._needs_program[id(node)]
+
+    def names_used_by(self, node: ast.stmt) -> frozenset[str]:
+        """Return the names that a statement of the preamble uses."""
+        if id(node) not in self._names_used:
+            self._names_used[id(node)] = names_used_by(ast.unparse(node))
+        return self._names_used[id(node)]
+
+
+_row = lru_cache(maxsize=16)(_Row)
+
+
 class _Plan:
     def __init__(self, statement: str, setup: str, preamble: str) -> None:
-        self.setup = syntax_tree(setup)
+        self.row = _row(setup, preamble)
         self.statement = syntax_tree(statement)
-        self.preamble = syntax_tree(preamble)
-        bodies = (*self.setup.body, *self.statement.body)
-        self.functions = {node.name: node for node in bodies if isinstance(node, ast.FunctionDef)}
-        self.outer = names_bound_by(setup) | names_bound_by(preamble)
+        self.functions = {**self.row.functions, **_functions_of(self.statement)}
+        self.outer = self.row.outer
         known = self.outer | BUILTIN_NAMES
-        if names_used_by(setup) - known:
+        if self.row.used - known:
             raise _MustRunWithProgram  # e.g. HumanEval/32: the check calls a function of the prompt
         self.program_names = names_used_by(statement) - known - names_bound_by(statement)
-        self.used = names_used_by(setup) | names_used_by(statement)
-        defined = names_made_by_module(preamble).difference(map(_name_of_infinity, self.preamble.body))
-        self.shown = defined & self.used
-        self.modules = frozenset(
-            alias.asname or alias.name.partition(".")[0]
-            for tree in (self.setup, self.preamble, self.statement)
-            for node in ast.walk(tree)
-            if isinstance(node, (ast.Import, ast.ImportFrom))
-            for alias in node.names
-        )
-        self.numpy_names = _names_from_numpy(self.setup, self.preamble, self.statement)
+        self.used = self.row.used | names_used_by(statement)
+        self.shown = self.row.defined & self.used
+        self.modules = self.row.modules | names_from_imports(self.statement)
+        self.numpy_names = self.row.numpy_names | names_from_numpy(self.statement)
         self.calls: list[ast.Call] = []  # calls of the program
 
     def check(self) -> PlannedCheck:
-        setup = (_without_unused(node, self.used) for node in self.setup.body)
-        trees = (*setup, self.statement, *self.used_preamble())
-        if any(_needs_program(node) for tree in trees for node in ast.walk(tree)):
+        setup = (without_unused(node, self.used) for node in self.row.setup.body)
+        if any(map(self.row.needs_program, (*setup, *self.used_preamble()))):
+            raise _MustRunWithProgram
+        if any(map(_needs_program, ast.walk(self.statement))):
             raise _MustRunWithProgram
         candidates = _Candidates(self.program_names)
         statement = ast.fix_missing_locations(candidates.visit(self.statement))
@@ -164,31 +199,25 @@ class _Plan:
     def uses_preamble(self) -> bool:
         """Return whether the test uses what the preamble defines, other than in arguments of the program."""
         given = {id(part) for call in self.calls for argument in arguments_of(call) for part in ast.walk(argument)}
-        nodes = (node for tree in (self.setup, self.statement) for node in ast.walk(tree))
+        nodes = (*self.row.uses_of_defined, *ast.walk(self.statement))
         return any(is_one_of(node, self.shown) and id(node) not in given for node in nodes)
 
     def used_preamble(self) -> list[ast.stmt]:
         """Return the statements of the preamble that the test uses. They must not define classes."""
-        bodies = (*self.setup.body, *self.preamble.body)
-        objects = {node.name for node in bodies if isinstance(node, ast.ClassDef)}
-        definitions: dict[str, ast.stmt] = {}
-        for node in self.preamble.body:
-            assigns = isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets)
-            is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            if not (isinstance(node, _PREAMBLE_STATEMENTS) or assigns or is_text):
-                raise _MustRunWithProgram
-            definitions.update(dict.fromkeys(names_bound_by(ast.unparse(node)), node))
+        if not self.row.is_plain:
+            raise _MustRunWithProgram
+        definitions = self.row.definitions
         found: dict[str, ast.stmt] = {}
         waiting = list(self.used)
         while waiting:
             name = waiting.pop()
-            if name in objects:
+            if name in self.row.classes:
                 raise _MustRunWithProgram  # e.g. LeetCode's ListNode, which cannot be sent
             if name in definitions and name not in found:
                 found[name] = definitions[name]
-                waiting += names_used_by(ast.unparse(found[name]))
+                waiting += self.row.names_used_by(found[name])
         # Keep only the used names of an import.
-        return [_narrowed(node, found) for node in dict.fromkeys(found.values())]
+        return [narrowed(node, found) for node in dict.fromkeys(found.values())]
 
     def follow(self, code: ast.AST, names: set[str], depth: int) -> None:
         """Collect the calls of the program's functions in code that knows them under these names."""
@@ -289,16 +318,8 @@ class _Candidates(ast.NodeTransformer):
         return is_one_of(node, self.program_names) and isinstance(node.ctx, ast.Load)
 
 
-def _names_from_numpy(*trees: ast.AST) -> frozenset[str]:
-    """Return the names that code gives to numpy and its parts."""
-    names: set[str] = set()
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, ast.Import):
-            aliases = [alias for alias in node.names if alias.name.partition(".")[0] == "numpy"]
-            names.update(alias.asname or "numpy" for alias in aliases)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "numpy":
-            names.update(alias.asname or alias.name for alias in node.names)
-    return frozenset(names)
+def _functions_of(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def _name_of_infinity(node: ast.stmt) -> str:
@@ -331,35 +352,6 @@ def _needs_program(node: ast.AST) -> bool:
             for operator, left, right in sides
         )
     return isinstance(node, (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await, ast.ClassDef))
-
-
-def _without_unused(node: ast.stmt, used: Collection[str]) -> ast.stmt:
-    """Return an import without names of the standard library that no test uses. Other statements stay."""
-
-    def is_kept(alias: ast.alias, module: str) -> bool:
-        return _is_used(alias, used) or module.partition(".")[0] not in sys.stdlib_module_names
-
-    return _with_names(node, is_kept)
-
-
-def _narrowed(node: ast.stmt, used: Collection[str]) -> ast.stmt:
-    """Return an import without names that are not used. Other statements stay."""
-    return _with_names(node, lambda alias, _: _is_used(alias, used))
-
-
-def _is_used(alias: ast.alias, used: Collection[str]) -> bool:
-    return alias.name == "*" or (alias.asname or alias.name).partition(".")[0] in used
-
-
-def _with_names(node: ast.stmt, is_kept: Callable[[ast.alias, str], bool]) -> ast.stmt:
-    """Return an import with the names that are kept, by name and module. A relative module begins with `.`."""
-    match node:
-        case ast.Import(names=aliases):
-            return ast.Import([alias for alias in aliases if is_kept(alias, alias.name)])
-        case ast.ImportFrom(module=module, names=aliases, level=level):
-            name = "." * level + (module or "")
-            return ast.ImportFrom(module, [alias for alias in aliases if is_kept(alias, name)], level)
-    return node
 
 
 def _rebinds(function: ast.FunctionDef, parameter: str) -> bool:

@@ -14,7 +14,7 @@ import symtable
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from stepcoder_trl.executor.verdict.asserts import BUILTIN_NAMES, root_name
@@ -54,8 +54,17 @@ class Setup:
 
     def is_needed_by(self, code: str) -> bool:
         """Return whether an expression or statement needs more than the harmless part."""
-        names = names_used_by(code)
-        return any(not statement.only_defines or statement.defines & names for statement in self.rest)
+        return not self.only_defines or not self.defined.isdisjoint(names_used_by(code))
+
+    @cached_property
+    def only_defines(self) -> bool:
+        """Whether the rest does nothing but bind names."""
+        return all(statement.only_defines for statement in self.rest)
+
+    @cached_property
+    def defined(self) -> frozenset[str]:
+        """Names that the rest binds, or whose objects it changes."""
+        return _NONE.union(*(statement.defines for statement in self.rest))
 
     def builds_arguments_of(
         self, expressions: Iterable[str], own_names: Collection[str], own_made: Collection[str] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import time
 
 import pytest
@@ -246,3 +247,18 @@ def test_long_chain_of_names_is_followed_quickly():
     assert plan_check(statement, "", "") is not None
     assert plan_check(f"{statement}\nv0.left", "", "") is None
     assert time.process_time() - start < 5
+
+
+def test_setup_is_read_once_for_all_tests_of_a_row(monkeypatch):
+    walked = []
+    walk = ast.walk
+    monkeypatch.setattr(ast, "walk", lambda node: (walked.append(part) or part for part in walk(node)))
+    pairs = ", ".join(f"[{number}, {number * 7}]" for number in range(500))
+    setup, preamble = f"table = [{pairs}]\n", f"import math\nOTHERS = [{pairs}]\n"
+    plan_check("assert f(table[0][0]) == table[0][1]", setup, preamble)
+    walked.clear()
+
+    planned = plan_check("assert f(table[1][0]) == table[1][1]", setup, preamble)
+
+    assert planned is not None
+    assert len(walked) < 1000
