@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from operator import is_
 from types import CodeType, ModuleType
 from typing import Any
@@ -40,7 +41,7 @@ _VOLATILE_NAMES = _words("""
     stdin stdout stderr __stdin__ __stdout__ last_exc last_type last_value last_traceback settrace gettrace _exit
     __warningregistry__ modules path_importer_cache
     setrecursionlimit getrecursionlimit
-    _trace_hook _active_limbo_lock _shutdown_locks_lock _shutdown_locks
+    _trace_hook _active_limbo_lock _shutdown_locks_lock _shutdown_locks _counter
 """)
 _CONTAINERS = (list, dict, set)
 _UNWATCHED = ("stepcoder_trl", "coverage", "encodings")
@@ -89,9 +90,18 @@ class Baseline:
         os.chdir(self.directory)
         random.setstate(self.random_state)
         decimal.setcontext(self.decimal_context.copy())
+        _count_threads_from_the_start()
         threading.stack_size(0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         gc.enable()
+
+
+def _count_threads_from_the_start() -> None:
+    """Let the names of new threads begin with `Thread-1` and `ThreadPoolExecutor-0_0` again."""
+    threading._counter = count(1).__next__  # type: ignore[attr-defined]
+    executors = sys.modules.get("concurrent.futures.thread")
+    if executors is not None:
+        executors.ThreadPoolExecutor._counter = count().__next__
 
 
 @dataclass(frozen=True)

@@ -107,3 +107,27 @@ def test_random_numbers_without_seed_are_reproducible(library):
 
     assert all(digit.count(Outcome.PASSED) == 1 for digit in seen[0])
     assert seen[0] == seen[1]
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    ("program", "printed"),
+    [
+        (
+            "import threading\ndef f():\n    print(threading.current_thread().name)\n"
+            "t = threading.Thread(target=f)\nt.start()\nt.join()\n",
+            "Thread-1 (f)",
+        ),
+        (
+            "import threading\nfrom concurrent.futures import ThreadPoolExecutor\n"
+            "with ThreadPoolExecutor() as pool:\n"
+            "    print(pool.submit(lambda: threading.current_thread().name).result())\n",
+            "ThreadPoolExecutor-0_0",
+        ),
+    ],
+    ids=["thread", "pool"],
+)
+def test_names_of_threads_begin_anew_in_each_test(executor, program, printed):
+    execution = executor.run(program, {"type": "stdio", "inputs": [""] * 3, "outputs": [printed] * 3})
+
+    assert execution.outcome is Outcome.PASSED
