@@ -139,7 +139,8 @@ def _compares_with_class(node: ast.Compare, results: Results) -> bool:
     if not affected:
         return False
     # The type of a plain answer is known in the examiner.
-    known = TRANSFERABLE if any(is_one_of(part, {"type"}) for side in affected for part in ast.walk(side)) else ()
+    asks_type = any(is_one_of(part, {"type"}) for side in affected for part in ast.walk(side))
+    known = {*TRANSFERABLE, "NoneType"} if asks_type else ()
     return any(part not in known for side in sides if side not in affected for part in _classes_in(side))
 
 
@@ -153,12 +154,22 @@ def _classes_in(node: ast.expr) -> Iterator[str]:
             yield "Ellipsis"
         case ast.Call(func=ast.Name(id="slice")):
             yield "slice"
+        case ast.Call(func=ast.Name(id="type"), args=[value]):
+            yield _type_name_of(value)
         case ast.Name(id=name) if isinstance(getattr(builtins, name, None), (type, *_NOT_SENT)):
             yield name
         case ast.Name(id=name) | ast.Attribute(attr=name) if _CLASS_NAME.fullmatch(name):
             yield name
         case ast.Attribute(attr=name) if _CLASS_OF_NUMPY.fullmatch(name):
             yield name
+
+
+def _type_name_of(node: ast.expr) -> str:
+    """Return the name of the class of a literal, else an empty text."""
+    try:
+        return type(ast.literal_eval(node)).__name__
+    except (ValueError, TypeError):
+        return ""
 
 
 def _functions_given_to(call: ast.Call) -> list[ast.expr]:

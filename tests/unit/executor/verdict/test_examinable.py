@@ -178,6 +178,7 @@ def test_arguments_are_shared_if_check_may_read_them(line, shares):
         "import collections; assert collections.Counter(candidate(1)).most_common(1) == [(1, 2)]",
         "import re; assert re.match('(a)', candidate(1)).group(1) == 'a'",
         "import numpy as np; assert np.array(candidate(1)).shape == (2, 3)",
+        "assert type(candidate(1)) == list and type(candidate(1)[0]) == type(None) != type(2)",
     ],
 )
 def test_standard_library_values_run_in_examiner(line):

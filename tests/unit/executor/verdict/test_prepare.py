@@ -462,6 +462,7 @@ def test_floats_have_their_tolerance_in_the_examiner(setup, statement):
         ("import re", "assert re.match(pat('a'), 'abc') is not None"),
         ("import re", "assert re.sub(pat('a'), 'x', 'abc') == 'xbc'"),
         ("", "assert same(int) == int"),
+        ("", "assert same(type(None)) == type(None)"),
         ("", "assert [same(bool)] != [int, str]"),
         ("", "assert same(NotImplemented) == NotImplemented"),
         ("", "assert type(same(1)) == int and same(...) == ..."),
