@@ -34,7 +34,7 @@ _HIDDEN_STATE = _words("""
     addaudithook BasicContext DefaultContext ExtendedContext closerange dup2 field_size_limit register_at_fork
     register_dialect unregister_dialect register_error setdefaulttimeout setlocale setprofile settrace set_threshold
     set_debug set_asyncgen_hooks set_coroutine_origin_tracking_depth set_int_max_str_digits setswitchinterval
-    setfirstweekday seterr seterrcall set_printoptions set_string_function tzset umask
+    register setfirstweekday seterr seterrcall set_printoptions set_string_function tzset umask
 """)
 # Module attributes that the executor or Python itself replaces.
 _VOLATILE_NAMES = _words("""
@@ -202,10 +202,13 @@ def _namespaces(module: ModuleType) -> Iterator[_Namespace]:
     if type(module) is not ModuleType:
         return
     yield _namespace(module.__dict__, is_module=True)
+    package = module.__name__.partition(".")[0]
     for value in tuple(module.__dict__.values()):
         # Types implemented in C cannot be changed.
         # `isinstance` would call the object, and some objects warn.
-        if issubclass(type(value), type) and value.__flags__ & _HEAP_TYPE and value.__module__ == module.__name__:
+        if not (issubclass(type(value), type) and value.__flags__ & _HEAP_TYPE):
+            continue
+        if str(value.__module__).partition(".")[0] == package:  # `json.JSONEncoder` is a class of `json.encoder`
             yield _namespace(value.__dict__, is_module=False)
 
 

@@ -131,3 +131,18 @@ def test_names_of_threads_begin_anew_in_each_test(executor, program, printed):
     execution = executor.run(program, {"type": "stdio", "inputs": [""] * 3, "outputs": [printed] * 3})
 
     assert execution.outcome is Outcome.PASSED
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import json\nprint(hasattr(json.JSONEncoder, 'patched'))\njson.JSONEncoder.patched = 1\n",
+        "from collections.abc import Hashable\nprint(issubclass(list, Hashable))\nHashable.register(list)\n",
+    ],
+    ids=["re-exported class", "abstract class"],
+)
+def test_changed_classes_are_not_those_of_the_next_test(executor, program):
+    execution = executor.run(program, {"type": "stdio", "inputs": [""] * 2, "outputs": ["False"] * 2})
+
+    assert execution.outcome is Outcome.PASSED
