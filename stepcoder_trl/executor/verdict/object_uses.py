@@ -139,9 +139,16 @@ def _compares_with_class(node: ast.Compare, results: Results) -> bool:
     if not affected:
         return False
     # The type of a plain answer is known in the examiner.
-    asks_type = any(is_one_of(part, {"type"}) for side in affected for part in ast.walk(side))
+    asks_type = any(_asks_type(part, results) for side in affected for part in ast.walk(side))
     known = {*TRANSFERABLE, "NoneType"} if asks_type else ()
     return any(part not in known for side in sides if side not in affected for part in _classes_in(side))
+
+
+def _asks_type(node: ast.AST, results: Results) -> bool:
+    """Return whether code asks for the type of a result: `type(f(1))`, `map(type, f(1))`."""
+    if not isinstance(node, ast.Call) or id(node) in results.calls or not results.affect(node):
+        return False
+    return any(is_one_of(part, {"type"}) for part in (node.func, *node.args))
 
 
 def _classes_in(node: ast.expr) -> Iterator[str]:
