@@ -32,6 +32,22 @@ def reward_name(func: Any) -> str:
     return str(func.__name__ if inspect.isroutine(func) else type(func).__name__)
 
 
+def names_reward_model(name: str) -> bool:
+    """Return whether a name may be that of a reward model: a folder, or one of the Hub as `owner/name`."""
+    return ":" not in name and name not in REWARDS and ("/" in name or os.path.isdir(name))
+
+
+def check_reward_name(name: str) -> None:
+    """Raise a `BadInputError` for a name that has not the form of a reward function's."""
+    module_name, colon, attribute = name.partition(":")
+    if name not in REWARDS and not (colon and module_name and attribute):
+        raise BadInputError(
+            f"`reward_funcs` has {name!r}, but must name functions: {', '.join(REWARDS)} or one of your own as "
+            "`package.module:function`. Correct the name. PPO takes a reward model as `reward_model`, and GRPO here, "
+            "by its folder or as `owner/name` of the Hub."
+        )
+
+
 def find_reward(name: str) -> RewardFunc:
     """
     Return the reward function with a name: one of `REWARDS`, or `package.module:function`.
@@ -43,12 +59,8 @@ def find_reward(name: str) -> RewardFunc:
     """
     if name in REWARDS:
         return REWARDS[name]
-    module_name, colon, attribute = name.partition(":")
-    if not (colon and module_name and attribute):
-        raise BadInputError(
-            f"`reward_funcs` has {name!r}, but must name functions: {', '.join(REWARDS)} or one of your own as "
-            "`package.module:function`. Correct the name. A reward model is loaded and passed as `reward_model`."
-        )
+    check_reward_name(name)
+    module_name, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

@@ -21,6 +21,7 @@ from stepcoder_trl.evaluation.process_group import leave_gloo_at_exit
 from stepcoder_trl.rewards import REWARDS, describe_rewards
 from stepcoder_trl.steps.chat_templates import CHAT_TEMPLATE_KWARGS_HELP, read_template_kwargs
 from stepcoder_trl.steps.prompt_settings import PromptSettings, style_of
+from stepcoder_trl.steps.reward_functions import check_reward_name, names_reward_model
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer.announcements import add_sft_callbacks, farewell, say, speaks
 from stepcoder_trl.trainer.cards import sft_facts
@@ -115,6 +116,9 @@ class PPOScriptArguments(ScriptArguments):
             self.eval_problems = _as_list(self.eval_problems)
         if self.reward not in REWARDS:
             raise BadInputError(f"`reward` is {self.reward!r}, but must be one of {', '.join(REWARDS)}.")
+        for name in self.reward_funcs or []:
+            if not names_reward_model(name):
+                check_reward_name(name)  # before a model is loaded
         if self.reward_funcs and self.reward != "stepcoder":
             raise BadInputError(f"`reward` is {self.reward!r}, but `reward_funcs` replaces it. Drop one of the two.")
 

@@ -19,7 +19,7 @@ from stepcoder_trl.rewards import REWARDS, unit_test_reward
 from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.credit import choose_test_score
 from stepcoder_trl.steps.queries import Query, build_query
-from stepcoder_trl.steps.reward_functions import named_reward, takes_columns
+from stepcoder_trl.steps.reward_functions import named_reward, names_reward_model, takes_columns
 from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows, read_dataset
 from stepcoder_trl.steps.scores import guarded
 from stepcoder_trl.steps.starts import longest_query
@@ -169,8 +169,8 @@ def _own_reward(func: Any, columns: set[str]) -> Any:
 
 
 def _is_reward_model(one: Any) -> bool:
-    """Whether a reward function is a model, or the name of one, which has no colon."""
-    return isinstance(one, torch.nn.Module) or (isinstance(one, str) and ":" not in one and one not in REWARDS)
+    """Whether a reward function is a model, or names one."""
+    return names_reward_model(one) if isinstance(one, str) else isinstance(one, torch.nn.Module)
 
 
 def set_scale(args: StepCoderGRPOConfig, reward_funcs: Sequence[Any]) -> None:

@@ -8,6 +8,9 @@ from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.verdict.limits import Limits
 
 
+MAX_WORKERS = 1024
+
+
 @dataclass(frozen=True)
 class _FirstFields:
     """Fields before those of `Limits`. A dataclass starts with the fields of its last base."""
@@ -56,9 +59,10 @@ class ExecutorConfig(Limits, _FirstFields):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_workers is not None and self.num_workers < 1:
+        if self.num_workers is not None and not 1 <= self.num_workers <= MAX_WORKERS:
+            bound = "at least 1" if self.num_workers < 1 else f"at most {MAX_WORKERS}, because each is a process"
             raise BadInputError(
-                f"`num_workers` is {self.num_workers}, but must be at least 1. Leave it out for one per core."
+                f"`num_workers` is {self.num_workers}, but must be {bound}. Leave it out for one per core."
             )
         if not 0 <= self.hash_seed < 2**32:
             raise BadInputError(f"`hash_seed` is {self.hash_seed}, but must be from 0 to 4294967295.")

@@ -153,6 +153,8 @@ class ServiceClient:
             raise TemporaryFailure(answered, _retry_after_s(response.headers.get("Retry-After")))
         if status in (401, 403):
             raise self.failure(path, f"{answered}. Set the environment variable {TOKEN_VARIABLE} to its bearer token")
+        if status == 422:
+            raise self.failure(path, f"the service refused the request ({_detail(content)})")
         if status != 200:
             raise self.failure(path, f"{answered}. Check the address")
 
@@ -191,6 +193,14 @@ def _check_room(response: httpx2.Response, content: bytes) -> None:
 
 def _answered(response: httpx2.Response, content: bytes) -> str:
     return f"the service answered {response.status_code} ({_text(content)})"
+
+
+def _detail(content: bytes) -> str:
+    """Return why a request was refused."""
+    try:
+        return shorten(json.loads(content)["detail"]).rstrip(".")
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return _text(content)
 
 
 def _text(content: bytes) -> str:

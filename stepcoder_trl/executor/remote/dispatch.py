@@ -219,7 +219,8 @@ class Dispatcher:
             host.is_missed = True
         if is_news:
             others = "Its programs go to the other hosts, and it" if len(self._hosts) > 1 else "It"
-            logger.warning("Sandbox %s does not answer: %s. %s is asked again.", host.service.url, error, others)
+            problem = str(error).rstrip(".")
+            logger.warning("Sandbox %s does not answer: %s. %s is asked again.", host.service.url, problem, others)
 
     def _take(self, host: _Host) -> list[Item]:
         """Take a fair share of the programs that are ready."""

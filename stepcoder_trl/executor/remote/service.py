@@ -62,6 +62,9 @@ class RemoteService:
             raise TemporaryFailure(f"the service describes itself wrongly ({error})", is_gone=True) from None
         if config.isolation == "strict" and greeting["missing"]:
             raise start_failure(Refusal(infrastructure=self.url, refused=greeting["missing"]))
+        if config.isolation == "none":
+            problem = "`isolation` is 'none', which has no effect here: the service has that of its own command line"
+            raise self._client.failure(SERVICE_PATH, f"{problem}. Leave it out, or start it with `--isolation none`")
         self._greet(greeting)
         self._protocol = OwnProtocol(self._client, room, config, config.num_workers, config.queue_timeout_s)
 

@@ -60,9 +60,11 @@ class ServeConfig:
                 raise BadInputError(f"`{name}` is {getattr(self, name)}, but must be at least 1.")
         for name in ("max_timeout_s", "max_program_timeout_s", "queue_timeout_s", "drain_s"):
             check_seconds(name, getattr(self, name))
+        memory_bytes = self.executor.memory_limit_bytes
         for flag, value, least_flag, least, unit in (
             ("--max-bodies-mb", self.bodies_bytes / 2**20, "--max-body-mb", self.max_body_bytes / 2**20, "MiB"),
             ("--max-program-timeout-s", self.program_seconds, "--max-timeout-s", self.max_timeout_s, "seconds"),
+            ("--max-memory-mb", self.max_memory_bytes / 2**20, "--memory-mb", memory_bytes / 2**20, "MiB"),
         ):
             if value < least:
                 raise BadInputError(

@@ -65,8 +65,8 @@ class Bounds:
         of_program = given.get("program_timeout_s") or 0
         if not (of_program <= self.max_program_timeout_s or of_program == math.inf):
             raise BadInputError(
-                f"{shown(of_program)} seconds are more than the {self.max_program_timeout_s:g} "
-                "that all tests of a program together may have"
+                f"{shown(of_program)} seconds are more than the {self.max_program_timeout_s:g} that all tests of a "
+                "program together may have. Ask for less, or start the service with a larger `--max-program-timeout-s`"
             )
         return replace(default, **given)
 
@@ -93,11 +93,15 @@ class Bounds:
         """Raise a `BadInputError` if a program may not have so many seconds or bytes. NaN is refused, too."""
         if not timeout_s <= self.max_timeout_s:
             raise BadInputError(
-                f"{shown(timeout_s)} seconds are more than the {self.max_timeout_s:g} that a test may have"
+                f"{shown(timeout_s)} seconds are more than the {self.max_timeout_s:g} that a test may have. Ask for "
+                "less, or start the service with a larger `--max-timeout-s`"
             )
         if not memory_bytes <= self.max_memory_bytes:
             most = self.max_memory_bytes // 2**20
-            raise BadInputError(f"{shown(memory_bytes)} bytes of memory are more than the {most} MiB allowed")
+            raise BadInputError(
+                f"{shown(memory_bytes)} bytes of memory are more than the {most} MiB that a program may have. Ask for "
+                "less, or start the service with a larger `--max-memory-mb`"
+            )
 
 
 def parse_problems(body: Any, bounds: Bounds) -> Iterator[Asked | BadInputError]:

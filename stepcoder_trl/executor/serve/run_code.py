@@ -103,7 +103,8 @@ def prepare_run(request: RunRequest, limits: Limits) -> RunJob:
         }
     )
     # What a checker would get is kept as it is, and compared with nothing.
-    tests = Tests({"type": "checker", "inputs": [f"{len(header)}\n{header}{request.stdin}"], "outputs": [""]})
+    stdin = f"{len(header)}\n{header}{request.stdin}"
+    tests = Tests({"type": "checker", "checker": "", "inputs": [stdin], "outputs": [""]})
     job = prepare_job(_PROGRAM, tests, limits)
     # A sleeping script gets the wall seconds that its client asked for: it waits no longer for an answer.
     header_of_job = job.tests.header.copy()

@@ -265,6 +265,7 @@ MISTAKES = [
         for words in ("--prefix_imitation 0.2", "--curriculum_rate_of stage")
     ),
     (f"ppo {RUN} --reward rltf --reward_funcs stepcoder", "`reward_funcs` replaces it"),
+    (f"grpo {RUN} --reward_funcs short", "`reward_funcs` has 'short', but must name functions"),
     (f"grpo {RUN} --eval_problems p.jsonl", "`eval_strategy` is 'no'"),
     (
         f"grpo {RUN} --num_generations 3 --per_device_train_batch_size 8 --gradient_accumulation_steps 2",

@@ -12,6 +12,7 @@ from stepcoder_trl.errors import BadInputError
     ("settings", "message"),
     [
         ({"num_workers": 0}, "num_workers"),
+        ({"num_workers": 100_000}, "must be at most 1024, because each is a process"),
         ({"timeout_s": 0}, "timeout_s"),
         ({"memory_limit_bytes": 512}, "512 \\* 2\\*\\*20"),
         ({"isolation": "off"}, "isolation"),

@@ -210,6 +210,10 @@ def test_program_without_a_limit_has_that_of_the_service(program_timeout_s, coun
             {"max_timeout_s": 4000.0, "max_program_timeout_s": 3600.0},
             "`--max-program-timeout-s` is 3600 seconds, but must be at least `--max-timeout-s`, which is 4000.",
         ),
+        (
+            {"max_memory_bytes": 100 * 2**20},
+            "`--max-memory-mb` is 100 MiB, but must be at least `--memory-mb`, which is 512.",
+        ),
     ],
 )
 def test_limits_that_contradict_each_other_are_refused(change, words):

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from stepcoder_trl import CodeExecutor, ExecutorConfig
+from stepcoder_trl.errors import SandboxError
 from stepcoder_trl.executor import RemoteConfig, RemoteExecutor
 from stepcoder_trl.executor.selftest import load, run_selftest
 from stepcoder_trl.executor.wire import problems as wire
@@ -96,6 +97,26 @@ def test_limits_travel(served, change):
         there = executor.run_many(programs, [tests] * 3)
 
     assert [untimed(one) for one in there] == [untimed(one) for one in here]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"timeout_s": 1000.0},
+            "refused the request .*1000.* Ask for less, or .* larger `--max-timeout-s`",
+        ),
+        ({"isolation": "none"}, "has no effect here: .* Leave it out, or start it with `--isolation none`"),
+    ],
+)
+def test_limits_that_the_service_refuses_are_named_with_the_fix(served, change, words):
+    with (
+        RemoteExecutor(RemoteConfig(served.url, **change)) as executor,
+        pytest.raises(SandboxError, match=words) as no,
+    ):
+        executor.run("print(1)", {"type": "stdio", "inputs": [""], "outputs": ["1"]})
+
+    assert "address" not in str(no.value)
 
 
 def test_selftest_passes_through_the_service(served, tmp_path):
