@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -50,6 +50,10 @@ class RemoteConfig(Limits, _FirstFields):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.url, Collection) or not all(isinstance(one, str) for one in self.url):
+            raise BadInputError(
+                f"`url` is {self.url!r}, but must be an address like 'http://sandbox:8080', or a list."
+            )
         check_urls("url", self.urls)
         for name, number in (("num_workers", self.num_workers), ("max_attempts", self.max_attempts)):
             if number < 1:

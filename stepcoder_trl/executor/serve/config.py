@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.local.config import ExecutorConfig
-from stepcoder_trl.executor.verdict.limits import check_seconds
+from stepcoder_trl.executor.verdict.limits import check_seconds, check_types
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class ServeConfig:
     drain_s: float = 60.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("max_body_bytes", "max_waiting", "max_connections", "max_memory_bytes"):
             if getattr(self, name) < 1:
                 raise BadInputError(f"`{name}` is {getattr(self, name)}, but must be at least 1.")

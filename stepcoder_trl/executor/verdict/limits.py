@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Integral, Real
+from typing import Any, Literal, get_args, get_type_hints
 
 from stepcoder_trl.errors import BadInputError
 
@@ -37,6 +40,7 @@ class Limits:
     keep_outputs: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_seconds("timeout_s", self.timeout_s)
         if self.program_timeout_s != math.inf:
             check_seconds("program_timeout_s", self.program_timeout_s)
@@ -52,6 +56,37 @@ class Limits:
             raise BadInputError(
                 f"`float_tolerance` is {tolerance}, but must be a number of at least 0. Leave it out to compare text."
             )
+
+
+_KINDS: dict[type, tuple[type, str]] = {
+    bool: (bool, "True or False"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+}
+
+
+def check_types(settings: object) -> None:
+    """Raise a `BadInputError` if a number or a flag of a dataclass has a value of another type."""
+    cls: Any = type(settings)  # to mypy a class is not hashable
+    for name, (kind, words) in _kinds(cls).items():
+        value = getattr(settings, name)
+        if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind):
+            fix = "Write it without quotes." if isinstance(value, str) else "Leave it out for the default."
+            raise BadInputError(f"`{name}` is {value!r}, but must be {words}. {fix}")
+
+
+@functools.cache
+def _kinds(cls: type) -> dict[str, tuple[tuple[type, ...], str]]:
+    """Return the types that the numbers and flags among the fields may have, and their names for a message."""
+    hints = get_type_hints(cls)
+    found = {}
+    for one in dataclasses.fields(cls):
+        parts = get_args(hints[one.name]) or (hints[one.name],)
+        if kinds := [_KINDS[part] for part in parts if part in _KINDS]:
+            none = [(type(None), "None")] if type(None) in parts else []
+            types, words = zip(*kinds, *none, strict=True)
+            found[one.name] = (types, " or ".join(words))
+    return found
 
 
 def check_seconds(name: str, value: float | None) -> None:

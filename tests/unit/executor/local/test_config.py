@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from stepcoder_trl import ExecutorConfig
 from stepcoder_trl.errors import BadInputError
+from stepcoder_trl.executor import RemoteConfig
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,31 @@ from stepcoder_trl.errors import BadInputError
 def test_setting_out_of_range_is_refused(settings, message):
     with pytest.raises(BadInputError, match=message):
         ExecutorConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"timeout_s": "3"}, "`timeout_s` is '3', but must be a number. Write it without quotes."),
+        ({"timeout_s": None}, "`timeout_s` is None, but must be a number. Leave it out for the default."),
+        ({"timeout_s": True}, "`timeout_s` is True, but must be a number."),
+        ({"program_timeout_s": "9"}, "`program_timeout_s` is '9', but must be a number or None."),
+        ({"memory_limit_bytes": "512"}, "`memory_limit_bytes` is '512', but must be a whole number."),
+        ({"float_tolerance": "1e-3"}, "`float_tolerance` is '1e-3', but must be a number or None."),
+        ({"num_workers": 2.5}, "`num_workers` is 2.5, but must be a whole number or None. Leave it out"),
+        ({"hash_seed": 1.5}, "`hash_seed` is 1.5, but must be a whole number."),
+        ({"trace": "no"}, "`trace` is 'no', but must be True or False. Write it without quotes."),
+    ],
+)
+def test_setting_of_another_type_is_refused(settings, message):
+    with pytest.raises(BadInputError, match=re.escape(message)):
+        ExecutorConfig(**settings)
+
+
+@pytest.mark.parametrize("url", [None, [5], 8080])
+def test_address_that_is_no_text_is_refused(url):
+    with pytest.raises(BadInputError, match="must be an address like 'http://sandbox:8080', or a list"):
+        RemoteConfig(url)
 
 
 def test_positional_settings_have_a_fixed_order():
