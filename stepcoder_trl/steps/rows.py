@@ -74,6 +74,26 @@ def read_dataset(dataset: Any, name: str = "train_dataset") -> Any:
     return rows
 
 
+def named_sets(dataset: Any) -> Mapping[str, Any]:
+    """
+    Return the sets of an `eval_dataset` by name. A single set has the name `""`.
+
+    Raises:
+        BadInputError: If there are no sets, or a set has no name.
+    """
+    if not isinstance(dataset, Mapping):
+        return {"": dataset}
+    if not dataset:
+        raise BadInputError("`eval_dataset` has no sets. Pass problems with tests, or leave it out.")
+    for name in dataset:
+        if not (isinstance(name, str) and name):
+            raise BadInputError(
+                f"`eval_dataset` has a set with the name {name!r}, but a name must be text. Write it such as "
+                "{'hard': problems}."
+            )
+    return dataset
+
+
 def as_rows(dataset: Any, name: str = "train_dataset") -> list[PromptRow]:
     """
     Read a dataset of problems, or of rows with `input_ids`. Errors call it `name`.

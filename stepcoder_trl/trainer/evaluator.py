@@ -20,7 +20,7 @@ from stepcoder_trl.evaluation.scoring import Submitted, collect_samples
 from stepcoder_trl.reports.terminal import completions_table
 from stepcoder_trl.steps.programs import Feedback, Runs
 from stepcoder_trl.steps.queries import Query
-from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows, read_dataset
+from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows, named_sets, read_dataset
 from stepcoder_trl.steps.starts import Start, longest_query
 from stepcoder_trl.trainer.ppo_config import StepCoderPPOConfig
 from stepcoder_trl.trainer.records import Rollout, Scores
@@ -43,9 +43,8 @@ def evaluation_sets(dataset: Any, prefix: str) -> dict[str, list[PromptRow]]:
     """
     if dataset is None:
         raise BadInputError("There is no `eval_dataset`. Pass problems with tests to the trainer, or to `evaluate`.")
-    named = {f"{prefix}_{name}": rows for name, rows in dataset.items()} if isinstance(dataset, Mapping) else None
-    sets = (named or {prefix: dataset}).items()
-    return {name: as_rows(read_dataset(rows, "eval_dataset"), "eval_dataset") for name, rows in sets}
+    sets = {f"{prefix}_{name}" if name else prefix: rows for name, rows in named_sets(dataset).items()}
+    return {name: as_rows(read_dataset(rows, "eval_dataset"), "eval_dataset") for name, rows in sets.items()}
 
 
 def usable_sets(

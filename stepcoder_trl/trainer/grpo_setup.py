@@ -20,7 +20,7 @@ from stepcoder_trl.steps.chat_templates import read_template_kwargs
 from stepcoder_trl.steps.credit import choose_test_score
 from stepcoder_trl.steps.queries import Query, build_query
 from stepcoder_trl.steps.reward_functions import named_reward, names_reward_model, takes_columns
-from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows, read_dataset
+from stepcoder_trl.steps.rows import PromptRow, as_rows, fitting_rows, named_sets, read_dataset
 from stepcoder_trl.steps.scores import guarded
 from stepcoder_trl.steps.starts import longest_query
 from stepcoder_trl.trainer.grpo_config import StepCoderGRPOConfig
@@ -133,7 +133,7 @@ def read_rows(dataset: Any, name: str) -> list[PromptRow]:
 
 def read_eval_sets(dataset: Any) -> dict[str, list[PromptRow]]:
     """Return the rows of the evaluation sets by name. A single set has the name `""`."""
-    sets = dataset if isinstance(dataset, Mapping) else {} if dataset is None else {"": dataset}
+    sets = {} if dataset is None else named_sets(dataset)
     return {name: read_rows(rows, "eval_dataset") for name, rows in sets.items()}
 
 
@@ -147,6 +147,8 @@ def choose_rewards(rows: Sequence[PromptRow], reward_funcs: Any, reward_weights:
     """
     if reward_funcs is not None:
         given = reward_funcs if isinstance(reward_funcs, (list, tuple)) else [reward_funcs]
+        if not given:
+            raise BadInputError("`reward_funcs` is empty. Leave it out for compiler feedback of the tests.")
         if reward_weights is not None and len(reward_weights) != len(given):
             raise BadInputError(
                 f"`reward_weights` has {len(reward_weights)} values, but there are {len(given)} reward functions. "

@@ -217,8 +217,9 @@ class StepCoderPPOConfig(VLLMOptions, SharedOptions, PPOConfig):  # type: ignore
 _INHERITED = {**INHERITED, "missing_eos_penalty": Help("", interval="(0, inf)", fix="It is subtracted as it stands.")}
 
 
-# Options of transformers without effect in this trainer. Setting one gives a warning.
+# Options of upstream and transformers without effect in this trainer. Setting one gives a warning.
 WITHOUT_EFFECT = {
+    *("dataset_num_proc", "num_sample_generations", "reward_model_path", "sft_model_path"),
     *("auto_find_batch_size", "bf16_full_eval", "data_seed", "dataloader_num_workers", "fp16_full_eval"),
     *("ddp_broadcast_buffers", "ddp_bucket_cap_mb", "ddp_find_unused_parameters", "ddp_static_graph"),
     *("enable_jit_checkpoint", "full_determinism", "group_by_length"),

@@ -79,10 +79,27 @@ def eval_query_limit(model: torch.nn.Module, args: StepCoderPPOConfig) -> float:
 
 
 def plan_run(args: StepCoderPPOConfig, num_rows: int, has_problems: bool, num_processes: int) -> BatchPlan:
-    """Return the sizes of a run. Raises a `BadInputError` if no row is left, or the sizes do not fit together."""
+    """
+    Return the sizes of a run. Warns if the policy is never trained, or if upstream's options name other sizes.
+
+    Raises:
+        BadInputError: If no row is left, or the sizes do not fit together.
+    """
     if not num_rows:
         raise BadInputError("No row of `train_dataset` is usable: every query is too long, see the warning.")
-    return plan_batches(args, num_rows, args.num_generations or (16 if has_problems else 1), num_processes)
+    plan = plan_batches(args, num_rows, args.num_generations or (16 if has_problems else 1), num_processes)
+    if args.critic_warmup_steps >= plan.num_updates:
+        logger.warning(
+            f"`critic_warmup_steps` is {args.critic_warmup_steps}, but the run has only {plan.num_updates} updates: "
+            "the policy is never trained. Lower it, or train longer."
+        )
+    for name, size in computed_sizes(plan, num_processes).items():
+        if vars(args)[name] not in (None, size):
+            logger.warning(
+                f"`{name}` is {vars(args)[name]}, which has no effect: the trainer computes it, and it is {size}. "
+                "Leave it out."
+            )
+    return plan
 
 
 def stop_token(args: StepCoderPPOConfig, has_problems: bool, eos_token_id: int | None) -> str | None:
@@ -155,11 +172,20 @@ def set_sizes(args: StepCoderPPOConfig, plan: BatchPlan, num_processes: int) -> 
     """Write the sizes of a run into the fields of upstream's configuration."""
     args.gradient_accumulation_steps = plan.accumulation_steps * args.num_mini_batches
     args.world_size = num_processes
-    args.num_total_batches = plan.num_updates
-    args.batch_size, args.local_batch_size = plan.batch_size, plan.local_batch_size
-    args.micro_batch_size = plan.micro_batch_size * num_processes
-    args.local_mini_batch_size = plan.local_mini_batch_size
-    args.mini_batch_size = plan.local_mini_batch_size * num_processes
+    for name, size in computed_sizes(plan, num_processes).items():
+        setattr(args, name, size)
+
+
+def computed_sizes(plan: BatchPlan, num_processes: int) -> dict[str, int]:
+    """Return the sizes of a run by the options of upstream that nobody needs to set."""
+    return {
+        "num_total_batches": plan.num_updates,
+        "batch_size": plan.batch_size,
+        "local_batch_size": plan.local_batch_size,
+        "micro_batch_size": plan.micro_batch_size * num_processes,
+        "local_mini_batch_size": plan.local_mini_batch_size,
+        "mini_batch_size": plan.local_mini_batch_size * num_processes,
+    }
 
 
 def join_models(trainer: StepCoderPPOTrainer) -> PolicyAndCritic:

@@ -44,6 +44,9 @@ def test_sets_by_name_have_their_own_prefix():
     [
         (None, "steps", 9.0, "`eval_strategy` asks for evaluations"),
         ([], "no", 9.0, "has no rows"),
+        ({}, "no", 9.0, "`eval_dataset` has no sets"),
+        ({"": [{"prompt": "p"}]}, "no", 9.0, "a set with the name ''"),
+        ({3: [{"prompt": "p"}]}, "no", 9.0, "a set with the name 3, but a name must be text"),
         ([{"prompt": "long"}], "no", 2.0, "No row of `eval_dataset` is usable"),
     ],
 )

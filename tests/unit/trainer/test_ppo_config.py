@@ -251,10 +251,15 @@ def test_a_copy_of_the_configuration_is_equal():
 
 
 def test_options_without_effect_are_found():
-    idle = make(neftune_noise_alpha=5.0, data_seed=3, full_determinism=True)
+    idle = make(neftune_noise_alpha=5.0, data_seed=3, full_determinism=True, sft_model_path="models/sft")
 
     assert options_without_effect(make()) == []
-    assert set(options_without_effect(idle)) == {"neftune_noise_alpha", "data_seed", "full_determinism"}
+    assert set(options_without_effect(idle)) == {
+        "neftune_noise_alpha",
+        "data_seed",
+        "full_determinism",
+        "sft_model_path",
+    }
 
 
 @pytest.mark.parametrize(

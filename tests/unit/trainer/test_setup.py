@@ -77,6 +77,40 @@ def test_options_and_settings_are_restored_after_upstreams_constructor(make_poli
     assert settings.eos_token_id != 9
 
 
+@pytest.mark.parametrize(("number", "is_named"), [(2, False), (3, True)])
+def test_warmup_that_takes_all_updates_is_named(number, is_named, caplog):
+    args = make_args(critic_warmup_steps=number, max_steps=3)
+
+    setup.plan_run(args, num_rows=20, has_problems=True, num_processes=1)
+
+    assert ("the run has only 3 updates: the policy is never trained" in caplog.text) == is_named
+
+
+def test_sizes_that_the_trainer_computes_are_named_if_they_differ(caplog):
+    args = make_args()
+    plan = setup.plan_run(args, num_rows=20, has_problems=True, num_processes=1)
+    setup.set_sizes(args, plan, 1)
+
+    setup.plan_run(args, num_rows=20, has_problems=True, num_processes=1)
+    before = caplog.text
+    args.batch_size = 7
+    setup.plan_run(args, num_rows=20, has_problems=True, num_processes=1)
+
+    assert before == ""
+    assert "`batch_size` is 7, which has no effect" in caplog.text
+
+
+@pytest.mark.parametrize("sets", [{}, {3: [{"prompt": "p"}]}])
+def test_evaluation_sets_of_grpo_need_names(sets):
+    with pytest.raises(BadInputError, match="`eval_dataset` has"):
+        grpo_setup.read_eval_sets(sets)
+
+
+def test_empty_list_of_rewards_is_refused_by_grpo():
+    with pytest.raises(BadInputError, match="`reward_funcs` is empty"):
+        grpo_setup.choose_rewards([], [], None)
+
+
 def test_sizes_count_all_processes():
     args = make_args(per_device_train_batch_size=4, num_generations=8)
     plan = setup.plan_run(args, num_rows=20, has_problems=True, num_processes=2)
