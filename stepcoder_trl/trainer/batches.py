@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -40,6 +40,32 @@ class PromptSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         return (self.indices(update) for update in count(self.start))
+
+
+class ContinuedOrder(Sampler[int]):
+    """
+    Order of a sampler that draws a new permutation for each epoch, continued where a resumed run stopped.
+
+    TRL's sampler begins a resumed run with the permutation of the first epoch. Transformers skips the batches of the
+    current epoch alone.
+
+    Args:
+        sampler (`Sampler`): Sampler that draws a permutation when the first index of an epoch is asked for.
+        epochs_done (`Callable`): Returns the number of whole epochs before the first one that is drawn.
+    """
+
+    def __init__(self, sampler: Any, epochs_done: Callable[[], int]) -> None:
+        self._sampler, self._epochs_done, self._has_begun = sampler, epochs_done, False
+
+    def __iter__(self) -> Iterator[int]:
+        if not self._has_begun:
+            self._has_begun = True
+            for _ in range(self._epochs_done()):
+                next(iter(self._sampler), None)
+        yield from self._sampler
+
+    def __len__(self) -> int:
+        return len(self._sampler)
 
 
 @dataclass(frozen=True)

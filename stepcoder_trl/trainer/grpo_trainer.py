@@ -25,6 +25,7 @@ from stepcoder_trl.trainer import grpo_imitation, grpo_measurement, grpo_round, 
 from stepcoder_trl.trainer._trl import renamed_attributes_allowed
 from stepcoder_trl.trainer._trl_grpo import GRPOTrainer, changed_upstream, check_hooks
 from stepcoder_trl.trainer.announcements import add_callbacks
+from stepcoder_trl.trainer.batches import ContinuedOrder
 from stepcoder_trl.trainer.best_metric import best_metric_name, settle_best_metric
 from stepcoder_trl.trainer.cards import grpo_facts
 from stepcoder_trl.trainer.checkpoints import (
@@ -206,6 +207,9 @@ class StepCoderGRPOTrainer(grpo_imitation.PrefixImitationTrainer):
         rewards = super()._calculate_rewards(columns, prompts, texts, completion_ids_list)
         size = self.num_generations if this.training else self.num_generations_eval
         return grpo_round.judge(this, rewards, self.reward_weights, size, self.args, self.accelerator)
+
+    def _get_train_sampler(self, dataset: Any = None) -> ContinuedOrder:
+        return ContinuedOrder(super()._get_train_sampler(dataset), lambda: int(self.state.epoch or 0))
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """

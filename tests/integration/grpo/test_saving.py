@@ -54,6 +54,24 @@ def test_resumed_run_equals_uninterrupted_run(make_trainer, tmp_path, options):
         assert torch.equal(weights(again)[name], weight), name
 
 
+def test_resumed_run_goes_on_with_the_order_of_its_epoch(make_trainer, tmp_path, problems):
+    """TRL's sampler begins with the order of the first epoch again."""
+    options = {**RUN, "max_steps": 6, "save_steps": 1, "output_dir": str(tmp_path / "run")}
+    given = {"keywords": {"reward_funcs": letters}, "dataset": problems[:4], **options}
+    whole = make_trainer(**given)
+    whole.train()
+    by_round = [[one.start.row.task_id for one in this.completions] for this in whole.seen]
+    per_epoch = len(whole.get_train_dataloader()) // (whole.args.gradient_accumulation_steps or 1)
+    assert per_epoch == 2
+    assert by_round[:2] != by_round[2:4] or by_round[2:4] != by_round[4:]
+
+    for done in (2, 3, 5):
+        again = make_trainer(**given)
+        again.train(resume_from_checkpoint=str(tmp_path / "run" / f"checkpoint-{done}"))
+
+        assert [[one.start.row.task_id for one in this.completions] for this in again.seen] == by_round[done:]
+
+
 def test_checkpoint_and_final_folder_have_curriculum_and_state(make_trainer, problems, tmp_path):
     rows = with_solution(problems, "def sign(x):\n    return 7\n")
     trainer = make_trainer(dataset=rows, texts=[RIGHT], **RUN)
