@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stepcoder_trl.data.formats import FORMATS, LeftOut, read_sources
-from stepcoder_trl.data.problems import Problem
+from stepcoder_trl.data.problems import Problem, misnamed
 from stepcoder_trl.errors import BadInputError
 from stepcoder_trl.executor.verdict.schema import Tests
 from stepcoder_trl.jsonl import Row
@@ -103,7 +103,9 @@ def _leave_out_without(row: Row, name: str) -> None:
         try:
             row.text(name)
         except BadInputError as reason:
-            raise LeftOut(row.where, "has no `canonical_solution`", "Add one.") from reason
+            other = misnamed(row.fields, "canonical_solution")
+            hint = "" if other is None else f" `{other}` is not read. Did you mean `canonical_solution`?"
+            raise LeftOut(row.where, "has no `canonical_solution`", "Add one.") from BadInputError(f"{reason}{hint}")
 
 
 def _published_problem(row: Row) -> Problem | None:

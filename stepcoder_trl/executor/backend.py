@@ -130,6 +130,8 @@ class BaseBackend(Backend):
         """
         if isinstance(tests, (str, Mapping)):
             raise BadInputError("`tests` is one object. Pass one per program, as `[tests] * len(programs)`.")
+        if isinstance(programs, str):
+            raise BadInputError("`programs` is one text. Pass a list of programs, or call `run`.")
         if len(programs) != len(tests):
             raise BadInputError(
                 f"{len(programs)} programs, but {len(tests)} tests. Pass one tests object per program."

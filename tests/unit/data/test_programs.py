@@ -69,3 +69,12 @@ def test_problems_without_a_solution_are_left_out_and_counted(tmp_path):
 def test_row_without_id_names_both_fields(tmp_path):
     with pytest.raises(BadInputError, match=r"p\.jsonl:1: field `id` is missing, and so is `task_id`"):
         read_programs(write(tmp_path / "p.jsonl", {"program": "", "tests": TESTS}))
+
+
+def test_column_that_probably_holds_the_solution_is_named(tmp_path):
+    row = {"task_id": "a", "prompt": "p", "tests": TESTS, "cannonical_solution": "print(1)"}
+    path = tmp_path / "problems.jsonl"
+    path.write_text(json.dumps(row))
+
+    with pytest.raises(BadInputError, match=r"`cannonical_solution` is not read\. Did you mean `canonical_solution`"):
+        read_programs(str(path))

@@ -87,6 +87,7 @@ def test_sandbox_error_is_returned_or_raised(backend):
     [
         (["passed"] * 2, [TESTS], "raise", "2 programs, but 1 tests"),
         (["passed"] * 2, TESTS, "raise", "`tests` is one object. Pass one per program"),
+        ("passed", [TESTS], "raise", "`programs` is one text. Pass a list"),
         (["passed"], [TESTS], "ignore", "`on_error` is 'ignore'"),
     ],
 )
