@@ -23,8 +23,8 @@ Sample = tuple[str, str, Any]  # name, program, tests
 # Files with canonical solutions, and the step between the rows to take. Wrong solutions have fixed verdicts, too.
 _FILES = {"humaneval.jsonl": 8, "mbpp.jsonl": 25, "apps_plus_train.jsonl": 12}
 # The line at which an alarm rings depends on the machine. Tools that take the trace function's place, such as doctest,
-# end the trace of coverage.py below Python 3.12.
-_VARYING = re.compile("numpy|alarm|tools_of_the_library|tests_of_its_own")
+# end the trace of coverage.py below Python 3.12, as trace functions of programs do.
+_VARYING = re.compile("numpy|alarm|tools_of_the_library|tests_of_its_own|that_traces")
 _TIMEOUT_S = 20.0  # no verdict depends on it
 
 
