@@ -23,6 +23,7 @@ def rebuilt(raised: Raised, refuse: Refuse) -> BaseException:
     that asks this one for what was not sent is ended by `refuse`. Raise ValueError if `raised` is malformed.
     """
     arguments, attributes, text = _checked(raised)
+    own_names = _checked_names(raised["class_names"])
     classes = list(map(known_class, raised["classes"]))
     found = [each for each in classes if each is not None]
     if not found:
@@ -34,8 +35,20 @@ def rebuilt(raised: Raised, refuse: Refuse) -> BaseException:
         if str(error) == text:
             return error
     bases = [each for place, each in enumerate(found) if not any(issubclass(other, each) for other in found[:place])]
-    derived = type(str(raised["name"]), tuple(bases), _body(arguments, text, refuse))
-    return _made(derived, arguments or (), attributes or {})
+    body = _body(arguments, text, None if attributes is None else own_names, refuse)
+    try:
+        return _made(type(str(raised["name"]), tuple(bases), body), arguments or (), attributes or {})
+    except TypeError:  # an exception group needs others in it
+        plain = Exception if issubclass(found[0], Exception) else BaseException
+        return _made(type(str(raised["name"]), (plain,), body), arguments or (), attributes or {})
+
+
+def _checked_names(names: list[str] | None) -> frozenset[str] | None:
+    if names is None:
+        return None
+    if type(names) is not list or not all(type(name) is str for name in names):
+        raise ValueError("not names")
+    return frozenset(names)
 
 
 def _checked(raised: Raised) -> tuple[tuple[Any, ...] | None, dict[str, Any] | None, str | None]:
@@ -64,8 +77,10 @@ def _made(kind: _Class, arguments: tuple[Any, ...], attributes: dict[str, Any]) 
     return error
 
 
-def _body(arguments: tuple[Any, ...] | None, text: str | None, refuse: Refuse) -> dict[str, Any]:
-    """Return the attributes of a derived class."""
+def _body(
+    arguments: tuple[Any, ...] | None, text: str | None, own_names: frozenset[str] | None, refuse: Refuse
+) -> dict[str, Any]:
+    """Return the attributes of a derived class. `own_names` are what the program's classes have beside them."""
 
     def text_of(error: BaseException) -> str:
         if text is None:
@@ -73,7 +88,7 @@ def _body(arguments: tuple[Any, ...] | None, text: str | None, refuse: Refuse) -
         return text
 
     def attribute_of(error: BaseException, name: str) -> NoReturn:
-        if name.startswith("__"):
+        if name.startswith("__") or (own_names is not None and name not in own_names):
             raise AttributeError(name)
         refuse(f"`{name}` of an exception of the program")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -22,24 +23,26 @@ PURE_MODULES = frozenset(
 MAX_TEXT = 4096  # characters of an exception's text, and of its arguments
 
 _MAX_PARTS = 100
-_type, _isinstance, _str, _len = type, isinstance, str, len
+_type, _object, _isinstance, _str, _len = type, object, isinstance, str, len
 _getattribute = type.__getattribute__
 _arguments_of = BaseException.__dict__["args"].__get__
 _filename_of = OSError.__dict__["filename"].__get__
 _attributes_of = BaseException.__dict__["__dict__"].__get__
+_names_of = type.__dict__["__dict__"].__get__
 
 
 def raised_form(error: BaseException) -> Raised:
     """Return an exception as a message. Its text is asked for, which may run code of the program."""
-    bases = mro_of(_type(error))
+    bases = [base for base in mro_of(_type(error)) if base is not _object]
     names = [_known_name(base) for base in bases]
-    attributes = {name: value for name, value in dict.items(_attributes_of(error)) if name != "__notes__"}
+    attributes = {name: value for name, value in dict.items(_attributes_of(error)) if not _is_special(name)}
     return {
         "name": name_of(_type(error))[:MAX_TEXT],
         "classes": [name for name in names if name is not None],
         "is_known": names[0] is not None,
         "arguments": _tree_of(_made_of(error)),
         "attributes": _tree_of(attributes),
+        "class_names": _own_names(base for base, name in zip(bases, names, strict=True) if name is None),
         "text": _text_of(error),
     }
 
@@ -52,6 +55,21 @@ def known_class(name: str) -> type[BaseException] | None:
         return None
     found: Any = vars(module).get(own_name) if _type(module) is ModuleType else None
     return found if _isinstance(found, type) and issubclass(found, BaseException) else None
+
+
+def _is_special(name: Any) -> bool:
+    return _type(name) is not str or str.startswith(name, "__")
+
+
+def _own_names(kinds: Iterable[type]) -> list[str] | None:
+    """Return the names that classes of the program define. `None` if they are many, or made when asked for."""
+    found: set[str] = set()
+    for kind in kinds:
+        names = _names_of(kind)
+        if "__getattr__" in names or "__getattribute__" in names:
+            return None
+        found.update(name[:MAX_TEXT] for name in names if not _is_special(name))
+    return sorted(found) if _len(found) <= _MAX_PARTS else None
 
 
 def _known_name(kind: Any) -> str | None:

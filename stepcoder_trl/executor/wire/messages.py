@@ -318,6 +318,7 @@ class Raised(TypedDict):
     is_known: bool  # whether its class is the first of them
     arguments: Tree | None
     attributes: Tree | None
+    class_names: list[str] | None  # what the program's own classes define, special names left out
     text: str | None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 from collections.abc import Iterator
 
@@ -50,6 +51,16 @@ def executor() -> Iterator[CodeExecutor]:
             "with raises(FileNotFoundError, match=\"'none'\") as e: f()\nassert e.value.errno == 2",
         ),
         ("def f(): open('none')", "with raises(OSError) as e: f()\nassert e.value.filename == 'none'"),
+        (
+            "class E(Exception): pass\ndef f(): raise E('boom')",
+            "with raises(Exception) as e: f()\nassert not hasattr(e.value, 'code')\n"
+            "assert getattr(e.value, 'message', str(e.value)) == 'boom'",
+        ),
+        (
+            "class E(Exception):\n    def __init__(self, *a):\n        super().__init__(*a)\n"
+            "        self.__own__ = 1\ndef f(): raise E('boom')",
+            "with raises(Exception, match='boom'): f()",
+        ),
         ("def f(): raise ValueError('a' * 400 + 'b')", "with raises(ValueError, match='ab'): f()"),
         ("def f(): raise KeyError((1, 2.5))", "with raises(KeyError) as e: f()\nassert e.value.args == ((1, 2.5),)"),
         (
@@ -94,6 +105,16 @@ def refuse(what):
     raise RuntimeError(what)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups came with Python 3.11")
+def test_exceptions_that_need_others_in_them_are_plain_ones():
+    group = builtins.ExceptionGroup("g", [ValueError(1)])
+
+    found = rebuilt(raised_form(group), refuse)
+
+    assert isinstance(found, Exception)
+    assert str(found) == str(group)
+
+
 @pytest.mark.parametrize("error", [KeyError("a"), OSError(2, "no", "x"), UnicodeEncodeError("a", "b", 0, 1, "c")])
 def test_exceptions_of_python_round_trip(error):
     found = rebuilt(raised_form(error), refuse)
@@ -111,7 +132,7 @@ FORM = raised_form(KeyError("a"))
         *({"classes": []}, {"classes": ["builtins.len"]}, {"classes": ["builtins.int"]}, {"classes": ["os.error"]}),
         *({"classes": ["json.x"]}, {"classes": ["os.path.x", "sys"]}, {"arguments": [1]}, {"attributes": [1]}),
         *({"attributes": {"d": [["__class__", 1]]}}, {"attributes": {"d": [[1, 1]]}}, {"text": 3}),
-        *({"text": "a" * 10**4}, {"name": "\0", "is_known": False}),
+        *({"class_names": [1]}, {"class_names": "ab"}, {"text": "a" * 10**4}, {"name": "\0", "is_known": False}),
     ],
     ids=str,
 )
