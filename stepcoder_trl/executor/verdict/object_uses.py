@@ -47,6 +47,7 @@ _LIBRARY_TYPES = (Counter, OrderedDict, defaultdict, deque, bytearray, array, Fr
 # Attributes of what the examiner can make of answers. All others are those of the program's classes.
 _LIBRARY_ATTRIBUTES = PLAIN_ATTRIBUTES.union(*map(dir, (*_LIBRARY_TYPES, re.Match)))
 _NOT_SENT = (type(NotImplemented), type(...))
+_LITERALS = (ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict)
 _CLASS_NAME = re.compile("[A-Z]+[a-z][A-Za-z]*")
 _CLASS_OF_NUMPY = re.compile("ndarray|generic|number|integer|floating|(bool|str|bytes)_|(u?int|float|complex)[0-9]+")
 
@@ -61,6 +62,7 @@ class Results:
         self.modules = modules
         self.numpy_names = numpy_names
         self.names: set[str] = set()
+        self.literals = _names_of_literals(code)
         waiting: list[str] = []
         affected_by: dict[str, list[set[str]]] = {}  # names that an affected name affects
         for expressions, names in map(self._flow, ast.walk(code)):
@@ -141,7 +143,23 @@ def _compares_with_class(node: ast.Compare, results: Results) -> bool:
     # The type of a plain answer is known in the examiner.
     asks_type = any(_asks_type(part, results) for side in affected for part in ast.walk(side))
     known = {*TRANSFERABLE, "NoneType"} if asks_type else ()
-    return any(part not in known for side in sides if side not in affected for part in _classes_in(side))
+    classes = {part for side in sides if side not in affected for part in _classes_in(side)}
+    return not classes <= {*known, *results.literals}
+
+
+def _names_of_literals(code: ast.AST) -> set[str]:
+    """Return the names that are bound to literals alone, by assignments and loops: `Output = [1, 2]`."""
+    bound, literal = Counter[str](), Counter[str]()
+    for node in ast.walk(code):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name) | ast.ClassDef(name=name):
+                bound[name] += 1
+            case ast.alias():
+                bound[node.asname or node.name] += 1
+            case ast.Assign(targets=[target], value=value) | ast.For(target=target, iter=value):
+                if isinstance(value, _LITERALS) and not any(_classes_in(value)):
+                    literal.update(names_in(target))
+    return {name for name, number in literal.items() if bound[name] == number}
 
 
 def _asks_type(node: ast.AST, results: Results) -> bool:

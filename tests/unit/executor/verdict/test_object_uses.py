@@ -58,3 +58,25 @@ def make(x):
 
     assert execution.outcome is Outcome.PASSED, execution
     assert not execution.tests[0].trusted
+
+
+@pytest.mark.parametrize(
+    ("setup", "statement", "trusted"),
+    [
+        (
+            "def check(candidate):\n    Input = [1, 2]\n    Output = [1, 2]\n    assert candidate(Input) == Output\n",
+            "check(same)",
+            True,
+        ),
+        ("", "Expected = [1, 2]\nassert same([1, 2]) == Expected", True),
+        ("", "for Case, Want in [(1, 1)]:\n    assert same(Case) == Want", True),
+        ("", "Kind = int\nassert same(int) == Kind", False),
+        ("", "Kinds = [int]\nassert [same(int)] == Kinds", False),
+        ("", "from fractions import Fraction as Kind\nassert same(Kind) == Kind", False),
+    ],
+)
+def test_names_of_literals_are_no_classes(setup, statement, trusted):
+    with CodeExecutor(ExecutorConfig(num_workers=1)) as executor:
+        execution = executor.run("def same(x): return x", {"type": "assert", "setup": setup, "asserts": [statement]})
+
+    assert (execution.outcome, execution.trusted) == (Outcome.PASSED, trusted), execution
