@@ -71,7 +71,8 @@ def _made(kind: _Class, arguments: tuple[Any, ...], attributes: dict[str, Any]) 
         error = kind(*arguments)
     except Exception:
         error = kind.__new__(kind, *arguments)
-        error.args = arguments
+        if arguments:  # where they were not sent, `args` ends the test
+            error.args = arguments
     for name, value in attributes.items():
         setattr(error, name, value)
     return error

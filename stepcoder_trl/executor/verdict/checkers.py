@@ -13,13 +13,14 @@ from functools import lru_cache
 from stepcoder_trl.parsing import parse
 
 
-_RUN_TEXTS = frozenset(("eval", "exec", "compile", "__import__", "__builtins__"))
-_RUN_TEXTS_AS_METHODS = frozenset(("eval", "exec", "system", "popen", "sympify", "parse_expr"))
-# Modules that run code, or load objects by the names of their classes.
+_RUN_TEXTS = frozenset(("eval", "exec", "compile", "globals", "__import__", "__builtins__"))
+_RUN_TEXTS_AS_METHODS = frozenset(("eval", "exec", "modules", "system", "popen", "sympify", "parse_expr", "__self__"))
+# Modules that run code, that read a text as code, or that load objects by the names of their classes.
 _MODULES = frozenset(
     (
         *("builtins", "cffi", "cloudpickle", "code", "codeop", "copyreg", "ctypes", "dill", "importlib", "joblib"),
         *("jsonpickle", "marshal", "pickle", "pkgutil", "pty", "runpy", "shelve", "subprocess", "timeit", "yaml"),
+        *("asteval", "numexpr", "pandas", "sympy"),
     )
 )
 

@@ -72,6 +72,7 @@ def executor() -> Iterator[CodeExecutor]:
             "with raises(Exception) as e: f()\nassert e.value.code == 3 and e.value.args == (3,)",
         ),
         ("def f(): next(iter([]))", "with raises(Exception): f()"),
+        ("import numpy as np\ndef f(): np.add('a', 1)", "with raises(TypeError): f()"),
     ],
 )
 def test_exception_is_the_one_that_the_test_expects(executor, program, test):

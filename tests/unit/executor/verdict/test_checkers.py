@@ -23,6 +23,8 @@ def checker(line: str) -> str:
         checker("space = {}; exec(output, space); return space['x'] == expected"),
         checker("run = eval; return run(output) == expected"),
         checker("return map(eval, output.split()) == expected"),
+        checker("from sympy import simplify; return simplify(output) == simplify(expected)"),
+        checker("return getattr(print.__self__, 'ev' + 'al')(output) == 48"),
         checker("import pickle; return pickle.loads(output.encode()) == expected"),
         checker("from importlib import import_module; return import_module(output)"),
         checker("import os; return os.popen(output).read() == expected"),
