@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 # Variables in which torchrun and MPI launchers store the number of processes on this machine.
 _LOCAL_SIZES = ["LOCAL_WORLD_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE"]
+_OLD_LOCK_S = 30.0  # other processes of this run may have made a younger one
 
 
 def has_gpu() -> bool:
@@ -203,6 +206,8 @@ def load_operator(builder: str, purpose: str, *, optional: bool = False) -> None
     operator = get_accelerator().create_op_builder(builder)
     if optional and (operator is None or not operator.is_compatible(verbose=False)):
         return
+    if get_int_from_env(["LOCAL_RANK"], 0) == 0:
+        _announce_build(operator.name)
     try:
         operator.load(verbose=False)
     except Exception as error:
@@ -210,6 +215,20 @@ def load_operator(builder: str, purpose: str, *, optional: bool = False) -> None
             f"DeepSpeed could not compile `{operator.name}`, {purpose}: {_reason(error)}. Install a C++ compiler "
             "and ninja, and have both on the PATH: `apt install g++`, `pip install ninja`."
         ) from error
+
+
+def _announce_build(name: str) -> None:
+    """Say that an operator is compiled, which takes minutes, or that it waits for a lock that may be left over."""
+    from torch.utils.cpp_extension import get_default_build_root  # needs setuptools, as DeepSpeed does
+
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
+    folders = [*root.glob(name), *root.glob(f"*/{name}")]
+    for lock in (folder / "lock" for folder in folders):
+        with suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime > _OLD_LOCK_S:
+                logger.warning(f"DeepSpeed waits for {lock}. If no other run compiles now, delete it: one was killed.")
+    if not any(any(folder.glob("*.so")) for folder in folders):
+        logger.warning(f"DeepSpeed compiles `{name}`. That takes minutes, once per machine.")
 
 
 def _reason(error: BaseException) -> str:

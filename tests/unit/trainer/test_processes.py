@@ -93,6 +93,29 @@ def test_incompatible_optional_operator_is_not_compiled(operators):
     assert operators["ShareMemCommBuilder"].loaded == 0
 
 
+def test_compilation_and_a_lock_that_was_left_are_announced_once(operators, monkeypatch, tmp_path, caplog):
+    operators["CPUAdamBuilder"] = Operator()
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    folder = tmp_path / "cpu_adam"
+
+    def said(rank="0"):
+        caplog.clear()
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        processes.load_operator("CPUAdamBuilder", "its optimizer")
+        return [record.getMessage() for record in caplog.records if record.name == processes.logger.name]
+
+    assert said() == ["DeepSpeed compiles `cpu_adam`. That takes minutes, once per machine."]
+    assert said(rank="1") == []
+    folder.mkdir()
+    (folder / "cpu_adam.so").touch()
+    (folder / "lock").touch()
+    assert said() == []
+    os.utime(folder / "lock", (0, 0))
+    assert said() == [
+        f"DeepSpeed waits for {folder / 'lock'}. If no other run compiles now, delete it: one was killed."
+    ]
+
+
 def test_missing_deepspeed_error_names_install_command(monkeypatch):
     for name in ("deepspeed", "deepspeed.accelerator"):
         monkeypatch.setitem(sys.modules, name, None)
