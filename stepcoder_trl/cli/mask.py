@@ -70,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Mask all rows and return the exit status."""
+    if arguments.show is not None and arguments.show < 0:
+        raise BadInputError(f"`--show` is {arguments.show}, but must be at least 0.")
     source = _rollouts_file(arguments.rollouts)
     check_outputs({"--out": arguments.out, "--html": arguments.html}, [source, *files_of(arguments.tokenizer)])
     given = read_rows(source)

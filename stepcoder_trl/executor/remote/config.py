@@ -78,6 +78,13 @@ def check_urls(name: str, urls: Sequence[str]) -> None:
     if not urls:
         raise BadInputError(f"`{name}` is empty, but must be an address like 'http://sandbox:8080'.")
     for url in urls:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(url):
             raise BadInputError(f"`{name}` is {url!r}, but must be an address like 'http://sandbox:8080'.")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port above 65535, or a malformed address of IPv6
+        return False

@@ -149,6 +149,7 @@ MISTAKES = [
     ("curriculum p.jsonl --out - --kinds statement", "Did you mean `statements`?"),
     ("curriculum number.jsonl --out -", "field `canonical_solution` is 7 (int)"),
     ("mask p.jsonl", "`--out` missing. Write for example `--out masks.jsonl`."),
+    ("mask p.jsonl --out m.jsonl --show -1", "`--show` is -1, but must be at least 0"),
     ("mask p.jsonl --out - --tokenizer model", "exactly one of `completion` and `completion_ids`"),
     ("overlap p.jsonl", "`--train` missing. Write for example `--train train.jsonl`."),
     ("curriculum", "`SOLUTIONS` and `--out` missing. Write for example `mine.jsonl --out stages.jsonl`."),

@@ -231,7 +231,7 @@ def test_unreachable_service_raises_and_names_address():
             executor.run(SQUARE, SQUARE_TESTS)
 
 
-@pytest.mark.parametrize("url", ["sandbox", "ftp://sandbox", "http://"])
+@pytest.mark.parametrize("url", ["sandbox", "ftp://sandbox", "http://", "http://sandbox:99999", "http://[::1"])
 def test_invalid_address_raises(url):
     with pytest.raises(BadInputError, match="http://sandbox:8080"):
         RemoteConfig(url)
