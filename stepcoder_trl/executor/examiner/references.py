@@ -21,6 +21,9 @@ class NotPlain(Exception):
         self.value = value
 
 
+_MOST_COMPARED = 2**17  # elements of an object, which may make them when they are asked for
+
+
 class StrictWriter(Writer):
     """Encoder for values of the examiner. It raises `NotPlain` for a value that cannot be sent unchanged."""
 
@@ -90,7 +93,7 @@ class Reference(Operations):
         self._refuse("a copy of an object of the program")
 
     def _elements(self) -> Elements | None:
-        """Return the elements in order, or `None` if the object cannot be iterated, or not here."""
+        """Return the elements in order. `None` if the object cannot be iterated, or has more than can be compared."""
         try:
             elements = self._references.elements(self, in_order=False)
             elements.has(0)
@@ -98,7 +101,7 @@ class Reference(Operations):
             return None
         if isinstance(elements, Stream):
             self._refuse("a generator with a length or places")
-        return elements
+        return None if elements.has(_MOST_COMPARED) else elements
 
 
 class References:
