@@ -186,11 +186,11 @@ def _as_compared(config: PeftConfig) -> dict[str, Any]:
 
 
 def _trained_now(trainer: Any) -> dict[str, Any]:
-    args = trainer.args
+    args, parameters = trainer.args, trainer.model.named_parameters()
     return {
         "batch": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
         "optim": str(args.optim.value).removesuffix("_fused"),  # the same, computed in another way
-        "parameters": _shapes(_trained(trainer.model)),
+        "parameters": _shapes({name: one for name, one in parameters if one.requires_grad}),
     }
 
 
@@ -204,8 +204,8 @@ def _check_shapes(source: Path, there: Mapping[str, list[int]], here: Mapping[st
 
 
 def _shapes(parameters: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
-    """Return the shape of each parameter, as JSON holds it."""
-    return {name: list(one.shape) for name, one in parameters.items()}
+    """Return the shape of each parameter, as JSON holds it. ZeRO-3 empties the tensor where it is not gathered."""
+    return {name: list(getattr(one, "ds_shape", one.shape)) for name, one in parameters.items()}
 
 
 @contextmanager
