@@ -282,7 +282,7 @@ USED = {
     *("eval_delay", "eval_on_start", "eval_steps", "eval_strategy", "fp16", "fsdp", "fsdp_config"),
     *("gradient_accumulation_steps", "gradient_checkpointing", "gradient_checkpointing_kwargs", "greater_is_better"),
     *("hub_always_push", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_token"),
-    *("learning_rate", "load_best_model_at_end", "local_rank", "logging_first_step", "logging_steps"),
+    *("learning_rate", "load_best_model_at_end", "local_rank", "log_level", "logging_first_step", "logging_steps"),
     *("logging_strategy", "lr_scheduler_kwargs", "lr_scheduler_type", "max_grad_norm", "max_steps"),
     *("metric_for_best_model", "num_train_epochs", "optim", "optim_args", "optim_target_modules", "output_dir"),
     *("per_device_eval_batch_size", "per_device_train_batch_size", "project", "push_to_hub", "report_to"),
