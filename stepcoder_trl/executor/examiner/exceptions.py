@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NoReturn
 
+from stepcoder_trl.executor.examiner.operations import Refuse
 from stepcoder_trl.executor.wire.codec import decode
 from stepcoder_trl.executor.wire.exceptions import MAX_TEXT, known_class
 from stepcoder_trl.executor.wire.messages import Raised
 
-
-Refuse = Callable[[str], NoReturn]
 
 _Class = type[BaseException]
 

@@ -13,15 +13,15 @@ from stepcoder_trl.executor.wire.codec import TooLarge
 from stepcoder_trl.executor.wire.objects import Writer
 
 
+_MOST_COMPARED = 2**17  # elements of an object, which may make them when they are asked for
+
+
 class NotPlain(Exception):
     """Raised for a `value` of the examiner that cannot be sent unchanged."""
 
     def __init__(self, value: Any) -> None:
         super().__init__(f"value of type {type(value).__name__}")
         self.value = value
-
-
-_MOST_COMPARED = 2**17  # elements of an object, which may make them when they are asked for
 
 
 class StrictWriter(Writer):
@@ -189,11 +189,7 @@ class References:
         """Create an instance of a class derived from that of the content. Its `str` and `repr` ask the program."""
         key = type_name, type(content)
         if key not in self._classes:
-            body = {
-                "_references": self,
-                "__str__": lambda own: self.ask("str", own),
-                "__repr__": lambda own: self.ask("repr", own),
-            }
+            body = {"_references": self, "__str__": asked("str"), "__repr__": asked("repr")}
             self._classes[key] = type(type_name, (type(content), Operations), body)
         instance = self._classes[key](content)
         self._known[id(instance)] = instance, number

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import CodeType
-from typing import Any
+from typing import Any, TypeGuard
 
 from stepcoder_trl.executor.verdict.compare import contains, is_close
 from stepcoder_trl.executor.verdict.literals import MAX_SIZE, Literal, Literals, NotEvaluatedError, is_math_constant
@@ -179,7 +179,8 @@ def names_class(function: ast.expr) -> bool:
     return last_name(function).lstrip("_")[:1].isupper()
 
 
-def _is_one_of(node: ast.AST, names: Collection[str]) -> bool:
+def is_one_of(node: ast.AST, names: Collection[str]) -> TypeGuard[ast.Name]:
+    """Return whether an expression is one of these names."""
     return isinstance(node, ast.Name) and node.id in names
 
 
@@ -297,7 +298,7 @@ class _Splitter:
 
     def _may_be_float(self, node: ast.expr) -> bool:
         """Return whether an expression may be a float, by its literals and operators."""
-        return any(_makes_floats(part) or _is_one_of(part, self._floats) for part in ast.walk(node))
+        return any(_makes_floats(part) or is_one_of(part, self._floats) for part in ast.walk(node))
 
     def _comparison(self, node: ast.Compare) -> ast.expr:
         if len(node.ops) != 1:

@@ -17,6 +17,7 @@ from stepcoder_trl.executor.verdict.asserts import (
     BUILTIN_NAMES,
     PLAIN_ATTRIBUTES,
     arguments_of,
+    is_one_of,
     is_singleton,
     last_name,
     names_class,
@@ -24,7 +25,7 @@ from stepcoder_trl.executor.verdict.asserts import (
     root_name,
 )
 from stepcoder_trl.executor.verdict.imports import names_from_imports, names_from_numpy, narrowed, without_unused
-from stepcoder_trl.executor.verdict.object_uses import TRANSFERABLE, Results, is_one_of, uses_as_object
+from stepcoder_trl.executor.verdict.object_uses import TRANSFERABLE, Results, uses_as_object
 from stepcoder_trl.executor.verdict.origins import may_combine_results
 from stepcoder_trl.executor.verdict.setups import UNREADABLE, names_bound_by, names_made_by_module, names_used_by
 from stepcoder_trl.executor.wire.exceptions import PURE_MODULES

@@ -12,16 +12,16 @@ import builtins
 import re
 from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import TypeGuard
 
 from stepcoder_trl.executor.verdict.asserts import (
     PLAIN_ATTRIBUTES,
     PLAIN_TYPES,
     arguments_of,
+    is_one_of,
     last_name,
     names_in,
     root_name,
@@ -203,7 +203,3 @@ def _functions_given_to(call: ast.Call) -> list[ast.expr]:
     if root_name(call.func) == "re":
         return [*call.args[: 2 if name in ("sub", "subn") else 1], *keys]
     return [*call.args[: name in _LOOK_INTO], *keys]
-
-
-def is_one_of(node: ast.AST, names: Collection[str]) -> TypeGuard[ast.Name]:
-    return isinstance(node, ast.Name) and node.id in names

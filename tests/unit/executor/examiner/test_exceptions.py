@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Iterator
 
 import pytest
 
-from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
+from stepcoder_trl import Outcome
 from stepcoder_trl.executor.examiner.exceptions import rebuilt
 from stepcoder_trl.executor.wire.exceptions import raised_form
 from tests.unit.executor.samples import outcomes
@@ -18,12 +17,6 @@ pytestmark = [
     pytest.mark.sandbox,
     pytest.mark.skipif(sys.platform != "linux", reason="the examiner belongs to Linux's fork server"),
 ]
-
-
-@pytest.fixture(scope="module")
-def executor() -> Iterator[CodeExecutor]:
-    with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor:
-        yield executor
 
 
 @pytest.mark.parametrize(

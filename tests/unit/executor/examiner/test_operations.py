@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import pytest
 
-from stepcoder_trl import CodeExecutor, Execution, ExecutorConfig
+from stepcoder_trl import CodeExecutor, Execution
 from tests.unit.executor.samples import outcomes
 
 
@@ -15,12 +14,6 @@ pytestmark = [
     pytest.mark.sandbox,
     pytest.mark.skipif(sys.platform != "linux", reason="the examiner belongs to Linux's fork server"),
 ]
-
-
-@pytest.fixture(scope="module")
-def executor() -> Iterator[CodeExecutor]:
-    with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor:
-        yield executor
 
 
 def examined(executor: CodeExecutor, program: str, *lines: str) -> Execution:

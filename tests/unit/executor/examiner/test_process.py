@@ -28,12 +28,6 @@ RIGHT = "def f(x):\n    return x + 1\n"
 LOOP = "def check(candidate):\n    assert candidate(1) == 2\n    while candidate:\n        pass\n"
 
 
-@pytest.fixture(scope="module")
-def executor():
-    with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor:
-        yield executor
-
-
 def checks(setup: str, *asserts: str, **fields: object) -> dict[str, object]:
     return {"type": "assert", "setup": setup, "asserts": list(asserts or ("check(f)",)), **fields}
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from stepcoder_trl import CodeExecutor, ExecutorConfig, Outcome
+from stepcoder_trl import CodeExecutor, Outcome
 from tests.unit.executor.samples import outcomes
 
 
@@ -18,12 +17,6 @@ pytestmark = [
 ]
 
 CHECK = "def check(candidate):\n    assert candidate(7) == 7919\n    assert candidate(8) == 'c2a'\n"
-
-
-@pytest.fixture(scope="module")
-def executor() -> Iterator[CodeExecutor]:
-    with CodeExecutor(ExecutorConfig(num_workers=1, timeout_s=1.0)) as executor:
-        yield executor
 
 
 def row(setup: str, *asserts: str, **fields: Any) -> dict[str, Any]:
